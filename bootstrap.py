@@ -1,0 +1,220 @@
+"""Installs Tacit into .venv from the hashed lock, then runs one job there: the engine of `make`.
+
+    python3 bootstrap.py quickstart | test | check | install | lock | clean
+
+Plain standard library, so that it runs on a fresh machine and where make is absent. `make NAME` calls it.
+
+Everything but torch comes from requirements.lock with its hash checked. torch itself is the build that pip finds for
+this machine (CPU or CUDA); a torch >= 2.11 already in .venv is left alone, and TACIT_TORCH chooses another build:
+
+    TACIT_TORCH="torch==2.13.0 --index-url ADDRESS" make quickstart
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  an old Python should meet this line first
+    sys.exit(
+        f"Tacit needs Python 3.11 or newer, this is {sys.version.split()[0]}: "
+        "try `make quickstart PYTHON=python3.12`, or python3.12 bootstrap.py quickstart"
+    )
+
+import hashlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+LOCK = ROOT / "requirements.lock"
+STAMP = VENV / "tacit.stamp"
+
+TORCH = "torch==2.13.0"
+TORCH_FLOOR = (2, 11)
+QUICKSTART = ["run", "digits", "--budget", "150s", "--out", "runs/quickstart", "--overwrite"]
+
+# What the lock holds beyond pyproject.toml: pip and the build tools of the editable install, and what torch itself
+# imports, so that installing torch afterwards brings in nothing unhashed but its own compiled parts.
+BEYOND = "pip hatchling editables filelock fsspec jinja2 networkx setuptools>=77.0.3 sympy typing-extensions"
+
+
+def main() -> None:
+    jobs = {"quickstart": quickstart, "test": test, "check": check, "install": install, "lock": lock, "clean": clean}
+    job = jobs.get(sys.argv[1] if len(sys.argv) > 1 else "")
+    if job is None:
+        sys.exit(f"usage: python3 bootstrap.py {' | '.join(jobs)}")
+    os.chdir(ROOT)
+    for name in ("PYTHONPATH", "PYTHONHOME"):  # packages elsewhere must not count as installed here
+        os.environ.pop(name, None)
+    os.environ.update(PYTHONNOUSERSITE="1", PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1")
+    job()
+
+
+# ---------------------------------------------------------------- jobs
+
+
+def quickstart() -> None:
+    """Compare, choose and prove on scikit-learn's digits; writes runs/quickstart."""
+    install()
+    become([str(PYTHON), "-m", "tacit", *QUICKSTART])
+
+
+def test() -> None:
+    """Lint, types, every test."""
+    install()
+    lint()
+    # One file stays in one process, so that what its tests share is built once.
+    become([str(PYTHON), "-m", "pytest", "-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", *sys.argv[2:]])
+
+
+def check() -> None:
+    """Lint, types, the quick tests."""
+    install()
+    lint()
+    become([str(PYTHON), "-m", "pytest", "-m", "not slow", "-q", *sys.argv[2:]])
+
+
+def lint() -> None:
+    run([PYTHON, "-m", "ruff", "check", "--quiet", "."])
+    run([PYTHON, "-m", "ruff", "format", "--check", "--quiet", "."])
+    run([PYTHON, "-m", "mypy"])
+
+
+def lock() -> None:
+    """Resolve requirements.lock anew for every platform and Python >= 3.11; keeps pins that still fit.
+
+    `python3 bootstrap.py lock --upgrade` takes the newest of everything.
+    """
+    uv = shutil.which("uv", path=os.pathsep.join([str(PYTHON.parent), os.environ.get("PATH", "")]))
+    if uv is None:
+        sys.exit("make lock needs uv: .venv/bin/python -m pip install uv")
+    with tempfile.TemporaryDirectory() as folder:
+        beyond, without = Path(folder, "beyond.in"), Path(folder, "without.in")
+        beyond.write_text("\n".join(BEYOND.split()), encoding="utf-8")
+        without.write_text('torch ; python_version < "0"', encoding="utf-8")  # torch on no Python at all
+        command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
+        command += ["--fork-strategy", "fewest", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links"]
+        command += ["--no-annotate", "--custom-compile-command", "make lock", "--override", str(without)]
+        command += ["--extra", "dev", "pyproject.toml", str(beyond), "--output-file", LOCK.name]
+        run([*command, *sys.argv[2:]])
+
+
+def clean() -> None:
+    """Remove .venv and the tools' caches; runs/ stays."""
+    for name in (".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", "build", "dist"):
+        shutil.rmtree(ROOT / name, ignore_errors=True)
+
+
+# ---------------------------------------------------------------- installing
+
+
+def install() -> None:
+    """Make .venv hold what this checkout asks for; returns at once when it already does."""
+    wanted = fingerprint()
+    if PYTHON.exists() and STAMP.exists() and STAMP.read_text(encoding="utf-8") == wanted:
+        return
+    make_venv()
+    STAMP.unlink(missing_ok=True)
+    mend()
+    pip = find_pip()
+    say(f"Installing the locked packages into {VENV} (once; a minute or two)")
+    locked = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", LOCK.name]
+    run([*pip, "install", "--quiet", *locked], "installing stopped, see above; the same command picks it up again")
+    if torch_in_venv() < TORCH_FLOOR:
+        torch = shlex.split(os.environ.get("TACIT_TORCH", TORCH))
+        say(f"Installing {torch[0]}")
+        run([*pip, "install", *torch], "installing torch stopped, see above; TACIT_TORCH chooses another build")
+    tacit = ["--no-deps", "--no-build-isolation", "--editable", "."]
+    run([*pip, "install", "--quiet", *tacit], "installing Tacit itself stopped, see above")
+    STAMP.write_text(wanted, encoding="utf-8")
+
+
+def fingerprint() -> str:
+    """What an install depends on: the lock, the project file, this script, and where the checkout lies."""
+    digest = hashlib.sha256(str(ROOT).encode())
+    for path in (LOCK, ROOT / "pyproject.toml", Path(__file__)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def make_venv() -> None:
+    """Create .venv without pip, which needs no python3-venv package; one that works is kept."""
+    if PYTHON.exists() and succeeds([PYTHON, "-c", "import sys; assert sys.version_info >= (3, 11)"]):
+        return
+    run([own_python(), "-m", "venv", "--clear", "--without-pip", VENV], f"cannot create {VENV}, see above")
+
+
+def mend() -> None:
+    """Forget packages that an interrupted pip left half installed, so that it installs them again.
+
+    pip writes INSTALLER after a package's files: without it the package is not whole. While it replaces a package, the
+    old one lies beside it as ~ackage.
+    """
+    for site in [*VENV.glob("lib/python*/site-packages"), *VENV.glob("Lib/site-packages")]:
+        halves = [info for info in site.glob("*.dist-info") if not (info / "INSTALLER").exists()]
+        for path in [*site.glob("~*"), *halves]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def find_pip() -> list[str]:
+    """A pip that can install into .venv from outside (22.3 knows --python), else the one that Python brings."""
+    for python in dict.fromkeys([own_python(), sys.executable, str(PYTHON)]):
+        pip = [python, "-m", "pip", "--python", str(PYTHON)]
+        if succeeds([*pip, "--version"]):
+            return pip
+    if succeeds([PYTHON, "-m", "ensurepip"]):
+        return [str(PYTHON), "-m", "pip"]
+    sys.exit("pip 22.3 or newer is missing: sudo apt install python3-pip (or your system's package of it), then again")
+
+
+def own_python() -> str:
+    """The interpreter that is no virtual environment's, should this script have been started inside one."""
+    return str(getattr(sys, "_base_executable", sys.executable))
+
+
+def torch_in_venv() -> tuple[int, ...]:
+    """Major and minor version, (0,) without torch; read from its metadata, as importing it takes seconds."""
+    code = "from importlib.metadata import version; print(*version('torch').split('.')[:2])"
+    answer = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True)
+    return tuple(int(part) for part in answer.stdout.split()) or (0,)
+
+
+# ---------------------------------------------------------------- running
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def succeeds(command: Sequence[str | Path]) -> bool:
+    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def run(command: Sequence[str | Path], failure: str = "") -> None:
+    """Run to the end; a failing command ends this one with the same code."""
+    code = subprocess.run(command).returncode
+    if code != 0:
+        if failure:
+            print(failure, file=sys.stderr)
+        sys.exit(code)
+
+
+def become(command: list[str]) -> None:
+    """Hand the process over, so that Ctrl-C, SIGTERM and the exit code are the command's own."""
+    if os.name == "posix":
+        os.execv(command[0], command)
+    child = subprocess.Popen(command)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a console sends Ctrl-C to the child as well
+    sys.exit(child.wait())
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,56 @@
+"""How much pretraining a person asked for: a time for the whole command, or steps or epochs for each task."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from tacit.errors import UserError
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """`amount` seconds for the whole command, or steps or epochs for each task."""
+
+    amount: float
+    unit: Literal["seconds", "steps", "epochs"]
+
+    def steps(self, seconds_per_step: float, seconds: float, steps_per_epoch: float) -> int:
+        """This budget in steps of one task, for which `seconds` remain where the budget is a time."""
+        if self.unit == "seconds":
+            found = int(seconds / seconds_per_step)
+        else:
+            found = int(self.amount if self.unit == "steps" else self.amount * steps_per_epoch)
+        if found < 1:
+            raise UserError(
+                f"the budget is too small for one step (a step takes {seconds_per_step:.2g} s and {seconds:.2g} s are left); "
+                "give a larger --budget or a smaller --encoder"
+            )
+        return found
+
+    def __str__(self) -> str:
+        return clock(self.amount) if self.unit == "seconds" else f"{self.amount:g} {self.unit}"
+
+
+def parse_budget(text: str) -> Budget:
+    """Read `90s`, `10m`, `2h`, `5000steps` or `20epochs`."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(s|m|h|d|steps?|epochs?)\s*", text)
+    if match is None or float(match[1]) <= 0:
+        raise UserError(f"cannot read the budget {text!r}; write e.g. 90s, 10m, 2h, 5000steps or 20epochs")
+    amount, unit = float(match[1]), match[2]
+    if unit in _SECONDS:
+        return Budget(amount * _SECONDS[unit], "seconds")
+    return Budget(amount, "steps" if unit.startswith("step") else "epochs")
+
+
+def clock(seconds: float) -> str:
+    """A time as people say it: 45 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

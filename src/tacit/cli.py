@@ -1,0 +1,142 @@
+"""The command line: the public functions of `tacit.commands`, their signatures read by jsonargparse.
+
+`tacit run DATA --labels few.csv` calls `tacit.run(DATA, labels="few.csv")`. Flags may be written with dashes, switches need
+no value, and a list's flag may be repeated. Settings also come from `--config FILE.yaml`; `--print_config` writes them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+
+from tacit import commands
+from tacit.errors import Interrupted, RunFailed, UserError, nearest
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "run": commands.run,
+    "inspect": commands.inspect,
+    "pretrain": commands.pretrain,
+    "evaluate": commands.evaluate,
+    "embed": commands.embed,
+    "export": commands.export,
+    "tasks": commands.tasks,
+    "doctor": commands.doctor,
+    "clean": commands.clean,
+}
+
+
+class _Parser(ArgumentParser):
+    """Errors in one line with the nearest valid name; flags shown with dashes."""
+
+    known: set[str] = set()  # noqa: RUF012  (filled per parser)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        text = " ".join(str(message).split())
+        unknown = re.search(r"unrecognized arguments: (--?)?([\w-]+)", text) or re.search(
+            r"(?:Key|key) [\"'](?:\w+\.)*()(\w+)[\"'] is not expected", text
+        )
+        if unknown:
+            name = unknown[2].replace("-", "_")
+            dashes = "--" if unknown[1] else ""
+            close = nearest(name, self.known).replace("_", "-")
+            text = f"unknown setting {dashes}{unknown[2]}{close}; `{self.prog} --help` lists them"
+        print(f"tacit: error: {text}", file=sys.stderr)
+        raise SystemExit(2)
+
+    def format_help(self) -> str:
+        shown = super().format_help()
+        return re.sub(r"--(?!print_config)[a-z_]+", lambda flag: flag[0].replace("_", "-"), shown)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit: 0 done, 1 the run failed, 2 bad input or usage, 130 or 143 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _call(words)
+    except UserError as error:
+        code = _complain(error, 2)
+    except RunFailed as error:
+        code = _complain(error, 1)
+    except Interrupted as error:
+        code = _complain(error, error.exit_code)
+    except KeyboardInterrupt:
+        code = _complain("interrupted; continue with --resume", 130)
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.stdout.flush()
+    raise SystemExit(code)
+
+
+def _complain(error: object, code: int) -> int:
+    print(f"tacit: error: {error}", file=sys.stderr)
+    return code
+
+
+def _call(words: list[str]) -> int:
+    if words and words[0] in {"--version", "-V"}:
+        from importlib.metadata import version
+
+        print(f"tacit {version('tacit')}")
+        return 0
+    if not words or words[0] in {"-h", "--help", "help"}:
+        print(_overview())
+        return 0
+    name, *rest = words
+    if name not in COMMANDS:
+        raise UserError(f"no command named {name!r}{nearest(name, COMMANDS)}; `tacit --help` lists them")
+    command = COMMANDS[name]
+    settings = vars(_parse(name, command, rest))
+    outcome = command(**settings)
+    return outcome if isinstance(outcome, int) else getattr(outcome, "exit_code", 0)
+
+
+def _overview() -> str:
+    lines = ["usage: tacit COMMAND ...", "", "Self-supervised learning with proof of transfer.", ""]
+    lines += [f"  {name:<10} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    lines += ["", "tacit COMMAND --help explains each. Start with: tacit run digits"]
+    return "\n".join(lines)
+
+
+def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespace:
+    parser = _Parser(prog=f"tacit {name}", description=command.__doc__, exit_on_error=True, default_env=False)
+    parameters = dict(inspect.signature(command).parameters)
+    takes_data_options = parameters.pop("options", None) is not None
+    parser.add_function_arguments(command, as_positional=True, skip={"options"} if takes_data_options else set())
+    if takes_data_options:
+        from tacit.data import open_dataset
+
+        parser.add_function_arguments(open_dataset, skip={"data", "progress"} | parameters.keys())
+        parameters |= {
+            k: v for k, v in inspect.signature(open_dataset).parameters.items() if k not in {"data", "progress"}
+        }
+    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of settings")
+    parser.known = {*parameters, "config", "print_config", "help"}
+    parsed = parser.parse_args(_normal(words, parameters))
+    parsed.pop("config", None)
+    return parsed
+
+
+def _normal(words: list[str], parameters: dict[str, inspect.Parameter]) -> list[str]:
+    """Dashes to underscores in flags, `--switch` to `--switch=true`, and a repeated list's `--flag` to `--flag+`."""
+    out: list[str] = []
+    for position, word in enumerate(words):
+        flag = re.fullmatch(r"--([A-Za-z][\w-]*)(=.*)?", word, re.DOTALL)
+        if flag is None:
+            out.append(word)
+            continue
+        name, value = flag[1].replace("-", "_"), flag[2] or ""
+        kind = str(parameters[name].annotation) if name in parameters else ""
+        following = words[position + 1] if position + 1 < len(words) else ""
+        if kind == "bool" and not value and following.lower() not in {"true", "false"}:
+            value = "=true"
+        elif kind.startswith(("list", "Sequence", "tuple[str, ...]")):
+            name += "+"
+        out.append(f"--{name if name in parameters or name.rstrip('+') in parameters else flag[1]}{value}")
+    return [re.sub(r"^--print-config", "--print_config", word) for word in out]

@@ -1,0 +1,140 @@
+"""Data as people have it, opened as one thing: images, labels, groups, split, and notes on what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
+from tacit.data.labels import FOLDERS, file_columns, own_columns, resolve, with_folder_labels
+from tacit.data.notes import Notes, few
+from tacit.data.source import TEST, TRAIN, VALIDATION, join
+from tacit.data.sources import open_source
+from tacit.errors import UserError
+from tacit.spec import ImageSpec
+
+if TYPE_CHECKING:
+    from tacit.types import Batch
+
+__all__ = ["TEST", "TRAIN", "VALIDATION", "Cache", "Dataset", "Notes", "clean", "default_root", "open_dataset"]
+
+_SIZES = (4, 1024)  # px
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """N examples ready for training: everything per example is aligned with the rows of the cache."""
+
+    name: str
+    kind: str
+    spec: ImageSpec
+    cache: Cache
+    ids: pa.Array  # string [N]: path from the data folder, or whatever names an example
+    label: NDArray[np.int64]  # [N], -1 where none
+    classes: tuple[str, ...]
+    group: NDArray[np.int64] | None  # [N] patient, person, ...: never parted by a split
+    split: NDArray[np.int8] | None  # [N] TRAIN, TEST, VALIDATION where the data or the person give a split
+    columns: pa.Table | None  # the input's own columns but for the image, [N] rows
+    notes: Notes
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    @property
+    def content(self) -> NDArray[np.void]:
+        """A 16-byte hash of each example's content, [N]: equal where two examples are exact copies."""
+        return self.cache.content
+
+    @property
+    def data_hash(self) -> str:
+        """Names the content of all examples in their order."""
+        return self.cache.data_hash
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        """`image` [B C H W] and `index` [B] of these rows."""
+        return self.cache.batch(rows)
+
+
+def open_dataset(
+    data: Any,
+    *,
+    kind: str | None = None,
+    labels: str | None = None,
+    label_column: str | None = None,
+    ignore_label: Sequence[str] = (),
+    group_column: str | None = None,
+    split_column: str | None = None,
+    test: Any = None,
+    image_size: int | None = None,
+    image_column: str | None = None,
+    path_column: str | None = None,
+    cache: str | None = None,
+    max_bad: float = 0.05,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Find, decode (once) and label the examples of `data`. Raises `UserError` for whatever a person can mend.
+
+    Args:
+        data: a folder, a .parquet, .csv, .jsonl, .npz or .npy file, "digits"; in Python also arrays, tensors, a dict of
+            arrays x and y, data frames, a `datasets.Dataset`, a list of paths or PIL images
+        kind: what the data are, where they do not say by themselves (image)
+        labels: a CSV or Parquet file of file,label, or "folders" for class folders; nothing is labelled unless told
+        label_column: the column of labels, in the table that is the data or in the label file
+        ignore_label: a label that means none, such as "unknown"
+        group_column: the column that says what belongs together (patient, person); a split never parts a group
+        split_column: the column that says train, val or test
+        test: further data, held out as the test split
+        image_size: px a side; default: the images' own up to 64, then 64 or 96
+        image_column: the table's column of encoded images
+        path_column: the table's column of paths to images
+        cache: the folder for decoded data; default: the user's own cache folder
+        max_bad: the fraction of unreadable files from which on the data are refused
+        progress: called with the examples decoded so far and in all
+    """
+    if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
+        raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
+    if not 0 <= max_bad <= 1:
+        raise UserError(f"--max-bad {max_bad:g} is no fraction; choose 0 to 1, such as 0.05")
+    by_folder = labels is not None and str(labels) == FOLDERS
+    if by_folder and label_column is not None:
+        raise UserError("--labels folders and --label-column exclude each other; choose one")
+    sources = [open_source(d, kind, image_column, path_column) for d in (data, test) if d is not None]
+    if by_folder:
+        sources = [with_folder_labels(source) for source in sources]
+    source = join(*sources) if len(sources) == 2 else sources[0]
+    notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
+    if labels is not None and not by_folder:
+        notes.labels_from = f"file {Path(labels).name}"
+        columns = file_columns(source, Path(labels), notes, label=label_column, group=group_column, split=split_column)
+    else:
+        columns = own_columns(source, label_column, group_column, split_column)
+        notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
+        notes.labels_from = notes.labels_from or ("the data themselves" if columns.label is not None else "")
+    kept = open_cache(source, image_size, Path(cache) if cache else default_root(), max_bad, progress)
+    if len(kept.rows) < 2:
+        raise UserError(f"{source.name} holds {len(kept.rows)} readable example; at least two are needed")
+    notes.skipped = few((f"{source.ids[row].as_py()}: {why}" for row, why in kept.bad), len(kept.bad))
+    notes.duplicates = kept.duplicates
+    split = None if source.split is None else source.split[kept.rows]
+    known = resolve(columns.take(kept.rows), split, ignore_label, len(kept.rows), notes)
+    rows = pa.array(kept.rows)
+    _, channels, size, _ = kept.cache.shape
+    return Dataset(
+        name=source.name,
+        kind=source.kind,
+        spec=ImageSpec(size, channels, kept.cache.mean, kept.cache.std),
+        cache=kept.cache,
+        ids=source.ids.take(rows),
+        label=known.label,
+        classes=known.classes,
+        group=known.group,
+        split=known.split,
+        columns=None if source.columns is None else source.columns.take(rows),
+        notes=notes,
+    )

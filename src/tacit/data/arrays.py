@@ -1,0 +1,118 @@
+"""Pixels already decoded: `.npy` and `.npz` files, arrays and tensors, lists of PIL images, and the built-in digits."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from tacit import pixels
+from tacit.data.labels import as_text
+from tacit.data.source import TEST, TRAIN, Source, digest, spread
+from tacit.errors import UserError
+
+PIXEL_NAMES = ("x", "X", "images", "image", "data", "pixels", "arr_0")
+LABEL_NAMES = ("y", "Y", "label", "labels", "target", "targets", "arr_1")
+
+DIGITS_HELD_OUT = 500
+DIGITS_LABELLED = 20  # per class of the rest
+
+
+def file_source(path: Path) -> Source:
+    """A `.npy` file of images, or a `.npz` with one array of images and perhaps one of labels. Never unpickles."""
+    status = path.stat()
+    stamp = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return arrays_source({"x": loaded}, path.name, stamp)
+        with loaded:
+            return arrays_source({name: loaded[name] for name in loaded.files}, path.name, stamp)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} cannot be read as arrays without pickled objects: {error}") from None
+
+
+def arrays_source(arrays: Mapping[str, NDArray[np.generic]], name: str, stamp: str | None = None) -> Source:
+    """Images [N H W], [N H W C] or [N C H W] under the one name that fits, labels [N] under y, label or labels."""
+    found = [key for key in PIXEL_NAMES if key in arrays] or [k for k, a in arrays.items() if np.ndim(a) in (3, 4)]
+    if len(found) != 1:
+        raise UserError(f"{name} holds the arrays {', '.join(arrays)}; name the images x and the labels y")
+    images = np.asarray(arrays[found[0]])
+    if images.ndim not in (3, 4) or not len(images):
+        raise UserError(f"{name}: images have the shape [N H W], [N H W C] or [N C H W], got {list(images.shape)}")
+    if images.ndim == 4 and images.shape[3] > 4 and images.shape[1] <= 4:
+        images = images.transpose(0, 2, 3, 1)  # [N H W C]
+    try:
+        images = pixels.as_integers(images)
+        pixels.probe_array(images[0])
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None
+    label = next((np.asarray(arrays[key]) for key in LABEL_NAMES if key in arrays), None)
+    if label is not None and label.shape not in ((len(images),), (len(images), 1)):
+        raise UserError(f"{name}: {len(images)} images need {len(images)} labels, got the shape {list(label.shape)}")
+    return Source(
+        name=name,
+        ids=row_numbers(len(images)),
+        fingerprint=digest([(stamp or _hash(images)).encode()]),
+        items=lambda: iter(images),
+        sample=lambda k: [images[row] for row in spread(len(images), k)],
+        label=None if label is None else as_text(pa.array(label.reshape(-1))),
+    )
+
+
+def pil_source(images: Sequence[Image.Image]) -> Source:
+    """A list of PIL images of any sizes."""
+    return Source(
+        name="images",
+        ids=row_numbers(len(images)),
+        fingerprint=digest(list(_pil_hashes(images))),
+        items=lambda: iter(images),
+        sample=lambda k: [images[row] for row in spread(len(images), k)],
+    )
+
+
+def digits_source() -> Source:
+    """scikit-learn's 1,797 handwritten digits of 8 x 8 px, nearly all of their labels hidden.
+
+    500 are held out as the test split by a fixed order (the hashes of their numbers), with their labels; of the others,
+    20 per class keep theirs.
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = np.argsort([hashlib.sha256(f"digit {i}".encode()).digest() for i in range(len(digits.target))])
+    split = np.full(len(order), TRAIN, np.int8)
+    split[order[:DIGITS_HELD_OUT]] = TEST
+    known = split == TEST
+    for digit in range(10):
+        known[[i for i in order[DIGITS_HELD_OUT:] if digits.target[i] == digit][:DIGITS_LABELLED]] = True
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # sixteen shades
+    source = arrays_source({"x": images}, "digits", "digits of scikit-learn")
+    label = pa.array([str(t) if k else None for t, k in zip(digits.target, known, strict=True)], pa.string())
+    return replace(source, label=label, split=split)
+
+
+def row_numbers(n: int) -> pa.Array:
+    return pa.array(np.arange(n).astype(str), pa.string())
+
+
+def _hash(images: NDArray[np.generic]) -> str:
+    shape = f"{images.dtype} {images.shape}"
+    return shape + digest(np.ascontiguousarray(image).data.cast("B") for image in images)
+
+
+def _pil_hashes(images: Sequence[Image.Image]) -> Iterator[bytes]:
+    for image in images:
+        try:
+            yield f"{image.mode} {image.size}".encode() + hashlib.sha256(image.tobytes()).digest()
+        except (OSError, ValueError, SyntaxError) as error:
+            yield str(error).encode()

@@ -1,0 +1,246 @@
+"""Decoded once, mapped into memory ever after: images [N C H W] of uint8 or uint16 in one plain file.
+
+A cache folder holds
+    decoded/KEY/     images.bin, content.bin (16-byte hash per example), meta.json; KEY names content and form
+    listings/KEY.*   which cache folder belongs to a listing of files (paths, sizes, times) and which files were bad
+and is readable by its owner only. Folders appear whole or not at all; a lock per listing makes a second run wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from tacit import pixels
+from tacit.data.decode import Plan, decode_all, probe_all
+from tacit.data.source import Source, digest
+from tacit.errors import RunFailed, UserError
+from tacit.files import flush, is_disk_full
+
+if TYPE_CHECKING:
+    from tacit.types import Batch
+
+Progress = Callable[[int, int], None]  # examples done, examples in all
+
+SIZES = (64, 96)  # px: what larger images are made into, unless a size is asked for
+_PROBED = 256  # images whose headers decide about size, channels and depth
+_MEASURED = 10_000  # images whose pixels give mean and standard deviation
+_LEAST_STD = 1e-3  # of a channel that never changes: it is divided by
+
+
+class Cache:
+    """Decoded images on disk; only the rows asked for are ever copied. May be read from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        meta = json.loads((folder / "meta.json").read_text())
+        self.folder = folder
+        self.mean = tuple(float(v) for v in meta["mean"])  # per channel, pixels in [0, 1]
+        self.std = tuple(float(v) for v in meta["std"])
+        self.data_hash = str(meta["data_hash"])
+        self.shape = (int(meta["n"]), int(meta["channels"]), int(meta["size"]), int(meta["size"]))
+        self.dtype = np.dtype(meta["dtype"])
+        mapped = np.memmap(folder / "images.bin", self.dtype, "r", shape=self.shape)
+        self._images = np.asarray(mapped)
+        self.content = np.fromfile(folder / "content.bin", dtype="V16")
+        assert len(self.content) == len(self), folder
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        return self._images.nbytes
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+        """A copy of these rows, [B C H W]."""
+        return self._images.take(rows, axis=0)
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        """`image` [B C H W] and `index` [B] of these rows."""
+        import torch
+
+        rows = np.asarray(rows, np.int64)
+        return {"image": torch.from_numpy(self.images(rows)), "index": torch.from_numpy(rows.copy())}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A listing's cache, and which of the listed examples are in it."""
+
+    cache: Cache
+    rows: NDArray[np.int64]  # [N] numbers in the listing
+    bad: tuple[tuple[int, str], ...]  # (number in the listing, reason) of the others
+    duplicates: int
+
+
+def default_root() -> Path:
+    """TACIT_CACHE, or the platform's folder for caches."""
+    if named := os.environ.get("TACIT_CACHE"):
+        return Path(named)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tacit"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "tacit"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tacit"
+
+
+def open_cache(
+    source: Source, image_size: int | None, root: Path, max_bad: float, progress: Progress | None = None
+) -> Kept:
+    """The cache of this source, decoded now unless an earlier run has done it.
+
+    UserError where more than the fraction `max_bad` of the examples is bad, or the disk has no room.
+    """
+    form = [source.fingerprint, image_size, pixels.VERSION, PIL.__version__]
+    listing = digest([json.dumps(form).encode()])
+    listings, decoded = _private(root / "listings"), _private(root / "decoded")
+    memo = listings / f"{listing}.json"
+    with filelock.FileLock(listings / f"{listing}.lock"):
+        kept = _remembered(memo, decoded, len(source))
+        if kept is None:
+            try:
+                _decode(source, image_size, decoded, memo, max_bad, progress)
+            except OSError as error:
+                if is_disk_full(error):
+                    raise RunFailed(f"the disk is full at {root}; free some space or choose another --cache") from error
+                raise
+            kept = _remembered(memo, decoded, len(source))
+            assert kept is not None
+    if len(kept.bad) > max_bad * len(source):
+        raise _too_many_bad(source, list(kept.bad), len(source), max_bad)
+    return kept
+
+
+def choose_plan(source: Source, image_size: int | None) -> Plan:
+    """Size, channels and depth from the headers of some of the images."""
+    headers = probe_all(source.sample(_PROBED))
+    if not headers:
+        raise UserError(f"{source.name} holds no readable image")
+    grey = all(header.grey for header in headers)
+    deep = grey and any(header.deep for header in headers)
+    if image_size is None:
+        short = int(np.median([min(header.width, header.height) for header in headers]))
+        image_size = short if short <= SIZES[0] else max(size for size in SIZES if size <= short)
+    return Plan(image_size, 1 if grey else 3, "uint16" if deep else "uint8")
+
+
+def clean(root: Path | None = None) -> int:
+    """Delete all decoded data; returns the bytes freed. UserError where a run is decoding just now."""
+    root = root or default_root()
+    for lock in (root / "listings").glob("*.lock"):
+        try:
+            filelock.FileLock(lock, blocking=False).acquire().lock.release()
+        except filelock.Timeout:
+            raise UserError(f"another run is decoding into {root}; clean it when that has ended") from None
+    freed = 0
+    for folder in (root / "listings", root / "decoded"):
+        freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        shutil.rmtree(folder, ignore_errors=True)
+        freed -= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())  # what is open on Windows
+    return freed
+
+
+def _private(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if os.name == "posix":
+        folder.chmod(0o700)
+    return folder
+
+
+def _remembered(memo: Path, decoded: Path, n: int) -> Kept | None:
+    """What an earlier run has left, if it is all still there."""
+    if not memo.exists():
+        return None
+    known = json.loads(memo.read_text())
+    folder = decoded / known["cache"]
+    if not (folder / "meta.json").exists():
+        return None
+    bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
+    rows = np.delete(np.arange(n), [row for row, _ in bad])
+    return Kept(Cache(folder), rows, bad, int(known["duplicates"]))
+
+
+def _decode(
+    source: Source, image_size: int | None, decoded: Path, memo: Path, max_bad: float, progress: Progress | None
+) -> None:
+    n = len(source)
+    plan = choose_plan(source, image_size)
+    free = shutil.disk_usage(decoded).free
+    if plan.nbytes * n > free:
+        raise UserError(
+            f"{n:,} images of {plan.size} px need a cache of {plan.nbytes * n / 1e9:.1f} GB, but {decoded} has "
+            f"{free / 1e9:.1f} GB free: choose a smaller --image-size or another --cache"
+        )
+    # The name is this listing's own and its lock is held: whatever a killed run has left there can go.
+    partial = decoded / f".{memo.stem}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    try:
+        bad: list[tuple[int, str]] = []
+        with (partial / "images.bin").open("wb") as images, (partial / "content.bin").open("wb") as content:
+            for row, outcome in enumerate(decode_all(source.items(), plan)):
+                if outcome.pixels is None:
+                    bad.append((row, outcome.reason))
+                    if len(bad) > max_bad * n:
+                        raise _too_many_bad(source, bad, row + 1, max_bad)
+                else:
+                    images.write(outcome.pixels)
+                    content.write(outcome.content)
+                if progress is not None and (row % 256 == 255 or row + 1 == n):
+                    progress(row + 1, n)
+        contents = np.fromfile(partial / "content.bin", dtype="V16")
+        data_hash = digest([contents.tobytes()])
+        meta = {"n": len(contents), **asdict(plan), "data_hash": data_hash, **_moments(partial / "images.bin", plan)}
+        (partial / "meta.json").write_text(json.dumps(meta))
+        for path in partial.iterdir():
+            flush(path)
+        final = decoded / digest([json.dumps([data_hash, *asdict(plan).values(), pixels.VERSION]).encode()])
+        if not (final / "meta.json").exists():  # the same content may have come from elsewhere
+            partial.rename(final)
+            flush(decoded)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    duplicates = len(contents) - len(np.unique(contents.view("S1").reshape(-1, 16).view(">u8"), axis=0))
+    _write_whole(memo, {"cache": final.name, "bad": bad, "duplicates": duplicates})
+
+
+def _moments(images: Path, plan: Plan) -> dict[str, list[float]]:
+    """Mean and standard deviation per channel, pixels in [0, 1]."""
+    pixel = np.memmap(images, plan.dtype, "r").reshape(-1, plan.channels, plan.size * plan.size)
+    top = float(np.iinfo(plan.dtype).max)
+    total, squares, count = np.zeros(plan.channels), np.zeros(plan.channels), 0
+    rows = np.linspace(0, len(pixel) - 1, min(len(pixel), _MEASURED)).astype(np.int64)
+    for part in np.array_split(rows, max(1, len(rows) // 256)):
+        values = pixel[part] / top  # float64 [b C H*W]
+        total += values.sum(axis=(0, 2))
+        squares += np.square(values).sum(axis=(0, 2))
+        count += values.shape[0] * values.shape[2]
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return {"mean": mean.tolist(), "std": np.maximum(std, _LEAST_STD).tolist()}
+
+
+def _write_whole(path: Path, value: Any) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value))
+    flush(partial)
+    partial.replace(path)
+
+
+def _too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad: float) -> UserError:
+    first = "; ".join(f"{source.ids[row].as_py()}: {reason}" for row, reason in bad[:3])
+    return UserError(
+        f"{len(bad)} of {seen} examples cannot be read, more than --max-bad {max_bad:g} allows ({first}); "
+        "remove or repair them, or raise --max-bad"
+    )

@@ -1,0 +1,285 @@
+"""Supervised decoding: images that crash, hang or swell cost a note each, never the run.
+
+Encoded images go to worker processes (`tacit.data.worker`) in small batches; each worker is watched for time and
+limits its own memory. Images already decoded (arrays, PIL objects) are only resized, in this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import tacit
+from tacit import pixels
+from tacit.data import worker
+
+Item = bytes | Path | NDArray[np.generic] | Image.Image
+"""One example as it is found: an encoded image, where it lies, or its pixels ([H W] or [H W C])."""
+
+COMMAND = [sys.executable, "-P", str(Path(worker.__file__))]
+SECONDS_PER_IMAGE = 20.0  # reading and decoding; a photograph takes 0.2 s
+MEMORY = 2 << 30  # bytes a worker may take for one image; 80 megapixels in CMYK need 1.0 GB
+START_SECONDS = 120.0
+
+_BATCH = 64  # images per request
+_BATCH_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every image is made into: [channels size size] of dtype `uint8` or `uint16`."""
+
+    size: int  # px
+    channels: int
+    dtype: str
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes per image."""
+        return self.channels * self.size * self.size * np.dtype(self.dtype).itemsize
+
+
+class Decoded(NamedTuple):
+    """One example's outcome; `pixels` is None where `reason` says why."""
+
+    content: bytes  # 16-byte hash of what the example is made of
+    pixels: bytes | None
+    reason: str = ""
+
+
+def decode_all(items: Iterable[Item], plan: Plan, *, workers: int | None = None) -> Iterator[Decoded]:
+    """Decode in order, `workers` (default: the processors at hand) at a time."""
+    settings = {"size": plan.size, "channels": plan.channels, "dtype": plan.dtype}
+    with Pool(workers or _processors()) as pool:
+        yield from pool.map(items, settings, plan)
+
+
+def probe_all(items: Iterable[Item]) -> list[pixels.Header]:
+    """The headers of those that have a readable one."""
+    with Pool(1) as pool:
+        answers = [decoded.pixels for decoded in pool.map(items, {"size": 0}, None)]
+    return [pixels.Header(*json.loads(answer)) for answer in answers if answer is not None]
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Pool:
+    """`n` workers, started when first needed, and the thread that watches their deadlines."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._threads = ThreadPoolExecutor(n, thread_name_prefix="tacit-decode")
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()  # started ones first
+        self._live: set[_Worker] = set()
+        self._closed = threading.Event()
+        for _ in range(n):
+            self._idle.put(None)
+
+    def __enter__(self) -> Pool:
+        self._watch = threading.Thread(target=self._supervise, daemon=True, name="tacit-supervisor")
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        for process in list(self._live):
+            process.kill()  # also frees the threads that wait for it
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for process in list(self._live):
+            process.close()
+        self._watch.join()
+
+    def map(self, items: Iterable[Item], settings: dict[str, object], plan: Plan | None) -> Iterator[Decoded]:
+        """Outcomes in the order of the items; a few batches are under way at any time."""
+        under_way: deque[Future[list[Decoded]]] = deque()
+        for batch in _batches(items):
+            if isinstance(batch[0], bytes | Path):
+                under_way.append(self._threads.submit(self._ask, batch, settings))
+            else:
+                under_way.append(self._threads.submit(_in_memory, batch, plan))
+            if len(under_way) > 2 * self._n:
+                yield from under_way.popleft().result()
+        while under_way:
+            yield from under_way.popleft().result()
+
+    def _ask(self, batch: list[Item], settings: dict[str, object]) -> list[Decoded]:
+        process = self._idle.get()
+        try:
+            outcomes: list[Decoded] = []
+            retried = False
+            while len(outcomes) < len(batch):
+                if process is None:
+                    process = _Worker()
+                    self._live.add(process)
+                    if self._closed.is_set():
+                        process.kill()
+                    process.wait_until_ready()
+                try:
+                    for outcome in process.ask(batch[len(outcomes) :], settings):
+                        outcomes.append(outcome)
+                        retried = False
+                except (EOFError, OSError):
+                    reason = process.end()
+                    late = process.late
+                    self._live.discard(process)
+                    process = None
+                    if self._closed.is_set():
+                        raise RuntimeError("decoding was stopped") from None
+                    # A worker that was killed from outside says nothing about the image: it gets a second chance.
+                    if late or retried:
+                        outcomes.append(Decoded(bytes(16), None, reason))
+                    retried = not (late or retried)
+            return outcomes
+        finally:
+            self._idle.put(process)
+
+    def _supervise(self) -> None:
+        while not self._closed.wait(0.1):
+            for process in list(self._live):
+                if time.monotonic() > process.deadline:
+                    process.late = True
+                    process.kill()
+
+
+class _Worker:
+    """One decoding process and the pipes to it."""
+
+    def __init__(self) -> None:
+        package = str(Path(tacit.__path__[0]).parent)
+        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        # One image at a time per process: threads inside numpy would only map memory.
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self._process = subprocess.Popen(
+            [*COMMAND, str(MEMORY)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **threads, "PYTHONPATH": path},
+        )
+        self._errors: deque[bytes] = deque(maxlen=20)
+        threading.Thread(target=self._collect_errors, daemon=True).start()
+        self.deadline = time.monotonic() + START_SECONDS
+        self.late = False
+
+    def wait_until_ready(self) -> None:
+        if self._pipe("stdout").read(len(worker.READY)) != worker.READY:
+            self.end()
+            said = b"".join(self._errors).decode(errors="replace").strip().rsplit("\n", 1)[-1]
+            raise RuntimeError(f"the image decoding process does not start: {said or 'it says nothing'}")
+        self.deadline = float("inf")
+
+    def ask(self, batch: list[Item], settings: dict[str, object]) -> Iterator[Decoded]:
+        self.deadline = time.monotonic() + SECONDS_PER_IMAGE
+        header = json.dumps(settings).encode()
+        request = [worker.LENGTH.pack(len(header)), header, worker.LENGTH.pack(len(batch))]
+        for item in batch:
+            payload = os.fsencode(item) if isinstance(item, Path) else item
+            assert isinstance(payload, bytes)
+            request += [worker.QUESTION.pack(b"p" if isinstance(item, Path) else b"b", len(payload)), payload]
+        self._pipe("stdin").write(b"".join(request))
+        self._pipe("stdin").flush()
+        for _ in batch:
+            done, content, length = worker.ANSWER.unpack(self._read(worker.ANSWER.size))
+            result = self._read(length)
+            self.deadline = time.monotonic() + SECONDS_PER_IMAGE
+            yield Decoded(content, result) if done == b"k" else Decoded(content, None, result.decode())
+        self.deadline = float("inf")
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> str:
+        """Wait for the dead process and say how it ended."""
+        self.close()
+        code = self._process.wait()
+        if self.late:
+            return f"took longer than {SECONDS_PER_IMAGE:g} s to decode"
+        if code >= 0:
+            return f"crashed the decoder (exit code {code})"
+        try:
+            return f"crashed the decoder ({signal.Signals(-code).name})"
+        except ValueError:
+            return f"crashed the decoder (signal {-code})"
+
+    def close(self) -> None:
+        """Let go of the pipes: a worker that is still alive sees the end of its input and leaves."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            # What was still to be written may have no reader any more.
+            with contextlib.suppress(OSError):
+                if pipe:
+                    pipe.close()
+        self._process.wait()
+
+    def _pipe(self, name: str) -> IO[bytes]:
+        pipe = getattr(self._process, name)
+        assert pipe is not None
+        return pipe  # type: ignore[no-any-return]
+
+    def _read(self, n: int) -> bytes:
+        data = self._pipe("stdout").read(n)
+        if len(data) < n:
+            raise EOFError
+        return data
+
+    def _collect_errors(self) -> None:
+        with self._pipe("stderr") as pipe:
+            for line in pipe:
+                self._errors.append(line)
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Runs of items of the same nature, small enough to be sent as one request."""
+    batch: list[Item] = []
+    nbytes = 0
+    for item in items:
+        encoded = isinstance(item, bytes | Path)
+        full = len(batch) == _BATCH or nbytes > _BATCH_BYTES
+        if batch and (full or encoded != isinstance(batch[0], bytes | Path)):
+            yield batch
+            batch, nbytes = [], 0
+        batch.append(item)
+        nbytes += len(item) if isinstance(item, bytes) else 0
+    if batch:
+        yield batch
+
+
+def _in_memory(batch: list[Item], plan: Plan | None) -> list[Decoded]:
+    return [_one_in_memory(item, plan) for item in batch]
+
+
+def _one_in_memory(item: Item, plan: Plan | None) -> Decoded:
+    try:
+        if isinstance(item, Image.Image):
+            item.load()
+            content = worker.content_hash(f"{item.mode} {item.size}".encode() + item.tobytes())
+            if plan is None:
+                return Decoded(content, json.dumps(pixels.probe(item)).encode())
+            square = pixels.to_square(item, plan.size, plan.channels, np.dtype(plan.dtype))
+        else:
+            assert isinstance(item, np.ndarray)
+            content = worker.content_hash(f"{item.dtype} {item.shape}".encode() + item.tobytes())
+            if plan is None:
+                return Decoded(content, json.dumps(pixels.probe_array(item)).encode())
+            square = pixels.array_to_square(item, plan.size, plan.channels, np.dtype(plan.dtype))
+    except (ValueError, OSError, SyntaxError) as error:
+        return Decoded(bytes(16), None, str(error)[:200])
+    return Decoded(content, square.tobytes())

@@ -1,0 +1,116 @@
+"""A folder of files of any depth, listed without holding a Python object per file."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix
+from tacit.data.source import Source, digest, each, spread
+from tacit.errors import UserError
+
+_CHUNK = 1 << 16  # names held as Python strings at a time
+
+
+def folder_source(root: Path, kind: str | None = None) -> Source:
+    """Every file of the kind below `root`, ordered by path; ids are the paths from `root`, with forward slashes.
+
+    Hidden files are passed over, and so are links to folders; links to files are followed within `root` only.
+    """
+    root = root.resolve()
+    names, sizes, times, kinds, skipped = _list(root)
+    found = Counter(kinds)
+    counts = {name: found[number] for number, name in enumerate(KINDS)}
+    kind = choose_kind(counts, kind, str(root))
+    if not counts[kind]:
+        raise UserError(_empty(root, kind))
+    rows = np.flatnonzero(np.asarray(kinds) == list(KINDS).index(kind))
+    names = names.take(pa.array(rows))
+    order = pc.sort_indices(names).to_numpy()
+    names, rows = names.take(pa.array(order)), rows[order]
+    sizes, times = sizes[rows], times[rows]
+    return Source(
+        name=root.name,
+        kind=kind,
+        ids=names,
+        fingerprint=digest([str(root).encode(), b"\0".join(_buffers(names)), sizes.tobytes(), times.tobytes()]),
+        items=lambda: (root / name for name in each(names)),
+        sample=lambda k: [root / names[row].as_py() for row in spread(len(names), k)],
+        root=root.as_posix(),
+        skipped=tuple(skipped),
+    )
+
+
+def _list(
+    root: Path,
+) -> tuple[pa.Array, NDArray[np.int64], NDArray[np.int64], array[int], list[tuple[str, str]]]:
+    """Paths, sizes in bytes, times of change in ns and kinds of all files, and what was left aside with the reason."""
+    chunks: list[pa.Array] = []
+    names: list[str] = []
+    sizes, times, kinds = array("q"), array("q"), array("b")
+    skipped: list[tuple[str, str]] = []
+    numbers = {name: number for number, name in enumerate(KINDS)}
+    for entry, name in _files(root, skipped):
+        kind = kind_of_suffix(os.path.splitext(name)[1].lower())
+        if kind is None:
+            continue
+        if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
+            skipped.append((name, "a link leading out of the folder"))
+            continue
+        try:
+            name.encode()
+            status = entry.stat()
+        except UnicodeEncodeError:
+            skipped.append((name.encode(errors="replace").decode(), "the name is not valid Unicode"))
+            continue
+        except OSError as error:
+            skipped.append((name, (error.strerror or "cannot be read").lower()))
+            continue
+        names.append(name)
+        sizes.append(status.st_size)
+        times.append(status.st_mtime_ns)
+        kinds.append(numbers[kind])
+        if len(names) == _CHUNK:
+            chunks.append(pa.array(names, pa.string()))
+            names = []
+    chunks.append(pa.array(names, pa.string()))
+    return pa.concat_arrays(chunks), np.asarray(sizes), np.asarray(times), kinds, skipped
+
+
+def _files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Visible files below `root`, each with its path from there."""
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(root / folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(f"{folder}{entry.name}/")
+                    elif entry.is_file():
+                        yield entry, folder + entry.name
+        except PermissionError:
+            skipped.append((folder, "the folder may not be read"))
+
+
+def _buffers(names: pa.Array) -> Iterator[bytes]:
+    """The bytes behind an arrow array that was just made by `take`, so that it has no offset."""
+    return (bytes(buffer) for buffer in names.buffers() if buffer is not None)
+
+
+def _empty(root: Path, kind: str) -> str:
+    endings = {".parquet", ".csv", ".jsonl", ".npz", ".npy"}
+    tables = sorted(path.name for path in root.iterdir() if path.suffix.lower() in endings)
+    if tables:
+        return f"{root} holds no {kind} files but {', '.join(tables[:5])}: name one of them as the data"
+    return f"{root} holds no {kind} files (looked at any depth for {', '.join(sorted(KINDS[kind].suffixes))})"

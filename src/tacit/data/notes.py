@@ -1,0 +1,80 @@
+"""What was left out of the data, and why: counted in full, named up to the first twenty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+_NAMED = 20
+
+
+@dataclass(frozen=True)
+class Few:
+    """How many there are, and the first of them."""
+
+    count: int = 0
+    first: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+
+def few(names: Iterable[str], count: int) -> Few:
+    return Few(count, tuple(islice(names, _NAMED)))
+
+
+@dataclass
+class Notes:
+    """Filled in while a data set is opened; empty fields had nothing to say."""
+
+    listed: int = 0  # examples found, the skipped ones included
+    skipped: Few = field(default_factory=Few)  # "name: reason" of files that cannot be read
+    left_aside: Few = field(default_factory=Few)  # "name: reason" of files not even tried: links leading out, odd names
+    duplicates: int = 0  # examples whose content occurs earlier
+    labels_from: str = ""
+    label_rows: int = 0  # rows of the label file
+    unmatched: Few = field(default_factory=Few)  # its paths that mean no example
+    ambiguous: Few = field(default_factory=Few)  # its paths that could mean several
+    empty: int = 0  # its rows without a label
+    conflicting: Few = field(default_factory=Few)  # examples that it labels twice and differently
+    dropped_classes: Few = field(default_factory=Few)  # "name" of classes with one example to train on
+    dropped_rows: int = 0  # labels lost with those classes
+    untrained_classes: Few = field(default_factory=Few)  # classes that occur in the given test split only
+    ignored: int = 0  # labels that the person asked to ignore
+    ungrouped: int = 0  # examples without a group, each taken for one of its own
+
+    def lines(self, *, private: bool = False) -> list[str]:
+        """One sentence per finding, for people; `private` leaves out every name."""
+
+        def told(found: Few, what: str) -> str:
+            more = ", ..." if found.count > len(found.first) else ""
+            names = "" if private else ": " + ", ".join(found.first) + more
+            return f"{found.count:,} {what}{names}"
+
+        sentences = [
+            (self.skipped, "of the files cannot be read and were skipped"),
+            (self.left_aside, "files were left aside"),
+            (self.unmatched, f"of {self.label_rows:,} rows of the label file match no example"),
+            (self.ambiguous, f"of {self.label_rows:,} rows of the label file match several examples"),
+            (self.conflicting, "examples have conflicting rows in the label file and count as unlabelled"),
+            (self.dropped_classes, "classes have a single example to train on and were left out"),
+            (self.untrained_classes, "classes occur in the test split only and were left out"),
+        ]
+        lines = [told(found, what) for found, what in sentences if found]
+        numbers = [
+            (self.empty, "rows of the label file have no label"),
+            (self.ignored, "labels were ignored as asked"),
+            (self.ungrouped, "examples have no group; each was taken for a group of its own"),
+            (self.duplicates, "examples repeat the content of an earlier one"),
+        ]
+        return lines + [f"{number:,} {what}" for number, what in numbers if number]
+
+    def as_dict(self, *, private: bool = False) -> dict[str, Any]:
+        """For JSON; `private` keeps the counts and leaves out every name."""
+        values = asdict(self)
+        if private:
+            values = {name: {**v, "first": ()} if isinstance(v, dict) else v for name, v in values.items()}
+            values["labels_from"] = ""
+        return values

@@ -1,0 +1,87 @@
+"""What every kind of data is turned into first: ids, a fingerprint, and a way to read the examples in order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tacit.data.decode import Item
+
+TRAIN, TEST, VALIDATION = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Source:
+    """N examples as found, nothing decoded yet.
+
+    Whatever there is per example stands in arrow or numpy arrays: a list of a million paths would take 200 MB.
+    """
+
+    name: str
+    ids: pa.Array  # string [N]
+    fingerprint: str  # changes when the data do; cheap where files tell by size and time of change
+    items: Callable[[], Iterator[Item]]  # all N in order
+    sample: Callable[[int], list[Item]]  # about so many of them, spread over the whole
+    kind: str = "image"
+    root: str = ""  # the folder that the ids start from, where they are paths
+    columns: pa.Table | None = None  # the input's own columns but for the image, [N] rows
+    label: pa.Array | None = None  # string [N], null where none: labels that are part of the data
+    split: NDArray[np.int8] | None = None  # [N]
+    skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of what was not even listed
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def join(train: Source, test: Source) -> Source:
+    """Two sources as one, the second held out as the test split. Ids become full paths."""
+    columns = None
+    if train.columns is not None and test.columns is not None:
+        columns = pa.concat_tables([train.columns, test.columns], promote_options="permissive")
+    label = None
+    if train.label is not None or test.label is not None:
+        parts = [pa.nulls(len(s), pa.string()) if s.label is None else s.label for s in (train, test)]
+        label = pa.concat_arrays(parts)
+    return Source(
+        name=train.name,
+        # The two may share their short ids.
+        ids=pa.concat_arrays(
+            [pc.binary_join_element_wise(s.root or s.name, s.ids, "/") for s in (train, test)],
+        ),
+        fingerprint=digest([train.fingerprint.encode(), test.fingerprint.encode()]),
+        items=lambda: chain(train.items(), test.items()),
+        sample=train.sample,
+        kind=train.kind,
+        columns=columns,
+        label=label,
+        split=np.repeat(np.array([TRAIN, TEST], np.int8), [len(train), len(test)]),
+        skipped=train.skipped + test.skipped,
+    )
+
+
+def digest(parts: Iterable[bytes | memoryview]) -> str:
+    """32 hexadecimal digits that name these parts in this order."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        state.update(len(part).to_bytes(8, "little"))
+        state.update(part)
+    return state.hexdigest()
+
+
+def each(values: pa.Array) -> Iterator[Any]:
+    """The values as Python objects, a few thousand of them alive at a time."""
+    for start in range(0, len(values), 4096):
+        yield from values.slice(start, 4096).to_pylist()
+
+
+def spread(n: int, k: int) -> list[int]:
+    """At most `k` of the numbers below `n`, evenly spread."""
+    return sorted({int(i) for i in np.linspace(0, n - 1, min(n, k))})

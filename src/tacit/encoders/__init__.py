@@ -1,0 +1,131 @@
+"""Encoders: one table of architectures, and how to build, save and load them. Imports no torch until one is built.
+
+To add an architecture: write one file here with a class derived from `ImageEncoder` and add one line to `ENCODERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tacit.encoders import saved
+from tacit.errors import UserError, nearest
+from tacit.files import whole_folder
+from tacit.spec import ImageSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tacit.encoders.base import ImageEncoder
+
+ENCODERS = {
+    "convnet": "tacit.encoders.convnet:ConvNet",
+    "resnet18": "tacit.encoders.resnet:ResNet",
+    "resnet50": "tacit.encoders.resnet:ResNet",
+    "vit_tiny": "tacit.encoders.vit:ViT",
+    "vit_small": "tacit.encoders.vit:ViT",
+    "vit_base": "tacit.encoders.vit:ViT",
+}
+
+
+def check_encoder(name: str) -> None:
+    """UserError with the nearest name where `name` is neither in the table nor `hf:...`; imports nothing."""
+    if name not in ENCODERS and not name.startswith("hf:"):
+        raise UserError(f"no encoder named {name!r}{nearest(name, ENCODERS)}; choose {', '.join(ENCODERS)} or hf:NAME")
+
+
+def build_encoder(name: str, spec: ImageSpec, *, offline: bool = False, **options: Any) -> ImageEncoder:
+    """An encoder for images of `spec` with fresh weights from torch's random numbers; `hf:NAME` comes with its own.
+
+    `options` are the architecture's: `patch` (px) for ViTs, `width` for the ConvNet; None is the default. `offline`
+    forbids `hf:NAME` the network.
+    """
+    check_encoder(name)
+    options = {option: value for option, value in options.items() if value is not None}
+    if name.startswith("hf:"):
+        if options:
+            raise UserError(f"the encoder {name} has no option {next(iter(options))!r}: it comes as it is")
+        from tacit.encoders import hf
+
+        return hf.load(name, offline=offline)
+    module, _, cls = ENCODERS[name].partition(":")
+    build: type[ImageEncoder] = getattr(import_module(module), cls)
+    known = build.__init__.__kwdefaults__ or {}
+    for option in options.keys() - known.keys():
+        raise UserError(f"the encoder {name} has no option {option!r}; it has {', '.join(known) or 'none'}")
+    encoder = build(name, spec, **options)
+    encoder.source = {"name": name, "revision": None, "licence": None}
+    return encoder
+
+
+def save_encoder(encoder: ImageEncoder, folder: str | Path, *, card: Mapping[str, Any] | None = None) -> None:
+    """Write `encoder` to `folder`, whole or not at all, in place of an encoder that may be there.
+
+    `card` (JSON-able: the task, the data's hash, ...) is kept in `encoder.json`. UserError where `folder` holds other
+    things.
+    """
+    folder = Path(folder)
+    check_free(folder)
+    with whole_folder(folder) as partial:
+        saved.write(encoder, partial, card or {})
+
+
+def check_free(folder: Path) -> None:
+    """UserError where writing an encoder to `folder` would remove anything but an encoder."""
+    if folder.exists() and not (folder / saved.DESCRIPTION).exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} holds something else than an encoder; choose another --out")
+
+
+def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module | None = None) -> ImageEncoder:
+    """The encoder in a run folder or an exported one, or `hf:FOLDER_OR_NAME`: a trainable module in eval mode.
+
+    `module` is one of your own, of the shape it had when the folder was written from `wrap(module, spec)`. UserError
+    where there is no encoder, or it is damaged, newer than this Tacit, or pickled.
+    """
+    if str(source).startswith("hf:"):
+        from tacit.encoders import hf
+
+        return hf.load(str(source), offline=offline)
+    folder = saved.find(Path(source))
+    if folder is None:
+        hint = f"; for a Hugging Face model write hf:{source}" if (Path(source) / "config.json").is_file() else ""
+        raise UserError(f"there is no encoder at {source}: neither a run nor an exported folder{hint}")
+    found = saved.read(folder)
+    if found.name.startswith("hf:"):
+        from tacit.encoders import hf
+
+        encoder: ImageEncoder = hf.open_folder(found.name, folder, found.source)
+    elif found.name.startswith("module:"):
+        encoder = _own(module, found)
+    else:
+        encoder = _without_trace(found)
+    saved.restore(encoder, folder)
+    encoder.source = found.source
+    return encoder.eval()
+
+
+def wrap(module: nn.Module, spec: ImageSpec) -> ImageEncoder:
+    """`module` as an encoder: it maps normalised float images [B C H W] to [B D], [B N D] or a map [B D H W].
+
+    `spec` says which images; mean 0 and std 1 hand pixels in [0, 1] on as they are. UserError for any other answer.
+    """
+    from tacit.encoders.wrapped import wrap as wrapped
+
+    return wrapped(module, spec)
+
+
+def _own(module: nn.Module | None, found: saved.Saved) -> ImageEncoder:
+    if module is None or f"module:{type(module).__name__}" != found.name:
+        wanted = found.name.removeprefix("module:")
+        raise UserError(f"this encoder is a module of your own; load it with load_encoder(..., module={wanted}(...))")
+    return wrap(module, found.spec)
+
+
+def _without_trace(found: saved.Saved) -> ImageEncoder:
+    """The architecture; its fresh weights, replaced at once, take nothing from torch's random numbers."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        return build_encoder(found.name, found.spec, **found.options)

@@ -1,0 +1,147 @@
+"""What all image encoders share: their shape, the preprocessing of raw images, hiding pixels, pooled depths."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from tacit import pixels
+from tacit.errors import UserError
+from tacit.nn import to_float
+from tacit.spec import ImageSpec
+from tacit.types import Batch, Features
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Picture = str | Path | Image | NDArray[Any]
+
+
+class ImageEncoder(nn.Module, ABC):
+    """Embeds batches of raw images; abstract.
+
+    `name` and `options` rebuild it (`build_encoder(name, spec, **options)`), `source` says where its weights came from,
+    `dim` is the width D of tokens and of `pooled`, `grid` and `stride` say where tokens lie at `spec.size`: token
+    (i, j) sees the square of `stride` px that starts at (i * stride, j * stride). `mask_token` is frozen until a task
+    that hides tokens unfreezes it.
+    """
+
+    mask_token: nn.Parameter
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        spec: ImageSpec,
+        *,
+        dim: int,
+        n_depths: int,
+        grid: tuple[int, int],
+        stride: int,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.spec = spec
+        self.dim = dim
+        self.n_depths = n_depths
+        self.grid = grid
+        self.stride = stride
+        self.options = dict(options or {})
+        self.source: dict[str, Any] = {}
+        self.register_buffer("mean", torch.tensor(spec.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std)[:, None, None], persistent=False)
+
+    @abstractmethod
+    def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        """Embed `batch["image"]` [B C H W]; depth `n_depths - 1` is the deepest and equals `pooled`."""
+
+    def normalise(self, batch: Batch) -> Tensor:
+        """Raw images as the network wants them: float32 [B C H W], mean 0 and deviation 1 over the training data."""
+        image = batch["image"]
+        if image.ndim != 4 or image.shape[1] != self.spec.channels:
+            raise UserError(
+                f"the encoder {self.name} takes images [B {self.spec.channels} H W], not {list(image.shape)}; "
+                "encoder.prepare(images) makes such batches"
+            )
+        return (to_float(image) - self.mean) / self.std
+
+    def hide(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Put the learned pixel `mask_token` [C] over the squares of `x` [B C H W] where `mask` [B N] is True."""
+        squares = mask.reshape(-1, *self.grid).repeat_interleave(self.stride, 1).repeat_interleave(self.stride, 2)
+        squares = squares[:, None, : x.shape[2], : x.shape[3]]  # [B 1 H W]; the last squares may stick out
+        return torch.where(squares, self.mask_token[:, None, None].to(x.dtype), x)
+
+    def prepare(self, images: Picture | Sequence[Picture]) -> Batch:
+        """Paths, PIL images or arrays as a batch on the encoder's device, prepared as for its training.
+
+        An array is one image [H W], [H W 3] or [H W 4], or a stack of images, integers or floats in [0, 1]. Returns
+        `image` [B C size size] and `index` [B]. UserError names what is no image.
+        """
+        squares = [self._square(picture) for picture in _several(images)]
+        if len({square.dtype for square in squares}) > 1:  # 8 and 16 bits mixed: 255 becomes 65535
+            squares = [square if square.dtype == np.uint16 else square.astype(np.uint16) * 257 for square in squares]
+        image = torch.from_numpy(np.stack(squares)).to(self.mean.device)  # [B C S S]
+        return {"image": image, "index": torch.arange(len(image), device=image.device)}
+
+    def _square(self, picture: Picture) -> NDArray[np.generic]:
+        size, channels = self.spec.size, self.spec.channels
+        try:
+            if isinstance(picture, np.ndarray):
+                return pixels.array_to_square(pixels.as_integers(picture), size, channels)
+            if isinstance(picture, Image):
+                return pixels.to_square(picture, size, channels)
+            return pixels.decode(Path(picture), size, channels)
+        except (OSError, ValueError) as error:
+            what = f"an array of shape {picture.shape}" if isinstance(picture, np.ndarray) else str(picture)
+            raise UserError(f"cannot prepare {what}: {error}") from None
+
+    def hugging_face(self) -> PreTrainedModel | None:
+        """The same encoder as a Hugging Face model, weights shared; None where that library cannot express it."""
+        return None
+
+    pooling = "mean over tokens"
+    """How `pooled` follows from the `last_hidden_state` of `hugging_face()`, for people who open it there."""
+
+
+class MapEncoder(ImageEncoder):
+    """Encoders that turn an image into ever smaller maps; abstract. A token is a place of the last map."""
+
+    @abstractmethod
+    def maps(self, x: Tensor) -> Sequence[Tensor]:
+        """The output [B D_i H_i W_i] of every depth for normalised images [B C H W]."""
+
+    def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        return self.features(self.normalise(batch), depths)
+
+    def masked(self, batch: Batch, mask: Tensor) -> Features:
+        return self.features(self.hide(self.normalise(batch), mask), ())
+
+    def features(self, x: Tensor, depths: Sequence[int]) -> Features:
+        maps = self.maps(x)
+        tokens = maps[-1].flatten(2).transpose(1, 2)  # [B N D]
+        grid = (maps[-1].shape[2], maps[-1].shape[3])
+        return Features(tokens, tokens.mean(1), grid=grid, depths=tuple(maps[depth].mean((2, 3)) for depth in depths))
+
+    pooling = "last_hidden_state.mean((2, 3))"
+
+
+def _several(images: Picture | Sequence[Picture]) -> Sequence[Picture]:
+    """One image or many as a sequence of images."""
+    if isinstance(images, np.ndarray):
+        one = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
+        images = [images] if one else list(images)
+    elif isinstance(images, str | Path | Image):
+        images = [images]
+    if len(images) == 0:
+        raise UserError("no images to prepare; pass at least one path, PIL image or array")
+    return images

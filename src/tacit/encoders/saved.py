@@ -1,0 +1,152 @@
+"""Encoders on the disk: `encoder.json`, `encoder.safetensors`, and Hugging Face's files where it can open them.
+
+With Hugging Face's files, `model.safetensors` holds the network and `encoder.safetensors` only what that format has no
+place for, so that no weight is stored twice. `encoder.json` names every weights file with its SHA-256.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tacit.errors import UserError
+from tacit.files import sha256
+from tacit.spec import ImageSpec
+
+if TYPE_CHECKING:
+    from tacit.encoders.base import ImageEncoder
+
+FORMAT = "tacit-encoder"
+VERSION = 1
+DESCRIPTION, WEIGHTS, NETWORK = "encoder.json", "encoder.safetensors", "model.safetensors"
+PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a folder says of its encoder."""
+
+    name: str
+    spec: ImageSpec
+    options: dict[str, Any]
+    source: dict[str, Any]
+
+
+def find(source: Path) -> Path | None:
+    """The folder with the encoder: `source`, or `source/encoder` of a run. None where neither is one."""
+    if source.suffix in PICKLES:
+        raise UserError(f"{source} is a pickle, which could run code; Tacit reads safetensors only")
+    for folder in (source, source / "encoder"):
+        if (folder / DESCRIPTION).is_file():
+            return folder
+    pickles = sorted(path.name for path in source.glob("*") if path.suffix in PICKLES) if source.is_dir() else []
+    if pickles:
+        raise UserError(f"{source} holds a pickle ({pickles[0]}), which could run code; Tacit reads safetensors only")
+    return None
+
+
+def write(encoder: ImageEncoder, folder: Path, card: Mapping[str, Any]) -> None:
+    """Write `encoder` into an empty folder; `card` is kept in its description as it is."""
+    import torch
+    from safetensors.torch import save_file
+
+    state = encoder.state_dict()
+    model = encoder.hugging_face()
+    if model is not None:
+        from tacit.encoders.hf import quiet
+
+        with quiet():
+            model.save_pretrained(folder)
+        (folder / "preprocessor_config.json").write_text(json.dumps(image_processor(encoder.spec), indent=2))
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("model.")}
+    # Copies, because safetensors refuses memory that is shared or laid out channels last.
+    whole = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+    save_file(whole, folder / WEIGHTS)
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": encoder.name,
+        "options": encoder.options,
+        "spec": asdict(encoder.spec),
+        "dim": encoder.dim,
+        "n_depths": encoder.n_depths,
+        "grid": encoder.grid,
+        "stride": encoder.stride,
+        "pooled": encoder.pooling,
+        "hugging_face": model is not None,
+        "source": encoder.source,
+        "weights": {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))},
+        "card": dict(card),
+    }
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2))
+
+
+def read(folder: Path) -> Saved:
+    """What `write` described; UserError where a file is damaged, missing or newer than this Tacit."""
+    said = _description(folder)
+    for name, hashed in said["weights"].items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(f"{path} is missing; export the encoder again")
+        if sha256(path) != hashed:
+            raise UserError(f"{path} is damaged: its SHA-256 is not the one in {DESCRIPTION}; export the encoder again")
+    return Saved(said["name"], ImageSpec.of(said["spec"]), said["options"], said["source"])
+
+
+def restore(encoder: ImageEncoder, folder: Path) -> None:
+    """Put the weights that `write` wrote into `encoder`; UserError where they do not fit."""
+    import torch
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / WEIGHTS)
+    if (folder / NETWORK).is_file():
+        from transformers import AutoModel
+
+        from tacit.encoders.hf import quiet
+
+        with quiet():  # through the library, since its files name the weights as its older versions did
+            model = AutoModel.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            )
+        # The file may hold more than the encoder has: a pooler, see `ViT.hugging_face`.
+        own = encoder.state_dict().keys()
+        found = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        weights |= {name: tensor for name, tensor in found.items() if name in own}
+    try:
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        said = str(error).splitlines()[-1].strip()
+        raise UserError(f"the weights in {folder} do not fit {encoder.name}: {said}") from None
+
+
+def image_processor(spec: ImageSpec) -> dict[str, Any]:
+    """`tacit.pixels.to_square` and the normalisation in the words of a Hugging Face image processor."""
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_convert_rgb": spec.channels == 3,
+        "do_resize": True,
+        "size": {"height": spec.size, "width": spec.size},
+        "resample": 3,  # bicubic
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+    }
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    try:
+        said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = said["version"] if said["format"] == FORMAT else None
+    except (ValueError, KeyError, TypeError):
+        version = None
+    if not isinstance(version, int):
+        raise UserError(f"{path} is damaged or no description of an encoder; export the encoder again")
+    if version > VERSION:
+        raise UserError(f"{path} comes from a newer Tacit (format {version}, this one reads {VERSION}); upgrade Tacit")
+    return said

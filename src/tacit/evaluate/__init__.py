@@ -1,0 +1,66 @@
+"""Judge any encoder: does it beat what a person would otherwise use, by how much, and how sure is that?
+
+A library of its own: it knows no task, no modality, no training loop. Names load what they need on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tacit.evaluate.protocol import evaluate
+    from tacit.evaluate.results import ArmRecord, Report, Result, Verdict
+    from tacit.evaluate.seal import Places, Seal, count_read, seal
+    from tacit.evaluate.selection import Selection, select
+    from tacit.evaluate.splits import Budget, Plan, plan_budgets, primary_budget
+    from tacit.evaluate.statistics import detectable_difference
+    from tacit.evaluate.subject import Arm, Labelled
+
+_HOME = {
+    "evaluate": "protocol",
+    "ArmRecord": "results",
+    "Report": "results",
+    "Result": "results",
+    "Verdict": "results",
+    "Places": "seal",
+    "Seal": "seal",
+    "count_read": "seal",
+    "seal": "seal",
+    "Selection": "selection",
+    "select": "selection",
+    "Budget": "splits",
+    "Plan": "splits",
+    "plan_budgets": "splits",
+    "primary_budget": "splits",
+    "detectable_difference": "statistics",
+    "Arm": "subject",
+    "Labelled": "subject",
+}
+
+__all__ = [  # noqa: RUF022  the order in which one meets them
+    "evaluate",
+    "select",
+    "seal",
+    "Seal",
+    "Places",
+    "count_read",
+    "Labelled",
+    "Arm",
+    "Selection",
+    "Report",
+    "Verdict",
+    "Result",
+    "ArmRecord",
+    "Budget",
+    "Plan",
+    "plan_budgets",
+    "primary_budget",
+    "detectable_difference",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

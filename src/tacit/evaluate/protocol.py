@@ -1,0 +1,144 @@
+"""The protocol: every arm on the same draws of the same labels, judged once on test labels that nothing saw before.
+
+1. Choose, inside the training labels, the arm to judge and the depth at which each encoder is read (`selection`).
+2. Draw the labels of every budget, the same for all arms, and predict the test examples with every arm.
+3. Only then read the test labels: figures, paired differences, verdicts, labels saved.
+
+The code keeps that order by hiding labels: steps 1 and 2 get label numbers of -1 for whatever is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.evaluate.features import extract
+from tacit.evaluate.judgement import Predicted, judge_predictions
+from tacit.evaluate.knn import knn_predict
+from tacit.evaluate.linear import probe_draws
+from tacit.evaluate.results import Report
+from tacit.evaluate.selection import FINAL, Selection, select
+from tacit.evaluate.splits import Budget, Positions, draw_labels, plan_for_pools, primary_budget
+from tacit.evaluate.subject import Arm, Labelled, Part, as_arms, parts_of
+
+Progress = Callable[[float, str], None]
+Draws = Mapping[str, list[Positions]]
+Predictions = dict[tuple[str, str], NDArray[np.int32]]  # (protocol, budget) -> [P S n]
+
+
+def evaluate(
+    arms: Any,
+    labelled: Labelled,
+    *,
+    primary: int | float | str | None = None,
+    budgets: Sequence[int | float | str] | None = None,
+    draws: int | None = None,
+    seed: int = 0,
+    selection: Selection | None = None,
+    scratch_draws: int = 3,
+    progress: Progress | None = None,
+) -> Report:
+    """Judge whether pretrained arms beat the baselines beside them on the labelled examples.
+
+    `arms` is a sequence of `Arm`, or one encoder or callable, which without baselines gets figures but no verdict.
+    Budgets are labels per class (10), shares (0.1) or names ("10 per class", "10 %"); `primary` is the one that the
+    verdict is about: unless given, 10 per class or the largest below that fits. `draws` overrides the number of draws
+    per budget. Arms trained from scratch are measured at the primary budget with `scratch_draws` draws. `progress` is
+    told the fraction done and what is being worked on. Raises `UserError` where labels, groups or budgets cannot
+    support a judgement.
+    """
+    arms = as_arms(arms)
+    parts = parts_of(labelled, seed)
+    plan = plan_for_pools(labelled.y, [part.train for part in parts], labelled.classes, budgets, draws)
+    main = primary_budget(plan.budgets, primary)
+    tell = progress or (lambda fraction, doing: None)
+
+    tell(0.0, "choosing inside the training labels")
+    selection = selection or select(arms, labelled, primary=main.name, seed=seed)
+    choices = selection.folds or [selection] * len(parts)
+    drawn = [draw_labels(p.labelled.y, labelled.group, p.train, plan.budgets, seed=seed) for p in parts]
+    predictions: dict[str, Predictions] = {}
+    for number, arm in enumerate(arms):
+        tell((number + 1) / (len(arms) + 1), f"probing {arm.name}")
+        if arm.build is None:
+            depths = [choice.representation.get(arm.name, FINAL) for choice in choices]
+            predictions[arm.name] = _probe(arm, parts, drawn, plan.budgets, depths, seed)
+        else:
+            predictions[arm.name] = _train(arm, parts, drawn, main, scratch_draws, seed)
+
+    # The test labels are read from here on, and nowhere above.
+    report = judge_predictions(
+        Predicted(
+            arms=arms,
+            labelled=labelled,
+            tested=np.concatenate([part.test for part in parts]),
+            sizes=[len(part.test) for part in parts],
+            plan=plan,
+            primary=main,
+            predictions=predictions,
+            selection=selection,
+        )
+    )
+    tell(1.0, "judged")
+    return report
+
+
+def _probe(
+    arm: Arm, parts: Sequence[Part], drawn: Sequence[Draws], budgets: Sequence[Budget], depths: Sequence[str], seed: int
+) -> Predictions:
+    """Linear probe and nearest neighbours on frozen features at every budget."""
+    rows = np.unique(np.concatenate([positions for part in parts for positions in (part.train, part.test)]))
+    by_encoder = []
+    for encoder in arm.encoders:
+        features = extract(encoder, parts[0].labelled.fetch, rows)
+        features = {name: features[name] for name in set(depths)}
+        by_part = []
+        for part, draws, depth in zip(parts, drawn, depths, strict=True):
+            by_part.append(_probe_part(features[depth], rows, part, draws, budgets, seed))
+        by_encoder.append({key: np.concatenate([p[key] for p in by_part], axis=-1) for key in by_part[0]})
+    return {key: np.stack([predicted[key] for predicted in by_encoder]) for key in by_encoder[0]}
+
+
+def _probe_part(
+    features: NDArray[np.float32], rows: Positions, part: Part, draws: Draws, budgets: Sequence[Budget], seed: int
+) -> dict[tuple[str, str], NDArray[np.int32]]:
+    """Predictions [S n] of one encoder on one split."""
+    train, test = features[np.searchsorted(rows, part.train)], features[np.searchsorted(rows, part.test)]
+    y, n_classes = part.labelled.y[part.train], len(part.labelled.classes)
+    groups = part.labelled.group[part.train] if part.labelled.grouped else None
+    predicted: dict[tuple[str, str], NDArray[np.int32]] = {}
+    for budget in budgets:
+        taken = [np.searchsorted(part.train, draw) for draw in draws[budget.name]]
+        linear = probe_draws(train, y, taken, test, n_classes=n_classes, groups=groups, seed=seed)
+        near = [knn_predict(train[draw], y[draw], test, n_classes) for draw in taken]
+        predicted["linear", budget.name] = linear.astype(np.int32)
+        predicted["knn", budget.name] = np.stack(near).astype(np.int32)
+    return predicted
+
+
+def _train(
+    arm: Arm, parts: Sequence[Part], drawn: Sequence[Draws], budget: Budget, n_draws: int, seed: int
+) -> Predictions:
+    """Train the same architecture on the drawn labels alone."""
+    from tacit.evaluate.scratch import train_from_scratch
+
+    assert arm.build is not None
+    by_part = []
+    for part, draws in zip(parts, drawn, strict=True):
+        predicted = []
+        for s, draw in enumerate(draws[budget.name][:n_draws]):
+            model = train_from_scratch(
+                arm.build,
+                part.labelled.fetch,
+                draw,
+                part.labelled.y[draw],
+                n_classes=len(part.labelled.classes),
+                seed=seed + s,
+                views=arm.views,
+            )
+            predicted.append(model.predict(part.labelled.fetch, part.test))
+        by_part.append(np.stack(predicted))
+    return {("scratch", budget.name): np.concatenate(by_part, axis=-1)[None].astype(np.int32)}

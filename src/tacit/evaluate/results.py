@@ -1,0 +1,189 @@
+"""The report: what was measured, what it means, and its form on disk (`report.json`), in a terminal and in a notebook.
+
+Nothing here computes; nothing heavy is imported, so a saved report opens at once.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tacit.errors import UserError
+
+SCHEMA = 1
+FILE_NAME = "report.json"
+PRIMARY_PROTOCOL = "linear"
+PRIMARY_METRIC = "balanced_accuracy"
+
+Outcome = Literal["transfers", "harms", "equivalent", "underpowered", "collapsed", "none"]
+Claim = Literal["checkpoint", "recipe"]
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """One candidate or baseline, as the report lists it."""
+
+    name: str
+    kind: Literal["pretrained", "baseline"]
+    task: str | None
+    encoder: str
+    steps: int
+    seconds: float
+    examples_per_second: float
+    alarms: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure with its 95 % interval, a fraction of 1."""
+
+    arm: str
+    protocol: str  # linear, knn, scratch
+    metric: str  # balanced_accuracy, accuracy, worst_group_accuracy
+    budget: str
+    labels_per_class: int | None  # None: labels at their natural prevalence
+    labels_total: int
+    mean: float
+    low: float
+    high: float
+    draws: int
+    seeds: int
+    n_test: int
+    n_groups: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparison of one pretrained arm with every baseline comes to, at one budget under one protocol."""
+
+    outcome: Outcome
+    claim: Claim
+    protocol: str
+    arm: str
+    baseline: str | None  # the one that decided: the hardest to beat, or the one that did better
+    budget: str
+    gain: float | None  # over that baseline, with its 95 % interval
+    low: float | None
+    high: float | None
+    transductive: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Verdict first; then everything it rests on. `data` says what was judged on and what was left out, and why."""
+
+    verdict: Verdict
+    verdicts: tuple[Verdict, ...]
+    results: tuple[Result, ...]
+    arms: tuple[ArmRecord, ...]
+    labels_saved: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_data(self, **more: Any) -> Report:
+        """The same report saying more about its data."""
+        return replace(self, data={**self.data, **more})
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `report.json`."""
+        return {
+            "schema": SCHEMA,
+            "data": dict(self.data),
+            "arms": [asdict(arm) for arm in self.arms],
+            "results": [asdict(result) for result in self.results],
+            "verdict": asdict(self.verdict),
+            "verdicts": [asdict(verdict) for verdict in self.verdicts],
+            "labels_saved": dict(self.labels_saved),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Report:
+        """Raises `UserError` where `content` was written by another version."""
+        if content.get("schema") != SCHEMA:
+            schema = content.get("schema")
+            raise UserError(f"report schema {schema!r} is not {SCHEMA}: read it with the tacit that wrote it")
+        return cls(
+            verdict=Verdict(**content["verdict"]),
+            verdicts=tuple(Verdict(**verdict) for verdict in content["verdicts"]),
+            results=tuple(Result(**result) for result in content["results"]),
+            arms=tuple(ArmRecord(**{**arm, "alarms": tuple(arm["alarms"])}) for arm in content["arms"]),
+            labels_saved=content["labels_saved"],
+            data=content["data"],
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `report.json` into `folder`, whole or not at all."""
+        path = Path(folder) / FILE_NAME
+        write_json(path, self.to_json())
+        return path
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Report:
+        """Read `report.json` from a folder. Raises `UserError` where there is none or it cannot be read."""
+        path = Path(folder) / FILE_NAME
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise UserError(f"no report in {str(folder)!r}: give a folder that holds {FILE_NAME}") from None
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise UserError(f"{str(path)!r} is damaged ({error}): evaluate again") from None
+
+    def __str__(self) -> str:
+        header, rows = self._table()
+        widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+        lines = [self.verdict.text, ""]
+        for name, *figures in [header, *rows]:
+            padded = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
+            lines.append("  ".join([name.ljust(widths[0]), *padded]).rstrip())
+        return "\n".join([*lines, "", self._caption(), *self._notes()])
+
+    def _repr_html_(self) -> str:
+        header, rows = self._table()
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        notes = "<br>".join(html.escape(line) for line in [self._caption(), *self._notes()])
+        return (
+            f"<p><b>{html.escape(self.verdict.text)}</b></p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{notes}</p>"
+        )
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """Arms by budgets: percent of the primary metric, the interval added at the primary budget."""
+        shown = [r for r in self.results if r.metric == PRIMARY_METRIC and r.protocol in (PRIMARY_PROTOCOL, "scratch")]
+        budgets = list(dict.fromkeys(r.budget for r in sorted(shown, key=lambda r: r.labels_total)))
+        cells = {
+            (r.arm, r.budget): f"{100 * r.mean:.1f}"
+            + (f" [{100 * r.low:.1f}, {100 * r.high:.1f}]" if r.budget == self.verdict.budget else "")
+            for r in shown
+        }
+        rows = [[arm.name, *(cells.get((arm.name, budget), "-") for budget in budgets)] for arm in self.arms]
+        return ["%", *budgets], rows
+
+    def _caption(self) -> str:
+        n_test = max((r.n_test for r in self.results), default=0)
+        return f"balanced accuracy of a linear probe on {n_test} test items, with 95 % intervals at the primary budget"
+
+    def _notes(self) -> list[str]:
+        notes = [self.labels_saved["text"]] if "text" in self.labels_saved else []
+        if self.data.get("classes_left_out"):
+            notes.append("classes left out of the verdict: " + "; ".join(self.data["classes_left_out"]))
+        if self.data.get("budgets_dropped"):
+            notes.append("budgets dropped: " + "; ".join(self.data["budgets_dropped"]))
+        if self.data.get("seal_reads"):
+            notes.append(f"the sealed test labels have been read {self.data['seal_reads']} times")
+        return notes
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file so that it appears whole or not at all."""
+    partial = path.with_name(path.name + f".{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -1,0 +1,186 @@
+"""The seal: which examples are kept for the final test, decided before anything is trained.
+
+A seal is a JSON file of digests: the content of every sealed example and the group it belongs to. A later run that
+takes it tests on the same examples, however many labels were added since, and keeps their groups out of training. It
+counts how often its labels were read, because a test set that is read again and again wears out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import UserError
+from tacit.evaluate.results import write_json
+from tacit.evaluate.splits import CROSS_FITTING_BELOW, strata
+
+FILE_NAME = "seal.json"
+VERSION = 1
+TEST_FRACTION = 0.3
+
+
+class Places(NamedTuple):
+    """Where the examples of a data set stand with a seal; masks [N]."""
+
+    free: NDArray[np.bool_]  # may train
+    sealed: NDArray[np.bool_]  # test, once, at the end
+    beside: NDArray[np.bool_]  # of a sealed group or a copy of a sealed example: neither trains nor tests
+    missing: int  # sealed examples that the data no longer hold
+
+
+@dataclass(frozen=True)
+class Seal:
+    """The sealed test set. `items` maps the digest of each example's content to the digest of its group."""
+
+    seed: int
+    source: Literal["hash", "given", "cross-fitting"]
+    items: Mapping[str, str]
+    reads: int = 0
+
+    def place(
+        self, group: NDArray[Any] | None, content_hashes: NDArray[Any], *, split: NDArray[np.integer] | None = None
+    ) -> Places:
+        """Sort all examples of a data set, labelled or not, by what the seal allows.
+
+        `group` as given to `seal`: the group column's values, None without one. Where the split was given (1 is test),
+        a copy of a sealed example on the training side stands beside. Raises `UserError` where no sealed example is
+        left.
+        """
+        content = _content_digests(content_hashes)
+        groups = _group_digests(group, content)
+        sealed = np.array([digest in self.items for digest in content], bool)
+        if split is not None:
+            sealed &= split == 1
+        taken = set(self.items.values())
+        beside = ~sealed & np.array([g in taken or c in self.items for g, c in zip(groups, content, strict=True)], bool)
+        missing = len(self.items) - len(self.items.keys() & set(content))
+        if self.items and missing == len(self.items):
+            raise UserError(
+                "none of the sealed test examples is in the data: give the seal that belongs to it, or none"
+            )
+        return Places(~sealed & ~beside, sealed, beside, missing)
+
+    def save(self, target: str | Path) -> Path:
+        """Write the seal to a `.json` file, or as `seal.json` into a folder, whole or not at all."""
+        path = _file(target)
+        write_json(path, {"version": VERSION, **asdict(self)})
+        return path
+
+    @classmethod
+    def load(cls, source: str | Path) -> Seal:
+        """Read a seal from its file or folder. Raises `UserError` where it cannot be read."""
+        path = _file(source)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.pop("version") != VERSION:
+                raise UserError(f"seal {str(path)!r} was written by another version: use the tacit that wrote it")
+            return cls(**content)
+        except FileNotFoundError:
+            raise UserError(f"no seal at {str(path)!r}: give a run folder or its {FILE_NAME}") from None
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise UserError(f"seal {str(path)!r} is damaged ({error}): restore it from a copy") from None
+
+
+def count_read(source: str | Path) -> Seal:
+    """Note in the file that the sealed labels are read once more; call it just before they are."""
+    path = _file(source)
+    seal = Seal.load(path)
+    seal = replace(seal, reads=seal.reads + 1)
+    seal.save(path)
+    return seal
+
+
+def _file(source: str | Path) -> Path:
+    return Path(source) if str(source).endswith(".json") else Path(source) / FILE_NAME
+
+
+def seal(
+    y: NDArray[np.int64],
+    group: NDArray[Any] | None,
+    content_hashes: NDArray[Any],
+    *,
+    seed: int,
+    test_fraction: float = TEST_FRACTION,
+    split: NDArray[np.integer] | None = None,
+) -> Seal:
+    """Choose the sealed examples among all N; `y` is negative where an example has no label.
+
+    `group` holds the group column's values, None without one: then each content is a group of its own. With a given
+    `split` (1 is test) that is the seal. Else, from 100 labels on, of the labelled groups of each class (and of those
+    that mix classes) the 30 % with the smallest hash of (seed, group) are sealed; examples of equal content count as
+    one group. Below 100 labels nothing is sealed, and evaluation cross-fits. Raises `UserError` where a group spans
+    the given split, or where there is one group only.
+    """
+    content = _content_digests(content_hashes)
+    groups = _group_digests(group, content)
+    if split is not None:
+        return Seal(seed, "given", _of_given_split(group, groups, content, split))
+    labelled = np.flatnonzero(y >= 0)
+    if len(labelled) < CROSS_FITTING_BELOW:
+        return Seal(seed, "cross-fitting", {})
+
+    unit = _units([groups[i] for i in labelled.tolist()], [content[i] for i in labelled.tolist()])
+    n_units = int(unit.max()) + 1
+    if n_units < 2:
+        raise UserError("all labelled examples belong to one group: label some of another group, or drop the groups")
+    key = [""] * n_units  # a unit is known by the smallest of its groups' digests
+    for u, i in zip(unit.tolist(), labelled.tolist(), strict=True):
+        key[u] = min(key[u], groups[i]) if key[u] else groups[i]
+    rank = np.array([int(_digest(f"{seed}/{k}"), 16) for k in key], np.float64)
+    chosen = np.zeros(n_units, bool)
+    stratum = strata(y[labelled], unit)
+    for s in np.unique(stratum):
+        members = np.flatnonzero(stratum == s)
+        count = round(test_fraction * len(members))
+        chosen[members[np.argsort(rank[members], kind="stable")[:count]]] = True
+    return Seal(seed, "hash", {content[i]: groups[i] for i in labelled[chosen[unit]].tolist()})
+
+
+def _of_given_split(
+    group: NDArray[Any] | None, groups: Sequence[str], content: Sequence[str], split: NDArray[np.integer]
+) -> dict[str, str]:
+    test = split == 1
+    if not test.any():
+        raise UserError("the split has no test examples: mark some as test, or leave the split out")
+    if group is not None:
+        spanning = np.intersect1d(group[test].astype(str), group[~test].astype(str))
+        if len(spanning):
+            more = f" and {len(spanning) - 1} more" if len(spanning) > 1 else ""
+            raise UserError(f"group {spanning[0]!r}{more} spans training and test: put each group on one side")
+    return {content[i]: groups[i] for i in np.flatnonzero(test).tolist()}
+
+
+def _units(groups: Sequence[str], content: Sequence[str]) -> NDArray[np.int64]:
+    """Number the connected parts [N]: examples of one group, or of equal content, belong together."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    by_group = np.unique(np.array(groups), return_inverse=True)[1]
+    by_content = np.unique(np.array(content), return_inverse=True)[1] + by_group.max() + 1
+    n = int(by_content.max()) + 1
+    links = coo_array((np.ones(len(by_group), bool), (by_group, by_content)), shape=(n, n))
+    part = connected_components(links, directed=False)[1]
+    return np.unique(part[by_group], return_inverse=True)[1].astype(np.int64)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _content_digests(content_hashes: NDArray[Any]) -> list[str]:
+    # `V16` items do not keep trailing zero bytes as strings would: read the raw bytes
+    if content_hashes.dtype.kind in "VS":
+        raw, width = np.ascontiguousarray(content_hashes).tobytes(), content_hashes.dtype.itemsize
+        return [raw[i : i + width].hex() for i in range(0, len(raw), width)]
+    return [str(item) for item in content_hashes]
+
+
+def _group_digests(group: NDArray[Any] | None, content: Sequence[str]) -> Sequence[str]:
+    return [_digest(f"group/{value}") for value in group] if group is not None else list(content)

@@ -1,0 +1,236 @@
+"""Budgets of labels, the draws that fill them, and folds: every split inside the labelled examples.
+
+Positions are numbers 0..N-1 into the labelled examples. Draws are the same for every encoder, and nested: what draw s
+takes at 5 labels per class it takes at 10 as well.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import UserError
+
+Positions = NDArray[np.int64]
+
+PER_CLASS = (1, 2, 5, 10, 20, 50, 100)
+SHARES = (0.01, 0.1, 1.0)
+PRIMARY_PER_CLASS = 10
+MANY_DRAWS, FEW_DRAWS = 10, 5  # up to 20 labels per class, and above: draws differ less the more they hold
+CROSS_FITTING_BELOW = 100
+N_FOLDS = 5
+
+
+def _generator(seed: int, purpose: str, number: int = 0) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(purpose.encode()), number])
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many labels a probe may see: `per_class` of each class, or a `share` of all at their natural prevalence."""
+
+    name: str
+    per_class: int | None
+    share: float | None
+    total: int  # labels in one draw
+    draws: int
+    pool_share: float  # what share of a class's labels one draw takes, averaged over the classes
+
+    def take(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Labels to take of each class, given how many there are [K]."""
+        if self.share is not None:
+            return _allot(counts, self.share)
+        assert self.per_class is not None
+        return np.minimum(counts, np.int64(self.per_class))
+
+
+class Plan(NamedTuple):
+    """The budgets that can be filled, smallest first, and why each of the others cannot."""
+
+    budgets: list[Budget]
+    dropped: list[str]
+
+
+def budget_name(wanted: int | float | str) -> str:
+    """The name of a budget given as labels per class (10), a share (0.1) or already by name."""
+    if isinstance(wanted, str):
+        return wanted
+    return f"{wanted} per class" if isinstance(wanted, int) else f"{100 * wanted:g} %"
+
+
+def unplanned(wanted: int | float | str, draws: int) -> Budget:
+    """A budget to fill as far as a pool goes, without asking whether it can be."""
+    per_class, share = _parse(wanted)
+    name = budget_name(per_class if per_class is not None else float(share or 0))
+    return Budget(name, per_class, share, 0, draws, 0.0)
+
+
+def _parse(wanted: int | float | str) -> tuple[int | None, float | None]:
+    """(labels per class, None) or (None, share)."""
+    try:
+        if isinstance(wanted, int) and wanted > 0:
+            return wanted, None
+        if isinstance(wanted, float) and 0 < wanted <= 1:
+            return None, wanted
+        if isinstance(wanted, str) and wanted.endswith("%") and 0 < float(wanted[:-1]) <= 100:
+            return None, float(wanted[:-1]) / 100
+        if isinstance(wanted, str) and int(wanted.removesuffix("per class")) > 0:
+            return int(wanted.removesuffix("per class")), None
+    except ValueError:
+        pass
+    raise UserError(f"{wanted!r} is no label budget: give labels per class (10) or a share ('10 %')")
+
+
+def _allot(counts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """A share of the labels at natural prevalence, by largest remainder."""
+    exact = counts * share
+    take = np.floor(exact).astype(np.int64)
+    missing = round(share * int(counts.sum())) - int(take.sum())
+    take[np.argsort(take - exact, kind="stable")[:missing]] += 1
+    return take
+
+
+def plan_budgets(
+    y: NDArray[np.int64],
+    classes: Sequence[str],
+    wanted: Sequence[int | float | str] | None = None,
+    draws: int | None = None,
+) -> Plan:
+    """The label budgets that the training labels `y` (class numbers; negative: unknown) can fill.
+
+    Those that the rarest class cannot fill are dropped, by name and with the reason. A budget that takes all there is
+    has one draw. Raises `UserError` where fewer than two classes have labels.
+    """
+    counts = np.bincount(y[y >= 0], minlength=len(classes))
+    return _plan([counts], classes, wanted, draws)
+
+
+def plan_for_pools(
+    y: NDArray[np.int64],
+    pools: Sequence[Positions],
+    classes: Sequence[str],
+    wanted: Sequence[int | float | str] | None = None,
+    draws: int | None = None,
+) -> Plan:
+    """Like `plan_budgets`, for budgets that each of several pools (the folds' training parts) must fill."""
+    return _plan([np.bincount(y[pool], minlength=len(classes)) for pool in pools], classes, wanted, draws)
+
+
+def _plan(
+    pools: Sequence[NDArray[np.int64]],
+    classes: Sequence[str],
+    wanted: Sequence[int | float | str] | None,
+    draws: int | None,
+) -> Plan:
+    counts = np.min(pools, axis=0)
+    present = counts > 0
+    if present.sum() < 2:
+        names = ", ".join(name for name, here in zip(classes, present, strict=True) if here) or "none"
+        raise UserError(f"labels to train on exist for fewer than two classes ({names}): label more examples")
+    rarest = int(np.flatnonzero(present)[counts[present].argmin()])
+    budgets: list[Budget] = []
+    dropped: list[str] = []
+    for item in wanted if wanted is not None else (*PER_CLASS, *SHARES):
+        name, per_class, share, *_ = astuple(trial := unplanned(item, 1))
+        take = trial.take(counts)
+        if per_class is not None and counts[rarest] < per_class:
+            dropped.append(f"{name}: class {classes[rarest]} has only {counts[rarest]} training labels")
+            continue
+        if share is not None and take[present].min() < 1:
+            dropped.append(f"{name}: leaves no label of class {classes[rarest]}")
+            continue
+        everything = bool((take == counts).all())
+        if everything and share != 1.0:
+            dropped.append(f"{name}: is all there is, see 100 %")
+            continue
+        many = take.sum() <= 20 * present.sum()
+        n_draws = 1 if everything else draws or (MANY_DRAWS if many else FEW_DRAWS)
+        pool_share = 1.0 if everything else float((take[present] / counts[present]).mean())
+        budgets.append(Budget(name, per_class, share, int(take.sum()), n_draws, pool_share))
+    if not budgets:
+        raise UserError(f"no label budget can be filled ({'; '.join(dropped)}): label more examples or ask for fewer")
+    return Plan(sorted({b.name: b for b in budgets}.values(), key=lambda b: b.total), dropped)
+
+
+def primary_budget(budgets: Sequence[Budget], wanted: int | float | str | None = None) -> Budget:
+    """The one budget the verdict is about: as asked, else 10 labels per class or the largest below that fits."""
+    if wanted is not None:
+        per_class, share = _parse(wanted)
+        for budget in budgets:
+            if (budget.per_class, budget.share) == (per_class, share):
+                return budget
+        raise UserError(f"primary budget {wanted!r} cannot be filled: choose from {', '.join(b.name for b in budgets)}")
+    small = [b for b in budgets if b.per_class is not None and b.per_class <= PRIMARY_PER_CLASS]
+    return small[-1] if small else budgets[-1]
+
+
+def draw_labels(
+    y: NDArray[np.int64], group: NDArray[np.int64], pool: Positions, budgets: Sequence[Budget], *, seed: int
+) -> dict[str, list[Positions]]:
+    """The draws of each budget, by name: positions out of `pool`, sorted.
+
+    Each class is walked in random order, first one example of every group, then a second of every group, and so on, so
+    that n labels are as many independent cases as the data can give.
+    """
+    counts = np.bincount(y[pool])
+    drawn: dict[str, list[Positions]] = {budget.name: [] for budget in budgets}
+    for s in range(max(budget.draws for budget in budgets)):
+        shuffled = _generator(seed, "draw", s).permutation(pool)
+        label = y[shuffled]
+        turn = _rank_within(label, group[shuffled])  # the how-manieth of its group and class
+        order = np.lexsort((turn, label))
+        place = np.empty(len(pool), np.int64)  # the how-manieth of its class
+        place[order] = np.arange(len(pool)) - np.searchsorted(label[order], label[order])
+        for budget in budgets:
+            if s < budget.draws:
+                drawn[budget.name].append(np.sort(shuffled[place < budget.take(counts)[label]]))
+    return drawn
+
+
+def _rank_within(label: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each element, how many before it share its label and group."""
+    pair = np.unique(np.stack([label, group]), axis=1, return_inverse=True)[1].ravel()
+    order = np.argsort(pair, kind="stable")
+    rank = np.empty(len(pair), np.int64)
+    rank[order] = np.arange(len(pair)) - np.searchsorted(pair[order], pair[order])
+    return rank
+
+
+def strata(y: NDArray[np.int64], unit: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The stratum of each unit 0..U-1: its class where all its members share one, else -1."""
+    n_units = int(unit.max()) + 1
+    low = np.full(n_units, np.iinfo(np.int64).max)
+    high = np.full(n_units, -1)
+    np.minimum.at(low, unit, y)
+    np.maximum.at(high, unit, y)
+    return np.where(low == high, low, -1)
+
+
+def make_folds(
+    y: NDArray[np.int64], group: NDArray[np.int64], positions: Positions, *, seed: int, k: int = N_FOLDS
+) -> list[Positions]:
+    """Split `positions` into at most k parts of whole groups with about the same mix of classes and the same size.
+
+    Groups are dealt in turn, class by class and large ones first. Raises `UserError` where there is only one group.
+    """
+    unit = np.unique(group[positions], return_inverse=True)[1]
+    n_units = int(unit.max()) + 1
+    if n_units < 2:
+        raise UserError("all labelled examples belong to one group: label some of another group, or drop the groups")
+    k = min(k, n_units)
+    size = np.bincount(unit)
+    order = np.lexsort((_generator(seed, "folds").random(n_units), -size, strata(y[positions], unit)))
+    fold_of_unit = np.empty(n_units, np.int64)
+    fold_of_unit[order] = np.arange(n_units) % k
+    return [np.sort(positions[fold_of_unit[unit] == f]) for f in range(k)]
+
+
+def class_units(y: NDArray[np.int64], group: NDArray[np.int64], n_classes: int) -> NDArray[np.int64]:
+    """How many groups hold each class [K]."""
+    pairs = np.unique(np.stack([y, group]), axis=1)
+    return np.bincount(pairs[0], minlength=n_classes)

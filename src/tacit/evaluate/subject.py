@@ -1,0 +1,114 @@
+"""What is judged, and on what: arms and labelled examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import UserError
+from tacit.evaluate.splits import Positions, make_folds
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tacit.types import Batch, Encoder
+
+HIDDEN = -1  # a label that must not be known yet
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled examples, N of them, and which may train and which are sealed.
+
+    With no `test` positions the examples in `train` are cross-fitted. Raises `UserError` where the parts contradict
+    each other.
+    """
+
+    fetch: Callable[[NDArray[np.int64]], Batch]  # positions 0..N-1 -> their raw batch
+    y: NDArray[np.int64]  # [N] class numbers
+    classes: tuple[str, ...]
+    group: NDArray[np.int64]  # [N]; each example alone when there is no group column
+    train: Positions  # for draws and selection
+    test: Positions  # sealed
+    transductive: bool = False  # the sealed inputs were pretrained on
+
+    def __post_init__(self) -> None:
+        if len(self.y) != len(self.group):
+            raise UserError(f"{len(self.y)} labels but {len(self.group)} groups: give one group per label")
+        if len(np.intersect1d(self.group[self.train], self.group[self.test])):
+            raise UserError("a group lies both in training and in test: put each group on one side")
+        known = self.y[np.concatenate([self.train, self.test])]
+        if len(known) and (known.min() < HIDDEN or known.max() >= len(self.classes)):
+            raise UserError(f"labels run from {known.min()} to {known.max()} but there are {len(self.classes)} classes")
+
+    @property
+    def grouped(self) -> bool:
+        """Whether some group holds more than one example."""
+        return len(np.unique(self.group)) < len(self.group)
+
+    def without(self, hidden: Positions) -> Labelled:
+        """The same examples with these labels unknown."""
+        y = self.y.copy()
+        y[hidden] = HIDDEN
+        return replace(self, y=y)
+
+
+class Part(NamedTuple):
+    """One split into training and test positions; the labels of the test side are hidden in `labelled`."""
+
+    labelled: Labelled
+    train: Positions
+    test: Positions
+
+
+def parts_of(labelled: Labelled, seed: int) -> list[Part]:
+    """The sealed split as it is, or the folds of cross-fitting where nothing is sealed."""
+    if len(labelled.test):
+        return [Part(labelled.without(labelled.test), labelled.train, labelled.test)]
+    folds = make_folds(labelled.y, labelled.group, labelled.train, seed=seed)
+    return [Part(labelled.without(fold), np.setdiff1d(labelled.train, fold), fold) for fold in folds]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One candidate or baseline: encoders to probe, or a recipe for training from scratch on the labels themselves.
+
+    Several encoders of a baseline are initialisation seeds, averaged; of a pretrained arm, pretraining seeds: one makes
+    a claim about this checkpoint, three or more one about the recipe.
+    """
+
+    name: str
+    kind: Literal["pretrained", "baseline"]
+    encoders: tuple[Encoder, ...] = ()
+    build: Callable[[int], nn.Module] | None = None
+    views: Callable[[Batch, int], Batch] | None = None
+    task: str | None = None
+    encoder: str = ""
+    steps: int = 0
+    seconds: float = 0.0
+    examples_per_second: float = 0.0
+    alarms: tuple[Any, ...] = ()
+    public: bool = False  # an encoder that anyone could download, named by --against
+
+    def __post_init__(self) -> None:
+        assert (self.build is None) == bool(self.encoders), f"{self.name}: either encoders or from scratch"
+        if self.kind == "pretrained" and len(self.encoders) == 2:
+            raise UserError(f"{self.name} has 2 pretraining seeds: a claim about the recipe needs 3, give 1 or 3")
+
+
+def as_arms(subject: Any) -> list[Arm]:
+    """Arms as given; or one encoder or callable as the single pretrained arm. Names must differ."""
+    items: Sequence[Any] = subject if isinstance(subject, (list, tuple)) else [subject]
+    arms = [item if isinstance(item, Arm) else Arm(_name(item), "pretrained", (item,)) for item in items]
+    names = [arm.name for arm in arms]
+    if not arms or len(set(names)) < len(names):
+        raise UserError(f"arms need different names, got {', '.join(names) or 'no arm'}")
+    return arms
+
+
+def _name(encoder: Any) -> str:
+    return str(getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__))

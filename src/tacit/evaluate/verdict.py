@@ -1,0 +1,207 @@
+"""The verdict in words: from paired differences to one of five outcomes.
+
+TRANSFERS       every baseline is beaten: each difference's 95 % interval lies above 0
+HARMS           some baseline did better, after Holm over all baselines and budgets; it is named
+equivalent      within 1 point of some baseline, by two one-sided tests after Holm over the baselines
+underpowered    none of these: says what difference the test could have shown, and what it would take
+collapsed       the encoder failed its label-free alarms: whatever it scores is no transfer
+
+All baselines must be beaten at once, so TRANSFERS needs no correction; to be beaten by any of them is one chance out of
+many, so HARMS does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tacit.evaluate.results import Claim, Outcome, Verdict
+from tacit.evaluate.splits import Budget
+from tacit.evaluate.statistics import LEVEL, Estimate, holm
+
+MARGIN = 0.01  # of equivalence: one point
+
+_PROBES = {"linear": "linear probe", "knn": "nearest neighbours"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The paired difference of an arm and a baseline at one budget."""
+
+    baseline: str
+    budget: Budget
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a verdict's sentence must say besides its figures."""
+
+    n_test: int
+    n_units: int  # test groups; equal to n_test without a group column
+    public: bool  # a public pretrained encoder is among the baselines
+    transductive: bool = False
+    n_folds: int = 0  # of cross-fitting; 0: a sealed test set
+    left_out: tuple[str, ...] = ()  # classes
+
+    @property
+    def unit(self) -> str:
+        return "items" if self.n_units == self.n_test else "groups"
+
+
+def is_failure(alarm: Any) -> bool:
+    """Whether a label-free alarm says FAIL: a mapping or object with a `level`, or a line of text."""
+    level = alarm.get("level") if isinstance(alarm, Mapping) else getattr(alarm, "level", alarm)
+    return str(level).upper().startswith("FAIL")
+
+
+def judge(
+    arm: str,
+    protocol: str,
+    budgets: Sequence[Budget],
+    comparisons: Sequence[Comparison],
+    setting: Setting,
+    *,
+    collapsed: bool = False,
+    claim: Claim = "checkpoint",
+) -> list[Verdict]:
+    """One verdict per budget on the pretrained arm against all its baselines under one protocol."""
+    two_sided = [2 * min(c.estimate.below(0), c.estimate.above(0)) for c in comparisons]
+    adjusted = holm(two_sided)
+    harmful = {
+        (c.baseline, c.budget.name)
+        for c, p in zip(comparisons, adjusted, strict=True)
+        if p < 1 - LEVEL and c.estimate.mean < 0
+    }
+    everyone = list(dict.fromkeys(c.baseline for c in comparisons))
+    verdicts = []
+    for budget in budgets:
+        here = [c for c in comparisons if c.budget == budget]
+        absent = [name for name in everyone if name not in {c.baseline for c in here}]
+        harms = [c for c in here if (c.baseline, budget.name) in harmful]
+        outcome, decisive = _decide(here, harms, collapsed)
+        said = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), setting.unit)
+        circumstances = _circumstances(protocol, decisive, setting, absent)
+        low, high = decisive.estimate.interval() if decisive else (None, None)
+        verdicts.append(
+            Verdict(
+                outcome=outcome,
+                claim=claim,
+                protocol=protocol,
+                arm=arm,
+                baseline=decisive.baseline if decisive else None,
+                budget=budget.name,
+                gain=decisive.estimate.mean if decisive else None,
+                low=low,
+                high=high,
+                transductive=setting.transductive,
+                text="; ".join([said, *circumstances]),
+            )
+        )
+    return verdicts
+
+
+def nothing_to_judge(budget: Budget, transductive: bool) -> Verdict:
+    """The verdict where no arm was pretrained."""
+    text = f"NO VERDICT: at {_labels(budget)} only baselines were measured; name a pretrained encoder to judge"
+    return Verdict("none", "checkpoint", "linear", "", None, budget.name, None, None, None, transductive, text)
+
+
+def _decide(
+    here: Sequence[Comparison], harms: Sequence[Comparison], collapsed: bool
+) -> tuple[Outcome, Comparison | None]:
+    """The outcome at one budget, and the comparison that decided it."""
+    if not here:
+        return ("collapsed" if collapsed else "none"), None
+    hardest = min(here, key=lambda c: c.estimate.interval()[0])
+    closest = min(here, key=lambda c: c.estimate.mean)
+    if collapsed:
+        return "collapsed", closest
+    if harms:
+        return "harms", min(harms, key=lambda c: c.estimate.mean)
+    if all(c.estimate.covers_draws and c.estimate.interval()[0] > 0 for c in here):
+        return "transfers", closest
+    same = holm([c.estimate.equivalent(MARGIN) for c in here])
+    if same.min() < 1 - LEVEL:
+        return "equivalent", here[int(same.argmin())]
+    return "underpowered", hardest
+
+
+def _sentence(
+    outcome: Outcome, subject: str, budget: Budget, decisive: Comparison | None, n_baselines: int, unit: str
+) -> str:
+    at = f"at {_labels(budget)} "
+    if decisive is None:
+        if outcome == "collapsed":
+            return f"COLLAPSED: {subject} failed its label-free alarms; its features carry next to nothing"
+        return f"NO VERDICT: {at}no baseline was measured beside {subject}, so there is nothing to beat"
+    estimate, baseline = decisive.estimate, decisive.baseline
+    figures = f"{_points(estimate.mean)} {_interval(estimate)}"
+    if outcome == "collapsed":
+        return f"COLLAPSED: {subject} failed its label-free alarms; {at}its gain over {baseline} was {figures}"
+    if outcome == "harms":
+        return f"HARMS: {at}{subject} did worse than {baseline}; gain {figures}"
+    if outcome == "transfers":
+        beaten = "every baseline" if n_baselines > 1 else "its only baseline"
+        return f"TRANSFERS: {at}{subject} beat {beaten}; smallest gain {figures} over {baseline}"
+    if outcome == "equivalent":
+        return (
+            f"NO EVIDENCE, equivalent: {at}{subject} and {baseline} differ by less than "
+            f"{_points(MARGIN, digits=0)}; gain {figures}"
+        )
+    said = f"NO EVIDENCE, underpowered: {at}{subject} was not shown to beat {baseline}; gain {figures}"
+    return f"{said}; {_needed(estimate, unit)}"
+
+
+def _needed(estimate: Estimate, unit: str) -> str:
+    """What the test could show, and what it would take to show a gain like the one seen."""
+    if not estimate.covers_draws:
+        return "one draw of the labels cannot tell how much another would change: judge at a smaller budget"
+    shown = f"a test like this shows {_points(estimate.detectable())} in four cases of five"
+    gain = max(estimate.mean, MARGIN)
+    needed = estimate.units_needed(gain)
+    if needed is None:
+        source = "pretraining seeds or labels" if estimate.seeds > 1 else "labels to draw from"
+        return f"{shown}; for {_points(gain)} more test items alone would not do, only more {source}"
+    if needed <= estimate.units:
+        return shown
+    return f"{shown}; for {_points(gain)} it would take about {needed:,} test {unit}"
+
+
+def _circumstances(protocol: str, decisive: Comparison | None, setting: Setting, absent: Sequence[str]) -> list[str]:
+    tested = f"{setting.n_test:,} test items"
+    if setting.unit == "groups":
+        tested += f" in {setting.n_units:,} groups"
+    measure = f"balanced accuracy of a {_PROBES.get(protocol, protocol)}"
+    if decisive:
+        draws = decisive.estimate.draws
+        measure += f", {draws} draw{'s' * (draws != 1)}"
+    parts = [f"{measure}, {tested}"]
+    if setting.n_folds:
+        parts.append(f"by {setting.n_folds}-fold cross-fitting: too few labels for a sealed test set")
+    if setting.left_out:
+        parts.append(f"without the classes {', '.join(setting.left_out)}")
+    if absent:
+        parts.append(f"not compared at this budget with {', '.join(absent)}")
+    if setting.transductive:
+        parts.append("transductive: the test inputs were in the pretraining data")
+    if not setting.public:
+        parts.append("not compared with any public pretrained encoder")
+    return parts
+
+
+def _labels(budget: Budget) -> str:
+    if budget.per_class is not None:
+        return f"{budget.per_class} label{'s' * (budget.per_class != 1)} per class"
+    return f"{budget.name} of the labels ({budget.total:,})"
+
+
+def _points(value: float, digits: int = 1) -> str:
+    number = f"{100 * value:.{digits}f}"
+    return f"{number} point{'s' * (number != '1')}"
+
+
+def _interval(estimate: Estimate) -> str:
+    low, high = estimate.interval()
+    return f"[{100 * low:.1f}, {100 * high:.1f}]"

@@ -1,0 +1,132 @@
+"""After pretraining: diagnose, choose inside the training labels, judge on the sealed ones, write the report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tacit import keys
+
+if TYPE_CHECKING:
+    from tacit.evaluate import Arm, Report, Selection
+    from tacit.evaluate.spectrum import Diagnosis
+    from tacit.study import Study
+    from tacit.train import Run
+
+DIAGNOSED = 2000  # examples at most that the label-free diagnosis looks at
+SCRATCH_DRAWS = 3
+MARGIN = 1.2  # on the estimate of what judging takes
+CLASSIFYING = {"transformation"}  # families whose features may be few without having collapsed
+
+
+def judge(study: Study, runs: Mapping[str, Run]) -> Report:
+    """Choose among the pretrained encoders, read the sealed labels once, and write encoder and report."""
+    from tacit.evaluate import count_read, evaluate, select
+
+    labelled, ask = study.split.labelled, study.ask
+    assert labelled is not None
+    found = {name: diagnose_run(study, name, run) for name, run in runs.items()}
+    candidates = [pretrained_arm(study, name, run, found[name]) for name, run in runs.items()]
+    arms = [*candidates, *study.baselines(), *study.public_arms()]
+    selection = select(arms, labelled, primary=ask.primary_budget, seed=ask.seed)
+    study.log(f"chosen inside the training labels: {selection.arm}")
+    seal = count_read(study.space.path)
+    report = evaluate(
+        arms, labelled, primary=ask.primary_budget, seed=ask.seed, selection=selection, scratch_draws=SCRATCH_DRAWS
+    )
+    return report.with_data(seal_reads=seal.reads)
+
+
+def diagnose_run(study: Study, name: str, run: Run) -> Diagnosis:
+    """The label-free alarms of what a task has learned, on examples that it was trained on."""
+    from tacit.evaluate.features import extract
+    from tacit.evaluate.spectrum import diagnose
+    from tacit.tasks import TASKS, parse_mixture
+
+    pool = study.split.pretrain
+    rows = np.sort(np.random.default_rng(keys.fold(study.ask.seed, "diagnosis")).permutation(pool)[:DIAGNOSED])
+    pooled = extract(run.task.exported["encoder"], study.dataset.batch, rows)["pooled"]
+    classifying = all(TASKS[part].family in CLASSIFYING for part in parse_mixture(name))
+    return diagnose(pooled, classification_pretext=classifying)
+
+
+def pretrained_arm(study: Study, name: str, run: Run, found: Diagnosis) -> Arm:
+    from tacit.evaluate import Arm
+
+    return Arm(
+        name,
+        "pretrained",
+        encoders=(run.task.exported["encoder"],),
+        task=name,
+        encoder=study.encoder,
+        steps=run.steps,
+        seconds=run.seconds,
+        examples_per_second=run.examples_per_second,
+        alarms=tuple(asdict(alarm) for alarm in found.alarms),
+    )
+
+
+def evaluation_seconds(study: Study, tasks: int) -> float:
+    """An estimate of what `judge` will take: one probe of each budget is timed, then counted."""
+    from tacit.evaluate import plan_budgets, primary_budget
+    from tacit.evaluate.linear import probe_draws
+    from tacit.judging import RANDOM_SEEDS
+
+    labelled = study.split.labelled
+    assert labelled is not None
+    encoder = study.fresh(0)
+    n_classes = len(labelled.classes)
+    budgets = plan_budgets(labelled.y[labelled.train], labelled.classes).budgets
+    primary = primary_budget(budgets, study.ask.primary_budget)
+    chance = np.random.default_rng(0)
+    tested = max(len(labelled.test), len(labelled.train) // 5)
+    probing = choosing = 0.0
+    for budget in budgets:
+        y = np.arange(budget.total) % n_classes
+        features = chance.normal(size=(budget.total, encoder.dim)) + chance.normal(size=(n_classes, encoder.dim))[y]
+        began = time.perf_counter()
+        probe_draws(
+            features, y, [np.arange(budget.total)], chance.normal(size=(tested, encoder.dim)), n_classes=n_classes, seed=0
+        )
+        once = time.perf_counter() - began
+        probing += once * budget.draws
+        if budget.name == primary.name:
+            choosing = once * 10 * (encoder.n_depths + 1)  # five folds, two draws, every depth
+    arms = tasks + 1 + RANDOM_SEEDS + len(study.ask.against or ())
+    folds = 1 if len(labelled.test) else 5
+    return MARGIN * (arms * (probing * folds + choosing) + folds * SCRATCH_DRAWS * study.scratch_seconds())
+
+
+def tell_without_labels(study: Study, runs: Mapping[str, Run]) -> Report:
+    """A report without a verdict: what was pretrained, the label-free diagnosis, and what labels would add."""
+    from tacit.evaluate import ArmRecord, Report, Verdict
+
+    found = {name: diagnose_run(study, name, run) for name, run in runs.items()}
+    arms = [pretrained_arm(study, name, run, found[name]) for name, run in runs.items()]
+    fields = [field for field in ArmRecord.__dataclass_fields__]
+    sound = [arm.name for arm in arms if not failed(arm)] or [arms[0].name]
+    text = (
+        "No labels, no proof: the label-free alarms below can show that an encoder has collapsed, never that it "
+        "transfers. With 10 labelled examples per class, --labels FILE compares these encoders with plain pixels, with "
+        "the untrained architecture and with training from scratch, and says how many labels they save."
+    )
+    verdict = Verdict("none", "checkpoint", "", sound[0], None, "", None, None, None, study.ask.transductive, text)
+    return Report(
+        verdict=verdict,
+        verdicts=(),
+        results=(),
+        arms=tuple(ArmRecord(**{field: getattr(arm, field) for field in fields}) for arm in arms),
+        data={"selected_arm": sound[0]},
+    )
+
+
+def failed(arm: Any) -> bool:
+    """Whether an arm's alarms say that it collapsed."""
+    from tacit.evaluate.verdict import is_failure
+
+    return any(is_failure(alarm) for alarm in arm.alarms)

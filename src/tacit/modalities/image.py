@@ -1,0 +1,113 @@
+"""Images: their tokens, the views that suit them by default, and the statistics any encoder of them must beat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tacit import keys
+from tacit.modalities.views import Views
+from tacit.nn import to_float
+from tacit.spec import ImageSpec
+from tacit.types import Batch, Features
+
+TINY = 16  # px: up to here images are glyphs and icons, which a mirror turns into something else
+BLUR_FROM = 64  # px: below, blur takes away what little there is
+
+MOST_PIXELS = 1024  # values of an image that the plain-pixel baseline looks at
+MOST_COMPONENTS = 64
+MOST_ROWS = 4096  # that its principal components are estimated from
+
+Fetch = Callable[[NDArray[np.int64]], Batch]
+
+
+def patches(image: Tensor, patch: int) -> Tensor:
+    """Cut [B C H W] into squares, row by row: [B N patch*patch*C], the channels of a pixel side by side."""
+    b, c, height, width = image.shape
+    assert height % patch == width % patch == 0, (height, width, patch)
+    squares = image.reshape(b, c, height // patch, patch, width // patch, patch)
+    return squares.permute(0, 2, 4, 3, 5, 1).reshape(b, -1, patch * patch * c)
+
+
+def unpatches(tokens: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
+    """The image [B C H W] whose `patches` on this grid of squares (rows, columns) are `tokens` [B N patch*patch*C]."""
+    rows, columns = grid
+    squares = tokens.reshape(len(tokens), rows, columns, patch, patch, -1)
+    return squares.permute(0, 5, 1, 3, 2, 4).reshape(len(tokens), -1, rows * patch, columns * patch)
+
+
+def default_views(spec: ImageSpec, task: str) -> Views:
+    """The views that suit images of this size and number of channels, for the pretext `task` or for "scratch".
+
+    Contrast needs strong views; the other tasks read the image itself and want it varied but whole. Glyphs are moved,
+    turned and slanted a little, never mirrored; colour is left alone where there is none.
+    """
+    if spec.size <= TINY:
+        return _glyphs(task)
+    if task == "simclr":
+        return _strong(spec)
+    return Views(crop=(0.2, 1.0) if task == "masked" else (0.5, 1.0), jitter=0.0, grey=0.0, blur=0.0)
+
+
+def _strong(spec: ImageSpec) -> Views:
+    """SimCLR's views; the blur reaches as far, relative to the image, as its 2 px do at 224."""
+    plain = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.0, "hue": 0.0, "grey": 0.0}
+    colour = Views(**plain) if spec.channels == 1 else Views()
+    return replace(colour, blur=0.5 if spec.size >= BLUR_FROM else 0.0, blur_px=(0.1, max(0.2, spec.size / 112)))
+
+
+def _glyphs(task: str) -> Views:
+    plain = Views(flip=0.0, jitter=0.0, grey=0.0, blur=0.0)
+    if task == "simclr":
+        return replace(plain, crop=(0.6, 1.2), aspect=(0.8, 1.25), rotate=15.0, shear=10.0, shift=0.05)
+    return replace(plain, crop=(0.8, 1.1), aspect=(0.9, 1.1), shift=0.05)
+
+
+@dataclass(frozen=True)
+class PixelStatistics:
+    """The baseline that has learned nothing: pixels, and their principal components, as an `Encoder`.
+
+    Images are averaged down to at most `MOST_PIXELS` values. Depth 0 is the leading principal components, depth 1 and
+    `pooled` are the pixels themselves.
+    """
+
+    side: int  # px
+    mean: Tensor  # [P]
+    components: Tensor  # [P K], orthonormal columns
+
+    n_depths = 2
+
+    @classmethod
+    def fit(cls, fetch: Fetch, rows: NDArray[np.int64], spec: ImageSpec, *, seed: int) -> PixelStatistics:
+        """Principal components of up to `MOST_ROWS` of these rows of the data; `fetch(rows)` reads them."""
+        side = min(spec.size, math.isqrt(MOST_PIXELS // spec.channels))
+        order = np.random.default_rng(keys.fold(seed, "pixel statistics")).permutation(len(rows))
+        chosen = rows[np.sort(order[:MOST_ROWS])]
+        parts = [_flat(fetch(chosen[at : at + 256])["image"], side) for at in range(0, len(chosen), 256)]
+        pixels = torch.cat(parts).double()  # [R P]
+        mean = pixels.mean(0)
+        spread = (pixels - mean).T @ (pixels - mean)  # [P P]
+        _, vectors = torch.linalg.eigh(spread)  # in order of rising variance
+        most = min(MOST_COMPONENTS, len(chosen) - 1, pixels.shape[1])
+        return cls(side, mean.float(), vectors.flip(1)[:, : max(1, most)].float())
+
+    @property
+    def dim(self) -> int:
+        return len(self.mean)
+
+    def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        pixels = _flat(batch["image"], self.side)
+        components = (pixels - self.mean.to(pixels.device)) @ self.components.to(pixels.device)
+        return Features(pixels[:, None], pixels, depths=tuple((components, pixels)[depth] for depth in depths))
+
+
+def _flat(image: Tensor, side: int) -> Tensor:
+    """[B C H W] averaged down to `side` px and flattened, float32 in [0, 1]."""
+    return F.adaptive_avg_pool2d(to_float(image), side).flatten(1)

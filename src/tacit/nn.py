@@ -1,0 +1,49 @@
+"""Small tensor functions that encoders, views and tasks share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0}
+
+
+def to_float(image: Tensor) -> Tensor:
+    """Pixels as float32 in [0, 1], any shape; floating input is taken to be in [0, 1] already."""
+    if image.is_floating_point():
+        return image.to(torch.float32)
+    return image.to(torch.float32).div_(_WHITE[image.dtype])
+
+
+def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """A two-layer projection head with batch norm after the hidden layer and after the output (Chen et al. 2020)."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden, bias=False),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, outputs, bias=False),
+        nn.BatchNorm1d(outputs, affine=False),
+    )
+
+
+class Decoder(nn.Module):
+    """The light Transformer of a masked autoencoder: from visible tokens to an answer at every place."""
+
+    def __init__(self, inputs: int, outputs: int, places: int, *, dim: int, depth: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(inputs, dim)
+        self.hidden = nn.Parameter(0.02 * torch.randn(dim))
+        self.position = nn.Parameter(0.02 * torch.randn(places, dim))
+        layer = nn.TransformerEncoderLayer(
+            dim, max(1, dim // 32), 4 * dim, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(dim), enable_nested_tensor=False)
+        self.leave = nn.Linear(dim, outputs)
+
+    def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
+        """Tokens [B K D] that stand at places `keep` [B K] -> answers [B N P]."""
+        entered = self.enter(tokens)  # [B K d]
+        everywhere = self.hidden.to(entered.dtype).expand(len(tokens), len(self.position), -1)
+        at = keep[..., None].expand_as(entered)
+        answer: Tensor = self.leave(self.blocks(everywhere.scatter(1, at, entered) + self.position))
+        return answer

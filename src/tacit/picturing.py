@@ -1,0 +1,127 @@
+"""The report's pictures: what each task saw, nearest neighbours, a map; and the writing of the report itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tacit import keys
+from tacit.evaluate import Report
+from tacit.evaluate.features import extract
+from tacit.report import Figures, Neighbours, Picture, Points, write
+from tacit.study import Study
+from tacit.train import Run
+from tacit.workspace import environment
+
+MAPPED = 1000  # examples on the map
+QUERIES, NEAREST = 6, 6
+SAMPLES = 6  # images per task
+
+
+def publish(study: Study, report: Report, runs: Mapping[str, Run], folder: Path, *, encoder: Any = None) -> Path:
+    """Write report.html and report.json into `folder`; returns the page's path."""
+    dataset = study.dataset
+    facts = {
+        "name": dataset.name,
+        "kind": dataset.kind,
+        "examples": len(dataset),
+        "pretrained_on": len(study.split.pretrain) if runs else 0,
+        "size_px": dataset.spec.size,
+        "channels": dataset.spec.channels,
+        "data_hash": dataset.data_hash,
+        "encoder": study.encoder.name,
+        "encoder_source": dict(study.encoder.source),
+        "notes": dataset.notes.as_dict(private=study.ask.private),
+    }
+    content = report.with_data(**facts).to_json()
+    content["diagnosis"] = dict(report.data.get("diagnosis", {}))
+    content["selection"] = content["data"].get("validation", {})
+    shown = encoder if encoder is not None else runs[report.data["selected_arm"]].task.exported["encoder"]
+    return write(content, _figures(study, runs, shown, report.verdict.arm), folder, private=study.ask.private)
+
+
+def _figures(study: Study, runs: Mapping[str, Run], encoder: Any, name: str) -> Figures:
+    import yaml
+
+    history = tuple({**row, "arm": row["task"]} for run in runs.values() for row in run.history)
+    if study.ask.private:
+        return Figures(history=history)
+    rows = _shown_rows(study)
+    pooled = extract(encoder, study.dataset.batch, rows)["pooled"]
+    asked = {key: value for key, value in vars(study.ask).items() if value not in (None, False)}
+    return Figures(
+        history=history,
+        gallery=_gallery(study, rows, pooled),
+        points=_map(study, rows, pooled, name),
+        samples={task: _samples(study, run) for task, run in runs.items()},
+        config=yaml.safe_dump({key: str(value) for key, value in asked.items()}, sort_keys=False),
+        environment=environment(),
+    )
+
+
+def _shown_rows(study: Study) -> NDArray[np.int64]:
+    """The examples shown: labelled ones first, since a map is read by its labels."""
+    chance = np.random.default_rng(keys.fold(study.ask.seed, "pictures"))
+    labelled = chance.permutation(study.split.rows)
+    others = chance.permutation(np.setdiff1d(study.split.pretrain, study.split.rows))
+    return np.sort(np.concatenate([labelled, others])[:MAPPED])
+
+
+def _gallery(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32]) -> list[Neighbours]:
+    """Examples spread evenly over the shown ones, each with the others most like it."""
+    unit = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
+    queries = np.unique(np.linspace(0, len(rows) - 1, QUERIES).astype(int))
+    gallery = []
+    for query in queries:
+        similarity = unit @ unit[query]
+        similarity[query] = -np.inf
+        nearest = np.argsort(-similarity)[: min(NEAREST, len(rows) - 1)]
+        found = [(_picture(study, int(rows[n])), float(similarity[n])) for n in nearest]
+        gallery.append(Neighbours(_picture(study, int(rows[query])), found))
+    return gallery
+
+
+def _map(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32], name: str) -> Points:
+    """Two dimensions that keep neighbours together (van der Maaten & Hinton 2008), or the first two for a handful."""
+    if len(rows) < 30:
+        centred = pooled - pooled.mean(0)
+        flat, method = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T, "PCA"
+    else:
+        from sklearn.manifold import TSNE
+
+        perplexity = min(30.0, (len(rows) - 1) / 3)
+        flat = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=torch.get_num_threads()).fit_transform(pooled)
+        method = "t-SNE"
+    pictures = [_picture(study, int(row)) for row in rows]
+    return Points(
+        x=flat[:, 0].tolist(),
+        y=flat[:, 1].tolist() if flat.shape[1] > 1 else [0.0] * len(rows),
+        label=[picture.label for picture in pictures],
+        id=[picture.id for picture in pictures],
+        image=[picture.image for picture in pictures],
+        arm=name,
+        method=method,
+    )
+
+
+def _picture(study: Study, row: int) -> Picture:
+    dataset = study.dataset
+    label = int(dataset.label[row])
+    image = dataset.cache.images(np.array([row]))[0]
+    return Picture(image, dataset.classes[label] if label >= 0 else "", dataset.ids[row].as_py())
+
+
+def _samples(study: Study, run: Run) -> dict[str, list[Any]]:
+    """What the task made of a few examples."""
+    rows = study.split.pretrain[np.linspace(0, len(study.split.pretrain) - 1, SAMPLES).astype(int)]
+    batch = study.dataset.batch(rows)
+    batch["key"] = keys.batch_keys(study.ask.seed, 0, torch.arange(len(rows)))
+    with torch.no_grad():
+        pictures = run.task.preview(study.fabric.to_device(batch))
+    shown = {"original": list(batch["image"].numpy())}
+    return shown | {title: list(image.float().cpu().numpy()) for title, image in pictures.items()}

@@ -1,0 +1,156 @@
+"""`tacit run`, `pretrain` and `evaluate`: read, seal, pretrain each task, judge, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tacit import keys
+from tacit.budget import Budget, clock, parse_budget
+from tacit.data import Dataset
+from tacit.data.order import Batches
+from tacit.encoders import build_encoder, load_encoder, save_encoder
+from tacit.errors import RunFailed, UserError
+from tacit.judging import evaluation_seconds, failed, judge, pretrained_arm, tell_without_labels
+from tacit.picturing import publish
+from tacit.progress import Log
+from tacit.recipes.image import default_encoder, recipe
+from tacit.study import Study, open_study
+from tacit.tasks import parse_mixture
+from tacit.train import Run, pretrain, seconds_per_step
+from tacit.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tacit.encoders.base import ImageEncoder
+    from tacit.evaluate import Report
+
+PLAN = "plan.json"  # steps per task, chosen once: what makes a time budget resume exactly
+REPORT_SECONDS = 6.0  # gallery, map and pictures
+
+
+def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
+    """See `tacit.commands.run`."""
+    began = time.perf_counter()
+    ask = SimpleNamespace(**settings)
+    budget = parse_budget(ask.budget)
+    mixtures = {name: parse_mixture(name) for name in _names(ask.tasks)}
+    with _workspace(data, ask, options) as space, Log(space.path / "log.txt") as log:
+        study = open_study(data, ask, options, log, encoder=_chosen(ask), space=space)
+        after = REPORT_SECONDS + (evaluation_seconds(study, len(mixtures)) if study.split.labelled else 0.0)
+        if budget.unit == "seconds":
+            spent = time.perf_counter() - began
+            each = max(0.0, budget.amount - spent - after) / len(mixtures)
+            log(
+                f"budget {budget}: {clock(spent)} to start, {len(mixtures)} x {clock(each)} of pretraining, "
+                f"about {clock(after)} to judge and report"
+            )
+        runs: dict[str, Run] = {}
+        for number, (name, weights) in enumerate(mixtures.items()):
+            left = budget.amount - (time.perf_counter() - began) - after
+            runs[name] = train_task(study, space, name, weights, budget, seconds=left / (len(mixtures) - number))
+            keep_encoder(study, name, runs[name], space.path / "encoders" / name)
+        report = (judge if study.split.labelled else tell_without_labels)(study, space, runs)
+        keep_encoder(study, report.chosen, runs[report.chosen], space.path / "encoder")
+        page = publish(study, report, runs, space.path)
+        print(report)
+        print(f"\nreport: {page}\nencoder: {space.path / 'encoder'}")
+        if all(failed(arm) for arm in report.arms if arm.kind == "pretrained"):
+            raise RunFailed(f"every task collapsed; the report shows how: {page}")
+        return report
+
+
+def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Run:
+    """See `tacit.commands.pretrain`."""
+    began = time.perf_counter()
+    ask = SimpleNamespace(**settings)
+    budget, weights = parse_budget(ask.budget), parse_mixture(ask.task)
+    with _workspace(data, ask, options) as space, Log(space.path / "log.txt") as log:
+        study = open_study(data, ask, options, log, encoder=_chosen(ask), space=space)
+        left = budget.amount - (time.perf_counter() - began)
+        run = train_task(study, space, ask.task, weights, budget, seconds=left)
+        keep_encoder(study, ask.task, run, space.path / "encoder")
+        print(f"encoder: {space.path / 'encoder'}")
+        if failed(pretrained_arm(study, ask.task, run)):
+            raise RunFailed(f"the task {ask.task} collapsed: its features carry next to nothing; see log.txt")
+        return run
+
+
+def train_task(
+    study: Study, space: Workspace, name: str, weights: Mapping[str, float], budget: Budget, *, seconds: float
+) -> Run:
+    """Pretrain one task under the budget, or continue it; a time becomes steps once, on record in plan.json."""
+    ask, rows = study.ask, study.split.pretrain
+    seed = keys.fold(ask.seed, "pretrain")
+    encoder = study.start(seed)
+    torch.manual_seed(keys.fold(seed, name))
+    plan = recipe(weights, encoder, examples=len(rows), batch_size=ask.batch_size)
+    source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size, seed=seed)
+    planned: dict[str, int] = space.read_json(PLAN) or {}
+    if name not in planned:
+        step = 0.0
+        if budget.unit == "seconds":
+            began = time.perf_counter()
+            step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, seed=seed)
+            seconds -= time.perf_counter() - began
+        planned[name] = budget.steps(step, seconds, len(rows) / plan.batch_size)
+        space.write_json(PLAN, planned)
+    run = pretrain(
+        plan.task,
+        source,
+        steps=planned[name],
+        optim=plan.optim,
+        fabric=study.fabric,
+        seed=seed,
+        name=name,
+        folder=space.path,
+        probe=study.probe(),
+        watch=lambda row, total: study.log.training(row, total, batch_size=plan.batch_size),
+    )
+    for note in run.notes:
+        study.log(note)
+    return run
+
+
+def keep_encoder(study: Study, name: str, run: Run, folder: Path) -> None:
+    """Write what the user keeps: the encoder, and where it came from."""
+    encoder: Any = run.task.exported["encoder"]
+    save_encoder(encoder, folder, card={"task": name, "steps": run.steps, "data": study.dataset.data_hash})
+
+
+def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
+    """See `tacit.commands.evaluate`."""
+    raise NotImplementedError
+
+
+def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Workspace:
+    if ask.out is not None:
+        out = Path(ask.out)
+    else:
+        name = Path(data).stem if isinstance(data, str | Path) else type(data).__name__.lower()
+        out = Path("runs") / (name or "data")
+    return Workspace(out, {"data": data, **vars(ask), **options}, resume=ask.resume, overwrite=ask.overwrite)
+
+
+def _chosen(ask: SimpleNamespace) -> Any:
+    """How to build the encoder that was asked for, once the data are open."""
+
+    def build(dataset: Dataset) -> ImageEncoder:
+        return build_encoder(ask.encoder or default_encoder(dataset.spec), dataset.spec, offline=ask.offline)
+
+    return build
+
+
+def _names(text: str) -> list[str]:
+    """`a, b` as names; UserError for none, or for one given twice."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("no task is named; write e.g. --tasks simclr,rotation,masked")
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"the task {name!r} is named twice; name each once")
+    return names

@@ -1,0 +1,82 @@
+"""What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere, all of it in log.txt."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from tacit.budget import clock
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_PLAIN_EVERY = 10.0  # seconds between plain progress lines
+
+
+class Log(AbstractContextManager["Log"]):
+    """`log("text")` prints a line; `log.watch(name)` gives the callback that shows one task's training."""
+
+    def __init__(self, file: Path | None = None, *, quiet: bool = False) -> None:
+        self._file: TextIO | None = file.open("a", encoding="utf-8") if file else None
+        self._quiet = quiet
+        self._live: Progress | None = None
+        self._bars: dict[str, TaskID] = {}
+        self._last_plain = 0.0
+
+    def __enter__(self) -> Log:
+        if not self._quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            self._live = Progress(
+                TextColumn("{task.description:<12}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if self._file is not None:
+            self._file.close()
+
+    def __call__(self, text: str = "") -> None:
+        self._record(text)
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def training(self, row: dict[str, float | int | str], steps: int, *, batch_size: int) -> None:
+        """Show one line of a task's history."""
+        name, step, seconds = str(row["task"]), int(row["step"]), float(row["seconds"])
+        left = seconds / step * (steps - step)
+        note = f"loss {float(row['loss']):.4f}  {step * batch_size / max(seconds, 1e-9):,.0f} examples/s"
+        if "probe" in row:
+            note += f"  probe {100 * float(row['probe']):.1f} %"
+        note += f"  {clock(left)} left" if step < steps else f"  done in {clock(seconds)}"
+        self._record(f"{name}: step {step} of {steps}  {note}")
+        if self._live is not None:
+            if name not in self._bars:
+                self._bars[name] = self._live.add_task(name, total=steps, note="")
+            self._live.update(self._bars[name], completed=step, note=note)
+        elif not self._quiet and (step == steps or time.monotonic() - self._last_plain > _PLAIN_EVERY):
+            self._last_plain = time.monotonic()
+            print(f"  {name}: step {step} of {steps}  {note}", file=sys.stderr, flush=True)
+
+    def _record(self, text: str) -> None:
+        if self._file is not None:
+            self._file.write(text + "\n")
+            self._file.flush()

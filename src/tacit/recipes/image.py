@@ -1,0 +1,119 @@
+"""Which settings pretrain images well: plain functions that return everything a run needs.
+
+The numbers were chosen by measurement; docs/experiments.md keeps the tables, also of what failed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tacit import keys
+from tacit.encoders.base import ImageEncoder
+from tacit.masks import random_mask
+from tacit.modalities.image import default_views, patches, unpatches
+from tacit.nn import to_float
+from tacit.optim import Optim
+from tacit.spec import ImageSpec
+from tacit.task import Task
+from tacit.tasks.masked import Masked
+from tacit.tasks.rotation import Rotation
+from tacit.tasks.simclr import SimCLR
+from tacit.tasks.sum import Sum
+from tacit.types import Batch, Dropping
+
+STANDARDISED_FROM = 8  # px: the patch whose own mean and deviation are taken out of what masked prediction predicts
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A task ready to train, how, and on how many examples at a time."""
+
+    task: Task
+    optim: Optim
+    batch_size: int
+
+
+def recipe(
+    weights: Mapping[str, float], encoder: ImageEncoder, *, examples: int, batch_size: int | None = None
+) -> Recipe:
+    """The recipe of a task, or of a weighted sum of tasks, for this encoder and so many examples."""
+    tasks = {name: make_task(name, encoder) for name in weights}
+    first = next(iter(weights))
+    task = tasks[first] if len(tasks) == 1 else Sum(tasks, weights)
+    return Recipe(task, default_optim(first, encoder), batch_size or default_batch_size(encoder.spec, examples))
+
+
+def make_task(name: str, encoder: ImageEncoder) -> Task:
+    """One task with its defaults for images."""
+    views = default_views(encoder.spec, name)
+    if name == "simclr":
+        return SimCLR(encoder, views, hidden=4 * encoder.dim, out=128)
+    if name == "rotation":
+        return Rotation(encoder, views)
+    assert name == "masked", name
+    drop = isinstance(encoder, Dropping)
+    target = PatchTarget(encoder.stride, encoder.grid, standardise=encoder.stride >= STANDARDISED_FROM)
+    ratio = 0.75 if drop else 0.5
+    width = encoder.spec.channels * encoder.stride**2
+    return Masked(encoder, views, RandomMask(ratio), target, width=width, drop=drop, picture=target.picture)
+
+
+def default_optim(name: str, encoder: ImageEncoder) -> Optim:
+    """AdamW for all: it needs no tuning between ConvNets and Transformers on the small budgets people have."""
+    return Optim("adamw", lr=1e-3, weight_decay=0.05, warmup=0.05)
+
+
+def default_batch_size(spec: ImageSpec, examples: int) -> int:
+    """The largest power of two up to 256, and to an eighth of the data so that an epoch has a few steps."""
+    most = max(2, min(256, examples // 8))
+    return 2 ** int(math.log2(most))
+
+
+@dataclass(frozen=True)
+class RandomMask:
+    """Hides the share `ratio` of the places, at least one and not all, drawn anew for every example."""
+
+    ratio: float
+
+    def __call__(self, key: Tensor, grid: tuple[int, ...]) -> Tensor:
+        return random_mask(keys.split(key, "mask"), math.prod(grid), self.ratio)
+
+
+@dataclass(frozen=True)
+class PatchTarget:
+    """What masked prediction predicts of an image: the pixels of every token's square [B N P], perhaps standardised."""
+
+    patch: int  # px
+    grid: tuple[int, ...]
+    standardise: bool
+
+    def __call__(self, batch: Batch) -> Tensor:
+        target = patches(self._padded(to_float(batch["image"])), self.patch)
+        if self.standardise:
+            mean, std = self._moments(target)
+            target = (target - mean) / std
+        return target
+
+    def picture(self, answer: Tensor, batch: Batch) -> Tensor:
+        """Answers [B N P] as an image, with the true mean and deviation of every patch where those were taken out."""
+        height, width = batch["image"].shape[2:]
+        truth = patches(self._padded(to_float(batch["image"])), self.patch)
+        if self.standardise:
+            mean, std = self._moments(truth)
+            answer = answer * std + mean
+        return unpatches(answer, self.patch, self.grid)[:, :, :height, :width].clamp(0, 1)
+
+    def _padded(self, image: Tensor) -> Tensor:
+        """The image grown by its border where the last squares stick out."""
+        down, right = (side * self.patch - extent for side, extent in zip(self.grid, image.shape[2:], strict=True))
+        return torch.nn.functional.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
+
+    @staticmethod
+    def _moments(target: Tensor) -> tuple[Tensor, Tensor]:
+        mean = target.mean(-1, keepdim=True)
+        return mean, (target.var(-1, keepdim=True) + 1e-6).sqrt()

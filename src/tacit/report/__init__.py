@@ -1,0 +1,9 @@
+"""The report that a person shows to others: one HTML file that opens offline, and the same numbers as JSON."""
+
+from __future__ import annotations
+
+from tacit.report.figures import Figures, Neighbours, Picture, Points
+from tacit.report.html import render, write
+from tacit.report.private import without_data
+
+__all__ = ["Figures", "Neighbours", "Picture", "Points", "render", "without_data", "write"]

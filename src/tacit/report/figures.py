@@ -1,0 +1,53 @@
+"""What a report shows beyond its numbers: curves over time, images, neighbours, a map. Everything is optional."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One example as a person sees it; `image` as in `tacit.report.images`, or None where there is nothing to see."""
+
+    image: Any
+    label: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """An example and its nearest others by cosine similarity, nearest first."""
+
+    query: Picture
+    nearest: Sequence[tuple[Picture, float]]
+
+
+@dataclass(frozen=True)
+class Points:
+    """A 2-D map of N embeddings; beyond `tacit.report.html.MOST_POINTS` they are thinned evenly."""
+
+    x: Sequence[float]  # [N]
+    y: Sequence[float]  # [N]
+    label: Sequence[str] = ()  # [N], "" where there is none; empty where nothing is labelled
+    id: Sequence[str] = ()  # [N]
+    image: Sequence[Any] = ()  # [N] images, all of them or none
+    arm: str = ""
+    method: str = ""  # how the map was made: "PCA", "t-SNE"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """`history` rows are {"arm", "step", "loss", "probe"}; a value that was not measured at a step is None or absent.
+
+    `samples` maps a task to named rows of images: {"simclr": {"original": [...], "view 1": [...]}}.
+    `--private` keeps the numbers of `history` and leaves out all else.
+    """
+
+    history: Sequence[Mapping[str, Any]] = ()
+    gallery: Sequence[Neighbours] = ()
+    points: Points | None = None
+    samples: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    config: str = ""  # YAML
+    environment: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,311 @@
+"""report.json's numbers and the figures beside them, as one HTML file that needs nothing else to open.
+
+The page fetches nothing: its policy forbids every network request and every script but the one whose hash it states.
+All text of people's data is escaped by the template. `private` pages are rendered from `without_data(report)`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from tacit.report import charts, tables, words
+from tacit.report.figures import Figures, Neighbours, Points
+from tacit.report.images import PIXELATED_BELOW, Sheet, data_uri, thumbnail
+from tacit.report.private import without_data
+
+FILE_NAME = "report.html"
+MOST_POINTS = 1500
+WIDE, NARROW = 900, 340  # px: what a laptop and a phone have room for
+_HERE = Path(__file__).parent
+Report = Mapping[str, Any]
+
+
+def render(report: Report, figures: Figures | None = None, *, private: bool = False) -> str:
+    """The whole page. `report` is report.json's dict; unknown keys are left alone."""
+    figures = figures or Figures()
+    if private:
+        clean = without_data(report)
+        figures = Figures(history=_renamed(figures.history, report, clean))
+        report = clean
+    verdict = report.get("verdict") or {"outcome": "none"}
+    metric = _metric(report, verdict)
+    outcome = verdict["outcome"]
+    head, sign, meaning = words.OUTCOMES[outcome]
+    said, circumstances = words.parted(verdict.get("text") or words.sentence(verdict, metric))
+    script = (_HERE / "script.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return _template().render(
+        script=Markup(script),  # ours, not data
+        script_hash=digest,
+        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
+        private=private,
+        report=report,
+        data=report.get("data", {}),
+        name=report.get("data", {}).get("name", ""),
+        verdict=verdict,
+        outcome=outcome,
+        head=head,
+        sign=sign,
+        meaning=meaning,
+        said=said,
+        circumstances=circumstances,
+        facts=_facts(report, verdict, metric),
+        gains=_gains(report, verdict, metric),
+        curves=_curves(report, verdict),
+        saved=tables.saved(report.get("labels_saved") or {}),
+        verdicts=tables.verdicts(report, metric, of=verdict.get("arm"), others=False),
+        other_verdicts=tables.verdicts(report, metric, of=verdict.get("arm"), others=True),
+        history=_history(report, figures.history),
+        arms=tables.arms(report, verdict, metric),
+        alarms=tables.alarms(report),
+        diagnosis=tables.diagnosis(report.get("diagnosis")),
+        selection=tables.selection(report.get("data", {})),
+        results=tables.results(report),
+        notes=tables.notes(report.get("data", {})),
+        samples=_samples(figures),
+        gallery=[_neighbours(row) for row in figures.gallery],
+        points=_points(figures.points) if figures.points is not None and len(figures.points.x) else None,
+        config=figures.config,
+        environment=tables.pairs(figures.environment),
+        words=words,
+    )
+
+
+def write(report: Report, figures: Figures | None, folder: str | Path, *, private: bool = False) -> Path:
+    """Write `report.html` into `folder`, whole or not at all; returns its path."""
+    path = Path(folder) / FILE_NAME
+    part = path.with_name(FILE_NAME + ".partial")
+    with part.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(render(report, figures, private=private))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    return path
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("template.html.j2")
+
+
+def _renamed(history: Sequence[Mapping[str, Any]], report: Report, clean: Report) -> list[dict[str, Any]]:
+    """The numbers of `history` under the names that the cleaned report gives the arms."""
+    names = {old["name"]: new["name"] for old, new in zip(report.get("arms", []), clean["arms"], strict=True)}
+    numbers = [{key: row.get(key) for key in ("step", "loss", "probe")} | {"arm": row["arm"]} for row in history]
+    return [{**row, "arm": names[row["arm"]]} for row in numbers if row["arm"] in names]
+
+
+def _metric(report: Report, verdict: Report) -> str:
+    """The metric that a verdict is about; results list the main metric of a protocol first."""
+    named = [row["metric"] for row in report.get("results", []) if row["protocol"] == verdict.get("protocol")]
+    return str(named[0] if named else "balanced_accuracy")
+
+
+def _facts(report: Report, verdict: Report, metric: str) -> list[tuple[str, str, str]]:
+    """The few figures under the verdict: (what, how much, in which interval)."""
+    facts = []
+    if words.is_number(verdict.get("gain")):
+        size, around = (
+            words.gain(verdict["gain"], metric),
+            words.interval(verdict.get("low"), verdict.get("high"), metric),
+        )
+        facts.append((f"gain: {verdict.get('arm')} against {verdict.get('baseline')}", size, around))
+    row = tables.result_of(report, verdict, verdict.get("arm"), metric)
+    if row:
+        around = words.interval(row.get("low"), row.get("high"), metric)
+        how = f"{words.plain(metric)}, {words.plain(row['protocol'])}"
+        facts.append((how, words.score(row.get("mean"), metric), around))
+        total = f"{words.number(row['labels_total'])} in total" if row.get("labels_total") else ""
+        facts.append(("labels", str(verdict.get("budget")), total))
+        grouped = row.get("n_groups") not in (None, row.get("n_test"))
+        groups = f"in {words.number(row['n_groups'])} groups" if grouped else ""
+        facts.append(("held-out items", words.number(row.get("n_test")), groups))
+    return facts
+
+
+def _both(draw: Any) -> Markup:
+    """One chart in two widths; the style sheet shows the one that fits."""
+    return Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(draw(WIDE), draw(NARROW))
+
+
+def _gains(report: Report, verdict: Report, metric: str) -> Markup | None:
+    """The chosen encoder against every baseline at the primary budget, smallest gain first."""
+    here = ("arm", "protocol", "budget")
+    same = [row for row in report.get("gains", []) if all(row.get(key) == verdict.get(key) for key in here)]
+    found = {row.get("baseline"): row for row in (*same, verdict)}
+    rows = [
+        charts.Gain(str(name), row["gain"], _finite(row.get("low")), _finite(row.get("high")))
+        for name, row in found.items()
+        if name and words.is_number(row.get("gain"))
+    ]
+    rows.sort(key=lambda row: row.gain)
+    return _both(lambda width: charts.gains(rows, width, metric, verdict["outcome"])) if rows else None
+
+
+def _curves(report: Report, verdict: Report) -> list[tuple[str, str, Markup]]:
+    """One chart per protocol, the verdict's first: (protocol, metric and unit, chart). From scratch is drawn beside each."""
+    rows = report.get("results", [])
+    protocols = [p for p in dict.fromkeys(row["protocol"] for row in rows) if p != tables.SCRATCH]
+    drawn = []
+    for protocol in sorted(protocols, key=lambda p: p != verdict.get("protocol")):
+        metric = _metric(report, {"protocol": protocol})
+        mine = [r for r in rows if r["protocol"] in (protocol, tables.SCRATCH) and r["metric"] == metric]
+        lines, budgets = _lines(report, mine, verdict.get("arm"))
+        if len(budgets) < 2:
+            continue  # one budget is no curve; the tables hold it
+        primary = next((x for x, name in budgets.items() if name == verdict.get("budget")), None)
+
+        def draw(width: int, lines: Any = lines, metric: str = metric, at: float | None = primary) -> Markup:
+            return charts.curves(lines, width, metric, primary=at)
+
+        unit = ", in per cent" if words.is_fraction(metric) else ""
+        drawn.append((words.plain(protocol), words.plain(metric) + unit, _both(draw)))
+    return drawn
+
+
+def _lines(report: Report, rows: Sequence[Report], chosen: Any) -> tuple[list[charts.Line], dict[float, str]]:
+    """Curves over labels per class, and the budgets on that axis; a share of all labels is put at its average."""
+    classes = next((r["labels_total"] / r["labels_per_class"] for r in rows if r.get("labels_per_class")), 1.0)
+    colours = tables.colours(report)
+    budgets: dict[float, str] = {}
+    lines = []
+    for arm in report.get("arms", []):
+        points = []
+        for r in rows:
+            if r["arm"] == arm["name"] and words.is_number(r.get("mean")):
+                x = float(r.get("labels_per_class") or r["labels_total"] / classes)
+                budgets[x] = r["budget"]
+                points.append((x, r["mean"], _finite(r.get("low")), _finite(r.get("high"))))
+        if points:
+            name = arm["name"]
+            lines.append(charts.Line(name, sorted(points), arm["kind"] == "baseline", name == chosen, colours[name]))
+    return lines, budgets
+
+
+def _finite(value: Any) -> float:
+    return float(value) if words.is_number(value) else math.nan
+
+
+def _history(report: Report, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per pretrained arm: its chart, where the loss and the probe were best, and their rank correlation."""
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    probes = [row["probe"] for row in rows if words.is_number(row.get("probe"))]
+    pad = max(0.06 * (max(probes) - min(probes)), 0.01) if probes else 0.0
+    bounds = (min(probes) - pad, min(max(probes) + pad, 1.0)) if probes else (0.0, 1.0)
+    panels = []
+    for arm in arms:
+        mine = [row for row in rows if row["arm"] == arm]
+        loss = _thinned([(float(r["step"]), float(r["loss"])) for r in mine if words.is_number(r.get("loss"))])
+        probe = [(float(r["step"]), float(r["probe"])) for r in mine if words.is_number(r.get("probe"))]
+        near = [charts.nearest(loss, step) for step, _ in probe] if loss else []
+        panels.append(
+            {
+                "arm": arm,
+                "chart": charts.loss_and_probe(loss, probe, bounds),
+                "lowest": words.number(min(loss, key=lambda p: p[1])[0]) if loss else None,
+                "best": words.number(max(probe, key=lambda p: p[1])[0]) if probe else None,
+                "score": words.score(max(p for _, p in probe)) if probe else None,
+                "correlation": rank_correlation(near, [p for _, p in probe]),
+                "readings": len(probe),
+            }
+        )
+    return panels
+
+
+def _thinned(points: list[tuple[float, float]], most: int = 160) -> list[tuple[float, float]]:
+    """Means over equal stretches, so that a long run's curve stays small and legible."""
+    if len(points) <= most:
+        return points
+    parts = np.array_split(np.asarray(points), most)
+    return [(float(step), float(value)) for step, value in (part.mean(axis=0) for part in parts)]
+
+
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> str | None:
+    """Spearman's, ties sharing their mean rank; None below five pairs or where one side is constant."""
+    if len(a) != len(b) or len(a) < 5 or len(set(a)) == 1 or len(set(b)) == 1:
+        return None
+
+    def ranks(values: Sequence[float]) -> list[float]:
+        return [sum(v < value for v in values) + (values.count(value) - 1) / 2 for value in values]
+
+    return f"{np.corrcoef(ranks(a), ranks(b))[0, 1]:+.2f}".replace("-", "−")
+
+
+def _shown(array: Any, side: int) -> dict[str, Any] | None:
+    if array is None:
+        return None
+    image = thumbnail(array, side)
+    return {"uri": data_uri(image), "tiny": max(image.size) <= PIXELATED_BELOW}
+
+
+def _samples(figures: Figures) -> list[dict[str, Any]]:
+    return [
+        {
+            "task": task,
+            "rows": [(name, [_shown(image, 96) for image in list(images)[:8]]) for name, images in rows.items()],
+        }
+        for task, rows in figures.samples.items()
+    ]
+
+
+def _neighbours(row: Neighbours) -> dict[str, Any]:
+    """A row of the gallery; `same` is None where either label is missing."""
+    query = row.query
+    near = [
+        {
+            "image": _shown(picture.image, 80),
+            "picture": picture,
+            "similarity": f"{similarity:.2f}".replace("-", "−"),
+            "same": picture.label == query.label if picture.label and query.label else None,
+        }
+        for picture, similarity in list(row.nearest)[:8]
+    ]
+    return {"image": _shown(query.image, 80), "picture": query, "nearest": near}
+
+
+def _points(points: Points) -> dict[str, Any]:
+    """The map's drawing and what its script needs; both axes share one scale, for distances to mean the same."""
+    count = len(points.x)
+    keep = np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(int)
+    xy = np.nan_to_num(np.stack([np.asarray(points.x, float), np.asarray(points.y, float)], 1))[keep]
+    width, height, edge = 900, 600, 16
+    middle, span = (xy.max(0) + xy.min(0)) / 2, np.maximum(xy.max(0) - xy.min(0), 1e-9)
+    scale = min((width - 2 * edge) / span[0], (height - 2 * edge) / span[1])
+    places = ((xy - middle) * [scale, -scale] + [width / 2, height / 2]).round().astype(int).tolist()
+    label = [points.label[i] for i in keep] if len(points.label) else [""] * len(keep)
+    names = sorted(set(label) - {""}, key=lambda name: (-label.count(name), name))
+    number = {name: i for i, name in enumerate(names)}
+    groups = [number.get(name, -1) for name in label]
+    sheet = Sheet([points.image[i] for i in keep]) if len(points.image) else None
+    return {
+        "chart": charts.scatter(places, groups, names, width, height),
+        "names": [(i, name, f"c{i % charts.COLOURS}") for i, name in enumerate(names[: 3 * charts.COLOURS])],
+        "sheet": sheet,
+        "tiny": sheet is not None and sheet.cell <= PIXELATED_BELOW,
+        "arm": points.arm,
+        "method": points.method,
+        "shown": len(keep),
+        "count": count,
+        "json": {
+            "xy": places,
+            "group": groups,
+            "names": names,
+            "ids": [points.id[i] for i in keep] if len(points.id) else [],
+            "columns": sheet.columns if sheet else 0,
+            "rows": sheet.rows if sheet else 0,
+        },
+    }

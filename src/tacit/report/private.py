@@ -1,0 +1,103 @@
+"""What may leave the house under `--private`: numbers and our own words, nothing of the data.
+
+A report is rebuilt from a list of what is allowed, rather than purged of what is known to be secret: a field that
+nobody thought of is then left out, not let out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tacit.report.words import is_number, sentence
+
+# Our own vocabulary looks like this. What names a folder or a file, or a model in either, gets an alias.
+_WORD = re.compile(r"[\w@%+(),. -]{1,60}")
+_METRIC = re.compile(r"[\w@%+/ -]{1,60}")
+_DATE = re.compile(r"[\d:T.Z+ -]{8,40}")
+_HASH = re.compile(r"[0-9a-f]{8,128}")
+
+_PLAIN = {"kind": ("image", "audio", "text", "items", "pairs", "series", "table")}
+_HASHES = ("hash", "data_hash")
+_NAMES = ("arm", "name", "baseline", "task", "encoder")
+_OURS = (*_NAMES, "kind", "outcome", "claim", "protocol", "metric", "level", "budget", "alarms", "baselines")
+
+
+class _Names:
+    """Names of arms, tasks and encoders; the same alias for the same name everywhere in the report."""
+
+    def __init__(self) -> None:
+        self.aliases: dict[str, str] = {}
+
+    def __call__(self, name: object) -> str | None:
+        if not isinstance(name, str):
+            return None
+        if _WORD.fullmatch(name) and not re.search(r"\.\w", name):
+            return name
+        return self.aliases.setdefault(name, f"encoder {len(self.aliases) + 1}")
+
+
+def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
+    """`report` with every example, id, path, class name and free text of the data left out; the schema stays."""
+    names = _Names()
+    metrics = {row.get("protocol"): row.get("metric") for row in reversed(report.get("results", []))}
+
+    def kept(row: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: field(key, value) for key, value in row.items() if key in _OURS or _is_figure(value)}
+
+    def field(key: str, value: Any) -> Any:
+        if key in _NAMES:
+            return names(value)
+        if key in ("alarms", "baselines"):
+            rows = (row if isinstance(row, Mapping) else {"level": str(row)[:4].strip()} for row in value or ())
+            return [kept(row) for row in rows]
+        if isinstance(value, str):
+            return value if (_METRIC if key == "metric" else _WORD).fullmatch(value) else None
+        return value if _is_figure(value) else None
+
+    def nested(value: Any) -> Any:
+        """Numbers and words of ours under names of ours: {arm: {metric or depth: number}}, {arm: depth}."""
+        if isinstance(value, Mapping):
+            return {names(str(key)): nested(inner) for key, inner in value.items()}
+        return value if _is_figure(value) or (isinstance(value, str) and _WORD.fullmatch(value)) else None
+
+    def verdict(row: Mapping[str, Any]) -> dict[str, Any]:
+        plain = kept(row)
+        return {**plain, "text": sentence(plain, metrics.get(row.get("protocol")) or "balanced_accuracy")}
+
+    def data(content: Mapping[str, Any]) -> dict[str, Any]:
+        """Counts instead of lists and tables: the keys of those tables may be class names or ids."""
+        clean: dict[str, Any] = {}
+        for key, value in content.items():
+            if key == "notes" and isinstance(value, Mapping):
+                clean[key] = data(value)
+            elif key in ("validation", "representation"):
+                clean[key] = nested(value)
+            elif key in ("selected_arm", "primary_budget", "primary_metric"):
+                clean[key] = names(value)
+            elif isinstance(value, Mapping | list | tuple):
+                clean[f"number_of_{key}"] = len(value)
+            elif _is_figure(value) or value in _PLAIN.get(key, ()) or (key in _HASHES and _HASH.fullmatch(str(value))):
+                clean[key] = value
+        return clean
+
+    clean: dict[str, Any] = {
+        "schema": report.get("schema", 1),
+        "private": True,
+        "data": data(report.get("data", {})),
+        "arms": [kept(row) for row in report.get("arms", [])],
+        "results": [kept(row) for row in report.get("results", [])],
+        "verdict": verdict(report.get("verdict") or {"outcome": "none"}),
+        "verdicts": [verdict(row) for row in report.get("verdicts", [])],
+        "gains": [kept(row) for row in report.get("gains", [])],
+        "labels_saved": kept(report.get("labels_saved") or {}),
+        "diagnosis": nested(report.get("diagnosis") or {}),
+    }
+    if _DATE.fullmatch(str(report.get("created"))):
+        clean["created"] = report["created"]
+    return clean
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or isinstance(value, bool) or is_number(value)

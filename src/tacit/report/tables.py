@@ -1,0 +1,214 @@
+"""The tables of the report: rows of short text made from report.json."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tacit.report import charts, words
+
+Report = Mapping[str, Any]
+SCRATCH = "scratch"  # the protocol of training from scratch, which is compared under every other protocol
+LISTED = 200  # entries of a list of skipped files or rows that the page shows; report.json has all of them
+
+
+@dataclass(frozen=True)
+class Table:
+    """Column names and rows of text; the columns in `figures` hold numbers and are set to the right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    figures: frozenset[int] = frozenset()
+
+
+def colours(report: Report) -> dict[str, str]:
+    """One CSS class per arm, the same in every chart and table: colours for the pretrained, greys for the baselines."""
+    counts = {"baseline": 0, "pretrained": 0}
+    chosen = {}
+    for arm in report.get("arms", []):
+        kind = "baseline" if arm["kind"] == "baseline" else "pretrained"
+        chosen[arm["name"]] = f"g{counts[kind] % 4}" if kind == "baseline" else f"c{counts[kind] % charts.COLOURS}"
+        counts[kind] += 1
+    return chosen
+
+
+def result_of(report: Report, verdict: Report, arm: Any, metric: str) -> Report | None:
+    """The arm's result at the verdict's protocol and budget."""
+    for row in report.get("results", []):
+        same = row.get("protocol") in (verdict.get("protocol"), SCRATCH) and row.get("budget") == verdict.get("budget")
+        if same and row.get("arm") == arm and row.get("metric") == metric:
+            return dict(row)
+    return None
+
+
+def arms(report: Report, verdict: Report, metric: str) -> list[dict[str, Any]]:
+    """What was compared: the pretrained encoders and the baselines, best first within each kind."""
+    colour = colours(report)
+    rows = []
+    for arm in report.get("arms", []):
+        result = result_of(report, verdict, arm["name"], metric) or {}
+        rows.append(
+            {
+                "name": arm["name"],
+                "colour": colour[arm["name"]],
+                "kind": arm["kind"],
+                "chosen": arm["name"] == verdict.get("arm"),
+                "encoder": arm.get("encoder") or words.MISSING,
+                "steps": words.number(arm.get("steps")),
+                "time": words.duration(arm.get("seconds")),
+                "speed": words.number(arm.get("examples_per_second")),
+                "score": words.score(result.get("mean"), metric),
+                "interval": words.interval(result.get("low"), result.get("high"), metric),
+                "alarms": len(arm.get("alarms") or ()),
+                "order": (arm["kind"] == "baseline", -(result.get("mean") or 0.0)),
+            }
+        )
+    return sorted(rows, key=lambda row: row["order"])
+
+
+def alarms(report: Report) -> list[dict[str, str]]:
+    """Every alarm of every arm, failures first; an alarm is a mapping or one line of text."""
+    rows = []
+    for arm in report.get("arms", []):
+        for alarm in arm.get("alarms") or ():
+            if not isinstance(alarm, Mapping):
+                alarm = {"text": str(alarm)}
+            name = str(alarm.get("name") or alarm.get("metric") or "")
+            level = str(alarm.get("level", "warn")).lower()
+            rows.append(
+                {
+                    "arm": arm["name"],
+                    "level": "fail" if level.startswith("fail") else "warn",
+                    "name": words.title(name) if name else "Alarm",
+                    "value": words.number(alarm["value"]) if "value" in alarm else "",
+                    "text": str(alarm.get("text") or words.MEANINGS.get(name.lower(), "")),
+                }
+            )
+    return sorted(rows, key=lambda row: row["level"])
+
+
+def diagnosis(value: Any) -> Table | None:
+    """The label-free metrics, one row per metric and one column per arm: {arm: {metric: number}}."""
+    if not isinstance(value, Mapping) or not value:
+        return None
+    found = {str(arm): inner for arm, inner in value.items() if isinstance(inner, Mapping)}
+    names = list(
+        dict.fromkeys(name for inner in found.values() for name, v in inner.items() if not isinstance(v, Mapping))
+    )
+    rows = [
+        [words.title(name), *(words.number(inner.get(name)) for inner in found.values()), words.MEANINGS.get(name, "")]
+        for name in names
+    ]
+    return Table(["Metric", *found, "What it measures"], rows, frozenset(range(1, len(found) + 1))) if rows else None
+
+
+def selection(data: Report) -> Table | None:
+    """Validation scores inside the training labels, {arm: {representation: score}}, and what was chosen by them."""
+    taken = data.get("representation") or {}
+    rows = []
+    for arm, scores in (data.get("validation") or {}).items():
+        for depth, value in scores.items():
+            marks = "read here" if taken.get(arm) == depth else ""
+            if marks and arm == data.get("selected_arm"):
+                marks = "chosen"
+            rows.append([arm, words.plain(depth), words.score(value), marks])
+    return Table(["Arm", "Representation", "Score", ""], rows, frozenset({2})) if rows else None
+
+
+def rows_table(rows: Any) -> Table | None:
+    """Any list of mappings as a table."""
+    rows = [row for row in rows or () if isinstance(row, Mapping)]
+    if not rows:
+        return None
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    text = [[words.number(row.get(key)) for key in keys] for row in rows]
+    numeric = frozenset(
+        i for i, key in enumerate(keys) if all(row.get(key) is None or words.is_number(row.get(key)) for row in rows)
+    )
+    return Table([words.title(str(key)) for key in keys], text, numeric)
+
+
+def results(report: Report) -> Table | None:
+    """Every measured score, as in report.json."""
+    rows = []
+    for r in report.get("results", []):
+        metric = str(r["metric"])
+        counts = [words.number(r.get(key)) for key in ("labels_total", "draws", "seeds", "n_test", "n_groups")]
+        value = [words.score(r.get("mean"), metric), words.interval(r.get("low"), r.get("high"), metric)]
+        how = [words.plain(r["protocol"]), words.plain(metric), words.number(r.get("budget"))]
+        rows.append([str(r["arm"]), *how, *value, *counts])
+    columns = ["Arm", "Protocol", "Metric", "Budget", "Mean", "95 % interval"]
+    columns += ["Labels", "Draws", "Seeds", "Test items", "Groups"]
+    return Table(columns, rows, frozenset(range(4, 11))) if rows else None
+
+
+def verdicts(report: Report, metric: str, *, of: Any, others: bool) -> list[dict[str, str]]:
+    """The verdict of every protocol and budget on the arm `of`, or on the others; names the baseline that decided."""
+    rows = []
+    for v in report.get("verdicts", []):
+        if (v.get("arm") == of) == others:
+            continue
+        head, sign, _ = words.OUTCOMES[v["outcome"]]
+        named = str(v.get("metric") or metric)
+        rows.append(
+            {
+                "outcome": v["outcome"],
+                "head": f"{sign} {head.removeprefix('No evidence of a gain: ').capitalize()}",
+                "protocol": words.plain(v.get("protocol") or words.MISSING),
+                "budget": words.budget(v.get("budget")),
+                "arm": str(v.get("arm") or words.MISSING),
+                "baseline": str(v.get("baseline") or words.MISSING),
+                "gain": words.gain(v.get("gain"), named),
+                "interval": words.interval(v.get("low"), v.get("high"), named),
+            }
+        )
+    return rows
+
+
+def saved(value: Report) -> Table | None:
+    """How many labels each baseline needs to do what the encoder does with the primary budget's."""
+    rows = []
+    for row in value.get("baselines") or ():
+        needed = ("at least " if row.get("at_least") else "about ") + words.number(row.get("baseline_labels"))
+        high = ("at least " if row.get("high_at_least") else "") + words.number(row.get("high"))
+        rows.append([str(row.get("baseline")), needed, f"[{words.number(row.get('low'))}, {high}]"])
+    return Table(["Baseline", "Labels needed", "95 % interval"], rows, frozenset({1, 2})) if rows else None
+
+
+def notes(data: Report) -> dict[str, Any]:
+    """The data as it was understood: single facts, and every list of what was skipped, dropped or unmatched."""
+    elsewhere = ("notes", "validation", "representation", "selected_arm", "seal_reads", "name")
+    flat = {**{key: value for key, value in data.items() if key not in elsewhere}, **(data.get("notes") or {})}
+    facts, lists = [], []
+    for key, value in flat.items():
+        if isinstance(value, Mapping):
+            value = [{"": name, "value": inner} for name, inner in value.items()]
+        if isinstance(value, list | tuple):
+            if not value:
+                continue
+            short = len(value) <= 12 and all(isinstance(v, str | int | float) and len(str(v)) <= 24 for v in value)
+            if short:
+                facts.append((words.title(key), ", ".join(words.number(v) for v in value)))
+            else:
+                table = rows_table(value[:LISTED]) or Table(["Entry"], [[_entry(v)] for v in value[:LISTED]])
+                lists.append((words.title(key), len(value), table))
+        elif value not in (None, ""):
+            facts.append((words.title(key), words.number(value)))
+    return {"facts": facts, "lists": lists}
+
+
+def _entry(value: Any) -> str:
+    return ": ".join(str(part) for part in value) if isinstance(value, list | tuple) else words.number(value)
+
+
+def pairs(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """A nested mapping as flat rows, `torch.version` and its value."""
+    rows = []
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            rows += pairs(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", re.sub(r"\s+", " ", words.number(value))))
+    return rows

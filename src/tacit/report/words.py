@@ -1,0 +1,174 @@
+"""Numbers and verdicts in words: short sentences, sensible precision, nothing claimed beyond the interval."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MISSING = "–"
+
+# What each outcome is called, a sign beside the colour, and what it means for the reader.
+OUTCOMES: dict[str, tuple[str, str, str]] = {
+    "transfers": (
+        "Transfers",
+        "▲",
+        "On held-out items the pretrained encoder scored higher than every baseline it was compared with, "
+        "and every interval lies above zero.",
+    ),
+    "harms": (
+        "Harms",
+        "▼",
+        "A baseline scored higher than the pretrained encoder, by more than chance explains. "
+        "Prefer that baseline, or change the pretext task.",
+    ),
+    "equivalent": (
+        "No evidence of a gain: equivalent",
+        "=",
+        "The difference lies within one point either way. Pretraining changed nothing of practical size here.",
+    ),
+    "underpowered": (
+        "No evidence of a gain: underpowered",
+        "?",
+        "At least one interval includes zero. That does not show that there is no difference: "
+        "this test set and these draws cannot tell.",
+    ),
+    "collapsed": (
+        "Collapsed",
+        "✕",
+        "The encoder gives nearly the same output for different inputs. Nothing about transfer follows from it.",
+    ),
+    "none": (
+        "No verdict",
+        "○",
+        "Nothing can be said about transfer without labels and a baseline to compare with. Figures that need no labels "
+        "can show a failure, never a success.",
+    ),
+}
+
+PROTOCOLS = {"linear": "linear probe", "knn": "nearest neighbours", "scratch": "training from scratch"}
+
+# What can be said of an alarm or a label-free metric in one clause.
+MEANINGS: dict[str, str] = {
+    "spread": "standard deviation of the normalised features times √d: near 0 when all inputs look alike",
+    "uniformity": "how evenly the features cover the sphere: lower is more even",
+    "rankme": "effective number of directions that the features use",
+    "participation": "another count of the directions used, dominated by the largest",
+    "alpha": "slope of the spectrum; shown only where a line fits",
+    "lidar": "effective number of directions that separate one example from another",
+    "alignment": "distance between two views of the same example",
+    "dead": "share of the feature dimensions that never change",
+}
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_fraction(metric: str) -> bool:
+    """Whether a metric is a fraction of 1, read as a percentage; R2 and errors in units are not."""
+    return not re.match(r"(r2|mae|mse|rmse)\b", metric.lower())
+
+
+def _plain(value: float, decimals: int, *, sign: bool = False) -> str:
+    text = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
+    if not text.strip("+-0."):  # "-0.0" and "+0.0"
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def score(value: Any, metric: str = "accuracy") -> str:
+    """A score as people read it: 91.2 % for fractions, 0.912 otherwise."""
+    if not is_number(value):
+        return MISSING
+    return f"{_plain(100 * value, 1)}\u202f%" if is_fraction(metric) else _plain(value, 3)
+
+
+def interval(low: Any, high: Any, metric: str = "accuracy") -> str:
+    """[89.9, 92.4], in the unit of `score` and of `gain`."""
+    if not (is_number(low) and is_number(high)):
+        return ""
+    scale, decimals = (100, 1) if is_fraction(metric) else (1, 3)
+    return f"[{_plain(scale * low, decimals)}, {_plain(scale * high, decimals)}]"
+
+
+def gain(value: Any, metric: str = "accuracy", *, unit: bool = True) -> str:
+    """+5.9 points for fractions, +0.059 otherwise."""
+    if not is_number(value):
+        return MISSING
+    if not is_fraction(metric):
+        return _plain(value, 3, sign=True)
+    return _plain(100 * value, 1, sign=True) + (" points" if unit else "")
+
+
+def number(value: Any) -> str:
+    """Any cell of a table: thousands in groups, three significant digits, yes and no."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\u202f").replace("-", "−") if abs(value) >= 10_000 else str(value)
+    if isinstance(value, float):
+        if value.is_integer() and abs(value) < 1e15:
+            return number(int(value))
+        return f"{value:.3g}".replace("-", "−") if abs(value) < 1000 else number(round(value))
+    return str(value)
+
+
+def duration(seconds: Any) -> str:
+    """48 s, 3 min 5 s, 2 h 10 min."""
+    if not is_number(seconds):
+        return MISSING
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if seconds >= 10 else f"{seconds:.2g} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def plain(name: Any) -> str:
+    """A metric's or protocol's name in running text."""
+    return PROTOCOLS.get(str(name), str(name).replace("_", " "))
+
+
+def parted(text: str) -> list[str]:
+    """A verdict's text without the outcome in capitals (the heading has it): what it says, and its circumstances."""
+    text = re.sub(r"^[A-Z][A-Z ]+(, [a-z]+)?: ", "", text.strip())
+    said = text.split("; ")
+    main, rest = "; ".join(said[:2]), "; ".join(said[2:])
+    return [f"{part[:1].upper()}{part[1:].rstrip('.')}." if part else "" for part in (main, rest)]
+
+
+def title(key: str) -> str:
+    """`labels_per_class` as `Labels per class`."""
+    words = key.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def budget(value: Any) -> str:
+    """A label budget, `10 per class` or `10 %`, in words; a bare number counts labels per class."""
+    text = MISSING if value is None else str(value)
+    if found := re.fullmatch(r"(\d+)( per class)?", text):
+        return f"{found[1]} label{'' if found[1] == '1' else 's'} per class"
+    return f"{text} of the labels" if re.fullmatch(r"[\d.]+ ?%", text) else text
+
+
+def sentence(verdict: Mapping[str, Any], metric: str) -> str:
+    """The verdict in one sentence made of its numbers alone, so that no word of the data can be in it."""
+    outcome = verdict.get("outcome", "none")
+    if outcome == "none":
+        return "There were no labels to judge by."
+    arm, baseline = verdict.get("arm") or "this encoder", verdict.get("baseline") or "the closest baseline"
+    at = f"At {budget(verdict['budget'])}" if verdict.get("budget") is not None else "Here"
+    subject = f"the {arm} " + ("recipe" if verdict.get("claim") == "recipe" else "checkpoint")
+    size = f"{gain(verdict.get('gain'), metric)} {interval(verdict.get('low'), verdict.get('high'), metric)}".strip()
+    if outcome == "transfers":
+        return f"{at}, {subject} beat every baseline; the smallest gain, over {baseline}, is {size}."
+    if outcome == "collapsed":
+        return f"{title(subject)} has collapsed."
+    if outcome == "harms":
+        return f"{at}, {subject} scored below {baseline}: {size}."
+    ending = "within one point of it" if outcome == "equivalent" else "the interval includes zero"
+    return f"{at}, {subject} against {baseline}: {size}; {ending}."

@@ -1,0 +1,54 @@
+"""From a dataset to what is pretrained on and what is sealed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from tacit.data import Dataset
+    from tacit.evaluate import Labelled, Seal
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a dataset by what they may be used for; `labelled` is None where there are no labels to judge with."""
+
+    pretrain: Rows
+    rows: Rows  # the dataset row of each labelled position
+    labelled: Labelled | None = None
+    seal: Seal | None = None
+
+
+def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, sealed: Seal | None = None) -> Split:
+    """Seal the test rows first (or take the seal of an earlier run), then say what may be pretrained on.
+
+    Neither sealed inputs nor other inputs of their groups, nor copies of them, are pretrained on unless `transductive`.
+    UserError for labels that cannot be judged.
+    """
+    from tacit.evaluate import Labelled, seal
+
+    everything = np.arange(len(dataset.ids), dtype=np.int64)
+    known = dataset.label >= 0
+    if not known.any():
+        test = np.zeros(len(everything), bool) if dataset.split is None else dataset.split == 1
+        return Split(everything if transductive else np.flatnonzero(~test), np.flatnonzero(known))
+    sealed = sealed or seal(dataset.label, dataset.group, dataset.content, seed=seed, split=dataset.split)
+    places = sealed.place(dataset.group, dataset.content, split=dataset.split)
+    rows = np.flatnonzero(known & (places.free | places.sealed))
+    group = np.arange(len(everything)) if dataset.group is None else dataset.group
+    labelled = Labelled(
+        fetch=lambda positions: dataset.batch(rows[positions]),
+        y=dataset.label[rows],
+        classes=dataset.classes,
+        group=group[rows],
+        train=np.flatnonzero(places.free[rows]),
+        test=np.flatnonzero(places.sealed[rows]),
+        transductive=transductive,
+    )
+    return Split(everything if transductive else np.flatnonzero(places.free), rows, labelled, sealed)

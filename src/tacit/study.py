@@ -1,0 +1,153 @@
+"""What all parts of a command share: the opened data, what is sealed, the architecture, the device, the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tacit import keys
+from tacit.data import Dataset, open_dataset
+from tacit.encoders import fresh_twin, load_encoder
+from tacit.encoders.base import ImageEncoder
+from tacit.engine import Fabric, make_fabric
+from tacit.modalities.image import PixelStatistics, default_views
+from tacit.progress import Log
+from tacit.split import Split, split_dataset
+from tacit.types import Batch, Encoder, Features
+from tacit.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tacit.evaluate import Arm
+
+RANDOM_SEEDS = 3  # random initialisations that the baseline averages over
+PROBE_ROWS = 1000  # examples at most that the online probe embeds
+
+
+@dataclass(frozen=True)
+class Study:
+    """One opened dataset with its split, and the architecture that is trained or judged on it."""
+
+    data: Any
+    options: dict[str, Any]
+    dataset: Dataset
+    split: Split
+    encoder: ImageEncoder
+    fabric: Fabric
+    ask: SimpleNamespace
+    log: Log
+
+    def fresh(self, seed: int) -> ImageEncoder:
+        """The architecture with new weights, which depend on `seed` alone."""
+        return self.fabric.to_device(fresh_twin(self.encoder, seed))
+
+    def baselines(self) -> list[Arm]:
+        """What every encoder must beat: the same architecture untrained, plain pixels, training on the labels alone."""
+        from tacit.evaluate import Arm
+
+        seed, name, dataset = self.ask.seed, self.encoder.name, self.dataset
+        untrained = tuple(self.fresh(keys.fold(seed, "random-init", number)).eval() for number in range(RANDOM_SEEDS))
+        pixels = PixelStatistics.fit(dataset.batch, self.split.pretrain, dataset.spec, seed=seed)
+        views = default_views(dataset.spec, "scratch")
+        return [
+            Arm("random-init", "baseline", encoders=untrained, encoder=name),
+            Arm("pixels", "baseline", encoders=(pixels,), encoder="pixels and their principal components"),
+            Arm("scratch", "baseline", build=self.fresh, views=views, encoder=name),
+        ]
+
+    def public_arms(self) -> list[Arm]:
+        """The encoders named by --against."""
+        from tacit.evaluate import Arm
+
+        arms = []
+        for source in self.ask.against or ():
+            encoder = self.suited(load_encoder(source, offline=self.ask.offline))
+            arms.append(Arm(source, "baseline", encoders=(encoder,), encoder=source, public=True))
+        return arms
+
+    def suited(self, encoder: ImageEncoder) -> Encoder:
+        """The encoder, reading the originals anew where it wants another size than the dataset was opened at."""
+        self.fabric.to_device(encoder)
+        if encoder.spec.size == self.dataset.spec.size:
+            return encoder
+        return AtOwnSize(encoder, open_dataset(self.data, **{**self.options, "image_size": encoder.spec.size}))
+
+    def probe(self) -> Callable[[Any], dict[str, float]]:
+        """A callback that measures a task's encoder while it trains, on training labels only.
+
+        `probe` is the balanced accuracy of nearest neighbours that leave out the example and its group; without labels
+        only the label-free `rankme` is measured. Sealed rows are never embedded.
+        """
+        from tacit.evaluate.features import extract
+        from tacit.evaluate.knn import knn_leave_one_out
+        from tacit.evaluate.spectrum import rankme
+
+        labelled = self.split.labelled
+        pool = self.split.pretrain if labelled is None else self.split.rows[labelled.train]
+        chance = np.random.default_rng(keys.fold(self.ask.seed, "online probe"))
+        chosen = np.sort(chance.permutation(len(pool))[:PROBE_ROWS])
+
+        def measure(task: Any) -> dict[str, float]:
+            pooled = extract(task.exported["encoder"], self.dataset.batch, pool[chosen])["pooled"]
+            found = {"rankme": rankme(pooled)}
+            if labelled is not None:
+                positions = labelled.train[chosen]
+                found["probe"] = knn_leave_one_out(
+                    pooled, labelled.y[positions], len(labelled.classes), groups=labelled.group[positions]
+                )
+            return found
+
+        return measure
+
+
+class AtOwnSize:
+    """An encoder that takes its images from a dataset opened at its own size, by their rows."""
+
+    def __init__(self, encoder: ImageEncoder, dataset: Dataset) -> None:
+        self.encoder, self.dataset = encoder, dataset
+        self.dim, self.n_depths = encoder.dim, encoder.n_depths
+
+    def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        own = self.dataset.batch(batch["index"].cpu().numpy())
+        found: Features = self.encoder({name: value.to(self.encoder.mean.device) for name, value in own.items()}, depths=depths)
+        return found
+
+
+def open_study(
+    data: Any,
+    ask: SimpleNamespace,
+    options: dict[str, Any],
+    log: Log,
+    *,
+    encoder: Callable[[Dataset], ImageEncoder],
+    space: Workspace | None = None,
+) -> Study:
+    """Read the data, seal the test rows (or take the seal of the run that is continued) and set up the device."""
+    from tacit.evaluate import Seal
+
+    dataset = open_dataset(data, **options)
+    log(describe(dataset))
+    for line in dataset.notes.lines(private=ask.private):
+        log(line)
+    kept = Seal.load(space.path) if space is not None and (space.path / "seal.json").exists() else None
+    split = split_dataset(dataset, seed=ask.seed, transductive=ask.transductive, sealed=kept)
+    if space is not None and kept is None and split.seal is not None:
+        split.seal.save(space.path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(keys.fold(ask.seed, "encoder"))
+        built = encoder(dataset)
+    fabric = make_fabric(device=ask.device, precision=ask.precision, convolutional=built.convolutional)
+    return Study(data, options, dataset, split, built, fabric, ask, log)
+
+
+def describe(dataset: Dataset) -> str:
+    """The dataset in a line."""
+    spec, cache = dataset.spec, dataset.cache
+    colour = "grey" if spec.channels == 1 else "colour"
+    line = f"{len(dataset):,} {colour} images at {spec.size} x {spec.size} px, {cache.nbytes / 2**20:,.1f} MiB decoded"
+    known = int((dataset.label >= 0).sum())
+    return line + (f"; {known:,} labelled in {len(dataset.classes)} classes" if known else "; no labels")

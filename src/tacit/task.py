@@ -1,0 +1,42 @@
+"""What a pretext task is: a module that turns a raw batch into a loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tacit.types import Batch, Encoder, Output
+
+
+class Task(nn.Module, ABC):
+    """One pretext task. Abstract; every subclass is final and reads like its paper.
+
+    A task draws its views and masks through the callables it was given, encodes, and returns an `Output`. It knows no
+    file format, no optimiser and no rank. Buffers that change from step to step (queues, centres, teachers) are written
+    in `after_step` alone, from values the loop has gathered over all ranks.
+    """
+
+    progress: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("progress", torch.zeros(()), persistent=False)
+
+    @property
+    @abstractmethod
+    def exported(self) -> Mapping[str, Encoder]:
+        """What the user keeps: `{"encoder": ...}`, or one encoder per tower."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Output:
+        """The loss of this batch, its metrics, and what `after_step` will need."""
+
+    def after_step(self, carry: Mapping[str, Tensor]) -> None:  # noqa: B027  (optional by design)
+        """Update buffers after the optimiser's step; `carry` holds the whole global batch in rank order."""
+
+    @abstractmethod
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        """Pictures of what the task sees and answers, each [B C H W] in [0, 1], for the report."""

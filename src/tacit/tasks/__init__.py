@@ -1,0 +1,74 @@
+"""The pretext tasks: one explicit table, read without importing torch.
+
+To add a task: write one file here and add one line to `TASKS` (see CONTRIBUTING.md).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from tacit.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from tacit.task import Task
+
+
+class Entry(NamedTuple):
+    family: str
+    where: str  # "module:class"
+    kinds: tuple[str, ...]  # modalities with a recipe for it
+    pretext: str  # what the encoder must learn to do, in a line
+    paper: str
+
+
+TASKS = {
+    "simclr": Entry(
+        "contrast",
+        "tacit.tasks.simclr:SimCLR",
+        ("image",),
+        "tell two views of the same example from views of all others",
+        "Chen et al. 2020, arXiv:2002.05709",
+    ),
+    "rotation": Entry(
+        "transformation",
+        "tacit.tasks.rotation:Rotation",
+        ("image",),
+        "say by how many quarter turns an image was rotated",
+        "Gidaris et al. 2018, arXiv:1803.07728",
+    ),
+    "masked": Entry(
+        "reconstruction",
+        "tacit.tasks.masked:Masked",
+        ("image",),
+        "fill in the parts that were hidden",
+        "He et al. 2022, arXiv:2111.06377; Xie et al. 2022, arXiv:2111.09886",
+    ),
+}
+
+
+def check_task(name: str) -> None:
+    """UserError with the nearest name where `name` is not in the table; imports nothing."""
+    if name not in TASKS:
+        raise UserError(f"no pretext task named {name!r}{nearest(name, TASKS)}; `tacit tasks` lists them")
+
+
+def task_class(name: str) -> type[Task]:
+    """The class behind a name in `TASKS`."""
+    check_task(name)
+    module, _, cls = TASKS[name].where.partition(":")
+    found: type[Task] = getattr(import_module(module), cls)
+    return found
+
+
+def parse_mixture(text: str) -> dict[str, float]:
+    """Read `simclr` or `simclr+0.4*rotation` as names with weights."""
+    weights: dict[str, float] = {}
+    for term in text.split("+"):
+        weight, _, name = (part.strip() for part in term.rpartition("*"))
+        check_task(name)
+        try:
+            weights[name] = float(weight) if weight else 1.0
+        except ValueError:
+            raise UserError(f"cannot read the weight in {term.strip()!r}; write e.g. simclr+0.4*rotation") from None
+    return weights

@@ -1,0 +1,75 @@
+"""SimCLR: contrast two random views of each example against the views of all others.
+
+Chen, Kornblith, Norouzi & Hinton 2020, "A Simple Framework for Contrastive Learning of Visual Representations",
+arXiv:2002.05709. With z the L2-normalised projections of the 2N views and t the temperature, the loss of view i whose
+partner is p(i) is
+
+    - z_i . z_p(i) / t + log sum_{k != i} exp(z_i . z_k / t)
+
+averaged over all 2N views (NT-Xent). Negatives come from the global batch: with W ranks, N is W times the local batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from tacit import dist
+from tacit.nn import mlp
+from tacit.task import Task
+from tacit.types import Batch, Encoder, Output, ViewMaker
+
+
+class SimCLR(Task):
+    """Contrast for any modality that has views.
+
+    `hidden` and `out` are the widths of the projection head, which is thrown away afterwards.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        views: ViewMaker,
+        *,
+        hidden: int = 2048,
+        out: int = 256,
+        temperature: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.views = views
+        self.temperature = temperature
+        self.head = mlp(encoder.dim, hidden, out)
+
+    @property
+    def exported(self) -> Mapping[str, Encoder]:
+        return {"encoder": self.encoder}
+
+    def forward(self, batch: Batch) -> Output:
+        loss, agreement = self.loss(self.embed(batch))
+        return Output(loss, {"agreement": agreement}, {})
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Projections of both views, unit length, [B 2 D]."""
+        pair = [self.views(batch, view) for view in (0, 1)]
+        both = {name: torch.cat([view[name] for view in pair]) for name in pair[0]}  # [2B ...]
+        z = normalize(self.head(self.encoder(both).pooled).float(), dim=1)  # [2B D]
+        return z.unflatten(0, (2, -1)).transpose(0, 1)
+
+    def loss(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """NT-Xent of this rank's rows [B 2 D] and the share of views whose partner is their nearest of all."""
+        rows = len(z)
+        everyone = dist.gather(z).flatten(0, 1)  # [W*B*2 D]
+        mine = torch.arange(2 * rows, device=z.device) + 2 * rows * dist.rank()  # where my views are in it
+        similarity = z.flatten(0, 1) @ everyone.T / self.temperature  # [2B W*B*2]
+        similarity = similarity.scatter(1, mine[:, None], -math.inf)
+        partner = mine ^ 1  # views of one example are neighbours
+        loss = nn.functional.cross_entropy(similarity, partner)
+        return loss, (similarity.argmax(1) == partner).float().mean().detach()
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        return {f"view {view + 1}": self.views(batch, view)["image"] for view in (0, 1)}

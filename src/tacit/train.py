@@ -1,0 +1,305 @@
+"""The only training loop.
+
+It knows no task, no modality and no metric by name. Every step is a pure function of (seed, step, parameters), so a run
+that was killed and resumed ends with the same bits as one that was not (same world size, threads and torch build).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from tacit import checkpoint, dist, keys
+from tacit.engine import Fabric
+from tacit.errors import Interrupted, RunFailed, UserError
+from tacit.optim import Optim
+from tacit.task import Task
+from tacit.types import Batch, Output
+
+Row = dict[str, float | int | str]
+
+
+class Source(Protocol):
+    """Batches as a pure function of the step; `stream` may prepare them ahead, but must not change them."""
+
+    batch_size: int  # examples in the global batch
+
+    def stream(self, start: int, stop: int, *, rank: int = 0, world: int = 1) -> Iterable[Batch]: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """What pretraining ended with: the trained task and what it took, resumed parts included."""
+
+    task: Task
+    steps: int
+    seconds: float
+    examples_per_second: float
+    history: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+
+class NonFinite(RunFailed):
+    """The loss or its gradient is not a number; `rows` are the data rows of this rank's batch at that step."""
+
+    def __init__(self, what: str, step: int, rank: int, rows: list[int]) -> None:
+        shown = ", ".join(map(str, rows[:4])) + (", ..." if len(rows) > 4 else "")
+        super().__init__(
+            f"{what} became non-finite at step {step} on rank {rank} (data rows {shown}); nothing was updated: "
+            "lower the learning rate, use --precision 32, or look at these examples, then continue with --resume"
+        )
+        self.step, self.rank, self.rows = step, rank, rows
+
+
+def pretrain(
+    task: Task,
+    source: Source,
+    *,
+    steps: int,
+    optim: Optim,
+    fabric: Fabric,
+    seed: int = 0,
+    name: str = "task",
+    folder: Path | None = None,
+    save_every: float = 60.0,
+    rows: int = 100,
+    probe: Callable[[Task], Mapping[str, float]] | None = None,
+    probes: int = 10,
+    watch: Callable[[Row, int], None] | None = None,
+) -> Run:
+    """Train `task` for `steps` steps on `source`, from its newest checkpoint under `folder` where there is one.
+
+    Writes `folder/checkpoints/<name>/` every `save_every` seconds, at the end and on Ctrl-C or SIGTERM, and about `rows`
+    lines to `folder/metrics.jsonl`, `probes` of them with what `probe` measured. `watch` sees each line and the total.
+
+    Raises `NonFinite` before a non-finite loss or gradient changes anything, `Interrupted` after the checkpoint that a
+    signal asked for, `RunFailed` on a full disk.
+    """
+    if steps < 1:
+        raise UserError("the budget is too small for one step; give a larger --budget")
+    if dist.world() > 1:
+        dist.sync_batchnorm(task)
+    model, optimizer = fabric.setup(task, optim.build(task))
+    saved = _restore(task, optimizer.optimizer, folder, name, steps=steps, seed=seed)
+    start, spent = (saved.step, saved.spent) if saved else (0, 0.0)
+    history = _History(folder, name, start, leader=dist.rank() == 0)
+    log_every, probe_every = max(1, steps // rows), max(1, steps // max(1, probes))
+    began = last_save = time.perf_counter()
+
+    def save(step: int) -> None:
+        if folder is not None and dist.rank() == 0:
+            state = {"steps": steps, "seed": seed, "spent": spent + time.perf_counter() - began, "build": _build()}
+            checkpoint.save(folder / "checkpoints" / name, step, _tensors(task, optimizer.optimizer), state)
+
+    task.train()
+    with _Signals() as signals:
+        batches = source.stream(start, steps, rank=dist.rank(), world=dist.world())
+        for step, batch in enumerate(batches, start):
+            out = _step(fabric, model, task, optimizer, optim, source.batch_size, batch, step, steps, seed)
+            done = step + 1
+            if done % log_every == 0 or done == steps:
+                row: Row = {"task": name, "step": done, "loss": float(dist.mean(out.loss))}
+                row |= {key: float(dist.mean(value)) for key, value in out.metrics.items()}
+                row["seconds"] = round(spent + time.perf_counter() - began, 3)
+                if probe is not None and (done % probe_every < log_every or done == steps):
+                    row |= _measure(probe, task)
+                history.append(row)
+                if watch is not None:
+                    watch(row, steps)
+            due = folder is not None and time.perf_counter() - last_save > save_every
+            agreed = dist.any_rank(signals.received or int(due))  # 0 go on, 1 save, else a signal's number
+            if agreed and done < steps:
+                save(done)
+                last_save = time.perf_counter()
+                if agreed > 1:
+                    raise Interrupted(agreed)
+        if start < steps:
+            save(steps)
+        if signals.received:
+            raise Interrupted(signals.received)
+    seconds = spent + time.perf_counter() - began
+    task.eval()
+    speed = steps * source.batch_size / max(seconds, 1e-9)
+    return Run(task, steps, seconds, speed, tuple(history.rows), saved.notes if saved else ())
+
+
+def seconds_per_step(
+    task: Task, source: Source, *, optim: Optim, fabric: Fabric, seed: int = 0, steps: int = 20
+) -> float:
+    """How long one step takes, from the last three quarters of `steps` on a copy of the task."""
+    trial = copy.deepcopy(task)
+    model, optimizer = fabric.setup(trial, optim.build(trial))
+    trial.train()
+    warm = steps // 4
+    began = 0.0
+    for step, batch in enumerate(source.stream(0, steps, rank=dist.rank(), world=dist.world())):
+        if step == warm:
+            began = time.perf_counter()
+        _step(fabric, model, trial, optimizer, optim, source.batch_size, batch, step, 1000, seed)
+    spent = torch.tensor((time.perf_counter() - began) / (steps - warm), device=fabric.device)
+    return float(dist.mean(spent))
+
+
+def _step(
+    fabric: Fabric,
+    model: Any,
+    task: Task,
+    optimizer: Any,
+    optim: Optim,
+    batch_size: int,
+    batch: Batch,
+    step: int,
+    steps: int,
+    seed: int,
+) -> Output:
+    torch.manual_seed(keys.fold(seed, step, dist.rank()))  # dropout and whatever else asks the global generator
+    task.progress.fill_(step / steps)
+    for group in optimizer.param_groups:
+        group["lr"] = optim.rate(step, steps, batch_size)
+    out: Output = model(fabric.to_device(batch))
+    _check_finite("the loss", out.loss, batch, step)
+    fabric.backward(out.loss)
+    norm = fabric.clip_gradients(model, optimizer, max_norm=optim.clip or float("inf"), error_if_nonfinite=False)
+    assert norm is not None
+    _check_finite("the gradient", norm, batch, step)
+    optimizer.step()
+    optimizer.zero_grad()
+    task.after_step({key: dist.gather(value) for key, value in out.carry.items()})
+    return out
+
+
+def _check_finite(what: str, value: Tensor, batch: Batch, step: int) -> None:
+    bad = not bool(torch.isfinite(value.detach()))
+    culprit = dist.any_rank(dist.rank() + 1 if bad else 0)
+    if culprit:
+        raise NonFinite(what, step, culprit - 1, batch["index"].tolist())
+
+
+def _measure(probe: Callable[[Task], Mapping[str, float]], task: Task) -> dict[str, float]:
+    """Ask the probe in eval mode, without letting it move the global generator."""
+    task.eval()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        found = dict(probe(task))
+    task.train()
+    return found
+
+
+# --- what a checkpoint holds -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Saved:
+    step: int
+    spent: float
+    notes: tuple[str, ...]
+
+
+def _tensors(task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors = {f"task/{name}": value for name, value in task.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optim/{number}/{name}": value for name, value in state.items() if isinstance(value, Tensor)}
+    return {name: value.clone() for name, value in tensors.items()}  # shared storage cannot be saved
+
+
+def _restore(
+    task: Task, optimizer: torch.optim.Optimizer, folder: Path | None, name: str, *, steps: int, seed: int
+) -> _Saved | None:
+    saved = checkpoint.load(folder / "checkpoints" / name) if folder is not None else None
+    if saved is None:
+        return None
+    for key, value in (("steps", steps), ("seed", seed)):
+        if saved.state[key] != value:
+            raise UserError(
+                f"the checkpoint in {folder} was made with {key} {saved.state[key]}, not {value}; "
+                "resume with the same settings or choose another --out"
+            )
+    task.load_state_dict({k.removeprefix("task/"): v for k, v in saved.tensors.items() if k.startswith("task/")})
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in saved.tensors.items():
+        if key.startswith("optim/"):
+            _, number, field = key.split("/", 2)
+            states.setdefault(int(number), {})[field] = tensor
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    notes = [f"passed over a damaged checkpoint ({fault})" for fault in saved.damaged]
+    notes += [
+        f"resumed with {what} {now} where the checkpoint had {saved.state['build'][what]}: results may differ in the last digits"
+        for what, now in _build().items()
+        if saved.state["build"][what] != now
+    ]
+    return _Saved(saved.step, float(saved.state["spent"]), tuple(notes))
+
+
+def _build() -> dict[str, Any]:
+    """What must not change for a resumed run to be bit-identical."""
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "processes": dist.world(),
+        "processor": platform.processor() or platform.machine(),
+    }
+
+
+class _History:
+    """The lines of `metrics.jsonl` that belong to one task; a resumed run takes back lines after its checkpoint."""
+
+    def __init__(self, folder: Path | None, name: str, start: int, *, leader: bool) -> None:
+        self.path = folder / "metrics.jsonl" if folder is not None and leader else None
+        self.rows: list[Row] = []
+        if self.path is None or not self.path.exists():
+            return
+        kept = [row for row in read_history(self.path) if row["task"] != name or int(row["step"]) <= start]
+        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self.rows = [row for row in kept if row["task"] == name]
+
+    def append(self, row: Row) -> None:
+        self.rows.append(row)
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def read_history(path: Path) -> Iterator[Row]:
+    """The whole lines of a `metrics.jsonl`; a last line cut off by a kill is passed over."""
+    if not path.exists():
+        return
+    for line in path.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+class _Signals:
+    """Ctrl-C and SIGTERM set `received`, and the loop stops at the end of its step; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[number] = signal.signal(number, self._note)
+            except ValueError:  # not the main thread: the caller keeps its own handlers
+                break
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

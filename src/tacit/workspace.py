@@ -1,0 +1,154 @@
+"""The run folder: one run's own, locked while in use, with what it was asked and where it ran."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tacit.errors import RunFailed, UserError
+from tacit.files import is_disk_full
+
+_CONFIG, _LOCK = "config.yaml", ".lock"
+# What may differ when a run is continued: how it is shown and where it is, not what it computes.
+_FREE = {"resume", "overwrite", "out", "offline", "cache"}
+
+
+class Workspace(AbstractContextManager["Workspace"]):
+    """`with Workspace(out, config, resume=..., overwrite=...) as space:` holds the folder's lock.
+
+    UserError where another run holds it, or where it holds a run and neither `resume` nor `overwrite` was given, or where
+    the configuration to resume differs, naming the setting.
+    """
+
+    def __init__(self, out: Path, config: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False) -> None:
+        self.path = out
+        self.config = {key: _plain(value) for key, value in config.items()}
+        self.resume = resume
+        self.overwrite = overwrite
+
+    def __enter__(self) -> Workspace:
+        import filelock
+
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--out {self.path} is a file; name a folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        if os.name == "posix":
+            self.path.chmod(0o700)
+        self._lock = filelock.FileLock(self.path / _LOCK, blocking=False)
+        try:
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise UserError(f"{self.path} is in use by another run; wait for it or choose another --out") from None
+        try:
+            self._claim()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def _claim(self) -> None:
+        import yaml
+
+        file = self.path / _CONFIG
+        before = yaml.safe_load(file.read_text()) if file.exists() else None
+        if before is not None and self.overwrite:
+            self._clear()
+        elif before is not None:
+            differing = sorted(
+                key for key in (before.keys() | self.config.keys()) - _FREE if before.get(key) != self.config.get(key)
+            )
+            if differing:
+                key = differing[0]
+                raise UserError(
+                    f"{self.path} holds a run with {key} {before.get(key)!r}, not {self.config.get(key)!r}; "
+                    "choose another --out, or replace it with --overwrite"
+                )
+            if not self.resume:
+                raise UserError(
+                    f"{self.path} already holds this run; continue it with --resume or replace it with --overwrite"
+                )
+        elif any(path.name != _LOCK for path in self.path.iterdir()):
+            raise UserError(f"{self.path} is not empty and holds no run of Tacit; choose another --out")
+        file.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        self.write_json("environment.json", environment())
+
+    def _clear(self) -> None:
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write whole or not at all. RunFailed on a full disk."""
+        partial = self.path / f".{name}.partial"
+        try:
+            partial.write_text(json.dumps(value, indent=1))
+            partial.replace(self.path / name)
+        except OSError as error:
+            if is_disk_full(error):
+                raise RunFailed(
+                    f"the disk is full at {self.path}; free some space and continue with --resume"
+                ) from error
+            raise
+
+    def read_json(self, name: str) -> Any:
+        """What was written under this name, or None."""
+        file = self.path / name
+        return json.loads(file.read_text()) if file.exists() else None
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and date of a run, without anything personal."""
+    import datetime
+
+    packages = ("tacit", "torch", "transformers", "lightning-fabric", "numpy", "scikit-learn", "pillow", "pyarrow")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": sys.version.split()[0],
+        "system": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "packages": versions,
+    }
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _plain(value: Any) -> Any:
+    """A setting as YAML can hold it; objects given from Python are named by their type."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"

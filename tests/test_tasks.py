@@ -1,0 +1,200 @@
+"""A contract that every task keeps, and each loss against a naive oracle."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from tacit import keys
+from tacit.engine import make_fabric
+from tacit.errors import UserError
+from tacit.nn import to_float
+from tacit.tasks import TASKS, parse_mixture, task_class
+from tacit.tasks.masked import Masked
+from tacit.tasks.rotation import Rotation
+from tacit.tasks.simclr import SimCLR
+from tacit.tasks.sum import Sum
+from tacit.train import pretrain
+from tacit.types import Batch
+from tests.tiny import MIXTURES, DigitBatches, tiny_encoder, tiny_recipe
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return DigitBatches(16).batch(0)
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_the_loss_falls(mixture: str) -> None:
+    plan = tiny_recipe(mixture, batch_size=64)
+    run = pretrain(plan.task, DigitBatches(64), steps=24, optim=plan.optim, fabric=make_fabric(device="cpu"), rows=24)
+    losses = [float(row["loss"]) for row in run.history]
+    assert sum(losses[-5:]) < 0.98 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_the_loss_is_a_function_of_key_and_weights(mixture: str, batch: Batch) -> None:
+    task = tiny_recipe(mixture).task
+    first, again = task(batch), task(batch)
+    assert torch.equal(first.loss, again.loss)
+    other = task({**batch, "key": keys.split(batch["key"], "other")})
+    if mixture != "rotation":  # whose views of tiny images may draw nothing
+        assert not torch.equal(first.loss, other.loss)
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_metrics_are_detached_and_gradients_reach_everything_trained(mixture: str, batch: Batch) -> None:
+    task = tiny_recipe(mixture).task
+    out = task(batch)
+    assert all(not value.requires_grad and value.ndim == 0 for value in out.metrics.values())
+    out.loss.backward()
+    missing = [name for name, p in task.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_previews_are_pictures(mixture: str, batch: Batch) -> None:
+    task = tiny_recipe(mixture).task.eval()
+    with torch.no_grad():
+        pictures = task.preview(batch)
+    assert pictures
+    for picture in pictures.values():
+        assert picture.shape == batch["image"].shape
+        assert float(picture.min()) >= 0
+        assert float(picture.max()) <= 1
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_the_exported_encoder_is_the_trained_one(mixture: str) -> None:
+    task = tiny_recipe(mixture).task
+    names = {id(p) for p in task.parameters()}
+    encoder = task.exported["encoder"]
+    assert isinstance(encoder, torch.nn.Module)
+    assert {id(p) for p in encoder.parameters()} <= names
+
+
+def test_two_views_differ(batch: Batch) -> None:
+    task = tiny_recipe("simclr").task
+    first, second = task.preview(batch).values()
+    assert not torch.equal(first, second)
+
+
+@torch.no_grad()
+def test_simclr_equals_the_double_loop(batch: Batch) -> None:
+    torch.manual_seed(0)
+    z = normalize(torch.randn(6, 2, 5), dim=2)
+    task = tiny_recipe("simclr").task
+    assert isinstance(task, SimCLR)
+    views = [z[example, view] for example in range(6) for view in (0, 1)]
+    total = 0.0
+    for i, anchor in enumerate(views):
+        partner = i + 1 if i % 2 == 0 else i - 1
+        others = sum(math.exp(float(anchor @ other) / task.temperature) for k, other in enumerate(views) if k != i)
+        total -= math.log(math.exp(float(anchor @ views[partner]) / task.temperature) / others)
+    assert float(task.loss(z)[0]) == pytest.approx(total / len(views), rel=1e-5)
+
+
+@torch.no_grad()
+def test_rotation_equals_the_loop_over_turns(batch: Batch) -> None:
+    task = tiny_recipe("rotation").task.eval()
+    assert isinstance(task, Rotation)
+    seen = task.views(batch, 0)["image"]
+    total = 0.0
+    for image in seen:
+        for turn in range(4):
+            turned = image
+            for _ in range(turn):
+                turned = turned.transpose(1, 2).flip(1)  # a quarter turn against the clock
+            logits = task.head(task.encoder({"image": turned[None]}).pooled)[0]
+            total -= math.log(float(logits.softmax(0)[turn]))
+    assert float(task(batch).loss) == pytest.approx(total / (4 * len(seen)), rel=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", ["convnet", "vit_tiny"])
+def test_masked_equals_the_loop_over_hidden_places(encoder: str, batch: Batch) -> None:
+    task = tiny_recipe("masked", encoder=encoder).task.eval()
+    assert isinstance(task, Masked)
+    assert task.drop == (encoder == "vit_tiny")
+    seen = task.views(batch, 0)
+    mask = task.masks(seen["key"], task.encoder.grid)
+    answer = task.predict(seen, mask)
+    patch = task.encoder.stride
+    total, count = 0.0, 0
+    for image, hidden, said in zip(to_float(seen["image"]), mask, answer, strict=True):
+        for place in hidden.nonzero()[:, 0].tolist():
+            row, column = divmod(place, 8 // patch)
+            square = image[:, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch]
+            total += float((square.permute(1, 2, 0).flatten() - said[place]).square().sum())
+            count += square.numel()
+    assert float(task(batch).loss) == pytest.approx(total / count, rel=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", ["convnet", "vit_tiny"])
+def test_masked_does_not_see_what_is_hidden(encoder: str, batch: Batch) -> None:
+    task = tiny_recipe("masked", encoder=encoder).task.eval()
+    assert isinstance(task, Masked)
+    seen = task.views(batch, 0)
+    mask = task.masks(seen["key"], task.encoder.grid)
+    side, patch = task.encoder.grid[0], task.encoder.stride
+    squares = mask.view(-1, 1, side, side).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+    changed = {**seen, "image": torch.where(squares, 1 - seen["image"], seen["image"])}
+    torch.testing.assert_close(task.predict(changed, mask), task.predict(seen, mask))
+
+
+@torch.no_grad()
+def test_masked_takes_integer_targets(batch: Batch) -> None:
+    """The same file serves identities: here each place's own number modulo 3."""
+    encoder = tiny_encoder()
+    plain = tiny_recipe("masked").task
+    assert isinstance(plain, Masked)
+    places = math.prod(encoder.grid)
+    task = Masked(
+        encoder, plain.views, plain.masks, lambda b: torch.arange(places).expand(len(b["key"]), -1) % 3, width=3
+    )
+    out = task.eval()(batch)
+    seen = task.views(batch, 0)
+    mask = task.masks(seen["key"], encoder.grid)
+    chances = task.predict(seen, mask).softmax(2)
+    logs = [-math.log(float(chances[b, n, n % 3])) for b, n in mask.nonzero().tolist()]
+    assert float(out.loss) == pytest.approx(sum(logs) / len(logs), rel=1e-5)
+    assert "accuracy" in out.metrics
+
+
+def test_an_encoder_that_cannot_mask_is_named() -> None:
+    class Plain(torch.nn.Module):
+        dim, n_depths, grid = 4, 0, (2, 2)
+
+    plain = tiny_recipe("masked").task
+    assert isinstance(plain, Masked)
+    for drop, lacks in ((True, "leave tokens out"), (False, "hide tokens")):
+        with pytest.raises(UserError, match=f"Plain cannot {lacks}"):
+            Masked(Plain(), plain.views, plain.masks, plain.target, width=4, drop=drop)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def test_a_sum_is_the_weighted_sum(batch: Batch) -> None:
+    task = tiny_recipe("simclr+0.4*rotation").task
+    assert isinstance(task, Sum)
+    out = task(batch)
+    expected = out.metrics["simclr/loss"] + 0.4 * out.metrics["rotation/loss"]
+    assert float(out.loss.detach()) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_the_table_is_complete() -> None:
+    for name, entry in TASKS.items():
+        assert task_class(name).__name__
+        assert entry.kinds
+        assert entry.paper
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("simcrl", "did you mean 'simclr'"), ("x*simclr", "weight"), ("", "no pretext")]
+)
+def test_unreadable_mixtures_name_the_remedy(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_mixture(text)

@@ -1,0 +1,211 @@
+"""The loop: exact, interruptible, honest about what is not finite; and two processes are as good as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tacit import checkpoint, dist
+from tacit.engine import make_fabric
+from tacit.errors import Interrupted, RunFailed, UserError
+from tacit.task import Task
+from tacit.train import NonFinite, Row, Run, pretrain, read_history, seconds_per_step
+from tacit.types import Batch, Output
+from tests.processes import finish, start, two_ranks
+from tests.tiny import MIXTURES, DigitBatches, tiny_recipe
+
+STEPS = 12
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def train(mixture: str, folder: Path | None = None, steps: int = STEPS, **settings: object) -> Run:
+    plan = tiny_recipe(mixture)
+    return pretrain(
+        plan.task,
+        DigitBatches(),
+        steps=steps,
+        optim=plan.optim,
+        fabric=make_fabric(device="cpu"),
+        folder=folder,
+        name="task",
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_interrupted_and_resumed_is_bit_identical(mixture: str, tmp_path: Path) -> None:
+    def stop_at_five(row: Row, steps: int) -> None:
+        if row["step"] == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted) as stopped:
+        train(mixture, tmp_path, watch=stop_at_five)
+    assert stopped.value.exit_code == 143
+    found = checkpoint.load(tmp_path / "checkpoints" / "task")
+    assert found is not None
+    assert found.step == 5
+    resumed, straight = train(mixture, tmp_path), train(mixture)
+    assert same(resumed.task, straight.task)
+    assert [row["loss"] for row in resumed.history] == [row["loss"] for row in straight.history]
+    assert [row["step"] for row in read_history(tmp_path / "metrics.jsonl")] == list(range(1, STEPS + 1))
+
+
+def victim(folder: str) -> None:
+    train("simclr", Path(folder), steps=150, save_every=0.02)
+
+
+def test_killed_at_random_moments_and_resumed_is_bit_identical(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    kills = 0
+    for _ in range(4):
+        process = start(victim, str(tmp_path))
+        time.sleep(0.4 + chance.random())
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+    assert kills >= 2
+    assert finish(start(victim, str(tmp_path))) == [0]
+    found = checkpoint.load(tmp_path / "checkpoints" / "task")
+    assert found is not None
+    assert (found.step, found.damaged) == (150, ())
+    straight = train("simclr", steps=150)
+    for name, value in straight.task.state_dict().items():
+        assert torch.equal(value, found.tensors[f"task/{name}"]), name
+    steps = [row["step"] for row in read_history(tmp_path / "metrics.jsonl")]
+    assert steps == sorted(set(steps))
+
+
+def as_two(folder: str) -> None:
+    """Every task on two ranks; rank 0 keeps what came out."""
+    fabric = make_fabric(device="cpu")
+    for mixture in MIXTURES:
+        plan = tiny_recipe(mixture)
+        pretrain(plan.task, DigitBatches(), steps=STEPS, optim=plan.optim, fabric=fabric)
+        if dist.rank() == 0:
+            save_file({k: v.clone() for k, v in plan.task.state_dict().items()}, f"{folder}/{mixture}.safetensors")
+    x = torch.arange(4.0).reshape(2, 2).add(10 * dist.rank()).requires_grad_()
+    everyone = dist.gather(x)
+    (everyone.square().sum() / 2).backward()
+    assert torch.equal(everyone.detach(), torch.tensor([[0.0, 1], [2, 3], [10, 11], [12, 13]]))
+    assert x.grad is not None
+    assert torch.equal(x.grad, 2 * x.detach())  # both ranks' gradients, each of half the loss
+
+
+def test_two_processes_equal_one_at_equal_global_batch(tmp_path: Path) -> None:
+    assert two_ranks(as_two, str(tmp_path)) == [0, 0]
+    for mixture in MIXTURES:
+        one = train(mixture).task.state_dict()
+        for name, value in load_file(tmp_path / f"{mixture}.safetensors").items():
+            torch.testing.assert_close(value, one[name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+class Poisoned(Task):
+    """A linear model whose loss, or whose gradient alone, stops being a number at one step."""
+
+    def __init__(self, step: int, where: str) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+        self.at, self.where, self.seen = step, where, 0
+
+    @property
+    def exported(self) -> Mapping[str, object]:  # type: ignore[override]
+        return {}
+
+    def forward(self, batch: Batch) -> Output:
+        loss = (self.weight * batch["image"].float().mean()).square().mean()
+        if self.seen == self.at:
+            loss = loss * float("nan") if self.where == "loss" else loss + (self.weight - self.weight.detach()).norm()
+        self.seen += 1
+        return Output(loss, {}, {})
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        return {}
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_what_is_not_finite_stops_before_the_update(where: str, tmp_path: Path) -> None:
+    from tacit.optim import Optim
+
+    def run(task: Task, steps: int) -> None:
+        pretrain(task, DigitBatches(), steps=steps, optim=Optim(), fabric=make_fabric(device="cpu"), folder=tmp_path)
+
+    task = Poisoned(3, where)
+    kept = []
+    if where == "gradient":  # |0|'s derivative: finite loss, NaN gradient
+        task.weight.register_hook(lambda grad: grad * float("nan") if task.seen == 4 else grad)
+    before = torch.ones(4)
+
+    def remember(module: nn.Module, inputs: object) -> None:
+        kept.append(task.weight.detach().clone())
+
+    task.register_forward_pre_hook(remember)
+    with pytest.raises(NonFinite, match=f"the {where} became non-finite at step 3 on rank 0") as failed:
+        run(task, 9)
+    assert failed.value.rows == DigitBatches().batch(3)["index"].tolist()
+    assert torch.equal(task.weight.detach(), kept[-1])
+    assert not torch.equal(kept[-1], before)
+    assert isinstance(failed.value, RunFailed)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    train("rotation", tmp_path)
+    with pytest.raises(UserError, match="made with steps 12, not 13"):
+        train("rotation", tmp_path, steps=13)
+    with pytest.raises(UserError, match="made with seed 0, not 1"):
+        train("rotation", tmp_path, seed=1)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    first = train("rotation", tmp_path)
+    again = train("rotation", tmp_path)
+    assert same(first.task, again.task)
+    assert [row["step"] for row in again.history] == [row["step"] for row in first.history]
+
+
+def test_a_probe_does_not_change_the_run() -> None:
+    def nosy(task: Task) -> dict[str, float]:
+        assert not task.training
+        torch.rand(3)
+        return {"probe": 0.5}
+
+    watched, alone = train("simclr", probe=nosy, probes=4), train("simclr")
+    assert same(watched.task, alone.task)
+    assert sum("probe" in row for row in watched.history) >= 4
+
+
+def test_timing_leaves_the_task_as_it_was() -> None:
+    plan = tiny_recipe("simclr")
+    before = {name: value.clone() for name, value in plan.task.state_dict().items()}
+    spent = seconds_per_step(plan.task, DigitBatches(), optim=plan.optim, fabric=make_fabric(device="cpu"), steps=8)
+    assert 0 < spent < 5
+    assert all(torch.equal(value, before[name]) for name, value in plan.task.state_dict().items())
+
+
+def test_a_budget_below_one_step_is_refused() -> None:
+    with pytest.raises(UserError, match="too small for one step"):
+        train("simclr", steps=0)
+
+
+def test_a_cut_off_line_of_metrics_is_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(json.dumps({"task": "task", "step": 1}) + '\n{"task": "ta')
+    assert [row["step"] for row in read_history(file)] == [1]

@@ -1,0 +1,194 @@
+"""Every outcome, its words, and what multiplicity does to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tacit.evaluate.labels_saved import Curve, Point, labels_saved
+from tacit.evaluate.splits import Budget
+from tacit.evaluate.statistics import Estimate, crossed
+from tacit.evaluate.verdict import Comparison, Setting, is_failure, judge, nothing_to_judge
+
+FIVE = Budget("5 per class", 5, None, 50, 10, 0.05)
+TEN = Budget("10 per class", 10, None, 100, 10, 0.1)
+SETTING = Setting(n_test=500, n_units=500, public=False)
+NO_PUBLIC = "not compared with any public pretrained encoder"
+
+
+def estimate(mean: float, se: float = 0.01, *, covers_draws: bool = True, fixed: float = 0.0) -> Estimate:
+    return Estimate(mean, se, 1e6, (se**2 - fixed) * 500, fixed, 1, 10, 500, covers_draws)
+
+
+def at_ten(**gains: Estimate) -> list[Comparison]:
+    return [Comparison(name, TEN, gain) for name, gain in gains.items()]
+
+
+def test_transfers() -> None:
+    [verdict] = judge("simclr", "linear", [TEN], at_ten(pixels=estimate(0.059), random=estimate(0.1)), SETTING)
+    assert (verdict.outcome, verdict.baseline, verdict.claim) == ("transfers", "pixels", "checkpoint")
+    assert verdict.gain == pytest.approx(0.059)
+    assert verdict.low == pytest.approx(0.059 - 0.0196, abs=1e-4)
+    assert verdict.text == (
+        "TRANSFERS: at 10 labels per class this checkpoint (simclr) beat every baseline; smallest gain 5.9 points "
+        "[3.9, 7.9] over pixels; balanced accuracy of a linear probe, 10 draws, 500 test items; " + NO_PUBLIC
+    )
+
+
+def test_one_unbeaten_baseline_is_enough() -> None:
+    [verdict] = judge("a", "linear", [TEN], at_ten(pixels=estimate(0.2), scratch=estimate(0.05, 0.03)), SETTING)
+    assert (verdict.outcome, verdict.baseline) == ("underpowered", "scratch")
+
+
+def test_harms_names_who_did_better() -> None:
+    [verdict] = judge("a", "linear", [TEN], at_ten(pixels=estimate(-0.04), random=estimate(0.05)), SETTING)
+    assert (verdict.outcome, verdict.baseline) == ("harms", "pixels")
+    assert verdict.text.startswith("HARMS: at 10 labels per class this checkpoint (a) did worse than pixels; gain -4.0")
+
+
+def test_harms_only_after_holm() -> None:
+    """An upper bound barely below 0 is one chance out of many once many comparisons are made."""
+    barely = estimate(-0.0205)
+    [alone] = judge("a", "linear", [TEN], at_ten(pixels=barely), SETTING)
+    assert alone.outcome == "harms"
+    [among] = judge("a", "linear", [TEN], at_ten(pixels=barely, random=estimate(0.0), b=estimate(0.0)), SETTING)
+    assert among.outcome == "underpowered"
+    elsewhere = [Comparison("pixels", FIVE, estimate(0.0)), *at_ten(pixels=barely)]
+    assert [v.outcome for v in judge("a", "linear", [FIVE, TEN], elsewhere, SETTING)] == ["underpowered"] * 2
+
+
+def test_equivalent() -> None:
+    [verdict] = judge("a", "linear", [TEN], at_ten(pixels=estimate(0.001, 0.002), random=estimate(0.1)), SETTING)
+    assert (verdict.outcome, verdict.baseline) == ("equivalent", "pixels")
+    assert (
+        "NO EVIDENCE, equivalent: at 10 labels per class this checkpoint (a) and pixels differ by less" in verdict.text
+    )
+    assert "than 1 point;" in verdict.text
+
+
+def test_underpowered_says_what_it_would_take() -> None:
+    [verdict] = judge("a", "linear", [TEN], at_ten(pixels=estimate(0.014)), SETTING)
+    assert verdict.outcome == "underpowered"
+    assert "a test like this shows 2.8 points in four cases of five" in verdict.text
+    assert "for 1.4 points it would take about 2,003 test items" in verdict.text
+    [verdict] = judge("a", "linear", [TEN], at_ten(pixels=estimate(0.014, fixed=0.00009)), SETTING)
+    assert "for 1.4 points more test items alone would not do, only more labels to draw from" in verdict.text
+    grouped = Setting(n_test=500, n_units=40, public=False)
+    [verdict] = judge("a", "linear", [TEN], at_ten(pixels=estimate(0.014)), grouped)
+    assert "test groups" in verdict.text
+    assert "500 test items in 40 groups" in verdict.text
+
+
+def test_one_draw_cannot_prove_transfer() -> None:
+    [verdict] = judge("a", "linear", [TEN], at_ten(pixels=estimate(0.2, covers_draws=False)), SETTING)
+    assert verdict.outcome == "underpowered"
+    assert "one draw of the labels cannot tell" in verdict.text
+
+
+def test_collapsed_whatever_it_scores() -> None:
+    [verdict] = judge("a", "linear", [TEN], at_ten(pixels=estimate(0.2)), SETTING, collapsed=True)
+    assert verdict.outcome == "collapsed"
+    assert verdict.gain == pytest.approx(0.2)
+    [verdict] = judge("a", "linear", [TEN], [], SETTING, collapsed=True)
+    assert (verdict.outcome, verdict.gain) == ("collapsed", None)
+
+
+def test_no_baseline_no_verdict() -> None:
+    [verdict] = judge("a", "linear", [TEN], [], SETTING)
+    assert (verdict.outcome, verdict.baseline, verdict.gain) == ("none", None, None)
+    assert nothing_to_judge(TEN, False).outcome == "none"
+
+
+def test_circumstances_are_said() -> None:
+    setting = Setting(80, 80, True, transductive=True, n_folds=5, left_out=("rare",))
+    comparisons = [Comparison("pixels", FIVE, estimate(0.1)), Comparison("scratch", TEN, estimate(0.1))]
+    five, ten = judge("a", "knn", [FIVE, TEN], comparisons, setting, claim="recipe")
+    assert "this recipe (a) beat its only baseline" in five.text
+    for words in ("nearest neighbours", "by 5-fold cross-fitting", "without the classes rare", "transductive"):
+        assert words in five.text
+    assert "not compared at this budget with scratch" in five.text
+    assert "not compared at this budget with pixels" in ten.text
+    assert NO_PUBLIC not in five.text
+    assert five.transductive
+
+
+def test_never_the_bare_word() -> None:
+    texts = [
+        judge("a", "linear", [TEN], at_ten(pixels=estimate(mean, se)), SETTING)[0].text
+        for mean in (-0.1, 0.0, 0.1)
+        for se in (0.001, 0.05)
+    ]
+    assert all("works" not in text and text.endswith(NO_PUBLIC) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("alarm", "failed"),
+    [
+        ({"level": "FAIL"}, True),
+        ({"level": "fail"}, True),
+        ({"level": "WARN"}, False),
+        ("FAIL: flat", True),
+        ("ok", False),
+    ],
+)
+def test_alarms(alarm: object, failed: bool) -> None:
+    assert is_failure(alarm) is failed
+
+
+def verdict_of_simulation(rng: np.random.Generator, gain: float) -> str:
+    """Three baselines, all `gain` behind, on noisy draws and items."""
+    shape = (1, 10, 400)
+    gains = {
+        name: crossed(
+            gain + rng.normal(0, 0.01, (1, 10, 1)) + rng.normal(0, 0.3, (1, 1, 400)) + rng.normal(0, 0.3, shape)
+        )
+        for name in ("pixels", "random", "scratch")
+    }
+    return judge("a", "linear", [TEN], at_ten(**gains), SETTING)[0].outcome
+
+
+def test_verdicts_are_rarely_wrong() -> None:
+    rng = np.random.default_rng(0)
+    null = [verdict_of_simulation(rng, 0.0) for _ in range(400)]
+    assert null.count("transfers") <= 4
+    assert null.count("harms") <= 400 * 0.05 + 9
+    assert [verdict_of_simulation(rng, 0.2) for _ in range(50)].count("transfers") == 50
+    assert [verdict_of_simulation(rng, -0.2) for _ in range(50)].count("harms") == 50
+
+
+def curve(*points: tuple[int, float]) -> list[Point]:
+    return [Point(labels, mean, 10) for labels, mean in points]
+
+
+def test_curves_rise_and_are_read_in_log_n() -> None:
+    bumpy = Curve(curve((10, 0.5), (20, 0.7), (40, 0.6), (80, 0.9)))
+    assert bumpy.means == pytest.approx([0.5, 0.65, 0.65, 0.9])
+    assert bumpy.needed(0.65) == (pytest.approx(20), False)
+    assert bumpy.needed(0.775) == (pytest.approx(40 * np.sqrt(2)), False)
+    assert bumpy.needed(0.95) == (80.0, True)
+    assert bumpy.needed(0.1) == (10.0, False)
+    assert bumpy.at(40 * np.sqrt(2)) == pytest.approx(0.775)
+
+
+def test_labels_saved() -> None:
+    curves = {
+        "simclr": curve((10, 0.7), (100, 0.8)),
+        "pixels": curve((10, 0.6), (100, 0.75), (1000, 0.85)),
+        "random": curve((10, 0.5), (100, 0.6), (1000, 0.7)),
+        "scratch": curve((100, 0.4)),
+    }
+    gains = {"pixels": estimate(0.05), "random": estimate(0.2), "scratch": estimate(0.4)}
+    saved = labels_saved("simclr", 100, curves, gains, "linear")
+    assert saved["baseline"] == "pixels"
+    assert saved["baseline_labels"] == round(100 * 10**0.5)
+    assert saved["saved"] == 216
+    assert saved["low"] < 316 < saved["high"]
+    assert not saved["at_least"]
+    assert [row["baseline"] for row in saved["baselines"]] == ["pixels", "random"]
+    assert saved["baselines"][1]["at_least"]
+    assert saved["text"].startswith("labels saved: pixels needs about 316 labels [")
+    never = labels_saved("simclr", 100, curves, {"random": estimate(0.2)}, "linear")
+    assert "random needs at least 1,000 labels [at least 1,000" in never["text"]
+    worse = labels_saved("random", 100, curves, {"pixels": estimate(-0.15)}, "linear")
+    assert worse["text"].startswith("labels saved: none; pixels does with about 10 [")
+    assert labels_saved("simclr", 100, curves, {"scratch": estimate(0.4)}, "linear") == {}
