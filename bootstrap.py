@@ -38,6 +38,9 @@ TORCH = "torch==2.13.0"
 TORCH_FLOOR = (2, 11)
 QUICKSTART = ["run", "digits", "--budget", "150s", "--out", "runs/quickstart", "--overwrite"]
 
+# Imported once after installing: that proves the install, and compiles the part of it that runs use.
+HEAVY = "torch, transformers.models.vit.modeling_vit, lightning_fabric, scipy.stats, sklearn.linear_model"
+
 # What the lock holds beyond pyproject.toml: pip and the build tools of the editable install, and what torch itself
 # imports, so that installing torch afterwards brings in nothing unhashed but its own compiled parts.
 BEYOND = "pip hatchling editables filelock fsspec jinja2 networkx setuptools>=77.0.3 sympy typing-extensions"
@@ -49,7 +52,8 @@ def main() -> None:
     if job is None:
         sys.exit(f"usage: python3 bootstrap.py {' | '.join(jobs)}")
     os.chdir(ROOT)
-    for name in ("PYTHONPATH", "PYTHONHOME"):  # packages elsewhere must not count as installed here
+    # Packages elsewhere must not count as installed here; and what is imported shall be compiled once, not every time.
+    for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)
     os.environ.update(PYTHONNOUSERSITE="1", PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1")
     job()
@@ -121,16 +125,17 @@ def install() -> None:
     make_venv()
     STAMP.unlink(missing_ok=True)
     mend()
-    pip = find_pip()
+    pip_install = [*find_pip(), "install", "--no-compile"]
     say(f"Installing the locked packages into {VENV} (once; a minute or two)")
     locked = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", LOCK.name]
-    run([*pip, "install", "--quiet", *locked], "installing stopped, see above; the same command picks it up again")
+    run([*pip_install, "-qq", *locked], "installing stopped, see above; the same command picks it up again")
     if torch_in_venv() < TORCH_FLOOR:
         torch = shlex.split(os.environ.get("TACIT_TORCH", TORCH))
         say(f"Installing {torch[0]}")
-        run([*pip, "install", *torch], "installing torch stopped, see above; TACIT_TORCH chooses another build")
+        run([*pip_install, *torch], "installing torch stopped, see above; TACIT_TORCH chooses another build")
     tacit = ["--no-deps", "--no-build-isolation", "--editable", "."]
-    run([*pip, "install", "--quiet", *tacit], "installing Tacit itself stopped, see above")
+    run([*pip_install, "-qq", *tacit], "installing Tacit itself stopped, see above")
+    run([PYTHON, "-W", "ignore", "-c", f"import {HEAVY}"], "the installed packages cannot be imported, see above")
     STAMP.write_text(wanted, encoding="utf-8")
 
 

@@ -59,6 +59,11 @@ def test_permutations_hold_every_place_once() -> None:
     assert not torch.equal(order[0], order[1])
 
 
+def test_fold_tells_the_order_of_its_words() -> None:
+    found = {keys.fold(a, b, c) for a in range(12) for b in range(12) for c in range(12)}
+    assert len(found) == 12**3
+
+
 @pytest.mark.parametrize("parts", [(1,), (1, 2), ("views",), (2**70,), (-1,)])
 def test_fold_is_positive_and_separates(parts: tuple[int | str, ...]) -> None:
     found = {keys.fold(seed, *parts) for seed in range(100)}

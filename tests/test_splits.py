@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ def test_draws_are_filled_and_nested(counts: list[int], n_groups: int, seed: int
             assert np.isin(draw, pool).all()
             if budget.per_class:
                 assert (np.bincount(y[draw]) == budget.per_class).all()
-    for small, large in zip(per_class, per_class[1:], strict=False):
+    for small, large in pairwise(per_class):
         for a, b in zip(drawn[small.name], drawn[large.name], strict=False):
             assert np.isin(a, b).all()
 

@@ -31,7 +31,7 @@ def test_transfers() -> None:
     assert verdict.low == pytest.approx(0.059 - 0.0196, abs=1e-4)
     assert verdict.text == (
         "TRANSFERS: at 10 labels per class this checkpoint (simclr) beat every baseline; smallest gain 5.9 points "
-        "[3.9, 7.9] over pixels; balanced accuracy of a linear probe, 10 draws, 500 test items; " + NO_PUBLIC
+        "[3.9, 7.9] over pixels; balanced accuracy, linear probe, 10 draws, 500 test items; " + NO_PUBLIC
     )
 
 

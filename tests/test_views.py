@@ -76,10 +76,10 @@ def blur_oracle(image: Tensor, sigma: float) -> Tensor:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sampling_equals_a_slow_bilinear_loop(channels: int) -> None:
-    batch = make_batch(5, channels, 9)
+    batch = make_batch(4, channels, 6)
     affine = EVERYTHING._affine(batch["key"])
     image = to_float(batch["image"])
-    expected = torch.stack([bilinear_oracle(image[b], affine[b]) for b in range(5)])
+    expected = torch.stack([bilinear_oracle(image[b], affine[b]) for b in range(4)])
     torch.testing.assert_close(sample(image, affine), expected, atol=2e-5, rtol=0)
 
 
@@ -145,9 +145,9 @@ def test_grey_has_three_equal_channels_of_the_luma() -> None:
     torch.testing.assert_close(out[0], expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("sigma", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize("sigma", [0.2, 1.0, 1.7])
 def test_blur_equals_a_slow_two_dimensional_sum(sigma: float) -> None:
-    image = to_float(make_batch(2, 3, 9)["image"])
+    image = to_float(make_batch(2, 3, 7)["image"])
     out = gaussian_blur(image, torch.tensor([sigma, 0.5]))
     torch.testing.assert_close(out[0, 1], blur_oracle(image[0, 1], sigma), atol=1e-5, rtol=0)
     torch.testing.assert_close(out[1, 2], blur_oracle(image[1, 2], 0.5), atol=1e-5, rtol=0)

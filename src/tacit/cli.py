@@ -39,7 +39,7 @@ class _Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         text = " ".join(str(message).split())
         unknown = re.search(r"unrecognized arguments: (--?)?([\w-]+)", text) or re.search(
-            r"(?:Key|key) [\"'](?:\w+\.)*()(\w+)[\"'] is not expected", text
+            r"(?:Key|key|Option) [\"'](?:\w+\.)*()(\w+)[\"'] is not (?:expected|accepted)", text
         )
         if unknown:
             name = unknown[2].replace("-", "_")

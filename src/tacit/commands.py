@@ -117,6 +117,8 @@ def inspect(
     budget: str = "30m",
     encoder: str | None = None,
     seed: int = 0,
+    primary_budget: int | str | None = None,
+    offline: bool = False,
     **options: Any,
 ) -> int:
     """Say what is in the data and what a run could show, without training.
@@ -127,6 +129,8 @@ def inspect(
         budget: The budget a run would have.
         encoder: The encoder a run would train.
         seed: Of the split.
+        primary_budget: Labels per class at which the verdict would be given.
+        offline: Use no network, also for hf: names.
         options: How the data are read: the settings of `tacit.open_dataset`.
     """
     settings = _settings(locals())

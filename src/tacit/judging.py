@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,11 @@ import numpy as np
 from tacit import keys
 
 if TYPE_CHECKING:
-    from tacit.evaluate import Arm, Report, Selection
+    from tacit.evaluate import Arm, Report
     from tacit.evaluate.spectrum import Diagnosis
     from tacit.study import Study
     from tacit.train import Run
+    from tacit.workspace import Workspace
 
 DIAGNOSED = 2000  # examples at most that the label-free diagnosis looks at
 SCRATCH_DRAWS = 3
@@ -24,32 +24,39 @@ MARGIN = 1.2  # on the estimate of what judging takes
 CLASSIFYING = {"transformation"}  # families whose features may be few without having collapsed
 
 
-def judge(study: Study, runs: Mapping[str, Run]) -> Report:
-    """Choose among the pretrained encoders, read the sealed labels once, and write encoder and report."""
+def judge(study: Study, space: Workspace, runs: Mapping[str, Run]) -> Report:
+    """Choose among the pretrained encoders inside the training labels, then read the sealed ones, once."""
     from tacit.evaluate import count_read, evaluate, select
+    from tacit.study import SCRATCH_SECONDS
 
     labelled, ask = study.split.labelled, study.ask
     assert labelled is not None
-    found = {name: diagnose_run(study, name, run) for name, run in runs.items()}
+    found = {name: diagnosed(study, name, run) for name, run in runs.items()}
     candidates = [pretrained_arm(study, name, run, found[name]) for name, run in runs.items()]
     arms = [*candidates, *study.baselines(), *study.public_arms()]
     selection = select(arms, labelled, primary=ask.primary_budget, seed=ask.seed)
     study.log(f"chosen inside the training labels: {selection.arm}")
-    seal = count_read(study.space.path)
+    seal = count_read(space.path)
     report = evaluate(
-        arms, labelled, primary=ask.primary_budget, seed=ask.seed, selection=selection, scratch_draws=SCRATCH_DRAWS
+        arms,
+        labelled,
+        primary=ask.primary_budget,
+        seed=ask.seed,
+        selection=selection,
+        scratch_draws=SCRATCH_DRAWS,
+        scratch_seconds=SCRATCH_SECONDS,
     )
-    return report.with_data(seal_reads=seal.reads)
+    return report.with_data(seal_reads=seal.reads, diagnosis=_numbers(found))
 
 
-def diagnose_run(study: Study, name: str, run: Run) -> Diagnosis:
+def diagnosed(study: Study, name: str, run: Run) -> Diagnosis:
     """The label-free alarms of what a task has learned, on examples that it was trained on."""
     from tacit.evaluate.features import extract
     from tacit.evaluate.spectrum import diagnose
     from tacit.tasks import TASKS, parse_mixture
 
-    pool = study.split.pretrain
-    rows = np.sort(np.random.default_rng(keys.fold(study.ask.seed, "diagnosis")).permutation(pool)[:DIAGNOSED])
+    chance = np.random.default_rng(keys.fold(study.ask.seed, "diagnosis"))
+    rows = np.sort(chance.permutation(study.split.pretrain)[:DIAGNOSED])
     pooled = extract(run.task.exported["encoder"], study.dataset.batch, rows)["pooled"]
     classifying = all(TASKS[part].family in CLASSIFYING for part in parse_mixture(name))
     return diagnose(pooled, classification_pretext=classifying)
@@ -63,7 +70,7 @@ def pretrained_arm(study: Study, name: str, run: Run, found: Diagnosis) -> Arm:
         "pretrained",
         encoders=(run.task.exported["encoder"],),
         task=name,
-        encoder=study.encoder,
+        encoder=study.encoder.name,
         steps=run.steps,
         seconds=run.seconds,
         examples_per_second=run.examples_per_second,
@@ -75,7 +82,7 @@ def evaluation_seconds(study: Study, tasks: int) -> float:
     """An estimate of what `judge` will take: one probe of each budget is timed, then counted."""
     from tacit.evaluate import plan_budgets, primary_budget
     from tacit.evaluate.linear import probe_draws
-    from tacit.judging import RANDOM_SEEDS
+    from tacit.study import RANDOM_SEEDS
 
     labelled = study.split.labelled
     assert labelled is not None
@@ -106,7 +113,7 @@ def tell_without_labels(study: Study, runs: Mapping[str, Run]) -> Report:
     """A report without a verdict: what was pretrained, the label-free diagnosis, and what labels would add."""
     from tacit.evaluate import ArmRecord, Report, Verdict
 
-    found = {name: diagnose_run(study, name, run) for name, run in runs.items()}
+    found = {name: diagnosed(study, name, run) for name, run in runs.items()}
     arms = [pretrained_arm(study, name, run, found[name]) for name, run in runs.items()]
     fields = [field for field in ArmRecord.__dataclass_fields__]
     sound = [arm.name for arm in arms if not failed(arm)] or [arms[0].name]
@@ -121,8 +128,13 @@ def tell_without_labels(study: Study, runs: Mapping[str, Run]) -> Report:
         verdicts=(),
         results=(),
         arms=tuple(ArmRecord(**{field: getattr(arm, field) for field in fields}) for arm in arms),
-        data={"selected_arm": sound[0]},
+        data={"selected_arm": sound[0], "diagnosis": _numbers(found)},
     )
+
+
+def _numbers(found: Mapping[str, Diagnosis]) -> dict[str, dict[str, float]]:
+    """Every label-free metric of every arm."""
+    return {name: {k: v for k, v in asdict(of).items() if isinstance(v, int | float)} for name, of in found.items()}
 
 
 def failed(arm: Any) -> bool:

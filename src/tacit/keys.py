@@ -25,8 +25,8 @@ def _signed(word: int) -> int:
 
 def fold(seed: int, *parts: int | str) -> int:
     """Mix `parts` into `seed`: a non-negative 63-bit integer, unrelated for neighbouring inputs."""
-    state = seed & _WORD
-    for part in parts:
+    state = 0
+    for part in (seed, *parts):  # the state is mixed between words, so that their order matters
         word = zlib.crc32(part.encode()) if isinstance(part, str) else part
         state = ((state ^ (word & _WORD)) + _GOLDEN) & _WORD
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _WORD

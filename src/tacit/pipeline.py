@@ -6,28 +6,25 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from tacit import keys
 from tacit.budget import Budget, clock, parse_budget
-from tacit.data import Dataset
 from tacit.data.order import Batches
-from tacit.encoders import build_encoder, load_encoder, save_encoder
+from tacit.encoders import load_encoder, save_encoder
+from tacit.encoders.base import ImageEncoder
 from tacit.errors import RunFailed, UserError
-from tacit.judging import evaluation_seconds, failed, judge, pretrained_arm, tell_without_labels
+from tacit.evaluate import Arm, Report, Seal, count_read, evaluate
+from tacit.judging import diagnosed, evaluation_seconds, failed, judge, tell_without_labels
 from tacit.picturing import publish
 from tacit.progress import Log
-from tacit.recipes.image import default_encoder, recipe
+from tacit.recipes.image import chosen_encoder, recipe
 from tacit.study import Study, open_study
 from tacit.tasks import parse_mixture
 from tacit.train import Run, pretrain, seconds_per_step
 from tacit.workspace import Workspace
-
-if TYPE_CHECKING:
-    from tacit.encoders.base import ImageEncoder
-    from tacit.evaluate import Report
 
 PLAN = "plan.json"  # steps per task, chosen once: what makes a time budget resume exactly
 REPORT_SECONDS = 6.0  # gallery, map and pictures
@@ -38,9 +35,9 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
     began = time.perf_counter()
     ask = SimpleNamespace(**settings)
     budget = parse_budget(ask.budget)
-    mixtures = {name: parse_mixture(name) for name in _names(ask.tasks)}
+    mixtures = {name: parse_mixture(name) for name in task_names(ask.tasks)}
     with _workspace(data, ask, options) as space, Log(space.path / "log.txt") as log:
-        study = open_study(data, ask, options, log, encoder=_chosen(ask), space=space)
+        study = _open(data, ask, options, log, space)
         after = REPORT_SECONDS + (evaluation_seconds(study, len(mixtures)) if study.split.labelled else 0.0)
         if budget.unit == "seconds":
             spent = time.perf_counter() - began
@@ -54,8 +51,9 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
             left = budget.amount - (time.perf_counter() - began) - after
             runs[name] = train_task(study, space, name, weights, budget, seconds=left / (len(mixtures) - number))
             keep_encoder(study, name, runs[name], space.path / "encoders" / name)
-        report = (judge if study.split.labelled else tell_without_labels)(study, space, runs)
-        keep_encoder(study, report.chosen, runs[report.chosen], space.path / "encoder")
+        report = judge(study, space, runs) if study.split.labelled else tell_without_labels(study, runs)
+        chosen = report.data["selected_arm"]
+        keep_encoder(study, chosen, runs[chosen], space.path / "encoder")
         page = publish(study, report, runs, space.path)
         print(report)
         print(f"\nreport: {page}\nencoder: {space.path / 'encoder'}")
@@ -70,12 +68,12 @@ def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     ask = SimpleNamespace(**settings)
     budget, weights = parse_budget(ask.budget), parse_mixture(ask.task)
     with _workspace(data, ask, options) as space, Log(space.path / "log.txt") as log:
-        study = open_study(data, ask, options, log, encoder=_chosen(ask), space=space)
+        study = _open(data, ask, options, log, space)
         left = budget.amount - (time.perf_counter() - began)
         run = train_task(study, space, ask.task, weights, budget, seconds=left)
         keep_encoder(study, ask.task, run, space.path / "encoder")
         print(f"encoder: {space.path / 'encoder'}")
-        if failed(pretrained_arm(study, ask.task, run)):
+        if failed(diagnosed(study, ask.task, run)):
             raise RunFailed(f"the task {ask.task} collapsed: its features carry next to nothing; see log.txt")
         return run
 
@@ -86,7 +84,7 @@ def train_task(
     """Pretrain one task under the budget, or continue it; a time becomes steps once, on record in plan.json."""
     ask, rows = study.ask, study.split.pretrain
     seed = keys.fold(ask.seed, "pretrain")
-    encoder = study.start(seed)
+    encoder = study.start()
     torch.manual_seed(keys.fold(seed, name))
     plan = recipe(weights, encoder, examples=len(rows), batch_size=ask.batch_size)
     source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size, seed=seed)
@@ -124,7 +122,33 @@ def keep_encoder(study: Study, name: str, run: Run, folder: Path) -> None:
 
 def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
     """See `tacit.commands.evaluate`."""
-    raise NotImplementedError
+    ask = SimpleNamespace(**settings, transductive=False, precision="32")
+    named = isinstance(encoder, str | Path)
+    found = load_encoder(encoder, offline=ask.offline) if named else encoder
+    ours = isinstance(found, ImageEncoder)
+    if ours and not options.get("image_size"):
+        options = {**options, "image_size": found.spec.size}
+    of_run = Path(encoder) / "seal.json" if named else Path("seal.json")
+    with Log() as log:
+        architecture = (lambda spec: found) if ours else chosen_encoder(None)
+        seal = Seal.load(of_run) if named and of_run.exists() else None
+        study = open_study(data, ask, options, log, encoder=architecture, seal=seal)
+        labelled = study.split.labelled
+        if labelled is None:
+            raise UserError("evaluation needs labels; name them with --labels FILE, --labels folders or --label-column")
+        name = Path(encoder).name if named else getattr(found, "name", type(found).__name__)
+        subject = study.suited(found) if ours else found
+        arms = [Arm(name, "pretrained", (subject,), encoder=study.encoder.name), *study.baselines(), *study.public_arms()]
+        reads = count_read(of_run).reads if seal is not None else 1
+        report = evaluate(arms, labelled, primary=ask.primary_budget, seed=ask.seed).with_data(seal_reads=reads)
+        print(report)
+        if ask.out is not None:
+            out = Path(ask.out)
+            if (out / "report.json").exists() and not ask.overwrite:
+                raise UserError(f"{out} already holds a report; replace it with --overwrite or choose another --out")
+            out.mkdir(parents=True, exist_ok=True)
+            print(f"\nreport: {publish(study, report, {}, out, encoder=subject)}")
+        return report
 
 
 def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Workspace:
@@ -136,16 +160,17 @@ def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Work
     return Workspace(out, {"data": data, **vars(ask), **options}, resume=ask.resume, overwrite=ask.overwrite)
 
 
-def _chosen(ask: SimpleNamespace) -> Any:
-    """How to build the encoder that was asked for, once the data are open."""
+def _open(data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, space: Workspace) -> Study:
+    """The study of a run folder: its test set is sealed when the run starts, and stays so when it is continued."""
+    architecture = chosen_encoder(ask.encoder, offline=ask.offline)
+    seal = Seal.load(space.path) if (space.path / "seal.json").exists() else None
+    study = open_study(data, ask, options, log, encoder=architecture, seal=seal)
+    if seal is None and study.split.seal is not None:
+        study.split.seal.save(space.path)
+    return study
 
-    def build(dataset: Dataset) -> ImageEncoder:
-        return build_encoder(ask.encoder or default_encoder(dataset.spec), dataset.spec, offline=ask.offline)
 
-    return build
-
-
-def _names(text: str) -> list[str]:
+def task_names(text: str) -> list[str]:
     """`a, b` as names; UserError for none, or for one given twice."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
@@ -154,3 +179,17 @@ def _names(text: str) -> list[str]:
         if names.count(name) > 1:
             raise UserError(f"the task {name!r} is named twice; name each once")
     return names
+
+
+def self_test() -> str:
+    """Twenty steps of contrast on the digits: whether training goes on this machine. Says how fast."""
+    from tacit.data import open_dataset
+    from tacit.engine import make_fabric
+
+    dataset = open_dataset("digits")
+    encoder = chosen_encoder("convnet")(dataset.spec)
+    plan = recipe({"simclr": 1.0}, encoder, examples=len(dataset))
+    source = Batches(dataset.batch, dataset.label.argsort(), batch_size=plan.batch_size)
+    run = pretrain(plan.task, source, steps=20, optim=plan.optim, fabric=make_fabric())
+    first, last = (float(run.history[place]["loss"]) for place in (0, -1))
+    return f"20 steps of contrast on digits: loss {first:.3f} to {last:.3f}, {run.examples_per_second:,.0f} images/s"

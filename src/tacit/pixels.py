@@ -78,6 +78,8 @@ def probe_array(array: NDArray[Any]) -> Header:
 def decode(source: bytes | Path, size: int, channels: int, dtype: np.dtype | None = None) -> NDArray[Any]:
     """Decode an image file or its bytes to [C H W]; see `to_square`."""
     with open_image(source) as image:
+        # JPEG can skip most of its work: decode at 1/2, 1/4 or 1/8, never below twice the size wanted.
+        image.draft(image.mode, (2 * size, 2 * size))
         return to_square(image, size, channels, dtype)
 
 
@@ -87,8 +89,6 @@ def to_square(image: Image.Image, size: int, channels: int, dtype: np.dtype | No
     uint8, or uint16 where one grey channel is asked for and the source holds more than 8 bits; `dtype` forces either.
     Both scales mean the same: uint8 / 255 = uint16 / 65535.
     """
-    # JPEG can skip most of its work: decode at 1/2, 1/4 or 1/8, never below twice the size wanted.
-    image.draft(image.mode, (2 * size, 2 * size))
     image.load()
     image = _upright(image)
     if image.mode.startswith(_DEEP):

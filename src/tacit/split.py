@@ -31,7 +31,8 @@ def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, se
     Neither sealed inputs nor other inputs of their groups, nor copies of them, are pretrained on unless `transductive`.
     UserError for labels that cannot be judged.
     """
-    from tacit.evaluate import Labelled, seal
+    from tacit.evaluate import Labelled
+    from tacit.evaluate.seal import seal
 
     everything = np.arange(len(dataset.ids), dtype=np.int64)
     known = dataset.label >= 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -13,19 +15,21 @@ import torch
 from tacit import keys
 from tacit.data import Dataset, open_dataset
 from tacit.encoders import fresh_twin, load_encoder
-from tacit.encoders.base import ImageEncoder
+from tacit.encoders.base import ImageEncoder, MapEncoder
 from tacit.engine import Fabric, make_fabric
 from tacit.modalities.image import PixelStatistics, default_views
 from tacit.progress import Log
+from tacit.spec import ImageSpec
 from tacit.split import Split, split_dataset
 from tacit.types import Batch, Encoder, Features
-from tacit.workspace import Workspace
 
 if TYPE_CHECKING:
-    from tacit.evaluate import Arm
+    from tacit.evaluate import Arm, Seal
 
 RANDOM_SEEDS = 3  # random initialisations that the baseline averages over
 PROBE_ROWS = 1000  # examples at most that the online probe embeds
+SCRATCH_SECONDS = 90.0  # that one training from scratch may take
+TIMED = 6  # steps of it that its estimate rests on
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,10 @@ class Study:
     fabric: Fabric
     ask: SimpleNamespace
     log: Log
+
+    def start(self) -> ImageEncoder:
+        """A copy of the encoder as every task begins with it: new weights, or those of hf:NAME to continue from."""
+        return copy.deepcopy(self.encoder)
 
     def fresh(self, seed: int) -> ImageEncoder:
         """The architecture with new weights, which depend on `seed` alone."""
@@ -76,6 +84,19 @@ class Study:
             return encoder
         return AtOwnSize(encoder, open_dataset(self.data, **{**self.options, "image_size": encoder.spec.size}))
 
+    def scratch_seconds(self) -> float:
+        """An estimate of one training from scratch, from a few steps of it."""
+        from tacit.evaluate.scratch import STEPS, train_from_scratch
+
+        labelled = self.split.labelled
+        assert labelled is not None
+        rows, views = labelled.train[:64], default_views(self.dataset.spec, "scratch")
+        began = time.perf_counter()
+        train_from_scratch(
+            self.fresh, labelled.fetch, rows, labelled.y[rows], n_classes=len(labelled.classes), seed=0, views=views, steps=TIMED
+        )
+        return min(SCRATCH_SECONDS, STEPS / TIMED * (time.perf_counter() - began))
+
     def probe(self) -> Callable[[Any], dict[str, float]]:
         """A callback that measures a task's encoder while it trains, on training labels only.
 
@@ -84,7 +105,7 @@ class Study:
         """
         from tacit.evaluate.features import extract
         from tacit.evaluate.knn import knn_leave_one_out
-        from tacit.evaluate.spectrum import rankme
+        from tacit.evaluate.spectrum import diagnose
 
         labelled = self.split.labelled
         pool = self.split.pretrain if labelled is None else self.split.rows[labelled.train]
@@ -93,7 +114,7 @@ class Study:
 
         def measure(task: Any) -> dict[str, float]:
             pooled = extract(task.exported["encoder"], self.dataset.batch, pool[chosen])["pooled"]
-            found = {"rankme": rankme(pooled)}
+            found = {"rankme": diagnose(pooled).rankme or 0.0}
             if labelled is not None:
                 positions = labelled.train[chosen]
                 found["probe"] = knn_leave_one_out(
@@ -123,24 +144,19 @@ def open_study(
     options: dict[str, Any],
     log: Log,
     *,
-    encoder: Callable[[Dataset], ImageEncoder],
-    space: Workspace | None = None,
+    encoder: Callable[[ImageSpec], ImageEncoder],
+    seal: Seal | None = None,
 ) -> Study:
-    """Read the data, seal the test rows (or take the seal of the run that is continued) and set up the device."""
-    from tacit.evaluate import Seal
-
+    """Read the data, seal the test rows (or take an earlier run's seal) and set up the device."""
     dataset = open_dataset(data, **options)
     log(describe(dataset))
     for line in dataset.notes.lines(private=ask.private):
         log(line)
-    kept = Seal.load(space.path) if space is not None and (space.path / "seal.json").exists() else None
-    split = split_dataset(dataset, seed=ask.seed, transductive=ask.transductive, sealed=kept)
-    if space is not None and kept is None and split.seal is not None:
-        split.seal.save(space.path)
+    split = split_dataset(dataset, seed=ask.seed, transductive=ask.transductive, sealed=seal)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keys.fold(ask.seed, "encoder"))
-        built = encoder(dataset)
-    fabric = make_fabric(device=ask.device, precision=ask.precision, convolutional=built.convolutional)
+        built = encoder(dataset.spec)
+    fabric = make_fabric(device=ask.device, precision=ask.precision, convolutional=isinstance(built, MapEncoder))
     return Study(data, options, dataset, split, built, fabric, ask, log)
 
 

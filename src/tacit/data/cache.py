@@ -23,7 +23,7 @@ import PIL
 from numpy.typing import NDArray
 
 from tacit import pixels
-from tacit.data.decode import Plan, decode_all, probe_all
+from tacit.data.decode import Plan, Pool
 from tacit.data.source import Source, digest
 from tacit.errors import RunFailed, UserError
 from tacit.files import flush, is_disk_full
@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]  # examples done, examples in all
 
 SIZES = (64, 96)  # px: what larger images are made into, unless a size is asked for
 _PROBED = 256  # images whose headers decide about size, channels and depth
-_MEASURED = 10_000  # images whose pixels give mean and standard deviation
+_MEASURED = 2_000  # images whose pixels give mean and standard deviation
 _LEAST_STD = 1e-3  # of a channel that never changes: it is divided by
 
 
@@ -53,7 +53,6 @@ class Cache:
         mapped = np.memmap(folder / "images.bin", self.dtype, "r", shape=self.shape)
         self._images = np.asarray(mapped)
         self.content = np.fromfile(folder / "content.bin", dtype="V16")
-        assert len(self.content) == len(self), folder
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -122,9 +121,9 @@ def open_cache(
     return kept
 
 
-def choose_plan(source: Source, image_size: int | None) -> Plan:
+def choose_plan(source: Source, image_size: int | None, pool: Pool) -> Plan:
     """Size, channels and depth from the headers of some of the images."""
-    headers = probe_all(source.sample(_PROBED))
+    headers = pool.probe(source.sample(_PROBED))
     if not headers:
         raise UserError(f"{source.name} holds no readable image")
     grey = all(header.grey for header in headers)
@@ -164,70 +163,99 @@ def _remembered(memo: Path, decoded: Path, n: int) -> Kept | None:
         return None
     known = json.loads(memo.read_text())
     folder = decoded / known["cache"]
-    if not (folder / "meta.json").exists():
+    if not _is_whole(folder):
         return None
     bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
     rows = np.delete(np.arange(n), [row for row, _ in bad])
     return Kept(Cache(folder), rows, bad, int(known["duplicates"]))
 
 
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder holds all bytes of a cache."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        sizes = [(folder / name).stat().st_size for name in ("images.bin", "content.bin")]
+    except (OSError, ValueError):
+        return False
+    plan = Plan(meta["size"], meta["channels"], meta["dtype"])
+    return sizes == [meta["n"] * plan.nbytes, meta["n"] * 16]
+
+
 def _decode(
     source: Source, image_size: int | None, decoded: Path, memo: Path, max_bad: float, progress: Progress | None
 ) -> None:
-    n = len(source)
-    plan = choose_plan(source, image_size)
-    free = shutil.disk_usage(decoded).free
-    if plan.nbytes * n > free:
-        raise UserError(
-            f"{n:,} images of {plan.size} px need a cache of {plan.nbytes * n / 1e9:.1f} GB, but {decoded} has "
-            f"{free / 1e9:.1f} GB free: choose a smaller --image-size or another --cache"
-        )
-    # The name is this listing's own and its lock is held: whatever a killed run has left there can go.
+    """Decode into a folder of its own and move it into place. A listing's lock is held."""
     partial = decoded / f".{memo.stem}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)  # what a killed run has left there
     partial.mkdir(mode=0o700)
     try:
-        bad: list[tuple[int, str]] = []
-        with (partial / "images.bin").open("wb") as images, (partial / "content.bin").open("wb") as content:
-            for row, outcome in enumerate(decode_all(source.items(), plan)):
-                if outcome.pixels is None:
-                    bad.append((row, outcome.reason))
-                    if len(bad) > max_bad * n:
-                        raise _too_many_bad(source, bad, row + 1, max_bad)
-                else:
-                    images.write(outcome.pixels)
-                    content.write(outcome.content)
-                if progress is not None and (row % 256 == 255 or row + 1 == n):
-                    progress(row + 1, n)
+        with Pool() as pool:
+            plan = choose_plan(source, image_size, pool)
+            _refuse_too_large(len(source), plan, decoded)
+            bad = _write(source, plan, pool, partial, max_bad, progress)
         contents = np.fromfile(partial / "content.bin", dtype="V16")
         data_hash = digest([contents.tobytes()])
         meta = {"n": len(contents), **asdict(plan), "data_hash": data_hash, **_moments(partial / "images.bin", plan)}
         (partial / "meta.json").write_text(json.dumps(meta))
-        for path in partial.iterdir():
+        for path in [*partial.iterdir(), partial]:
             flush(path)
         final = decoded / digest([json.dumps([data_hash, *asdict(plan).values(), pixels.VERSION]).encode()])
-        if not (final / "meta.json").exists():  # the same content may have come from elsewhere
-            partial.rename(final)
+        if not _is_whole(final):  # the same content may have come from elsewhere, even just now
+            shutil.rmtree(final, ignore_errors=True)
+            try:
+                partial.rename(final)
+            except OSError:
+                if not _is_whole(final):
+                    raise
             flush(decoded)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    duplicates = len(contents) - len(np.unique(contents.view("S1").reshape(-1, 16).view(">u8"), axis=0))
-    _write_whole(memo, {"cache": final.name, "bad": bad, "duplicates": duplicates})
+    distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
+    _write_whole(memo, {"cache": final.name, "bad": bad, "duplicates": len(contents) - len(distinct)})
+
+
+def _refuse_too_large(n: int, plan: Plan, folder: Path) -> None:
+    needed, free = n * plan.nbytes, shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{n:,} images of {plan.size} px need a cache of {needed / 1e9:.1f} GB, but {folder} has "
+            f"{free / 1e9:.1f} GB free: choose a smaller --image-size or another --cache"
+        )
+
+
+def _write(
+    source: Source, plan: Plan, pool: Pool, folder: Path, max_bad: float, progress: Progress | None
+) -> list[tuple[int, str]]:
+    """Write images.bin and content.bin; returns the bad examples' numbers and reasons."""
+    bad: list[tuple[int, str]] = []
+    n = len(source)
+    with (folder / "images.bin").open("wb") as images, (folder / "content.bin").open("wb") as content:
+        for row, outcome in enumerate(pool.decode(source.items(), plan)):
+            if outcome.pixels is None:
+                bad.append((row, outcome.reason))
+                if len(bad) > max_bad * n:
+                    raise _too_many_bad(source, bad, row + 1, max_bad)
+            else:
+                images.write(outcome.pixels)
+                content.write(outcome.content)
+            if progress is not None and (row % 256 == 255 or row + 1 == n):
+                progress(row + 1, n)
+    return bad
 
 
 def _moments(images: Path, plan: Plan) -> dict[str, list[float]]:
-    """Mean and standard deviation per channel, pixels in [0, 1]."""
+    """Mean and standard deviation per channel, pixels in [0, 1], from how often each value occurs."""
     pixel = np.memmap(images, plan.dtype, "r").reshape(-1, plan.channels, plan.size * plan.size)
-    top = float(np.iinfo(plan.dtype).max)
-    total, squares, count = np.zeros(plan.channels), np.zeros(plan.channels), 0
+    top = int(np.iinfo(plan.dtype).max)
+    occurs = np.zeros((plan.channels, top + 1))
     rows = np.linspace(0, len(pixel) - 1, min(len(pixel), _MEASURED)).astype(np.int64)
     for part in np.array_split(rows, max(1, len(rows) // 256)):
-        values = pixel[part] / top  # float64 [b C H*W]
-        total += values.sum(axis=(0, 2))
-        squares += np.square(values).sum(axis=(0, 2))
-        count += values.shape[0] * values.shape[2]
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        for channel in range(plan.channels):
+            occurs[channel] += np.bincount(pixel[part, channel].reshape(-1), minlength=top + 1)
+    share = occurs / occurs.sum(axis=1, keepdims=True)
+    value = np.arange(top + 1) / top
+    mean = share @ value
+    std = np.sqrt((share * np.square(value - mean[:, None])).sum(axis=1))
     return {"mean": mean.tolist(), "std": np.maximum(std, _LEAST_STD).tolist()}
 
 

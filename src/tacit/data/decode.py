@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -64,29 +64,15 @@ class Decoded(NamedTuple):
     reason: str = ""
 
 
-def decode_all(items: Iterable[Item], plan: Plan, *, workers: int | None = None) -> Iterator[Decoded]:
-    """Decode in order, `workers` (default: the processors at hand) at a time."""
-    settings = {"size": plan.size, "channels": plan.channels, "dtype": plan.dtype}
-    with Pool(workers or _processors()) as pool:
-        yield from pool.map(items, settings, plan)
-
-
-def probe_all(items: Iterable[Item]) -> list[pixels.Header]:
-    """The headers of those that have a readable one."""
-    with Pool(1) as pool:
-        answers = [decoded.pixels for decoded in pool.map(items, {"size": 0}, None)]
-    return [pixels.Header(*json.loads(answer)) for answer in answers if answer is not None]
-
-
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Pool:
-    """`n` workers, started when first needed, and the thread that watches their deadlines."""
+    """Workers (default: one per processor at hand), started when first needed, and the thread that watches them."""
 
-    def __init__(self, n: int) -> None:
-        self._n = n
+    def __init__(self, workers: int | None = None) -> None:
+        self._n = n = workers or _processors()
         self._threads = ThreadPoolExecutor(n, thread_name_prefix="tacit-decode")
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()  # started ones first
         self._live: set[_Worker] = set()
@@ -108,8 +94,17 @@ class Pool:
             process.close()
         self._watch.join()
 
-    def map(self, items: Iterable[Item], settings: dict[str, object], plan: Plan | None) -> Iterator[Decoded]:
-        """Outcomes in the order of the items; a few batches are under way at any time."""
+    def decode(self, items: Iterable[Item], plan: Plan) -> Iterator[Decoded]:
+        """What becomes of each item, in their order."""
+        return self._map(items, asdict(plan), plan)
+
+    def probe(self, items: Iterable[Item]) -> list[pixels.Header]:
+        """The headers of those items that have a readable one."""
+        answers = [outcome.pixels for outcome in self._map(items, {"size": 0}, None)]
+        return [pixels.Header(*json.loads(answer)) for answer in answers if answer is not None]
+
+    def _map(self, items: Iterable[Item], settings: dict[str, object], plan: Plan | None) -> Iterator[Decoded]:
+        # A few batches are under way at any time, never all of them.
         under_way: deque[Future[list[Decoded]]] = deque()
         for batch in _batches(items):
             if isinstance(batch[0], bytes | Path):

@@ -31,9 +31,9 @@ def match(paths: Sequence[str], ids: Iterable[str], root: str = "") -> tuple[NDA
     # A path can mean an example only if at least the file's own name agrees: the others need not be held.
     last = {_first(key) for key in wanted}
     candidates = [(key, row) for row, name in enumerate(ids) if _first(key := _key(name, cut)) in last]
-    exact = dict(candidates)
-    if len(exact) < len(candidates):  # the same id twice decides nothing
-        exact = {}
+    exact: dict[str, int] = {}
+    for key, row in candidates:
+        exact[key] = AMBIGUOUS if key in exact else row
     above = _key(root, cut=False)
     keyed = sorted((key + above, row) for key, row in candidates)
     keys, numbers = [key for key, _ in keyed], [row for _, row in keyed]

@@ -5,6 +5,7 @@ To add an architecture: write one file here with a class derived from `ImageEnco
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -104,6 +105,25 @@ def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module
     saved.restore(encoder, folder)
     encoder.source = found.source
     return encoder.eval()
+
+
+def fresh_twin(encoder: ImageEncoder, seed: int) -> ImageEncoder:
+    """The same architecture with new weights, which depend on `seed` alone; torch's random numbers are left alone."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if encoder.name in ENCODERS:
+            return build_encoder(encoder.name, encoder.spec, **encoder.options)
+        if encoder.name.startswith("hf:"):
+            from tacit.encoders import hf
+
+            return hf.untrained(encoder)
+        twin = copy.deepcopy(encoder)
+        for part in twin.modules():
+            if callable(reset := getattr(part, "reset_parameters", None)):
+                reset()
+        return twin
 
 
 def wrap(module: nn.Module, spec: ImageSpec) -> ImageEncoder:

@@ -1,7 +1,7 @@
 """A very small residual ConvNet for images of 8 to 96 px, quick on a CPU.
 
 As many stages as halve the image to a map of about 4 x 4; each is two 3x3 convolutions, the second with a shortcut.
-Widths double towards `width`, the last.
+Up to 32 px the first stage keeps the full size. Widths double towards `width`, the last.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from tacit.encoders.base import MapEncoder
 from tacit.spec import ImageSpec
 
 SMALLEST_MAP = 4
-NARROWEST = 32
+FULL_SIZE_UP_TO = 32  # px; above, a stage at full size would cost more than all others together
+NARROWEST = 32  # channels
 
 
 class Stage(nn.Module):
@@ -42,12 +43,11 @@ class ConvNet(MapEncoder):
         halvings = max(0, (spec.size // SMALLEST_MAP).bit_length() - 1)
         stride = 2**halvings
         side = -(-spec.size // stride)
+        strides = [1] * (spec.size <= FULL_SIZE_UP_TO) + [2] * halvings
         super().__init__(
-            name, spec, dim=width, n_depths=halvings + 1, grid=(side, side), stride=stride, options={"width": width}
+            name, spec, dim=width, n_depths=len(strides), grid=(side, side), stride=stride, options={"width": width}
         )
-        widths = [max(NARROWEST, width >> (halvings - depth)) for depth in range(halvings + 1)]
-        widths[-1] = width
-        strides = [1] + [2] * halvings
+        widths = [max(NARROWEST, width >> remaining) for remaining in range(len(strides) - 1, 0, -1)] + [width]
         pairs = pairwise([spec.channels, *widths])
         self.stages = nn.ModuleList(Stage(a, b, s) for (a, b), s in zip(pairs, strides, strict=True))
         self.mask_token = nn.Parameter(torch.zeros(spec.channels), requires_grad=False)

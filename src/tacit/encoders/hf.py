@@ -139,6 +139,14 @@ def open_folder(name: str, folder: Path, source: dict[str, Any]) -> HuggingFace:
         return HuggingFace(name, model.eval(), _spec(folder, model.config), source)
 
 
+def untrained(encoder: ImageEncoder) -> HuggingFace:
+    """The same architecture with weights drawn anew from torch's random numbers."""
+    assert isinstance(encoder, HuggingFace)
+    with quiet(), torch.inference_mode(False), torch.enable_grad():
+        model = AutoModel.from_config(encoder.model.config, trust_remote_code=False)
+        return HuggingFace(encoder.name, getattr(model, "vision_model", model), encoder.spec, dict(encoder.source))
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without transformers' progress bars and load reports."""

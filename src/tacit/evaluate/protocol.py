@@ -39,6 +39,7 @@ def evaluate(
     seed: int = 0,
     selection: Selection | None = None,
     scratch_draws: int = 3,
+    scratch_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Judge whether pretrained arms beat the baselines beside them on the labelled examples.
@@ -46,9 +47,9 @@ def evaluate(
     `arms` is a sequence of `Arm`, or one encoder or callable, which without baselines gets figures but no verdict.
     Budgets are labels per class (10), shares (0.1) or names ("10 per class", "10 %"); `primary` is the one that the
     verdict is about: unless given, 10 per class or the largest below that fits. `draws` overrides the number of draws
-    per budget. Arms trained from scratch are measured at the primary budget with `scratch_draws` draws. `progress` is
-    told the fraction done and what is being worked on. Raises `UserError` where labels, groups or budgets cannot
-    support a judgement.
+    per budget. Arms trained from scratch are measured at the primary budget, on `scratch_draws` draws of at most
+    `scratch_seconds` each. `progress` is told the fraction done and what is being worked on. Raises `UserError` where
+    labels, groups or budgets cannot support a judgement.
     """
     arms = as_arms(arms)
     parts = parts_of(labelled, seed)
@@ -67,7 +68,7 @@ def evaluate(
             depths = [choice.representation.get(arm.name, FINAL) for choice in choices]
             predictions[arm.name] = _probe(arm, parts, drawn, plan.budgets, depths, seed)
         else:
-            predictions[arm.name] = _train(arm, parts, drawn, main, scratch_draws, seed)
+            predictions[arm.name] = _train(arm, parts, drawn, main, scratch_draws, scratch_seconds, seed)
 
     # The test labels are read from here on, and nowhere above.
     report = judge_predictions(
@@ -112,7 +113,16 @@ def _probe_part(
     predicted: dict[tuple[str, str], NDArray[np.int32]] = {}
     for budget in budgets:
         taken = [np.searchsorted(part.train, draw) for draw in draws[budget.name]]
-        linear = probe_draws(train, y, taken, test, n_classes=n_classes, groups=groups, seed=seed)
+        used = np.unique(np.concatenate(taken))  # the probe works in double precision: hand it no more than needed
+        linear = probe_draws(
+            train[used],
+            y[used],
+            [np.searchsorted(used, draw) for draw in taken],
+            test,
+            n_classes=n_classes,
+            groups=None if groups is None else groups[used],
+            seed=seed,
+        )
         near = [knn_predict(train[draw], y[draw], test, n_classes) for draw in taken]
         predicted["linear", budget.name] = linear.astype(np.int32)
         predicted["knn", budget.name] = np.stack(near).astype(np.int32)
@@ -120,7 +130,13 @@ def _probe_part(
 
 
 def _train(
-    arm: Arm, parts: Sequence[Part], drawn: Sequence[Draws], budget: Budget, n_draws: int, seed: int
+    arm: Arm,
+    parts: Sequence[Part],
+    drawn: Sequence[Draws],
+    budget: Budget,
+    n_draws: int,
+    seconds: float | None,
+    seed: int,
 ) -> Predictions:
     """Train the same architecture on the drawn labels alone."""
     from tacit.evaluate.scratch import train_from_scratch
@@ -138,6 +154,7 @@ def _train(
                 n_classes=len(part.labelled.classes),
                 seed=seed + s,
                 views=arm.views,
+                seconds=seconds,
             )
             predicted.append(model.predict(part.labelled.fetch, part.test))
         by_part.append(np.stack(predicted))

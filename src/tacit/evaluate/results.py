@@ -94,7 +94,7 @@ class Report:
         return {
             "schema": SCHEMA,
             "data": dict(self.data),
-            "arms": [asdict(arm) for arm in self.arms],
+            "arms": [{**asdict(arm), "alarms": list(arm.alarms)} for arm in self.arms],
             "results": [asdict(result) for result in self.results],
             "verdict": asdict(self.verdict),
             "verdicts": [asdict(verdict) for verdict in self.verdicts],

@@ -153,7 +153,7 @@ def _of_given_split(
         spanning = np.intersect1d(group[test].astype(str), group[~test].astype(str))
         if len(spanning):
             more = f" and {len(spanning) - 1} more" if len(spanning) > 1 else ""
-            raise UserError(f"group {spanning[0]!r}{more} spans training and test: put each group on one side")
+            raise UserError(f"group {str(spanning[0])!r}{more} spans training and test: put each group on one side")
     return {content[i]: groups[i] for i in np.flatnonzero(test).tolist()}
 
 

@@ -1,7 +1,8 @@
 """Choosing inside the training labels: which arm, and at which depth each encoder is read.
 
-The training labels are split into folds of whole groups; probes learn from the primary budget's draws out of four of
-them and are scored on the fifth. Sealed labels are hidden before anything here is computed, so that none can be used.
+The training labels are split into folds of whole groups; a probe learns from one draw of the primary budget out of
+four of them and is scored on the fifth, in turn. Sealed labels are hidden before anything here is computed, so that
+none can be used.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.evaluate.features import extract
-from tacit.evaluate.linear import probe_draws
+from tacit.evaluate.linear import linear_probe
 from tacit.evaluate.splits import (
     Budget,
     Positions,
@@ -30,7 +31,6 @@ from tacit.evaluate.verdict import is_failure
 Table = dict[str, NDArray[np.float32]]  # representation -> features [N D]
 
 FINAL = "pooled"  # the encoder's own output
-DRAWS_PER_FOLD = 2
 ENOUGH = 5_000  # examples beyond which validation gains nothing
 
 
@@ -82,7 +82,7 @@ def _choose(
     sound = [arm for arm in candidates if not any(map(is_failure, arm.alarms))] or candidates
     if primary is None:
         primary = primary_budget(plan_budgets(labelled.y[pool], labelled.classes).budgets).name
-    rounds = _rounds(labelled, pool, unplanned(primary, DRAWS_PER_FOLD), seed)
+    rounds = _rounds(labelled, pool, unplanned(primary, draws=1), seed)
     scores: dict[str, dict[str, float]] = {}
     for arm in arms:
         tables = features[arm.name]
@@ -98,47 +98,43 @@ def _choose(
     return Selection(chosen, best, measured)
 
 
-def _rounds(
-    labelled: Labelled, pool: Positions, budget: Budget, seed: int
-) -> list[tuple[Positions, list[Positions], Positions]]:
-    """(training positions, draws out of them, validation positions) of each fold."""
+def _rounds(labelled: Labelled, pool: Positions, budget: Budget, seed: int) -> list[tuple[Positions, Positions]]:
+    """(the draw from all other folds, validation positions) of each fold."""
     y, group = labelled.y, labelled.group
     if len(np.unique(group[pool])) < 2:
         group = np.arange(len(group))  # a single group can only be validated on itself
     rounds = []
     for fold in make_folds(y, group, pool, seed=seed + 1):
-        train = np.setdiff1d(pool, fold)
-        draws = draw_labels(y, group, train, [budget], seed=seed + 1)[budget.name]
-        rounds.append((train, [d for d in draws if len(np.unique(y[d])) > 1], fold))
-    return [r for r in rounds if r[1]]
+        [draw] = draw_labels(y, group, np.setdiff1d(pool, fold), [budget], seed=seed + 1)[budget.name]
+        if len(np.unique(y[draw])) > 1:
+            rounds.append((draw, fold))
+    return rounds
 
 
 def _score(
     encoders: Sequence[NDArray[np.float32]],
     labelled: Labelled,
     extracted: Positions,
-    rounds: Sequence[tuple[Positions, list[Positions], Positions]],
+    rounds: Sequence[tuple[Positions, Positions]],
     seed: int,
 ) -> float:
-    """Balanced accuracy over all folds, averaged over draws and encoders."""
+    """Balanced accuracy over all folds, averaged over encoders."""
     hits, truth = [], []
-    for train, draws, fold in rounds:
-        rows, held = np.searchsorted(extracted, train), np.searchsorted(extracted, fold)
+    for draw, fold in rounds:
+        learned, held = np.searchsorted(extracted, draw), np.searchsorted(extracted, fold)
         for features in encoders:
-            predicted = probe_draws(
-                features[rows],
-                labelled.y[train],
-                [np.searchsorted(train, draw) for draw in draws],
+            predicted = linear_probe(
+                features[learned],
+                labelled.y[draw],
                 features[held],
                 n_classes=len(labelled.classes),
-                groups=labelled.group[train] if labelled.grouped else None,
+                groups=labelled.group[draw] if labelled.grouped else None,
                 seed=seed,
             )
-            hits.append((predicted == labelled.y[fold]).ravel())
-            truth.append(np.broadcast_to(labelled.y[fold], predicted.shape).ravel())
+            hits.append(predicted == labelled.y[fold])
+            truth.append(labelled.y[fold])
     if not hits:
         return 0.0
     right, of = np.concatenate(hits), np.concatenate(truth)
-    per_class = np.bincount(of)
-    seen = per_class > 0
-    return float((np.bincount(of, right, minlength=len(per_class))[seen] / per_class[seen]).mean())
+    recall = [right[of == c].mean() for c in np.unique(of)]
+    return float(np.mean(recall))

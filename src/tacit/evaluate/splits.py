@@ -46,7 +46,7 @@ class Budget:
         if self.share is not None:
             return _allot(counts, self.share)
         assert self.per_class is not None
-        return np.minimum(counts, np.int64(self.per_class))
+        return np.where(counts < self.per_class, counts, self.per_class)
 
 
 class Plan(NamedTuple):
@@ -89,7 +89,7 @@ def _parse(wanted: int | float | str) -> tuple[int | None, float | None]:
 def _allot(counts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
     """A share of the labels at natural prevalence, by largest remainder."""
     exact = counts * share
-    take = np.floor(exact).astype(np.int64)
+    take: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     missing = round(share * int(counts.sum())) - int(take.sum())
     take[np.argsort(take - exact, kind="stable")[:missing]] += 1
     return take

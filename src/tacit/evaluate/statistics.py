@@ -134,15 +134,15 @@ def influence(
 
 
 def smoothing(y: NDArray[np.int64], unit: NDArray[np.int64]) -> float:
-    """What one more discordant pair of test units per class would add to se^2.
+    """What one more pair of discordant test units, shared by the classes, would add to se^2.
 
     Accuracies are discrete: on a small test set two encoders can agree by luck on every unit, and a variance of 0 would
-    claim certainty. Half a pseudo-observation on either side in every class (Agresti & Min 2005) prevents it, and is
-    nothing beside Var_u / U once a class has dozens of units.
+    claim certainty. Half a pseudo-observation on either side (Agresti & Min 2005) prevents it, and is next to nothing
+    beside Var_u / U once there are hundreds of units.
     """
     pairs = np.unique(np.stack([y, unit]), axis=1)
     units_per_class = np.unique(pairs[0], return_counts=True)[1]
-    return float((1.0 / units_per_class**2).sum() / len(units_per_class) ** 2)
+    return float((1.0 / units_per_class**2).sum() / len(units_per_class) ** 3)
 
 
 def draw_variance(values: NDArray[np.float64], pool_share: float = 0.0) -> DrawVariance | None:

@@ -173,7 +173,7 @@ def _circumstances(protocol: str, decisive: Comparison | None, setting: Setting,
     tested = f"{setting.n_test:,} test items"
     if setting.unit == "groups":
         tested += f" in {setting.n_units:,} groups"
-    measure = f"balanced accuracy of a {_PROBES.get(protocol, protocol)}"
+    measure = f"balanced accuracy, {_PROBES.get(protocol, protocol)}"
     if decisive:
         draws = decisive.estimate.draws
         measure += f", {draws} draw{'s' * (draws != 1)}"

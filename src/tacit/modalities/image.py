@@ -58,8 +58,9 @@ def default_views(spec: ImageSpec, task: str) -> Views:
 
 def _strong(spec: ImageSpec) -> Views:
     """SimCLR's views; the blur reaches as far, relative to the image, as its 2 px do at 224."""
-    plain = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.0, "hue": 0.0, "grey": 0.0}
-    colour = Views(**plain) if spec.channels == 1 else Views()
+    colour = Views()
+    if spec.channels == 1:
+        colour = Views(brightness=0.4, contrast=0.4, saturation=0.0, hue=0.0, grey=0.0)
     return replace(colour, blur=0.5 if spec.size >= BLUR_FROM else 0.0, blur_px=(0.1, max(0.2, spec.size / 112)))
 
 

@@ -144,7 +144,7 @@ class Views:
         if "blur" in drawn:
             chosen = drawn["blur"].nonzero()[:, 0]
             if len(chosen):
-                view[chosen] = gaussian_blur(view[chosen], drawn["blur"][chosen])
+                view.index_copy_(0, chosen, gaussian_blur(view[chosen], drawn["blur"][chosen]))
         if "solarise" in drawn:
             bright = drawn["solarise"][:, None, None, None] & (view >= 0.5)
             view = torch.where(bright, 1 - view, view)

@@ -6,13 +6,14 @@ The numbers were chosen by measurement; docs/experiments.md keeps the tables, al
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tacit import keys
+from tacit.encoders import build_encoder, check_encoder
 from tacit.encoders.base import ImageEncoder
 from tacit.masks import random_mask
 from tacit.modalities.image import default_views, patches, unpatches
@@ -36,6 +37,18 @@ class Recipe:
     task: Task
     optim: Optim
     batch_size: int
+
+
+def chosen_encoder(name: str | None, *, offline: bool = False) -> Callable[[ImageSpec], ImageEncoder]:
+    """How to build the encoder of this name, or the default one, once the images are known."""
+    if name is not None:
+        check_encoder(name)
+    return lambda spec: build_encoder(name or default_encoder(spec), spec, offline=offline)
+
+
+def default_encoder(spec: ImageSpec) -> str:
+    """The ConvNet: on the small images and budgets that people start with it learned most in the same time."""
+    return "convnet"
 
 
 def recipe(

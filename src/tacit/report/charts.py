@@ -105,7 +105,7 @@ def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str) -> Markup
     """The gain over each baseline with its interval, against zero."""
     percent = words.is_fraction(metric)
     narrow = width < 480
-    left, right, row, top = (14, 14, 52, 8) if narrow else (190, 150, 34, 8)
+    left, right, row, top = (14, 14, 58, 10) if narrow else (190, 150, 34, 8)
     height = top + row * len(rows) + 40
     values = [v for r in rows for v in (r.gain, r.low, r.high) if math.isfinite(v)] or [0.0]
     low, high = min(0.0, *values), max(0.0, *values)
@@ -124,11 +124,11 @@ def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str) -> Markup
     axis = "percentage points; shaded: within one point" if percent else f"difference in {words.plain(metric)}"
     parts.append(text((left + width - right) / 2, bottom + 32, axis, "middle"))
     for number, r in enumerate(rows):
-        y = top + row * number + (row - 14 if narrow else row / 2)
+        y = top + row * number + (row - 16 if narrow else row / 2)
         figures = f"{words.gain(r.gain, metric, unit=False)} {words.interval(r.low, r.high, metric)}"
         if narrow:
-            parts.append(text(left, y - 16, shortened(f"vs {r.baseline}", 26), class_="strong"))
-            parts.append(text(width - right, y - 16, figures, "end"))
+            parts.append(text(left, y - 15, shortened(f"vs {r.baseline}", 26), class_="halo strong"))
+            parts.append(text(width - right, y - 15, figures, "end"))
         else:
             parts.append(text(left - 12, y + 4, shortened(f"vs {r.baseline}", 28), "end", class_="strong"))
             parts.append(text(width - right + 12, y + 4, figures))
@@ -204,14 +204,17 @@ def curves(lines: Sequence[Line], width: int, metric: str, *, primary: float | N
         parts.append(path(elbow, f"leader {line.colour}"))
         parts.append(text(side + 12, place + 4, shortened(line.name, longest), class_=_name(line)))
     for line in shown:  # one that ends early, such as training from scratch at one budget, is named where it ends
-        x, mean, low_end, high_end = max(line.points)
-        if x == last:
+        budget, mean, low_end, high_end = max(line.points)
+        if budget == last:
             continue
-        x = along(math.log(x))
+        x = along(math.log(budget))
         if len(line.points) == 1 and math.isfinite(low_end) and math.isfinite(high_end):
             parts.append(rule(x, up(low_end), x, up(high_end), f"error {line.colour}"))
         parts.append(tag("circle", cx=x, cy=up(mean), r=4, class_=f"dot {line.colour}"))
-        parts.append(text(x + 9, up(mean) + 4, shortened(line.name, longest), class_=f"halo {_name(line)}"))
+        beside = [p[1] for other in shown for p in other.points if p[0] == budget]
+        above = mean >= sum(beside) / len(beside)  # curves rise, so there is room above on the left, below on the right
+        at, anchor = ((x - 8, up(mean) - 8), "end") if above else ((x + 9, up(mean) + 16), "start")
+        parts.append(text(*at, shortened(line.name, longest), anchor, f"halo {_name(line)}"))
 
     for i, x in enumerate(budgets):  # invisible columns that answer the pointer
         here = along(math.log(x))
@@ -242,7 +245,8 @@ def loss_and_probe(
     width: int = 340,
 ) -> Markup:
     """One arm's pretext loss above its online probe, over the same steps, each on its own axis."""
-    left, right, height = 44, 12, 268
+    left, right, height = 44, 12, 268 if probe else 158
+    bottom = height - 40
     steps = [s for s, _ in (*loss, *probe)] or [0.0, 1.0]
     along = linear(min(steps), max(steps), left, width - right)
     parts: list[object] = []
@@ -269,12 +273,10 @@ def loss_and_probe(
     pad = max(0.06 * (max(values) - min(values)), 1e-3)
     panel(loss, (min(values) - pad, max(values) + pad), 24, 112, "pretext loss")
     if probe:
-        panel(probe, probe_range, 150, 228, "probe, %")
-    else:
-        parts.append(text(left, 170, "no probe: there were no labels", class_="small"))
+        panel(probe, probe_range, 150, bottom, "probe, %")
     for tick in ticks(min(steps), max(steps), 4):
-        parts.append(text(along(tick), 246, words.number(tick), "middle"))
-    parts.append(text((left + width - right) / 2, 263, "steps", "middle"))
+        parts.append(text(along(tick), bottom + 18, words.number(tick), "middle"))
+    parts.append(text((left + width - right) / 2, bottom + 35, "steps", "middle"))
 
     spots = [s for s, _ in probe] or [s for s, _ in loss[:: max(1, len(loss) // 24)]]
     for i, s in enumerate(spots):
@@ -282,8 +284,8 @@ def loss_and_probe(
         stop = width - right if i == len(spots) - 1 else (along(spots[i + 1]) + along(s)) / 2
         tip = f"step {words.number(s)}\nloss {words.number(nearest(loss, s))}"
         tip += f"\nprobe {words.score(probe[i][1])}" if probe else ""
-        area = tag("rect", x=start, y=14, width=max(stop - start, 0.0), height=220, class_="hit")
-        parts.append(tag("g", rule(along(s), 18, along(s), 228, "guide"), area, data_tip=tip))
+        area = tag("rect", x=start, y=14, width=max(stop - start, 0.0), height=bottom - 8, class_="hit")
+        parts.append(tag("g", rule(along(s), 18, along(s), bottom, "guide"), area, data_tip=tip))
     spoken = (
         f"Pretext loss from {words.number(loss[0][1])} to {words.number(loss[-1][1])}" if loss else "No loss recorded"
     )
@@ -303,25 +305,45 @@ SHAPES = (  # one outline per round of colours, about 7 px wide, drawn from the 
 )
 
 
+def style(group: int) -> str:
+    """CSS classes of a class's colour and of its shape in the legend."""
+    return f"c{group % COLOURS} s{group // COLOURS}"
+
+
 def scatter(
     places: Sequence[tuple[float, float]], groups: Sequence[int], names: Sequence[str], width: int, height: int
 ) -> Markup:
     """A map of points in px; `groups` numbers each point's name, -1 for none. One path per group keeps it small."""
     parts: list[object] = []
-    labels: list[object] = []
+    middles: dict[int, tuple[float, float]] = {}
     for group in range(-1, len(names)):
         spots = [place for place, g in zip(places, groups, strict=True) if g == group]
         if not spots:
             continue
-        outline = SHAPES[(max(group, 0) // COLOURS) % len(SHAPES)]
-        style = f"points {'c' + str(group % COLOURS) if group >= 0 else 'g0'}"
+        plain = group < 0 or group >= COLOURS * len(SHAPES)
+        outline = SHAPES[0 if plain else group // COLOURS]
         drawn = "".join(f"M{x:.0f} {y:.0f}{outline}" for x, y in spots)
-        parts.append(tag("path", d=drawn, class_=style, data_group=group))
-        if group >= 0 and len(names) <= 3 * COLOURS:
+        parts.append(tag("path", d=drawn, class_=f"points {'g1' if plain else style(group)}", data_group=group))
+        if not plain:
             xs, ys = sorted(x for x, _ in spots), sorted(y for _, y in spots)
-            labels.append(
-                text(xs[len(xs) // 2], ys[len(ys) // 2] + 4, shortened(names[group], 18), "middle", "halo strong")
-            )
-    ring = tag("circle", r=8, class_="ring", cx=-20, cy=-20)
+            middles[group] = xs[len(xs) // 2], ys[len(ys) // 2]
+    for group, (x, y) in middles.items():
+        name = shortened(names[group], 18)
+        # Names are larger on a phone: one that fits a laptop only is hidden there.
+        fits = [_is_clear(group, middles, names, width=size, height=2 * size) for size in (9, 14)]
+        if fits[0]:
+            parts.append(text(x, y + 4, name, "middle", f"halo strong{'' if fits[1] else ' laptop'}"))
     label = f"Map of {len(places)} embeddings" + (f" in {len(names)} classes" if names else "")
-    return svg(width, height, label, *parts, *labels, ring, class_="chart map")
+    return svg(width, height, label, *parts, tag("circle", r=8, class_="ring"), class_="chart map")
+
+
+def _is_clear(
+    group: int, middles: dict[int, tuple[float, float]], names: Sequence[str], *, width: int, height: int
+) -> bool:
+    """Whether a name of letters this large in px touches none of the names before it, drawn or not."""
+    x, y = middles[group]
+    return not any(
+        abs(x - u) < width * (min(len(names[group]), 18) + min(len(names[other]), 18)) / 2 and abs(y - v) < height
+        for other, (u, v) in middles.items()
+        if other < group
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,8 @@ from tacit.report.figures import Figures, Neighbours, Points
 from tacit.report.images import PIXELATED_BELOW, Sheet, data_uri, thumbnail
 from tacit.report.private import without_data
 
-FILE_NAME = "report.html"
 MOST_POINTS = 1500
+MOST_NAMED = charts.COLOURS * len(charts.SHAPES)  # classes that a colour and a shape can tell apart
 WIDE, NARROW = 900, 340  # px: what a laptop and a phone have room for
 _HERE = Path(__file__).parent
 Report = Mapping[str, Any]
@@ -83,15 +84,32 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
 
 
 def write(report: Report, figures: Figures | None, folder: str | Path, *, private: bool = False) -> Path:
-    """Write `report.html` into `folder`, whole or not at all; returns its path."""
-    path = Path(folder) / FILE_NAME
-    part = path.with_name(FILE_NAME + ".partial")
-    with part.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(render(report, figures, private=private))
+    """Write `report.html`, and `report.json` beside it, each whole or not at all; returns the page's path.
+
+    The JSON is strict: what is not a finite number is null. Under `private` both leave the data out.
+    """
+    folder = Path(folder)
+    content = _strict(without_data(report) if private else report)
+    _replace(folder / "report.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    _replace(folder / "report.html", render(report, figures, private=private))
+    return folder / "report.html"
+
+
+def _replace(path: Path, content: str) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, path)
-    return path
+    os.replace(partial, path)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _strict(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @cache
@@ -157,7 +175,7 @@ def _gains(report: Report, verdict: Report, metric: str) -> Markup | None:
 
 
 def _curves(report: Report, verdict: Report) -> list[tuple[str, str, Markup]]:
-    """One chart per protocol, the verdict's first: (protocol, metric and unit, chart). From scratch is drawn beside each."""
+    """One chart per protocol, the verdict's first: (protocol, metric and unit, chart). From scratch is in each."""
     rows = report.get("results", [])
     protocols = [p for p in dict.fromkeys(row["protocol"] for row in rows) if p != tables.SCRATCH]
     drawn = []
@@ -282,18 +300,21 @@ def _points(points: Points) -> dict[str, Any]:
     count = len(points.x)
     keep = np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(int)
     xy = np.nan_to_num(np.stack([np.asarray(points.x, float), np.asarray(points.y, float)], 1))[keep]
-    width, height, edge = 900, 600, 16
     middle, span = (xy.max(0) + xy.min(0)) / 2, np.maximum(xy.max(0) - xy.min(0), 1e-9)
+    width, edge = 760, 20
+    height = round(width * min(max(span[1] / span[0], 0.5), 0.95))
     scale = min((width - 2 * edge) / span[0], (height - 2 * edge) / span[1])
     places = ((xy - middle) * [scale, -scale] + [width / 2, height / 2]).round().astype(int).tolist()
     label = [points.label[i] for i in keep] if len(points.label) else [""] * len(keep)
-    names = sorted(set(label) - {""}, key=lambda name: (-label.count(name), name))
+    names = sorted(set(label) - {""})
+    if len(names) > MOST_NAMED:  # colours and names go to the most frequent
+        names = sorted(names, key=lambda name: -label.count(name))
     number = {name: i for i, name in enumerate(names)}
     groups = [number.get(name, -1) for name in label]
     sheet = Sheet([points.image[i] for i in keep]) if len(points.image) else None
     return {
         "chart": charts.scatter(places, groups, names, width, height),
-        "names": [(i, name, f"c{i % charts.COLOURS}") for i, name in enumerate(names[: 3 * charts.COLOURS])],
+        "names": [(i, name, charts.style(i)) for i, name in enumerate(names[:MOST_NAMED])],
         "sheet": sheet,
         "tiny": sheet is not None and sheet.cell <= PIXELATED_BELOW,
         "arm": points.arm,

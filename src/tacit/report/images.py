@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 PIXELATED_BELOW = 48  # px: smaller images are shown with sharp pixels rather than blurred
+PNG_SHRINKS = 6  # times at most, where it is worth a try
 SHEET_LIMIT = 400_000  # bytes of the sheet of all thumbnails of a map
 
 
@@ -45,11 +46,14 @@ def thumbnail(array: Any, side: int) -> Image.Image:
 
 def data_uri(image: Image.Image, limit: int = 6_000) -> str:
     """`data:` address: PNG if it takes at most `limit` bytes, else the best JPEG that does, else the smallest JPEG."""
-    kind, data = "png", _encoded(image, "PNG")
-    for quality in (88, 75, 55):
-        if len(data) <= limit:
-            break
-        kind, data = "jpeg", _encoded(image, "JPEG", quality=quality)
+    raw = image.width * image.height * len(image.getbands())
+    kind, data = "png", _encoded(image, "PNG") if raw <= PNG_SHRINKS * limit else b""
+    if not data or len(data) > limit:
+        kind = "jpeg"
+        for quality in (88, 75, 55):
+            data = _encoded(image, "JPEG", quality=quality)
+            if len(data) <= limit:
+                break
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 

@@ -18,6 +18,13 @@ _METRIC = re.compile(r"[\w@%+/ -]{1,60}")
 _DATE = re.compile(r"[\d:T.Z+ -]{8,40}")
 _HASH = re.compile(r"[0-9a-f]{8,128}")
 
+# Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
+_CIRCUMSTANCES = """
+a about accuracy alone among and another any at balanced budget by cannot cases change compared cross-fitting
+data do draw draws encoder few five fold folds for four from groups how in inputs it items its judge labels like
+linear more much nearest neighbours not of one only or point points pretrained pretraining probe public sealed
+seeds set shows smaller take tell test the this to too transductive were with would
+"""
 _PLAIN = {"kind": ("image", "audio", "text", "items", "pairs", "series", "table")}
 _HASHES = ("hash", "data_hash")
 _NAMES = ("arm", "name", "baseline", "task", "encoder")
@@ -64,7 +71,12 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
 
     def verdict(row: Mapping[str, Any]) -> dict[str, Any]:
         plain = kept(row)
-        return {**plain, "text": sentence(plain, metrics.get(row.get("protocol")) or "balanced_accuracy")}
+        said = sentence(plain, metrics.get(row.get("protocol")) or "balanced_accuracy").removesuffix(".")
+        return {**plain, "text": "; ".join([said, *circumstances(str(row.get("text", "")))])}
+
+    def circumstances(text: str) -> list[str]:
+        clauses = text.rstrip(".").split("; ")
+        return [clause for clause in clauses if clause and all(map(_is_circumstance, clause.split()))]
 
     def data(content: Mapping[str, Any]) -> dict[str, Any]:
         """Counts instead of lists and tables: the keys of those tables may be class names or ids."""
@@ -72,10 +84,12 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in content.items():
             if key == "notes" and isinstance(value, Mapping):
                 clean[key] = data(value)
-            elif key in ("validation", "representation"):
+            elif key in ("validation", "representation", "diagnosis"):
                 clean[key] = nested(value)
             elif key in ("selected_arm", "primary_budget", "primary_metric"):
                 clean[key] = names(value)
+            elif isinstance(value, Mapping) and is_number(value.get("count")):
+                clean[f"number_of_{key}"] = value["count"]
             elif isinstance(value, Mapping | list | tuple):
                 clean[f"number_of_{key}"] = len(value)
             elif _is_figure(value) or value in _PLAIN.get(key, ()) or (key in _HASHES and _HASH.fullmatch(str(value))):
@@ -97,6 +111,11 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
     if _DATE.fullmatch(str(report.get("created"))):
         clean["created"] = report["created"]
     return clean
+
+
+def _is_circumstance(word: str) -> bool:
+    plain = word.strip(",:[]()").lower()
+    return plain in _CIRCUMSTANCES.split() or bool(re.fullmatch(r"[\d.,]+(-fold|%)?|%", plain))
 
 
 def _is_figure(value: Any) -> bool:

@@ -45,7 +45,8 @@
   };
   const look = (event) => {
     const i = nearest(event);
-    if (i < 0) { ring.setAttribute("cx", -20); ring.setAttribute("cy", -20); return hide(); }
+    ring.style.display = i < 0 ? "none" : "inline";
+    if (i < 0) return hide();
     ring.setAttribute("cx", data.xy[i][0]);
     ring.setAttribute("cy", data.xy[i][1]);
     thumb.hidden = data.columns === 0;

@@ -11,6 +11,7 @@ from tacit.report import charts, words
 
 Report = Mapping[str, Any]
 SCRATCH = "scratch"  # the protocol of training from scratch, which is compared under every other protocol
+FEW_CLASSES = 30  # that fit in a line
 LISTED = 200  # entries of a list of skipped files or rows that the page shows; report.json has all of them
 
 
@@ -54,11 +55,11 @@ def arms(report: Report, verdict: Report, metric: str) -> list[dict[str, Any]]:
                 "name": arm["name"],
                 "colour": colour[arm["name"]],
                 "kind": arm["kind"],
-                "chosen": arm["name"] == verdict.get("arm"),
+                "chosen": bool(result) and arm["name"] == verdict.get("arm"),
                 "encoder": arm.get("encoder") or words.MISSING,
-                "steps": words.number(arm.get("steps")),
-                "time": words.duration(arm.get("seconds")),
-                "speed": words.number(arm.get("examples_per_second")),
+                "steps": words.number(arm.get("steps") or None),
+                "time": words.duration(arm.get("seconds") or None),
+                "speed": words.number(arm.get("examples_per_second") or None),
                 "score": words.score(result.get("mean"), metric),
                 "interval": words.interval(result.get("low"), result.get("high"), metric),
                 "alarms": len(arm.get("alarms") or ()),
@@ -94,9 +95,7 @@ def diagnosis(value: Any) -> Table | None:
     if not isinstance(value, Mapping) or not value:
         return None
     found = {str(arm): inner for arm, inner in value.items() if isinstance(inner, Mapping)}
-    names = list(
-        dict.fromkeys(name for inner in found.values() for name, v in inner.items() if not isinstance(v, Mapping))
-    )
+    names = list(dict.fromkeys(name for inner in found.values() for name in inner if words.is_number(inner[name])))
     rows = [
         [words.title(name), *(words.number(inner.get(name)) for inner in found.values()), words.MEANINGS.get(name, "")]
         for name in names
@@ -109,7 +108,7 @@ def selection(data: Report) -> Table | None:
     taken = data.get("representation") or {}
     rows = []
     for arm, scores in (data.get("validation") or {}).items():
-        for depth, value in scores.items():
+        for depth, value in (scores or {}).items():
             marks = "read here" if taken.get(arm) == depth else ""
             if marks and arm == data.get("selected_arm"):
                 marks = "chosen"
@@ -178,24 +177,30 @@ def saved(value: Report) -> Table | None:
 
 
 def notes(data: Report) -> dict[str, Any]:
-    """The data as it was understood: single facts, and every list of what was skipped, dropped or unmatched."""
-    elsewhere = ("notes", "validation", "representation", "selected_arm", "seal_reads", "name")
+    """The data as it was understood: single facts, and every list of what was skipped, dropped or unmatched.
+
+    A list is a sequence, or {"count", "first"} where only the first are named. What is empty or zero is not mentioned.
+    """
+    elsewhere = ("notes", "validation", "representation", "selected_arm", "seal_reads", "name", "diagnosis")
     flat = {**{key: value for key, value in data.items() if key not in elsewhere}, **(data.get("notes") or {})}
     facts, lists = [], []
     for key, value in flat.items():
-        if isinstance(value, Mapping):
-            value = [{"": name, "value": inner} for name, inner in value.items()]
-        if isinstance(value, list | tuple):
-            if not value:
-                continue
-            short = len(value) <= 12 and all(isinstance(v, str | int | float) and len(str(v)) <= 24 for v in value)
-            if short:
-                facts.append((words.title(key), ", ".join(words.number(v) for v in value)))
-            else:
-                table = rows_table(value[:LISTED]) or Table(["Entry"], [[_entry(v)] for v in value[:LISTED]])
-                lists.append((words.title(key), len(value), table))
-        elif value not in (None, ""):
+        count = 0
+        if isinstance(value, Mapping) and "first" in value:
+            count = value["count"]
+            value = value["first"] or count
+        elif isinstance(value, Mapping):
+            value = [f"{name}: {words.number(inner)}" for name, inner in value.items()]
+        if value in (None, "", 0, False) or (isinstance(value, list | tuple) and not value):
+            continue
+        if not isinstance(value, list | tuple):
             facts.append((words.title(key), words.number(value)))
+        elif key == "classes" and len(value) <= FEW_CLASSES:
+            facts.append((words.title(key), ", ".join(str(name) for name in value)))
+        else:
+            shown = value[:LISTED]
+            table = rows_table(shown) or Table(["Entry"], [[_entry(entry)] for entry in shown])
+            lists.append((words.title(key), count or len(value), table))
     return {"facts": facts, "lists": lists}
 
 

@@ -49,16 +49,31 @@ OUTCOMES: dict[str, tuple[str, str, str]] = {
 
 PROTOCOLS = {"linear": "linear probe", "knn": "nearest neighbours", "scratch": "training from scratch"}
 
-# What can be said of an alarm or a label-free metric in one clause.
+SPELLINGS = {
+    "std_normalised": "Spread",
+    "rankme": "RankMe",
+    "lidar": "LiDAR",
+    "alpha": "Alpha-ReQ",
+    "alpha_r2": "Alpha-ReQ, R²",
+    "n": "Examples",
+    "dim": "Dimensions",
+    "size_px": "Image size, px",
+}
+
+# What a label-free metric says, in one clause.
 MEANINGS: dict[str, str] = {
-    "spread": "standard deviation of the normalised features times √d: near 0 when all inputs look alike",
-    "uniformity": "how evenly the features cover the sphere: lower is more even",
+    "n": "examples that the figures below were measured on",
+    "dim": "numbers in one embedding",
+    "bad_rows": "embeddings with NaN or infinite entries",
+    "std_normalised": "1 when features lie all around the sphere, 0 when all inputs look alike",
+    "uniformity": "how evenly features cover the sphere: 0 for constant ones, about −4 at best",
     "rankme": "effective number of directions that the features use",
-    "participation": "another count of the directions used, dominated by the largest",
-    "alpha": "slope of the spectrum; shown only where a line fits",
+    "participation": "another count of the directions used, led by the largest",
+    "alpha": "how steeply the spectrum falls; means something only with R² of 0.9 and above",
+    "alpha_r2": "how straight the spectrum is",
     "lidar": "effective number of directions that separate one example from another",
-    "alignment": "distance between two views of the same example",
-    "dead": "share of the feature dimensions that never change",
+    "alignment": "mean squared distance between two views of the same example",
+    "dead_share": "share of the dimensions that never change",
 }
 
 
@@ -143,6 +158,8 @@ def parted(text: str) -> list[str]:
 
 def title(key: str) -> str:
     """`labels_per_class` as `Labels per class`."""
+    if key.lower() in SPELLINGS:
+        return SPELLINGS[key.lower()]
     words = key.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
 

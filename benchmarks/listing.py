@@ -1,0 +1,149 @@
+"""What opening image folders costs: one JSON line per case.
+
+    python benchmarks/listing.py [--files 1000000] [--images 20000] [--parquet FILE --column image]
+
+`list`: hard links of one tiny image, listed only: seconds, and memory beyond what the imports take (Linux). `decode`:
+images per second of processor time, in this process. `open`: image files decoded for the first time, and opened again
+from the cache. `order`: the examples of a step in an epoch of 50 million, beside `torch.randperm`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+LISTING = """
+import json, re, sys, time
+from pathlib import Path
+from tacit.data import open_dataset
+from tacit.data.sources import open_source
+
+def memory(name):  # of this process alone: getrusage would count what its parent once had
+    return int(re.search(name + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+before = memory("VmRSS")
+start = time.perf_counter()
+source = open_source(sys.argv[1])
+seconds = time.perf_counter() - start
+extra = {"peak": memory("VmHWM") - before, "held": memory("VmRSS") - before}
+megabytes = {f"extra_{name}_mb": round(value / 1e6, 1) for name, value in extra.items()}
+print(json.dumps({"examples": len(source), "seconds": round(seconds, 2), **megabytes}))
+"""
+
+
+def report(case: str, **values: object) -> None:
+    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "date": time.strftime("%Y-%m-%d")}
+    print(json.dumps({"case": case, **values, **machine}), flush=True)
+
+
+def listing(folder: Path, n: int) -> None:
+    from PIL import Image
+
+    Image.new("L", (8, 8)).save(folder / "seed.png")
+    for block in range(0, n, 1000):
+        inside = folder / f"class_{block // 1000 % 10}" / f"block_{block // 1000:04d}"
+        inside.mkdir(parents=True)
+        for i in range(block, min(n, block + 1000)):
+            # A file has at most 65,000 names on some file systems: begin a new one in time.
+            if i % 50_000 == 0:
+                source = inside / f"image_{i:08d}.png"
+                source.write_bytes((folder / "seed.png").read_bytes())
+            else:
+                os.link(source, inside / f"image_{i:08d}.png")
+    (folder / "seed.png").unlink()
+    said = subprocess.run([sys.executable, "-c", LISTING, str(folder)], capture_output=True, text=True, check=True)
+    report("list", **json.loads(said.stdout))
+
+
+def opening(folder: Path, parquet: Path, column: str, n: int) -> None:
+    import pyarrow.parquet as pq
+
+    from tacit.data import open_dataset
+
+    cells = pq.ParquetFile(parquet).read([column])[column][:n]
+    (folder / "images").mkdir()
+    for i, cell in enumerate(cells):
+        (folder / "images" / f"{i:06d}.img.png").write_bytes(cell.as_py())
+    for case in ("open cold", "open warm"):
+        start = time.perf_counter()
+        dataset = open_dataset(folder / "images", cache=str(folder / "cache"))
+        seconds = time.perf_counter() - start
+        report(case, data=parquet.parent.name, examples=len(dataset), px=dataset.spec.size, seconds=round(seconds, 3))
+        del dataset
+
+
+def decoding(parquet: Path, column: str, n: int) -> None:
+    """Images per second of one core, without processes."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from tacit import pixels
+
+    cells = pq.ParquetFile(parquet).read([column])[column][:n].to_pylist()
+    header = pixels.probe(cells[0])
+    size = min(header.width, 96)
+    best = 0.0
+    for _ in range(3):
+        start = time.process_time()
+        for cell in cells:
+            pixels.decode(cell, size, 1 if header.grey else 3, np.dtype(np.uint8))
+        best = max(best, len(cells) / (time.process_time() - start))
+    report("decode", data=parquet.parent.name, from_px=header.width, to_px=size, images_per_second_per_core=round(best))
+
+
+def order(n: int = 50_000_000, batch: int = 256) -> None:
+    import numpy as np
+    import torch
+
+    from tacit.data.order import Batches
+
+    start = time.perf_counter()
+    torch.randperm(n)
+    randperm = time.perf_counter() - start
+
+    class Rows:
+        """0..n-1 without holding them."""
+
+        def __len__(self) -> int:
+            return n
+
+        def __getitem__(self, rows: object) -> object:
+            return rows
+
+    batches = Batches(lambda rows: {}, Rows(), batch)  # type: ignore[arg-type, typeddict-item]
+    batches.rows(0)
+    start = time.perf_counter()
+    for step in range(1000):
+        batches.rows(np.int64(step * 37).item())
+    ours = (time.perf_counter() - start) / 1000
+    report(
+        "order", examples=n, batch=batch, microseconds_per_step=round(ours * 1e6), randperm_seconds=round(randperm, 2)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=1_000_000)
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--parquet", type=Path, nargs="*", default=[])
+    parser.add_argument("--column", default="image")
+    args = parser.parse_args()
+    order()
+    for parquet in args.parquet:
+        decoding(parquet, args.column, 2000)
+        with tempfile.TemporaryDirectory() as folder:
+            opening(Path(folder), parquet, args.column, args.images)
+    if args.files:
+        with tempfile.TemporaryDirectory() as folder:
+            listing(Path(folder), args.files)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Tacit: self-supervised learning that proves whether its representations transfer.
+
+    import tacit
+
+    report = tacit.run("scans/", labels="few.csv", budget="10m", out="runs/scans")
+    print(report.verdict.text)
+    encoder = tacit.load_encoder("runs/scans")
+
+Names are loaded on first use, so importing this module costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tacit.commands import (
+        clean,
+        doctor,
+        embed,
+        evaluate,
+        export,
+        inspect,
+        load_encoder,
+        open_dataset,
+        pretrain,
+        run,
+        tasks,
+    )
+    from tacit.encoders import wrap
+    from tacit.errors import Interrupted, RunFailed, UserError
+    from tacit.evaluate import Report
+    from tacit.task import Task
+    from tacit.types import Batch, Encoder, Features, Output
+
+_HOME = {
+    "run": "commands",
+    "inspect": "commands",
+    "pretrain": "commands",
+    "evaluate": "commands",
+    "embed": "commands",
+    "export": "commands",
+    "tasks": "commands",
+    "doctor": "commands",
+    "clean": "commands",
+    "load_encoder": "commands",
+    "open_dataset": "commands",
+    "wrap": "encoders",
+    "UserError": "errors",
+    "RunFailed": "errors",
+    "Interrupted": "errors",
+    "Report": "evaluate",
+    "Task": "task",
+    "Batch": "types",
+    "Encoder": "types",
+    "Features": "types",
+    "Output": "types",
+}
+
+__all__ = [  # noqa: RUF022  (the order in which one meets them)
+    "run",
+    "inspect",
+    "pretrain",
+    "evaluate",
+    "embed",
+    "export",
+    "tasks",
+    "doctor",
+    "clean",
+    "load_encoder",
+    "open_dataset",
+    "wrap",
+    "Report",
+    "Task",
+    "Encoder",
+    "Batch",
+    "Features",
+    "Output",
+    "UserError",
+    "RunFailed",
+    "Interrupted",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tacit' has no attribute {name!r}")
+    return getattr(import_module(f"tacit.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

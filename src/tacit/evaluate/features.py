@@ -1,0 +1,84 @@
+"""Features of any encoder, read once: every depth and pooling that a probe may choose from, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tacit.errors import UserError
+from tacit.types import Batch, Encoder, Features
+
+_WIDEST_GRID = 1024  # features; wider than this the 2x2 grid costs more than it brings
+
+
+def extract(
+    encoder: Encoder,
+    fetch: Callable[[NDArray[np.int64]], Batch],
+    rows: NDArray[np.int64],
+    *,
+    batch_size: int = 256,
+    device: torch.device | str | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Representations [N D] of the examples `rows`, by name: "pooled", "depth0", "depth1", ... and "grid2".
+
+    "grid2" holds the last tokens averaged over the four quarters of their grid, side by side; only where the tokens lie
+    on a plane and 4 D is at most 1024. A depth that says the same as "pooled" is left out. `fetch` reads a batch of
+    rows; it is moved to `device`, by default the encoder's own. The encoder is in evaluation mode meanwhile, so that an
+    example's features do not depend on its batch. Raises `UserError` where features are not finite.
+    """
+    assert len(rows) > 0, "nothing to embed"
+    target = torch.device(device) if device is not None else device_of(encoder)
+    parts: list[dict[str, NDArray[np.float32]]] = []
+    with evaluation_mode(encoder), torch.no_grad():
+        for start in range(0, len(rows), batch_size):
+            batch = {name: tensor.to(target) for name, tensor in fetch(rows[start : start + batch_size]).items()}
+            features = encoder(batch, depths=range(encoder.n_depths))
+            parts.append({name: tensor.float().cpu().numpy() for name, tensor in _candidates(features).items()})
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    for name, values in found.items():
+        bad = int((~np.isfinite(values)).any(axis=1).sum())
+        if bad:
+            raise UserError(
+                f"{bad} of {len(rows)} examples have NaN or infinite features ({name}): "
+                "the encoder diverged or its input is not finite; train with a lower learning rate or check the data"
+            )
+    return {name: values for name, values in found.items() if name == "pooled" or not _same(values, found["pooled"])}
+
+
+def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    return one.shape == other.shape and bool(np.abs(one - other).max() <= 1e-4 * np.abs(other).max())
+
+
+def _candidates(features: Features) -> dict[str, torch.Tensor]:
+    found = {"pooled": features.pooled}
+    found |= {f"depth{number}": pooled for number, pooled in enumerate(features.depths)}
+    grid, tokens = features.grid, features.tokens
+    if grid is not None and len(grid) == 2 and min(grid) >= 2 and 4 * tokens.shape[2] <= _WIDEST_GRID:
+        maps = tokens.transpose(1, 2).reshape(len(tokens), -1, grid[0], grid[1])  # [B D H W]
+        found["grid2"] = nn.functional.adaptive_avg_pool2d(maps.float(), 2).flatten(1)
+    return found
+
+
+def device_of(encoder: Any) -> torch.device:
+    """Where the encoder's parameters are; the CPU for a callable without any."""
+    first = next(encoder.parameters(), None) if isinstance(encoder, nn.Module) else None
+    return torch.device("cpu") if first is None else first.device
+
+
+@contextmanager
+def evaluation_mode(encoder: Any) -> Iterator[None]:
+    """Every module of `encoder` in evaluation mode; afterwards each in the mode it was in, frozen parts too."""
+    was = {module: module.training for module in encoder.modules()} if isinstance(encoder, nn.Module) else {}
+    try:
+        if was:
+            encoder.eval()
+        yield
+    finally:
+        for module, training in was.items():
+            module.training = training

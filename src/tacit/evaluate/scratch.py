@@ -1,0 +1,177 @@
+"""Training on the labels themselves: the baseline every pretrained encoder must beat, and fine-tuning of one.
+
+The same architecture with a linear head on `pooled`, augmented, AdamW (Loshchilov & Hutter 2019) and one cosine to
+zero. Small label sets are gone through many times, so the number of steps, not of epochs, is what is fixed.
+
+The run is a pure function of its arguments where no time limit is given. A limit is turned into a number of steps after
+a few timed ones; `Classifier.steps` tells it, and giving that number repeats the run exactly.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tacit import keys
+from tacit.evaluate.features import device_of, evaluation_mode
+from tacit.types import Batch
+
+STEPS = 200
+BATCH_SIZE = 64
+WARMUP_STEPS = 20
+TIMED_STEPS = 5
+SMOOTHING = 0.1  # of the labels: a few hundred examples are learned by heart within seconds
+
+Fetch = Callable[[NDArray[np.int64]], Batch]
+Views = Callable[[Batch, int], Batch]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """An encoder and a linear head on its standardised pooled features, trained together."""
+
+    encoder: nn.Module
+    head: nn.Module
+    steps: int
+
+    def predict(self, fetch: Fetch, rows: Ints) -> Ints:
+        """The most likely class of each of these rows."""
+        return np.asarray(self.probabilities(fetch, rows).argmax(axis=1), np.int64)
+
+    @torch.no_grad()
+    def probabilities(self, fetch: Fetch, rows: Ints, *, batch_size: int = 256) -> NDArray[np.float32]:
+        """Of every class [N n_classes]."""
+        device, parts = device_of(self.encoder), []
+        with evaluation_mode(self.encoder):
+            for start in range(0, len(rows), batch_size):
+                logits = self.head(self.encoder(_to(fetch(rows[start : start + batch_size]), device)).pooled)
+                parts.append(logits.float().softmax(1).cpu().numpy())
+        return np.concatenate(parts)
+
+
+def train_from_scratch(
+    build: Callable[[int], nn.Module],
+    fetch: Fetch,
+    rows: Ints,
+    y: Ints,
+    *,
+    n_classes: int,
+    seed: int,
+    views: Views | None = None,
+    steps: int = STEPS,
+    seconds: float | None = None,
+) -> Classifier:
+    """Train the encoder `build(seed)` and a head on the labels y [n] of these rows; `seconds` may cut `steps` short."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(keys.fold(seed, "scratch"))
+        encoder = build(seed)
+        return _train(encoder, fetch, rows, y, n_classes, seed, views, steps, seconds, lr=3e-3, weight_decay=0.05)
+
+
+def finetune(
+    encoder: nn.Module,
+    fetch: Fetch,
+    rows: Ints,
+    y: Ints,
+    *,
+    n_classes: int,
+    seed: int,
+    views: Views | None = None,
+    steps: int = STEPS,
+    seconds: float | None = None,
+) -> Classifier:
+    """The same from a copy of a pretrained encoder, at a lower learning rate; a protocol of its own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(keys.fold(seed, "finetune"))
+        encoder = copy.deepcopy(encoder)
+        return _train(encoder, fetch, rows, y, n_classes, seed, views, steps, seconds, lr=1e-3, weight_decay=0.05)
+
+
+def _train(
+    encoder: nn.Module,
+    fetch: Fetch,
+    rows: Ints,
+    y: Ints,
+    n_classes: int,
+    seed: int,
+    views: Views | None,
+    steps: int,
+    seconds: float | None,
+    *,
+    lr: float,
+    weight_decay: float,
+) -> Classifier:
+    device = device_of(encoder)
+    head = _head(int(encoder.dim), n_classes).to(device)  # type: ignore[arg-type]
+    both = nn.ModuleList([encoder, head]).train()
+    optimizer = _optimizer(both, lr, weight_decay)
+    started, step = 0.0, 0
+    while step < steps:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * _rate(step, steps)
+        chosen = _positions(seed, step, len(rows))
+        batch = _to(fetch(rows[chosen]), device)
+        if views is not None:
+            batch["key"] = keys.batch_keys(seed, step, torch.arange(BATCH_SIZE, device=device))
+            batch = views(batch, 0)
+        target = torch.from_numpy(y[chosen]).to(device)
+        loss = nn.functional.cross_entropy(head(encoder(batch).pooled), target, label_smoothing=SMOOTHING)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        step += 1
+        if seconds is not None and step == 1:
+            started = time.perf_counter()  # the first step also warms the machine up
+        if seconds is not None and step == 1 + TIMED_STEPS:
+            each = (time.perf_counter() - started) / TIMED_STEPS
+            steps = max(step, min(steps, int(seconds / each)))
+    both.eval()
+    return Classifier(encoder, head, steps)
+
+
+def _head(dim: int, n_classes: int) -> nn.Sequential:
+    """Averages over a map differ little between images: standardised, the head learns in a third of the steps."""
+    linear = nn.Linear(dim, n_classes)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(nn.BatchNorm1d(dim, affine=False), linear)
+
+
+def _rate(step: int, steps: int) -> float:
+    """Share of the learning rate: a warm-up that does not depend on `steps`, which a time limit may still change."""
+    if step < WARMUP_STEPS:
+        return (step + 1) / WARMUP_STEPS
+    return 0.5 + 0.5 * math.cos(math.pi * (step - WARMUP_STEPS) / (steps - WARMUP_STEPS))
+
+
+def _positions(seed: int, step: int, n: int) -> Ints:
+    """Which of n examples step number `step` sees: one shuffled epoch after the other, cut into batches."""
+    place = step * BATCH_SIZE + np.arange(BATCH_SIZE)
+    chosen = np.empty(BATCH_SIZE, np.int64)
+    for epoch in np.unique(place // n):
+        order = np.random.default_rng(keys.fold(seed, "epoch", int(epoch))).permutation(n)
+        here = place // n == epoch
+        chosen[here] = order[place[here] % n]
+    return chosen
+
+
+def _optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr)
+
+
+def _to(batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in batch.items()}

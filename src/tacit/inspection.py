@@ -1,0 +1,100 @@
+"""`tacit inspect`: what is in the data, and what a run on them could show, before a night is spent on it."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from tacit.budget import clock, parse_budget
+from tacit.data.order import Batches
+from tacit.evaluate import detectable_difference, plan_budgets, primary_budget
+from tacit.evaluate.splits import class_units
+from tacit.judging import evaluation_seconds
+from tacit.pipeline import task_names
+from tacit.progress import Log
+from tacit.recipes.image import chosen_encoder, recipe
+from tacit.study import Study, open_study
+from tacit.tasks import parse_mixture
+from tacit.train import seconds_per_step
+
+TIMED = 4  # steps of each task, on a copy that is thrown away
+
+
+def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> int:
+    """See `tacit.commands.inspect`."""
+    ask = SimpleNamespace(**settings, private=False, transductive=False, against=None, device="auto", precision="auto")
+    budget = parse_budget(ask.budget)
+    mixtures = {name: parse_mixture(name) for name in task_names(ask.tasks)}
+    began = time.perf_counter()
+    with Log(quiet=True) as log:
+        study = open_study(data, ask, options, log, encoder=chosen_encoder(ask.encoder, offline=ask.offline))
+    started = time.perf_counter() - began
+    print(_about_data(study))
+    print(_about_labels(study))
+    after = evaluation_seconds(study, len(mixtures)) if study.split.labelled else 0.0
+    rows = study.split.pretrain
+    print(f"\nencoder: {study.encoder.name}; pretraining on {len(rows):,} examples; budget {budget}")
+    seconds = (budget.amount - started - after) / len(mixtures)
+    total = started + after
+    for name, weights in mixtures.items():
+        plan = recipe(weights, study.start(), examples=len(rows))
+        source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size)
+        step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED)
+        steps = budget.steps(step, seconds, len(rows) / plan.batch_size)
+        total += steps * step
+        print(
+            f"  {name}: {clock(step) if step >= 1 else f'{1000 * step:.0f} ms'} a step of {plan.batch_size}, "
+            f"{steps:,} steps = {steps * plan.batch_size / len(rows):.1f} epochs in about {clock(steps * step)}"
+        )
+    print(f"a run takes about {clock(total)} here, of which {clock(after)} to judge and report")
+    return 0
+
+
+def _about_data(study: Study) -> str:
+    dataset = study.dataset
+    spec, cache = dataset.spec, dataset.cache
+    lines = [
+        f"data: {dataset.name}, {len(dataset):,} examples of kind {dataset.kind}",
+        f"shape: {spec.channels} x {spec.size} x {spec.size} px, {cache.dtype}; decoded cache {cache.nbytes / 2**20:,.1f} MiB",
+        f"mean {_numbers(spec.mean)}, deviation {_numbers(spec.std)} of pixel values in [0, 1]; data hash {dataset.data_hash[:16]}",
+    ]
+    return "\n".join(lines + [f"note: {line}" for line in dataset.notes.lines()])
+
+
+def _about_labels(study: Study) -> str:
+    """Labels, groups, the split, and what each label budget could show."""
+    labelled, dataset = study.split.labelled, study.dataset
+    if labelled is None:
+        return (
+            "labels: none. A run pretrains and gives label-free alarms; with --labels it proves whether the "
+            "representation transfers, and how many labels it saves"
+        )
+    counts = np.bincount(labelled.y, minlength=len(labelled.classes))
+    shown = ", ".join(f"{name} {count}" for name, count in list(zip(labelled.classes, counts, strict=True))[:20])
+    lines = [f"labels: {len(labelled.y):,} in {len(labelled.classes)} classes ({shown}), from {dataset.notes.labels_from}"]
+    if dataset.group is not None:
+        lines.append(f"groups: {len(np.unique(dataset.group)):,}; no group is ever on both sides of a split")
+    tested = labelled.test if len(labelled.test) else labelled.train
+    if len(labelled.test):
+        how = "as given" if dataset.split is not None else "30 % of the labelled groups, by a hash"
+        lines.append(f"split: {len(labelled.train):,} labels to train on, {len(labelled.test):,} sealed for the test ({how})")
+    else:
+        lines.append(f"split: {len(labelled.train):,} labels are too few to seal a test set: five-fold cross-fitting")
+    plan = plan_budgets(labelled.y[labelled.train], labelled.classes)
+    primary = primary_budget(plan.budgets)
+    units = class_units(labelled.y[tested], labelled.group[tested], len(labelled.classes))
+    lines += ["", f"{'labels':<16}{'in all':>8}{'draws':>7}   gain that 80 % of such tests would show"]
+    for budget in plan.budgets:
+        gain = detectable_difference(
+            units[units > 0], labels_total=budget.total, draws=budget.draws, pool_share=budget.pool_share
+        )
+        mark = "   <- the verdict's budget" if budget.name == primary.name else ""
+        lines.append(f"{budget.name:<16}{budget.total:>8,}{budget.draws:>7}   {100 * gain:.1f} points{mark}")
+    return "\n".join(lines + [f"dropped: {line}" for line in plan.dropped])
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)

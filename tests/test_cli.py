@@ -1,0 +1,94 @@
+"""The command line as a person meets it: help, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tacit import cli
+
+
+def call(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    return int(ended.value.code or 0)
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--help") == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(name, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "usage: tacit" in shown
+    if name in {"run", "pretrain", "evaluate", "embed", "inspect"}:
+        assert "--label-column" in shown
+        assert "--image-size" in shown
+
+
+def test_tasks_lists_all_with_their_papers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("tasks") == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("simclr", "rotation", "masked", "arXiv:2002.05709"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rnu", "digits"], "did you mean 'run'?"),
+        (["run", "digits", "--budgte", "5s"], "did you mean 'budget'?"),
+        (["run", "digits", "--label-colum", "x"], "did you mean 'label-column'?"),
+        (["run", "digits", "--budget", "soon"], "write e.g. 90s"),
+        (["run", "digits", "--tasks", "simcrl"], "did you mean 'simclr'?"),
+        (["run", "digits", "--tasks", "simclr,simclr"], "named twice"),
+        (["run", "digits", "--encoder", "resnet81"], "did you mean 'resnet18'?"),
+        (["run", "no/such/folder"], "no/such/folder"),
+        (["run"], "data"),
+        (["run", "digits", "--seed", "seven"], "seed"),
+        (["evaluate", "no/such/encoder", "digits"], "no encoder at"),
+    ],
+)
+def test_mistakes_are_one_line_with_the_remedy(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(*words) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.count("\n") == 0
+    assert said.startswith("tacit: error: ")
+    assert message in said
+
+
+def test_settings_come_from_yaml_and_unknown_ones_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("budget: 5s\nlabel_column: finding\nignore_label: [unknown]\n")
+    assert call("run", "digits", "--config", str(file), "--seed", "3", "--private", "--print_config") == 0
+    shown = capsys.readouterr().out
+    for line in ("budget: 5s", "label_column: finding", "- unknown", "seed: 3", "private: true"):
+        assert line in shown
+    file.write_text("budgte: 5s\n")
+    assert call("run", "digits", "--config", str(file)) == 2
+    assert "did you mean 'budget'" in capsys.readouterr().err
+
+
+def test_lists_may_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("run", "digits", "--against", "hf:a", "--against", "hf:b", "--print_config") == 0
+    shown = capsys.readouterr().out
+    assert "- hf:a" in shown
+    assert "- hf:b" in shown
+
+
+def test_help_is_instant() -> None:
+    """Nothing heavy is imported for help: torch would take seconds."""
+    script = "import sys, tacit.cli\ntry: tacit.cli.main(['tasks'])\nexcept SystemExit: pass\n"
+    script += "assert not {'torch', 'sklearn', 'transformers', 'scipy', 'pyarrow'} & set(sys.modules), sorted(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)

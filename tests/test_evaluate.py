@@ -1,0 +1,368 @@
+"""The whole protocol on small problems whose truth is known: who wins, what is hidden, what is reported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tacit.errors import UserError
+from tacit.evaluate import Arm, Labelled, Report, Selection, evaluate, protocol, select
+from tacit.evaluate.judgement import Predicted
+from tacit.types import Batch, Features
+
+N_CLASSES = 3
+BUDGETS = (2, 5, 10)
+DRAWS = 4  # enough to see a clear gain; each costs a probe per arm and budget
+
+
+class Slice:
+    """An encoder that shows some columns of the raw vectors; its depths show others."""
+
+    def __init__(self, columns: slice, depths: Sequence[slice] = ()) -> None:
+        self.columns, self.depths, self.n_depths = columns, depths, len(depths)
+        self.dim = columns.stop - columns.start
+
+    def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        x = batch["image"].flatten(1)
+        pooled = x[:, self.columns]
+        return Features(pooled[:, None], pooled, depths=tuple(x[:, self.depths[d]] for d in depths))
+
+
+SIGNAL, NOISE = slice(0, 8), slice(8, 38)
+
+
+def problem(
+    n: int = 600, *, seed: int = 0, groups: int | None = None, n_test: int = 300, transductive: bool = False
+) -> Labelled:
+    """Vectors whose first 8 columns tell the class, and 30 that tell nothing."""
+    rng = np.random.default_rng(seed)
+    group = np.arange(n) if groups is None else rng.integers(0, groups, n)
+    y = rng.permutation(np.arange(n) % N_CLASSES)
+    centres = rng.normal(0, 0.9, (N_CLASSES, 8))
+    x = np.concatenate([centres[y] + rng.normal(0, 1, (n, 8)), rng.normal(0, 1, (n, 30))], axis=1)
+    images = torch.tensor(x.reshape(n, 1, 1, -1), dtype=torch.float32)
+    tested = np.arange(n) < n_test if groups is None else group < groups * n_test // n
+
+    def fetch(positions: NDArray[np.int64]) -> Batch:
+        return {"image": images[torch.as_tensor(positions)], "index": torch.as_tensor(positions)}
+
+    return Labelled(
+        fetch, y, ("ant", "bee", "cat"), group, np.flatnonzero(~tested), np.flatnonzero(tested), transductive
+    )
+
+
+def arm(name: str, encoder: Any, kind: Any = "pretrained", /, **more: Any) -> Arm:
+    return Arm(name, kind, encoder if isinstance(encoder, tuple) else (encoder,), **more)
+
+
+GOOD = arm("good", Slice(SIGNAL), task="simclr", encoder="slice", steps=10, seconds=1.5, examples_per_second=99.0)
+USELESS = arm("useless", Slice(slice(8, 12)))
+RAW = arm("raw", Slice(slice(5, 25)), "baseline")
+RANDOM = arm("random", (Slice(slice(8, 11)), Slice(slice(11, 14)), Slice(slice(14, 17))), "baseline")
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return evaluate([GOOD, USELESS, RAW, RANDOM], problem(), budgets=BUDGETS, draws=5)
+
+
+def test_the_better_encoder_transfers(report: Report) -> None:
+    verdict = report.verdict
+    assert (verdict.outcome, verdict.arm, verdict.baseline) == ("transfers", "good", "raw")
+    assert (verdict.budget, verdict.protocol, verdict.claim) == ("10 per class", "linear", "checkpoint")
+    assert verdict.gain is not None
+    assert verdict.low is not None
+    assert 0 < verdict.low < verdict.gain < 0.3
+    assert verdict in report.verdicts
+
+
+def test_noise_harms(report: Report) -> None:
+    [verdict] = [v for v in report.verdicts if (v.arm, v.protocol, v.budget) == ("useless", "linear", "10 per class")]
+    assert (verdict.outcome, verdict.baseline) == ("harms", "raw")
+
+
+def test_every_combination_is_reported(report: Report) -> None:
+    assert {(v.arm, v.protocol, v.budget) for v in report.verdicts} == {
+        (a, p, f"{b} per class") for a in ("good", "useless") for p in ("linear", "knn") for b in BUDGETS
+    }
+    keys = [(r.arm, r.protocol, r.metric, r.budget) for r in report.results]
+    assert len(set(keys)) == len(keys) == 4 * 2 * 2 * 3
+    for r in report.results:
+        assert 0 <= r.low <= r.mean <= r.high <= 1
+        assert (r.draws, r.n_test, r.n_groups) == (5, 300, 300)
+        assert r.seeds == (3 if r.arm == "random" else 1)
+
+
+def test_schema(report: Report) -> None:
+    content = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert list(content) == ["schema", "data", "arms", "results", "verdict", "verdicts", "labels_saved"]
+    assert content["schema"] == 1
+    assert list(content["arms"][0]) == (
+        ["name", "kind", "task", "encoder", "steps", "seconds", "examples_per_second", "alarms"]
+    )
+    assert content["arms"][0] == {
+        "name": "good",
+        "kind": "pretrained",
+        "task": "simclr",
+        "encoder": "slice",
+        "steps": 10,
+        "seconds": 1.5,
+        "examples_per_second": 99.0,
+        "alarms": [],
+    }
+    assert " ".join(content["results"][0]) == (
+        "arm protocol metric budget labels_per_class labels_total mean low high draws seeds n_test n_groups"
+    )
+    assert list(content["verdict"]) == (
+        ["outcome", "claim", "protocol", "arm", "baseline", "budget", "gain", "low", "high", "transductive", "text"]
+    )
+
+
+def test_report_round_trip(report: Report, tmp_path: Path) -> None:
+    told = report.with_data(seal_reads=2)
+    assert told.save(tmp_path) == tmp_path / "report.json"
+    assert Report.load(tmp_path).to_json() == json.loads(json.dumps(told.to_json()))
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    with pytest.raises(UserError, match="no report in"):
+        Report.load(tmp_path / "none")
+    (tmp_path / "report.json").write_text('{"schema": 2}')
+    with pytest.raises(UserError, match="report schema 2 is not 1"):
+        Report.load(tmp_path)
+
+
+def test_report_reads_well(report: Report) -> None:
+    lines = str(report.with_data(seal_reads=2)).splitlines()
+    assert lines[0] == report.verdict.text
+    assert lines[2].split() == ["%", "2", "per", "class", "5", "per", "class", "10", "per", "class"]
+    assert lines[3].startswith("good")
+    assert any(line.startswith("labels saved: raw needs at least 30 labels") for line in lines)
+    assert lines[-1] == "the sealed test labels have been read 2 times"
+    assert max(map(len, lines[2:])) < 120
+    escaped = replace(report, verdict=replace(report.verdict, text="a < b"))
+    assert "<b>a &lt; b</b>" in escaped._repr_html_()
+
+
+def test_reports_open_without_torch() -> None:
+    code = (
+        "import sys, tacit.evaluate; tacit.evaluate.Report; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_same_again_in_any_order(report: Report) -> None:
+    again = evaluate([RANDOM, RAW, USELESS, GOOD], problem(), budgets=BUDGETS, draws=5)
+    assert again.verdict == report.verdict
+    assert set(again.results) == set(report.results)
+
+
+def test_test_labels_are_read_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every test label poisoned, choice and predictions stay the same bit for bit."""
+    seen: list[Predicted] = []
+    judge: Callable[[Predicted], Report] = protocol.judge_predictions
+    monkeypatch.setattr(protocol, "judge_predictions", lambda predicted: [seen.append(predicted), judge(predicted)][1])
+    candidates = [GOOD, RAW, arm("deep", Slice(slice(8, 12), [SIGNAL]))]
+    clean = problem()
+    poisoned = replace(clean, y=clean.y.copy())
+    poisoned.y[clean.test] = (clean.y[clean.test] + 1) % N_CLASSES
+    reports = [evaluate(candidates, labelled, budgets=[10], draws=DRAWS) for labelled in (clean, poisoned)]
+    assert reports[0].verdict.outcome != reports[1].verdict.outcome
+    a, b = seen
+    assert a.selection == b.selection
+    for name in a.predictions:
+        for key in a.predictions[name]:
+            assert (a.predictions[name][key] == b.predictions[name][key]).all()
+
+
+@pytest.mark.parametrize("n_test", [200, 0])
+def test_selection_never_receives_test_labels(n_test: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hidden labels are -1 wherever labels are handed on; a fold of cross-fitting hides its own."""
+    labelled = problem(260 if n_test else 60, n_test=n_test)
+    if n_test:
+        poisoned = replace(labelled, y=np.where(np.isin(np.arange(260), labelled.test), 0, labelled.y))
+        assert select([GOOD, USELESS, RAW], labelled) == select([GOOD, USELESS, RAW], poisoned)
+        return
+    selection = select([GOOD, USELESS], labelled)
+    assert len(selection.folds) == 5
+    fold = protocol.parts_of(labelled, 0)[2]
+    poisoned = replace(labelled, y=labelled.y.copy())
+    poisoned.y[fold.test] = labelled.y[fold.test][::-1]  # the same classes elsewhere, so that the folds stay
+    if [tuple(p.test) for p in protocol.parts_of(poisoned, 0)] == [
+        tuple(p.test) for p in protocol.parts_of(labelled, 0)
+    ]:
+        assert select([GOOD, USELESS], poisoned).folds[2] == selection.folds[2]
+
+
+def test_the_depth_is_chosen_inside_the_training_labels() -> None:
+    candidates = [
+        arm("shallow", Slice(slice(8, 12), [slice(12, 16), SIGNAL])),
+        arm("raw", Slice(slice(5, 25), [NOISE]), "baseline"),
+    ]
+    selection = select(candidates, problem())
+    assert selection.arm == "shallow"
+    assert dict(selection.representation) == {"shallow": "depth1", "raw": "pooled"}
+    report = evaluate(candidates, problem(), budgets=[10], draws=DRAWS, selection=selection)
+    assert report.verdict.outcome == "transfers"
+    assert report.data["representation"] == {"shallow": "depth1", "raw": "pooled"}
+    forced = Selection("shallow", {"shallow": "pooled", "raw": "pooled"})
+    assert evaluate(candidates, problem(), budgets=[10], draws=DRAWS, selection=forced).verdict.outcome == "harms"
+
+
+def test_a_collapsed_arm_is_not_chosen_and_not_praised() -> None:
+    collapsed = arm("good", Slice(SIGNAL), alarms=({"level": "FAIL", "name": "spread"},))
+    assert select([collapsed, USELESS, RAW], problem(), primary=10).arm == "useless"
+    report = evaluate([collapsed, RAW], problem(), budgets=[10], draws=DRAWS)
+    assert (report.verdict.outcome, report.verdict.arm) == ("collapsed", "good")
+    assert report.to_json()["arms"][0]["alarms"] == [{"level": "FAIL", "name": "spread"}]
+
+
+def test_cross_fitting_below_100_labels() -> None:
+    report = evaluate([GOOD, RAW], problem(96, n_test=0), budgets=[5, 1.0], draws=DRAWS)
+    assert report.data["cross_fitting_folds"] == 5
+    assert "by 5-fold cross-fitting" in report.verdict.text
+    assert report.verdict.outcome == "transfers"
+    assert {r.n_test for r in report.results} == {96}
+    assert {r.labels_total for r in report.results if r.budget == "100 %"} == {75}
+
+
+def test_cross_fitting_judges_the_choice_of_each_fold() -> None:
+    """Three equal arms: the best of them over all folds is a matter of luck, which must not count as a gain."""
+    labelled = problem(90, n_test=0)
+    twins = [arm(f"twin {i}", Slice(slice(8 + 5 * i, 13 + 5 * i))) for i in range(3)]
+    candidates = [*twins, arm("base", Slice(slice(23, 28)), "baseline")]
+    report = evaluate(candidates, labelled, budgets=[5], draws=DRAWS)
+    chosen = [choice.arm for choice in select(candidates, labelled, primary=5).folds]
+    assert len(set(chosen)) > 1
+    assert report.verdict.outcome != "transfers"
+    of_arm = [v for v in report.verdicts if (v.arm, v.protocol) == (report.verdict.arm, "linear")]
+    assert report.verdict.gain != of_arm[0].gain
+
+
+def test_groups_are_what_varies() -> None:
+    report = evaluate([GOOD, RAW], problem(groups=30), budgets=[5], draws=DRAWS)
+    assert {r.n_groups for r in report.results} == {15}
+    assert "groups" in report.verdict.text
+    assert "worst_group_accuracy" in {r.metric for r in report.results}
+    for r in report.results:
+        assert r.low <= r.mean <= r.high
+
+
+def test_baseline_seeds_are_averaged() -> None:
+    """The mean over a baseline's encoders is what it scores, paired item by item."""
+    one_by_one = [arm(f"r{i}", encoder, "baseline") for i, encoder in enumerate(RANDOM.encoders)]
+    report = evaluate([RANDOM, *one_by_one], problem(), budgets=[10], draws=DRAWS)
+    mean = {r.arm: r.mean for r in report.results if (r.protocol, r.metric) == ("linear", "balanced_accuracy")}
+    assert mean["random"] == pytest.approx(np.mean([mean["r0"], mean["r1"], mean["r2"]]))
+
+
+def test_recipe_claims_need_three_seeds() -> None:
+    three = arm("recipe", (Slice(SIGNAL), Slice(slice(0, 7)), Slice(slice(1, 8))))
+    report = evaluate([three, replace(USELESS, kind="baseline")], problem(), budgets=[10], draws=DRAWS)
+    assert (report.verdict.claim, report.verdict.outcome) == ("recipe", "transfers")
+    assert "this recipe (recipe)" in report.verdict.text
+    with pytest.raises(UserError, match="2 pretraining seeds: a claim about the recipe needs 3"):
+        arm("recipe", (Slice(SIGNAL), Slice(SIGNAL)))
+
+
+def test_one_encoder_alone() -> None:
+    report = evaluate(Slice(SIGNAL), problem(), budgets=[5], draws=DRAWS)
+    assert (report.verdict.outcome, report.verdict.arm) == ("none", "Slice")
+    assert "no baseline was measured" in report.verdict.text
+    assert report.labels_saved == {}
+
+
+def test_baselines_alone() -> None:
+    report = evaluate([RAW], problem(), budgets=[5], draws=DRAWS)
+    assert (report.verdict.outcome, report.verdicts) == ("none", ())
+
+
+def test_all_labels_at_once_borrow_the_variance_of_draws() -> None:
+    report = evaluate([GOOD, RAW], problem(), budgets=[10, 1.0], draws=DRAWS, primary="100 %")
+    assert report.verdict.budget == "100 %"
+    assert "1 draw," in report.verdict.text
+    alone = evaluate([GOOD, RAW], problem(), budgets=[1.0])
+    assert alone.verdict.outcome != "transfers"
+    assert report.verdict.low is not None
+    assert alone.verdict.low is not None
+    assert report.verdict.low < alone.verdict.low
+
+
+def test_public_encoders_are_named() -> None:
+    public = replace(RAW, name="hf:some/encoder", public=True)
+    assert "not compared with any public" not in evaluate([GOOD, public], problem(), budgets=[2], draws=2).verdict.text
+
+
+class Learner(torch.nn.Module):
+    """A linear layer over the raw vectors, to be trained from scratch."""
+
+    dim, n_depths = 8, 0
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(38, 8)
+
+    def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        pooled = self.layer(batch["image"].flatten(1))
+        return Features(pooled[:, None], pooled)
+
+
+def test_training_from_scratch_is_compared_on_its_own_draws() -> None:
+    scratch = Arm("scratch", "baseline", build=Learner)
+    report = evaluate([GOOD, scratch], problem(), budgets=[5, 10], draws=DRAWS, scratch_draws=2)
+    [row] = [r for r in report.results if (r.arm, r.metric) == ("scratch", "balanced_accuracy")]
+    assert (row.protocol, row.budget, row.draws) == ("scratch", "10 per class", 2)
+    assert 0.4 < row.mean < 0.9
+    by_budget = {v.budget: v for v in report.verdicts if v.protocol == "linear"}
+    assert by_budget["10 per class"].baseline == "scratch"
+    assert by_budget["5 per class"].outcome == "none"
+
+
+def test_transductive_is_said() -> None:
+    report = evaluate([GOOD, RAW], problem(transductive=True), budgets=[2], draws=2)
+    assert report.verdict.transductive
+    assert "transductive" in report.verdict.text
+
+
+def test_classes_that_cannot_be_tested_are_left_out_by_name() -> None:
+    labelled = problem()
+    y = labelled.y.copy()
+    cats = labelled.test[y[labelled.test] == 2]
+    y[cats[1:]] = 0
+    report = evaluate([GOOD, RAW], replace(labelled, y=y), budgets=[2], draws=2)
+    assert report.data["classes_left_out"] == ["cat: 1 test items"]
+    assert "without the classes cat" in report.verdict.text
+    assert {r.n_test for r in report.results} == {299}
+    y[labelled.test] = 0
+    with pytest.raises(UserError, match="fewer than two classes can be tested"):
+        evaluate([RAW], replace(labelled, y=y), budgets=[2], draws=2)
+
+
+def test_progress_is_told() -> None:
+    told: list[float] = []
+    evaluate([GOOD, RAW], problem(), budgets=[2], draws=2, progress=lambda fraction, doing: told.append(fraction))
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == (0.0, 1.0)
+
+
+def test_bad_input() -> None:
+    labelled = problem()
+    with pytest.raises(UserError, match="arms need different names, got raw, raw"):
+        evaluate([RAW, RAW], labelled)
+    with pytest.raises(UserError, match="600 labels but 2 groups"):
+        replace(labelled, group=np.arange(2))
+    with pytest.raises(UserError, match="both in training and in test"):
+        replace(labelled, group=np.zeros(600, np.int64))
+    with pytest.raises(UserError, match="labels run from 0 to 2 but there are 2 classes"):
+        replace(labelled, classes=("ant", "bee"))
+    with pytest.raises(UserError, match="primary budget 50 cannot be filled"):
+        evaluate([GOOD, RAW], labelled, budgets=[5], primary=50)
+    assert asdict(Selection("a", {})) == {"arm": "a", "representation": {}, "scores": {}, "folds": ()}

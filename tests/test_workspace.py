@@ -1,0 +1,69 @@
+"""The run folder belongs to one run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tacit.errors import UserError
+from tacit.workspace import Workspace
+
+CONFIG = {"data": "scans", "seed": 0, "resume": False, "array": [1, 2]}
+
+
+def test_it_says_what_was_asked_and_where_it_ran(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "run", CONFIG) as space:
+        space.write_json("plan.json", {"simclr": 5})
+        assert space.read_json("plan.json") == {"simclr": 5}
+        assert space.read_json("absent.json") is None
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) == CONFIG
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["packages"]["torch"]
+    if os.name == "posix":
+        assert (tmp_path / "run").stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    with (
+        Workspace(tmp_path / "run", CONFIG),
+        pytest.raises(UserError, match="in use by another run"),
+        Workspace(tmp_path / "run", CONFIG, resume=True),
+    ):
+        pass
+
+
+def test_a_finished_run_is_neither_lost_nor_mixed_up(tmp_path: Path) -> None:
+    with Workspace(tmp_path, CONFIG):
+        pass
+    with pytest.raises(UserError, match="--resume"), Workspace(tmp_path, CONFIG):
+        pass
+    with pytest.raises(UserError, match="seed 0, not 1"), Workspace(tmp_path, {**CONFIG, "seed": 1}, resume=True):
+        pass
+    with Workspace(tmp_path, {**CONFIG, "resume": True}, resume=True):
+        pass
+
+
+def test_overwrite_starts_again(tmp_path: Path) -> None:
+    with Workspace(tmp_path, CONFIG) as space:
+        space.write_json("plan.json", 1)
+        (tmp_path / "checkpoints").mkdir()
+    with Workspace(tmp_path, {**CONFIG, "seed": 1}, overwrite=True) as space:
+        assert space.read_json("plan.json") is None
+        assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    for settings in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(UserError, match="holds no run of Tacit"), Workspace(tmp_path, CONFIG, **settings):
+            pass
+    assert (tmp_path / "thesis.tex").read_text() == "x"
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="is a file"), Workspace(tmp_path / "run", CONFIG):
+        pass
