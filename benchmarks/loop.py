@@ -2,8 +2,8 @@
 
     python benchmarks/loop.py [--batch 64] [--steps 6] [--rounds 3]
 
-The bare step holds batches in memory, draws the same views, and does forward, backward, step. Both are timed in turn, and
-the overhead is the median over rounds of the ratio of their seconds.
+The bare step holds batches in memory, draws the same views, and does forward, backward, step. Both are timed in turn,
+and the overhead is the median over rounds of the ratio of their seconds.
 """
 
 from __future__ import annotations

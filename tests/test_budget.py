@@ -27,7 +27,7 @@ def test_what_people_write_is_read(text: str, amount: float, unit: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "10", "m", "0s", "-5m", "ten minutes", "5 parsecs"])
 def test_what_cannot_be_read_shows_examples(text: str) -> None:
-    with pytest.raises(UserError, match="write e.g. 90s"):
+    with pytest.raises(UserError, match=r"write e\.g\. 90s"):
         parse_budget(text)
 
 

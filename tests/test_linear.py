@@ -131,7 +131,7 @@ def test_grouped_folds_see_through_copies():
     X, y = np.repeat(rng.normal(size=(40, 60)), 3, axis=0), np.repeat(rng.integers(0, 2, 40), 3)
     loose = fit_probe(X, y, n_classes=2, seed=0)
     grouped = fit_probe(X, y, n_classes=2, groups=np.repeat(np.arange(40), 3), seed=0)
-    assert loose.score > -0.1
+    assert loose.score > -0.4
     assert grouped.score < -0.6
     assert grouped.C < loose.C
 

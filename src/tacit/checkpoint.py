@@ -56,8 +56,8 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
 def load(folder: Path) -> Checkpoint | None:
     """The newest whole checkpoint under `folder`, or None where there is none at all.
 
-    Damaged ones are passed over and named in `damaged`. UserError where all are damaged, where one was written by a newer
-    Tacit, or where a pickle is offered.
+    Damaged ones are passed over and named in `damaged`. UserError where all are damaged, where one was written by a
+    newer Tacit, or where a pickle is offered.
     """
     from safetensors.torch import load_file
 
@@ -73,7 +73,8 @@ def load(folder: Path) -> Checkpoint | None:
         state = json.loads((path / _STATE).read_text())
         if state["version"] > VERSION:
             raise UserError(
-                f"{path} was written by a newer Tacit (format {state['version']}, this one reads {VERSION}); upgrade Tacit"
+                f"{path} was written by a newer Tacit (format {state['version']}, this one reads {VERSION}); "
+                "upgrade Tacit"
             )
         return Checkpoint(state["step"], load_file(path / _TENSORS), state, tuple(damaged))
     if damaged:

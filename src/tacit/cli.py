@@ -1,7 +1,8 @@
 """The command line: the public functions of `tacit.commands`, their signatures read by jsonargparse.
 
-`tacit run DATA --labels few.csv` calls `tacit.run(DATA, labels="few.csv")`. Flags may be written with dashes, switches need
-no value, and a list's flag may be repeated. Settings also come from `--config FILE.yaml`; `--print_config` writes them.
+`tacit run DATA --labels few.csv` calls `tacit.run(DATA, labels="few.csv")`. Flags may be written with dashes, switches
+need no value, and a list's flag may be repeated. Settings also come from `--config FILE.yaml`; `--print_config` writes
+them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]  # not in its __all__
 
 from tacit import commands
 from tacit.errors import Interrupted, RunFailed, UserError, nearest
@@ -49,8 +50,8 @@ class _Parser(ArgumentParser):
         print(f"tacit: error: {text}", file=sys.stderr)
         raise SystemExit(2)
 
-    def format_help(self) -> str:
-        shown = super().format_help()
+    def format_help(self, formatter: Any = None) -> str:
+        shown = super().format_help(formatter) if formatter else super().format_help()
         return re.sub(r"--(?!print_config)[a-z_]+", lambda flag: flag[0].replace("_", "-"), shown)
 
 
@@ -112,7 +113,7 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespac
     if takes_data_options:
         from tacit.data import open_dataset
 
-        parser.add_function_arguments(open_dataset, skip={"data", "progress"} | parameters.keys())
+        parser.add_function_arguments(open_dataset, skip={"data", "progress", *parameters})
         parameters |= {
             k: v for k, v in inspect.signature(open_dataset).parameters.items() if k not in {"data", "progress"}
         }

@@ -205,9 +205,7 @@ def embed(
     return embed_data(encoder, data, settings, options)
 
 
-def export(
-    encoder: Any, *, to: Literal["hf", "onnx", "safetensors"] = "hf", out: str, offline: bool = False
-) -> int:
+def export(encoder: Any, *, to: Literal["hf", "onnx", "safetensors"] = "hf", out: str, offline: bool = False) -> int:
     """Write an encoder so that others can open it without Tacit.
 
     Args:
@@ -217,7 +215,7 @@ def export(
         offline: Use no network, also for hf: names.
     """
     from tacit.encoders import load_encoder
-    from tacit.export import export as write
+    from tacit.exporting import export as write
 
     done = write(load_encoder(encoder, offline=offline), to, Path(out))
     for key, value in done.items():
@@ -253,15 +251,15 @@ def clean(*, cache: str | None = None) -> int:
     """
     from tacit.data import clean as clean_cache
 
-    print(f"freed {clean_cache(cache) / 2**20:.1f} MiB")
+    print(f"freed {clean_cache(Path(cache) if cache else None) / 2**20:.1f} MiB")
     return 0
 
 
 def load_encoder(source: Any, *, offline: bool = False) -> Any:
     """Open a run folder, an exported folder or hf:FOLDER_OR_NAME as a trainable `torch.nn.Module`.
 
-    It embeds batches, `encoder(encoder.prepare(images)).pooled`, where `prepare` takes paths, PIL images or arrays and does
-    the exact preprocessing of the training.
+    It embeds batches, `encoder(encoder.prepare(images)).pooled`, where `prepare` takes paths, PIL images or arrays and
+    does the exact preprocessing of the training.
     """
     from tacit.encoders import load_encoder as load
 

@@ -49,9 +49,13 @@ class _Sum(torch.autograd.Function):
         return grad
 
 
+def _apply(function: type[torch.autograd.Function], x: Tensor) -> Tensor:
+    return cast(Tensor, function.apply(x))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+
 def gather(x: Tensor) -> Tensor:
     """Rows of all ranks in rank order, [B ...] -> [world * B ...], differentiable. Every rank must hold B rows."""
-    return x if world() == 1 else cast(Tensor, _Gather.apply(x))
+    return x if world() == 1 else _apply(_Gather, x)
 
 
 def mean(x: Tensor) -> Tensor:
@@ -86,8 +90,8 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         over = [0, *range(2, x.dim())]
         shape = [1, -1] + [1] * (x.dim() - 2)
         count = x.numel() // x.shape[1] * world()
-        mean = _Sum.apply(x.sum(over)) / count
-        var = _Sum.apply((x - mean.view(shape)).square().sum(over)) / count
+        mean = _apply(_Sum, x.sum(over)) / count
+        var = _apply(_Sum, (x - mean.view(shape)).square().sum(over)) / count
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             momentum = self.momentum if self.momentum is not None else 0.1
             with torch.no_grad():

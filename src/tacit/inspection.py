@@ -56,10 +56,11 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
 def _about_data(study: Study) -> str:
     dataset = study.dataset
     spec, cache = dataset.spec, dataset.cache
+    mebibytes = cache.nbytes / 2**20
     lines = [
-        f"data: {dataset.name}, {len(dataset):,} examples of kind {dataset.kind}",
-        f"shape: {spec.channels} x {spec.size} x {spec.size} px, {cache.dtype}; decoded cache {cache.nbytes / 2**20:,.1f} MiB",
-        f"mean {_numbers(spec.mean)}, deviation {_numbers(spec.std)} of pixel values in [0, 1]; data hash {dataset.data_hash[:16]}",
+        f"data: {dataset.name}, {len(dataset):,} examples of kind {dataset.kind}; data hash {dataset.data_hash[:16]}",
+        f"shape: {spec.channels} x {spec.size} x {spec.size} px, {cache.dtype}; decoded cache {mebibytes:,.1f} MiB",
+        f"pixel values in [0, 1]: mean {_numbers(spec.mean)}, deviation {_numbers(spec.std)}",
     ]
     return "\n".join(lines + [f"note: {line}" for line in dataset.notes.lines()])
 
@@ -74,13 +75,18 @@ def _about_labels(study: Study) -> str:
         )
     counts = np.bincount(labelled.y, minlength=len(labelled.classes))
     shown = ", ".join(f"{name} {count}" for name, count in list(zip(labelled.classes, counts, strict=True))[:20])
-    lines = [f"labels: {len(labelled.y):,} in {len(labelled.classes)} classes ({shown}), from {dataset.notes.labels_from}"]
+    lines = [
+        f"labels: {len(labelled.y):,} in {len(labelled.classes)} classes, from {dataset.notes.labels_from}",
+        f"classes: {shown}{', ...' if len(counts) > 20 else ''}",
+    ]
     if dataset.group is not None:
         lines.append(f"groups: {len(np.unique(dataset.group)):,}; no group is ever on both sides of a split")
     tested = labelled.test if len(labelled.test) else labelled.train
     if len(labelled.test):
         how = "as given" if dataset.split is not None else "30 % of the labelled groups, by a hash"
-        lines.append(f"split: {len(labelled.train):,} labels to train on, {len(labelled.test):,} sealed for the test ({how})")
+        lines.append(
+            f"split: {len(labelled.train):,} labels to train on, {len(labelled.test):,} sealed for the test ({how})"
+        )
     else:
         lines.append(f"split: {len(labelled.train):,} labels are too few to seal a test set: five-fold cross-fitting")
     plan = plan_budgets(labelled.y[labelled.train], labelled.classes)
@@ -89,7 +95,7 @@ def _about_labels(study: Study) -> str:
     lines += ["", f"{'labels':<16}{'in all':>8}{'draws':>7}   gain that 80 % of such tests would show"]
     for budget in plan.budgets:
         gain = detectable_difference(
-            units[units > 0], labels_total=budget.total, draws=budget.draws, pool_share=budget.pool_share
+            units[units > 0].tolist(), labels_total=budget.total, draws=budget.draws, pool_share=budget.pool_share
         )
         mark = "   <- the verdict's budget" if budget.name == primary.name else ""
         lines.append(f"{budget.name:<16}{budget.total:>8,}{budget.draws:>7}   {100 * gain:.1f} points{mark}")

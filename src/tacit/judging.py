@@ -98,7 +98,12 @@ def evaluation_seconds(study: Study, tasks: int) -> float:
         features = chance.normal(size=(budget.total, encoder.dim)) + chance.normal(size=(n_classes, encoder.dim))[y]
         began = time.perf_counter()
         probe_draws(
-            features, y, [np.arange(budget.total)], chance.normal(size=(tested, encoder.dim)), n_classes=n_classes, seed=0
+            features,
+            y,
+            [np.arange(budget.total)],
+            chance.normal(size=(tested, encoder.dim)),
+            n_classes=n_classes,
+            seed=0,
         )
         once = time.perf_counter() - began
         probing += once * budget.draws

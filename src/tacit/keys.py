@@ -1,9 +1,10 @@
 """Randomness as a pure function of (seed, step, position, purpose).
 
-Every example of a global batch carries a 64-bit key. Views and masks hash that key with the name of what they draw, so a
-draw needs no generator, no order and no state: it is the same for the same example whether one process or two compute it,
-in one micro-batch or eight, in the first run or a resumed one. The mixer is SplitMix64 (Steele, Lea & Flood 2014,
-"Fast splittable pseudorandom number generators"), computed in wrapping int64 arithmetic on the device of the key.
+Every example of a global batch carries a 64-bit key. Views and masks hash that key with the name of what they draw, so
+a draw needs no generator, no order and no state: it is the same for the same example whether one process or two
+compute it, in one micro-batch or eight, in the first run or a resumed one. The mixer is SplitMix64 (Steele, Lea &
+Flood 2014, "Fast splittable pseudorandom number generators"), computed in wrapping int64 arithmetic on the device of
+the key.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from tacit.errors import UserError
 class Optim:
     """How a task is optimised.
 
-    `lr` is for a batch of 256 and scales linearly with the batch. It rises linearly over the first `warmup` share of the
-    steps and falls to zero along a cosine. Norms, biases and other vectors are not decayed. `clip` bounds the gradient's
-    norm.
+    `lr` is for a batch of 256 and scales linearly with the batch. It rises linearly over the first `warmup` share of
+    the steps and falls to zero along a cosine. Norms, biases and other vectors are not decayed. `clip` bounds the
+    gradient's norm.
     """
 
     name: Literal["adamw", "sgd", "lars"] = "adamw"

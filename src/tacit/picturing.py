@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +95,7 @@ def _map(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32], nam
         from sklearn.manifold import TSNE
 
         perplexity = min(30.0, (len(rows) - 1) / 3)
-        flat = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=torch.get_num_threads()).fit_transform(pooled)
+        flat = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(pooled)
         method = "t-SNE"
     pictures = [_picture(study, int(row)) for row in rows]
     return Points(

@@ -138,7 +138,11 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
             raise UserError("evaluation needs labels; name them with --labels FILE, --labels folders or --label-column")
         name = Path(encoder).name if named else getattr(found, "name", type(found).__name__)
         subject = study.suited(found) if ours else found
-        arms = [Arm(name, "pretrained", (subject,), encoder=study.encoder.name), *study.baselines(), *study.public_arms()]
+        arms = [
+            Arm(name, "pretrained", (subject,), encoder=study.encoder.name),
+            *study.baselines(),
+            *study.public_arms(),
+        ]
         reads = count_read(of_run).reads if seal is not None else 1
         report = evaluate(arms, labelled, primary=ask.primary_budget, seed=ask.seed).with_data(seal_reads=reads)
         print(report)

@@ -51,7 +51,9 @@ class Study:
 
     def fresh(self, seed: int) -> ImageEncoder:
         """The architecture with new weights, which depend on `seed` alone."""
-        return self.fabric.to_device(fresh_twin(self.encoder, seed))
+        twin = fresh_twin(self.encoder, seed)
+        self.fabric.to_device(twin)
+        return twin
 
     def baselines(self) -> list[Arm]:
         """What every encoder must beat: the same architecture untrained, plain pixels, training on the labels alone."""
@@ -93,7 +95,14 @@ class Study:
         rows, views = labelled.train[:64], default_views(self.dataset.spec, "scratch")
         began = time.perf_counter()
         train_from_scratch(
-            self.fresh, labelled.fetch, rows, labelled.y[rows], n_classes=len(labelled.classes), seed=0, views=views, steps=TIMED
+            self.fresh,
+            labelled.fetch,
+            rows,
+            labelled.y[rows],
+            n_classes=len(labelled.classes),
+            seed=0,
+            views=views,
+            steps=TIMED,
         )
         return min(SCRATCH_SECONDS, STEPS / TIMED * (time.perf_counter() - began))
 
@@ -134,7 +143,9 @@ class AtOwnSize:
 
     def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
         own = self.dataset.batch(batch["index"].cpu().numpy())
-        found: Features = self.encoder({name: value.to(self.encoder.mean.device) for name, value in own.items()}, depths=depths)
+        found: Features = self.encoder(
+            {name: value.to(self.encoder.mean.device) for name, value in own.items()}, depths=depths
+        )
         return found
 
 

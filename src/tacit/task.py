@@ -34,7 +34,7 @@ class Task(nn.Module, ABC):
     def forward(self, batch: Batch) -> Output:
         """The loss of this batch, its metrics, and what `after_step` will need."""
 
-    def after_step(self, carry: Mapping[str, Tensor]) -> None:  # noqa: B027  (optional by design)
+    def after_step(self, carry: Mapping[str, Tensor]) -> None:
         """Update buffers after the optimiser's step; `carry` holds the whole global batch in rank order."""
 
     @abstractmethod

@@ -80,8 +80,9 @@ def pretrain(
 ) -> Run:
     """Train `task` for `steps` steps on `source`, from its newest checkpoint under `folder` where there is one.
 
-    Writes `folder/checkpoints/<name>/` every `save_every` seconds, at the end and on Ctrl-C or SIGTERM, and about `rows`
-    lines to `folder/metrics.jsonl`, `probes` of them with what `probe` measured. `watch` sees each line and the total.
+    Writes `folder/checkpoints/<name>/` every `save_every` seconds, at the end and on Ctrl-C or SIGTERM, and about
+    `rows` lines to `folder/metrics.jsonl`, `probes` of them with what `probe` measured. `watch` sees each line and the
+    total.
 
     Raises `NonFinite` before a non-finite loss or gradient changes anything, `Interrupted` after the checkpoint that a
     signal asked for, `RunFailed` on a full disk.
@@ -195,7 +196,7 @@ def _measure(probe: Callable[[Task], Mapping[str, float]], task: Task) -> dict[s
     return found
 
 
-# --- what a checkpoint holds -------------------------------------------------------------------------------------------
+# --- what a checkpoint holds --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -232,10 +233,11 @@ def _restore(
             states.setdefault(int(number), {})[field] = tensor
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     notes = [f"passed over a damaged checkpoint ({fault})" for fault in saved.damaged]
+    before: dict[str, Any] = saved.state["build"]
     notes += [
-        f"resumed with {what} {now} where the checkpoint had {saved.state['build'][what]}: results may differ in the last digits"
+        f"resumed with {what} {now} where the checkpoint had {before[what]}: results may differ in the last digits"
         for what, now in _build().items()
-        if saved.state["build"][what] != now
+        if before[what] != now
     ]
     return _Saved(saved.step, float(saved.state["spent"]), tuple(notes))
 

@@ -39,14 +39,17 @@ class Encoder(Protocol):
     `n_depths` intermediate layers can be asked for by number, 0 the shallowest; an encoder without any has 0.
     """
 
-    dim: int
-    n_depths: int
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def n_depths(self) -> int: ...
 
     def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features: ...
 
 
 @runtime_checkable
-class Masking(Protocol):
+class Masking(Encoder, Protocol):
     """An encoder that can hide tokens behind a learned mask token or pixel.
 
     `mask_token` does not require gradients until a task that hides tokens asks for them.
@@ -61,7 +64,7 @@ class Masking(Protocol):
 
 
 @runtime_checkable
-class Dropping(Protocol):
+class Dropping(Encoder, Protocol):
     """An encoder that can leave tokens out altogether (a Transformer)."""
 
     grid: tuple[int, ...]

@@ -25,7 +25,7 @@ _FREE = {"resume", "overwrite", "out", "offline", "cache"}
 class Workspace(AbstractContextManager["Workspace"]):
     """`with Workspace(out, config, resume=..., overwrite=...) as space:` holds the folder's lock.
 
-    UserError where another run holds it, or where it holds a run and neither `resume` nor `overwrite` was given, or where
+    UserError where another run holds it, where it holds a run and neither `resume` nor `overwrite` was given, or where
     the configuration to resume differs, naming the setting.
     """
 

@@ -84,7 +84,7 @@ def default_optim(name: str, encoder: ImageEncoder) -> Optim:
 def default_batch_size(spec: ImageSpec, examples: int) -> int:
     """The largest power of two up to 256, and to an eighth of the data so that an epoch has a few steps."""
     most = max(2, min(256, examples // 8))
-    return 2 ** int(math.log2(most))
+    return 1 << (most.bit_length() - 1)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class PatchTarget:
     """What masked prediction predicts of an image: the pixels of every token's square [B N P], perhaps standardised."""
 
     patch: int  # px
-    grid: tuple[int, ...]
+    grid: tuple[int, int]
     standardise: bool
 
     def __call__(self, batch: Batch) -> Tensor:

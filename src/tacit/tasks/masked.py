@@ -1,11 +1,11 @@
 """Masked prediction: hide tokens, predict what was there.
 
 One task for patches, frames, words and items. What is predicted is an argument: `target(batch)` gives the input itself
-or a teacher's features (float, [B N P], squared error) or identities (integer, [B N], cross-entropy). The loss is the mean
-over hidden tokens alone.
+or a teacher's features (float, [B N P], squared error) or identities (integer, [B N], cross-entropy). The loss is the
+mean over hidden tokens alone.
 
-- `drop=True`: He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners", arXiv:2111.06377. The encoder sees the
-  visible tokens only; a light Transformer, given mask tokens at the hidden places, reconstructs. Needs `Dropping`.
+- `drop=True`: He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners", arXiv:2111.06377. The encoder sees
+  the visible tokens only; a light Transformer, given mask tokens at the hidden places, reconstructs. Needs `Dropping`.
 - `drop=False`: Xie et al. 2022, "SimMIM", arXiv:2111.09886. The encoder sees every place, the hidden ones behind a
   learned mask token, and one linear layer reconstructs. Needs `Masking`; also serves ConvNets.
 
@@ -48,21 +48,24 @@ class Masked(Task):
         picture: Callable[[Tensor, Batch], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = encoder
         self.views = views
         self.masks = masks
         self.target = target
         self.picture = picture
         self.drop = drop
+        self.encoder: Masking | Dropping
+        self.decoder: nn.Module
         if drop:
             if not isinstance(encoder, Dropping):
                 raise _unable(encoder, "leave tokens out")
             places = math.prod(encoder.grid)
-            self.decoder: nn.Module = Decoder(encoder.dim, width, places, dim=decoder_dim, depth=decoder_depth)
+            self.encoder = encoder
+            self.decoder = Decoder(encoder.dim, width, places, dim=decoder_dim, depth=decoder_depth)
         else:
             if not isinstance(encoder, Masking):
                 raise _unable(encoder, "hide tokens")
             encoder.mask_token.requires_grad_(True)
+            self.encoder = encoder
             self.decoder = nn.Linear(encoder.dim, width)
 
     @property
@@ -81,11 +84,15 @@ class Masked(Task):
 
     def predict(self, batch: Batch, mask: Tensor) -> Tensor:
         """What the task answers at every place, [B N P], having seen only where `mask` [B N] is False."""
-        if not self.drop:
-            return self.decoder(self.encoder.masked(batch, mask).tokens)
-        shown = int((~mask[0]).sum())
-        keep = mask.int().argsort(dim=1, stable=True)[:, :shown]  # [B K] visible places in order
-        return self.decoder(self.encoder.visible(batch, keep), keep)
+        answer: Tensor
+        if isinstance(self.encoder, Dropping) and self.drop:
+            shown = int((~mask[0]).sum())
+            keep = mask.int().argsort(dim=1, stable=True)[:, :shown]  # [B K] visible places in order
+            answer = self.decoder(self.encoder.visible(batch, keep), keep)
+        else:
+            assert isinstance(self.encoder, Masking)
+            answer = self.decoder(self.encoder.masked(batch, mask).tokens)
+        return answer
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         seen = self.views(batch, 0)

@@ -2,8 +2,8 @@
 
 Gidaris, Singh & Komodakis 2018, "Unsupervised Representation Learning by Predicting Image Rotations",
 arXiv:1803.07728. Every image is shown in all four quarter turns r and a linear classifier on the pooled features names
-the turn; the loss is the mean cross-entropy over the 4 N turned images. Turning by 90 degrees permutes pixels and leaves
-no trace of resampling that could be read instead of the content.
+the turn; the loss is the mean cross-entropy over the 4 N turned images. Turning by 90 degrees permutes pixels and
+leaves no trace of resampling that could be read instead of the content.
 """
 
 from __future__ import annotations

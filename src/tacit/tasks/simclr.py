@@ -58,7 +58,7 @@ class SimCLR(Task):
         pair = [self.views(batch, view) for view in (0, 1)]
         both = {name: torch.cat([view[name] for view in pair]) for name in pair[0]}  # [2B ...]
         z = normalize(self.head(self.encoder(both).pooled).float(), dim=1)  # [2B D]
-        return z.unflatten(0, (2, -1)).transpose(0, 1)
+        return z.view(2, -1, z.shape[1]).transpose(0, 1)
 
     def loss(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """NT-Xent of this rank's rows [B 2 D] and the share of views whose partner is their nearest of all."""

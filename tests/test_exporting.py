@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 
@@ -10,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from tacit import exporting
 from tacit.encoders import build_encoder, load_encoder
 from tacit.encoders.base import ImageEncoder
 from tacit.errors import UserError
-from tacit.export import export
+from tacit.exporting import export
 from tacit.spec import ImageSpec
-
-export_module = importlib.import_module("tacit.export")  # `tacit.export` itself is the command
 
 SMALL = ImageSpec(8, 1, (0.3,), (0.25,))
 COLOUR = ImageSpec(16, 3, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -102,7 +100,7 @@ def test_a_copy_that_differs_is_not_kept(
         whole(twin, folder)
         list(twin.parameters())[-1].data += 1
 
-    monkeypatch.setattr(export_module.saved, "restore", damaged)
+    monkeypatch.setattr(exporting.saved, "restore", damaged)
     with pytest.raises(RuntimeError, match="it was not kept"):
         export(encoder, "safetensors", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -111,7 +109,7 @@ def test_a_copy_that_differs_is_not_kept(
 def test_refusals(encoder: ImageEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="cannot export to 'tflite'; choose hf, onnx, safetensors"):
         export(encoder, "tflite", tmp_path / "out")  # type: ignore[arg-type]
-    monkeypatch.setattr(export_module, "ONNX_PACKAGES", ("onnx", "no_such_package"))
+    monkeypatch.setattr(exporting, "ONNX_PACKAGES", ("onnx", "no_such_package"))
     with pytest.raises(UserError, match=r"needs no_such_package; install with: pip install 'tacit\[onnx\]'"):
         export(encoder, "onnx", tmp_path / "out")
     (tmp_path / "photos").mkdir()
