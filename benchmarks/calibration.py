@@ -114,7 +114,9 @@ def compare(
 ) -> tuple[Any, NDArray[np.int64]]:
     """The report on random encoders, and which they were."""
     rows, n_pool = draw_pool(rng, y, case)
-    labels = rng.permutation(y[rows]) if case.shuffled else y[rows]
+    labels = y[rows]
+    if case.shuffled:  # pool and test apart, so that every class keeps its labels
+        labels = np.concatenate([rng.permutation(labels[:n_pool]), rng.permutation(labels[n_pool:])])
     chosen = rng.choice(len(features), 2 * case.seeds, replace=False)
     encoders = [Lookup(features[i], rows) for i in chosen]
     labelled = Labelled(

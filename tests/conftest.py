@@ -1,11 +1,18 @@
-"""The same test, the same result: one thread, fixed seeds, no network, no home folder. Warnings are errors (pyproject)."""
+"""The same test, the same result: one thread, fixed seeds, no network, a cache of its own.
+
+Warnings are errors, see pyproject.toml.
+"""
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
 
 # Before anything imports numpy or torch, and inherited by the processes that tests start.
 for _pool in ("OMP", "MKL", "OPENBLAS", "NUMEXPR"):
@@ -13,9 +20,6 @@ for _pool in ("OMP", "MKL", "OPENBLAS", "NUMEXPR"):
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-import hypothesis
-import pytest
 
 # The same few examples everywhere and always: a failure repeats, and a run costs the same time.
 hypothesis.settings.register_profile("ci", derandomize=True, database=None, deadline=None, max_examples=25)
@@ -34,9 +38,23 @@ def _seeded() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests neither read nor fill the cache of the person who runs them."""
-    cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TACIT_CACHE", str(cache))
-        yield cache
+        patch.setenv("TACIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """A test that reaches beyond this machine fails instead of depending on what it finds there."""
+    connect = socket.socket.connect
+
+    def only_here(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise RuntimeError(f"a test tried to reach {address[0]}")
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", only_here)
+        yield

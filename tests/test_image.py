@@ -32,6 +32,7 @@ def test_default_views_respect_glyphs_and_grey(task: str) -> None:
     grey = default_views(spec(64, 1), task)
     assert grey.jitter == 0 or grey.saturation == grey.hue == 0
     assert grey.grey == 0
+    assert (default_views(spec(8, 1), task).jitter > 0) == (task == "simclr")
     assert default_views(spec(32, 3), task).blur == 0
 
 

@@ -79,39 +79,35 @@ def pretrained_arm(study: Study, name: str, run: Run, found: Diagnosis) -> Arm:
 
 
 def evaluation_seconds(study: Study, tasks: int) -> float:
-    """An estimate of what `judge` will take: one probe of each budget is timed, then counted."""
+    """An estimate of what `judge` will take: the untrained encoder is probed once at each budget, and counted."""
     from tacit.evaluate import plan_budgets, primary_budget
+    from tacit.evaluate.features import extract
     from tacit.evaluate.linear import probe_draws
+    from tacit.evaluate.splits import draw_labels
     from tacit.study import RANDOM_SEEDS
 
     labelled = study.split.labelled
     assert labelled is not None
-    encoder = study.fresh(0)
-    n_classes = len(labelled.classes)
-    budgets = plan_budgets(labelled.y[labelled.train], labelled.classes).budgets
+    train = labelled.train
+    began = time.perf_counter()
+    tables = extract(study.fresh(0), labelled.fetch, train)
+    embedding = (time.perf_counter() - began) * len(labelled.y) / len(train)
+    budgets = plan_budgets(labelled.y[train], labelled.classes).budgets
     primary = primary_budget(budgets, study.ask.primary_budget)
-    chance = np.random.default_rng(0)
-    tested = max(len(labelled.test), len(labelled.train) // 5)
+    draws = draw_labels(labelled.y, labelled.group, train, budgets, seed=0)
     probing = choosing = 0.0
     for budget in budgets:
-        y = np.arange(budget.total) % n_classes
-        features = chance.normal(size=(budget.total, encoder.dim)) + chance.normal(size=(n_classes, encoder.dim))[y]
+        taken = [np.searchsorted(train, draws[budget.name][0])]
         began = time.perf_counter()
-        probe_draws(
-            features,
-            y,
-            [np.arange(budget.total)],
-            chance.normal(size=(tested, encoder.dim)),
-            n_classes=n_classes,
-            seed=0,
-        )
+        probe_draws(tables["pooled"], labelled.y[train], taken, tables["pooled"], n_classes=len(labelled.classes), seed=0)
         once = time.perf_counter() - began
         probing += once * budget.draws
         if budget.name == primary.name:
-            choosing = once * 10 * (encoder.n_depths + 1)  # five folds, two draws, every depth
+            choosing = once * 10 * len(tables)  # five folds, two draws, every representation
     arms = tasks + 1 + RANDOM_SEEDS + len(study.ask.against or ())
     folds = 1 if len(labelled.test) else 5
-    return MARGIN * (arms * (probing * folds + choosing) + folds * SCRATCH_DRAWS * study.scratch_seconds())
+    scratch = folds * SCRATCH_DRAWS * study.scratch_seconds()
+    return MARGIN * (arms * (2 * embedding + probing * folds + choosing) + scratch)
 
 
 def tell_without_labels(study: Study, runs: Mapping[str, Run]) -> Report:

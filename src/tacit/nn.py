@@ -16,13 +16,12 @@ def to_float(image: Tensor) -> Tensor:
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """A two-layer projection head with batch norm after the hidden layer and after the output (Chen et al. 2020)."""
+    """A projection head: one hidden layer with batch norm (Chen et al. 2020)."""
     return nn.Sequential(
         nn.Linear(inputs, hidden, bias=False),
         nn.BatchNorm1d(hidden),
         nn.ReLU(inplace=True),
-        nn.Linear(hidden, outputs, bias=False),
-        nn.BatchNorm1d(outputs, affine=False),
+        nn.Linear(hidden, outputs),
     )
 
 

@@ -157,7 +157,7 @@ def sample(image: Tensor, affine: Tensor) -> Tensor:
     x, y = _pixel_centres(width, image), _pixel_centres(height, image)
     along_x = affine[:, :, 0, None] * x  # [B 2 W]
     along_y = affine[:, :, 1, None] * y + affine[:, :, 2, None]  # [B 2 H]
-    grid = (along_x[:, :, None] + along_y[..., None]).permute(0, 2, 3, 1)  # [B H W 2], made plane by plane: 3x faster
+    grid = (along_x[:, :, None] + along_y[..., None]).permute(0, 2, 3, 1)  # [B H W 2]; quicker plane by plane
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
