@@ -32,9 +32,9 @@ from scipy.stats import beta
 from sklearn.datasets import load_digits
 
 from tacit.encoders import build_encoder
-from tacit.evaluate import Arm, Labelled, Selection, evaluate
-from tacit.evaluate.linear import probe_draws
-from tacit.evaluate.statistics import crossed, influence, smoothing
+from tacit.evaluation import Arm, Labelled, Selection, evaluate
+from tacit.evaluation.linear import probe_draws
+from tacit.evaluation.statistics import crossed, influence, smoothing
 from tacit.modalities.image import ImageSpec
 from tacit.types import Batch, Features
 

@@ -21,8 +21,8 @@ from tacit import keys
 from tacit.data import TEST, open_dataset
 from tacit.data.order import Batches
 from tacit.engine import make_fabric
-from tacit.evaluate.features import extract
-from tacit.evaluate.linear import probe_draws
+from tacit.evaluation.features import extract
+from tacit.evaluation.linear import probe_draws
 from tacit.modalities.image import PixelStatistics
 from tacit.recipes.image import chosen_encoder, recipe
 from tacit.train import pretrain

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from record import record
 
-from tacit.evaluate import Arm, Labelled, evaluate
+from tacit.evaluation import Arm, Labelled, evaluate
 from tacit.types import Batch, Features
 
 CLASSES, WIDTH, TRAIN, TEST = 10, 128, 200, 500

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from tacit.errors import UserError
-from tacit.evaluate import Arm, Labelled, Report, Selection, evaluate, protocol, select
-from tacit.evaluate.judgement import Predicted
+from tacit.evaluation import Arm, Labelled, Report, Selection, evaluate, protocol, select
+from tacit.evaluation.judgement import Predicted
 from tacit.types import Batch, Features
 
 N_CLASSES = 3
@@ -154,7 +154,7 @@ def test_report_reads_well(report: Report) -> None:
 
 def test_reports_open_without_torch() -> None:
     code = (
-        "import sys, tacit.evaluate; tacit.evaluate.Report; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+        "import sys, tacit.evaluation; tacit.evaluation.Report; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tacit.errors import UserError
-from tacit.evaluate.features import extract
+from tacit.evaluation.features import extract
 from tacit.types import Features
 
 IMAGES = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -29,11 +29,11 @@ ROWS = [
     {"modalities", "task", "tasks"},
     {"data", "train", "checkpoint", "optim", "engine", "budget", "progress", "workspace"},
     {"recipes", "split", "study", "judging", "picturing", "pipeline", "inspection", "embedding", "exporting"},
-    {"commands", "cli", "doctor", "__main__", "__init__"},
+    {"commands", "cli", "checkup", "__main__", "__init__"},
 ]
 # Beside the rows: the judge, who knows no task, and the report, who knows only the judge's findings. From the row of
 # the recipes on, everything may ask them.
-BESIDE = {"evaluate": ROWS[0], "report": ROWS[0] | {"evaluate"}}
+BESIDE = {"evaluation": ROWS[0], "report": ROWS[0] | {"evaluation"}}
 ASKS_THE_JUDGE = 4
 
 # Within what the rows allow: a modality knows no task, a task no modality, the loop neither of them by name.
@@ -45,7 +45,7 @@ STRANGERS = {
 }
 
 PUBLIC = {
-    *("run", "inspect", "pretrain", "evaluate", "embed", "export", "tasks", "doctor", "clean"),
+    *("run", "inspect", "pretrain", "evaluate", "embed", "export", "doctor", "clean"),
     *("load_encoder", "open_dataset", "wrap", "Report", "Task", "Encoder", "Batch", "Features", "Output"),
     *("UserError", "RunFailed", "Interrupted"),
 }

@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from tacit.evaluate.linear import assign_folds, fit_logistic, fit_probe, linear_probe, probe_draws
+from tacit.evaluation.linear import assign_folds, fit_logistic, fit_probe, linear_probe, probe_draws
 
 
 def blobs(n: int, d: int, k: int, *, seed: int = 0, noise: float = 1.0):

@@ -395,7 +395,7 @@ def test_private_leaves_out_what_nobody_thought_of() -> None:
 
 
 def test_private_report_is_still_in_the_schema() -> None:
-    from tacit.evaluate import Report
+    from tacit.evaluation import Report
 
     report, _ = digits()
     known = {**without_data(report), "labels_saved": {}}

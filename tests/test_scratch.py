@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tacit import keys
-from tacit.evaluate import scratch
-from tacit.evaluate.scratch import finetune, train_from_scratch
+from tacit.evaluation import scratch
+from tacit.evaluation.scratch import finetune, train_from_scratch
 from tests.tiny import digits, tiny_encoder
 
 

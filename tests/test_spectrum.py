@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tacit.evaluate.spectrum import diagnose, uniformity
+from tacit.evaluation.spectrum import diagnose, uniformity
 
 RNG = np.random.default_rng(0)
 ISOTROPIC = RNG.normal(size=(500, 64))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tacit.errors import UserError
-from tacit.evaluate.seal import Seal, count_read, seal
-from tacit.evaluate.splits import draw_labels, make_folds, plan_budgets, plan_for_pools, primary_budget
+from tacit.evaluation.sealing import Seal, count_read, seal
+from tacit.evaluation.splits import draw_labels, make_folds, plan_budgets, plan_for_pools, primary_budget
 
 CLASSES = ("a", "b", "c")
 

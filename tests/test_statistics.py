@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from tacit.evaluate.statistics import (
+from tacit.evaluation.statistics import (
     DrawVariance,
     Estimate,
     crossed,

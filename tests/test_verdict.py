@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tacit.evaluate.labels_saved import Curve, Point, labels_saved
-from tacit.evaluate.splits import Budget
-from tacit.evaluate.statistics import Estimate, crossed
-from tacit.evaluate.verdict import Comparison, Setting, is_failure, judge, nothing_to_judge
+from tacit.evaluation.labels_saved import Curve, Point, labels_saved
+from tacit.evaluation.splits import Budget
+from tacit.evaluation.statistics import Estimate, crossed
+from tacit.evaluation.verdict import Comparison, Setting, is_failure, judge, nothing_to_judge
 
 FIVE = Budget("5 per class", 5, None, 50, 10, 0.05)
 TEN = Budget("10 per class", 10, None, 100, 10, 0.1)

@@ -26,11 +26,10 @@ if TYPE_CHECKING:
         open_dataset,
         pretrain,
         run,
-        tasks,
     )
     from tacit.encoders import wrap
     from tacit.errors import Interrupted, RunFailed, UserError
-    from tacit.evaluate import Report
+    from tacit.evaluation import Report
     from tacit.task import Task
     from tacit.types import Batch, Encoder, Features, Output
 
@@ -41,7 +40,6 @@ _HOME = {
     "evaluate": "commands",
     "embed": "commands",
     "export": "commands",
-    "tasks": "commands",
     "doctor": "commands",
     "clean": "commands",
     "load_encoder": "commands",
@@ -50,7 +48,7 @@ _HOME = {
     "UserError": "errors",
     "RunFailed": "errors",
     "Interrupted": "errors",
-    "Report": "evaluate",
+    "Report": "evaluation",
     "Task": "task",
     "Batch": "types",
     "Encoder": "types",
@@ -65,7 +63,6 @@ __all__ = [  # noqa: RUF022  (the order in which one meets them)
     "evaluate",
     "embed",
     "export",
-    "tasks",
     "doctor",
     "clean",
     "load_encoder",

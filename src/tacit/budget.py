@@ -25,9 +25,9 @@ class Budget:
         else:
             found = int(self.amount if self.unit == "steps" else self.amount * steps_per_epoch)
         if found < 1:
+            left = f"it takes {seconds_per_step:.2g} s, and {max(0.0, seconds):.2g} s are left"
             raise UserError(
-                f"the budget is too small for one step (a step takes {seconds_per_step:.2g} s and {max(0.0, seconds):.2g} s "
-                "are left); give a larger --budget or a smaller --encoder"
+                f"the budget is too small for one step ({left}); give a larger --budget or a smaller --encoder"
             )
         return found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from tacit.evaluate import Report
+    from tacit.evaluation import Report
     from tacit.train import Run
 
 
@@ -237,7 +237,7 @@ def tasks() -> int:
 
 def doctor() -> int:
     """Check this machine: torch against the hardware, known breaks with their fixes, disk, a self-test."""
-    from tacit.doctor import run_doctor
+    from tacit.checkup import run_doctor
     from tacit.pipeline import self_test
 
     return run_doctor(self_test)

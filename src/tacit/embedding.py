@@ -14,7 +14,7 @@ from tacit.data import open_dataset
 from tacit.encoders import load_encoder
 from tacit.engine import make_fabric
 from tacit.errors import RunFailed, UserError
-from tacit.evaluate.features import extract
+from tacit.evaluation.features import extract
 from tacit.files import is_disk_full
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 
 from tacit.budget import clock, parse_budget
 from tacit.data.order import Batches
-from tacit.evaluate import detectable_difference, plan_budgets, primary_budget
-from tacit.evaluate.splits import class_units
+from tacit.evaluation import detectable_difference, plan_budgets, primary_budget
+from tacit.evaluation.splits import class_units
 from tacit.judging import evaluation_seconds
 from tacit.pipeline import task_names
 from tacit.progress import Log

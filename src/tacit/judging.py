@@ -12,8 +12,8 @@ import numpy as np
 from tacit import keys
 
 if TYPE_CHECKING:
-    from tacit.evaluate import Arm, Report
-    from tacit.evaluate.spectrum import Diagnosis
+    from tacit.evaluation import Arm, Report
+    from tacit.evaluation.spectrum import Diagnosis
     from tacit.study import Study
     from tacit.train import Run
     from tacit.workspace import Workspace
@@ -26,7 +26,7 @@ CLASSIFYING = {"transformation"}  # families whose features may be few without h
 
 def judge(study: Study, space: Workspace, runs: Mapping[str, Run]) -> Report:
     """Choose among the pretrained encoders inside the training labels, then read the sealed ones, once."""
-    from tacit.evaluate import count_read, evaluate, select
+    from tacit.evaluation import count_read, evaluate, select
     from tacit.study import SCRATCH_SECONDS
 
     labelled, ask = study.split.labelled, study.ask
@@ -51,8 +51,8 @@ def judge(study: Study, space: Workspace, runs: Mapping[str, Run]) -> Report:
 
 def diagnosed(study: Study, name: str, run: Run) -> Diagnosis:
     """The label-free alarms of what a task has learned, on examples that it was trained on."""
-    from tacit.evaluate.features import extract
-    from tacit.evaluate.spectrum import diagnose
+    from tacit.evaluation.features import extract
+    from tacit.evaluation.spectrum import diagnose
     from tacit.tasks import TASKS, parse_mixture
 
     chance = np.random.default_rng(keys.fold(study.ask.seed, "diagnosis"))
@@ -63,7 +63,7 @@ def diagnosed(study: Study, name: str, run: Run) -> Diagnosis:
 
 
 def pretrained_arm(study: Study, name: str, run: Run, found: Diagnosis) -> Arm:
-    from tacit.evaluate import Arm
+    from tacit.evaluation import Arm
 
     return Arm(
         name,
@@ -80,10 +80,10 @@ def pretrained_arm(study: Study, name: str, run: Run, found: Diagnosis) -> Arm:
 
 def evaluation_seconds(study: Study, tasks: int) -> float:
     """An estimate of what `judge` will take: the untrained encoder is probed once at each budget, and counted."""
-    from tacit.evaluate import plan_budgets, primary_budget
-    from tacit.evaluate.features import extract
-    from tacit.evaluate.linear import probe_draws
-    from tacit.evaluate.splits import draw_labels
+    from tacit.evaluation import plan_budgets, primary_budget
+    from tacit.evaluation.features import extract
+    from tacit.evaluation.linear import probe_draws
+    from tacit.evaluation.splits import draw_labels
     from tacit.study import RANDOM_SEEDS
 
     labelled = study.split.labelled
@@ -99,7 +99,8 @@ def evaluation_seconds(study: Study, tasks: int) -> float:
     for budget in budgets:
         taken = [np.searchsorted(train, draws[budget.name][0])]
         began = time.perf_counter()
-        probe_draws(tables["pooled"], labelled.y[train], taken, tables["pooled"], n_classes=len(labelled.classes), seed=0)
+        features, y = tables["pooled"], labelled.y[train]
+        probe_draws(features, y, taken, features, n_classes=len(labelled.classes), seed=0)
         once = time.perf_counter() - began
         probing += once * budget.draws
         if budget.name == primary.name:
@@ -112,7 +113,7 @@ def evaluation_seconds(study: Study, tasks: int) -> float:
 
 def tell_without_labels(study: Study, runs: Mapping[str, Run]) -> Report:
     """A report without a verdict: what was pretrained, the label-free diagnosis, and what labels would add."""
-    from tacit.evaluate import ArmRecord, Report, Verdict
+    from tacit.evaluation import ArmRecord, Report, Verdict
 
     found = {name: diagnosed(study, name, run) for name, run in runs.items()}
     arms = [pretrained_arm(study, name, run, found[name]) for name, run in runs.items()]
@@ -140,6 +141,6 @@ def _numbers(found: Mapping[str, Diagnosis]) -> dict[str, dict[str, float]]:
 
 def failed(arm: Any) -> bool:
     """Whether an arm's alarms say that it collapsed."""
-    from tacit.evaluate.verdict import is_failure
+    from tacit.evaluation.verdict import is_failure
 
     return any(is_failure(alarm) for alarm in arm.alarms)

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from tacit import keys
-from tacit.evaluate import Report
-from tacit.evaluate.features import extract
+from tacit.evaluation import Report
+from tacit.evaluation.features import extract
 from tacit.report import Figures, Neighbours, Picture, Points, write
 from tacit.study import Study
 from tacit.train import Run

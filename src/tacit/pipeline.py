@@ -16,7 +16,7 @@ from tacit.data.order import Batches
 from tacit.encoders import load_encoder, save_encoder
 from tacit.encoders.base import ImageEncoder
 from tacit.errors import RunFailed, UserError
-from tacit.evaluate import Arm, Report, Seal, count_read, evaluate
+from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
 from tacit.judging import diagnosed, evaluation_seconds, failed, judge, tell_without_labels
 from tacit.picturing import publish
 from tacit.progress import Log

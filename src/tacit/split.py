@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
-    from tacit.evaluate import Labelled, Seal
+    from tacit.evaluation import Labelled, Seal
 
 Rows = NDArray[np.int64]
 
@@ -31,8 +31,7 @@ def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, se
     Neither sealed inputs nor other inputs of their groups, nor copies of them, are pretrained on unless `transductive`.
     UserError for labels that cannot be judged.
     """
-    from tacit.evaluate import Labelled
-    from tacit.evaluate.seal import seal
+    from tacit.evaluation import Labelled, seal
 
     everything = np.arange(len(dataset.ids), dtype=np.int64)
     known = dataset.label >= 0

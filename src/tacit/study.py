@@ -24,7 +24,7 @@ from tacit.split import Split, split_dataset
 from tacit.types import Batch, Encoder, Features
 
 if TYPE_CHECKING:
-    from tacit.evaluate import Arm, Seal
+    from tacit.evaluation import Arm, Seal
 
 RANDOM_SEEDS = 3  # random initialisations that the baseline averages over
 PROBE_ROWS = 1000  # examples at most that the online probe embeds
@@ -57,7 +57,7 @@ class Study:
 
     def baselines(self) -> list[Arm]:
         """What every encoder must beat: the same architecture untrained, plain pixels, training on the labels alone."""
-        from tacit.evaluate import Arm
+        from tacit.evaluation import Arm
 
         seed, name, dataset = self.ask.seed, self.encoder.name, self.dataset
         untrained = tuple(self.fresh(keys.fold(seed, "random-init", number)).eval() for number in range(RANDOM_SEEDS))
@@ -71,7 +71,7 @@ class Study:
 
     def public_arms(self) -> list[Arm]:
         """The encoders named by --against."""
-        from tacit.evaluate import Arm
+        from tacit.evaluation import Arm
 
         arms = []
         for source in self.ask.against or ():
@@ -88,7 +88,7 @@ class Study:
 
     def scratch_seconds(self) -> float:
         """An estimate of one training from scratch, from a few steps of it after a few that warm the machine up."""
-        from tacit.evaluate.scratch import STEPS, train_from_scratch
+        from tacit.evaluation.scratch import STEPS, train_from_scratch
 
         labelled = self.split.labelled
         assert labelled is not None
@@ -115,9 +115,9 @@ class Study:
         `probe` is the balanced accuracy of nearest neighbours that leave out the example and its group; without labels
         only the label-free `rankme` is measured. Sealed rows are never embedded.
         """
-        from tacit.evaluate.features import extract
-        from tacit.evaluate.knn import knn_leave_one_out
-        from tacit.evaluate.spectrum import diagnose
+        from tacit.evaluation.features import extract
+        from tacit.evaluation.knn import knn_leave_one_out
+        from tacit.evaluation.spectrum import diagnose
 
         labelled = self.split.labelled
         pool = self.split.pretrain if labelled is None else self.split.rows[labelled.train]

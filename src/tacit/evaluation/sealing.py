@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import UserError
-from tacit.evaluate.results import write_json
-from tacit.evaluate.splits import CROSS_FITTING_BELOW, strata
+from tacit.evaluation.results import write_json
+from tacit.evaluation.splits import CROSS_FITTING_BELOW, strata
 
 FILE_NAME = "seal.json"
 VERSION = 1

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tacit import keys
-from tacit.evaluate.features import device_of, evaluation_mode
+from tacit.evaluation.features import device_of, evaluation_mode
 from tacit.types import Batch
 
 STEPS = 200

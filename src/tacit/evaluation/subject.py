@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import UserError
-from tacit.evaluate.splits import Positions, make_folds
+from tacit.evaluation.splits import Positions, make_folds
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import UserError
-from tacit.evaluate.labels_saved import Point, labels_saved
-from tacit.evaluate.results import PRIMARY_METRIC, PRIMARY_PROTOCOL, ArmRecord, Claim, Report, Result, Verdict
-from tacit.evaluate.selection import Selection
-from tacit.evaluate.splits import Budget, Plan, Positions, class_units
-from tacit.evaluate.statistics import DrawVariance, Estimate, crossed, draw_variance, influence, smoothing
-from tacit.evaluate.subject import Arm, Labelled
-from tacit.evaluate.verdict import Comparison, Setting, is_failure, judge, nothing_to_judge
+from tacit.evaluation.labels_saved import Point, labels_saved
+from tacit.evaluation.results import PRIMARY_METRIC, PRIMARY_PROTOCOL, ArmRecord, Claim, Report, Result, Verdict
+from tacit.evaluation.selection import Selection
+from tacit.evaluation.splits import Budget, Plan, Positions, class_units
+from tacit.evaluation.statistics import DrawVariance, Estimate, crossed, draw_variance, influence, smoothing
+from tacit.evaluation.subject import Arm, Labelled
+from tacit.evaluation.verdict import Comparison, Setting, is_failure, judge, nothing_to_judge
 
 PROTOCOLS = ("linear", "knn")
 SCRATCH = "scratch"

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tacit.evaluate.results import Claim, Outcome, Verdict
-from tacit.evaluate.splits import Budget
-from tacit.evaluate.statistics import LEVEL, Estimate, holm
+from tacit.evaluation.results import Claim, Outcome, Verdict
+from tacit.evaluation.splits import Budget
+from tacit.evaluation.statistics import LEVEL, Estimate, holm
 
 MARGIN = 0.01  # of equivalence: one point
 

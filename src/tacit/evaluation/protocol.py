@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.evaluate.features import extract
-from tacit.evaluate.judgement import Predicted, judge_predictions
-from tacit.evaluate.knn import knn_predict
-from tacit.evaluate.linear import probe_draws
-from tacit.evaluate.results import Report
-from tacit.evaluate.selection import FINAL, Selection, select
-from tacit.evaluate.splits import Budget, Positions, draw_labels, plan_for_pools, primary_budget
-from tacit.evaluate.subject import Arm, Labelled, Part, as_arms, parts_of
+from tacit.evaluation.features import extract
+from tacit.evaluation.judgement import Predicted, judge_predictions
+from tacit.evaluation.knn import knn_predict
+from tacit.evaluation.linear import probe_draws
+from tacit.evaluation.results import Report
+from tacit.evaluation.selection import FINAL, Selection, select
+from tacit.evaluation.splits import Budget, Positions, draw_labels, plan_for_pools, primary_budget
+from tacit.evaluation.subject import Arm, Labelled, Part, as_arms, parts_of
 
 Progress = Callable[[float, str], None]
 Draws = Mapping[str, list[Positions]]
@@ -139,7 +139,7 @@ def _train(
     seed: int,
 ) -> Predictions:
     """Train the same architecture on the drawn labels alone."""
-    from tacit.evaluate.scratch import train_from_scratch
+    from tacit.evaluation.scratch import train_from_scratch
 
     assert arm.build is not None
     by_part = []

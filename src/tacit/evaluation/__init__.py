@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tacit.evaluate.protocol import evaluate
-    from tacit.evaluate.results import ArmRecord, Report, Result, Verdict
-    from tacit.evaluate.seal import Places, Seal, count_read, seal
-    from tacit.evaluate.selection import Selection, select
-    from tacit.evaluate.splits import Budget, Plan, plan_budgets, primary_budget
-    from tacit.evaluate.statistics import detectable_difference
-    from tacit.evaluate.subject import Arm, Labelled
+    from tacit.evaluation.protocol import evaluate
+    from tacit.evaluation.results import ArmRecord, Report, Result, Verdict
+    from tacit.evaluation.sealing import Places, Seal, count_read, seal
+    from tacit.evaluation.selection import Selection, select
+    from tacit.evaluation.splits import Budget, Plan, plan_budgets, primary_budget
+    from tacit.evaluation.statistics import detectable_difference
+    from tacit.evaluation.subject import Arm, Labelled
 
 _HOME = {
     "evaluate": "protocol",
@@ -23,10 +23,10 @@ _HOME = {
     "Report": "results",
     "Result": "results",
     "Verdict": "results",
-    "Places": "seal",
-    "Seal": "seal",
-    "count_read": "seal",
-    "seal": "seal",
+    "Places": "sealing",
+    "Seal": "sealing",
+    "count_read": "sealing",
+    "seal": "sealing",
     "Selection": "selection",
     "select": "selection",
     "Budget": "splits",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.evaluate.statistics import Estimate
+from tacit.evaluation.statistics import Estimate
 
 
 class Point(NamedTuple):

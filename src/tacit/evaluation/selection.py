@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.evaluate.features import extract
-from tacit.evaluate.linear import linear_probe
-from tacit.evaluate.splits import (
+from tacit.evaluation.features import extract
+from tacit.evaluation.linear import linear_probe
+from tacit.evaluation.splits import (
     Budget,
     Positions,
     draw_labels,
@@ -25,8 +25,8 @@ from tacit.evaluate.splits import (
     primary_budget,
     unplanned,
 )
-from tacit.evaluate.subject import Arm, Labelled, as_arms, parts_of
-from tacit.evaluate.verdict import is_failure
+from tacit.evaluation.subject import Arm, Labelled, as_arms, parts_of
+from tacit.evaluation.verdict import is_failure
 
 Table = dict[str, NDArray[np.float32]]  # representation -> features [N D]
 
