@@ -36,7 +36,7 @@ STAMP = VENV / "tacit.stamp"
 
 TORCH = "torch==2.13.0"
 TORCH_FLOOR = (2, 11)
-QUICKSTART = ["run", "digits", "--budget", "150s", "--out", "runs/quickstart", "--overwrite"]
+QUICKSTART = ["run", "digits", "--budget", "150s", "--primary-budget", "2", "--out", "runs/quickstart", "--overwrite"]
 
 # Imported once after installing: that proves the install, and compiles the part of it that runs use.
 HEAVY = "torch, transformers.models.vit.modeling_vit, lightning_fabric, scipy.stats, sklearn.linear_model"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--tasks", default="simclr,rotation,masked")
     parser.add_argument("--encoder", default=None)
+    parser.add_argument("--batch-size", type=int, default=None)
+    parser.add_argument("--lr", type=float, default=None, help="in place of the recipe's")
     asked = parser.parse_args()
     dataset = open_dataset("digits")
     from sklearn.datasets import load_digits
@@ -66,7 +69,9 @@ def main() -> None:
         encoder = chosen_encoder(asked.encoder)(dataset.spec)
         if name == asked.tasks.split(",")[0]:
             judge("random-init", encoder)
-        plan = recipe({name: 1.0}, encoder, examples=len(train))
+        plan = recipe({name: 1.0}, encoder, examples=len(train), batch_size=asked.batch_size)
+        if asked.lr is not None:
+            plan = replace(plan, optim=replace(plan.optim, lr=asked.lr))
         fabric = make_fabric(precision="auto")
         source = Batches(dataset.batch, train, batch_size=plan.batch_size, seed=asked.seed)
         steps = asked.steps

@@ -73,6 +73,7 @@ def victim(folder: str) -> None:
     train("simclr", Path(folder), steps=150, save_every=0.02)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_is_bit_identical(tmp_path: Path) -> None:
     chance = random.Random(0)
     kills = 0
@@ -110,12 +111,13 @@ def as_two(folder: str) -> None:
     assert torch.equal(x.grad, 2 * x.detach())  # both ranks' gradients, each of half the loss
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_at_equal_global_batch(tmp_path: Path) -> None:
     assert two_ranks(as_two, str(tmp_path)) == [0, 0]
     for mixture in MIXTURES:
         one = train(mixture).task.state_dict()
         for name, value in load_file(tmp_path / f"{mixture}.safetensors").items():
-            torch.testing.assert_close(value, one[name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(value, one[name], rtol=5e-4, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
 class Poisoned(Task):

@@ -238,9 +238,13 @@ def tasks() -> int:
 def doctor() -> int:
     """Check this machine: torch against the hardware, known breaks with their fixes, disk, a self-test."""
     from tacit.checkup import run_doctor
-    from tacit.pipeline import self_test
 
-    return run_doctor(self_test)
+    def trial() -> str:
+        from tacit.pipeline import self_test  # inside, so that a torch that cannot be imported is a finding
+
+        return self_test()
+
+    return run_doctor(trial)
 
 
 def clean(*, cache: str | None = None) -> int:

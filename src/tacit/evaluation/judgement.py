@@ -77,6 +77,7 @@ def judge_predictions(predicted: Predicted) -> Report:
     results = _results(predicted, sheet, setting)
     main = nothing_to_judge(predicted.primary, labelled.transductive)
     verdicts: list[Verdict] = []
+    gains: list[dict[str, Any]] = []
     saved: dict[str, Any] = {}
     for arm in (arm for arm in predicted.arms if arm.kind == "pretrained"):
         collapsed = any(map(is_failure, arm.alarms))
@@ -84,15 +85,16 @@ def judge_predictions(predicted: Predicted) -> Report:
         for protocol in PROTOCOLS:
             compared = _compare(arm.name, protocol, predicted, sheet)
             verdicts += judge(arm.name, protocol, plan.budgets, compared, setting, collapsed=collapsed, claim=claim)
+            gains += [_gain(arm.name, protocol, comparison) for comparison in compared]
         if arm.name == selection.arm:
             source = CHOSEN if CHOSEN in hits else arm.name
             compared = _compare(source, PRIMARY_PROTOCOL, predicted, sheet)
             [main] = judge(
                 arm.name, PRIMARY_PROTOCOL, [predicted.primary], compared, setting, collapsed=collapsed, claim=claim
             )
-            gains = {c.baseline: c.estimate for c in compared if c.budget == predicted.primary}
+            at_primary = {c.baseline: c.estimate for c in compared if c.budget == predicted.primary}
             saved = labels_saved(
-                arm.name, predicted.primary.total, _curves(results, predicted.primary), gains, PRIMARY_PROTOCOL
+                arm.name, predicted.primary.total, _curves(results, predicted.primary), at_primary, PRIMARY_PROTOCOL
             )
     return Report(
         verdict=main,
@@ -101,7 +103,22 @@ def judge_predictions(predicted: Predicted) -> Report:
         arms=tuple(_record(arm) for arm in predicted.arms),
         labels_saved=saved,
         data=_data(predicted, setting, left_out),
+        gains=tuple(gains),
     )
+
+
+def _gain(arm: str, protocol: str, comparison: Comparison) -> dict[str, Any]:
+    """A paired difference as report.json lists it."""
+    low, high = comparison.estimate.interval()
+    return {
+        "arm": arm,
+        "protocol": protocol,
+        "budget": comparison.budget.name,
+        "baseline": comparison.baseline,
+        "gain": comparison.estimate.mean,
+        "low": low,
+        "high": high,
+    }
 
 
 def _counted(

@@ -84,6 +84,7 @@ class Report:
     arms: tuple[ArmRecord, ...]
     labels_saved: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    gains: tuple[Mapping[str, Any], ...] = ()  # every paired difference that the verdicts rest on
 
     def with_data(self, **more: Any) -> Report:
         """The same report saying more about its data."""
@@ -99,6 +100,7 @@ class Report:
             "verdict": asdict(self.verdict),
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
             "labels_saved": dict(self.labels_saved),
+            "gains": [dict(gain) for gain in self.gains],
         }
 
     @classmethod
@@ -114,6 +116,7 @@ class Report:
             arms=tuple(ArmRecord(**{**arm, "alarms": tuple(arm["alarms"])}) for arm in content["arms"]),
             labels_saved=content["labels_saved"],
             data=content["data"],
+            gains=tuple(content.get("gains", ())),
         )
 
     def save(self, folder: str | Path) -> Path:
