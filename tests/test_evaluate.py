@@ -105,7 +105,7 @@ def test_every_combination_is_reported(report: Report) -> None:
 
 def test_schema(report: Report) -> None:
     content = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert list(content) == ["schema", "data", "arms", "results", "verdict", "verdicts", "labels_saved"]
+    assert list(content) == ["schema", "data", "arms", "results", "verdict", "verdicts", "labels_saved", "gains"]
     assert content["schema"] == 1
     assert list(content["arms"][0]) == (
         ["name", "kind", "task", "encoder", "steps", "seconds", "examples_per_second", "alarms"]

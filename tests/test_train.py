@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tacit import checkpoint, dist
 from tacit.engine import make_fabric
 from tacit.errors import Interrupted, RunFailed, UserError
+from tacit.optim import Optim
 from tacit.task import Task
 from tacit.train import NonFinite, Row, Run, pretrain, read_history, seconds_per_step
 from tacit.types import Batch, Output
@@ -34,16 +35,8 @@ def one_thread() -> None:
 
 def train(mixture: str, folder: Path | None = None, steps: int = STEPS, **settings: object) -> Run:
     plan = tiny_recipe(mixture)
-    return pretrain(
-        plan.task,
-        DigitBatches(),
-        steps=steps,
-        optim=plan.optim,
-        fabric=make_fabric(device="cpu"),
-        folder=folder,
-        name="task",
-        **settings,  # type: ignore[arg-type]
-    )
+    settings = {"optim": plan.optim, "fabric": make_fabric(device="cpu"), "folder": folder, "name": "task", **settings}
+    return pretrain(plan.task, DigitBatches(), steps=steps, **settings)  # type: ignore[arg-type]
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
@@ -95,12 +88,16 @@ def test_killed_at_random_moments_and_resumed_is_bit_identical(tmp_path: Path) -
     assert steps == sorted(set(steps))
 
 
+# Adam divides by gradients near 0 and makes rounding large; plain descent shows whether the gradients are equal.
+DESCENT = Optim("sgd", lr=0.4, weight_decay=1e-4)
+
+
 def as_two(folder: str) -> None:
     """Every task on two ranks; rank 0 keeps what came out."""
     fabric = make_fabric(device="cpu")
     for mixture in MIXTURES:
         plan = tiny_recipe(mixture)
-        pretrain(plan.task, DigitBatches(), steps=STEPS, optim=plan.optim, fabric=fabric)
+        pretrain(plan.task, DigitBatches(), steps=STEPS // 2, optim=DESCENT, fabric=fabric)
         if dist.rank() == 0:
             save_file({k: v.clone() for k, v in plan.task.state_dict().items()}, f"{folder}/{mixture}.safetensors")
     x = torch.arange(4.0).reshape(2, 2).add(10 * dist.rank()).requires_grad_()
@@ -115,9 +112,11 @@ def as_two(folder: str) -> None:
 def test_two_processes_equal_one_at_equal_global_batch(tmp_path: Path) -> None:
     assert two_ranks(as_two, str(tmp_path)) == [0, 0]
     for mixture in MIXTURES:
-        one = train(mixture).task.state_dict()
+        one = train(mixture, steps=STEPS // 2, optim=DESCENT).task.state_dict()
         for name, value in load_file(tmp_path / f"{mixture}.safetensors").items():
-            torch.testing.assert_close(value, one[name], rtol=5e-4, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                value, one[name], rtol=2e-4, atol=2e-5, msg=lambda m, n=f"{mixture} {name}": f"{n}: {m}"
+            )
 
 
 class Poisoned(Task):
@@ -145,8 +144,6 @@ class Poisoned(Task):
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_what_is_not_finite_stops_before_the_update(where: str, tmp_path: Path) -> None:
-    from tacit.optim import Optim
-
     def run(task: Task, steps: int) -> None:
         pretrain(task, DigitBatches(), steps=steps, optim=Optim(), fabric=make_fabric(device="cpu"), folder=tmp_path)
 

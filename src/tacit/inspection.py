@@ -42,7 +42,7 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     for name, weights in mixtures.items():
         plan = recipe(weights, study.start(), examples=len(rows))
         source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size)
-        step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED)
+        step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED, seconds=1.0)
         steps = budget.steps(step, seconds, len(rows) / plan.batch_size)
         total += steps * step
         print(

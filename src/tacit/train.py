@@ -136,19 +136,23 @@ def pretrain(
 
 
 def seconds_per_step(
-    task: Task, source: Source, *, optim: Optim, fabric: Fabric, seed: int = 0, steps: int = 20
+    task: Task, source: Source, *, optim: Optim, fabric: Fabric, seed: int = 0, steps: int = 20, seconds: float = 2.0
 ) -> float:
-    """How long one step takes, from the last three quarters of `steps` on a copy of the task."""
+    """How long one step takes, on a copy of the task: at least `steps` steps, more until `seconds` are over."""
     trial = copy.deepcopy(task)
     model, optimizer = fabric.setup(trial, optim.build(trial))
     trial.train()
-    warm = steps // 4
-    began = 0.0
-    for step, batch in enumerate(source.stream(0, steps, rank=dist.rank(), world=dist.world())):
+    warm, timed = max(1, steps // 4), 0
+    began = time.perf_counter()
+    for step, batch in enumerate(source.stream(0, 50 * steps, rank=dist.rank(), world=dist.world())):
         if step == warm:
             began = time.perf_counter()
-        _step(fabric, model, trial, optimizer, optim, source.batch_size, batch, step, 1000, seed)
-    spent = torch.tensor((time.perf_counter() - began) / (steps - warm), device=fabric.device)
+        _step(fabric, model, trial, optimizer, optim, source.batch_size, batch, step, 50 * steps, seed)
+        timed = step + 1 - warm
+        over = timed >= steps and time.perf_counter() - began > seconds
+        if dist.any_rank(int(over)):
+            break
+    spent = torch.tensor((time.perf_counter() - began) / timed, device=fabric.device)
     return float(dist.mean(spent))
 
 

@@ -116,8 +116,8 @@ def _alarms(d: Diagnosis, rankme_peak: float | None, classification_pretext: boo
         text = f"examples hardly differ: deviation of normalised features {d.std_normalised:.3g}, below {threshold}"
         yield Alarm(level, "std_normalised", d.std_normalised, threshold, text)
     if d.uniformity is not None and d.uniformity > -1:
-        # Rectified features lie in a cone: an untrained ConvNet crowds too (-0.46 on digits) and yet tells classes apart.
-        # Only where they hardly differ, or fill few directions, besides is it a failure.
+        # Rectified features lie in a cone: an untrained ConvNet crowds too (-0.46 on digits), yet tells classes apart.
+        # It is a failure only where the features hardly differ, or fill few directions, besides.
         narrow = (d.std_normalised or 0.0) < 0.2 or (d.rankme or 0.0) < _least_rank(d)
         text = f"examples crowd in one direction: uniformity {d.uniformity:.3g}, above -1"
         yield Alarm("FAIL" if narrow else "WARN", "uniformity", d.uniformity, -1, text)

@@ -87,7 +87,7 @@ def default_optim(encoder: ImageEncoder) -> Optim:
 
 
 def default_batch_size(spec: ImageSpec, examples: int) -> int:
-    """64 for tiny images, where many small steps were measured to learn most, else 256; at most a quarter of the data."""
+    """64 for tiny images, where many small steps learned most, else 256; at most a quarter of the data."""
     most = max(2, min(64 if spec.size <= TINY else 256, examples // 4))
     return 1 << (most.bit_length() - 1)
 
