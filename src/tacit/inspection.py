@@ -10,6 +10,7 @@ import numpy as np
 
 from tacit.budget import clock, parse_budget
 from tacit.data.order import Batches
+from tacit.errors import UserError
 from tacit.evaluation import detectable_difference, plan_budgets, primary_budget
 from tacit.evaluation.splits import class_units
 from tacit.judging import evaluation_seconds
@@ -28,26 +29,34 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     ask = SimpleNamespace(**settings, private=False, transductive=False, against=None, device="auto", precision="auto")
     budget = parse_budget(ask.budget)
     mixtures = {name: parse_mixture(name) for name in task_names(ask.tasks)}
+    timed = budget.unit == "seconds"
     began = time.perf_counter()
     with Log(quiet=True) as log:
-        study = open_study(data, ask, options, log, encoder=chosen_encoder(ask.encoder, offline=ask.offline))
+        architecture = chosen_encoder(ask.encoder, offline=ask.offline)
+        study = open_study(data, ask, options, log, encoder=architecture, seconds=budget.amount if timed else None)
     started = time.perf_counter() - began
     print(_about_data(study))
     print(_about_labels(study))
     after = evaluation_seconds(study, len(mixtures)) if study.split.labelled else 0.0
     rows = study.split.pretrain
     print(f"\nencoder: {study.encoder.name}; pretraining on {len(rows):,} examples; budget {budget}")
-    seconds = (budget.amount - started - after) / len(mixtures)
+    seconds = (budget.amount - started - after) / len(mixtures) if timed else 0.0
     total = started + after
     for name, weights in mixtures.items():
         plan = recipe(weights, study.start(), examples=len(rows))
         source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size)
-        step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED, seconds=1.0)
-        steps = budget.steps(step, seconds, len(rows) / plan.batch_size)
+        step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED, seconds=0.5)
+        each = clock(step) if step >= 1 else f"{1000 * step:.0f} ms"
+        try:
+            steps = budget.steps(step, seconds, len(rows) / plan.batch_size)
+        except UserError:
+            print(f"  {name}: {each} a step of {plan.batch_size}: not one step is left beside judging; raise --budget")
+            continue
         total += steps * step
+        epochs = steps * plan.batch_size / len(rows)
         print(
-            f"  {name}: {clock(step) if step >= 1 else f'{1000 * step:.0f} ms'} a step of {plan.batch_size}, "
-            f"{steps:,} steps = {steps * plan.batch_size / len(rows):.1f} epochs in about {clock(steps * step)}"
+            f"  {name}: {each} a step of {plan.batch_size}, {steps:,} steps = {epochs:.1f} epochs "
+            f"in about {clock(steps * step)}"
         )
     print(f"a run takes about {clock(total)} here, of which {clock(after)} to judge and report")
     return 0

@@ -27,7 +27,6 @@ CLASSIFYING = {"transformation"}  # families whose features may be few without h
 def judge(study: Study, space: Workspace, runs: Mapping[str, Run]) -> Report:
     """Choose among the pretrained encoders inside the training labels, then read the sealed ones, once."""
     from tacit.evaluation import count_read, evaluate, select
-    from tacit.study import SCRATCH_SECONDS
 
     labelled, ask = study.split.labelled, study.ask
     assert labelled is not None
@@ -44,7 +43,7 @@ def judge(study: Study, space: Workspace, runs: Mapping[str, Run]) -> Report:
         seed=ask.seed,
         selection=selection,
         scratch_draws=SCRATCH_DRAWS,
-        scratch_seconds=SCRATCH_SECONDS,
+        scratch_seconds=study.scratch_limit,
     )
     return report.with_data(seal_reads=seal.reads, diagnosis=_numbers(found))
 

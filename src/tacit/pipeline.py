@@ -168,7 +168,9 @@ def _open(data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, sp
     """The study of a run folder: its test set is sealed when the run starts, and stays so when it is continued."""
     architecture = chosen_encoder(ask.encoder, offline=ask.offline)
     seal = Seal.load(space.path) if (space.path / "seal.json").exists() else None
-    study = open_study(data, ask, options, log, encoder=architecture, seal=seal)
+    budget = parse_budget(ask.budget)
+    seconds = budget.amount if budget.unit == "seconds" else None
+    study = open_study(data, ask, options, log, encoder=architecture, seal=seal, seconds=seconds)
     if seal is None and study.split.seal is not None:
         study.split.seal.save(space.path)
     return study

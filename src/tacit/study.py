@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 RANDOM_SEEDS = 3  # random initialisations that the baseline averages over
 PROBE_ROWS = 1000  # examples at most that the online probe embeds
-SCRATCH_SECONDS = 90.0  # that one training from scratch may take
+SCRATCH_SECONDS = 90.0  # that one training from scratch may take at most
+SCRATCH_SHARE = 0.05  # of a budget that is a time
 TIMED = 6  # steps of it that its estimate rests on
 
 
@@ -44,6 +45,7 @@ class Study:
     fabric: Fabric
     ask: SimpleNamespace
     log: Log
+    scratch_limit: float  # seconds that one training from scratch may take
 
     def start(self) -> ImageEncoder:
         """A copy of the encoder as every task begins with it: new weights, or those of hf:NAME to continue from."""
@@ -107,7 +109,7 @@ class Study:
                 steps=steps,
             )
             spent.append(time.perf_counter() - began)
-        return min(SCRATCH_SECONDS, STEPS / TIMED * spent[-1])
+        return min(self.scratch_limit, STEPS / TIMED * spent[-1])
 
     def probe(self) -> Callable[[Any], dict[str, float]]:
         """A callback that measures a task's encoder while it trains, on training labels only.
@@ -160,8 +162,9 @@ def open_study(
     *,
     encoder: Callable[[ImageSpec], ImageEncoder],
     seal: Seal | None = None,
+    seconds: float | None = None,
 ) -> Study:
-    """Read the data, seal the test rows (or take an earlier run's seal) and set up the device."""
+    """Read the data, seal the test rows (or take an earlier seal) and set up the device; `seconds` is the budget."""
     dataset = open_dataset(data, **options)
     log(describe(dataset))
     for line in dataset.notes.lines(private=ask.private):
@@ -171,7 +174,8 @@ def open_study(
         torch.manual_seed(keys.fold(ask.seed, "encoder"))
         built = encoder(dataset.spec)
     fabric = make_fabric(device=ask.device, precision=ask.precision, convolutional=isinstance(built, MapEncoder))
-    return Study(data, options, dataset, split, built, fabric, ask, log)
+    limit = SCRATCH_SECONDS if seconds is None else min(SCRATCH_SECONDS, SCRATCH_SHARE * seconds)
+    return Study(data, options, dataset, split, built, fabric, ask, log, limit)
 
 
 def describe(dataset: Dataset) -> str:

@@ -90,7 +90,7 @@ def open_dataset(
         group_column: the column that says what belongs together (patient, person); a split never parts a group
         split_column: the column that says train, val or test
         test: further data, held out as the test split
-        image_size: px a side; default: the images' own up to 64, then 64 or 96
+        image_size: px a side; default: the images' own, at most 64
         image_column: the table's column of encoded images
         path_column: the table's column of paths to images
         cache: the folder for decoded data; default: the user's own cache folder
