@@ -20,7 +20,7 @@ from record import record
 
 from tacit import keys
 from tacit.encoders import build_encoder
-from tacit.engine import make_fabric
+from tacit.engine import cpu_has_bf16, make_fabric
 from tacit.recipes.image import Recipe, recipe
 from tacit.spec import ImageSpec
 from tacit.train import pretrain
@@ -67,14 +67,14 @@ def ours(plan: Recipe, source: Memory, steps: int, precision: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     spec = ImageSpec(32, 3, (0.5,) * 3, (0.25,) * 3)
     plan = recipe({"simclr": 1.0}, build_encoder("resnet18", spec), examples=512, batch_size=asked.batch)
     source = Memory(asked.batch)
-    for precision in ("bf16", "32"):
+    for precision in ("32", "bf16") if cpu_has_bf16() else ("32",):
         bare(copy.deepcopy(plan), source, 2, precision)
         ratios, seconds = [], []
         for _ in range(asked.rounds):
