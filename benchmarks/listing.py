@@ -12,12 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from record import record
 
 LISTING = """
 import json, re, sys, time
@@ -38,11 +39,6 @@ print(json.dumps({"examples": len(source), "seconds": round(seconds, 2), **megab
 """
 
 
-def report(case: str, **values: object) -> None:
-    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "date": time.strftime("%Y-%m-%d")}
-    print(json.dumps({"case": case, **values, **machine}), flush=True)
-
-
 def listing(folder: Path, n: int) -> None:
     from PIL import Image
 
@@ -59,7 +55,7 @@ def listing(folder: Path, n: int) -> None:
                 os.link(source, inside / f"image_{i:08d}.png")
     (folder / "seed.png").unlink()
     said = subprocess.run([sys.executable, "-c", LISTING, str(folder)], capture_output=True, text=True, check=True)
-    report("list", **json.loads(said.stdout))
+    record("list", **json.loads(said.stdout))
 
 
 def opening(folder: Path, parquet: Path, column: str, n: int) -> None:
@@ -75,7 +71,7 @@ def opening(folder: Path, parquet: Path, column: str, n: int) -> None:
         start = time.perf_counter()
         dataset = open_dataset(folder / "images", cache=str(folder / "cache"))
         seconds = time.perf_counter() - start
-        report(case, data=parquet.parent.name, examples=len(dataset), px=dataset.spec.size, seconds=round(seconds, 3))
+        record(case, data=parquet.parent.name, examples=len(dataset), px=dataset.spec.size, seconds=round(seconds, 3))
         del dataset
 
 
@@ -95,7 +91,7 @@ def decoding(parquet: Path, column: str, n: int) -> None:
         for cell in cells:
             pixels.decode(cell, size, 1 if header.grey else 3, np.dtype(np.uint8))
         best = max(best, len(cells) / (time.process_time() - start))
-    report("decode", data=parquet.parent.name, from_px=header.width, to_px=size, images_per_second_per_core=round(best))
+    record("decode", data=parquet.parent.name, from_px=header.width, to_px=size, images_per_second_per_core=round(best))
 
 
 def order(n: int = 50_000_000, batch: int = 256) -> None:
@@ -123,7 +119,7 @@ def order(n: int = 50_000_000, batch: int = 256) -> None:
     for step in range(1000):
         batches.rows(np.int64(step * 37).item())
     ours = (time.perf_counter() - start) / 1000
-    report(
+    record(
         "order", examples=n, batch=batch, microseconds_per_step=round(ours * 1e6), randperm_seconds=round(randperm, 2)
     )
 

@@ -23,7 +23,7 @@ from tacit.progress import Log
 from tacit.recipes.image import chosen_encoder, recipe
 from tacit.study import Study, open_study
 from tacit.tasks import parse_mixture
-from tacit.train import Run, pretrain, seconds_per_step
+from tacit.train import NonFinite, Run, pretrain, seconds_per_step
 from tacit.workspace import Workspace
 
 PLAN = "plan.json"  # steps per task, chosen once: what makes a time budget resume exactly
@@ -97,18 +97,23 @@ def train_task(
             seconds -= time.perf_counter() - began
         planned[name] = budget.steps(step, seconds, len(rows) / plan.batch_size)
         space.write_json(PLAN, planned)
-    run = pretrain(
-        plan.task,
-        source,
-        steps=planned[name],
-        optim=plan.optim,
-        fabric=study.fabric,
-        seed=seed,
-        name=name,
-        folder=space.path,
-        probe=study.probe(),
-        watch=lambda row, total: study.log.training(row, total, batch_size=plan.batch_size),
-    )
+    try:
+        run = pretrain(
+            plan.task,
+            source,
+            steps=planned[name],
+            optim=plan.optim,
+            fabric=study.fabric,
+            seed=seed,
+            name=name,
+            folder=space.path,
+            probe=study.probe(),
+            watch=lambda row, total: study.log.training(row, total, batch_size=plan.batch_size),
+        )
+    except NonFinite as error:
+        if not ask.private:
+            study.log("the examples of that step: " + ", ".join(study.dataset.ids.take(error.rows).to_pylist()))
+        raise
     for note in run.notes:
         study.log(note)
     return run
