@@ -32,7 +32,7 @@ def test_the_loss_falls(mixture: str) -> None:
     plan = tiny_recipe(mixture, batch_size=64)
     run = pretrain(plan.task, DigitBatches(64), steps=24, optim=plan.optim, fabric=make_fabric(device="cpu"), rows=24)
     losses = [float(row["loss"]) for row in run.history]
-    assert sum(losses[-5:]) < 0.99 * sum(losses[:5])
+    assert sum(losses[-5:]) < 0.97 * sum(losses[:5])
 
 
 @pytest.mark.parametrize("mixture", MIXTURES)
