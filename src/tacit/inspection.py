@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from tacit.data.order import Batches
 from tacit.errors import UserError
 from tacit.evaluation import detectable_difference, plan_budgets, primary_budget
 from tacit.evaluation.splits import class_units
-from tacit.judging import evaluation_seconds
+from tacit.judging import JUDGING_SHARE, plan_judging
 from tacit.pipeline import task_names
 from tacit.progress import Log
 from tacit.recipes.image import chosen_encoder, recipe
@@ -21,6 +22,7 @@ from tacit.study import Study, open_study
 from tacit.tasks import parse_mixture
 from tacit.train import seconds_per_step
 
+PATIENCE = 10.0  # seconds of decoding that a look may take; where it would take longer, a sample is decoded
 TIMED = 4  # steps of each task, on a copy that is thrown away
 
 
@@ -33,11 +35,19 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     began = time.perf_counter()
     with Log(quiet=True) as log:
         architecture = chosen_encoder(ask.encoder, offline=ask.offline)
-        study = open_study(data, ask, options, log, encoder=architecture, seconds=budget.amount if timed else None)
-    started = time.perf_counter() - began
+        study = open_study(
+            data,
+            ask,
+            {**options, "patience": PATIENCE},
+            log,
+            encoder=architecture,
+            seconds=budget.amount if timed else None,
+        )
+    started = time.perf_counter() - began + study.dataset.notes.decoding_seconds
     print(_about_data(study))
     print(_about_labels(study))
-    after = evaluation_seconds(study, len(mixtures)) if study.split.labelled else 0.0
+    limit = JUDGING_SHARE * budget.amount if timed else math.inf
+    after = plan_judging(study, len(mixtures), limit).seconds if study.split.labelled else 0.0
     rows = study.split.pretrain
     print(f"\nencoder: {study.encoder.name}; pretraining on {len(rows):,} examples; budget {budget}")
     seconds = (budget.amount - started - after) / len(mixtures) if timed else 0.0

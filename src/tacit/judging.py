@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tacit import keys
+from tacit.budget import clock
 
 if TYPE_CHECKING:
     from tacit.evaluation import Arm, Report
@@ -19,14 +22,23 @@ if TYPE_CHECKING:
     from tacit.workspace import Workspace
 
 DIAGNOSED = 2000  # examples at most that the label-free diagnosis looks at
-SCRATCH_DRAWS = 3
 MARGIN = 1.2  # on the estimate of what judging takes
+JUDGING_SHARE = 0.4  # of a time budget that judging may take
 CLASSIFYING = {"transformation"}  # families whose features may be few without having collapsed
 
 
-def judge(study: Study, space: Workspace, runs: Mapping[str, Run]) -> Report:
+class Judging(NamedTuple):
+    """What `judge` is going to do: the label budgets it probes, those given up to save time, how long it takes."""
+
+    budgets: list[str]
+    given_up: list[str]
+    seconds: float
+
+
+def judge(study: Study, space: Workspace, runs: Mapping[str, Run], plan: Judging) -> Report:
     """Choose among the pretrained encoders inside the training labels, then read the sealed ones, once."""
     from tacit.evaluation import count_read, evaluate, select
+    from tacit.study import SCRATCH_DRAWS
 
     labelled, ask = study.split.labelled, study.ask
     assert labelled is not None
@@ -40,12 +52,14 @@ def judge(study: Study, space: Workspace, runs: Mapping[str, Run]) -> Report:
         arms,
         labelled,
         primary=ask.primary_budget,
+        budgets=plan.budgets,
         seed=ask.seed,
         selection=selection,
         scratch_draws=SCRATCH_DRAWS,
         scratch_seconds=study.scratch_limit,
     )
-    return report.with_data(seal_reads=seal.reads, diagnosis=_numbers(found))
+    dropped = [*report.data["budgets_dropped"], *plan.given_up]
+    return report.with_data(seal_reads=seal.reads, diagnosis=_numbers(found), budgets_dropped=dropped)
 
 
 def diagnosed(study: Study, name: str, run: Run) -> Diagnosis:
@@ -77,13 +91,16 @@ def pretrained_arm(study: Study, name: str, run: Run, found: Diagnosis) -> Arm:
     )
 
 
-def evaluation_seconds(study: Study, tasks: int) -> float:
-    """An estimate of what `judge` will take: the untrained encoder is probed once at each budget, and counted."""
+def plan_judging(study: Study, tasks: int, limit: float = math.inf) -> Judging:
+    """What judging will take, measured: the untrained encoder is embedded, and probed once at each label budget.
+
+    Where that is more than `limit` seconds, budgets other than the primary one are given up, the costliest first.
+    """
     from tacit.evaluation import plan_budgets, primary_budget
     from tacit.evaluation.features import extract
     from tacit.evaluation.linear import probe_draws
-    from tacit.evaluation.splits import draw_labels
-    from tacit.study import RANDOM_SEEDS
+    from tacit.evaluation.splits import N_FOLDS, draw_labels
+    from tacit.study import RANDOM_SEEDS, SCRATCH_DRAWS
 
     labelled = study.split.labelled
     assert labelled is not None
@@ -94,20 +111,25 @@ def evaluation_seconds(study: Study, tasks: int) -> float:
     budgets = plan_budgets(labelled.y[train], labelled.classes).budgets
     primary = primary_budget(budgets, study.ask.primary_budget)
     draws = draw_labels(labelled.y, labelled.group, train, budgets, seed=0)
-    probing = choosing = 0.0
+    arms = tasks + 1 + RANDOM_SEEDS + len(study.ask.against or ())
+    seconds = arms * 2 * embedding + labelled.n_folds * SCRATCH_DRAWS * study.scratch_seconds()
+    probing: dict[str, float] = {}
     for budget in budgets:
         taken = [np.searchsorted(train, draws[budget.name][0])]
         began = time.perf_counter()
         features, y = tables["pooled"], labelled.y[train]
         probe_draws(features, y, taken, features, n_classes=len(labelled.classes), seed=0)
         once = time.perf_counter() - began
-        probing += once * budget.draws
+        at_once = min(budget.draws, os.cpu_count() or 1)
+        probing[budget.name] = MARGIN * arms * labelled.n_folds * once * budget.draws / at_once
         if budget.name == primary.name:
-            choosing = once * 10 * len(tables)  # five folds, two draws, every representation
-    arms = tasks + 1 + RANDOM_SEEDS + len(study.ask.against or ())
-    folds = 1 if len(labelled.test) else 5
-    scratch = folds * SCRATCH_DRAWS * study.scratch_seconds()
-    return MARGIN * (arms * (2 * embedding + probing * folds + choosing) + scratch)
+            seconds += arms * once * N_FOLDS * len(tables)  # choosing a representation
+    seconds *= MARGIN
+    given_up = []
+    for name in sorted(probing, key=probing.__getitem__, reverse=True):
+        if name != primary.name and seconds + sum(probing.values()) > limit:
+            given_up.append(f"{name}: would take about {clock(probing.pop(name))} to judge; a longer --budget has it")
+    return Judging(list(probing), given_up, seconds + sum(probing.values()))
 
 
 def tell_without_labels(study: Study, runs: Mapping[str, Run]) -> Report:

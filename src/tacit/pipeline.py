@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from tacit.encoders import load_encoder, save_encoder
 from tacit.encoders.base import ImageEncoder
 from tacit.errors import RunFailed, UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
-from tacit.judging import diagnosed, evaluation_seconds, failed, judge, tell_without_labels
+from tacit.judging import JUDGING_SHARE, Judging, diagnosed, failed, judge, plan_judging, tell_without_labels
 from tacit.picturing import publish
 from tacit.progress import Log
 from tacit.recipes.image import chosen_encoder, recipe
@@ -26,7 +27,7 @@ from tacit.tasks import parse_mixture
 from tacit.train import NonFinite, Run, pretrain, seconds_per_step
 from tacit.workspace import Workspace
 
-PLAN = "plan.json"  # steps per task, chosen once: what makes a time budget resume exactly
+PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
 REPORT_SECONDS = 6.0  # gallery, map and pictures
 
 
@@ -38,7 +39,8 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
     mixtures = {name: parse_mixture(name) for name in task_names(ask.tasks)}
     with _workspace(data, ask, options) as space, Log(space.path / "log.txt") as log:
         study = _open(data, ask, options, log, space)
-        after = REPORT_SECONDS + (evaluation_seconds(study, len(mixtures)) if study.split.labelled else 0.0)
+        plan = _plan_judging(study, space, len(mixtures), budget)
+        after = REPORT_SECONDS + (plan.seconds if plan else 0.0)
         if budget.unit == "seconds":
             spent = time.perf_counter() - began
             each = max(0.0, budget.amount - spent - after) / len(mixtures)
@@ -51,7 +53,7 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
             left = budget.amount - (time.perf_counter() - began) - after
             runs[name] = train_task(study, space, name, weights, budget, seconds=left / (len(mixtures) - number))
             keep_encoder(study, name, runs[name], space.path / "encoders" / name)
-        report = judge(study, space, runs) if study.split.labelled else tell_without_labels(study, runs)
+        report = judge(study, space, runs, plan) if plan else tell_without_labels(study, runs)
         chosen = report.data["selected_arm"]
         keep_encoder(study, chosen, runs[chosen], space.path / "encoder")
         page = publish(study, report, runs, space.path)
@@ -60,6 +62,21 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
         if all(failed(arm) for arm in report.arms if arm.kind == "pretrained"):
             raise RunFailed(f"every task collapsed; the report shows how: {page}")
         return report
+
+
+def _plan_judging(study: Study, space: Workspace, tasks: int, budget: Budget) -> Judging | None:
+    """What judging will do where there are labels: within its share of a time budget, on record in plan.json."""
+    if study.split.labelled is None:
+        return None
+    planned: dict[str, Any] = space.read_json(PLAN) or {}
+    if "judging" not in planned:
+        limit = JUDGING_SHARE * budget.amount if budget.unit == "seconds" else math.inf
+        planned["judging"] = plan_judging(study, tasks, limit)._asdict()
+        space.write_json(PLAN, planned)
+    plan = Judging(**planned["judging"])
+    for line in plan.given_up:
+        study.log(f"label budget given up: {line}")
+    return plan
 
 
 def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Run:
@@ -88,20 +105,21 @@ def train_task(
     torch.manual_seed(keys.fold(seed, name))
     plan = recipe(weights, encoder, examples=len(rows), batch_size=ask.batch_size)
     source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size, seed=seed)
-    planned: dict[str, int] = space.read_json(PLAN) or {}
-    if name not in planned:
+    planned: dict[str, Any] = space.read_json(PLAN) or {}
+    planned.setdefault("steps", {})
+    if name not in planned["steps"]:
         step = 0.0
         if budget.unit == "seconds":
             began = time.perf_counter()
             step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, seed=seed)
             seconds -= time.perf_counter() - began
-        planned[name] = budget.steps(step, seconds, len(rows) / plan.batch_size)
+        planned["steps"][name] = budget.steps(step, seconds, len(rows) / plan.batch_size)
         space.write_json(PLAN, planned)
     try:
         run = pretrain(
             plan.task,
             source,
-            steps=planned[name],
+            steps=planned["steps"][name],
             optim=plan.optim,
             fabric=study.fabric,
             seed=seed,

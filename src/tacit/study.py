@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 RANDOM_SEEDS = 3  # random initialisations that the baseline averages over
 PROBE_ROWS = 1000  # examples at most that the online probe embeds
 SCRATCH_SECONDS = 90.0  # that one training from scratch may take at most
-SCRATCH_SHARE = 0.05  # of a budget that is a time
+SCRATCH_SHARE = 0.15  # of a budget that is a time, for all of them
+SCRATCH_DRAWS = 3  # label draws that are trained on from scratch
 TIMED = 6  # steps of it that its estimate rests on
 
 
@@ -174,7 +175,9 @@ def open_study(
         torch.manual_seed(keys.fold(ask.seed, "encoder"))
         built = encoder(dataset.spec)
     fabric = make_fabric(device=ask.device, precision=ask.precision, convolutional=isinstance(built, MapEncoder))
-    limit = SCRATCH_SECONDS if seconds is None else min(SCRATCH_SECONDS, SCRATCH_SHARE * seconds)
+    limit = SCRATCH_SECONDS
+    if seconds is not None and split.labelled is not None:
+        limit = min(limit, SCRATCH_SHARE * seconds / (SCRATCH_DRAWS * split.labelled.n_folds))
     return Study(data, options, dataset, split, built, fabric, ask, log, limit)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ def open_dataset(
     cache: str | None = None,
     max_bad: float = 0.05,
     progress: Progress | None = None,
+    patience: float = math.inf,
 ) -> Dataset:
     """Find, decode (once) and label the examples of `data`. Raises `UserError` for whatever a person can mend.
 
@@ -96,6 +98,7 @@ def open_dataset(
         cache: the folder for decoded data; default: the user's own cache folder
         max_bad: the fraction of unreadable files from which on the data are refused
         progress: called with the examples decoded so far and in all
+        patience: seconds; where decoding takes longer, a sample of the images stands for all, and nothing is kept
     """
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
@@ -116,11 +119,12 @@ def open_dataset(
         columns = own_columns(source, label_column, group_column, split_column)
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
         notes.labels_from = notes.labels_from or ("the data themselves" if columns.label is not None else "")
-    kept = open_cache(source, image_size, Path(cache) if cache else default_root(), max_bad, progress)
+    kept = open_cache(source, image_size, Path(cache) if cache else default_root(), max_bad, progress, patience)
     if len(kept.rows) < 2:
         raise UserError(f"{source.name} holds {len(kept.rows)} readable example; at least two are needed")
     notes.skipped = few((f"{source.ids[row].as_py()}: {why}" for row, why in kept.bad), len(kept.bad))
     notes.duplicates = kept.duplicates
+    notes.decoding_seconds = kept.seconds_left
     split = None if source.split is None else source.split[kept.rows]
     known = resolve(columns.take(kept.rows), split, ignore_label, len(kept.rows), notes)
     rows = pa.array(kept.rows)

@@ -9,9 +9,11 @@ and is readable by its owner only. Folders appear whole or not at all; a lock pe
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,34 +38,47 @@ Progress = Callable[[int, int], None]  # examples done, examples in all
 LARGEST = 64  # px: what larger images are made into, unless a size is asked for; 96 takes a CPU over twice as long
 _PROBED = 256  # images whose headers decide about size, channels and depth
 _MEASURED = 2_000  # images whose pixels give mean and standard deviation
+_GLIMPSED = 1_024  # images at most that stand for all in a glimpse
 _LEAST_STD = 1e-3  # of a channel that never changes: it is divided by
 
 
+@dataclass(frozen=True)
 class Cache:
-    """Decoded images on disk; only the rows asked for are ever copied. May be read from several threads."""
+    """Decoded images; only the rows asked for are ever copied. May be read from several threads."""
 
-    def __init__(self, folder: Path) -> None:
+    pixels: NDArray[np.generic]  # [N C H W], or those of a glimpse, which stand for all N in turn
+    content: NDArray[np.void]  # [N] 16-byte hash of each example
+    mean: tuple[float, ...]  # per channel, pixels in [0, 1]
+    std: tuple[float, ...]
+    data_hash: str
+    folder: Path | None = None  # where it is kept; None for a glimpse
+
+    @classmethod
+    def load(cls, folder: Path) -> Cache:
         meta = json.loads((folder / "meta.json").read_text())
-        self.folder = folder
-        self.mean = tuple(float(v) for v in meta["mean"])  # per channel, pixels in [0, 1]
-        self.std = tuple(float(v) for v in meta["std"])
-        self.data_hash = str(meta["data_hash"])
-        self.shape = (int(meta["n"]), int(meta["channels"]), int(meta["size"]), int(meta["size"]))
-        self.dtype = np.dtype(meta["dtype"])
-        mapped = np.memmap(folder / "images.bin", self.dtype, "r", shape=self.shape)
-        self._images = np.asarray(mapped)
-        self.content = np.fromfile(folder / "content.bin", dtype="V16")
+        shape = (int(meta["n"]), int(meta["channels"]), int(meta["size"]), int(meta["size"]))
+        mapped = np.memmap(folder / "images.bin", np.dtype(meta["dtype"]), "r", shape=shape)
+        content = np.fromfile(folder / "content.bin", dtype="V16")
+        return cls(np.asarray(mapped), content, tuple(meta["mean"]), tuple(meta["std"]), str(meta["data_hash"]), folder)
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self.content)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (len(self), self.pixels.shape[1], self.pixels.shape[2], self.pixels.shape[3])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.pixels.dtype
 
     @property
     def nbytes(self) -> int:
-        return self._images.nbytes
+        return len(self) * math.prod(self.shape[1:]) * self.dtype.itemsize
 
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
         """A copy of these rows, [B C H W]."""
-        return self._images.take(rows, axis=0)
+        return self.pixels.take(rows, axis=0, mode="wrap")
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """`image` [B C H W] and `index` [B] of these rows."""
@@ -79,8 +94,9 @@ class Kept:
 
     cache: Cache
     rows: NDArray[np.int64]  # [N] numbers in the listing
-    bad: tuple[tuple[int, str], ...]  # (number in the listing, reason) of the others
-    duplicates: int
+    bad: tuple[tuple[int, str], ...] = ()  # (number in the listing, reason) of the others
+    duplicates: int = 0
+    seconds_left: float = 0.0  # what decoding the rest takes, after a glimpse
 
 
 def default_root() -> Path:
@@ -95,11 +111,18 @@ def default_root() -> Path:
 
 
 def open_cache(
-    source: Source, image_size: int | None, root: Path, max_bad: float, progress: Progress | None = None
+    source: Source,
+    image_size: int | None,
+    root: Path,
+    max_bad: float,
+    progress: Progress | None = None,
+    patience: float = math.inf,
 ) -> Kept:
     """The cache of this source, decoded now unless an earlier run has done it.
 
-    UserError where more than the fraction `max_bad` of the examples is bad, or the disk has no room.
+    Where decoding it all would take longer than `patience` seconds, a glimpse: a sample of the images stands for all,
+    and nothing is written. UserError where more than the fraction `max_bad` of the examples is bad, or the disk has no
+    room.
     """
     form = [source.fingerprint, image_size, pixels.VERSION, PIL.__version__]
     listing = digest([json.dumps(form).encode()])
@@ -107,6 +130,8 @@ def open_cache(
     memo = listings / f"{listing}.json"
     with filelock.FileLock(listings / f"{listing}.lock"):
         kept = _remembered(memo, decoded, len(source))
+        if kept is None and patience < math.inf:
+            kept = _glimpse(source, image_size, patience)
         if kept is None:
             try:
                 _decode(source, image_size, decoded, memo, max_bad, progress)
@@ -131,6 +156,26 @@ def choose_plan(source: Source, image_size: int | None, pool: Pool) -> Plan:
     if image_size is None:
         image_size = min(LARGEST, int(np.median([min(header.width, header.height) for header in headers])))
     return Plan(image_size, 1 if grey else 3, "uint16" if deep else "uint8")
+
+
+def _glimpse(source: Source, image_size: int | None, patience: float) -> Kept | None:
+    """A sample of the images in place of all, or None where all can be decoded within `patience` seconds."""
+    items = source.sample(_GLIMPSED)
+    with Pool() as pool:
+        plan = choose_plan(source, image_size, pool)  # also starts the workers
+        began, sample = time.perf_counter(), []
+        for outcome in pool.decode(items, plan):
+            sample += [outcome.pixels] if outcome.pixels is not None else []
+            if sample and time.perf_counter() - began > patience / 2:
+                break
+        spent = time.perf_counter() - began
+    total = spent * len(source) / max(1, len(sample))
+    if total <= patience or not sample:
+        return None
+    images = np.frombuffer(b"".join(sample), plan.dtype).reshape(-1, plan.channels, plan.size, plan.size)
+    content = np.arange(2 * len(source), dtype=np.int64).view("V16")  # all different: nothing is known of copies
+    cache = Cache(images, content, *_moments(images), data_hash="not decoded yet")
+    return Kept(cache, np.arange(len(source)), seconds_left=total)
 
 
 def clean(root: Path | None = None) -> int:
@@ -166,7 +211,7 @@ def _remembered(memo: Path, decoded: Path, n: int) -> Kept | None:
         return None
     bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
     rows = np.delete(np.arange(n), [row for row, _ in bad])
-    return Kept(Cache(folder), rows, bad, int(known["duplicates"]))
+    return Kept(Cache.load(folder), rows, bad, int(known["duplicates"]))
 
 
 def _is_whole(folder: Path) -> bool:
@@ -194,7 +239,9 @@ def _decode(
             bad = _write(source, plan, pool, partial, max_bad, progress)
         contents = np.fromfile(partial / "content.bin", dtype="V16")
         data_hash = digest([contents.tobytes()])
-        meta = {"n": len(contents), **asdict(plan), "data_hash": data_hash, **_moments(partial / "images.bin", plan)}
+        images = np.memmap(partial / "images.bin", plan.dtype, "r")
+        mean, std = _moments(images.reshape(-1, plan.channels, plan.size, plan.size))
+        meta = {"n": len(contents), **asdict(plan), "data_hash": data_hash, "mean": mean, "std": std}
         (partial / "meta.json").write_text(json.dumps(meta))
         for path in [*partial.iterdir(), partial]:
             flush(path)
@@ -242,20 +289,19 @@ def _write(
     return bad
 
 
-def _moments(images: Path, plan: Plan) -> dict[str, list[float]]:
-    """Mean and standard deviation per channel, pixels in [0, 1], from how often each value occurs."""
-    pixel = np.memmap(images, plan.dtype, "r").reshape(-1, plan.channels, plan.size * plan.size)
-    top = int(np.iinfo(plan.dtype).max)
-    occurs = np.zeros((plan.channels, top + 1))
-    rows = np.linspace(0, len(pixel) - 1, min(len(pixel), _MEASURED)).astype(np.int64)
+def _moments(images: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of [N C H W], pixels in [0, 1], from how often each value occurs."""
+    top, channels = int(np.iinfo(images.dtype).max), images.shape[1]
+    occurs = np.zeros((channels, top + 1))
+    rows = np.linspace(0, len(images) - 1, min(len(images), _MEASURED)).astype(np.int64)
     for part in np.array_split(rows, max(1, len(rows) // 256)):
-        for channel in range(plan.channels):
-            occurs[channel] += np.bincount(pixel[part, channel].reshape(-1), minlength=top + 1)
+        for channel in range(channels):
+            occurs[channel] += np.bincount(images[part, channel].reshape(-1), minlength=top + 1)
     share = occurs / occurs.sum(axis=1, keepdims=True)
     value = np.arange(top + 1) / top
     mean = share @ value
     std = np.sqrt((share * np.square(value - mean[:, None])).sum(axis=1))
-    return {"mean": mean.tolist(), "std": np.maximum(std, _LEAST_STD).tolist()}
+    return tuple(mean.tolist()), tuple(np.maximum(std, _LEAST_STD).tolist())
 
 
 def _write_whole(path: Path, value: Any) -> None:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
+from tacit.budget import clock
+
 _NAMED = 20
 
 
@@ -43,6 +45,7 @@ class Notes:
     dropped_rows: int = 0  # labels lost with those classes
     untrained_classes: Few = field(default_factory=Few)  # classes that occur in the given test split only
     ignored: int = 0  # labels that the person asked to ignore
+    decoding_seconds: float = 0.0  # what decoding takes that was put off
     ungrouped: int = 0  # examples without a group, each taken for one of its own
 
     def lines(self, *, private: bool = False) -> list[str]:
@@ -69,7 +72,12 @@ class Notes:
             (self.ungrouped, "examples have no group; each was taken for a group of its own"),
             (self.duplicates, "examples repeat the content of an earlier one"),
         ]
-        return lines + [f"{number:,} {what}" for number, what in numbers if number]
+        lines += [f"{number:,} {what}" for number, what in numbers if number]
+        if self.decoding_seconds:
+            lines.append(
+                f"only a sample was decoded to look at; decoding all, once, takes about {clock(self.decoding_seconds)}"
+            )
+        return lines
 
     def as_dict(self, *, private: bool = False) -> dict[str, Any]:
         """For JSON; `private` keeps the counts and leaves out every name."""

@@ -62,13 +62,18 @@ def evaluate(
     choices = selection.folds or [selection] * len(parts)
     drawn = [draw_labels(p.labelled.y, labelled.group, p.train, plan.budgets, seed=seed) for p in parts]
     predictions: dict[str, Predictions] = {}
+    shortened: list[str] = []
     for number, arm in enumerate(arms):
         tell((number + 1) / (len(arms) + 1), f"probing {arm.name}")
         if arm.build is None:
             depths = [choice.representation.get(arm.name, FINAL) for choice in choices]
             predictions[arm.name] = _probe(arm, parts, drawn, plan.budgets, depths, seed)
         else:
-            predictions[arm.name] = _train(arm, parts, drawn, main, scratch_draws, scratch_seconds, seed)
+            predictions[arm.name], steps, planned = _train(
+                arm, parts, drawn, main, scratch_draws, scratch_seconds, seed
+            )
+            if steps < planned:
+                shortened.append(f"{arm.name}: {steps} of {planned} steps; with more time it is harder to beat")
 
     # The test labels are read from here on, and nowhere above.
     report = judge_predictions(
@@ -84,7 +89,7 @@ def evaluate(
         )
     )
     tell(1.0, "judged")
-    return report
+    return report.with_data(shortened=shortened)
 
 
 def _probe(
@@ -137,12 +142,12 @@ def _train(
     n_draws: int,
     seconds: float | None,
     seed: int,
-) -> Predictions:
-    """Train the same architecture on the drawn labels alone."""
-    from tacit.evaluation.scratch import train_from_scratch
+) -> tuple[Predictions, int, int]:
+    """Train the same architecture on the drawn labels alone; also the steps there was time for, and those planned."""
+    from tacit.evaluation.scratch import STEPS, train_from_scratch
 
     assert arm.build is not None
-    by_part = []
+    by_part, steps = [], []
     for part, draws in zip(parts, drawn, strict=True):
         predicted = []
         for s, draw in enumerate(draws[budget.name][:n_draws]):
@@ -156,6 +161,7 @@ def _train(
                 views=arm.views,
                 seconds=seconds,
             )
+            steps.append(model.steps)
             predicted.append(model.predict(part.labelled.fetch, part.test))
         by_part.append(np.stack(predicted))
-    return {("scratch", budget.name): np.concatenate(by_part, axis=-1)[None].astype(np.int32)}
+    return {("scratch", budget.name): np.concatenate(by_part, axis=-1)[None].astype(np.int32)}, min(steps), STEPS

@@ -177,6 +177,8 @@ class Report:
             notes.append("classes left out of the verdict: " + "; ".join(self.data["classes_left_out"]))
         if self.data.get("budgets_dropped"):
             notes.append("budgets dropped: " + "; ".join(self.data["budgets_dropped"]))
+        if self.data.get("shortened"):
+            notes.append("cut short by the time budget: " + "; ".join(self.data["shortened"]))
         if self.data.get("seal_reads"):
             notes.append(f"the sealed test labels have been read {self.data['seal_reads']} times")
         return notes

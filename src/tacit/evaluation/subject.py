@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import UserError
-from tacit.evaluation.splits import Positions, make_folds
+from tacit.evaluation.splits import N_FOLDS, Positions, make_folds
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,6 +49,11 @@ class Labelled:
     def grouped(self) -> bool:
         """Whether some group holds more than one example."""
         return len(np.unique(self.group)) < len(self.group)
+
+    @property
+    def n_folds(self) -> int:
+        """Of cross-fitting; 1 where a test set is sealed."""
+        return 1 if len(self.test) else N_FOLDS
 
     def without(self, hidden: Positions) -> Labelled:
         """The same examples with these labels unknown."""
