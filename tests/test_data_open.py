@@ -138,6 +138,24 @@ def test_the_second_opening_reads_no_file(tmp_path: Path, cached, monkeypatch: p
         cached(root)
 
 
+def test_a_glimpse_decodes_a_sample_and_keeps_nothing(tmp_path: Path, cached, monkeypatch: pytest.MonkeyPatch):
+    root = folder(tmp_path / "pets", 12)
+    monkeypatch.setattr(cache_module, "_GLIMPSED", 3)
+    glimpse = cached(root, labels="folders", patience=1e-6)
+    assert len(glimpse) == 12
+    assert glimpse.notes.decoding_seconds > 0
+    assert "only a sample" in glimpse.notes.lines()[-1]
+    assert set(values(glimpse)) < set(range(12))
+    assert len(np.unique(glimpse.content)) == 12
+    assert not any((tmp_path / "cache" / "decoded").iterdir())
+    whole = cached(root, labels="folders", patience=60.0)
+    assert whole.notes.decoding_seconds == 0
+    assert sorted(values(whole)) == list(range(12))
+    assert (whole.label == glimpse.label).all()
+    assert whole.cache.nbytes == glimpse.cache.nbytes
+    assert cached(root, patience=1e-6).notes.decoding_seconds == 0, "what is decoded already is not sampled"
+
+
 def test_equal_content_shares_one_cache_wherever_it_lies(tmp_path: Path, cached):
     first, second = cached(folder(tmp_path / "here")), cached(folder(tmp_path / "there"))
     assert first.data_hash == second.data_hash

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from PIL import Image
 import tacit
 from tacit import cli
 from tacit.errors import RunFailed, UserError
+from tacit.judging import plan_judging
+from tacit.progress import Log
+from tacit.recipes.image import chosen_encoder
+from tacit.study import open_study
 from tests.tiny import digits
 
 pytestmark = pytest.mark.slow
@@ -148,6 +153,22 @@ def test_private_leaves_no_trace(folder: Path, tmp_path: Path) -> None:
         assert "scan0" not in text, name
         assert "finding-" not in text, name
         assert str(folder) not in text, name
+
+
+def test_judging_fits_into_its_share_of_the_time(folder: Path) -> None:
+    settings = {"seed": 0, "device": "cpu", "precision": "32", "private": False, "against": None, "offline": True}
+    ask = SimpleNamespace(**settings, transductive=False, primary_budget=None)
+    options = {"labels": str(folder / "labels.csv")}
+    with Log(quiet=True) as log:
+        study = open_study(str(folder / "images"), ask, options, log, encoder=chosen_encoder(None), seconds=60.0)
+    free = plan_judging(study, 2)
+    assert free.given_up == []
+    assert {"1 per class", "10 per class", "100 %"} <= set(free.budgets)
+    short = plan_judging(study, 2, limit=0.0)
+    assert short.budgets == ["10 per class"]
+    assert len(short.given_up) == len(free.budgets) - 1
+    assert short.seconds < free.seconds
+    assert study.scratch_limit == pytest.approx(0.15 * 60 / 3)
 
 
 def test_without_labels_there_is_no_proof(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor
 from tacit import checkpoint, dist, keys
 from tacit.engine import Fabric
 from tacit.errors import Interrupted, RunFailed, UserError
+from tacit.files import write_whole
 from tacit.optim import Optim
 from tacit.task import Task
 from tacit.types import Batch, Output
@@ -211,10 +212,17 @@ class _Saved:
 
 
 def _tensors(task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    tensors = {f"task/{name}": value for name, value in task.state_dict().items()}
+    state = task.state_dict()
+    tensors = {f"task/{name}": state[name] for name in dict.fromkeys(_stored_as(state).values())}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optim/{number}/{name}": value for name, value in state.items() if isinstance(value, Tensor)}
-    return {name: value.clone() for name, value in tensors.items()}  # shared storage cannot be saved
+    return {name: value.clone() for name, value in tensors.items()}
+
+
+def _stored_as(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """The name that each tensor is stored under: the first of those that share its memory, as a sum's tasks do."""
+    first: dict[tuple[int, torch.Size], str] = {}
+    return {name: first.setdefault((value.data_ptr(), value.shape), name) for name, value in state.items()}
 
 
 def _restore(
@@ -229,7 +237,8 @@ def _restore(
                 f"the checkpoint in {folder} was made with {key} {saved.state[key]}, not {value}; "
                 "resume with the same settings or choose another --out"
             )
-    task.load_state_dict({k.removeprefix("task/"): v for k, v in saved.tensors.items() if k.startswith("task/")})
+    stored = _stored_as(task.state_dict())
+    task.load_state_dict({name: saved.tensors[f"task/{at}"] for name, at in stored.items()})
     states: dict[int, dict[str, Tensor]] = {}
     for key, tensor in saved.tensors.items():
         if key.startswith("optim/"):
@@ -265,7 +274,7 @@ class _History:
         if self.path is None or not self.path.exists():
             return
         kept = [row for row in read_history(self.path) if row["task"] != name or int(row["step"]) <= start]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self.rows = [row for row in kept if row["task"] == name]
 
     def append(self, row: Row) -> None:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from tacit.errors import RunFailed, UserError
-from tacit.files import is_disk_full
+from tacit.files import is_disk_full, write_whole
 
 _CONFIG, _LOCK = "config.yaml", ".lock"
 # What may differ when a run is continued: how it is shown and where it is, not what it computes.
@@ -95,10 +95,8 @@ class Workspace(AbstractContextManager["Workspace"]):
 
     def write_json(self, name: str, value: Any) -> None:
         """Write whole or not at all. RunFailed on a full disk."""
-        partial = self.path / f".{name}.partial"
         try:
-            partial.write_text(json.dumps(value, indent=1))
-            partial.replace(self.path / name)
+            write_whole(self.path / name, json.dumps(value, indent=1))
         except OSError as error:
             if is_disk_full(error):
                 raise RunFailed(

@@ -28,7 +28,7 @@ from tacit import pixels
 from tacit.data.decode import Plan, Pool
 from tacit.data.source import Source, digest
 from tacit.errors import RunFailed, UserError
-from tacit.files import flush, is_disk_full
+from tacit.files import flush, is_disk_full, write_whole
 
 if TYPE_CHECKING:
     from tacit.types import Batch
@@ -257,7 +257,8 @@ def _decode(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
-    _write_whole(memo, {"cache": final.name, "bad": bad, "duplicates": len(contents) - len(distinct)})
+    known = {"cache": final.name, "bad": bad, "duplicates": len(contents) - len(distinct)}
+    write_whole(memo, json.dumps(known))
 
 
 def _refuse_too_large(n: int, plan: Plan, folder: Path) -> None:
@@ -302,13 +303,6 @@ def _moments(images: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]
     mean = share @ value
     std = np.sqrt((share * np.square(value - mean[:, None])).sum(axis=1))
     return tuple(mean.tolist()), tuple(np.maximum(std, _LEAST_STD).tolist())
-
-
-def _write_whole(path: Path, value: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value))
-    flush(partial)
-    partial.replace(path)
 
 
 def _too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad: float) -> UserError:

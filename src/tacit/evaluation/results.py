@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import html
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tacit.errors import UserError
+from tacit.files import write_whole
 
 SCHEMA = 1
 FILE_NAME = "report.json"
@@ -186,9 +186,4 @@ class Report:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file so that it appears whole or not at all."""
-    partial = path.with_name(path.name + f".{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    write_whole(path, json.dumps(content, indent=1, allow_nan=False))

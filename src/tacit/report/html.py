@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from tacit.files import write_whole
 from tacit.report import charts, tables, words
 from tacit.report.figures import Figures, Neighbours, Points
 from tacit.report.images import PIXELATED_BELOW, Sheet, data_uri, thumbnail
@@ -90,18 +90,9 @@ def write(report: Report, figures: Figures | None, folder: str | Path, *, privat
     """
     folder = Path(folder)
     content = _strict(without_data(report) if private else report)
-    _replace(folder / "report.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    _replace(folder / "report.html", render(report, figures, private=private))
+    write_whole(folder / "report.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(folder / "report.html", render(report, figures, private=private))
     return folder / "report.html"
-
-
-def _replace(path: Path, content: str) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _strict(value: Any) -> Any:
