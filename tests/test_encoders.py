@@ -377,7 +377,7 @@ def test_a_patch_that_does_not_fit() -> None:
 
 @pytest.mark.parametrize(
     ("size", "grid", "stages"),
-    [(8, 2, 3), (16, 4, 3), (28, 7, 3), (32, 4, 4), (64, 4, 4), (96, 6, 4), (4, 1, 3), (27, 7, 3)],
+    [(8, 2, 3), (16, 4, 3), (17, 3, 5), (28, 4, 5), (32, 4, 5), (33, 3, 7), (64, 4, 7), (96, 3, 9), (4, 1, 3)],
 )
 def test_convnet_stages(size: int, grid: int, stages: int) -> None:
     encoder = ConvNet("convnet", ImageSpec(size, 1, (0.5,), (0.5,)))

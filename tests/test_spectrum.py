@@ -25,6 +25,15 @@ def entropy_rank(values):
     return math.exp(-sum(v / sum(values) * math.log(v / sum(values)) for v in values))
 
 
+def test_what_was_narrow_before_training_has_not_collapsed() -> None:
+    crowded = 1 + 0.15 * ISOTROPIC
+    assert 0.1 < diagnose(crowded).std_normalised < 0.2  # type: ignore[operator]
+    assert levels(crowded)["std_normalised"] == "FAIL"
+    assert levels(crowded, untrained_spread=0.15)["std_normalised"] == "WARN"
+    assert levels(crowded, untrained_spread=0.9)["std_normalised"] == "FAIL"
+    assert levels(np.ones((50, 8)), untrained_spread=0.15)["std_normalised"] == "FAIL"
+
+
 def test_measures_are_those_of_the_definitions():
     Z = RNG.normal(size=(60, 12)) * np.linspace(0.1, 2, 12) + 0.3
     d = diagnose(Z)

@@ -62,6 +62,15 @@ def test_interrupted_and_resumed_is_bit_identical(mixture: str, tmp_path: Path) 
     assert [row["step"] for row in read_history(tmp_path / "metrics.jsonl")] == list(range(1, STEPS + 1))
 
 
+def test_a_sum_keeps_its_encoder_once(tmp_path: Path) -> None:
+    train("simclr+0.4*rotation", tmp_path)
+    found = checkpoint.load(tmp_path / "checkpoints" / "task")
+    assert found is not None
+    encoders = [name for name in found.tensors if name.startswith("task/") and ".encoder." in name]
+    assert encoders
+    assert all(name.startswith("task/tasks.simclr.") for name in encoders)
+
+
 def victim(folder: str) -> None:
     train("simclr", Path(folder), steps=150, save_every=0.02)
 

@@ -65,14 +65,15 @@ def judge(study: Study, space: Workspace, runs: Mapping[str, Run], plan: Judging
 def diagnosed(study: Study, name: str, run: Run) -> Diagnosis:
     """The label-free alarms of what a task has learned, on examples that it was trained on."""
     from tacit.evaluation.features import extract
-    from tacit.evaluation.spectrum import diagnose
+    from tacit.evaluation.spectrum import diagnose, spread
     from tacit.tasks import TASKS, parse_mixture
 
     chance = np.random.default_rng(keys.fold(study.ask.seed, "diagnosis"))
     rows = np.sort(chance.permutation(study.split.pretrain)[:DIAGNOSED])
     pooled = extract(run.task.exported["encoder"], study.dataset.batch, rows)["pooled"]
     classifying = all(TASKS[part].family in CLASSIFYING for part in parse_mixture(name))
-    return diagnose(pooled, classification_pretext=classifying)
+    untrained = extract(study.fresh(keys.fold(study.ask.seed, "diagnosis")), study.dataset.batch, rows[::4])["pooled"]
+    return diagnose(pooled, untrained_spread=spread(untrained), classification_pretext=classifying)
 
 
 def pretrained_arm(study: Study, name: str, run: Run, found: Diagnosis) -> Arm:

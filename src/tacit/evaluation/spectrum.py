@@ -69,12 +69,14 @@ def diagnose(
     *,
     views: tuple[ArrayLike, ArrayLike] | None = None,
     rankme_peak: float | None = None,
+    untrained_spread: float | None = None,
     classification_pretext: bool = False,
 ) -> Diagnosis:
     """Measure features Z [N D] and, where given, those of two views of each example, both [N D].
 
-    `rankme_peak` is the largest RankMe of this training so far. A pretext that classifies (rotation) needs few
-    directions: with `classification_pretext` a low rank only warns.
+    `rankme_peak` is the largest RankMe of this training so far. `untrained_spread` is that of the same architecture
+    before training: some crowd their features from the start, and what training has not halved has not collapsed. A
+    pretext that classifies (rotation) needs few directions: with `classification_pretext` a low rank only warns.
     """
     Z = np.asarray(Z, np.float64)
     assert Z.ndim == 2, Z.shape
@@ -89,7 +91,8 @@ def diagnose(
             found["alignment"] = alignment(first[both], second[both])
             found["lidar"] = lidar(np.stack([first[both], second[both]], axis=1))
     measured = Diagnosis(n=len(Z), dim=Z.shape[1], bad_rows=int((~finite).sum()), **found)  # type: ignore[arg-type]
-    alarms = tuple(_alarms(measured, rankme_peak, classification_pretext))
+    narrow = 0.2 if untrained_spread is None else min(0.2, untrained_spread / 2)
+    alarms = tuple(_alarms(measured, rankme_peak, narrow, classification_pretext))
     return Diagnosis(**{**vars(measured), "alarms": alarms})
 
 
@@ -108,19 +111,19 @@ def _measure(Z: Matrix) -> dict[str, float | None]:
     }
 
 
-def _alarms(d: Diagnosis, rankme_peak: float | None, classification_pretext: bool) -> Iterator[Alarm]:
+def _alarms(d: Diagnosis, rankme_peak: float | None, narrow: float, classification_pretext: bool) -> Iterator[Alarm]:
     if d.bad_rows:
         yield Alarm("FAIL", "nan", d.bad_rows, 0, f"{d.bad_rows} of {d.n} examples have NaN or infinite features")
     if d.std_normalised is not None and d.std_normalised < 0.5:
-        level, threshold = _worse(d.std_normalised < 0.2, 0.2, 0.5)
-        text = f"examples hardly differ: deviation of normalised features {d.std_normalised:.3g}, below {threshold}"
+        level, threshold = _worse(d.std_normalised < narrow, narrow, 0.5)
+        text = f"examples hardly differ: deviation of normalised features {d.std_normalised:.3g}, below {threshold:.2g}"
         yield Alarm(level, "std_normalised", d.std_normalised, threshold, text)
     if d.uniformity is not None and d.uniformity > -1:
         # Rectified features lie in a cone: an untrained ConvNet crowds too (-0.46 on digits), yet tells classes apart.
         # It is a failure only where the features hardly differ, or fill few directions, besides.
-        narrow = (d.std_normalised or 0.0) < 0.2 or (d.rankme or 0.0) < _least_rank(d)
+        crowded = (d.std_normalised or 0.0) < narrow or (d.rankme or 0.0) < _least_rank(d)
         text = f"examples crowd in one direction: uniformity {d.uniformity:.3g}, above -1"
-        yield Alarm("FAIL" if narrow else "WARN", "uniformity", d.uniformity, -1, text)
+        yield Alarm("FAIL" if crowded else "WARN", "uniformity", d.uniformity, -1, text)
     if d.rankme is not None:
         least = _least_rank(d)
         if d.rankme < least:
