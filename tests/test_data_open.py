@@ -138,6 +138,20 @@ def test_the_second_opening_reads_no_file(tmp_path: Path, cached, monkeypatch: p
         cached(root)
 
 
+def test_alignment_tells_scans_from_scenes(cached):
+    rng = np.random.default_rng(0)
+    layout = rng.random((12, 12))
+    alike = (255 * (0.7 * layout + 0.3 * rng.random((200, 12, 12)))).astype(np.uint8)
+    spec = cached(alike).spec
+    expected = (alike / 255).mean(0).var() / (alike / 255).var((1, 2)).mean()
+    assert spec.alignment == pytest.approx(expected)
+    assert spec.mean[0] == pytest.approx(alike.mean() / 255)
+    assert spec.std[0] == pytest.approx(alike.std() / 255)
+    assert spec.alignment > 0.5
+    assert cached(rng.integers(0, 256, (200, 12, 12), dtype=np.uint8)).spec.alignment < 0.02
+    assert cached(np.full((9, 12, 12), 7, np.uint8)).spec.alignment == pytest.approx(0, abs=1e-9)
+
+
 def test_a_glimpse_decodes_a_sample_and_keeps_nothing(tmp_path: Path, cached, monkeypatch: pytest.MonkeyPatch):
     root = folder(tmp_path / "pets", 12)
     monkeypatch.setattr(cache_module, "_GLIMPSED", 3)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,13 @@ def test_contrast_gets_the_strongest_views() -> None:
         weak = default_views(spec(224, 3), task)
         assert weak.jitter == weak.grey == weak.blur == weak.rotate == 0
         assert weak.crop[0] > simclr.crop[0]
+
+
+def test_aligned_images_keep_most_of_themselves() -> None:
+    scan = replace(spec(28, 1), alignment=0.5)
+    assert default_views(scan, "simclr").crop[0] > 0.4 > default_views(spec(28, 1), "simclr").crop[0]
+    assert default_views(scan, "masked").crop[0] >= default_views(spec(28, 1), "masked").crop[0]
+    assert default_views(scan, "simclr").brightness > 0, "else contrast compares the amount of ink"
 
 
 def make_fetch(images: NDArray[np.uint8]) -> Batch:

@@ -27,6 +27,7 @@ def run(
     batch_size: int | None = None,
     device: str = "auto",
     precision: Literal["auto", "32", "bf16"] = "auto",
+    tensorboard: bool = False,
     private: bool = False,
     offline: bool = False,
     resume: bool = False,
@@ -53,6 +54,7 @@ def run(
         batch_size: Examples per step; chosen from the data by default.
         device: auto, cpu, cuda or mps.
         precision: Numbers to compute with; auto takes what was measured to pay.
+        tensorboard: Write the curves of metrics.jsonl for TensorBoard too, into the run folder.
         private: Leave every example, id, path and text out of the report and the log.
         offline: Use no network, also for hf: names.
         resume: Continue an interrupted run in the same folder.
@@ -77,6 +79,7 @@ def pretrain(
     batch_size: int | None = None,
     device: str = "auto",
     precision: Literal["auto", "32", "bf16"] = "auto",
+    tensorboard: bool = False,
     private: bool = False,
     offline: bool = False,
     resume: bool = False,
@@ -98,6 +101,7 @@ def pretrain(
         batch_size: Examples per step; chosen from the data by default.
         device: auto, cpu, cuda or mps.
         precision: Numbers to compute with; auto takes what was measured to pay.
+        tensorboard: Write the curves of metrics.jsonl for TensorBoard too, into the run folder.
         private: Leave every example, id, path and text out of the log.
         offline: Use no network, also for hf: names.
         resume: Continue an interrupted run in the same folder.

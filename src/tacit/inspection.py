@@ -80,6 +80,7 @@ def _about_data(study: Study) -> str:
         f"data: {dataset.name}, {len(dataset):,} examples of kind {dataset.kind}; data hash {dataset.data_hash[:16]}",
         f"shape: {spec.channels} x {spec.size} x {spec.size} px, {cache.dtype}; decoded cache {mebibytes:,.1f} MiB",
         f"pixel values in [0, 1]: mean {_numbers(spec.mean)}, deviation {_numbers(spec.std)}",
+        f"layout: {100 * spec.alignment:.0f} % of the variation inside an image is common to all",
     ]
     return "\n".join(lines + [f"note: {line}" for line in dataset.notes.lines()])
 

@@ -37,7 +37,7 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
     ask = SimpleNamespace(**settings)
     budget = parse_budget(ask.budget)
     mixtures = {name: parse_mixture(name) for name in task_names(ask.tasks)}
-    with _workspace(data, ask, options) as space, Log(space.path / "log.txt") as log:
+    with _workspace(data, ask, options) as space, _log(space, ask) as log:
         study = _open(data, ask, options, log, space)
         plan = _plan_judging(study, space, len(mixtures), budget)
         after = REPORT_SECONDS + (plan.seconds if plan else 0.0)
@@ -84,7 +84,7 @@ def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     began = time.perf_counter()
     ask = SimpleNamespace(**settings)
     budget, weights = parse_budget(ask.budget), parse_mixture(ask.task)
-    with _workspace(data, ask, options) as space, Log(space.path / "log.txt") as log:
+    with _workspace(data, ask, options) as space, _log(space, ask) as log:
         study = _open(data, ask, options, log, space)
         left = budget.amount - (time.perf_counter() - began)
         run = train_task(study, space, ask.task, weights, budget, seconds=left)
@@ -103,7 +103,8 @@ def train_task(
     seed = keys.fold(ask.seed, "pretrain")
     encoder = study.start()
     torch.manual_seed(keys.fold(seed, name))
-    plan = recipe(weights, encoder, examples=len(rows), batch_size=ask.batch_size)
+    accelerated = study.fabric.device.type != "cpu"
+    plan = recipe(weights, encoder, examples=len(rows), batch_size=ask.batch_size, accelerated=accelerated)
     source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size, seed=seed)
     planned: dict[str, Any] = space.read_json(PLAN) or {}
     planned.setdefault("steps", {})
@@ -185,6 +186,10 @@ def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Work
         name = Path(data).stem if isinstance(data, str | Path) else type(data).__name__.lower()
         out = Path("runs") / (name or "data")
     return Workspace(out, {"data": data, **vars(ask), **options}, resume=ask.resume, overwrite=ask.overwrite)
+
+
+def _log(space: Workspace, ask: SimpleNamespace) -> Log:
+    return Log(space.path / "log.txt", tensorboard=space.path / "tensorboard" if ask.tensorboard else None)
 
 
 def _open(data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, space: Workspace) -> Study:

@@ -26,8 +26,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 # A square of 8,900 px: above any camera that people have, below what a decompression bomb needs to hurt.
 MAX_PIXELS = 80_000_000
 
-# Part of every cache's key: raise it whenever a change below may change a single pixel.
-VERSION = 1
+# Part of every cache's key: raise it whenever a change may change a single pixel, or what is measured of them.
+VERSION = 2
 
 _DEEP = ("I", "F")  # modes that begin so hold more than 8 bits
 

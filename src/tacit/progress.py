@@ -10,8 +10,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from tacit.budget import clock
+from tacit.errors import UserError
 
 if TYPE_CHECKING:
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
     from rich.progress import Progress, TaskID
 
 _PLAIN_EVERY = 10.0  # seconds between plain progress lines
@@ -20,7 +22,8 @@ _PLAIN_EVERY = 10.0  # seconds between plain progress lines
 class Log(AbstractContextManager["Log"]):
     """`log("text")` prints a line; `log.watch(name)` gives the callback that shows one task's training."""
 
-    def __init__(self, file: Path | None = None, *, quiet: bool = False) -> None:
+    def __init__(self, file: Path | None = None, *, quiet: bool = False, tensorboard: Path | None = None) -> None:
+        self._board = _board(tensorboard) if tensorboard else None
         self._file: TextIO | None = file.open("a", encoding="utf-8") if file else None
         self._quiet = quiet
         self._live: Progress | None = None
@@ -47,6 +50,8 @@ class Log(AbstractContextManager["Log"]):
     ) -> None:
         if self._live is not None:
             self._live.stop()
+        if self._board is not None:
+            self._board.finalize("finished")
         if self._file is not None:
             self._file.close()
 
@@ -62,6 +67,9 @@ class Log(AbstractContextManager["Log"]):
     def training(self, row: dict[str, float | int | str], steps: int, *, batch_size: int) -> None:
         """Show one line of a task's history."""
         name, step, seconds = str(row["task"]), int(row["step"]), float(row["seconds"])
+        if self._board is not None:
+            figures = {key: value for key, value in row.items() if key not in {"task", "step"}}
+            self._board.log_metrics({f"{name}/{key}": float(value) for key, value in figures.items()}, step)
         left = seconds / step * (steps - step)
         note = f"loss {float(row['loss']):.4f}  {step * batch_size / max(seconds, 1e-9):,.0f} examples/s"
         if "probe" in row:
@@ -80,3 +88,12 @@ class Log(AbstractContextManager["Log"]):
         if self._file is not None:
             self._file.write(text + "\n")
             self._file.flush()
+
+
+def _board(folder: Path) -> TensorBoardLogger:
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
+    try:
+        return TensorBoardLogger(folder.parent, name=folder.name, version="")
+    except ModuleNotFoundError:
+        raise UserError("--tensorboard needs a package that writes its files: pip install tensorboardX") from None

@@ -128,11 +128,10 @@ def open_dataset(
     split = None if source.split is None else source.split[kept.rows]
     known = resolve(columns.take(kept.rows), split, ignore_label, len(kept.rows), notes)
     rows = pa.array(kept.rows)
-    _, channels, size, _ = kept.cache.shape
     return Dataset(
         name=source.name,
         kind=source.kind,
-        spec=ImageSpec(size, channels, kept.cache.mean, kept.cache.std),
+        spec=kept.cache.spec,
         cache=kept.cache,
         ids=source.ids.take(rows),
         label=known.label,

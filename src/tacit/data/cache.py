@@ -29,6 +29,7 @@ from tacit.data.decode import Plan, Pool
 from tacit.data.source import Source, digest
 from tacit.errors import RunFailed, UserError
 from tacit.files import flush, is_disk_full, write_whole
+from tacit.spec import ImageSpec
 
 if TYPE_CHECKING:
     from tacit.types import Batch
@@ -39,7 +40,7 @@ LARGEST = 64  # px: what larger images are made into, unless a size is asked for
 _PROBED = 256  # images whose headers decide about size, channels and depth
 _MEASURED = 2_000  # images whose pixels give mean and standard deviation
 _GLIMPSED = 1_024  # images at most that stand for all in a glimpse
-_LEAST_STD = 1e-3  # of a channel that never changes: it is divided by
+_LEAST_STD = 1e-3
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,7 @@ class Cache:
 
     pixels: NDArray[np.generic]  # [N C H W], or those of a glimpse, which stand for all N in turn
     content: NDArray[np.void]  # [N] 16-byte hash of each example
-    mean: tuple[float, ...]  # per channel, pixels in [0, 1]
-    std: tuple[float, ...]
+    spec: ImageSpec
     data_hash: str
     folder: Path | None = None  # where it is kept; None for a glimpse
 
@@ -59,7 +59,7 @@ class Cache:
         shape = (int(meta["n"]), int(meta["channels"]), int(meta["size"]), int(meta["size"]))
         mapped = np.memmap(folder / "images.bin", np.dtype(meta["dtype"]), "r", shape=shape)
         content = np.fromfile(folder / "content.bin", dtype="V16")
-        return cls(np.asarray(mapped), content, tuple(meta["mean"]), tuple(meta["std"]), str(meta["data_hash"]), folder)
+        return cls(np.asarray(mapped), content, ImageSpec.of(meta["spec"]), str(meta["data_hash"]), folder)
 
     def __len__(self) -> int:
         return len(self.content)
@@ -174,7 +174,7 @@ def _glimpse(source: Source, image_size: int | None, patience: float) -> Kept | 
         return None
     images = np.frombuffer(b"".join(sample), plan.dtype).reshape(-1, plan.channels, plan.size, plan.size)
     content = np.arange(2 * len(source), dtype=np.int64).view("V16")  # all different: nothing is known of copies
-    cache = Cache(images, content, *_moments(images), data_hash="not decoded yet")
+    cache = Cache(images, content, _measured(images), data_hash="not decoded yet")
     return Kept(cache, np.arange(len(source)), seconds_left=total)
 
 
@@ -240,8 +240,8 @@ def _decode(
         contents = np.fromfile(partial / "content.bin", dtype="V16")
         data_hash = digest([contents.tobytes()])
         images = np.memmap(partial / "images.bin", plan.dtype, "r")
-        mean, std = _moments(images.reshape(-1, plan.channels, plan.size, plan.size))
-        meta = {"n": len(contents), **asdict(plan), "data_hash": data_hash, "mean": mean, "std": std}
+        spec = _measured(images.reshape(-1, plan.channels, plan.size, plan.size))
+        meta = {"n": len(contents), **asdict(plan), "data_hash": data_hash, "spec": asdict(spec)}
         (partial / "meta.json").write_text(json.dumps(meta))
         for path in [*partial.iterdir(), partial]:
             flush(path)
@@ -290,19 +290,22 @@ def _write(
     return bad
 
 
-def _moments(images: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of [N C H W], pixels in [0, 1], from how often each value occurs."""
-    top, channels = int(np.iinfo(images.dtype).max), images.shape[1]
-    occurs = np.zeros((channels, top + 1))
+def _measured(images: NDArray[Any]) -> ImageSpec:
+    """The statistics of [N C H W], from some of the images where there are many."""
+    top, (_, channels, size, _) = int(np.iinfo(images.dtype).max), images.shape
+    total, squares, inside = np.zeros((channels, size, size)), np.zeros(channels), 0.0
     rows = np.linspace(0, len(images) - 1, min(len(images), _MEASURED)).astype(np.int64)
     for part in np.array_split(rows, max(1, len(rows) // 256)):
-        for channel in range(channels):
-            occurs[channel] += np.bincount(images[part, channel].reshape(-1), minlength=top + 1)
-    share = occurs / occurs.sum(axis=1, keepdims=True)
-    value = np.arange(top + 1) / top
-    mean = share @ value
-    std = np.sqrt((share * np.square(value - mean[:, None])).sum(axis=1))
-    return tuple(mean.tolist()), tuple(np.maximum(std, _LEAST_STD).tolist())
+        image = images[part].astype(np.float64) / top
+        total += image.sum(axis=0)
+        squares += np.square(image).sum(axis=(0, 2, 3))
+        inside += image.var(axis=(2, 3)).mean(axis=1).sum()
+    typical = total / len(rows)
+    mean = typical.mean(axis=(1, 2))
+    variance = squares / (len(rows) * size * size) - np.square(mean)
+    std = np.sqrt(np.maximum(variance, _LEAST_STD**2))  # of a channel that never changes: it is divided by
+    alignment = typical.var(axis=(1, 2)).mean() / max(inside / len(rows), _LEAST_STD**2)
+    return ImageSpec(size, channels, tuple(mean.tolist()), tuple(std.tolist()), float(alignment))
 
 
 def _too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad: float) -> UserError:

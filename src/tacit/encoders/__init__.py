@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,9 @@ def build_encoder(name: str, spec: ImageSpec, *, offline: bool = False, **option
             raise UserError(f"the encoder {name} has no option {next(iter(options))!r}: it comes as it is")
         from tacit.encoders import hf
 
-        return hf.load(name, offline=offline)
+        found = hf.load(name, offline=offline)
+        found.spec = replace(found.spec, alignment=spec.alignment)  # of the data that it is about to meet
+        return found
     module, _, cls = ENCODERS[name].partition(":")
     build: type[ImageEncoder] = getattr(import_module(module), cls)
     known = build.__init__.__kwdefaults__ or {}

@@ -149,9 +149,10 @@ def _worse(failed: bool, fail: float, warn: float) -> tuple[Literal["FAIL", "WAR
     return ("FAIL", fail) if failed else ("WARN", warn)
 
 
-def spread(Z: Matrix) -> float:
+def spread(Z: ArrayLike) -> float:
     """Mean deviation of the features of rows of length 1, times sqrt(D)."""
-    return float(_unit_rows(Z).std(axis=0).mean() * np.sqrt(Z.shape[1]))
+    unit = _unit_rows(np.asarray(Z, np.float64))
+    return float(unit.std(axis=0).mean() * np.sqrt(unit.shape[1]))
 
 
 def uniformity(Z: Matrix) -> float:
