@@ -51,6 +51,12 @@ def test_contrast_gets_the_strongest_views() -> None:
 def test_aligned_images_keep_most_of_themselves() -> None:
     scan = replace(spec(28, 1), alignment=0.5)
     assert default_views(scan, "simclr").crop[0] > 0.4 > default_views(spec(28, 1), "simclr").crop[0]
+    assert (
+        default_views(scan, task="masked").flip
+        == default_views(scan, "simclr").flip
+        == 0
+        < default_views(spec(28, 1), "simclr").flip
+    )
     assert default_views(scan, "masked").crop[0] >= default_views(spec(28, 1), "masked").crop[0]
     assert default_views(scan, "simclr").brightness > 0, "else contrast compares the amount of ink"
 

@@ -45,38 +45,35 @@ def unpatches(tokens: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
 
 
 def default_views(spec: ImageSpec, task: str) -> Views:
-    """The views that suit images of this size and number of channels, for the pretext `task` or for "scratch".
+    """The views that suit images of this size, channels and layout, for the pretext `task` or for "scratch".
 
-    Contrast needs strong views; the other tasks read the image itself and want it varied but whole. Tiny images are
-    moved, turned and slanted a little, never mirrored; colour is left alone where there is none. Where images are laid
-    out alike (scans, portraits, products), where something lies tells what it is, and crops keep seven tenths of the
-    image at least; of a photo of a scene a twelfth will do.
+    Contrast needs strong views; the other tasks read the image itself and want it varied but whole. Colour is left
+    alone where there is none. Tiny images are moved, turned and slanted a little. Where images are laid out alike
+    (scans, portraits, products), where something lies tells what it is: they are not mirrored, and crops keep seven
+    tenths of the image at least. Of a photo of a scene a twelfth will do.
     """
-    if task == "simclr":
-        return _strong(spec)
-    weak = Views(jitter=0.0, grey=0.0, blur=0.0)
+    aligned = spec.alignment >= ALIGNED
+    views = _colours(spec) if task == "simclr" else Views(jitter=0.0, grey=0.0, blur=0.0)
     if spec.size <= TINY:
-        return replace(weak, flip=0.0, crop=(0.8, 1.1), aspect=(0.9, 1.1), shift=0.05)
-    return replace(weak, crop=(0.2, 1.0) if task == "masked" and spec.alignment < ALIGNED else (0.5, 1.0))
+        if task != "simclr":
+            return replace(views, flip=0.0, crop=(0.8, 1.1), aspect=(0.9, 1.1), shift=0.05)
+        return replace(views, flip=0.0, crop=(0.6, 1.2), aspect=(0.8, 1.25), rotate=15.0, shear=10.0, shift=0.05)
+    if aligned:
+        return replace(views, flip=0.0, crop=(0.7, 1.0) if task == "simclr" else (0.5, 1.0))
+    return replace(views, crop={"simclr": (0.08, 1.0), "masked": (0.2, 1.0)}.get(task, (0.5, 1.0)))
 
 
-def _strong(spec: ImageSpec) -> Views:
-    """SimCLR's views where images are large enough for them.
+def _colours(spec: ImageSpec) -> Views:
+    """SimCLR's colours.
 
     Blur reaches as far, relative to the image, as its 2 px do at 224. Grey images keep the jitter of brightness and
     contrast, tiny ones half of it: without, contrast compares the amount of ink and learns little else.
     """
-    colour = Views()
-    if spec.channels == 1:
-        strength = 0.4 if spec.size <= TINY else 0.8
-        colour = Views(brightness=strength, contrast=strength, saturation=0.0, hue=0.0, grey=0.0)
-    if spec.alignment >= ALIGNED:
-        colour = replace(colour, crop=(0.7, 1.0))
-    if spec.size <= TINY:
-        return replace(
-            colour, flip=0.0, crop=(0.6, 1.2), aspect=(0.8, 1.25), rotate=15.0, shear=10.0, shift=0.05, blur=0.0
-        )
-    return replace(colour, blur=0.5 if spec.size >= BLUR_FROM else 0.0, blur_px=(0.1, max(0.2, spec.size / 112)))
+    blur = Views(blur=0.5 if spec.size >= BLUR_FROM else 0.0, blur_px=(0.1, max(0.2, spec.size / 112)))
+    if spec.channels == 3:
+        return blur
+    strength = 0.4 if spec.size <= TINY else 0.8
+    return replace(blur, brightness=strength, contrast=strength, saturation=0.0, hue=0.0, grey=0.0)
 
 
 @dataclass(frozen=True)
