@@ -57,8 +57,6 @@ class _Parser(ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit: 0 done, 1 the run failed, 2 bad input or usage, 130 or 143 interrupted."""
-    # Threads that wait busily for each other lose four fifths of their speed as soon as another program wants a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _call(words)

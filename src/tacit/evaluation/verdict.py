@@ -81,7 +81,7 @@ def judge(
         absent = [name for name in everyone if name not in {c.baseline for c in here}]
         harms = [c for c in here if (c.baseline, budget.name) in harmful]
         outcome, decisive = _decide(here, harms, collapsed)
-        said = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), setting.unit)
+        said = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), bool(absent), setting.unit)
         circumstances = _circumstances(protocol, decisive, setting, absent)
         low, high = decisive.estimate.interval() if decisive else (None, None)
         verdicts.append(
@@ -129,7 +129,13 @@ def _decide(
 
 
 def _sentence(
-    outcome: Outcome, subject: str, budget: Budget, decisive: Comparison | None, n_baselines: int, unit: str
+    outcome: Outcome,
+    subject: str,
+    budget: Budget,
+    decisive: Comparison | None,
+    n_baselines: int,
+    others_absent: bool,
+    unit: str,
 ) -> str:
     at = f"at {_labels(budget)} "
     if decisive is None:
@@ -144,6 +150,7 @@ def _sentence(
         return f"HARMS: {at}{subject} did worse than {baseline}; gain {figures}"
     if outcome == "transfers":
         beaten = "every baseline" if n_baselines > 1 else "its only baseline"
+        beaten += " measured there" if others_absent else ""
         return f"TRANSFERS: {at}{subject} beat {beaten}; smallest gain {figures} over {baseline}"
     if outcome == "equivalent":
         return (
