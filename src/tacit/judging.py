@@ -113,7 +113,7 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf) -> Judging:
     primary = primary_budget(budgets, study.ask.primary_budget)
     draws = draw_labels(labelled.y, labelled.group, train, budgets, seed=0)
     arms = tasks + 1 + RANDOM_SEEDS + len(study.ask.against or ())
-    seconds = arms * 2 * embedding + labelled.n_folds * SCRATCH_DRAWS * study.scratch_seconds()
+    seconds = arms * 2 * embedding + labelled.n_folds * 2 * SCRATCH_DRAWS * study.scratch_seconds()
     probing: dict[str, float] = {}
     for budget in budgets:
         taken = [np.searchsorted(train, draws[budget.name][0])]

@@ -20,6 +20,7 @@ from tacit.evaluation.verdict import Comparison, Setting, is_failure, judge, not
 
 PROTOCOLS = ("linear", "knn")
 SCRATCH = "scratch"
+TUNED = "finetune"
 CHOSEN = "/chosen without each fold"  # no arm has this name: see _chosen_by_fold
 WORST_GROUP_ITEMS = 10  # a group's accuracy over fewer says nothing
 CLEAR_SHARE = 0.5  # of the pool; draws that take more overlap too much to show their own variance
@@ -82,9 +83,10 @@ def judge_predictions(predicted: Predicted) -> Report:
     for arm in (arm for arm in predicted.arms if arm.kind == "pretrained"):
         collapsed = any(map(is_failure, arm.alarms))
         claim: Claim = "recipe" if len(arm.encoders) >= 3 else "checkpoint"
-        for protocol in PROTOCOLS:
+        for protocol in (*PROTOCOLS, TUNED):
             compared = _compare(arm.name, protocol, predicted, sheet)
-            verdicts += judge(arm.name, protocol, plan.budgets, compared, setting, collapsed=collapsed, claim=claim)
+            budgets = plan.budgets if protocol in PROTOCOLS else [c.budget for c in compared]
+            verdicts += judge(arm.name, protocol, budgets, compared, setting, collapsed=collapsed, claim=claim)
             gains += [_gain(arm.name, protocol, comparison) for comparison in compared]
         if arm.name == selection.arm:
             source = CHOSEN if CHOSEN in hits else arm.name
@@ -168,7 +170,7 @@ def _results(predicted: Predicted, sheet: _Sheet, setting: Setting) -> list[Resu
     large = np.flatnonzero(sizes >= WORST_GROUP_ITEMS)
     results = []
     for arm in predicted.arms:
-        for protocol in (*PROTOCOLS, SCRATCH):
+        for protocol in (*PROTOCOLS, TUNED, SCRATCH):
             draw: DrawVariance | None = None
             for budget in predicted.plan.budgets:
                 hits = sheet.hits[arm.name].get((protocol, budget.name))

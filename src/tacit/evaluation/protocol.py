@@ -9,20 +9,27 @@ The code keeps that order by hiding labels: steps 1 and 2 get label numbers of -
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tacit.evaluation.features import extract
-from tacit.evaluation.judgement import Predicted, judge_predictions
+from tacit.evaluation.judgement import SCRATCH, TUNED, Predicted, judge_predictions
 from tacit.evaluation.knn import knn_predict
 from tacit.evaluation.linear import probe_draws
 from tacit.evaluation.results import Report
 from tacit.evaluation.selection import FINAL, Selection, select
 from tacit.evaluation.splits import Budget, Positions, draw_labels, plan_for_pools, primary_budget
 from tacit.evaluation.subject import Arm, Labelled, Part, as_arms, parts_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tacit.types import Batch
 
 Progress = Callable[[float, str], None]
 Draws = Mapping[str, list[Positions]]
@@ -48,7 +55,8 @@ def evaluate(
     Budgets are labels per class (10), shares (0.1) or names ("10 per class", "10 %"); `primary` is the one that the
     verdict is about: unless given, 10 per class or the largest below that fits. `draws` overrides the number of draws
     per budget. Arms trained from scratch are measured at the primary budget, on `scratch_draws` draws of at most
-    `scratch_seconds` each. `progress` is told the fraction done and what is being worked on. Raises `UserError` where
+    `scratch_seconds` each, and so is the chosen arm once more, fine-tuned: the same training from a better start, with
+    a verdict of its own. `progress` is told the fraction done and what is being worked on. Raises `UserError` where
     labels, groups or budgets cannot support a judgement.
     """
     arms = as_arms(arms)
@@ -63,17 +71,30 @@ def evaluate(
     drawn = [draw_labels(p.labelled.y, labelled.group, p.train, plan.budgets, seed=seed) for p in parts]
     predictions: dict[str, Predictions] = {}
     shortened: list[str] = []
+    views = next((arm.views for arm in arms if arm.build is not None), None)
+
+    def train(arm: Arm, protocol: str, starts: Sequence[Callable[[int], nn.Module]]) -> None:
+        """On the labels of the primary budget alone, or further on them; with the same views either way."""
+        from tacit.evaluation.scratch import SCRATCH_RATE, STEPS, TUNING_RATE
+
+        rate = SCRATCH_RATE if protocol == SCRATCH else TUNING_RATE
+        found, steps = _trained(starts, rate, views, parts, drawn, main, scratch_draws, scratch_seconds, seed)
+        predictions.setdefault(arm.name, {})[protocol, main.name] = found
+        if steps < STEPS:
+            shortened.append(f"{arm.name} ({protocol}): {steps} of {STEPS} steps")
+
     for number, arm in enumerate(arms):
         tell((number + 1) / (len(arms) + 1), f"probing {arm.name}")
         if arm.build is None:
             depths = [choice.representation.get(arm.name, FINAL) for choice in choices]
             predictions[arm.name] = _probe(arm, parts, drawn, plan.budgets, depths, seed)
         else:
-            predictions[arm.name], steps, planned = _train(
-                arm, parts, drawn, main, scratch_draws, scratch_seconds, seed
-            )
-            if steps < planned:
-                shortened.append(f"{arm.name}: {steps} of {planned} steps; with more time it is harder to beat")
+            train(arm, SCRATCH, [arm.build])
+    for arm in arms:
+        alone = all(choice.arm == arm.name for choice in choices)  # folds may choose differently: nothing is tuned then
+        if alone and views is not None and _tunable(arm):
+            tell(len(arms) / (len(arms) + 1), f"fine-tuning {arm.name}")
+            train(arm, TUNED, [partial(_copied, encoder) for encoder in arm.encoders])
 
     # The test labels are read from here on, and nowhere above.
     report = judge_predictions(
@@ -134,34 +155,59 @@ def _probe_part(
     return predicted
 
 
-def _train(
-    arm: Arm,
+def _copied(encoder: nn.Module, seed: int) -> nn.Module:
+    return copy.deepcopy(encoder)
+
+
+def _tunable(arm: Arm) -> bool:
+    """Whether an arm's encoders can learn further."""
+    from torch import nn
+
+    return all(
+        isinstance(encoder, nn.Module) and any(p.requires_grad for p in encoder.parameters())
+        for encoder in arm.encoders
+    )
+
+
+def _trained(
+    starts: Sequence[Callable[[int], nn.Module]],
+    lr: float,
+    views: Callable[[Batch, int], Batch] | None,
     parts: Sequence[Part],
     drawn: Sequence[Draws],
     budget: Budget,
     n_draws: int,
     seconds: float | None,
     seed: int,
-) -> tuple[Predictions, int, int]:
-    """Train the same architecture on the drawn labels alone; also the steps there was time for, and those planned."""
-    from tacit.evaluation.scratch import STEPS, train_from_scratch
+) -> tuple[NDArray[np.int32], int]:
+    """Predictions [P S n] after training each start on the drawn labels; also the fewest steps there was time for."""
+    from tacit.evaluation.scratch import train_classifier
 
-    assert arm.build is not None
-    by_part, steps = [], []
-    for part, draws in zip(parts, drawn, strict=True):
-        predicted = []
-        for s, draw in enumerate(draws[budget.name][:n_draws]):
-            model = train_from_scratch(
-                arm.build,
-                part.labelled.fetch,
-                draw,
-                part.labelled.y[draw],
-                n_classes=len(part.labelled.classes),
-                seed=seed + s,
-                views=arm.views,
-                seconds=seconds,
-            )
-            steps.append(model.steps)
-            predicted.append(model.predict(part.labelled.fetch, part.test))
-        by_part.append(np.stack(predicted))
-    return {("scratch", budget.name): np.concatenate(by_part, axis=-1)[None].astype(np.int32)}, min(steps), STEPS
+    steps: list[int] = []
+
+    def predict(start: Callable[[int], nn.Module], part: Part, draw: Positions, s: int) -> NDArray[np.int64]:
+        model = train_classifier(
+            start,
+            part.labelled.fetch,
+            draw,
+            part.labelled.y[draw],
+            n_classes=len(part.labelled.classes),
+            seed=seed + s,
+            views=views,
+            seconds=seconds,
+            lr=lr,
+        )
+        steps.append(model.steps)
+        return model.predict(part.labelled.fetch, part.test)
+
+    by_start = [
+        np.concatenate(
+            [
+                np.stack([predict(start, part, draw, s) for s, draw in enumerate(draws[budget.name][:n_draws])])
+                for part, draws in zip(parts, drawn, strict=True)
+            ],
+            axis=-1,
+        )
+        for start in starts
+    ]
+    return np.stack(by_start).astype(np.int32), min(steps)

@@ -18,6 +18,7 @@ from tacit.files import write_whole
 SCHEMA = 1
 FILE_NAME = "report.json"
 PRIMARY_PROTOCOL = "linear"
+TUNED = "fine-tuned"  # what stands behind an arm whose encoder learned further on the labels
 PRIMARY_METRIC = "balanced_accuracy"
 
 Outcome = Literal["transfers", "harms", "equivalent", "underpowered", "collapsed", "none"]
@@ -43,7 +44,7 @@ class Result:
     """One figure with its 95 % interval, a fraction of 1."""
 
     arm: str
-    protocol: str  # linear, knn, scratch
+    protocol: str  # linear, knn, finetune, scratch
     metric: str  # balanced_accuracy, accuracy, worst_group_accuracy
     budget: str
     labels_per_class: int | None  # None: labels at their natural prevalence
@@ -157,14 +158,16 @@ class Report:
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         """Arms by budgets: percent of the primary metric, the interval added at the primary budget."""
-        shown = [r for r in self.results if r.metric == PRIMARY_METRIC and r.protocol in (PRIMARY_PROTOCOL, "scratch")]
+        shown = [r for r in self.results if r.metric == PRIMARY_METRIC and r.protocol != "knn"]
+        tuned = {r.arm: f"{r.arm}, {TUNED}" for r in shown if r.protocol == "finetune"}
         budgets = list(dict.fromkeys(r.budget for r in sorted(shown, key=lambda r: r.labels_total)))
         cells = {
-            (r.arm, r.budget): f"{100 * r.mean:.1f}"
+            (tuned[r.arm] if r.protocol == "finetune" else r.arm, r.budget): f"{100 * r.mean:.1f}"
             + (f" [{100 * r.low:.1f}, {100 * r.high:.1f}]" if r.budget == self.verdict.budget else "")
             for r in shown
         }
-        rows = [[arm.name, *(cells.get((arm.name, budget), "-") for budget in budgets)] for arm in self.arms]
+        names = [name for arm in self.arms for name in (arm.name, tuned.get(arm.name)) if name]
+        rows = [[name, *(cells.get((name, budget), "-") for budget in budgets)] for name in names]
         return ["%", *budgets], rows
 
     def _caption(self) -> str:
@@ -173,6 +176,7 @@ class Report:
 
     def _notes(self) -> list[str]:
         notes = [self.labels_saved["text"]] if "text" in self.labels_saved else []
+        notes += [v.text for v in self.verdicts if v.protocol == "finetune" and v.arm == self.verdict.arm]
         if self.data.get("classes_left_out"):
             notes.append("classes left out of the verdict: " + "; ".join(self.data["classes_left_out"]))
         if self.data.get("budgets_dropped"):

@@ -9,7 +9,6 @@ a few timed ones; `Classifier.steps` tells it, and giving that number repeats th
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -28,6 +27,8 @@ STEPS = 200
 BATCH_SIZE = 64
 WARMUP_STEPS = 20
 TIMED_STEPS = 5
+SCRATCH_RATE, TUNING_RATE = 3e-3, 1e-3
+WEIGHT_DECAY = 0.05
 SMOOTHING = 0.1  # of the labels: a few hundred examples are learned by heart within seconds
 
 Fetch = Callable[[NDArray[np.int64]], Batch]
@@ -58,8 +59,8 @@ class Classifier:
         return np.concatenate(parts)
 
 
-def train_from_scratch(
-    build: Callable[[int], nn.Module],
+def train_classifier(
+    start: Callable[[int], nn.Module],
     fetch: Fetch,
     rows: Ints,
     y: Ints,
@@ -69,31 +70,15 @@ def train_from_scratch(
     views: Views | None = None,
     steps: int = STEPS,
     seconds: float | None = None,
+    lr: float = SCRATCH_RATE,
 ) -> Classifier:
-    """Train the encoder `build(seed)` and a head on the labels y [n] of these rows; `seconds` may cut `steps` short."""
+    """Train the encoder `start(seed)` and a head on the labels y [n] of these rows; `seconds` may cut `steps` short.
+
+    From scratch `start` builds new weights; to fine-tune it copies a pretrained encoder, and `lr` is `TUNING_RATE`.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keys.fold(seed, "scratch"))
-        encoder = build(seed)
-        return _train(encoder, fetch, rows, y, n_classes, seed, views, steps, seconds, lr=3e-3, weight_decay=0.05)
-
-
-def finetune(
-    encoder: nn.Module,
-    fetch: Fetch,
-    rows: Ints,
-    y: Ints,
-    *,
-    n_classes: int,
-    seed: int,
-    views: Views | None = None,
-    steps: int = STEPS,
-    seconds: float | None = None,
-) -> Classifier:
-    """The same from a copy of a pretrained encoder, at a lower learning rate; a protocol of its own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(keys.fold(seed, "finetune"))
-        encoder = copy.deepcopy(encoder)
-        return _train(encoder, fetch, rows, y, n_classes, seed, views, steps, seconds, lr=1e-3, weight_decay=0.05)
+        return _train(start(seed), fetch, rows, y, n_classes, seed, views, steps, seconds, lr)
 
 
 def _train(
@@ -106,14 +91,12 @@ def _train(
     views: Views | None,
     steps: int,
     seconds: float | None,
-    *,
     lr: float,
-    weight_decay: float,
 ) -> Classifier:
     device = device_of(encoder)
     head = _head(int(encoder.dim), n_classes).to(device)  # type: ignore[arg-type]
     both = nn.ModuleList([encoder, head]).train()
-    optimizer = _optimizer(both, lr, weight_decay)
+    optimizer = _optimizer(both, lr)
     started, step = 0.0, 0
     while step < steps:
         for group in optimizer.param_groups:
@@ -164,10 +147,10 @@ def _positions(seed: int, step: int, n: int) -> Ints:
     return chosen
 
 
-def _optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+def _optimizer(module: nn.Module, lr: float) -> torch.optim.Optimizer:
     trained = [p for p in module.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=lr)

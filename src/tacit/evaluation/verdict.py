@@ -22,7 +22,7 @@ from tacit.evaluation.statistics import LEVEL, Estimate, holm
 
 MARGIN = 0.01  # of equivalence: one point
 
-_PROBES = {"linear": "linear probe", "knn": "nearest neighbours"}
+_PROBES = {"linear": "linear probe", "knn": "nearest neighbours", "finetune": "fine-tuned"}
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,8 @@ def _curves(report: Report, verdict: Report) -> list[tuple[str, str, Markup]]:
     drawn = []
     for protocol in sorted(protocols, key=lambda p: p != verdict.get("protocol")):
         metric = _metric(report, {"protocol": protocol})
-        mine = [r for r in rows if r["protocol"] in (protocol, tables.SCRATCH) and r["metric"] == metric]
+        shown = (protocol, tables.SCRATCH, tables.TUNED)
+        mine = [r for r in rows if r["protocol"] in shown and r["metric"] == metric]
         lines, budgets = _lines(report, mine, verdict.get("arm"))
         if len(budgets) < 2:
             continue  # one budget is no curve; the tables hold it
@@ -192,16 +193,16 @@ def _lines(report: Report, rows: Sequence[Report], chosen: Any) -> tuple[list[ch
     colours = tables.colours(report)
     budgets: dict[float, str] = {}
     lines = []
-    for arm in report.get("arms", []):
-        points = []
+    for arm, tuned in ((arm, tuned) for arm in report.get("arms", []) for tuned in (False, True)):
+        name, points = arm["name"], []
         for r in rows:
-            if r["arm"] == arm["name"] and words.is_number(r.get("mean")):
+            if r["arm"] == name and (r["protocol"] == tables.TUNED) == tuned and words.is_number(r.get("mean")):
                 x = float(r.get("labels_per_class") or r["labels_total"] / classes)
                 budgets[x] = r["budget"]
                 points.append((x, r["mean"], _finite(r.get("low")), _finite(r.get("high"))))
         if points:
-            name = arm["name"]
-            lines.append(charts.Line(name, sorted(points), arm["kind"] == "baseline", name == chosen, colours[name]))
+            label = f"{name}, tuned" if tuned else name
+            lines.append(charts.Line(label, sorted(points), arm["kind"] == "baseline", name == chosen, colours[name]))
     return lines, budgets
 
 

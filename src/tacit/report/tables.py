@@ -10,6 +10,7 @@ from typing import Any
 from tacit.report import charts, words
 
 Report = Mapping[str, Any]
+TUNED = "finetune"  # the protocol of the chosen encoder trained further, which stands beside training from scratch
 SCRATCH = "scratch"  # the protocol of training from scratch, which is compared under every other protocol
 FEW_CLASSES = 30  # that fit in a line
 LISTED = 200  # entries of a list of skipped files or rows that the page shows; report.json has all of them

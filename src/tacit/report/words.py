@@ -47,7 +47,12 @@ OUTCOMES: dict[str, tuple[str, str, str]] = {
     ),
 }
 
-PROTOCOLS = {"linear": "linear probe", "knn": "nearest neighbours", "scratch": "training from scratch"}
+PROTOCOLS = {
+    "linear": "linear probe",
+    "knn": "nearest neighbours",
+    "finetune": "fine-tuning",
+    "scratch": "training from scratch",
+}
 
 SPELLINGS = {
     "std_normalised": "Spread",
