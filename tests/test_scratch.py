@@ -69,7 +69,7 @@ def test_every_example_is_seen_equally_often():
 
 
 def test_one_label_and_one_class_are_enough_to_run(target):
-    model = train(target, rows=np.array([0]), steps=5)
+    model = train(target, rows=np.array([0]), steps=60)
     assert model.predict(fetch, np.array([0])).tolist() == [target[0]]
 
 

@@ -203,17 +203,17 @@ def curves(lines: Sequence[Line], width: int, metric: str, *, primary: float | N
         elbow = [(along(math.log(last)) + 5, y), (side + 4, place), (side + 9, place)]
         parts.append(path(elbow, f"leader {line.colour}"))
         parts.append(text(side + 12, place + 4, shortened(line.name, longest), class_=_name(line)))
-    for line in shown:  # one that ends early, such as training from scratch at one budget, is named where it ends
+    early = [line for line in shown if line not in reaching]  # such as training from scratch: named where they end
+    places = spread([up(max(line.points)[1]) - 8 for line in early], 15, top + 8, bottom - 2)
+    for line, place in zip(early, places, strict=True):
         budget, mean, low_end, high_end = max(line.points)
-        if budget == last:
-            continue
         x = along(math.log(budget))
         if len(line.points) == 1 and math.isfinite(low_end) and math.isfinite(high_end):
             parts.append(rule(x, up(low_end), x, up(high_end), f"error {line.colour}"))
         parts.append(tag("circle", cx=x, cy=up(mean), r=4, class_=f"dot {line.colour}"))
         beside = [p[1] for other in shown for p in other.points if p[0] == budget]
         above = mean >= sum(beside) / len(beside)  # curves rise, so there is room above on the left, below on the right
-        at, anchor = ((x - 8, up(mean) - 8), "end") if above else ((x + 9, up(mean) + 16), "start")
+        at, anchor = ((x - 8, place), "end") if above else ((x + 9, place + 24), "start")
         parts.append(text(*at, shortened(line.name, longest), anchor, f"halo {_name(line)}"))
 
     for i, x in enumerate(budgets):  # invisible columns that answer the pointer
