@@ -168,7 +168,7 @@ def test_judging_fits_into_its_share_of_the_time(folder: Path) -> None:
     assert short.budgets == ["10 per class"]
     assert len(short.given_up) == len(free.budgets) - 1
     assert short.seconds < free.seconds
-    assert study.scratch_limit == pytest.approx(0.15 * 60 / 3)
+    assert study.scratch_limit == pytest.approx(0.15 * 60 / 6)
 
 
 def test_without_labels_there_is_no_proof(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

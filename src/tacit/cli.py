@@ -57,7 +57,7 @@ class _Parser(ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit: 0 done, 1 the run failed, 2 bad input or usage, 130 or 143 interrupted."""
-    # Threads that wait busily are a third faster on an idle machine and four to eight times slower beside other programs.
+    # Threads that wait busily are a third faster on an idle machine, and four to eight times slower on a busy one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RANDOM_SEEDS = 3  # random initialisations that the baseline averages over
 PROBE_ROWS = 1000  # examples at most that the online probe embeds
 SCRATCH_SECONDS = 90.0  # that one training from scratch may take at most
-SCRATCH_SHARE = 0.2  # of a budget that is a time, for all of them and as much fine-tuning
+SCRATCH_SHARE = 0.15  # of a budget that is a time, for all of them and as much fine-tuning
 SCRATCH_DRAWS = 3  # label draws that are trained on from scratch
 TIMED = 6  # steps of it that its estimate rests on
 
