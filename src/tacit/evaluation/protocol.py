@@ -81,7 +81,8 @@ def evaluate(
         found, steps = _trained(starts, rate, views, parts, drawn, main, scratch_draws, scratch_seconds, seed)
         predictions.setdefault(arm.name, {})[protocol, main.name] = found
         if steps < STEPS:
-            shortened.append(f"{arm.name} ({protocol}): {steps} of {STEPS} steps")
+            who = arm.name if protocol == SCRATCH else f"{arm.name}, fine-tuned"
+            shortened.append(f"{who}: {steps} of {STEPS} steps")
 
     for number, arm in enumerate(arms):
         tell((number + 1) / (len(arms) + 1), f"probing {arm.name}")
