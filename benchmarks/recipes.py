@@ -15,6 +15,7 @@ import ast
 import copy
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def main() -> None:
     torch.set_num_threads(1)
     options = {"label_column": asked.label_column, "group_column": asked.group_column, "image_size": asked.image_size}
     dataset = open_dataset(asked.data, **options)
+    named = "/".join(Path(asked.data).parts[-2:])
     rows = np.arange(min(asked.limit, len(dataset)))
     group = rows if dataset.group is None else dataset.group[rows]
     chance = np.random.default_rng(0)
@@ -102,7 +104,7 @@ def main() -> None:
                 X, X_test = tables[depth][: len(pool)], tables[depth][len(pool) :]
                 said = probe_draws(X, y[pool], draws, X_test, n_classes=len(dataset.classes), seed=0, workers=1)
                 accuracy[n] = round(100 * float((said == y[test]).mean()), 1)
-            record(f"recipes/{dataset.name}/{arm}/{depth}", accuracy=accuracy, **facts)
+            record(f"recipes/{named}/{arm}/{depth}", accuracy=accuracy, **facts)
 
     torch.manual_seed(keys.fold(asked.seed, "encoder"))
     encoder = build_encoder(asked.encoder, dataset.spec, width=settings.pop("width", None))
