@@ -109,7 +109,12 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespac
     parser = _Parser(prog=f"tacit {name}", description=command.__doc__, exit_on_error=True, default_env=False)
     parameters = dict(inspect.signature(command).parameters)
     takes_data_options = parameters.pop("options", None) is not None
-    parser.add_function_arguments(command, as_positional=True, skip={"options"} if takes_data_options else set())
+    optional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty]
+    skipped: set[str | int] = {*(["options"] if takes_data_options else []), *(p.name for p in optional)}
+    parser.add_function_arguments(command, as_positional=True, skip=skipped)
+    for parameter in optional:  # which the parser would make a flag
+        help_ = re.search(rf"^ +{parameter.name}: (.+(?:\n {{12}}.+)*)", command.__doc__ or "", re.MULTILINE)
+        parser.add_argument(parameter.name, nargs="?", default=parameter.default, help=help_[1] if help_ else None)
     if takes_data_options:
         from tacit.data import open_dataset
 

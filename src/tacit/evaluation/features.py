@@ -29,7 +29,7 @@ class Stored:
 
     @property
     def dim(self) -> int:
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
         import torch
