@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tacit.errors import UserError, nearest
 from tacit.types import Batch, Encoder, Features
@@ -47,7 +48,7 @@ def import_callable(name: str) -> Any:
 
 
 def as_encoder(found: Any, name: str) -> Encoder:
-    """Any callable as an encoder: an encoder as it is, a class built without arguments, a function of a batch wrapped."""
+    """Any callable as an encoder: encoders as they are; classes are built first; functions and modules are wrapped."""
     if isinstance(found, type):
         try:
             found = found()
@@ -58,16 +59,17 @@ def as_encoder(found: Any, name: str) -> Encoder:
     return found if hasattr(found, "n_depths") else Function(found, name)
 
 
-class Function:
+class Function(nn.Module):  # so that a module inside is evaluated in evaluation mode
     """A function from a batch to `Features`, or to a tensor [B D], as an encoder without depths."""
 
     n_depths = 0
 
     def __init__(self, function: Callable[[Batch], Any], name: str) -> None:
+        super().__init__()
         self.function, self.name = function, name
         self.dim = 0  # known once it has answered
 
-    def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+    def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
         answer = self.function(batch)
         n = len(batch["index"])
         if isinstance(answer, torch.Tensor) and answer.ndim == 2:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tacit.data.labels import as_text
 from tacit.data.source import Source
 from tacit.data.tables import reading
-from tacit.errors import UserError, nearest
+from tacit.errors import UserError
 
 SUFFIXES = frozenset([".parquet", ".pq", ".npz"])
 EMBEDDING, ID = "embedding", "id"
@@ -153,11 +153,7 @@ def _arrays(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Any], tuple[st
 
 def _checked(name: str, found: Mapping[str, Any], names: tuple[str, ...]) -> Vectors:
     if EMBEDDING not in found:
-        close = nearest(EMBEDDING, names).replace("did you mean", "rename")
-        raise UserError(
-            f"{name} holds no {EMBEDDING!r} but {', '.join(names) or 'nothing'}{close}"
-            + (f" to {EMBEDDING}" if close else "")
-        )
+        raise UserError(f"{name} holds no {EMBEDDING!r} (it has: {', '.join(names) or 'nothing'}): name the vectors so")
     values = _matrix(found[EMBEDDING], name)
     n, dim = values.shape
     if n < 2 or not dim:
@@ -197,6 +193,8 @@ def _text(values: Any, key: str, name: str) -> pa.Array:
         if not isinstance(values, pa.ChunkedArray | pa.Array):
             array = np.asarray(values)
             array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+            if array.ndim != 1:
+                raise UserError(f"one value for each row is expected, not {list(array.shape)}")
             values = pa.array(array.tolist() if array.dtype == object else array)
         return as_text(values)
     except UserError as error:
