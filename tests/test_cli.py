@@ -55,7 +55,7 @@ def test_tasks_lists_all_with_their_papers(capsys: pytest.CaptureFixture[str]) -
         (["evaluate", "no/such/encoder", "digits"], "no encoder at"),
         (["evaluate", "no_such_module:encode", "digits"], "there is no module 'no_such_module'"),
         (["evaluate", "runs/mine"], "tacit evaluate runs/mine DATA"),
-        (["evaluate", "runs/mine", "digits", "labels.csv"], "unknown setting labels.csv"),
+        (["evaluate", "runs/mine", "digits", "more"], "unknown setting more"),
     ],
 )
 def test_mistakes_are_one_line_with_the_remedy(
