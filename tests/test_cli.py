@@ -53,6 +53,9 @@ def test_tasks_lists_all_with_their_papers(capsys: pytest.CaptureFixture[str]) -
         (["run"], "data"),
         (["run", "digits", "--seed", "seven"], "seed"),
         (["evaluate", "no/such/encoder", "digits"], "no encoder at"),
+        (["evaluate", "no_such_module:encode", "digits"], "there is no module 'no_such_module'"),
+        (["evaluate", "runs/mine"], "tacit evaluate runs/mine DATA"),
+        (["evaluate", "runs/mine", "digits", "more"], "unknown setting more"),
     ],
 )
 def test_mistakes_are_one_line_with_the_remedy(
@@ -94,3 +97,17 @@ def test_help_is_instant() -> None:
         "assert not {'torch', 'sklearn', 'transformers', 'scipy', 'pyarrow'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("name", ["run", "evaluate", "embed"])
+def test_help_on_a_command_loads_no_torch(name: str) -> None:
+    script = f"import sys, tacit.cli\ntry: tacit.cli.main([{name!r}, '--help'])\nexcept SystemExit: pass\n"
+    script += "assert not {'torch', 'sklearn', 'transformers', 'scipy'} & set(sys.modules), sorted(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_positional_with_a_default_may_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("evaluate", "--help") == 0
+    shown = capsys.readouterr().out
+    assert "encoder [data]" in shown
+    assert "nothing for a file of embeddings" in " ".join(shown.split())

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tacit.errors import UserError
-from tacit.evaluation.features import extract
+from tacit.evaluation.features import Stored, extract
 from tacit.types import Features
 
 IMAGES = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -105,3 +105,14 @@ def test_nan_is_refused_with_its_extent():
 
     with pytest.raises(UserError, match="4 of 40 examples"):
         extract(encoder, broken, np.arange(40))
+
+
+def test_stored_embeddings_are_looked_up() -> None:
+    values = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    stored, rows = Stored(values), np.array([7, 3, 30])
+    np.testing.assert_array_equal(extract(stored, fetch, rows)["pooled"], values[rows])
+    np.testing.assert_array_equal(stored(fetch(rows)).pooled, values[rows])  # the same when asked as an encoder
+    assert (stored.dim, stored.n_depths) == (5, 0)
+    values[3] = np.nan
+    with pytest.raises(UserError, match="1 of 3 examples have NaN"):
+        extract(stored, fetch, rows)

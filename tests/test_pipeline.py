@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,15 +114,15 @@ def test_an_encoder_is_judged_again_on_the_same_seal(finished: Path, folder: Pat
     assert (tmp_path / "report.html").exists()
 
 
-def test_a_callable_is_judged(folder: Path) -> None:
-    class Plain:
-        dim, n_depths = 4, 0
-
-        def __call__(self, batch: tacit.Batch, *, depths: Any = ()) -> tacit.Features:
-            quarters = torch.nn.functional.adaptive_avg_pool2d(batch["image"].float(), 2).flatten(1)
-            return tacit.Features(quarters[:, None], quarters)
-
-    report = tacit.evaluate(Plain(), str(folder / "images"), labels=str(folder / "labels.csv"))
+def test_a_function_is_judged_by_its_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_features.py").write_text(
+        "from torch.nn.functional import adaptive_avg_pool2d\n"
+        "def quarters(batch): return adaptive_avg_pool2d(batch['image'].float(), 2).flatten(1)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    report = tacit.evaluate("own_features:quarters", str(folder / "images"), labels=str(folder / "labels.csv"))
+    assert report.verdict.arm == "own_features:quarters"
     assert report.verdict.outcome in {"harms", "underpowered", "equivalent"}
 
 

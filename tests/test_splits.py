@@ -247,3 +247,12 @@ def test_seal_file(tmp_path: Path) -> None:
 def test_seal_names_nobody(tmp_path: Path) -> None:
     names = np.array([f"Jane Doe {i}" for i in range(120)])
     assert "Jane" not in seal(labels(60, 60), names, hashes(120), seed=0).save(tmp_path).read_text()
+
+
+def test_no_probe_is_asked_to_tell_more_classes_apart_than_it_can() -> None:
+    names = [str(c) for c in range(2000)]
+    plan = plan_budgets(np.repeat(np.arange(2000), 4), names)
+    assert [budget.name for budget in plan.budgets] == ["1 per class", "2 per class"]
+    assert "100 %: 8,000 labels of 2,000 classes would take a probe too long" in plan.dropped
+    with pytest.raises(UserError, match="4,000 classes are too many for the linear probe, which takes at most 3,162"):
+        plan_budgets(np.repeat(np.arange(4000), 4), [str(c) for c in range(4000)])

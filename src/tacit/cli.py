@@ -12,7 +12,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from types import FunctionType, SimpleNamespace
+from typing import Any, NoReturn, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]  # not in its __all__
 
@@ -111,11 +112,16 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespac
     parser = _Parser(prog=f"tacit {name}", description=command.__doc__, exit_on_error=True, default_env=False)
     parameters = dict(inspect.signature(command).parameters)
     takes_data_options = parameters.pop("options", None) is not None
-    parser.add_function_arguments(command, as_positional=True, skip={"options"} if takes_data_options else set())
+    optional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty]
+    skipped: set[str | int] = {*(["options"] if takes_data_options else []), *(p.name for p in optional)}
+    parser.add_function_arguments(_typed(command), as_positional=True, skip=skipped)
+    for parameter in optional:  # which the parser would make a flag
+        help_ = re.search(rf"^ +{parameter.name}: (.+(?:\n {{12}}.+)*)", command.__doc__ or "", re.MULTILINE)
+        parser.add_argument(parameter.name, nargs="?", default=parameter.default, help=help_[1] if help_ else None)
     if takes_data_options:
         from tacit.data import open_dataset
 
-        parser.add_function_arguments(open_dataset, skip={"data", "progress", *parameters})
+        parser.add_function_arguments(_typed(open_dataset), skip={"data", "progress", *parameters})
         parameters |= {
             k: v for k, v in inspect.signature(open_dataset).parameters.items() if k not in {"data", "progress"}
         }
@@ -124,6 +130,19 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespac
     parsed = parser.parse_args(_normal(words, parameters))
     parsed.pop("config", None)
     return parsed
+
+
+def _typed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A copy whose parameters are annotated by types, not by their names.
+
+    To find out what a name means, the parser would run the imports meant for type checkers, which load torch.
+    """
+    assert isinstance(function, FunctionType)
+    copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copy.__kwdefaults__, copy.__doc__, copy.__module__ = function.__kwdefaults__, function.__doc__, function.__module__
+    names = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
+    copy.__annotations__ = get_type_hints(SimpleNamespace(__annotations__=names), function.__globals__)
+    return copy
 
 
 def _normal(words: list[str], parameters: dict[str, inspect.Parameter]) -> list[str]:

@@ -145,7 +145,7 @@ def inspect(
 
 def evaluate(
     encoder: Any,
-    data: Any,
+    data: Any = None,
     *,
     against: list[str] | None = None,
     out: str | None = None,
@@ -157,12 +157,16 @@ def evaluate(
     overwrite: bool = False,
     **options: Any,
 ) -> Report:
-    """Judge an encoder on labelled data against the mandatory baselines.
+    """Judge an encoder on labelled data against the mandatory baselines, or embeddings that are made already.
+
+    A file of embeddings needs no data: .parquet or .npz with `embedding` [N D] and `label`, optionally `id`, `group`
+    and `split`. Further files named by --against are its baselines, joined by id.
 
     Args:
-        encoder: A run folder, an exported folder, hf:FOLDER_OR_NAME; in Python any callable from batches to features.
-        data: A folder of images, a table, arrays, or the built-in `digits`.
-        against: Encoders to be judged as further baselines. May be repeated.
+        encoder: A run folder, an exported folder, hf:FOLDER_OR_NAME, package.module:function (from batches to features;
+            in Python the function itself), or a file of embeddings.
+        data: A folder of images, a table, arrays, or the built-in `digits`; nothing for a file of embeddings.
+        against: Encoders, or files of embeddings, to be judged as further baselines. May be repeated.
         out: A folder for report.html and report.json; none are written without it.
         seed: Of splits and draws.
         primary_budget: Labels per class at which the verdict is given.
@@ -173,6 +177,10 @@ def evaluate(
         options: How the data are read: the settings of `tacit.open_dataset`.
     """
     settings = _settings(locals())
+    if data is None or str(encoder).endswith((".parquet", ".npz")):
+        from tacit.embedded import evaluate_embedded
+
+        return evaluate_embedded(encoder, data, settings, options)
     from tacit.pipeline import evaluate_one
 
     return evaluate_one(encoder, data, settings, options)

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 import zlib
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # `fold` serves those who judge embeddings without torch, whose import takes seconds
+    from torch import Tensor
 
 _WORD = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -50,7 +51,7 @@ def _mix(x: Tensor) -> Tensor:
 
 def batch_keys(seed: int, step: int, positions: Tensor) -> Tensor:
     """Keys [B] of the examples at these positions [B] of the global batch of this step."""
-    return _mix(positions.to(torch.int64) ^ fold(seed, step, "batch"))
+    return _mix(positions.long() ^ fold(seed, step, "batch"))
 
 
 def split(key: Tensor, purpose: int | str) -> Tensor:
@@ -60,15 +61,17 @@ def split(key: Tensor, purpose: int | str) -> Tensor:
 
 def uniform(key: Tensor, purpose: str, n: int) -> Tensor:
     """Independent draws [B n], float32, uniform in [0, 1)."""
+    import torch
+
     counter = torch.arange(n, device=key.device, dtype=torch.int64)
     word = _mix(split(key, purpose)[:, None] + counter * _signed(_GOLDEN))  # [B n]
-    return _shift(word, 40).to(torch.float32) * 2.0**-24
+    return _shift(word, 40).float() * 2.0**-24
 
 
 def normal(key: Tensor, purpose: str, n: int) -> Tensor:
     """Independent draws [B n], float32, standard normal (Box and Muller 1958)."""
-    radius = torch.sqrt(-2.0 * torch.log1p(-uniform(key, purpose + "/radius", n)))
-    return radius * torch.cos(2.0 * math.pi * uniform(key, purpose + "/angle", n))
+    radius = (-2.0 * (-uniform(key, purpose + "/radius", n)).log1p()).sqrt()
+    return radius * (2.0 * math.pi * uniform(key, purpose + "/angle", n)).cos()
 
 
 def permutation(key: Tensor, purpose: str, n: int) -> Tensor:

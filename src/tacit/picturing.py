@@ -87,26 +87,32 @@ def _gallery(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32])
 
 
 def _map(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32], name: str) -> Points:
-    """Two dimensions that keep neighbours together (van der Maaten & Hinton 2008), or the first two for a handful."""
-    if len(rows) < 30:
-        centred = pooled - pooled.mean(0)
-        flat, method = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T, "PCA"
-    else:
-        from sklearn.manifold import TSNE
-
-        perplexity = min(30.0, (len(rows) - 1) / 3)
-        flat = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(pooled)
-        method = "t-SNE"
+    flat, method = flatten(pooled)
     pictures = [_picture(study, int(row)) for row in rows]
     return Points(
         x=flat[:, 0].tolist(),
-        y=flat[:, 1].tolist() if flat.shape[1] > 1 else [0.0] * len(rows),
+        y=flat[:, 1].tolist(),
         label=[picture.label for picture in pictures],
         id=[picture.id for picture in pictures],
         image=[picture.image for picture in pictures],
         arm=name,
         method=method,
     )
+
+
+def flatten(pooled: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
+    """Two dimensions [N 2] that keep neighbours together (van der Maaten & Hinton 2008), and the method's name.
+
+    The first two principal ones of a handful of examples, or of features that have no more.
+    """
+    if len(pooled) < 30 or pooled.shape[1] < 3:
+        centred = pooled - pooled.mean(0)
+        flat = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+        return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1]))), "PCA"
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(pooled) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(pooled), "t-SNE"
 
 
 def _picture(study: Study, row: int) -> Picture:

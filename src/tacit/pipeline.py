@@ -13,6 +13,7 @@ import torch
 
 from tacit import keys
 from tacit.budget import Budget, clock, parse_budget
+from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.data.order import Batches
 from tacit.encoders import load_encoder, save_encoder
 from tacit.encoders.base import ImageEncoder
@@ -25,7 +26,7 @@ from tacit.recipes.image import chosen_encoder, recipe
 from tacit.study import Study, open_study
 from tacit.tasks import parse_mixture
 from tacit.train import NonFinite, Run, pretrain, seconds_per_step
-from tacit.workspace import Workspace
+from tacit.workspace import Workspace, report_folder
 
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
 REPORT_SECONDS = 6.0  # gallery, map and pictures
@@ -147,8 +148,9 @@ def keep_encoder(study: Study, name: str, run: Run, folder: Path) -> None:
 def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
     """See `tacit.commands.evaluate`."""
     ask = SimpleNamespace(**settings, transductive=False, precision="32")
-    named = isinstance(encoder, str | Path)
-    found = load_encoder(encoder, offline=ask.offline) if named else encoder
+    out = report_folder(ask.out, overwrite=ask.overwrite)
+    named = isinstance(encoder, str | Path) and not is_callable_name(encoder)
+    name, found = _subject(encoder, offline=ask.offline)
     ours = isinstance(found, ImageEncoder)
     if ours and not options.get("image_size"):
         options = {**options, "image_size": found.spec.size}
@@ -160,7 +162,6 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
         labelled = study.split.labelled
         if labelled is None:
             raise UserError("evaluation needs labels; name them with --labels FILE, --labels folders or --label-column")
-        name = Path(encoder).name if named else getattr(found, "name", type(found).__name__)
         subject = study.suited(found) if ours else found
         arms = [
             Arm(name, "pretrained", (subject,), encoder=study.encoder.name),
@@ -170,13 +171,20 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
         reads = count_read(of_run).reads if seal is not None else 1
         report = evaluate(arms, labelled, primary=ask.primary_budget, seed=ask.seed).with_data(seal_reads=reads)
         print(report)
-        if ask.out is not None:
-            out = Path(ask.out)
-            if (out / "report.json").exists() and not ask.overwrite:
-                raise UserError(f"{out} already holds a report; replace it with --overwrite or choose another --out")
+        if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             print(f"\nreport: {publish(study, report, {}, out, encoder=subject)}")
         return report
+
+
+def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:
+    """What is judged, by its name: a saved encoder, or a function or object of the person's own."""
+    if is_callable_name(encoder):
+        return encoder, as_encoder(import_callable(encoder), encoder)
+    if isinstance(encoder, str | Path):
+        return Path(encoder).name, load_encoder(encoder, offline=offline)
+    name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
+    return str(name), as_encoder(encoder, str(name))
 
 
 def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Workspace:

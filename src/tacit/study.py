@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from tacit import keys
+from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.data import Dataset, open_dataset
 from tacit.encoders import fresh_twin, load_encoder
 from tacit.encoders.base import ImageEncoder, MapEncoder
@@ -73,11 +74,15 @@ class Study:
         ]
 
     def public_arms(self) -> list[Arm]:
-        """The encoders named by --against."""
+        """The encoders named by --against; of a person's own function nobody knows whether it is public."""
         from tacit.evaluation import Arm
 
         arms = []
         for source in self.ask.against or ():
+            if is_callable_name(source):
+                own = as_encoder(import_callable(source), source)
+                arms.append(Arm(source, "baseline", encoders=(own,), encoder=source, public=None))
+                continue
             encoder = self.suited(load_encoder(source, offline=self.ask.offline))
             arms.append(Arm(source, "baseline", encoders=(encoder,), encoder=source, public=True))
         return arms

@@ -110,6 +110,18 @@ class Workspace(AbstractContextManager["Workspace"]):
         return json.loads(file.read_text()) if file.exists() else None
 
 
+def report_folder(out: str | None, *, overwrite: bool) -> Path | None:
+    """The folder for a report, made when it is written. UserError where it holds one that is not to be replaced."""
+    if out is None:
+        return None
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; name a folder")
+    if (folder / "report.json").exists() and not overwrite:
+        raise UserError(f"{folder} already holds a report; replace it with --overwrite or choose another --out")
+    return folder
+
+
 def environment() -> dict[str, Any]:
     """Versions, machine and date of a run, without anything personal."""
     import datetime

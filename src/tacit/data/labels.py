@@ -82,29 +82,38 @@ def with_folder_labels(source: Source) -> Source:
     splits = first.null_count == 0 and all(name in SPLITS for name in names)
     label = second if splits else first
     if not source.root or label.null_count == len(label):
-        raise UserError(f"--labels folders: no image of {source.name} lies in a class folder")
+        raise UserError(f"--labels folders: no {source.kind} of {source.name} lies in a class folder")
     split = np.array([SPLITS[name] for name in names], np.int8)[_codes(first)] if splits else source.split
     return replace(source, label=as_text(label), split=split)
 
 
 def file_columns(
-    source: Source, path: Path, notes: Notes, *, label: str | None, group: str | None, split: str | None
+    source: Source,
+    path: Path,
+    notes: Notes,
+    *,
+    label: str | None,
+    group: str | None,
+    split: str | None,
+    keys: Sequence[str] = FILE_NAMES,
+    least: float = _MATCHED,
 ) -> Columns:
     """Columns of a label file, joined to the examples by path; fills in what `notes` has to say about its rows.
 
-    UserError where a column is missing or under half of the rows match.
+    `keys` are the usual names of the column of paths, first choice first. UserError where a column is missing, or where
+    no row or a share under `least` of the rows matches.
     """
     if not path.is_file():
         raise UserError(f"--labels {path}: no such file (or say 'folders' for class folders)")
     table = read_table(path)
-    file, label = _file_and_label(table, path, label)
+    file, label = _file_and_label(table, path, label, keys)
     wanted = {"label": label, "group": group, "split": split}
     for name in wanted.values():
         if name is not None and name not in table.column_names:
             raise UserError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
     paths = [text or "" for text in as_text(table[file]).to_pylist()]
     rows, agree = match(paths, each(source.ids), source.root)
-    _note_rows(rows, paths, path, notes)
+    _note_rows(rows, paths, path, notes, least)
     # Of several rows that mean one example, those that agree with more of its path are meant.
     best = np.zeros(len(source), np.int64)
     np.maximum.at(best, rows[rows >= 0], agree[rows >= 0])
@@ -146,11 +155,14 @@ def as_text(values: pa.Array | pa.ChunkedArray) -> pa.Array:
         values = values.dictionary_decode()
     if pa.types.is_nested(values.type):
         raise UserError(f"labels must be text or numbers, not {values.type}")
-    if pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_finite(values), values, None)
-        if pc.all(pc.equal(values, pc.floor(values))).as_py() is not False:
-            values = values.cast(pa.int64())
-    text = pc.utf8_trim_whitespace(values.cast(pa.string()))
+    try:
+        if pa.types.is_floating(values.type):
+            values = pc.if_else(pc.is_finite(values), values, None)
+            if pc.all(pc.equal(values, pc.floor(values))).as_py() is not False:
+                values = values.cast(pa.int64())
+        text = pc.utf8_trim_whitespace(values.cast(pa.string()))
+    except pa.ArrowException:
+        raise UserError(f"labels must be text or numbers, not {values.type}") from None
     return pc.if_else(pc.equal(text, ""), None, text)
 
 
@@ -165,7 +177,7 @@ def _folder(source: Source, depth: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(list(numbers), pa.string()))
 
 
-def _file_and_label(table: pa.Table, path: Path, label: str | None) -> tuple[str, str]:
+def _file_and_label(table: pa.Table, path: Path, label: str | None, keys: Sequence[str]) -> tuple[str, str]:
     """The names of the columns of paths and of labels: the usual ones, or of two columns the other one."""
     names = table.column_names
 
@@ -174,7 +186,7 @@ def _file_and_label(table: pa.Table, path: Path, label: str | None) -> tuple[str
         return next((lower[k] for k in known if k in lower), None)
 
     label = label or usual(LABEL_NAMES, None)
-    file = usual(FILE_NAMES, label)
+    file = usual(keys, label)
     if len(names) == 2 and (file is None) != (label is None):
         known = file or label
         other = next(name for name in names if name != known)
@@ -184,16 +196,17 @@ def _file_and_label(table: pa.Table, path: Path, label: str | None) -> tuple[str
     return file, label
 
 
-def _note_rows(rows: NDArray[np.int64], paths: list[str], path: Path, notes: Notes) -> None:
+def _note_rows(rows: NDArray[np.int64], paths: list[str], path: Path, notes: Notes, least: float) -> None:
     notes.label_rows = len(rows)
     unknown, ambiguous = np.flatnonzero(rows == UNKNOWN), np.flatnonzero(rows == AMBIGUOUS)
     notes.unmatched = few((paths[i] for i in unknown), len(unknown))
     notes.ambiguous = few((paths[i] for i in ambiguous), len(ambiguous))
     matched = len(rows) - len(unknown) - len(ambiguous)
-    if matched < _MATCHED * len(rows) or not matched:
+    if matched < least * len(rows) or not matched:
         failing = paths[[*unknown, *ambiguous][0]] if len(rows) else "none"
+        needed = f"at least {least:.0%} must; " if least else ""
         raise UserError(
-            f"only {matched} of the {len(rows)} rows of {path} match an example by path (at least half must; "
+            f"only {matched} of the {len(rows)} rows of {path} match an example by path or id ({needed}"
             f"first that does not: {failing!r}); check that it belongs to these data"
         )
 
@@ -260,8 +273,8 @@ def _classes(
         text = pc.if_else(ignored, None, text)
     encoded = text.dictionary_encode()
     names = encoded.dictionary.to_pylist()
-    _refuse_continuous(names)
     codes = _codes(encoded)
+    _refuse_numbers(names, int((codes >= 0).sum()))
     training = codes >= 0 if split is None else (codes >= 0) & (split != TEST)
     counts = np.bincount(codes[training], minlength=len(names))
     kept = sorted((name for name, count in zip(names, counts, strict=True) if count > 1), key=_class_order)
@@ -282,17 +295,33 @@ def _classes(
     return label, tuple(kept)
 
 
-def _refuse_continuous(names: list[str]) -> None:
-    try:
-        numbers = [float(name) for name in names]
-    except ValueError:
+def _refuse_numbers(names: list[str], labelled: int) -> None:
+    """UserError where the labels are measurements, or one number is written in two ways."""
+    numbers: dict[float, str] = {}
+    for name in names:
+        try:
+            number = float(name)
+        except ValueError:
+            continue
+        if number in numbers:
+            raise UserError(
+                f"the labels {numbers[number]!r} and {name!r} are one number written in two ways, as columns of mixed "
+                "types have it: write every class in one way"
+            )
+        numbers[number] = name
+    if len(numbers) < len(names) or not names:
         return
     fractional = sum(not number.is_integer() for number in numbers)
     if fractional > _CONTINUOUS:
-        raise UserError(
-            f"the labels look like measurements, not classes: {fractional} distinct fractional numbers such as "
-            f"{names[0]}; give classes (for instance ranges of the values), or leave the labels out"
-        )
+        found = f"{fractional} distinct fractional numbers such as {names[0]}"
+    elif len(names) > _CONTINUOUS and labelled < 2 * len(names):
+        found = f"{len(names)} distinct numbers such as {names[0]} on {labelled} examples"
+    else:
+        return
+    raise UserError(
+        f"the labels look like measurements, not classes: {found}; classes are expected: put the numbers into bins, "
+        "or give each example the name of a class"
+    )
 
 
 def _class_order(name: str) -> tuple[int, float, str]:

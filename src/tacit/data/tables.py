@@ -97,7 +97,7 @@ def table_source(
 def read_table(path: Path) -> pa.Table:
     """A whole Parquet, CSV or JSON-lines file. UserError for anything else."""
     suffix = path.suffix.lower()
-    with _reading(path):
+    with reading(path):
         if suffix in {".parquet", ".pq"}:
             return pq.ParquetFile(path).read()
         if suffix in {".jsonl", ".ndjson"}:
@@ -115,7 +115,7 @@ def _open(paths: list[Path]) -> _Opened:
         return replace(table, stamps=stamps)
     files = []
     for path in paths:
-        with _reading(path):
+        with reading(path):
             files.append(pq.ParquetFile(path))
     schema = files[0].schema_arrow
     for path, file in zip(paths, files, strict=True):
@@ -124,7 +124,7 @@ def _open(paths: list[Path]) -> _Opened:
 
     def stream(column: str) -> Iterator[pa.Array]:
         for path, file in zip(paths, files, strict=True):
-            with _reading(path):
+            with reading(path):
                 for batch in file.iter_batches(_ROWS, columns=[column]):
                     yield batch.column(0)
 
@@ -132,14 +132,14 @@ def _open(paths: list[Path]) -> _Opened:
         groups = [(number, group) for number, file in enumerate(files) for group in range(file.num_row_groups)]
         chosen = [groups[i] for i in spread(len(groups), 8)]
         for number, group in chosen:
-            with _reading(paths[number]):
+            with reading(paths[number]):
                 cells = files[number].read_row_group(group, columns=[column]).column(0)
             yield from cells.take(pa.array(spread(len(cells), -(-k // len(chosen))), pa.int64())).chunks
 
     def read(columns: list[str]) -> pa.Table:
         parts = []
         for path, file in zip(paths, files, strict=True):
-            with _reading(path):
+            with reading(path):
                 parts.append(file.read(columns))
         return pa.concat_tables(parts, promote_options="permissive")
 
@@ -163,7 +163,7 @@ def _in_memory(table: pa.Table) -> _Opened:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """What a damaged file makes arrow say, as one line with the file's name."""
     try:
         yield

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from tacit.errors import UserError
-from tacit.types import Batch, Encoder, Features
+
+if TYPE_CHECKING:  # embeddings that were stored are judged without torch, whose import takes seconds
+    import torch
+
+    from tacit.types import Batch, Encoder, Features
 
 _WIDEST_GRID = 1024  # features; wider than this the 2x2 grid costs more than it brings
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Embeddings [N D] made before; as an encoder it answers with the rows that a batch's `index` names."""
+
+    values: NDArray[np.float32]
+    n_depths: int = 0
+
+    @property
+    def dim(self) -> int:
+        return int(self.values.shape[1])
+
+    def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        import torch
+
+        from tacit.types import Features
+
+        pooled = torch.from_numpy(self.values[batch["index"].cpu().numpy()])
+        return Features(pooled[:, None], pooled)
 
 
 def extract(
@@ -30,9 +53,14 @@ def extract(
     "grid2" holds the last tokens averaged over the four quarters of their grid, side by side; only where the tokens lie
     on a plane and 4 D is at most 1024. A depth that says the same as "pooled" is left out. `fetch` reads a batch of
     rows; it is moved to `device`, by default the encoder's own. The encoder is in evaluation mode meanwhile, so that an
-    example's features do not depend on its batch. Raises `UserError` where features are not finite.
+    example's features do not depend on its batch. What is `Stored` is looked up. Raises `UserError` where features are
+    not finite.
     """
     assert len(rows) > 0, "nothing to embed"
+    if isinstance(encoder, Stored):
+        return _finite({"pooled": encoder.values[rows]})
+    import torch
+
     target = torch.device(device) if device is not None else device_of(encoder)
     parts: list[dict[str, NDArray[np.float32]]] = []
     with evaluation_mode(encoder), torch.no_grad():
@@ -40,15 +68,19 @@ def extract(
             batch = {name: tensor.to(target) for name, tensor in fetch(rows[start : start + batch_size]).items()}
             features = encoder(batch, depths=range(encoder.n_depths))
             parts.append({name: tensor.float().cpu().numpy() for name, tensor in _candidates(features).items()})
-    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    found = _finite({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    return {name: values for name, values in found.items() if name == "pooled" or not _same(values, found["pooled"])}
+
+
+def _finite(found: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
     for name, values in found.items():
         bad = int((~np.isfinite(values)).any(axis=1).sum())
         if bad:
             raise UserError(
-                f"{bad} of {len(rows)} examples have NaN or infinite features ({name}): "
+                f"{bad} of {len(values)} examples have NaN or infinite features ({name}): "
                 "the encoder diverged or its input is not finite; train with a lower learning rate or check the data"
             )
-    return {name: values for name, values in found.items() if name == "pooled" or not _same(values, found["pooled"])}
+    return found
 
 
 def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
@@ -56,24 +88,30 @@ def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
 
 
 def _candidates(features: Features) -> dict[str, torch.Tensor]:
+    from torch.nn.functional import adaptive_avg_pool2d
+
     found = {"pooled": features.pooled}
     found |= {f"depth{number}": pooled for number, pooled in enumerate(features.depths)}
     grid, tokens = features.grid, features.tokens
     if grid is not None and len(grid) == 2 and min(grid) >= 2 and 4 * tokens.shape[2] <= _WIDEST_GRID:
         maps = tokens.transpose(1, 2).reshape(len(tokens), -1, grid[0], grid[1])  # [B D H W]
-        found["grid2"] = nn.functional.adaptive_avg_pool2d(maps.float(), 2).flatten(1)
+        found["grid2"] = adaptive_avg_pool2d(maps.float(), 2).flatten(1)
     return found
 
 
 def device_of(encoder: Any) -> torch.device:
     """Where the encoder's parameters are; the CPU for a callable without any."""
-    first = next(encoder.parameters(), None) if isinstance(encoder, nn.Module) else None
+    import torch
+
+    first = next(encoder.parameters(), None) if isinstance(encoder, torch.nn.Module) else None
     return torch.device("cpu") if first is None else first.device
 
 
 @contextmanager
 def evaluation_mode(encoder: Any) -> Iterator[None]:
     """Every module of `encoder` in evaluation mode; afterwards each in the mode it was in, frozen parts too."""
+    from torch import nn
+
     was = {module: module.training for module in encoder.modules()} if isinstance(encoder, nn.Module) else {}
     try:
         if was:

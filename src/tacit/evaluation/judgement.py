@@ -38,6 +38,7 @@ class Predicted:
     primary: Budget
     predictions: Mapping[str, Mapping[tuple[str, str], NDArray[np.int32]]]  # arm -> (protocol, budget) -> [P S n]
     selection: Selection
+    missing: tuple[str, ...] = ()  # mandatory baselines that cannot be had here
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def judge_predictions(predicted: Predicted) -> Report:
     setting = Setting(
         n_test=len(y),
         n_units=int(unit.max()) + 1,
-        public=any(arm.public for arm in predicted.arms),
+        public=_any_public(predicted.arms),
+        missing=predicted.missing,
         transductive=labelled.transductive,
         n_folds=len(predicted.sizes) if len(predicted.sizes) > 1 else 0,
         left_out=tuple(line.split(":")[0] for line in left_out),
@@ -107,6 +109,13 @@ def judge_predictions(predicted: Predicted) -> Report:
         data=_data(predicted, setting, left_out),
         gains=tuple(gains),
     )
+
+
+def _any_public(arms: Sequence[Arm]) -> bool | None:
+    """Whether a public encoder is among them; None where that is not known."""
+    if any(arm.public for arm in arms):
+        return True
+    return None if any(arm.public is None for arm in arms) else False
 
 
 def _gain(arm: str, protocol: str, comparison: Comparison) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def evaluate(
     selection: Selection | None = None,
     scratch_draws: int = 3,
     scratch_seconds: float | None = None,
+    missing: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Judge whether pretrained arms beat the baselines beside them on the labelled examples.
@@ -56,8 +57,9 @@ def evaluate(
     verdict is about: unless given, 10 per class or the largest below that fits. `draws` overrides the number of draws
     per budget. Arms trained from scratch are measured at the primary budget, on `scratch_draws` draws of at most
     `scratch_seconds` each, and so is the chosen arm once more, fine-tuned: the same training from a better start, with
-    a verdict of its own. `progress` is told the fraction done and what is being worked on. Raises `UserError` where
-    labels, groups or budgets cannot support a judgement.
+    a verdict of its own. `missing` are the mandatory baselines that cannot be had here, which the verdict then names.
+    `progress` is told the fraction done and what is being worked on. Raises `UserError` where labels, groups or budgets
+    cannot support a judgement.
     """
     arms = as_arms(arms)
     parts = parts_of(labelled, seed)
@@ -108,6 +110,7 @@ def evaluate(
             primary=main,
             predictions=predictions,
             selection=selection,
+            missing=tuple(missing),
         )
     )
     tell(1.0, "judged")

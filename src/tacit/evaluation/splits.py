@@ -6,6 +6,7 @@ takes at 5 labels per class it takes at 10 as well.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -24,6 +25,8 @@ PRIMARY_PER_CLASS = 10
 MANY_DRAWS, FEW_DRAWS = 10, 5  # up to 20 labels per class, and above: draws differ less the more they hold
 CROSS_FITTING_BELOW = 100
 N_FOLDS = 5
+# Labels times classes of one probe: beyond it takes minutes, a hundred times over, and matrices of 80 MB.
+MOST_CELLS = 10_000_000
 
 
 def _generator(seed: int, purpose: str, number: int = 0) -> np.random.Generator:
@@ -104,7 +107,7 @@ def plan_budgets(
     """The label budgets that the training labels `y` (class numbers; negative: unknown) can fill.
 
     Those that the rarest class cannot fill are dropped, by name and with the reason. A budget that takes all there is
-    has one draw. Raises `UserError` where fewer than two classes have labels.
+    has one draw. Raises `UserError` where fewer than two classes have labels, or too many for a probe.
     """
     counts = np.bincount(y[y >= 0], minlength=len(classes))
     return _plan([counts], classes, wanted, draws)
@@ -132,6 +135,12 @@ def _plan(
     if present.sum() < 2:
         names = ", ".join(name for name, here in zip(classes, present, strict=True) if here) or "none"
         raise UserError(f"labels to train on exist for fewer than two classes ({names}): label more examples")
+    n_classes = int(present.sum())
+    if n_classes**2 > MOST_CELLS:
+        raise UserError(
+            f"{n_classes:,} classes are too many for the linear probe, which takes at most {math.isqrt(MOST_CELLS):,}: "
+            "merge them into coarser classes, or judge some of them"
+        )
     rarest = int(np.flatnonzero(present)[counts[present].argmin()])
     budgets: list[Budget] = []
     dropped: list[str] = []
@@ -144,11 +153,14 @@ def _plan(
         if share is not None and take[present].min() < 1:
             dropped.append(f"{name}: leaves no label of class {classes[rarest]}")
             continue
+        if take.sum() * n_classes > MOST_CELLS:
+            dropped.append(f"{name}: {take.sum():,} labels of {n_classes:,} classes would take a probe too long")
+            continue
         everything = bool((take == counts).all())
         if everything and share != 1.0:
             dropped.append(f"{name}: is all there is, see 100 %")
             continue
-        many = take.sum() <= 20 * present.sum()
+        many = take.sum() <= 20 * n_classes
         n_draws = 1 if everything else draws or (MANY_DRAWS if many else FEW_DRAWS)
         pool_share = 1.0 if everything else float((take[present] / counts[present]).mean())
         budgets.append(Budget(name, per_class, share, int(take.sum()), n_draws, pool_share))

@@ -97,7 +97,7 @@ class Arm:
     seconds: float = 0.0
     examples_per_second: float = 0.0
     alarms: tuple[Any, ...] = ()
-    public: bool = False  # an encoder that anyone could download, named by --against
+    public: bool | None = False  # an encoder that anyone could download, named by --against; None: not known
 
     def __post_init__(self) -> None:
         assert (self.build is None) == bool(self.encoders), f"{self.name}: either encoders or from scratch"

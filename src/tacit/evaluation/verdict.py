@@ -22,6 +22,7 @@ from tacit.evaluation.statistics import LEVEL, Estimate, holm
 
 MARGIN = 0.01  # of equivalence: one point
 
+_PUBLIC = "any public pretrained encoder"
 _PROBES = {"linear": "linear probe", "knn": "nearest neighbours", "finetune": "fine-tuned"}
 
 
@@ -40,10 +41,11 @@ class Setting:
 
     n_test: int
     n_units: int  # test groups; equal to n_test without a group column
-    public: bool  # a public pretrained encoder is among the baselines
+    public: bool | None  # a public pretrained encoder is among the baselines; None: not known
     transductive: bool = False
     n_folds: int = 0  # of cross-fitting; 0: a sealed test set
     left_out: tuple[str, ...] = ()  # classes
+    missing: tuple[str, ...] = ()  # mandatory baselines that cannot be had here
 
     @property
     def unit(self) -> str:
@@ -81,7 +83,8 @@ def judge(
         absent = [name for name in everyone if name not in {c.baseline for c in here}]
         harms = [c for c in here if (c.baseline, budget.name) in harmful]
         outcome, decisive = _decide(here, harms, collapsed)
-        said = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), bool(absent), setting.unit)
+        partly = bool(absent or setting.missing)
+        said = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), partly, setting.unit)
         circumstances = _circumstances(protocol, decisive, setting, absent)
         low, high = decisive.estimate.interval() if decisive else (None, None)
         verdicts.append(
@@ -193,9 +196,17 @@ def _circumstances(protocol: str, decisive: Comparison | None, setting: Setting,
         parts.append(f"not compared at this budget with {', '.join(absent)}")
     if setting.transductive:
         parts.append("transductive: the test inputs were in the pretraining data")
-    if not setting.public:
-        parts.append("not compared with any public pretrained encoder")
+    if setting.public is None:  # embeddings of whatever origin are among the baselines
+        parts.append(f"not known to be compared with {_either([*setting.missing, _PUBLIC])}")
+    elif setting.missing:
+        parts.append(f"not compared with {_either(setting.missing)}")
+    if setting.public is False:
+        parts.append(f"not compared with {_PUBLIC}")
     return parts
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
 def _labels(budget: Budget) -> str:

@@ -1,0 +1,236 @@
+"""Files of embeddings, as `tacit embed` and other programs write them: read, checked, and joined by id.
+
+A Parquet file has a column `embedding` of lists, an .npz file an array `embedding` [N D]; `id` names the examples.
+Only what is asked for is read. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tacit.data.labels import as_text
+from tacit.data.source import Source
+from tacit.data.tables import reading
+from tacit.errors import UserError
+
+SUFFIXES = frozenset([".parquet", ".pq", ".npz"])
+EMBEDDING, ID = "embedding", "id"
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """The N embeddings of one file and what it says of each."""
+
+    name: str
+    values: Matrix  # [N D], finite
+    ids: pa.Array | None  # string [N], without repetition
+    columns: Mapping[str, pa.Array]  # string [N], null where nothing is said
+    names: tuple[str, ...]  # of all that the file holds
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def content(self) -> NDArray[np.void]:
+        """A 16-byte hash of each embedding, [N]: equal where two are equal."""
+        rows = np.ascontiguousarray(self.values)
+        return np.array([hashlib.blake2b(row.data, digest_size=16).digest() for row in rows], "V16")
+
+    def take(self, rows: pa.Array) -> Vectors:
+        ids = None if self.ids is None else self.ids.take(rows)
+        columns = {name: column.take(rows) for name, column in self.columns.items()}
+        return replace(self, values=self.values[rows.to_numpy()], ids=ids, columns=columns)
+
+    def source(self) -> Source:
+        """The same as everything that can be labelled."""
+        assert self.ids is not None
+        return Source(
+            name=self.name,
+            ids=self.ids,
+            fingerprint="",
+            items=lambda: iter(self.values),
+            sample=lambda k: list(self.values[:k]),
+            kind="example",
+            root=".",
+        )
+
+
+def are_vectors(source: Any) -> bool:
+    """Whether `source` is a file of embeddings by its ending, or arrays by name."""
+    return isinstance(source, Mapping) or Path(str(source)).suffix.lower() in SUFFIXES
+
+
+def read_vectors(source: str | os.PathLike[str] | Mapping[str, Any], columns: Sequence[str] = ()) -> Vectors:
+    """The embeddings, the ids, and those of `columns` that are there. UserError for whatever a person can mend."""
+    if isinstance(source, Mapping):
+        found, names = {name: source[name] for name in (EMBEDDING, ID, *columns) if name in source}, tuple(source)
+        return _checked("the embeddings", found, names)
+    path = Path(source)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file of embeddings")
+    if path.suffix.lower() == ".npz":
+        found, names = _arrays(path, (EMBEDDING, ID, *columns))
+    else:
+        with reading(path):
+            file = pq.ParquetFile(path)
+            names = tuple(file.schema_arrow.names)
+            wanted = [name for name in (EMBEDDING, ID, *columns) if name in names]
+            table = file.read(columns=wanted)
+        found = {name: table[name] for name in wanted}
+    return _checked(path.name, found, names)
+
+
+def join_vectors(files: Sequence[Vectors]) -> tuple[list[Vectors], list[str]]:
+    """The same examples of every file in the same order, joined by id; and a line on each file that lost some.
+
+    Where a file has no ids the rows must correspond as they stand. UserError where they do not, or no id is shared.
+    """
+    if len(files) == 1:
+        return list(files), []
+    named = [file.ids for file in files if file.ids is not None]
+    if len(named) < len(files):
+        return list(files), _in_order(files, named)
+    ids = named[0]
+    for file, others in zip(files[1:], named[1:], strict=True):
+        shared = ids.filter(pc.is_in(ids, value_set=others))
+        if not len(shared):
+            raise UserError(
+                f"no id of {file.name} (such as {others[0].as_py()!r}) is one of {files[0].name} (such as "
+                f"{ids[0].as_py()!r}): give embeddings of the same examples under the same ids"
+            )
+        ids = shared
+    lines = [
+        f"{len(file) - len(ids):,} of the {len(file):,} embeddings of {file.name} have no partner and were dropped"
+        for file in files
+        if len(file) > len(ids)
+    ]
+    return [file.take(pc.index_in(ids, value_set=file.ids)) for file in files], lines
+
+
+def _in_order(files: Sequence[Vectors], named: Sequence[pa.Array]) -> list[str]:
+    nameless = next(file.name for file in files if file.ids is None)
+    if len({len(file) for file in files}) > 1:
+        lengths = ", ".join(f"{file.name}: {len(file):,}" for file in files)
+        raise UserError(
+            f"{nameless} has no ids, and the files hold different numbers of embeddings ({lengths}): "
+            f"add {ID!r} to each, or give the same examples in the same order"
+        )
+    if any(not ids.equals(named[0]) for ids in named):
+        raise UserError(f"{nameless} has no ids, and those of the other files differ: add {ID!r} to {nameless}")
+    return [f"joined by position: {nameless} has no ids"]
+
+
+def _arrays(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    found = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = tuple(file.files)
+            for name in wanted:
+                if name in names:
+                    found[name] = file[name]
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        if "pickle" in str(error) and zipfile.is_zipfile(path):
+            said = f"{path}: the array {name!r} holds objects of mixed types: write it as text or as numbers"
+        else:
+            said = f"{path} cannot be read as arrays: {' '.join(str(error).split())[:200]}"
+        raise UserError(said) from None
+    return found, names
+
+
+def _checked(name: str, found: Mapping[str, Any], names: tuple[str, ...]) -> Vectors:
+    if EMBEDDING not in found:
+        raise UserError(f"{name} holds no {EMBEDDING!r} (it has: {', '.join(names) or 'nothing'}): name the vectors so")
+    values = _matrix(found[EMBEDDING], name)
+    n, dim = values.shape
+    if n < 2 or not dim:
+        raise UserError(f"{name} holds {n} embeddings of {dim} numbers; at least two of one number are needed")
+    columns = {key: _text(value, key, name) for key, value in found.items() if key != EMBEDDING}
+    for key, column in columns.items():
+        if len(column) != n:
+            raise UserError(f"{name} holds {n:,} embeddings but {len(column):,} values of {key!r}: give one for each")
+    ids = columns.pop(ID, None)
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        where = f"row {bad[0]}" if ids is None else f"id {ids[int(bad[0])].as_py()!r}"
+        raise UserError(
+            f"{len(bad):,} of the {n:,} embeddings of {name} hold NaN, infinite or missing numbers (first: {where}): "
+            "leave these rows out, or embed them again"
+        )
+    if ids is not None:
+        _check_ids(ids, name)
+    return Vectors(name, values, ids, columns, names)
+
+
+def _check_ids(ids: pa.Array, name: str) -> None:
+    if ids.null_count:
+        raise UserError(f"{ids.null_count:,} of the {len(ids):,} ids of {name} are missing: name every row, or none")
+    counts = pc.value_counts(ids)
+    twice = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1))
+    if len(twice):
+        raise UserError(
+            f"{len(twice):,} ids of {name} occur more than once (first: {twice[0]['values'].as_py()!r}): give each row "
+            "an id of its own; what belongs together goes into a column 'group'"
+        )
+
+
+def _text(values: Any, key: str, name: str) -> pa.Array:
+    """A column or array of labels, groups or ids as text."""
+    try:
+        if not isinstance(values, pa.ChunkedArray | pa.Array):
+            array = np.asarray(values)
+            array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+            if array.ndim != 1:
+                raise UserError(f"one value for each row is expected, not {list(array.shape)}")
+            values = pa.array(array.tolist() if array.dtype == object else array)
+        return as_text(values)
+    except UserError as error:
+        raise UserError(f"{key!r} of {name}: {error}") from None
+    except (pa.ArrowException, TypeError, ValueError):
+        raise UserError(f"{key!r} of {name} holds values of mixed types: write it as text or as numbers") from None
+
+
+def _matrix(values: Any, name: str) -> Matrix:
+    """Embeddings [N D] from an array or a column of lists; NaN where a number is missing."""
+    if not isinstance(values, pa.ChunkedArray):
+        values = values.detach().cpu() if hasattr(values, "detach") else values  # a torch tensor, wherever it lies
+        array = np.asarray(values)
+        if array.ndim != 2 or array.dtype.kind not in "fiub":
+            raise UserError(f"{EMBEDDING!r} of {name} is {array.dtype} {list(array.shape)}: numbers [N D] are expected")
+        return _single(array)
+    kind = values.type.storage_type if isinstance(values.type, pa.BaseExtensionType) else values.type
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+        raise UserError(f"{EMBEDDING!r} of {name} is {kind}: a list of numbers for each row is expected")
+    chunks = [c.storage if isinstance(c, pa.ExtensionArray) else c for c in values.chunks if len(c)]
+    widths = [pc.unique(pc.drop_null(pc.list_value_length(chunk))).to_pylist() for chunk in chunks]
+    dims = sorted({width for found in widths for width in found})
+    if len(dims) > 1:
+        raise UserError(f"the embeddings of {name} have from {dims[0]} to {dims[-1]} numbers: all need the same")
+    dim = dims[0] if dims else 0
+    matrix = np.full((len(values), dim), np.nan, np.float32)
+    start = 0
+    for chunk in chunks:
+        there = np.flatnonzero(pc.is_valid(chunk).to_numpy(zero_copy_only=False))
+        numbers = chunk.drop_null().flatten().to_numpy(zero_copy_only=False)
+        matrix[start + there] = _single(numbers.reshape(len(there), dim))
+        start += len(chunk)
+    return matrix
+
+
+def _single(array: NDArray[Any]) -> Matrix:
+    with np.errstate(over="ignore"):  # what no float32 can hold is reported as infinite
+        return array.astype(np.float32, copy=False)

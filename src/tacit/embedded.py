@@ -1,0 +1,243 @@
+"""`tacit evaluate FILE.parquet|FILE.npz`: judge embeddings that are made already, without any model and without torch.
+
+The first file is judged; it, or a label file, has the labels. Files given with --against are baselines on the same
+draws of the same examples. What needs the raw input cannot be compared with, and the verdict says so.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tacit.data.labels import (
+    FILE_NAMES,
+    FOLDERS,
+    Columns,
+    Labels,
+    file_columns,
+    resolve,
+    with_folder_labels,
+)
+from tacit.data.notes import Notes
+from tacit.data.vectors import ID, SUFFIXES, Vectors, are_vectors, join_vectors, read_vectors
+from tacit.errors import UserError
+from tacit.evaluation import Arm, Labelled, Report, evaluate, seal
+from tacit.evaluation.features import Stored
+from tacit.progress import Log
+from tacit.workspace import environment, report_folder
+
+if TYPE_CHECKING:
+    from tacit.types import Batch
+
+MISSING = ("raw input", "the untrained architecture", "training from scratch")  # no embedding can tell of these
+OWN = ("label", "group", "split")  # the columns that need no flag
+_TAKEN = {"labels", "label_column", "ignore_label", "group_column", "split_column"}
+
+
+def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
+    """See `tacit.commands.evaluate`."""
+    if data is not None:
+        raise UserError(f"{source} holds embeddings, which are judged without data: leave {data} out")
+    ask = SimpleNamespace(**settings)
+    asked = SimpleNamespace(**{**dict.fromkeys(_TAKEN), **_taken(options)})
+    out = report_folder(ask.out, overwrite=ask.overwrite)
+    sources = [source, *(ask.against or ())]
+    _check(sources)
+    with Log() as log:
+        wanted = [getattr(asked, f"{key}_column") or key for key in OWN]
+        files, lines = join_vectors([read_vectors(source, wanted), *map(read_vectors, sources[1:])])
+        first, notes = files[0], Notes(listed=len(files[0]))
+        columns, split = _columns(first, asked, notes)
+        known = resolve(columns, split, asked.ignore_label or (), len(first), notes)
+        labelled, rows = _labelled(first, columns, known, notes, seed=ask.seed)
+        said = f"{len(first):,} embeddings; {int((known.label >= 0).sum()):,} labelled in {len(known.classes)} classes"
+        for line in [said, *lines, *notes.lines(private=ask.private)]:
+            log(line)
+        report = evaluate(
+            _arms(sources, files, rows),
+            labelled,
+            primary=ask.primary_budget,
+            seed=ask.seed,
+            missing=MISSING,
+            progress=lambda done, doing: log(f"{done:4.0%} {doing}"),
+        ).with_data(seal_reads=1)
+        print(report)
+        if out is not None:
+            print(f"\nreport: {_publish(report, first, known, ask, notes.as_dict(private=ask.private), lines, out)}")
+        return report
+
+
+def _taken(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that say something about embeddings. UserError where one was given that cannot."""
+    from tacit.data import open_dataset
+
+    usual = {name: parameter.default for name, parameter in inspect.signature(open_dataset).parameters.items()}
+    for name, value in options.items():
+        if name not in usual:
+            raise UserError(f"unknown setting {name}; embeddings take {', '.join(sorted(_TAKEN))}")
+        if name not in _TAKEN and value is not None and value != usual[name]:
+            hint = "; mark the test rows in a column 'split'" if name == "test" else ""
+            raise UserError(
+                f"--{name.replace('_', '-')} says nothing about embeddings, which are read as they are{hint}"
+            )
+    return {name: value for name, value in options.items() if name in _TAKEN}
+
+
+def _check(sources: Sequence[Any]) -> None:
+    if not are_vectors(sources[0]):
+        raise UserError(f"give the data to judge {sources[0]} on: tacit evaluate {sources[0]} DATA")
+    for source in sources:
+        if not are_vectors(source):
+            raise UserError(
+                f"{source} is no file of embeddings ({', '.join(sorted(SUFFIXES))}), which meet only their like: "
+                f"write it with `tacit embed {source} DATA --out FILE.parquet` first"
+            )
+    paths = [str(source) for source in sources if not isinstance(source, Mapping)]
+    twice = next((path for i, path in enumerate(paths) if path in paths[:i]), None)
+    if twice is not None:
+        raise UserError(f"{twice} is named twice; name each file once")
+
+
+def _columns(file: Vectors, asked: SimpleNamespace, notes: Notes) -> tuple[Columns, NDArray[np.int8] | None]:
+    """Labels, groups and splits: from the label file or the folders in the ids where asked, else the file's own.
+
+    With them the split that folders named train and test make.
+    """
+    flags = {key: getattr(asked, f"{key}_column") for key in OWN}
+    by_folder = str(asked.labels) == FOLDERS
+    by_file = asked.labels is not None and not by_folder
+    if by_folder and flags["label"]:
+        raise UserError("--labels folders and --label-column exclude each other; choose one")
+    if asked.labels is not None and file.ids is None:
+        raise UserError(f"{file.name} has no {ID!r} to join labels by: add it, or put the labels into 'label'")
+    found: dict[str, pa.Array] = {}
+    split = None
+    for key, name in ((key, flags[key] or key) for key in OWN):
+        if name in file.columns and not (key == "label" and asked.labels is not None):
+            found[key] = file.columns[name]
+        elif flags[key] and not by_file:
+            raise UserError(f"--{key}-column {name}: {file.name} has no such column (it has: {', '.join(file.names)})")
+    notes.labels_from = f"column {flags['label'] or 'label'}"
+    if by_file:
+        notes.labels_from = f"file {Path(asked.labels).name}"
+        wanted = {key: None if key in found else flags[key] for key in OWN}
+        joined = file_columns(file.source(), Path(asked.labels), notes, keys=(ID, *FILE_NAMES), least=0.0, **wanted)
+        found |= {key: column for key, column in vars(joined).items() if column is not None}
+    elif by_folder:
+        notes.labels_from = FOLDERS
+        source = with_folder_labels(file.source())
+        found["label"], split = source.label, source.split
+    if "label" not in found:
+        raise UserError(
+            f"{file.name} has no column 'label' (it has: {', '.join(file.names)}): name it with --label-column, or "
+            "give --labels FILE with the columns id,label"
+        )
+    if found["label"].null_count == len(file):
+        raise UserError(f"none of the {len(file):,} embeddings of {file.name} has a label: fill in the label column")
+    return Columns(**found), split
+
+
+def _labelled(
+    file: Vectors, columns: Columns, known: Labels, notes: Notes, *, seed: int
+) -> tuple[Labelled, NDArray[np.int64]]:
+    """What is sealed and what may train, and the rows of the file that count.
+
+    Which examples are sealed depends on their groups or ids, so that other embeddings of the same examples are judged
+    on the same ones; equal embeddings stay together, as copies of one example would.
+    """
+    content = file.content
+    distinct = len(set(content.tolist()))
+    notes.duplicates = len(content) - distinct
+    if distinct < 2:
+        raise UserError(f"all {len(file):,} embeddings of {file.name} are equal: the encoder has collapsed")
+    names = file.ids
+    if columns.group is not None:
+        single = pa.array([f"alone {number}" for number in range(len(file))]) if names is None else names
+        names = pc.coalesce(columns.group, single)
+    group = None if names is None else np.array(names.to_pylist())
+    sealed = seal(known.label, group, content, seed=seed, split=known.split)
+    places = sealed.place(group, content, split=known.split)
+    rows = np.flatnonzero((known.label >= 0) & (places.free | places.sealed))
+    labelled = Labelled(
+        fetch=_index,
+        y=known.label[rows],
+        classes=known.classes,
+        group=rows if known.group is None else known.group[rows],
+        train=np.flatnonzero(places.free[rows]),
+        test=np.flatnonzero(places.sealed[rows]),
+    )
+    return labelled, rows
+
+
+def _index(positions: NDArray[np.int64]) -> Batch:
+    import torch
+
+    return {"index": torch.from_numpy(positions)}
+
+
+def _arms(sources: Sequence[Any], files: Sequence[Vectors], rows: NDArray[np.int64]) -> list[Arm]:
+    """The first file as what is judged, the others as its baselines; named as the files are, as briefly as may be."""
+    stems = ["embeddings" if isinstance(source, Mapping) else Path(source).stem for source in sources]
+    arms = []
+    for number, (source, file, stem) in enumerate(zip(sources, files, stems, strict=True)):
+        name = (
+            stem if stems.count(stem) == 1 else f"{stem} {number + 1}" if isinstance(source, Mapping) else str(source)
+        )
+        arms.append(
+            Arm(
+                name,
+                "baseline" if number else "pretrained",
+                (Stored(file.values[rows]),),
+                encoder=f"embeddings of {file.values.shape[1]} numbers",
+                public=None if number else False,  # a file does not say who made it
+            )
+        )
+    return arms
+
+
+def _publish(
+    report: Report,
+    file: Vectors,
+    known: Labels,
+    ask: SimpleNamespace,
+    notes: Mapping[str, Any],
+    joined: Sequence[str],
+    folder: Path,
+) -> Path:
+    """Write report.html and report.json, with a map of the labelled embeddings."""
+    from tacit.picturing import MAPPED, flatten
+    from tacit.report import Figures, Points, write
+
+    facts = {
+        "name": file.name,
+        "kind": "embeddings",
+        "examples": len(file),
+        "dimensions": file.values.shape[1],
+        "joined": list(joined),
+        "notes": dict(notes),
+    }
+    content = report.with_data(**facts).to_json()
+    content["selection"] = content["data"].get("validation", {})
+    figures = None
+    if not ask.private:
+        rows = np.sort(np.random.default_rng(ask.seed).permutation(np.flatnonzero(known.label >= 0))[:MAPPED])
+        flat, method = flatten(file.values[rows])
+        points = Points(
+            x=flat[:, 0].tolist(),
+            y=flat[:, 1].tolist(),
+            label=[known.classes[label] for label in known.label[rows]],
+            id=[] if file.ids is None else file.ids.take(pa.array(rows)).to_pylist(),
+            arm=report.verdict.arm,
+            method=method,
+        )
+        figures = Figures(points=points, environment=environment())
+    folder.mkdir(parents=True, exist_ok=True)
+    return write(content, figures, folder, private=ask.private)
