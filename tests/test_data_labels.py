@@ -127,6 +127,20 @@ def test_groups_and_splits_may_stand_in_the_label_file(tmp_path: Path, cached):
         cached(root, labels=str(tmp_path / "l.csv"), group_column="patient")
 
 
+def test_a_group_keeps_its_number_when_rows_come_and_go(cached):
+    def groups(names: list[str | None]) -> list[int]:
+        table = pa.table({"image": [png(i) for i in range(len(names))], "person": names})
+        found = cached(table, group_column="person").group
+        assert found is not None
+        return list(found)
+
+    a, b, alone, again = groups(["a", "b", None, "a"])
+    assert a == again
+    assert len({a, b, alone}) == 3
+    later = groups(["new", "b", None, "a", "a"])
+    assert later[1:] == [b, alone, a, a]
+
+
 def test_a_group_on_both_sides_of_a_split_is_refused(cached):
     data = table(label=list("cdcdcd"), person=list("aabbcc"), part=["train", "test", "train", "train", "test", "test"])
     with pytest.raises(UserError, match="group 'a' has examples on both sides"):

@@ -20,7 +20,7 @@ from tacit import cli
 from tacit.data.labels import Columns, resolve
 from tacit.data.notes import Notes
 from tacit.data.vectors import read_vectors
-from tacit.embedded import _labelled
+from tacit.embedded import _labelled, named
 from tacit.errors import UserError
 
 N = 240
@@ -130,7 +130,7 @@ def labelled(values: NDArray[np.float32], ids: list[str] | None, group: list[str
     file = read_vectors(source, ["label"])
     columns = Columns(file.columns["label"], None if group is None else pa.array(group))
     notes = Notes()
-    known = resolve(columns, None, (), len(file), notes)
+    known = resolve(columns, None, (), named(file), notes)
     return _labelled(file, columns, known, notes, seed=0), notes
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.data.labels import (
@@ -56,7 +55,7 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
         files, lines = join_vectors([read_vectors(source, wanted), *map(read_vectors, sources[1:])])
         first, notes = files[0], Notes(listed=len(files[0]))
         columns, split = _columns(first, asked, notes)
-        known = resolve(columns, split, asked.ignore_label or (), len(first), notes)
+        known = resolve(columns, split, asked.ignore_label or (), named(first), notes)
         labelled, rows = _labelled(first, columns, known, notes, seed=ask.seed)
         said = f"{len(first):,} embeddings; {int((known.label >= 0).sum()):,} labelled in {len(known.classes)} classes"
         for line in [said, *lines, *notes.lines(private=ask.private)]:
@@ -73,6 +72,11 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
         if out is not None:
             print(f"\nreport: {_publish(report, first, known, ask, notes.as_dict(private=ask.private), lines, out)}")
         return report
+
+
+def named(file: Vectors) -> pa.Array:
+    """The ids, or the rows' numbers where there are none."""
+    return file.ids if file.ids is not None else pa.array([f"row {number}" for number in range(len(file))])
 
 
 def _taken(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,11 +162,7 @@ def _labelled(
     notes.duplicates = len(content) - distinct
     if distinct < 2:
         raise UserError(f"all {len(file):,} embeddings of {file.name} are equal: the encoder has collapsed")
-    names = file.ids
-    if columns.group is not None:
-        single = pa.array([f"alone {number}" for number in range(len(file))]) if names is None else names
-        names = pc.coalesce(columns.group, single)
-    group = None if names is None else np.array(names.to_pylist())
+    group = known.group if known.group is not None or file.ids is None else np.array(file.ids.to_pylist())
     sealed = seal(known.label, group, content, seed=seed, split=known.split)
     places = sealed.place(group, content, split=known.split)
     rows = np.flatnonzero((known.label >= 0) & (places.free | places.sealed))

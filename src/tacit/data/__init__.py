@@ -126,14 +126,15 @@ def open_dataset(
     notes.duplicates = kept.duplicates
     notes.decoding_seconds = kept.seconds_left
     split = None if source.split is None else source.split[kept.rows]
-    known = resolve(columns.take(kept.rows), split, ignore_label, len(kept.rows), notes)
     rows = pa.array(kept.rows)
+    ids = source.ids.take(rows)
+    known = resolve(columns.take(kept.rows), split, ignore_label, ids, notes)
     return Dataset(
         name=source.name,
         kind=source.kind,
         spec=kept.cache.spec,
         cache=kept.cache,
-        ids=source.ids.take(rows),
+        ids=ids,
         label=known.label,
         classes=known.classes,
         group=known.group,

@@ -5,6 +5,7 @@ What cannot be used is left out and said (see `Notes`), never guessed.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,18 +132,18 @@ def file_columns(
 
 
 def resolve(
-    columns: Columns, split: NDArray[np.int8] | None, ignore_label: Sequence[str], n: int, notes: Notes
+    columns: Columns, split: NDArray[np.int8] | None, ignore_label: Sequence[str], ids: pa.Array, notes: Notes
 ) -> Labels:
-    """Classes, groups and split of `n` examples. UserError where they make no sense."""
+    """Classes, groups and split of the examples with these ids. UserError where they make no sense."""
     if columns.split is not None:
         split = _split_codes(columns.split)
     group = None
     if columns.group is not None:
-        group = _group_codes(columns.group, notes)
+        group = _group_codes(columns.group, ids, notes)
         if split is not None:
             _refuse_spanning(columns.group, split)
     if columns.label is None:
-        return Labels(np.full(n, -1, np.int64), (), group, split)
+        return Labels(np.full(len(ids), -1, np.int64), (), group, split)
     label, classes = _classes(columns.label, split, ignore_label, notes)
     return Labels(label, classes, group, split)
 
@@ -242,13 +243,17 @@ def _split_codes(text: pa.Array) -> NDArray[np.int8]:
     return codes
 
 
-def _group_codes(text: pa.Array, notes: Notes) -> NDArray[np.int64]:
-    encoded = text.dictionary_encode()
-    codes = _codes(encoded)
-    alone = codes < 0
-    notes.ungrouped = int(alone.sum())
-    codes[alone] = len(encoded.dictionary) + np.arange(notes.ungrouped)
-    return codes
+def _group_codes(text: pa.Array, ids: pa.Array, notes: Notes) -> NDArray[np.int64]:
+    """A number per group that depends on its name alone, so that a seal finds it again when rows have come or moved.
+
+    An example without a group is one of its own, named by its id.
+    """
+    notes.ungrouped = text.null_count
+    named = pc.coalesce(pc.binary_join_element_wise("group", text, "/"), pc.binary_join_element_wise("id", ids, "/"))
+    encoded = named.dictionary_encode()
+    digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in encoded.dictionary.to_pylist())
+    numbers = np.frombuffer(b"".join(digests), np.int64) >> 1
+    return np.asarray(numbers[encoded.indices.to_numpy()], np.int64)
 
 
 def _refuse_spanning(text: pa.Array, split: NDArray[np.int8]) -> None:
