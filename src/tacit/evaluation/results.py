@@ -184,7 +184,8 @@ class Report:
         if self.data.get("shortened"):
             notes.append("cut short by the time budget: " + "; ".join(self.data["shortened"]))
         if self.data.get("seal_reads"):
-            notes.append(f"the sealed test labels have been read {self.data['seal_reads']} times")
+            times = self.data["seal_reads"]
+            notes.append(f"the sealed test labels have been read {times} time{'s' * (times != 1)}")
         return notes
 
 
