@@ -28,7 +28,8 @@ ROWS = [
     {"nn", "masks", "encoders"},
     {"modalities", "task", "tasks"},
     {"data", "train", "checkpoint", "optim", "engine", "budget", "progress", "workspace"},
-    {"recipes", "split", "study", "judging", "picturing", "pipeline", "inspection", "embedding", "exporting"},
+    {"recipes", "split", "study", "judging", "picturing", "pipeline", "inspection", "embedding", "exporting"}
+    | {"predicting", "comparing"},
     {"commands", "cli", "checkup", "__main__", "__init__"},
 ]
 # Beside the rows: the judge, who knows no task, and the report, who knows only the judge's findings. From the row of
@@ -45,7 +46,7 @@ STRANGERS = {
 }
 
 PUBLIC = {
-    *("run", "inspect", "pretrain", "evaluate", "embed", "export", "doctor", "clean"),
+    *("run", "inspect", "pretrain", "evaluate", "compare", "predict", "embed", "export", "doctor", "clean"),
     *("load_encoder", "open_dataset", "wrap", "Report", "Task", "Encoder", "Batch", "Features", "Output"),
     *("UserError", "RunFailed", "Interrupted"),
 }

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from pyarrow import Table
+
+    from tacit.comparing import Comparison
     from tacit.evaluation import Report
     from tacit.train import Run
 
@@ -23,6 +26,7 @@ def run(
     out: str | None = None,
     seed: int = 0,
     primary_budget: int | str | None = None,
+    seal: str | None = None,
     transductive: bool = False,
     batch_size: int | None = None,
     device: str = "auto",
@@ -50,6 +54,7 @@ def run(
         out: The run folder; runs/ and the name of the data by default.
         seed: Of everything random.
         primary_budget: Labels per class at which the verdict is given; 10, or the most that fits, by default.
+        seal: A run folder, or its seal.json, whose test set is taken over; labels added since join training only.
         transductive: Pretrain on the test inputs too (never their labels); the report says so.
         batch_size: Examples per step; chosen from the data by default.
         device: auto, cpu, cuda or mps.
@@ -75,6 +80,7 @@ def pretrain(
     encoder: str | None = None,
     out: str | None = None,
     seed: int = 0,
+    seal: str | None = None,
     transductive: bool = False,
     batch_size: int | None = None,
     device: str = "auto",
@@ -97,6 +103,7 @@ def pretrain(
         encoder: A name, or hf:FOLDER_OR_NAME to continue from; chosen from the image size by default.
         out: The run folder; runs/ and the name of the data by default.
         seed: Of everything random.
+        seal: A run folder, or its seal.json, whose test inputs are held out.
         transductive: Pretrain on the test inputs too.
         batch_size: Examples per step; chosen from the data by default.
         device: auto, cpu, cuda or mps.
@@ -151,6 +158,7 @@ def evaluate(
     out: str | None = None,
     seed: int = 0,
     primary_budget: int | None = None,
+    seal: str | None = None,
     device: str = "auto",
     private: bool = False,
     offline: bool = False,
@@ -159,13 +167,18 @@ def evaluate(
 ) -> Report:
     """Judge an encoder on labelled data against the mandatory baselines.
 
+    A run is judged on its own seal, also with `--labels` that hold more than it had: the sealed examples stay the test
+    set and what was labelled later joins training. Nothing is pretrained.
+
     Args:
         encoder: A run folder, an exported folder, hf:FOLDER_OR_NAME; in Python any callable from batches to features.
         data: A folder of images, a table, arrays, or the built-in `digits`.
         against: Encoders to be judged as further baselines. May be repeated.
-        out: A folder for report.html and report.json; none are written without it.
-        seed: Of splits and draws.
+        out: A folder for report.html, report.json and what `tacit compare` needs; none are written without it.
+        seed: Of splits and draws; a seal brings its own.
         primary_budget: Labels per class at which the verdict is given.
+        seal: A run folder, or its seal.json, whose test set is taken over in place of the run's own. Where the run may
+            have pretrained on its inputs, the report says transductive.
         device: auto, cpu, cuda or mps.
         private: Leave every example, id, path and text out of the report.
         offline: Use no network, also for hf: names.
@@ -176,6 +189,63 @@ def evaluate(
     from tacit.pipeline import evaluate_one
 
     return evaluate_one(encoder, data, settings, options)
+
+
+def predict(
+    run: str,
+    data: Any,
+    *,
+    out: str | None = None,
+    labels: str | None = None,
+    label_column: str | None = None,
+    labelled: Any = None,
+    image_column: str | None = None,
+    path_column: str | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    overwrite: bool = False,
+) -> Table:
+    """Predict the class of every example, with the probabilities of all classes.
+
+    Columns: `id`, `class`, and `p(CLASS)` for each class, by a linear probe on the encoder and depth that the run chose,
+    refitted on all labels of the run's data, also the sealed ones. The verdict in the report precedes this refit: its
+    figures come from probes that saw fewer labels, so they tend to be a little low for this one. It is not judged again.
+
+    Args:
+        run: A run folder. It remembers how its data and labels were read.
+        data: What to predict: a folder of images, a table, arrays, or the built-in `digits`.
+        out: The file to write, .csv or .parquet; none is written without it.
+        labels: The label file to learn from in place of the run's, or `folders`.
+        label_column: The column of labels in place of the run's.
+        labelled: The data to learn from, where the run's have moved or were objects in Python.
+        image_column: The table's column of encoded images; the run's by default.
+        path_column: The table's column of paths to images; the run's by default.
+        device: auto, cpu, cuda or mps.
+        offline: Use no network.
+        overwrite: Replace the file.
+    """
+    settings = _settings(locals())
+    from tacit.predicting import predict_data
+
+    return predict_data(run, data, settings)
+
+
+def compare(*runs: str, primary_budget: int | str | None = None) -> Comparison:
+    """Compare runs that were judged on one seal, paired on the same draws and test items.
+
+    For each two of them, the arms that their verdicts are about: the gain at every budget with its interval, and a
+    verdict at the primary one. Different seals are refused. No label is read, and the seal's counter stays as it is,
+    because the judgements kept in predictions.npz what they had read.
+
+    Args:
+        runs: Run folders, or folders that `tacit evaluate --out` wrote.
+        primary_budget: Labels per class at which the verdicts are given; the first run's by default.
+    """
+    from tacit.comparing import compare_runs
+
+    comparison = compare_runs(runs, primary_budget)
+    print(comparison)
+    return comparison
 
 
 def embed(

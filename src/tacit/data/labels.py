@@ -88,28 +88,23 @@ def with_folder_labels(source: Source) -> Source:
 
 
 def file_columns(
-    source: Source, path: Path, notes: Notes, *, label: str | None, group: str | None, split: str | None
+    source: Source, files: Sequence[Path], notes: Notes, *, label: str | None, group: str | None, split: str | None
 ) -> Columns:
-    """Columns of a label file, joined to the examples by path; fills in what `notes` has to say about its rows.
+    """Columns of label files, one after the other, joined to the examples by path.
 
-    UserError where a column is missing or under half of the rows match.
+    Fills in what `notes` has to say about their rows. UserError where a column is missing or under half of the rows
+    match.
     """
-    if not path.is_file():
-        raise UserError(f"--labels {path}: no such file (or say 'folders' for class folders)")
-    table = read_table(path)
-    file, label = _file_and_label(table, path, label)
-    wanted = {"label": label, "group": group, "split": split}
-    for name in wanted.values():
-        if name is not None and name not in table.column_names:
-            raise UserError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
-    paths = [text or "" for text in as_text(table[file]).to_pylist()]
+    table = pa.concat_tables([_read_labels(file, label, group, split) for file in files])
+    paths = [text or "" for text in table["file"].to_pylist()]
     rows, agree = match(paths, each(source.ids), source.root)
-    _note_rows(rows, paths, path, notes)
+    _note_rows(rows, paths, ", ".join(map(str, files)), notes)
     # Of several rows that mean one example, those that agree with more of its path are meant.
     best = np.zeros(len(source), np.int64)
     np.maximum.at(best, rows[rows >= 0], agree[rows >= 0])
     meant = np.flatnonzero((rows >= 0) & (agree == best[rows]))
-    texts = {key: as_text(table[name]).take(pa.array(meant)) for key, name in wanted.items() if name is not None}
+    found = table.select([name for name in table.column_names if name != "file"]).take(pa.array(meant))
+    texts = {key: as_text(found[key]) for key in found.column_names}
     notes.empty = texts["label"].null_count
     conflict = np.zeros(len(source), np.bool_)
     joined = {}
@@ -154,6 +149,19 @@ def as_text(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pc.if_else(pc.equal(text, ""), None, text)
 
 
+def _read_labels(path: Path, label: str | None, group: str | None, split: str | None) -> pa.Table:
+    """The columns `file`, `label` and, where asked for, `group` and `split` of a label file, all as text."""
+    if not path.is_file():
+        raise UserError(f"--labels {path}: no such file (or say 'folders' for class folders)")
+    table = read_table(path)
+    file, label = _file_and_label(table, path, label)
+    wanted = {"file": file, "label": label, "group": group, "split": split}
+    for name in wanted.values():
+        if name is not None and name not in table.column_names:
+            raise UserError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
+    return pa.table({key: as_text(table[name]) for key, name in wanted.items() if name is not None})
+
+
 def _folder(source: Source, depth: int) -> pa.DictionaryArray:
     """The name of the folder at this depth of each example's path, null where it lies higher."""
     numbers: dict[str, int] = {}
@@ -184,7 +192,7 @@ def _file_and_label(table: pa.Table, path: Path, label: str | None) -> tuple[str
     return file, label
 
 
-def _note_rows(rows: NDArray[np.int64], paths: list[str], path: Path, notes: Notes) -> None:
+def _note_rows(rows: NDArray[np.int64], paths: list[str], files: str, notes: Notes) -> None:
     notes.label_rows = len(rows)
     unknown, ambiguous = np.flatnonzero(rows == UNKNOWN), np.flatnonzero(rows == AMBIGUOUS)
     notes.unmatched = few((paths[i] for i in unknown), len(unknown))
@@ -193,7 +201,7 @@ def _note_rows(rows: NDArray[np.int64], paths: list[str], path: Path, notes: Not
     if matched < _MATCHED * len(rows) or not matched:
         failing = paths[[*unknown, *ambiguous][0]] if len(rows) else "none"
         raise UserError(
-            f"only {matched} of the {len(rows)} rows of {path} match an example by path (at least half must; "
+            f"only {matched} of the {len(rows)} rows of {files} match an example by path (at least half must; "
             f"first that does not: {failing!r}); check that it belongs to these data"
         )
 

@@ -85,6 +85,7 @@ def evaluate(
             plan=plan,
             primary=main,
             predictions=predictions,
+            drawn=drawn,
             selection=selection,
         )
     )
