@@ -167,8 +167,7 @@ def evaluate(
 ) -> Report:
     """Judge an encoder on labelled data against the mandatory baselines.
 
-    A run is judged on its own seal, also with `--labels` that hold more than it had: the sealed examples stay the test
-    set and what was labelled later joins training. Nothing is pretrained.
+    Nothing is pretrained. A run is judged on its own seal: labels that it did not have yet join training only.
 
     Args:
         encoder: A run folder, an exported folder, hf:FOLDER_OR_NAME; in Python any callable from batches to features.
@@ -177,8 +176,7 @@ def evaluate(
         out: A folder for report.html, report.json and what `tacit compare` needs; none are written without it.
         seed: Of splits and draws; a seal brings its own.
         primary_budget: Labels per class at which the verdict is given.
-        seal: A run folder, or its seal.json, whose test set is taken over in place of the run's own. Where the run may
-            have pretrained on its inputs, the report says transductive.
+        seal: A run folder or its seal.json to take the test set from; transductive where the encoder's run saw it.
         device: auto, cpu, cuda or mps.
         private: Leave every example, id, path and text out of the report.
         offline: Use no network, also for hf: names.
@@ -233,19 +231,16 @@ def predict(
 def compare(*runs: str, primary_budget: int | str | None = None) -> Comparison:
     """Compare runs that were judged on one seal, paired on the same draws and test items.
 
-    For each two of them, the arms that their verdicts are about: the gain at every budget with its interval, and a
-    verdict at the primary one. Different seals are refused. No label is read, and the seal's counter stays as it is,
-    because the judgements kept in predictions.npz what they had read.
+    Different seals are refused. The seal's counter stays as it is, because no label is read: the judgements kept what
+    they had read in predictions.npz. Folders are those of `tacit run` and of `tacit evaluate --out`.
 
     Args:
-        runs: Run folders, or folders that `tacit evaluate --out` wrote.
+        runs: Two folders or more.
         primary_budget: Labels per class at which the verdicts are given; the first run's by default.
     """
     from tacit.comparing import compare_runs
 
-    comparison = compare_runs(runs, primary_budget)
-    print(comparison)
-    return comparison
+    return compare_runs(runs, primary_budget)
 
 
 def embed(

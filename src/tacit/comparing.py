@@ -73,7 +73,9 @@ def compare_runs(runs: Sequence[str | Path], primary: int | str | None) -> Compa
     reads = max(run.seal.reads for run in judged)
     notes += [f"the sealed test labels have been read {reads} times, and not again for this", CAUTION]
     tables = "\n".join([*_figures(judged), "", *_differences(gains), "", *notes])
-    return Comparison(tuple(verdicts), tuple(gains), tables)
+    comparison = Comparison(tuple(verdicts), tuple(gains), tables)
+    print(comparison)
+    return comparison
 
 
 def _open(runs: Sequence[str | Path]) -> list[Judged]:

@@ -85,7 +85,7 @@ class Predictions:
         """Read `predictions.npz` from a folder. Raises `UserError` where there is none or it cannot be read."""
         path = Path(folder) / FILE_NAME
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 said = json.loads(str(arrays["said"]))
                 if said["version"] != VERSION:
                     raise UserError(f"{path} was written by another version: judge again with this one")
