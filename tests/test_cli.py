@@ -53,6 +53,10 @@ def test_tasks_lists_all_with_their_papers(capsys: pytest.CaptureFixture[str]) -
         (["run"], "data"),
         (["run", "digits", "--seed", "seven"], "seed"),
         (["evaluate", "no/such/encoder", "digits"], "no encoder at"),
+        (["evaluate", "no/such/encoder", "digits", "--seal", "no/such/run"], "no seal at"),
+        (["compare", "only/one"], "two run folders or more"),
+        (["compare", "no/such/run", "nor/this"], "no report in"),
+        (["predict", "no/such/run", "digits"], "holds no run of Tacit"),
     ],
 )
 def test_mistakes_are_one_line_with_the_remedy(
@@ -85,6 +89,10 @@ def test_lists_may_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "- hf:a" in shown
     assert "- hf:b" in shown
+    assert call("run", "digits", "--labels", "few.csv", "--labels=more.csv", "--print_config") == 0
+    assert "labels:\n- few.csv\n- more.csv\n" in capsys.readouterr().out
+    assert call("run", "digits", "--labels", "few.csv", "--print_config") == 0
+    assert "labels: few.csv\n" in capsys.readouterr().out
 
 
 def test_help_is_instant() -> None:

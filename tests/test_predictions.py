@@ -82,9 +82,7 @@ def test_paired_gains_are_those_of_one_judgement(good: Report, useless: Report, 
     assert reasons == []
     as_baseline = arm("useless", Slice(slice(8, 12)), "baseline")
     together = evaluate([GOOD, as_baseline, RAW], labelled, budgets=BUDGETS, draws=DRAWS)
-    rows = {
-        row["budget"]: row for row in together.gains if (row["protocol"], row["baseline"]) == ("linear", "useless")
-    }
+    rows = {row["budget"]: row for row in together.gains if (row["protocol"], row["baseline"]) == ("linear", "useless")}
     for paired in pairs:
         row = rows[paired.budget.name]
         assert paired.estimate.mean == pytest.approx(row["gain"])

@@ -205,9 +205,9 @@ def predict(
 ) -> Table:
     """Predict the class of every example, with the probabilities of all classes.
 
-    Columns: `id`, `class`, and `p(CLASS)` for each class, by a linear probe on the encoder and depth that the run chose,
+    Columns: `id`, `class`, `p(CLASS)` for each class, by a linear probe on the encoder and depth that the run chose,
     refitted on all labels of the run's data, also the sealed ones. The verdict in the report precedes this refit: its
-    figures come from probes that saw fewer labels, so they tend to be a little low for this one. It is not judged again.
+    figures come from probes that saw fewer labels, so they tend to be a little low for this one. It is judged no more.
 
     Args:
         run: A run folder. It remembers how its data and labels were read.
