@@ -56,6 +56,10 @@ def test_tasks_lists_all_with_their_papers(capsys: pytest.CaptureFixture[str]) -
         (["evaluate", "no_such_module:encode", "digits"], "there is no module 'no_such_module'"),
         (["evaluate", "runs/mine"], "tacit evaluate runs/mine DATA"),
         (["evaluate", "runs/mine", "digits", "more"], "unknown setting more"),
+        (["evaluate", "no/such/encoder", "digits", "--seal", "no/such/run"], "no seal at"),
+        (["compare", "only/one"], "two run folders or more"),
+        (["compare", "no/such/run", "nor/this"], "no report in"),
+        (["predict", "no/such/run", "digits"], "holds no run of Tacit"),
     ],
 )
 def test_mistakes_are_one_line_with_the_remedy(
@@ -88,6 +92,10 @@ def test_lists_may_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "- hf:a" in shown
     assert "- hf:b" in shown
+    assert call("run", "digits", "--labels", "few.csv", "--labels=more.csv", "--print_config") == 0
+    assert "labels:\n- few.csv\n- more.csv\n" in capsys.readouterr().out
+    assert call("run", "digits", "--labels", "few.csv", "--print_config") == 0
+    assert "labels: few.csv\n" in capsys.readouterr().out
 
 
 def test_help_is_instant() -> None:

@@ -141,6 +141,26 @@ def test_a_group_keeps_its_number_when_rows_come_and_go(cached):
     assert later[1:] == [b, alone, a, a]
 
 
+def test_several_label_files_count_as_one(tmp_path: Path, cached):
+    """Numbers in one, text in the other, columns in another order; where they contradict each other neither counts."""
+    root = folder(tmp_path / "pets")
+    first, more = tmp_path / "first.csv", tmp_path / "more.csv"
+    first.write_text("file,label,vet\ncat/0.png,1,a\ncat/2.png,1,b\ndog/1.png,2,c\n")
+    more.write_text("vet,path,label\nd,dog/3.png,2\ne,dog/5.png,two\nb,cat/4.png,two\n")
+    dataset = cached(root, labels=[str(first), str(more)], group_column="vet")
+    assert names(dataset) == ["1", "1", "two", "2", "2", "two"]  # cat/0 2 4, dog/1 3 5
+    assert dataset.notes.labels_from == "file first.csv, more.csv"
+    assert dataset.notes.label_rows == 6
+    assert dataset.group is not None
+    assert dataset.group[1] == dataset.group[2]
+    more.write_text("path,label\ndog/3.png,2\ndog/5.png,2\ncat/0.png,2\ncat/4.png,1\n")
+    dataset = cached(root, labels=[first, more])
+    assert names(dataset) == [None, "1", "1", "2", "2", "2"]
+    assert dataset.notes.conflicting.first == ("cat/0.png",)
+    with pytest.raises(UserError, match=r"more\.csv has no column 'vet'"):
+        cached(root, labels=[first, more], group_column="vet")
+
+
 def test_a_group_on_both_sides_of_a_split_is_refused(cached):
     data = table(label=list("cdcdcd"), person=list("aabbcc"), part=["train", "test", "train", "train", "test", "test"])
     with pytest.raises(UserError, match="group 'a' has examples on both sides"):

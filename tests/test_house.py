@@ -40,6 +40,8 @@ ROWS = [
         "embedded",
         "exporting",
         "callables",
+        "predicting",
+        "comparing",
     },
     {"commands", "cli", "checkup", "__main__", "__init__"},
 ]
@@ -57,7 +59,7 @@ STRANGERS = {
 }
 
 PUBLIC = {
-    *("run", "inspect", "pretrain", "evaluate", "embed", "export", "doctor", "clean"),
+    *("run", "inspect", "pretrain", "evaluate", "compare", "predict", "embed", "export", "doctor", "clean"),
     *("load_encoder", "open_dataset", "wrap", "Report", "Task", "Encoder", "Batch", "Features", "Output"),
     *("UserError", "RunFailed", "Interrupted"),
 }

@@ -235,6 +235,9 @@ def test_seal_file(tmp_path: Path) -> None:
     sealed.save(tmp_path / "other.json")
     assert count_read(tmp_path / "other.json").reads == 1
     assert Seal.load(tmp_path).reads == 2
+    assert count_read(tmp_path / "other.json", tmp_path, tmp_path / "gone.json").reads == 3
+    assert Seal.load(tmp_path).reads == 3
+    assert not (tmp_path / "gone.json").exists()
     with pytest.raises(UserError, match="none of the sealed test examples is in the data"):
         sealed.place(None, hashes(10, start=500))
     with pytest.raises(UserError, match="no seal at"):

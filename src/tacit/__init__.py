@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tacit.commands import (
         clean,
+        compare,
         doctor,
         embed,
         evaluate,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         inspect,
         load_encoder,
         open_dataset,
+        predict,
         pretrain,
         run,
     )
@@ -38,6 +40,8 @@ _HOME = {
     "inspect": "commands",
     "pretrain": "commands",
     "evaluate": "commands",
+    "compare": "commands",
+    "predict": "commands",
     "embed": "commands",
     "export": "commands",
     "doctor": "commands",
@@ -61,6 +65,8 @@ __all__ = [  # noqa: RUF022  (the order in which one meets them)
     "inspect",
     "pretrain",
     "evaluate",
+    "compare",
+    "predict",
     "embed",
     "export",
     "doctor",

@@ -25,6 +25,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": commands.inspect,
     "pretrain": commands.pretrain,
     "evaluate": commands.evaluate,
+    "compare": commands.compare,
+    "predict": commands.predict,
     "embed": commands.embed,
     "export": commands.export,
     "tasks": commands.tasks,
@@ -97,8 +99,15 @@ def _call(words: list[str]) -> int:
         raise UserError(f"no command named {name!r}{nearest(name, COMMANDS)}; `tacit --help` lists them")
     command = COMMANDS[name]
     settings = vars(_parse(name, command, rest))
-    outcome = command(**settings)
+    several = _variadic(command)
+    outcome = command(*settings.pop(several, ()), **settings)
     return outcome if isinstance(outcome, int) else getattr(outcome, "exit_code", 0)
+
+
+def _variadic(command: Callable[..., Any]) -> str:
+    """The name of a command's `*parameter`, or nothing."""
+    parameters = inspect.signature(command).parameters.values()
+    return next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL), "")
 
 
 def _overview() -> str:
@@ -125,6 +134,8 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespac
         parameters |= {
             k: v for k, v in inspect.signature(open_dataset).parameters.items() if k not in {"data", "progress"}
         }
+    if several := _variadic(command):
+        parser.add_argument(several, nargs="+", help="one or more")
     parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of settings")
     parser.known = {*parameters, "config", "print_config", "help"}
     parsed = parser.parse_args(_normal(words, parameters))
@@ -148,6 +159,7 @@ def _typed(function: Callable[..., Any]) -> Callable[..., Any]:
 def _normal(words: list[str], parameters: dict[str, inspect.Parameter]) -> list[str]:
     """Dashes to underscores in flags, `--switch` to `--switch=true`, and a repeated list's `--flag` to `--flag+`."""
     out: list[str] = []
+    flags = [word.partition("=")[0].lstrip("-").replace("-", "_") for word in words if word.startswith("--")]
     for position, word in enumerate(words):
         flag = re.fullmatch(r"--([A-Za-z][\w-]*)(=.*)?", word, re.DOTALL)
         if flag is None:
@@ -155,10 +167,11 @@ def _normal(words: list[str], parameters: dict[str, inspect.Parameter]) -> list[
             continue
         name, value = flag[1].replace("-", "_"), flag[2] or ""
         kind = str(parameters[name].annotation) if name in parameters else ""
+        repeated = flags.count(name) > 1 and "Sequence[str]" in kind
         following = words[position + 1] if position + 1 < len(words) else ""
         if kind == "bool" and not value and following.lower() not in {"true", "false"}:
             value = "=true"
-        elif kind.startswith(("list", "Sequence", "tuple[str, ...]")):
+        elif repeated or kind.startswith(("list", "Sequence", "tuple[str, ...]")):
             name += "+"
         out.append(f"--{name if name in parameters or name.rstrip('+') in parameters else flag[1]}{value}")
     return [re.sub(r"^--print-config", "--print_config", word) for word in out]

@@ -22,6 +22,7 @@ from tacit.data.labels import (
     Columns,
     Labels,
     file_columns,
+    label_files,
     resolve,
     with_folder_labels,
 )
@@ -116,24 +117,25 @@ def _columns(file: Vectors, asked: SimpleNamespace, notes: Notes) -> tuple[Colum
     With them the split that folders named train and test make.
     """
     flags = {key: getattr(asked, f"{key}_column") for key in OWN}
-    by_folder = str(asked.labels) == FOLDERS
-    by_file = asked.labels is not None and not by_folder
+    files = label_files(asked.labels)
+    by_folder = [str(path) for path in files] == [FOLDERS]
+    by_file = bool(files) and not by_folder
     if by_folder and flags["label"]:
         raise UserError("--labels folders and --label-column exclude each other; choose one")
-    if asked.labels is not None and file.ids is None:
+    if files and file.ids is None:
         raise UserError(f"{file.name} has no {ID!r} to join labels by: add it, or put the labels into 'label'")
     found: dict[str, pa.Array] = {}
     split = None
     for key, name in ((key, flags[key] or key) for key in OWN):
-        if name in file.columns and not (key == "label" and asked.labels is not None):
+        if name in file.columns and not (key == "label" and files):
             found[key] = file.columns[name]
         elif flags[key] and not by_file:
             raise UserError(f"--{key}-column {name}: {file.name} has no such column (it has: {', '.join(file.names)})")
     notes.labels_from = f"column {flags['label'] or 'label'}"
     if by_file:
-        notes.labels_from = f"file {Path(asked.labels).name}"
+        notes.labels_from = f"file {', '.join(path.name for path in files)}"
         wanted = {key: None if key in found else flags[key] for key in OWN}
-        joined = file_columns(file.source(), Path(asked.labels), notes, keys=(ID, *FILE_NAMES), least=0.0, **wanted)
+        joined = file_columns(file.source(), files, notes, keys=(ID, *FILE_NAMES), least=0.0, **wanted)
         found |= {key: column for key, column in vars(joined).items() if column is not None}
     elif by_folder:
         notes.labels_from = FOLDERS

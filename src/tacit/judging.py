@@ -45,15 +45,17 @@ def judge(study: Study, space: Workspace, runs: Mapping[str, Run], plan: Judging
     found = {name: diagnosed(study, name, run) for name, run in runs.items()}
     candidates = [pretrained_arm(study, name, run, found[name]) for name, run in runs.items()]
     arms = [*candidates, *study.baselines(), *study.public_arms()]
-    selection = select(arms, labelled, primary=ask.primary_budget, seed=ask.seed)
+    assert study.split.seal is not None
+    seed = study.split.seal.seed  # the seal's own, so that all that is judged on it is judged on the same draws
+    selection = select(arms, labelled, primary=ask.primary_budget, seed=seed)
     study.log(f"chosen inside the training labels: {selection.arm}")
-    seal = count_read(space.path)
+    seal = count_read(space.path, *([ask.seal] if ask.seal is not None else []))
     report = evaluate(
         arms,
         labelled,
         primary=ask.primary_budget,
         budgets=plan.budgets,
-        seed=ask.seed,
+        seed=seed,
         selection=selection,
         scratch_draws=SCRATCH_DRAWS,
         scratch_seconds=study.scratch_limit,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ from tacit.recipes.image import chosen_encoder, recipe
 from tacit.study import Study, open_study
 from tacit.tasks import parse_mixture
 from tacit.train import NonFinite, Run, pretrain, seconds_per_step
-from tacit.workspace import Workspace, report_folder
+from tacit.workspace import Workspace, report_folder, settings_of
 
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
 REPORT_SECONDS = 6.0  # gallery, map and pictures
@@ -55,6 +56,8 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
             runs[name] = train_task(study, space, name, weights, budget, seconds=left / (len(mixtures) - number))
             keep_encoder(study, name, runs[name], space.path / "encoders" / name)
         report = judge(study, space, runs, plan) if plan else tell_without_labels(study, runs)
+        if report.predictions is not None:
+            report.predictions.save(space.path)
         chosen = report.data["selected_arm"]
         keep_encoder(study, chosen, runs[chosen], space.path / "encoder")
         page = publish(study, report, runs, space.path)
@@ -147,20 +150,22 @@ def keep_encoder(study: Study, name: str, run: Run, folder: Path) -> None:
 
 def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
     """See `tacit.commands.evaluate`."""
-    ask = SimpleNamespace(**settings, transductive=False, precision="32")
-    out = report_folder(ask.out, overwrite=ask.overwrite)
     named = isinstance(encoder, str | Path) and not is_callable_name(encoder)
+    out = report_folder(settings["out"], overwrite=settings["overwrite"])
+    own = Path(encoder) if named and (Path(encoder) / "seal.json").exists() else None
+    source = settings["seal"] if settings["seal"] is not None else own
+    seal = Seal.load(source) if source is not None else None
+    transductive = named and _has_seen(Path(encoder), seal, data, options)
+    ask = SimpleNamespace(**settings, transductive=transductive, precision="32")
     name, found = _subject(encoder, offline=ask.offline)
     ours = isinstance(found, ImageEncoder)
     if ours and not options.get("image_size"):
         options = {**options, "image_size": found.spec.size}
-    of_run = Path(encoder) / "seal.json" if named else Path("seal.json")
     with Log() as log:
         architecture = (lambda spec: found) if ours else chosen_encoder(None)
-        seal = Seal.load(of_run) if named and of_run.exists() else None
         study = open_study(data, ask, options, log, encoder=architecture, seal=seal)
-        labelled = study.split.labelled
-        if labelled is None:
+        labelled, sealed = study.split.labelled, study.split.seal
+        if labelled is None or sealed is None:
             raise UserError("evaluation needs labels; name them with --labels FILE, --labels folders or --label-column")
         subject = study.suited(found) if ours else found
         arms = [
@@ -168,11 +173,15 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
             *study.baselines(),
             *study.public_arms(),
         ]
-        reads = count_read(of_run).reads if seal is not None else 1
-        report = evaluate(arms, labelled, primary=ask.primary_budget, seed=ask.seed).with_data(seal_reads=reads)
+        sealed = count_read(source) if source is not None else replace(sealed, reads=1)
+        report = evaluate(arms, labelled, primary=ask.primary_budget, seed=sealed.seed)
+        report = report.with_data(seal_reads=sealed.reads)
         print(report)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
+            sealed.save(out)
+            if report.predictions is not None:
+                report.predictions.save(out)
             print(f"\nreport: {publish(study, report, {}, out, encoder=subject)}")
         return report
 
@@ -185,6 +194,19 @@ def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:
         return Path(encoder).name, load_encoder(encoder, offline=offline)
     name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
     return str(name), as_encoder(encoder, str(name))
+
+
+def _has_seen(run: Path, seal: Seal | None, data: Any, options: dict[str, Any]) -> bool:
+    """Whether a run may have pretrained on what is tested now; of what is no run nothing is known."""
+    if not (run / "config.yaml").exists():
+        return False
+    asked = settings_of(run)
+    if asked.get("transductive"):
+        return True
+    if not (run / "seal.json").exists():  # pretrained without labels, on all but a test split that was given
+        kept_out = [name for name in ("split_column", "test") if asked.get(name) is not None]
+        return asked["data"] == str(data) and not any(asked[name] == options.get(name) for name in kept_out)
+    return seal is not None and bool(seal.items.keys() - Seal.load(run).items.keys())
 
 
 def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Workspace:
@@ -203,11 +225,13 @@ def _log(space: Workspace, ask: SimpleNamespace) -> Log:
 def _open(data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, space: Workspace) -> Study:
     """The study of a run folder: its test set is sealed when the run starts, and stays so when it is continued."""
     architecture = chosen_encoder(ask.encoder, offline=ask.offline)
-    seal = Seal.load(space.path) if (space.path / "seal.json").exists() else None
+    sealed_before = (space.path / "seal.json").exists()
+    source = space.path if sealed_before else ask.seal
+    seal = Seal.load(source) if source is not None else None
     budget = parse_budget(ask.budget)
     seconds = budget.amount if budget.unit == "seconds" else None
     study = open_study(data, ask, options, log, encoder=architecture, seal=seal, seconds=seconds)
-    if seal is None and study.split.seal is not None:
+    if not sealed_before and study.split.seal is not None:
         study.split.seal.save(space.path)
     return study
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.errors import UserError
+
 if TYPE_CHECKING:
     from tacit.data import Dataset
     from tacit.evaluation import Labelled, Seal
@@ -23,23 +25,36 @@ class Split:
     rows: Rows  # the dataset row of each labelled position
     labelled: Labelled | None = None
     seal: Seal | None = None
+    untested: int = 0  # sealed examples that cannot be tested: no longer in the data, or without a label
 
 
 def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, sealed: Seal | None = None) -> Split:
     """Seal the test rows first (or take the seal of an earlier run), then say what may be pretrained on.
 
-    Neither sealed inputs nor other inputs of their groups, nor copies of them, are pretrained on unless `transductive`.
-    UserError for labels that cannot be judged.
+    Labels that were added after the seal join training only. Neither sealed inputs nor other inputs of their groups,
+    nor copies of them, are pretrained on unless `transductive`.
+    UserError for labels that cannot be judged, or where no sealed example has one.
     """
     from tacit.evaluation import Labelled, seal
 
     everything = np.arange(len(dataset.ids), dtype=np.int64)
     known = dataset.label >= 0
     if not known.any():
-        test = np.zeros(len(everything), bool) if dataset.split is None else dataset.split == 1
-        return Split(everything if transductive else np.flatnonzero(~test), np.flatnonzero(known))
-    sealed = sealed or seal(dataset.label, dataset.group, dataset.content, seed=seed, split=dataset.split)
+        free = np.ones(len(everything), bool) if dataset.split is None else dataset.split != 1
+        if sealed is not None:
+            free &= sealed.place(dataset.group, dataset.content, split=dataset.split).free
+        return Split(everything if transductive else np.flatnonzero(free), np.flatnonzero(known), seal=sealed)
+    sealed = (
+        sealed
+        if sealed is not None
+        else seal(dataset.label, dataset.group, dataset.content, seed=seed, split=dataset.split)
+    )
     places = sealed.place(dataset.group, dataset.content, split=dataset.split)
+    if sealed.items and not (known & places.sealed).any():
+        raise UserError(
+            "none of the sealed test examples has a label here: name the label file that the seal was made with as "
+            "well (--labels FIRST --labels MORE)"
+        )
     rows = np.flatnonzero(known & (places.free | places.sealed))
     group = np.arange(len(everything)) if dataset.group is None else dataset.group
     labelled = Labelled(
@@ -50,5 +65,7 @@ def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, se
         train=np.flatnonzero(places.free[rows]),
         test=np.flatnonzero(places.sealed[rows]),
         transductive=transductive,
+        content=dataset.content[rows],
     )
-    return Split(everything if transductive else np.flatnonzero(places.free), rows, labelled, sealed)
+    untested = places.missing + int((places.sealed & ~known).sum())
+    return Split(everything if transductive else np.flatnonzero(places.free), rows, labelled, sealed, untested)

@@ -176,6 +176,11 @@ def open_study(
     for line in dataset.notes.lines(private=ask.private):
         log(line)
     split = split_dataset(dataset, seed=ask.seed, transductive=ask.transductive, sealed=seal)
+    if split.seal is not None and split.untested:
+        log(
+            f"{split.untested:,} of {len(split.seal.items):,} sealed test examples are not in the data or have no "
+            "label, and are not tested"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keys.fold(ask.seed, "encoder"))
         built = encoder(dataset.spec)

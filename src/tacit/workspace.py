@@ -122,6 +122,18 @@ def report_folder(out: str | None, *, overwrite: bool) -> Path | None:
     return folder
 
 
+def settings_of(run: Path) -> dict[str, Any]:
+    """What a run was asked. UserError where the folder holds none."""
+    import yaml
+
+    file = run / _CONFIG
+    try:
+        asked: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{run} holds no run of Tacit (no {_CONFIG}); name the folder that `tacit run` wrote") from None
+    return asked
+
+
 def environment() -> dict[str, Any]:
     """Versions, machine and date of a run, without anything personal."""
     import datetime

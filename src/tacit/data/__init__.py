@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
-from tacit.data.labels import FOLDERS, file_columns, own_columns, resolve, with_folder_labels
+from tacit.data.labels import FOLDERS, file_columns, label_files, own_columns, resolve, with_folder_labels
 from tacit.data.notes import Notes, few
 from tacit.data.source import TEST, TRAIN, VALIDATION, join
 from tacit.data.sources import open_source
@@ -66,7 +67,7 @@ def open_dataset(
     data: Any,
     *,
     kind: str | None = None,
-    labels: str | None = None,
+    labels: str | Sequence[str] | None = None,
     label_column: str | None = None,
     ignore_label: Sequence[str] = (),
     group_column: str | None = None,
@@ -86,7 +87,8 @@ def open_dataset(
         data: a folder, a .parquet, .csv, .jsonl, .npz or .npy file, "digits"; in Python also arrays, tensors, a dict of
             arrays x and y, data frames, a `datasets.Dataset`, a list of paths or PIL images
         kind: what the data are, where they do not say by themselves (image)
-        labels: a CSV or Parquet file of file,label, or "folders" for class folders; nothing is labelled unless told
+        labels: a CSV or Parquet file of file,label, or "folders" for class folders; nothing is labelled unless told.
+            Several files count as one.
         label_column: the column of labels, in the table that is the data or in the label file
         ignore_label: a label that means none, such as "unknown"
         group_column: the column that says what belongs together (patient, person); a split never parts a group
@@ -104,7 +106,8 @@ def open_dataset(
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
     if not 0 <= max_bad <= 1:
         raise UserError(f"--max-bad {max_bad:g} is no fraction; choose 0 to 1, such as 0.05")
-    by_folder = labels is not None and str(labels) == FOLDERS
+    files = label_files(labels)
+    by_folder = [str(file) for file in files] == [FOLDERS]
     if by_folder and label_column is not None:
         raise UserError("--labels folders and --label-column exclude each other; choose one")
     sources = [open_source(d, kind, image_column, path_column) for d in (data, test) if d is not None]
@@ -112,9 +115,9 @@ def open_dataset(
         sources = [with_folder_labels(source) for source in sources]
     source = join(*sources) if len(sources) == 2 else sources[0]
     notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
-    if labels is not None and not by_folder:
-        notes.labels_from = f"file {Path(labels).name}"
-        columns = file_columns(source, Path(labels), notes, label=label_column, group=group_column, split=split_column)
+    if files and not by_folder:
+        notes.labels_from = f"file {', '.join(file.name for file in files)}"
+        columns = file_columns(source, files, notes, label=label_column, group=group_column, split=split_column)
     else:
         columns = own_columns(source, label_column, group_column, split_column)
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""

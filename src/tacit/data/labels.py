@@ -6,6 +6,7 @@ What cannot be used is left out and said (see `Notes`), never guessed.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,9 +89,16 @@ def with_folder_labels(source: Source) -> Source:
     return replace(source, label=as_text(label), split=split)
 
 
+def label_files(labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[Path]:
+    """What `--labels` named: no, one or several files, or `folders` alone."""
+    if labels is None:
+        return []
+    return [Path(labels)] if isinstance(labels, str | os.PathLike) else [Path(file) for file in labels]
+
+
 def file_columns(
     source: Source,
-    path: Path,
+    files: Sequence[Path],
     notes: Notes,
     *,
     label: str | None,
@@ -99,27 +107,21 @@ def file_columns(
     keys: Sequence[str] = FILE_NAMES,
     least: float = _MATCHED,
 ) -> Columns:
-    """Columns of a label file, joined to the examples by path; fills in what `notes` has to say about its rows.
+    """Columns of label files, one after the other, joined to the examples by path.
 
-    `keys` are the usual names of the column of paths, first choice first. UserError where a column is missing, or where
-    no row or a share under `least` of the rows matches.
+    Fills in what `notes` has to say about their rows. `keys` are the usual names of the column of paths, first choice
+    first. UserError where a column is missing, or where no row or a share under `least` of the rows matches.
     """
-    if not path.is_file():
-        raise UserError(f"--labels {path}: no such file (or say 'folders' for class folders)")
-    table = read_table(path)
-    file, label = _file_and_label(table, path, label, keys)
-    wanted = {"label": label, "group": group, "split": split}
-    for name in wanted.values():
-        if name is not None and name not in table.column_names:
-            raise UserError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
-    paths = [text or "" for text in as_text(table[file]).to_pylist()]
+    table = pa.concat_tables([_read_labels(file, label, group, split, keys) for file in files])
+    paths = [text or "" for text in table["file"].to_pylist()]
     rows, agree = match(paths, each(source.ids), source.root)
-    _note_rows(rows, paths, path, notes, least)
+    _note_rows(rows, paths, ", ".join(map(str, files)), notes, least)
     # Of several rows that mean one example, those that agree with more of its path are meant.
     best = np.zeros(len(source), np.int64)
     np.maximum.at(best, rows[rows >= 0], agree[rows >= 0])
     meant = np.flatnonzero((rows >= 0) & (agree == best[rows]))
-    texts = {key: as_text(table[name]).take(pa.array(meant)) for key, name in wanted.items() if name is not None}
+    found = table.select([name for name in table.column_names if name != "file"]).take(pa.array(meant))
+    texts = {key: as_text(found[key]) for key in found.column_names}
     notes.empty = texts["label"].null_count
     conflict = np.zeros(len(source), np.bool_)
     joined = {}
@@ -167,6 +169,19 @@ def as_text(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pc.if_else(pc.equal(text, ""), None, text)
 
 
+def _read_labels(path: Path, label: str | None, group: str | None, split: str | None, keys: Sequence[str]) -> pa.Table:
+    """The columns `file`, `label` and, where asked for, `group` and `split` of a label file, all as text."""
+    if not path.is_file():
+        raise UserError(f"--labels {path}: no such file (or say 'folders' for class folders)")
+    table = read_table(path)
+    file, label = _file_and_label(table, path, label, keys)
+    wanted = {"file": file, "label": label, "group": group, "split": split}
+    for name in wanted.values():
+        if name is not None and name not in table.column_names:
+            raise UserError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
+    return pa.table({key: as_text(table[name]) for key, name in wanted.items() if name is not None})
+
+
 def _folder(source: Source, depth: int) -> pa.DictionaryArray:
     """The name of the folder at this depth of each example's path, null where it lies higher."""
     numbers: dict[str, int] = {}
@@ -197,7 +212,7 @@ def _file_and_label(table: pa.Table, path: Path, label: str | None, keys: Sequen
     return file, label
 
 
-def _note_rows(rows: NDArray[np.int64], paths: list[str], path: Path, notes: Notes, least: float) -> None:
+def _note_rows(rows: NDArray[np.int64], paths: list[str], files: str, notes: Notes, least: float) -> None:
     notes.label_rows = len(rows)
     unknown, ambiguous = np.flatnonzero(rows == UNKNOWN), np.flatnonzero(rows == AMBIGUOUS)
     notes.unmatched = few((paths[i] for i in unknown), len(unknown))
@@ -207,7 +222,7 @@ def _note_rows(rows: NDArray[np.int64], paths: list[str], path: Path, notes: Not
         failing = paths[[*unknown, *ambiguous][0]] if len(rows) else "none"
         needed = f"at least {least:.0%} must; " if least else ""
         raise UserError(
-            f"only {matched} of the {len(rows)} rows of {path} match an example by path or id ({needed}"
+            f"only {matched} of the {len(rows)} rows of {files} match an example by path or id ({needed}"
             f"first that does not: {failing!r}); check that it belongs to these data"
         )
 

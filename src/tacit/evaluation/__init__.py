@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tacit.evaluation.pairing import Paired, pair
+    from tacit.evaluation.predictions import Predictions
     from tacit.evaluation.protocol import evaluate
     from tacit.evaluation.results import ArmRecord, Report, Result, Verdict
     from tacit.evaluation.sealing import Places, Seal, count_read, seal
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "evaluate": "protocol",
+    "Paired": "pairing",
+    "pair": "pairing",
+    "Predictions": "predictions",
     "ArmRecord": "results",
     "Report": "results",
     "Result": "results",
@@ -57,6 +62,9 @@ __all__ = [  # noqa: RUF022  the order in which one meets them
     "plan_budgets",
     "primary_budget",
     "detectable_difference",
+    "pair",
+    "Paired",
+    "Predictions",
 ]
 
 

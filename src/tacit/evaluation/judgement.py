@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tacit.errors import UserError
 from tacit.evaluation.labels_saved import Point, labels_saved
+from tacit.evaluation.predictions import Predictions, class_names, draw_names, item_names
 from tacit.evaluation.results import PRIMARY_METRIC, PRIMARY_PROTOCOL, ArmRecord, Claim, Report, Result, Verdict
 from tacit.evaluation.selection import Selection
 from tacit.evaluation.splits import Budget, Plan, Positions, class_units
@@ -37,6 +38,7 @@ class Predicted:
     plan: Plan
     primary: Budget
     predictions: Mapping[str, Mapping[tuple[str, str], NDArray[np.int32]]]  # arm -> (protocol, budget) -> [P S n]
+    drawn: Sequence[Mapping[str, Sequence[Positions]]]  # of each fold, the draws of every budget
     selection: Selection
     missing: tuple[str, ...] = ()  # mandatory baselines that cannot be had here
 
@@ -63,10 +65,8 @@ def judge_predictions(predicted: Predicted) -> Report:
     counted, left_out = _counted(predicted, y, unit)
     unit = np.unique(unit[counted], return_inverse=True)[1] if labelled.grouped else np.arange(counted.sum())
     y = y[counted]
-    hits = {
-        arm: {key: of[..., counted] == y for key, of in predictions.items()}
-        for arm, predictions in {**predicted.predictions, **_chosen_by_fold(predicted)}.items()
-    }
+    predictions = {**predicted.predictions, **_chosen_by_fold(predicted)}
+    hits = {arm: {key: p[..., counted] == y for key, p in of.items()} for arm, of in predictions.items()}
     sheet = _Sheet(y, unit, smoothing(y, unit), hits)
     setting = Setting(
         n_test=len(y),
@@ -108,6 +108,7 @@ def judge_predictions(predicted: Predicted) -> Report:
         labels_saved=saved,
         data=_data(predicted, setting, left_out),
         gains=tuple(gains),
+        predictions=_kept(predicted, predictions, counted),
     )
 
 
@@ -130,6 +131,29 @@ def _gain(arm: str, protocol: str, comparison: Comparison) -> dict[str, Any]:
         "low": low,
         "high": high,
     }
+
+
+def _kept(
+    predicted: Predicted,
+    predictions: Mapping[str, Mapping[tuple[str, str], NDArray[np.int32]]],
+    counted: NDArray[np.bool_],
+) -> Predictions:
+    """What a later comparison with another judgement needs."""
+    labelled, tested, names = predicted.labelled, predicted.tested, list(predictions)
+    group = labelled.group if labelled.grouped else np.arange(len(labelled.y))
+    judged = CHOSEN if CHOSEN in predictions else predicted.selection.arm
+    return Predictions(
+        item=item_names(labelled, tested),
+        unit=np.unique(group[tested], return_inverse=True)[1],
+        y=labelled.y[tested],
+        counted=counted,
+        judged=names.index(judged) if judged in names else -1,
+        primary=predicted.primary.name,
+        budgets=tuple(predicted.plan.budgets),
+        draws=draw_names(labelled, predicted.drawn, np.split(tested, np.cumsum(predicted.sizes)[:-1])),
+        predicted={names.index(arm): of for arm, of in predictions.items()},
+        truth=class_names(labelled, tested),
+    )
 
 
 def _counted(
@@ -186,7 +210,7 @@ def _results(predicted: Predicted, sheet: _Sheet, setting: Setting) -> list[Resu
                 if hits is None:
                     continue
                 values = influence(hits, sheet.y, sheet.unit)
-                draw = _draw_variance(values, budget, draw)
+                draw = draw_variance_at(values, budget, draw)
                 share = budget.pool_share
                 figures = {
                     PRIMARY_METRIC: crossed(values, pool_share=share, draw=draw, extra=sheet.extra),
@@ -231,13 +255,13 @@ def _compare(arm: str, protocol: str, predicted: Predicted, sheet: _Sheet) -> li
             n_draws = min(ours.shape[1], theirs.shape[1])
             difference = ours[:, :n_draws] - theirs[:, :n_draws].mean(0, keepdims=True)  # [P S n]
             values = influence(difference, sheet.y, sheet.unit)
-            draw = _draw_variance(values, budget, draw)
+            draw = draw_variance_at(values, budget, draw)
             estimate = crossed(values, pool_share=budget.pool_share, draw=draw, extra=sheet.extra)
             comparisons.append(Comparison(baseline, budget, estimate))
     return comparisons
 
 
-def _draw_variance(values: NDArray[np.float64], budget: Budget, smaller: DrawVariance | None) -> DrawVariance | None:
+def draw_variance_at(values: NDArray[np.float64], budget: Budget, smaller: DrawVariance | None) -> DrawVariance | None:
     """How much another draw of labels would change; from the next smaller budget where this one cannot tell.
 
     Draws that take most of the pool are nearly the same. The variance falls as labels grow, so that of a smaller

@@ -109,6 +109,7 @@ def evaluate(
             plan=plan,
             primary=main,
             predictions=predictions,
+            drawn=drawn,
             selection=selection,
             missing=tuple(missing),
         )

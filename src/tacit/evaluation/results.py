@@ -10,10 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tacit.errors import UserError
 from tacit.files import write_whole
+
+if TYPE_CHECKING:
+    from tacit.evaluation.predictions import Predictions
 
 SCHEMA = 1
 FILE_NAME = "report.json"
@@ -86,6 +89,7 @@ class Report:
     labels_saved: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     gains: tuple[Mapping[str, Any], ...] = ()  # every paired difference that the verdicts rest on
+    predictions: Predictions | None = field(default=None, compare=False, repr=False)  # kept in a file of its own
 
     def with_data(self, **more: Any) -> Report:
         """The same report saying more about its data."""

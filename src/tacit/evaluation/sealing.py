@@ -53,7 +53,7 @@ class Seal:
         a copy of a sealed example on the training side stands beside. Raises `UserError` where no sealed example is
         left.
         """
-        content = _content_digests(content_hashes)
+        content = content_digests(content_hashes)
         groups = _group_digests(group, content)
         sealed = np.array([digest in self.items for digest in content], bool)
         if split is not None:
@@ -88,12 +88,15 @@ class Seal:
             raise UserError(f"seal {str(path)!r} is damaged ({error}): restore it from a copy") from None
 
 
-def count_read(source: str | Path) -> Seal:
-    """Note in the file that the sealed labels are read once more; call it just before they are."""
-    path = _file(source)
-    seal = Seal.load(path)
-    seal = replace(seal, reads=seal.reads + 1)
-    seal.save(path)
+def count_read(source: str | Path, *copies: str | Path) -> Seal:
+    """Note in the file that the sealed labels are read once more; call it just before they are.
+
+    Copies of the seal, such as the one that it was taken from, are kept in step where they still exist.
+    """
+    seals = [Seal.load(source), *(Seal.load(copy) for copy in copies if _file(copy).exists())]
+    seal = replace(seals[0], reads=max(of.reads for of in seals) + 1)
+    for place in (source, *(copy for copy in copies if _file(copy).exists())):
+        seal.save(place)
     return seal
 
 
@@ -118,7 +121,7 @@ def seal(
     one group. Below 100 labels nothing is sealed, and evaluation cross-fits. Raises `UserError` where a group spans
     the given split, or where there is one group only.
     """
-    content = _content_digests(content_hashes)
+    content = content_digests(content_hashes)
     groups = _group_digests(group, content)
     if split is not None:
         return Seal(seed, "given", _of_given_split(group, groups, content, split))
@@ -133,7 +136,7 @@ def seal(
     key = [""] * n_units  # a unit is known by the smallest of its groups' digests
     for u, i in zip(unit.tolist(), labelled.tolist(), strict=True):
         key[u] = min(key[u], groups[i]) if key[u] else groups[i]
-    rank = np.array([int(_digest(f"{seed}/{k}"), 16) for k in key], np.float64)
+    rank = np.array([int(short_digest(f"{seed}/{k}"), 16) for k in key], np.float64)
     chosen = np.zeros(n_units, bool)
     stratum = strata(y[labelled], unit)
     for s in np.unique(stratum):
@@ -170,11 +173,13 @@ def _units(groups: Sequence[str], content: Sequence[str]) -> NDArray[np.int64]:
     return np.unique(part[by_group], return_inverse=True)[1].astype(np.int64)
 
 
-def _digest(text: str) -> str:
+def short_digest(text: str) -> str:
+    """16 hexadecimal digits that name a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _content_digests(content_hashes: NDArray[Any]) -> list[str]:
+def content_digests(content_hashes: NDArray[Any]) -> list[str]:
+    """Each example's content hash as text."""
     # `V16` items do not keep trailing zero bytes as strings would: read the raw bytes
     if content_hashes.dtype.kind in "VS":
         raw, width = np.ascontiguousarray(content_hashes).tobytes(), content_hashes.dtype.itemsize
@@ -183,4 +188,4 @@ def _content_digests(content_hashes: NDArray[Any]) -> list[str]:
 
 
 def _group_digests(group: NDArray[Any] | None, content: Sequence[str]) -> Sequence[str]:
-    return [_digest(f"group/{value}") for value in group] if group is not None else list(content)
+    return [short_digest(f"group/{value}") for value in group] if group is not None else list(content)

@@ -35,6 +35,7 @@ class Labelled:
     train: Positions  # for draws and selection
     test: Positions  # sealed
     transductive: bool = False  # the sealed inputs were pretrained on
+    content: NDArray[np.void] | None = None  # [N] hashes, by which judgements of the same examples are paired
 
     def __post_init__(self) -> None:
         if len(self.y) != len(self.group):

@@ -107,7 +107,7 @@ def judge(
 
 def nothing_to_judge(budget: Budget, transductive: bool) -> Verdict:
     """The verdict where no arm was pretrained."""
-    text = f"NO VERDICT: at {_labels(budget)} only baselines were measured; name a pretrained encoder to judge"
+    text = f"NO VERDICT: at {labels_in_words(budget)} only baselines were measured; name a pretrained encoder to judge"
     return Verdict("none", "checkpoint", "linear", "", None, budget.name, None, None, None, transductive, text)
 
 
@@ -140,13 +140,13 @@ def _sentence(
     others_absent: bool,
     unit: str,
 ) -> str:
-    at = f"at {_labels(budget)} "
+    at = f"at {labels_in_words(budget)} "
     if decisive is None:
         if outcome == "collapsed":
             return f"COLLAPSED: {subject} failed its label-free alarms; its features carry next to nothing"
         return f"NO VERDICT: {at}no baseline was measured beside {subject}, so there is nothing to beat"
     estimate, baseline = decisive.estimate, decisive.baseline
-    figures = f"{_points(estimate.mean)} {_interval(estimate)}"
+    figures = f"{in_points(estimate.mean)} {interval_in_points(estimate)}"
     if outcome == "collapsed":
         return f"COLLAPSED: {subject} failed its label-free alarms; {at}its gain over {baseline} was {figures}"
     if outcome == "harms":
@@ -158,25 +158,25 @@ def _sentence(
     if outcome == "equivalent":
         return (
             f"NO EVIDENCE, equivalent: {at}{subject} and {baseline} differ by less than "
-            f"{_points(MARGIN, digits=0)}; gain {figures}"
+            f"{in_points(MARGIN, digits=0)}; gain {figures}"
         )
     said = f"NO EVIDENCE, underpowered: {at}{subject} was not shown to beat {baseline}; gain {figures}"
-    return f"{said}; {_needed(estimate, unit)}"
+    return f"{said}; {what_it_would_take(estimate, unit)}"
 
 
-def _needed(estimate: Estimate, unit: str) -> str:
+def what_it_would_take(estimate: Estimate, unit: str) -> str:
     """What the test could show, and what it would take to show a gain like the one seen."""
     if not estimate.covers_draws:
         return "one draw of the labels cannot tell how much another would change: judge at a smaller budget"
-    shown = f"a test like this shows {_points(estimate.detectable())} in four cases of five"
+    shown = f"a test like this shows {in_points(estimate.detectable())} in four cases of five"
     gain = max(estimate.mean, MARGIN)
     needed = estimate.units_needed(gain)
     if needed is None:
         source = "pretraining seeds or labels" if estimate.seeds > 1 else "labels to draw from"
-        return f"{shown}; for {_points(gain)} more test items alone would not do, only more {source}"
+        return f"{shown}; for {in_points(gain)} more test items alone would not do, only more {source}"
     if needed <= estimate.units:
         return shown
-    return f"{shown}; for {_points(gain)} it would take about {needed:,} test {unit}"
+    return f"{shown}; for {in_points(gain)} it would take about {needed:,} test {unit}"
 
 
 def _circumstances(protocol: str, decisive: Comparison | None, setting: Setting, absent: Sequence[str]) -> list[str]:
@@ -209,17 +209,20 @@ def _either(names: Sequence[str]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
-def _labels(budget: Budget) -> str:
+def labels_in_words(budget: Budget) -> str:
+    """`10 labels per class`."""
     if budget.per_class is not None:
         return f"{budget.per_class} label{'s' * (budget.per_class != 1)} per class"
     return f"{budget.name} of the labels ({budget.total:,})"
 
 
-def _points(value: float, digits: int = 1) -> str:
+def in_points(value: float, digits: int = 1) -> str:
+    """`5.9 points`."""
     number = f"{100 * value:.{digits}f}"
     return f"{number} point{'s' * (number != '1')}"
 
 
-def _interval(estimate: Estimate) -> str:
+def interval_in_points(estimate: Estimate) -> str:
+    """`[4.1, 7.7]`."""
     low, high = estimate.interval()
     return f"[{100 * low:.1f}, {100 * high:.1f}]"

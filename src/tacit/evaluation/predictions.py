@@ -1,0 +1,160 @@
+"""What every arm predicted of every test item: kept beside the report, so that judgements can be paired later.
+
+`predictions.npz` names test items, draws and classes by hashes alone, as the seal does, and arms by their place in the
+report: it shows nothing of the data that the seal does not. It does hold the test labels, as class numbers; whoever
+pairs two judgements reads these instead of the labels themselves.
+
+Shapes: P seeds, S draws, n test items, fold after fold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import UserError
+from tacit.evaluation.sealing import content_digests, short_digest
+from tacit.evaluation.splits import Budget, Positions
+from tacit.evaluation.subject import Labelled
+from tacit.files import flush
+
+FILE_NAME = "predictions.npz"
+VERSION = 1
+
+Key = tuple[str, str]  # protocol, budget
+Names = NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One judgement, item by item."""
+
+    item: Names  # [n] different for each
+    unit: NDArray[np.int64]  # [n] the group; each item its own where there are none
+    y: NDArray[np.int64]  # [n] class numbers
+    counted: NDArray[np.bool_]  # [n] of a class that could be judged
+    judged: int  # the arm that the verdict is about; -1: none
+    primary: str
+    budgets: tuple[Budget, ...]
+    draws: Mapping[str, Names]  # budget -> [S] equal where probes learned from the same labels
+    predicted: Mapping[int, Mapping[Key, NDArray[np.integer]]]  # arm -> key -> predicted class numbers [P S n]
+    truth: Names  # [n] the true class by the hash of its name, for numbers differ between judgements
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `predictions.npz` into `folder`, whole or not at all."""
+        path = Path(folder) / FILE_NAME
+        said = {
+            "version": VERSION,
+            "judged": self.judged,
+            "primary": self.primary,
+            "budgets": [asdict(budget) for budget in self.budgets],
+        }
+        narrow = np.min_scalar_type(
+            int(max((of.max() for arm in self.predicted.values() for of in arm.values()), default=0))
+        )
+        arrays = {
+            "said": np.array(json.dumps(said)),
+            **{name: getattr(self, name) for name in ("item", "unit", "y", "counted", "truth")},
+            **{f"draws/{budget}": names for budget, names in self.draws.items()},
+            **{
+                f"arm/{arm}/{protocol}/{budget}": of.astype(narrow)
+                for arm, by_key in self.predicted.items()
+                for (protocol, budget), of in by_key.items()
+            },
+        }
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+            flush(partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Predictions:
+        """Read `predictions.npz` from a folder. Raises `UserError` where there is none or it cannot be read."""
+        path = Path(folder) / FILE_NAME
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                said = json.loads(str(arrays["said"]))
+                if said["version"] != VERSION:
+                    raise UserError(f"{path} was written by another version: judge again with this one")
+                predicted: dict[int, dict[Key, NDArray[np.integer]]] = {}
+                for name in arrays.files:
+                    if name.startswith("arm/"):
+                        _, arm, protocol, budget = name.split("/")
+                        predicted.setdefault(int(arm), {})[protocol, budget] = arrays[name]
+                return cls(
+                    **{name: arrays[name] for name in ("item", "unit", "y", "counted", "truth")},
+                    judged=said["judged"],
+                    primary=said["primary"],
+                    budgets=tuple(Budget(**budget) for budget in said["budgets"]),
+                    draws={n.removeprefix("draws/"): arrays[n] for n in arrays.files if n.startswith("draws/")},
+                    predicted=predicted,
+                )
+        except FileNotFoundError:
+            raise UserError(
+                f"no {FILE_NAME} in {str(folder)!r}: judge again (tacit evaluate ... --out FOLDER) and take that folder"
+            ) from None
+        except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{path} is damaged ({error}): judge again") from None
+
+
+def item_names(labelled: Labelled, positions: Positions) -> Names:
+    """A name [n] for each position: the hash of its content, numbered where several are copies of one another.
+
+    Copies are numbered in the order of the data, whatever the order of `positions`.
+    """
+    content = _content(labelled)
+    order = np.argsort(content, kind="stable")
+    first = np.searchsorted(content[order], content[order])
+    copy = np.empty(len(content), np.int64)
+    copy[order] = np.arange(len(content)) - first
+    return np.array([f"{content[p]}.{copy[p]}" for p in positions])
+
+
+def draw_names(
+    labelled: Labelled, drawn: Sequence[Mapping[str, Sequence[Positions]]], tested: Sequence[Positions]
+) -> dict[str, Names]:
+    """For each budget a hash [S] of every draw: of the contents and classes in it, fold by fold.
+
+    In cross-fitting the folds belong to it too, because there they say which draw predicted an item.
+    """
+    content = _content(labelled)
+    named = np.array([short_digest(name) for name in labelled.classes])
+    folds = [",".join(np.sort(content[part])) for part in tested] if len(tested) > 1 else [""]
+    names = {}
+    for budget, of_first in drawn[0].items():
+        draws = []
+        for s in range(len(of_first)):
+            state = hashlib.sha256()
+            for draws_of_fold, fold in zip(drawn, folds, strict=True):
+                taken = draws_of_fold[budget][s]
+                lines = sorted(f"{content[p]} {named[labelled.y[p]]}" for p in taken)
+                state.update("\n".join([*lines, fold, ""]).encode())
+            draws.append(state.hexdigest()[:32])
+        names[budget] = np.array(draws)
+    return names
+
+
+def class_names(labelled: Labelled, positions: Positions) -> Names:
+    """The true class [n] of each position, by the hash of its name."""
+    return np.array([short_digest(name) for name in labelled.classes])[labelled.y[positions]]
+
+
+def _content(labelled: Labelled) -> Names:
+    if labelled.content is None:  # the same positions then mean the same examples
+        return np.array([str(position) for position in range(len(labelled.y))])
+    return np.array(content_digests(labelled.content))
