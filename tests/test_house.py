@@ -28,7 +28,7 @@ ROWS = [
     {"nn", "masks", "encoders"},
     {"modalities", "task", "tasks"},
     {"data", "train", "checkpoint", "optim", "engine", "budget", "progress", "workspace"},
-    {"recipes", "split", "study", "judging", "picturing", "pipeline", "inspection", "embedding", "exporting"},
+    {"recipes", "split", "study", "leaks", "judging", "picturing", "pipeline", "inspection", "embedding", "exporting"},
     {"commands", "cli", "checkup", "__main__", "__init__"},
 ]
 # Beside the rows: the judge, who knows no task, and the report, who knows only the judge's findings. From the row of

@@ -211,11 +211,11 @@ def _grey(images: NDArray[Any]) -> Floats:
     weights = (0.299, 0.587, 0.114) if channels == 3 else (1 / channels,) * channels
     grey: Floats = np.zeros((len(images), side, side), np.float32)
     for channel, weight in enumerate(weights):
-        grey += images[:, channel] * np.float32(weight / np.iinfo(images.dtype).max)
+        grey += (images[:, channel] * (weight / np.iinfo(images.dtype).max)).astype(np.float32)
     if side <= LARGEST:
         return grey
     averaging = _averaging(side, LARGEST)
-    smaller: Floats = averaging @ grey @ averaging.T
+    smaller: Floats = (averaging @ grey @ averaging.T).astype(np.float32, copy=False)
     return smaller
 
 

@@ -38,6 +38,7 @@ def evaluate(
     draws: int | None = None,
     seed: int = 0,
     selection: Selection | None = None,
+    copied: Positions | None = None,
     scratch_draws: int = 3,
     scratch_seconds: float | None = None,
     progress: Progress | None = None,
@@ -48,8 +49,9 @@ def evaluate(
     Budgets are labels per class (10), shares (0.1) or names ("10 per class", "10 %"); `primary` is the one that the
     verdict is about: unless given, 10 per class or the largest below that fits. `draws` overrides the number of draws
     per budget. Arms trained from scratch are measured at the primary budget, on `scratch_draws` draws of at most
-    `scratch_seconds` each. `progress` is told the fraction done and what is being worked on. Raises `UserError` where
-    labels, groups or budgets cannot support a judgement.
+    `scratch_seconds` each. `copied` names the test positions that have a copy among what was pretrained on: the report
+    then gives the verdict without them too, as `data["without_copies"]`. `progress` is told the fraction done and what
+    is being worked on. Raises `UserError` where labels, groups or budgets cannot support a judgement.
     """
     arms = as_arms(arms)
     parts = parts_of(labelled, seed)
@@ -86,6 +88,7 @@ def evaluate(
             primary=main,
             predictions=predictions,
             selection=selection,
+            copied=np.empty(0, np.int64) if copied is None else copied,
         )
     )
     tell(1.0, "judged")
