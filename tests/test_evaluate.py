@@ -332,6 +332,39 @@ def test_transductive_is_said() -> None:
     assert "transductive" in report.verdict.text
 
 
+def test_the_verdict_without_copies_is_that_of_the_other_items(report: Report) -> None:
+    """Left out afterwards or never tested: the same figures. All else in the report stays as it was."""
+    labelled = problem()
+    copied = labelled.test[::5]
+    both = evaluate([GOOD, USELESS, RAW, RANDOM], labelled, budgets=BUDGETS, draws=5, copied=copied)
+    fewer = replace(labelled, test=np.setdiff1d(labelled.test, copied))
+    alone = evaluate([GOOD, USELESS, RAW, RANDOM], fewer, budgets=BUDGETS, draws=5)
+    assert both.data["without_copies"] == {"left_out": len(copied), **asdict(alone.verdict)}
+    assert replace(both, data=report.data) == report
+    again = Report.from_json(json.loads(json.dumps(both.to_json())))
+    assert again.data["without_copies"] == both.data["without_copies"]
+    said = (
+        f"without the {len(copied)} test items that have a copy or near-copy in the pretraining data: transfers, gain "
+    )
+    assert said in str(again)
+
+
+def test_copies_may_leave_nothing_to_judge() -> None:
+    labelled = problem(300, n_test=60)
+    report = evaluate([GOOD, RAW], labelled, budgets=[10], draws=DRAWS, copied=labelled.test)
+    assert report.verdict.outcome != "none"
+    again = report.data["without_copies"]
+    assert (again["left_out"], again["outcome"], again["gain"]) == (60, "none", None)
+    assert "pretraining data: NO VERDICT: too few test items are left" in str(report)
+
+
+def test_no_copies_no_second_verdict() -> None:
+    labelled = problem(300, n_test=60)
+    for none in (None, np.empty(0, np.int64)):
+        report = evaluate([GOOD, RAW], labelled, budgets=[10], draws=DRAWS, copied=none)
+        assert "without_copies" not in report.data
+
+
 def test_classes_that_cannot_be_tested_are_left_out_by_name() -> None:
     labelled = problem()
     y = labelled.y.copy()

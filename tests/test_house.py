@@ -32,6 +32,7 @@ ROWS = [
         "recipes",
         "split",
         "study",
+        "leaks",
         "judging",
         "picturing",
         "pipeline",

@@ -135,6 +135,8 @@ def digits() -> tuple[dict[str, Any], Figures]:
             "validation": {"masked": {"pooled": 0.871}, "rotation": {"pooled": 0.702, "depth 0": 0.744}},
             "selected_arm": "masked",
             "classes_left_out": [],
+            "test_copies": {"count": 2, "exact": 1, "first": ["ward-7/scan_1.png = ward-9/scan_2.png (exact)"]},
+            "without_copies": {"left_out": 2, **verdict},
             "notes": {
                 "skipped": [["ward-7/scan_0042.png", "truncated"], ["ward-7/scan_0077.png", "not an image"]],
                 "unmatched_label_rows": ["ward-9/anna.png"],
@@ -366,6 +368,25 @@ def test_private_keeps_the_numbers_and_nothing_of_the_data(tmp_path: Path) -> No
     assert "5 draws, 500 test items" in clean["verdict"]["text"]
     for shown in ("A falling loss is no proof", "Gain over each baseline", "No evidence of a gain"):
         assert shown in page
+
+
+def test_the_verdict_without_copies_stands_beside_the_verdict(page: str) -> None:
+    report, _ = digits()
+    again = report["data"]["without_copies"]
+    said = words.without_copies(again, "balanced_accuracy")
+    assert said.startswith("Without the 2 test items that have a copy or near-copy in the pretraining data: ")
+    assert said.endswith(f"{words.interval(again['low'], again['high'])} over {again['baseline']}.")
+    assert said in page.split("<h2>")[0]
+    assert "ward-7/scan_1.png = ward-9/scan_2.png (exact)" in page
+    lost = {"outcome": "none", "left_out": 1, "gain": None, "low": None, "high": None, "baseline": None}
+    assert words.without_copies(lost, "accuracy") == (
+        "Without the one test item that has a copy or near-copy in the pretraining data: no verdict."
+    )
+    clean = without_data(report)
+    assert clean["data"]["number_of_test_copies"] == 2
+    assert clean["data"]["without_copies"]["left_out"] == 2
+    assert clean["data"]["without_copies"]["low"] == again["low"]
+    assert said in render(report, private=True)
 
 
 def test_private_leaves_out_what_nobody_thought_of() -> None:

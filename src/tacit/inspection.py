@@ -15,6 +15,7 @@ from tacit.errors import UserError
 from tacit.evaluation import detectable_difference, plan_budgets, primary_budget
 from tacit.evaluation.splits import class_units
 from tacit.judging import JUDGING_SHARE, plan_judging
+from tacit.leaks import find_leaks
 from tacit.pipeline import task_names
 from tacit.progress import Log
 from tacit.recipes.image import chosen_encoder, recipe
@@ -107,6 +108,8 @@ def _about_labels(study: Study) -> str:
         lines.append(
             f"split: {len(labelled.train):,} labels to train on, {len(labelled.test):,} sealed for the test ({how})"
         )
+        if leaks := find_leaks(study):
+            lines.append(f"copies: {leaks.line(len(labelled.test))}")
     else:
         lines.append(f"split: {len(labelled.train):,} labels are too few to seal a test set: five-fold cross-fitting")
     plan = plan_budgets(labelled.y[labelled.train], labelled.classes)

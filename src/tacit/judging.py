@@ -17,6 +17,7 @@ from tacit.budget import clock
 if TYPE_CHECKING:
     from tacit.evaluation import Arm, Report
     from tacit.evaluation.spectrum import Diagnosis
+    from tacit.leaks import Leaks
     from tacit.study import Study
     from tacit.train import Run
     from tacit.workspace import Workspace
@@ -35,8 +36,11 @@ class Judging(NamedTuple):
     seconds: float
 
 
-def judge(study: Study, space: Workspace, runs: Mapping[str, Run], plan: Judging) -> Report:
-    """Choose among the pretrained encoders inside the training labels, then read the sealed ones, once."""
+def judge(study: Study, space: Workspace, runs: Mapping[str, Run], plan: Judging, leaks: Leaks | None) -> Report:
+    """Choose among the pretrained encoders inside the training labels, then read the sealed ones, once.
+
+    Where `leaks` names test items, the verdict is given without them too.
+    """
     from tacit.evaluation import count_read, evaluate, select
     from tacit.study import SCRATCH_DRAWS
 
@@ -57,10 +61,13 @@ def judge(study: Study, space: Workspace, runs: Mapping[str, Run], plan: Judging
         budgets=plan.budgets,
         seed=seed,
         selection=selection,
+        copied=leaks.positions if leaks else None,
         scratch_draws=SCRATCH_DRAWS,
         scratch_seconds=study.scratch_limit,
     )
     dropped = [*report.data["budgets_dropped"], *plan.given_up]
+    if leaks is not None:
+        report = report.with_data(test_copies=leaks.as_data(private=ask.private))
     return report.with_data(seal_reads=seal.reads, diagnosis=_numbers(found), budgets_dropped=dropped)
 
 

@@ -21,6 +21,7 @@ from tacit.encoders.base import ImageEncoder
 from tacit.errors import RunFailed, UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
 from tacit.judging import JUDGING_SHARE, Judging, diagnosed, failed, judge, plan_judging, tell_without_labels
+from tacit.leaks import Leaks, find_leaks
 from tacit.picturing import publish
 from tacit.progress import Log
 from tacit.recipes.image import chosen_encoder, recipe
@@ -41,6 +42,7 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
     mixtures = {name: parse_mixture(name) for name in task_names(ask.tasks)}
     with _workspace(data, ask, options) as space, _log(space, ask) as log:
         study = _open(data, ask, options, log, space)
+        leaks = _leaks(study)
         plan = _plan_judging(study, space, len(mixtures), budget)
         after = REPORT_SECONDS + (plan.seconds if plan else 0.0)
         if budget.unit == "seconds":
@@ -55,7 +57,7 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
             left = budget.amount - (time.perf_counter() - began) - after
             runs[name] = train_task(study, space, name, weights, budget, seconds=left / (len(mixtures) - number))
             keep_encoder(study, name, runs[name], space.path / "encoders" / name)
-        report = judge(study, space, runs, plan) if plan else tell_without_labels(study, runs)
+        report = judge(study, space, runs, plan, leaks) if plan else tell_without_labels(study, runs)
         if report.predictions is not None:
             report.predictions.save(space.path)
         chosen = report.data["selected_arm"]
@@ -81,6 +83,14 @@ def _plan_judging(study: Study, space: Workspace, tasks: int, budget: Budget) ->
     for line in plan.given_up:
         study.log(f"label budget given up: {line}")
     return plan
+
+
+def _leaks(study: Study) -> Leaks | None:
+    """Test items with a copy among what is pretrained on, told to the log."""
+    leaks, labelled = find_leaks(study), study.split.labelled
+    if leaks is not None and labelled is not None:
+        study.log(leaks.line(len(labelled.test), private=study.ask.private))
+    return leaks
 
 
 def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Run:
@@ -173,9 +183,12 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
             *study.baselines(),
             *study.public_arms(),
         ]
+        leaks = _leaks(study) if own is not None else None  # else nobody knows what the encoder was pretrained on
         sealed = count_read(source) if source is not None else replace(sealed, reads=1)
-        report = evaluate(arms, labelled, primary=ask.primary_budget, seed=sealed.seed)
-        report = report.with_data(seal_reads=sealed.reads)
+        copied = leaks.positions if leaks else None
+        report = evaluate(arms, labelled, primary=ask.primary_budget, seed=sealed.seed, copied=copied)
+        found = {"test_copies": leaks.as_data(private=ask.private)} if leaks else {}
+        report = report.with_data(seal_reads=sealed.reads, **found)
         print(report)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)

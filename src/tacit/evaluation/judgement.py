@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class Predicted:
     drawn: Sequence[Mapping[str, Sequence[Positions]]]  # of each fold, the draws of every budget
     selection: Selection
     missing: tuple[str, ...] = ()  # mandatory baselines that cannot be had here
+    copied: Positions = field(default_factory=lambda: np.empty(0, np.int64))  # test positions, see `without_copies`
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,42 @@ class _Sheet:
 
 
 def judge_predictions(predicted: Predicted) -> Report:
-    """The report."""
+    """The report; where test items have copies among what was pretrained on, also the verdict without them."""
+    report = _judged(predicted)
+    again = without_copies(predicted)
+    return report.with_data(without_copies=again) if again else report
+
+
+def without_copies(predicted: Predicted) -> dict[str, Any]:
+    """The verdict that the other test items give, and how many were left out; empty where none has a copy.
+
+    The predictions stay as they are: it is the same test, read on fewer items.
+    """
+    keep = ~np.isin(predicted.tested, predicted.copied)
+    left_out = int((~keep).sum())
+    if not left_out:
+        return {}
+    by_fold = np.split(keep, np.cumsum(predicted.sizes)[:-1])
+    rest = replace(
+        predicted,
+        tested=predicted.tested[keep],
+        sizes=[int(fold.sum()) for fold in by_fold],
+        predictions={
+            arm: {key: of[..., keep] for key, of in predictions.items()}
+            for arm, predictions in predicted.predictions.items()
+        },
+    )
+    try:
+        verdict = _judged(rest).verdict
+    except UserError:  # fewer than two classes are left to test
+        verdict = replace(
+            nothing_to_judge(predicted.primary, predicted.labelled.transductive),
+            text="NO VERDICT: too few test items are left",
+        )
+    return {"left_out": left_out, **asdict(verdict)}
+
+
+def _judged(predicted: Predicted) -> Report:
     labelled, plan, selection = predicted.labelled, predicted.plan, predicted.selection
     y, unit = labelled.y[predicted.tested], labelled.group[predicted.tested]
     counted, left_out = _counted(predicted, y, unit)
@@ -161,7 +197,7 @@ def _counted(
 ) -> tuple[NDArray[np.bool_], list[str]]:
     """Which test items count [n], and the classes left out with the reason."""
     labelled = predicted.labelled
-    if y.min() < 0:
+    if len(y) and y.min() < 0:
         raise UserError(f"{(y < 0).sum()} test examples have no label: leave them out of the test positions")
     units = class_units(y, group, len(labelled.classes))
     trained = np.bincount(labelled.y[labelled.train], minlength=len(labelled.classes))

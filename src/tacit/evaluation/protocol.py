@@ -45,6 +45,7 @@ def evaluate(
     draws: int | None = None,
     seed: int = 0,
     selection: Selection | None = None,
+    copied: Positions | None = None,
     scratch_draws: int = 3,
     scratch_seconds: float | None = None,
     missing: Sequence[str] = (),
@@ -58,8 +59,9 @@ def evaluate(
     per budget. Arms trained from scratch are measured at the primary budget, on `scratch_draws` draws of at most
     `scratch_seconds` each, and so is the chosen arm once more, fine-tuned: the same training from a better start, with
     a verdict of its own. `missing` are the mandatory baselines that cannot be had here, which the verdict then names.
-    `progress` is told the fraction done and what is being worked on. Raises `UserError` where labels, groups or budgets
-    cannot support a judgement.
+    `copied` names the test positions that have a copy among what was pretrained on: the report then gives the verdict
+    without them too, as `data["without_copies"]`. `progress` is told the fraction done and what is being worked on.
+    Raises `UserError` where labels, groups or budgets cannot support a judgement.
     """
     arms = as_arms(arms)
     parts = parts_of(labelled, seed)
@@ -112,6 +114,7 @@ def evaluate(
             drawn=drawn,
             selection=selection,
             missing=tuple(missing),
+            copied=np.empty(0, np.int64) if copied is None else copied,
         )
     )
     tell(1.0, "judged")

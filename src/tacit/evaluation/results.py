@@ -187,10 +187,21 @@ class Report:
             notes.append("budgets dropped: " + "; ".join(self.data["budgets_dropped"]))
         if self.data.get("shortened"):
             notes.append("cut short by the time budget: " + "; ".join(self.data["shortened"]))
+        if self.data.get("without_copies"):
+            notes.append(_without_copies(self.data["without_copies"]))
         if self.data.get("seal_reads"):
             times = self.data["seal_reads"]
             notes.append(f"the sealed test labels have been read {times} time{'s' * (times != 1)}")
         return notes
+
+
+def _without_copies(again: Mapping[str, Any]) -> str:
+    n = again["left_out"]
+    items = "1 test item that has" if n == 1 else f"{n:,} test items that have"
+    found = f"{again['outcome']}, gain {100 * again['gain']:.1f} points" if again["gain"] is not None else again["text"]
+    around = "" if again["low"] is None else f" [{100 * again['low']:.1f}, {100 * again['high']:.1f}]"
+    over = f" over {again['baseline']}" if again["baseline"] else ""
+    return f"without the {items} a copy or near-copy in the pretraining data: {found}{around}{over}"
 
 
 def write_json(path: Path, content: Any) -> None:

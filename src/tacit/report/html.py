@@ -44,6 +44,7 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
     outcome = verdict["outcome"]
     head, sign, meaning = words.OUTCOMES[outcome]
     said, circumstances = words.parted(verdict.get("text") or words.sentence(verdict, metric))
+    again = report.get("data", {}).get("without_copies")
     script = (_HERE / "script.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return _template().render(
@@ -61,6 +62,7 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         meaning=meaning,
         said=said,
         circumstances=circumstances,
+        without_copies=words.without_copies(again, metric) if again else "",
         facts=_facts(report, verdict, metric),
         gains=_gains(report, verdict, metric),
         curves=_curves(report, verdict),

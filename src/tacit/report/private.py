@@ -87,6 +87,8 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
                 clean[key] = data(value)
             elif key in ("validation", "representation", "diagnosis"):
                 clean[key] = nested(value)
+            elif key == "without_copies" and isinstance(value, Mapping):
+                clean[key] = verdict(value)
             elif key in ("selected_arm", "primary_budget", "primary_metric"):
                 clean[key] = names(value)
             elif isinstance(value, Mapping) and is_number(value.get("count")):

@@ -182,7 +182,8 @@ def notes(data: Report) -> dict[str, Any]:
 
     A list is a sequence, or {"count", "first"} where only the first are named. What is empty or zero is not mentioned.
     """
-    elsewhere = ("notes", "validation", "representation", "selected_arm", "seal_reads", "name", "diagnosis")
+    elsewhere = {"notes", "name", "diagnosis", "validation", "representation"}
+    elsewhere |= {"selected_arm", "seal_reads", "without_copies"}
     flat = {**{key: value for key, value in data.items() if key not in elsewhere}, **(data.get("notes") or {})}
     facts, lists = [], []
     for key, value in flat.items():

@@ -194,3 +194,13 @@ def sentence(verdict: Mapping[str, Any], metric: str) -> str:
         return f"{at}, {subject} scored below {baseline}: {size}."
     ending = "within one point of it" if outcome == "equivalent" else "the interval includes zero"
     return f"{at}, {subject} against {baseline}: {size}; {ending}."
+
+
+def without_copies(again: Mapping[str, Any], metric: str) -> str:
+    """What the verdict becomes without the test items that have a copy among what was pretrained on."""
+    n = again["left_out"]
+    items = "the one test item that has" if n == 1 else f"the {number(n)} test items that have"
+    head = OUTCOMES[again["outcome"]][0].lower().replace(": ", ", ")
+    size = f"{gain(again.get('gain'), metric)} {interval(again.get('low'), again.get('high'), metric)}".strip()
+    over = f"; {size} over {again['baseline']}" if again.get("baseline") else ""
+    return f"Without {items} a copy or near-copy in the pretraining data: {head}{over}."
