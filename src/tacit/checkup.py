@@ -46,6 +46,13 @@ class TorchBuild:
     threads: int
 
 
+def trial() -> str:
+    """The self-test; it is imported when it runs, so that a torch that cannot be imported is a finding."""
+    from tacit.pipeline import self_test
+
+    return self_test()
+
+
 def run_doctor(self_test: Callable[[], str] | None = None, *, cache: Path | None = None) -> int:
     """Print all checks as they are done. 0 when nothing is broken, else 1."""
     from rich.console import Console

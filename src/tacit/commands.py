@@ -302,24 +302,15 @@ def export(encoder: Any, *, to: Literal["hf", "onnx", "safetensors"] = "hf", out
 
 def tasks() -> int:
     """List the pretext tasks, what each must learn, for which data, and the paper."""
-    from tacit.tasks import TASKS
+    from tacit.tasks import listing
 
-    for name, entry in TASKS.items():
-        print(f"{name:<10} {entry.family:<15} {', '.join(entry.kinds)}")
-        print(f"{'':<10} {entry.pretext}")
-        print(f"{'':<10} {entry.paper}")
-    print("a weighted sum of several on one encoder: simclr+0.4*rotation")
+    print(listing())
     return 0
 
 
 def doctor() -> int:
     """Check this machine: torch against the hardware, known breaks with their fixes, disk, a self-test."""
-    from tacit.checkup import run_doctor
-
-    def trial() -> str:
-        from tacit.pipeline import self_test  # inside, so that a torch that cannot be imported is a finding
-
-        return self_test()
+    from tacit.checkup import run_doctor, trial
 
     return run_doctor(trial)
 

@@ -22,11 +22,11 @@ from tacit.data.labels import (
     Columns,
     Labels,
     file_columns,
-    label_files,
     resolve,
     with_folder_labels,
 )
 from tacit.data.notes import Notes
+from tacit.data.tables import label_files
 from tacit.data.vectors import ID, SUFFIXES, Vectors, are_vectors, join_vectors, read_vectors
 from tacit.errors import UserError
 from tacit.evaluation import Arm, Labelled, Report, evaluate, seal

@@ -13,10 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
-from tacit.data.labels import FOLDERS, file_columns, label_files, own_columns, resolve, with_folder_labels
+from tacit.data.labels import FOLDERS, file_columns, own_columns, resolve, with_folder_labels
 from tacit.data.notes import Notes, few
 from tacit.data.source import TEST, TRAIN, VALIDATION, join
 from tacit.data.sources import open_source
+from tacit.data.tables import label_files
 from tacit.errors import UserError
 from tacit.spec import ImageSpec
 

@@ -6,7 +6,6 @@ What cannot be used is left out and said (see `Notes`), never guessed.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,13 +86,6 @@ def with_folder_labels(source: Source) -> Source:
         raise UserError(f"--labels folders: no {source.kind} of {source.name} lies in a class folder")
     split = np.array([SPLITS[name] for name in names], np.int8)[_codes(first)] if splits else source.split
     return replace(source, label=as_text(label), split=split)
-
-
-def label_files(labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[Path]:
-    """What `--labels` named: no, one or several files, or `folders` alone."""
-    if labels is None:
-        return []
-    return [Path(labels)] if isinstance(labels, str | os.PathLike) else [Path(file) for file in labels]
 
 
 def file_columns(

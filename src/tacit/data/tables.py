@@ -5,8 +5,9 @@ Parquet files are read row group by row group, so that a table larger than memor
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -92,6 +93,13 @@ def table_source(
         root=root.as_posix() if is_path else "",
         columns=others,
     )
+
+
+def label_files(labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[Path]:
+    """What `--labels` named: no, one or several files, or `folders` alone."""
+    if labels is None:
+        return []
+    return [Path(labels)] if isinstance(labels, str | os.PathLike) else [Path(file) for file in labels]
 
 
 def read_table(path: Path) -> pa.Table:

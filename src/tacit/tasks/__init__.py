@@ -53,6 +53,15 @@ def check_task(name: str) -> None:
         raise UserError(f"no pretext task named {name!r}{nearest(name, TASKS)}; `tacit tasks` lists them")
 
 
+def listing() -> str:
+    """The table for people."""
+    lines = []
+    for name, entry in TASKS.items():
+        lines.append(f"{name:<10} {entry.family:<15} {', '.join(entry.kinds)}")
+        lines += [f"{'':<10} {entry.pretext}", f"{'':<10} {entry.paper}"]
+    return "\n".join([*lines, "a weighted sum of several on one encoder: simclr+0.4*rotation"])
+
+
 def task_class(name: str) -> type[Task]:
     """The class behind a name in `TASKS`."""
     check_task(name)
