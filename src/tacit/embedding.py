@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from tacit.data import open_dataset
 from tacit.encoders import load_encoder
 from tacit.engine import make_fabric
-from tacit.errors import RunFailed, UserError
+from tacit.errors import UserError
 from tacit.evaluation.features import extract
-from tacit.files import is_disk_full
+from tacit.files import whole_file
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
@@ -33,17 +33,8 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
     fabric = make_fabric(device=ask.device, precision="32")
     fabric.to_device(found)
     dataset = open_dataset(data, **{"image_size": found.spec.size, **_given(options)})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    try:
+    with whole_file(out) as partial:
         _write(found, dataset, partial, ask.batch_size)
-        partial.replace(out)
-    except OSError as error:
-        if is_disk_full(error):
-            raise RunFailed(f"the disk is full at {out.parent}; free some space and embed again") from error
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
     print(f"{len(dataset):,} embeddings of {found.dim} numbers: {out}")
     return 0
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tacit.errors import RunFailed
+
 
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
@@ -34,6 +36,22 @@ def write_whole(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", newline="\n")
         flush(partial)
         partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_file(final: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `final` once the block has ended well. RunFailed on a full disk."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(final)
+    except OSError as error:
+        if is_disk_full(error):
+            raise RunFailed(f"the disk is full at {final.parent}; free some space and try again") from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from tacit.data import open_dataset
 from tacit.encoders import load_encoder
 from tacit.engine import make_fabric
-from tacit.errors import RunFailed, UserError
+from tacit.errors import UserError
 from tacit.evaluation import Report
 from tacit.evaluation.features import extract
 from tacit.evaluation.linear import Probe, fit_probe
 from tacit.evaluation.selection import FINAL
-from tacit.files import is_disk_full
+from tacit.files import whole_file
 from tacit.workspace import settings_of
 
 if TYPE_CHECKING:
@@ -122,17 +122,6 @@ def _predict(encoder: Any, dataset: Dataset, depth: str, probe: Probe, classes: 
 
 
 def _write(table: pa.Table, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        if out.suffix.lower() == ".csv":
-            pa.csv.write_csv(table, partial)
-        else:
-            pa.parquet.write_table(table, partial)
-        partial.replace(out)
-    except OSError as error:
-        if is_disk_full(error):
-            raise RunFailed(f"the disk is full at {out.parent}; free some space and predict again") from error
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
+    write = pa.csv.write_csv if out.suffix.lower() == ".csv" else pa.parquet.write_table
+    with whole_file(out) as partial:
+        write(table, partial)
