@@ -104,7 +104,7 @@ def pretrained_arm(study: Study, name: str, run: Run, found: Diagnosis) -> Arm:
 def plan_judging(study: Study, tasks: int, limit: float = math.inf) -> Judging:
     """What judging will take, measured: the untrained encoder is embedded, and probed once at each label budget.
 
-    Where that is more than `limit` seconds, budgets other than the primary one are given up, the costliest first.
+    Where that is more than `limit` seconds, budgets larger than the primary one are given up, the costliest first.
     """
     from tacit.evaluation import plan_budgets, primary_budget
     from tacit.evaluation.features import extract
@@ -136,8 +136,9 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf) -> Judging:
             seconds += arms * once * N_FOLDS * len(tables)  # choosing a representation
     seconds *= MARGIN
     given_up = []
-    for name in sorted(probing, key=probing.__getitem__, reverse=True):
-        if name != primary.name and seconds + sum(probing.values()) > limit:
+    larger = [budget.name for budget in budgets if budget.total > primary.total]
+    for name in sorted(larger, key=probing.__getitem__, reverse=True):
+        if seconds + sum(probing.values()) > limit:
             given_up.append(f"{name}: would take about {clock(probing.pop(name))} to judge; a longer --budget has it")
     return Judging(list(probing), given_up, seconds + sum(probing.values()))
 
