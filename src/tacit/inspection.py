@@ -54,7 +54,7 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     seconds = (budget.amount - started - after) / len(mixtures) if timed else 0.0
     total = started + after
     for name, weights in mixtures.items():
-        plan = recipe(weights, study.start(), examples=len(rows))
+        plan = recipe(weights, study.start(), examples=len(rows), accelerated=study.accelerated)
         source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size)
         step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED, seconds=0.5)
         each = clock(step) if step >= 1 else f"{1000 * step:.0f} ms"

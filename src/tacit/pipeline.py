@@ -117,8 +117,7 @@ def train_task(
     seed = keys.fold(ask.seed, "pretrain")
     encoder = study.start()
     torch.manual_seed(keys.fold(seed, name))
-    accelerated = study.fabric.device.type != "cpu"
-    plan = recipe(weights, encoder, examples=len(rows), batch_size=ask.batch_size, accelerated=accelerated)
+    plan = recipe(weights, encoder, examples=len(rows), batch_size=ask.batch_size, accelerated=study.accelerated)
     source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size, seed=seed)
     planned: dict[str, Any] = space.read_json(PLAN) or {}
     planned.setdefault("steps", {})

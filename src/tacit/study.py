@@ -49,6 +49,11 @@ class Study:
     log: Log
     scratch_limit: float  # seconds that one training from scratch may take
 
+    @property
+    def accelerated(self) -> bool:
+        """Whether training happens on anything faster than a CPU."""
+        return self.fabric.device.type != "cpu"
+
     def start(self) -> ImageEncoder:
         """A copy of the encoder as every task begins with it: new weights, or those of hf:NAME to continue from."""
         return copy.deepcopy(self.encoder)

@@ -78,7 +78,7 @@ class Cache:
 
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
         """A copy of these rows, [B C H W]."""
-        return self.pixels.take(rows, axis=0, mode="wrap")
+        return self.pixels.take(rows if self.folder is not None else rows % len(self.pixels), axis=0)
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """`image` [B C H W] and `index` [B] of these rows."""

@@ -63,6 +63,7 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         said=said,
         circumstances=circumstances,
         without_copies=words.without_copies(again, metric) if again else "",
+        from_scratch=any(row["protocol"] == tables.SCRATCH for row in report.get("results", [])),
         facts=_facts(report, verdict, metric),
         gains=_gains(report, verdict, metric),
         curves=_curves(report, verdict),
