@@ -21,8 +21,8 @@ _HASH = re.compile(r"[0-9a-f]{8,128}")
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
 a about accuracy alone among and another any architecture at balanced budget by cannot cases change compared
-cross-fitting data do draw draws encoder few fine-tuned five fold folds for four from groups how in input inputs it items
-its judge known labels like linear more much nearest neighbours not of one only or point points pretrained
+cross-fitting data do draw draws encoder few fine-tuned five fold folds for four from groups how in input inputs it
+items its judge known labels like linear more much nearest neighbours not of one only or point points pretrained
 pretraining probe public raw scratch sealed seeds set shows smaller take tell test the this to too training
 transductive untrained were with would
 """
