@@ -29,13 +29,18 @@ class Labelled:
     """
 
     fetch: Callable[[NDArray[np.int64]], Batch]  # positions 0..N-1 -> their raw batch
-    y: NDArray[np.int64]  # [N] class numbers
-    classes: tuple[str, ...]
+    y: NDArray[np.int64]  # [N] class numbers; of targets without classes the strata that draws and folds balance
+    classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
     group: NDArray[np.int64]  # [N]; each example alone when there is no group column
     train: Positions  # for draws and selection
     test: Positions  # sealed
     transductive: bool = False  # the sealed inputs were pretrained on
     content: NDArray[np.void] | None = None  # [N] hashes, by which judgements of the same examples are paired
+    target: str = "classification"  # see `targets`
+    truth: NDArray[Any] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); None: y says it all
+    subgroup: NDArray[np.int64] | None = None  # [N] each one's part of the population, negative: none; judged apart
+    subgroups: tuple[str, ...] = ()  # their names
+    side: NDArray[np.int64] | None = None  # [N] of a pair, such as picture and caption: seeks partners on the other
 
     def __post_init__(self) -> None:
         if len(self.y) != len(self.group):

@@ -1,0 +1,114 @@
+"""Judging: the commands that tell what an encoder is worth, and use what was found out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tacit.commands.settings import settings
+
+if TYPE_CHECKING:
+    from pyarrow import Table
+
+    from tacit.comparing import Comparison
+    from tacit.evaluation import Report
+
+
+def evaluate(
+    encoder: Any,
+    data: Any = None,
+    *,
+    against: list[str] | None = None,
+    out: str | None = None,
+    seed: int = 0,
+    primary_budget: int | None = None,
+    seal: str | None = None,
+    device: str = "auto",
+    private: bool = False,
+    offline: bool = False,
+    overwrite: bool = False,
+    **options: Any,
+) -> Report:
+    """Judge an encoder on labelled data against the mandatory baselines, or embeddings that are made already.
+
+    A file of embeddings needs no data: .parquet or .npz with `embedding` [N D] and `label`, optionally `id`, `group`
+    and `split`. Further files named by --against are its baselines, joined by id.
+
+    Nothing is pretrained. A run is judged on its own seal: labels that it did not have yet join training only.
+
+    Args:
+        encoder: A run folder, an exported folder, hf:FOLDER_OR_NAME, package.module:function (from batches to features;
+            in Python the function itself), or a file of embeddings.
+        data: A folder of images, a table, arrays, or the built-in `digits`; nothing for a file of embeddings.
+        against: Encoders, or files of embeddings, to be judged as further baselines. May be repeated.
+        out: A folder for report.html, report.json and what `tacit compare` needs; none are written without it.
+        seed: Of splits and draws; a seal brings its own.
+        primary_budget: Labels per class at which the verdict is given.
+        seal: A run folder or its seal.json to take the test set from; transductive where the encoder's run saw it.
+        device: auto, cpu, cuda or mps.
+        private: Leave every example, id, path and text out of the report.
+        offline: Use no network, also for hf: names.
+        overwrite: Replace the report in the folder.
+        options: How the data are read: the settings of `tacit.open_dataset`.
+    """
+    given = settings(locals())
+    if data is None or str(encoder).endswith((".parquet", ".npz")):
+        from tacit.embedded import evaluate_embedded
+
+        return evaluate_embedded(encoder, data, given, options)
+    from tacit.pipeline import evaluate_one
+
+    return evaluate_one(encoder, data, given, options)
+
+
+def compare(*runs: str, primary_budget: int | str | None = None) -> Comparison:
+    """Compare runs that were judged on one seal, paired on the same draws and test items.
+
+    Different seals are refused. The seal's counter stays as it is, because no label is read: the judgements kept what
+    they had read in predictions.npz. Folders are those of `tacit run` and of `tacit evaluate --out`.
+
+    Args:
+        runs: Two folders or more.
+        primary_budget: Labels per class at which the verdicts are given; the first run's by default.
+    """
+    from tacit.comparing import compare_runs
+
+    return compare_runs(runs, primary_budget)
+
+
+def predict(
+    run: str,
+    data: Any,
+    *,
+    out: str | None = None,
+    labels: str | None = None,
+    label_column: str | None = None,
+    labelled: Any = None,
+    image_column: str | None = None,
+    path_column: str | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    overwrite: bool = False,
+) -> Table:
+    """Predict the class of every example, with the probabilities of all classes.
+
+    Columns: `id`, `class`, `p(CLASS)` for each class, by a linear probe on the encoder and depth that the run chose,
+    refitted on all labels of the run's data, also the sealed ones. The verdict in the report precedes this refit: its
+    figures come from probes that saw fewer labels, so they tend to be a little low for this one. It is judged no more.
+
+    Args:
+        run: A run folder. It remembers how its data and labels were read.
+        data: What to predict: a folder of images, a table, arrays, or the built-in `digits`.
+        out: The file to write, .csv or .parquet; none is written without it.
+        labels: The label file to learn from in place of the run's, or `folders`.
+        label_column: The column of labels in place of the run's.
+        labelled: The data to learn from, where the run's have moved or were objects in Python.
+        image_column: The table's column of encoded images; the run's by default.
+        path_column: The table's column of paths to images; the run's by default.
+        device: auto, cpu, cuda or mps.
+        offline: Use no network.
+        overwrite: Replace the file.
+    """
+    given = settings(locals())
+    from tacit.predicting import predict_data
+
+    return predict_data(run, data, given)

@@ -1,0 +1,32 @@
+"""The machine: what Tacit can do here, and what it leaves here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def tasks() -> int:
+    """List the pretext tasks, what each must learn, for which data, and the paper."""
+    from tacit.tasks import listing
+
+    print(listing())
+    return 0
+
+
+def doctor() -> int:
+    """Check this machine: torch against the hardware, known breaks with their fixes, disk, a self-test."""
+    from tacit.checkup import run_doctor, trial
+
+    return run_doctor(trial)
+
+
+def clean(*, cache: str | None = None) -> int:
+    """Delete the cache of decoded data.
+
+    Args:
+        cache: The cache folder; the usual one by default.
+    """
+    from tacit.data import clean as clean_cache
+
+    print(f"freed {clean_cache(Path(cache) if cache else None) / 2**20:.1f} MiB")
+    return 0

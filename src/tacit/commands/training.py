@@ -1,0 +1,145 @@
+"""Pretraining: the commands that train an encoder, or say beforehand what training would need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from tacit.commands.settings import settings
+
+if TYPE_CHECKING:
+    from tacit.evaluation import Report
+    from tacit.train import Run
+
+
+def run(
+    data: Any,
+    *,
+    tasks: str = "simclr,rotation,masked",
+    budget: str = "30m",
+    encoder: str | None = None,
+    against: list[str] | None = None,
+    out: str | None = None,
+    seed: int = 0,
+    primary_budget: int | str | None = None,
+    seal: str | None = None,
+    transductive: bool = False,
+    batch_size: int | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "32", "bf16"] = "auto",
+    tensorboard: bool = False,
+    private: bool = False,
+    offline: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    **options: Any,
+) -> Report:
+    """Pretrain by several tasks, choose, prove the transfer, and report.
+
+    Every task trains the same encoder from the same start under the same budget; the choice is made inside the training
+    labels; the sealed test labels are read once, for the report. Without labels the report holds the label-free
+    diagnosis and says what labels would add.
+
+    Args:
+        data: A folder of images, a table (Parquet, CSV, JSONL), arrays (.npy, .npz), or the built-in `digits`.
+        tasks: Names separated by commas; `a+0.4*b` trains one encoder on a weighted sum. `tacit tasks` lists them.
+        budget: A time for the whole command (90s, 10m, 2h), or steps or epochs for each task (5000steps, 20epochs).
+        encoder: convnet, resnet18, resnet50, vit_tiny, vit_small, vit_base, or hf:FOLDER_OR_NAME to continue from;
+            chosen from the image size by default.
+        against: Encoders to be judged as further baselines, e.g. hf:FOLDER_OR_NAME. May be repeated.
+        out: The run folder; runs/ and the name of the data by default.
+        seed: Of everything random.
+        primary_budget: Labels per class at which the verdict is given; 10, or the most that fits, by default.
+        seal: A run folder, or its seal.json, whose test set is taken over; labels added since join training only.
+        transductive: Pretrain on the test inputs too (never their labels); the report says so.
+        batch_size: Examples per step; chosen from the data by default.
+        device: auto, cpu, cuda or mps.
+        precision: Numbers to compute with; auto takes what was measured to pay.
+        tensorboard: Write the curves of metrics.jsonl for TensorBoard too, into the run folder.
+        private: Leave every example, id, path and text out of the report and the log.
+        offline: Use no network, also for hf: names.
+        resume: Continue an interrupted run in the same folder.
+        overwrite: Replace the run in the folder.
+        options: How the data are read: the settings of `tacit.open_dataset`.
+    """
+    given = settings(locals())
+    from tacit.pipeline import run_all
+
+    return run_all(data, given, options)
+
+
+def pretrain(
+    data: Any,
+    *,
+    task: str = "simclr",
+    budget: str = "30m",
+    encoder: str | None = None,
+    out: str | None = None,
+    seed: int = 0,
+    seal: str | None = None,
+    transductive: bool = False,
+    batch_size: int | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "32", "bf16"] = "auto",
+    tensorboard: bool = False,
+    private: bool = False,
+    offline: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    **options: Any,
+) -> Run:
+    """Pretrain by one task, without evaluation.
+
+    Labels, where given, serve the online probe and keep the test examples out.
+
+    Args:
+        data: A folder of images, a table, arrays, or the built-in `digits`.
+        task: The pretext task, or a weighted sum such as simclr+0.4*rotation.
+        budget: A time (10m), steps (5000steps) or epochs (20epochs).
+        encoder: A name, or hf:FOLDER_OR_NAME to continue from; chosen from the image size by default.
+        out: The run folder; runs/ and the name of the data by default.
+        seed: Of everything random.
+        seal: A run folder, or its seal.json, whose test inputs are held out.
+        transductive: Pretrain on the test inputs too.
+        batch_size: Examples per step; chosen from the data by default.
+        device: auto, cpu, cuda or mps.
+        precision: Numbers to compute with; auto takes what was measured to pay.
+        tensorboard: Write the curves of metrics.jsonl for TensorBoard too, into the run folder.
+        private: Leave every example, id, path and text out of the log.
+        offline: Use no network, also for hf: names.
+        resume: Continue an interrupted run in the same folder.
+        overwrite: Replace the run in the folder.
+        options: How the data are read: the settings of `tacit.open_dataset`.
+    """
+    given = settings(locals())
+    from tacit.pipeline import pretrain_one
+
+    return pretrain_one(data, given, options)
+
+
+def inspect(
+    data: Any,
+    *,
+    tasks: str = "simclr,rotation,masked",
+    budget: str = "30m",
+    encoder: str | None = None,
+    seed: int = 0,
+    primary_budget: int | str | None = None,
+    offline: bool = False,
+    **options: Any,
+) -> int:
+    """Say what is in the data and what a run could show, without training.
+
+    Args:
+        data: A folder of images, a table, arrays, or the built-in `digits`.
+        tasks: The tasks a run would compare.
+        budget: The budget a run would have.
+        encoder: The encoder a run would train.
+        seed: Of the split.
+        primary_budget: Labels per class at which the verdict would be given.
+        offline: Use no network, also for hf: names.
+        options: How the data are read: the settings of `tacit.open_dataset`.
+    """
+    given = settings(locals())
+    from tacit.inspection import inspect_data
+
+    return inspect_data(data, given, options)
