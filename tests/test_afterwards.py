@@ -37,7 +37,7 @@ LABELLED, LATER, ALL = 120, 160, 200
 def _brief() -> Iterator[None]:
     """Training from scratch, a baseline that nothing here looks at, takes 5 steps in place of 200."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scratch, "train_classifier", partial(scratch.train_classifier, steps=5))
+        patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=5))
         yield
 
 

@@ -142,6 +142,6 @@ def test_draws_are_the_same_for_any_number_of_workers():
     draws = [rng.choice(200, 45, replace=False) for _ in range(4)]
     one = probe_draws(X, y, draws, X[200:], n_classes=3, seed=5, workers=1)
     assert one.shape == (4, 100)
-    assert one.dtype == np.int64
+    assert one.dtype == np.int32
     np.testing.assert_array_equal(one, probe_draws(X, y, draws, X[200:], n_classes=3, seed=5, workers=3))
     assert np.mean(one == y[200:]) > 0.7

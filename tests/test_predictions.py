@@ -46,7 +46,7 @@ def test_they_survive_the_disk(good: Report, tmp_path: Path) -> None:
     written = kept(good)
     assert written.save(tmp_path).name == "predictions.npz"
     read = Predictions.load(tmp_path)
-    for name in ("item", "unit", "y", "counted", "truth"):
+    for name in ("item", "unit", "truth", "name"):
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
     assert (read.judged, read.primary, read.budgets) == (0, "10 per class", written.budgets)
     assert read.predicted.keys() == written.predicted.keys() == {0, 1}
@@ -63,7 +63,7 @@ def test_they_say_what_the_report_says(good: Report) -> None:
     for result in good.results:
         if result.metric == "accuracy":
             number = [a.name for a in good.arms].index(result.arm)
-            hits = of.predicted[number][result.protocol, result.budget] == of.y
+            hits = of.predicted[number][result.protocol, result.budget] == of.truth
             assert hits.mean() == pytest.approx(result.mean)
 
 
@@ -97,7 +97,9 @@ def test_both_directions_agree(good: Report, useless: Report) -> None:
         assert one.estimate.se == pytest.approx(other.estimate.se)
     assert decide(there) == ["better"] * len(there)
     assert decide(back) == ["worse"] * len(back)
-    assert in_words("a", "b", there[-1], "better").startswith("BETTER: at 10 labels per class a beat b; gain ")
+    assert in_words("a", "b", there[-1], "better", "accuracy").startswith(
+        "BETTER: at 10 labels per class a beat b; gain "
+    )
 
 
 def test_the_same_run_twice_is_equivalent(good: Report) -> None:
@@ -109,10 +111,10 @@ def test_the_same_run_twice_is_equivalent(good: Report) -> None:
 def test_items_are_paired_by_content_whatever_their_order(good: Report, labelled: Labelled) -> None:
     """The same examples listed the other way round; the draws differ then, so predictions are turned by hand."""
     of = kept(good)
-    back = np.arange(len(of.y))[::-1]
+    back = np.arange(len(of.truth))[::-1]
     turned = replace(
         of,
-        **{name: getattr(of, name)[back] for name in ("item", "unit", "y", "counted", "truth")},
+        **{name: getattr(of, name)[back] for name in ("item", "unit", "truth", "name")},
         predicted={a: {key: p[..., back] for key, p in by.items()} for a, by in of.predicted.items()},
     )
     assert all(p.estimate.mean == 0 and p.n_test == 300 for p in pair(of, turned)[0])

@@ -537,7 +537,7 @@ def test_what_was_not_measured_is_a_dash_and_null(tmp_path: Path) -> None:
 
 def test_numbers_in_words() -> None:
     assert words.score(0.9123) == "91.2\u202f%"
-    assert words.score(0.9123, "r2") == "0.912"
+    assert words.score(0.9123, "mae") == "0.912"
     assert words.interval(-0.012, 0.034) == "[−1.2, 3.4]"
     assert words.gain(0.059) == "+5.9 points"
     assert words.gain(-0.0004) == "0.0 points"

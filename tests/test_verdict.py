@@ -96,11 +96,12 @@ def test_collapsed_whatever_it_scores() -> None:
 def test_no_baseline_no_verdict() -> None:
     [verdict] = judge("a", "linear", [TEN], [], SETTING)
     assert (verdict.outcome, verdict.baseline, verdict.gain) == ("none", None, None)
-    assert nothing_to_judge(TEN, False).outcome == "none"
+    assert nothing_to_judge(TEN, "linear", False).outcome == "none"
 
 
 def test_circumstances_are_said() -> None:
-    setting = Setting(80, 80, True, transductive=True, n_folds=5, left_out=("rare",))
+    protocols = {"knn": "nearest neighbours"}
+    setting = Setting(80, 80, True, transductive=True, n_folds=5, left_out=("rare",), protocols=protocols)
     comparisons = [Comparison("pixels", FIVE, estimate(0.1)), Comparison("scratch", TEN, estimate(0.1))]
     five, ten = judge("a", "knn", [FIVE, TEN], comparisons, setting, claim="recipe")
     assert "this recipe (a) beat its only baseline measured there" in five.text

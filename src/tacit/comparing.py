@@ -11,8 +11,9 @@ from typing import Any
 from tacit.errors import UserError
 from tacit.evaluation import Paired, Predictions, Report, Seal, pair
 from tacit.evaluation.pairing import CAUTION, decide, in_words
-from tacit.evaluation.results import PRIMARY_METRIC, PRIMARY_PROTOCOL
+from tacit.evaluation.sheet import RULE, SCRATCH
 from tacit.evaluation.splits import Budget
+from tacit.evaluation.targets import Target, make_target
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,20 @@ class Judged:
     def chosen(self) -> str:
         """The arm that the verdict is about."""
         return f"{self.name} ({self.report.data['selected_arm']})"
+
+    @property
+    def target(self) -> Target:
+        return make_target(self.predictions.target, 0)
+
+    @property
+    def protocol(self) -> str:
+        """The one that the verdict is about."""
+        return next(iter(self.target.protocols))
+
+    @property
+    def measure(self) -> str:
+        """Metric and protocol in words."""
+        return f"{self.target.metric(self.predictions.metric).words}, {self.target.protocols[self.protocol]}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +81,7 @@ def compare_runs(runs: Sequence[str | Path], primary: int | str | None) -> Compa
         notes += [f"{one.name} and {other.name} not paired at {reason}" for reason in reasons]
     decisive = [_at(pairs, wanted, one, other) for one, other, pairs in found]
     verdicts = [
-        in_words(one.chosen, other.chosen, paired, outcome)
+        in_words(one.chosen, other.chosen, paired, outcome, one.measure)
         for (one, other, _), paired, outcome in zip(found, decisive, decide(decisive), strict=True)
     ]
     gains = [_gain(one, other, paired) for one, other, pairs in found for paired in pairs]
@@ -141,7 +156,11 @@ def _figures(judged: Sequence[Judged]) -> list[str]:
         for arm in run.report.arms:
             cells = {}
             for r in run.report.results:
-                if r.arm == arm.name and r.metric == PRIMARY_METRIC and r.protocol in (PRIMARY_PROTOCOL, "scratch"):
+                if (
+                    r.arm == arm.name
+                    and r.metric == run.predictions.metric
+                    and r.protocol in (run.protocol, SCRATCH, RULE)
+                ):
                     totals.setdefault(r.budget, r.labels_total)
                     cells[r.budget] = f"{100 * r.mean:.1f} [{100 * r.low:.1f}, {100 * r.high:.1f}]"
             if arm.kind == "baseline" and (arm.name, cells) in known:
@@ -151,7 +170,7 @@ def _figures(judged: Sequence[Judged]) -> list[str]:
             rows.append((f"{run.name}: {arm.name}{mark}", cells))
     budgets = sorted(totals, key=totals.__getitem__)
     n_test = ", ".join(dict.fromkeys(str(run.report.data["n_test"]) for run in judged))
-    caption = f"balanced accuracy of a linear probe on {n_test} test items, %, with 95 % intervals; * chosen"
+    caption = f"{judged[0].measure} on {n_test} test items, %, with 95 % intervals; * chosen"
     return [caption, *_table(["", *budgets], [[name, *(cells.get(b, "-") for b in budgets)] for name, cells in rows])]
 
 

@@ -101,20 +101,23 @@ class Study:
 
     def scratch_seconds(self) -> float:
         """An estimate of one training from scratch, from a few steps of it after a few that warm the machine up."""
-        from tacit.evaluation.scratch import STEPS, train_classifier
+        from tacit.evaluation.scratch import STEPS, train_on_labels
+        from tacit.evaluation.subject import target_of
 
         labelled = self.split.labelled
         assert labelled is not None
         rows, views = labelled.train[:64], default_views(self.dataset.spec, "simclr")
+        training = target_of(labelled).trainable(labelled.answers[rows])
+        if training is None:
+            return 0.0
         spent = []
         for steps in (2, TIMED):
             began = time.perf_counter()
-            train_classifier(
+            train_on_labels(
                 self.fresh,
                 labelled.fetch,
                 rows,
-                labelled.y[rows],
-                n_classes=len(labelled.classes),
+                training,
                 seed=0,
                 views=views,
                 steps=steps,

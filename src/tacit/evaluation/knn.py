@@ -43,11 +43,28 @@ def knn_votes(
     temperature: float = TEMPERATURE,
 ) -> Floats:
     """The share of the votes [n_test n_classes] that each class gets from the min(k, n_train) nearest."""
-    train, test = _unit_rows(X_train), _unit_rows(X_test)
+    train, test = unit_rows(X_train), unit_rows(X_test)
     rows = max(1, _CHUNK // len(train))
     return np.concatenate(
         [_votes(test[i : i + rows] @ train.T, y_train, n_classes, k, temperature) for i in range(0, len(test), rows)]
     )
+
+
+def knn_average(
+    X_train: ArrayLike,
+    values: NDArray[np.floating],
+    X_test: ArrayLike,
+    *,
+    k: int = K,
+    temperature: float = TEMPERATURE,
+) -> Floats:
+    """The mean [n_test L] of the nearest neighbours' values [n_train L], weighted as votes are."""
+    train, test = unit_rows(X_train), unit_rows(X_test)
+    rows, found = max(1, _CHUNK // len(train)), []
+    for start in range(0, len(test), rows):
+        nearest, weight = _nearest(test[start : start + rows] @ train.T, k, temperature)
+        found.append(np.einsum("bk,bkl->bl", weight / weight.sum(axis=1, keepdims=True), values[nearest]))
+    return np.concatenate(found).astype(np.float32)
 
 
 def knn_leave_one_out(
@@ -63,7 +80,7 @@ def knn_leave_one_out(
 
     Raises `UserError` where all examples are of one group.
     """
-    unit = _unit_rows(X)
+    unit = unit_rows(X)
     group = np.arange(len(unit)) if groups is None else groups
     if (group == group[0]).all():
         raise UserError("all labelled examples are of one group: no neighbour is left to ask; label another group")
@@ -81,15 +98,20 @@ def knn_leave_one_out(
 
 def _votes(similarity: Floats, y: Ints, n_classes: int, k: int, temperature: float) -> Floats:
     """Shares [B K] of similarities [B n]; -inf marks who may not vote."""
-    k = min(k, similarity.shape[1])
-    nearest = np.argpartition(similarity, -k, axis=1)[:, -k:]
-    s = np.take_along_axis(similarity, nearest, axis=1)
-    weight = np.exp((s - s.max(axis=1, keepdims=True)) / temperature)  # 1 for the nearest: no over- or underflow
-    at = np.arange(len(s))[:, None] * n_classes + y[nearest]
-    votes = np.bincount(at.ravel(), weight.ravel(), minlength=len(s) * n_classes).reshape(len(s), n_classes)
+    nearest, weight = _nearest(similarity, k, temperature)
+    at = np.arange(len(nearest))[:, None] * n_classes + y[nearest]
+    votes = np.bincount(at.ravel(), weight.ravel(), minlength=len(at) * n_classes).reshape(len(at), n_classes)
     return np.asarray(votes / votes.sum(axis=1, keepdims=True), np.float32)
 
 
-def _unit_rows(X: ArrayLike) -> Floats:
+def _nearest(similarity: Floats, k: int, temperature: float) -> tuple[Ints, Floats]:
+    """The k nearest [B k] and what each weighs."""
+    k = min(k, similarity.shape[1])
+    nearest = np.argpartition(similarity, -k, axis=1)[:, -k:]
+    s = np.take_along_axis(similarity, nearest, axis=1)
+    return nearest, np.exp((s - s.max(axis=1, keepdims=True)) / temperature)  # 1 for the nearest: no over- or underflow
+
+
+def unit_rows(X: ArrayLike) -> Floats:
     X = np.asarray(X, np.float32)
     return np.asarray(X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12), np.float32)

@@ -23,6 +23,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,25 +88,22 @@ def probe_draws(
     seed: int,
     grid: Sequence[float] = GRID,
     workers: int | None = None,
-) -> Ints:
-    """Predictions [S n_test] of one probe per draw; a draw lists rows of `X`, `y` and `groups`.
+    scores: bool = False,
+) -> NDArray[Any]:
+    """Classes [S n_test] that one probe per draw predicts, or with `scores` the probabilities [S n_test K].
+
+    A draw lists rows of `X`, `y` and `groups`.
 
     Draws are shared out over threads (default: one per core), each with single-threaded BLAS, so that the result is the
     same bit for bit whatever their number.
     """
     data, test = np.asarray(X, np.float64), np.asarray(X_test, np.float64)
 
-    def predict(s: int) -> Ints:
+    def predict(s: int) -> NDArray[Any]:
         rows = draws[s]
-        return linear_probe(
-            data[rows],
-            y[rows],
-            test,
-            n_classes=n_classes,
-            groups=None if groups is None else groups[rows],
-            seed=keys.fold(seed, s),
-            grid=grid,
-        )
+        inside = None if groups is None else groups[rows]
+        probe = fit_probe(data[rows], y[rows], n_classes=n_classes, groups=inside, seed=keys.fold(seed, s), grid=grid)
+        return probe.probabilities(test).astype(np.float32) if scores else probe.predict(test).astype(np.int32)
 
     with threadpool_limits(1), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         return np.stack(list(pool.map(predict, range(len(draws)))))
@@ -131,7 +129,7 @@ def fit_probe(
     if np.isneginf(score):
         W, b = _nearest_centroid(X, y, n_classes)
         return Probe(W, b, None, False, float("nan"))
-    W, b = _fit(X, y, C, n_classes, _deviation(X, per_feature), _FINE)
+    W, b = _fit(X, y, C, n_classes, deviation(X, per_feature), _FINE)
     return Probe(W, b, C, per_feature, score)
 
 
@@ -202,7 +200,7 @@ class _HeldOut:
             known = np.unique(y[train])
             test = (fold == f) & np.isin(y, known)  # a class that was not trained on says nothing about C
             if len(known) > 1 and test.any():
-                path = _Path(X[train], y[train], n_classes, _deviation(X[train], per_feature))
+                path = _Path(X[train], y[train], n_classes, deviation(X[train], per_feature))
                 self.folds.append((path, path.rotate(X[test]), np.searchsorted(known, y[test])))
                 self.n += int(test.sum())
 
@@ -226,7 +224,7 @@ def _fit(X: Matrix, y: Ints, C: float, n_classes: int, scale: Matrix, tolerance:
 
 def _nearest_centroid(X: Matrix, y: Ints, n_classes: int) -> tuple[Matrix, Matrix]:
     """As a linear classifier: x is nearest to the centroid m with the largest m'x - |m|^2 / 2."""
-    mean, scale = X.mean(axis=0), _deviation(X, False)
+    mean, scale = X.mean(axis=0), deviation(X, False)
     W, b = np.zeros((X.shape[1], n_classes)), np.full(n_classes, -np.inf)
     for c in np.unique(y):
         centroid = (X[y == c].mean(axis=0) - mean) / scale
@@ -235,7 +233,7 @@ def _nearest_centroid(X: Matrix, y: Ints, n_classes: int) -> tuple[Matrix, Matri
     return W, b
 
 
-def _deviation(X: Matrix, per_feature: bool) -> Matrix:
+def deviation(X: Matrix, per_feature: bool) -> Matrix:
     """Standard deviations [d], of each feature or of all together; 1 where a feature is constant but for rounding."""
     variance = X.var(axis=0)
     constant = variance <= 1e-12 * np.square(X).mean(axis=0)

@@ -18,11 +18,11 @@ from typing import Literal
 import numpy as np
 
 from tacit.errors import UserError
-from tacit.evaluation.judgement import draw_variance_at
 from tacit.evaluation.predictions import Predictions
-from tacit.evaluation.results import PRIMARY_PROTOCOL
-from tacit.evaluation.splits import Budget, Positions, class_units
-from tacit.evaluation.statistics import LEVEL, DrawVariance, Estimate, crossed, holm, influence, smoothing
+from tacit.evaluation.sheet import draw_variance_of
+from tacit.evaluation.splits import Budget, Positions
+from tacit.evaluation.statistics import LEVEL, DrawVariance, Estimate, crossed, holm
+from tacit.evaluation.targets import make_target
 from tacit.evaluation.verdict import MARGIN, in_points, interval_in_points, labels_in_words, what_it_would_take
 
 CAUTION = "who picks the better one by these figures should have it judged on a test set that nothing was picked on"
@@ -40,18 +40,28 @@ class Paired:
     unit: str  # items or groups
 
 
-def pair(one: Predictions, other: Predictions, *, protocol: str = PRIMARY_PROTOCOL) -> tuple[list[Paired], list[str]]:
+def pair(one: Predictions, other: Predictions, *, protocol: str | None = None) -> tuple[list[Paired], list[str]]:
     """The paired differences at every budget that both were probed at on the same draws; and why not at the others.
+
+    `protocol` is by default the target's first.
 
     Raises `UserError` where the two know different labels of the same items, or have too few test items in common.
     """
     if one.judged < 0 or other.judged < 0:
         raise UserError("only baselines were judged: nothing was chosen that could be compared")
+    if (one.target, one.metric) != (other.target, other.metric):
+        raise UserError(
+            f"one was judged on {one.target} by {one.metric}, the other on {other.target} by {other.metric}: judge "
+            "both alike, with the same --target and --metric"
+        )
     here, there = _common(one, other)
-    y, unit = one.y[here], np.unique(one.unit[here], return_inverse=True)[1]
-    extra = smoothing(y, unit)
+    target = make_target(one.target, 0)
+    metric = target.metric(one.metric)
+    unit = np.unique(one.unit[here], return_inverse=True)[1]
+    extra = target.smoothing(one.truth[here], unit)
     noun = "items" if len(np.unique(unit)) == len(unit) else "groups"
     theirs_at = {budget.name: budget for budget in other.budgets}
+    protocol = protocol or next(iter(target.protocols))
     found: list[Paired] = []
     reasons: list[str] = []
     smaller: DrawVariance | None = None
@@ -65,30 +75,27 @@ def pair(one: Predictions, other: Predictions, *, protocol: str = PRIMARY_PROTOC
         if not len(s):
             reasons.append(f"{budget.name}: probed on other draws of the labels")
             continue
-        hits = (ours[:, s] == one.y)[..., here].mean(0), (theirs[:, t] == other.y)[..., there].mean(0)
-        values = influence((hits[0] - hits[1])[None], y, unit)
-        smaller = draw_variance_at(values, budget, smaller)
+        first = metric.influence(ours[:, s][:, :, here], one.truth[here], unit)
+        second = metric.influence(theirs[:, t][:, :, there], other.truth[there], unit)
+        values = (first.mean(0) - second.mean(0))[None]
+        smaller = draw_variance_of(target, values, budget, smaller)
         estimate = crossed(values, pool_share=budget.pool_share, draw=smaller, extra=extra)
-        found.append(Paired(budget, estimate, len(y), noun))
+        found.append(Paired(budget, estimate, len(here), noun))
     return found, reasons
 
 
 def _common(one: Predictions, other: Predictions) -> tuple[Positions, Positions]:
     """Where the test items that count in both stand in each."""
     _, here, there = np.intersect1d(one.item, other.item, return_indices=True)
-    differing = int((one.truth[here] != other.truth[there]).sum())
+    differing = int((one.name[here] != other.name[there]).sum())
     if differing:
         raise UserError(
             f"{differing} of {len(here)} test items have another label in each: judge both with the same labels"
         )
-    both = one.counted[here] & other.counted[there]
-    here, there = here[both], there[both]
-    if len(here):
-        units = class_units(one.y[here], one.unit[here], int(one.y.max()) + 1)
-        enough = (units >= 2)[one.y[here]]
-        here, there = here[enough], there[enough]
-    if len(np.unique(one.y[here])) < 2:
-        raise UserError("fewer than two classes were tested in both: judge both on the same data")
+    if len(here) < 2:
+        raise UserError("fewer than two test items are tested in both: judge both on the same data")
+    enough = make_target(one.target, 0).steady(one.truth[here], one.unit[here])
+    here, there = here[enough], there[enough]
     return here.astype(np.int64), there.astype(np.int64)
 
 
@@ -107,8 +114,8 @@ def _outcome(estimate: Estimate, different: float, same: float) -> Outcome:
     return "underpowered"
 
 
-def in_words(one: str, other: str, paired: Paired, outcome: Outcome) -> str:
-    """The verdict's sentence."""
+def in_words(one: str, other: str, paired: Paired, outcome: Outcome, measure: str) -> str:
+    """The verdict's sentence; `measure` names metric and protocol."""
     estimate, budget = paired.estimate, paired.budget
     at = f"at {labels_in_words(budget)}"
     figures = f"gain {in_points(estimate.mean)} {interval_in_points(estimate)}"
@@ -128,4 +135,4 @@ def in_words(one: str, other: str, paired: Paired, outcome: Outcome) -> str:
     if paired.unit == "groups":
         tested += f" in {estimate.units:,} groups"
     draws = f"{estimate.draws} draw{'s' * (estimate.draws != 1)}"
-    return f"{said}; balanced accuracy, linear probe, {draws}, {tested}; about these checkpoints, not their recipes"
+    return f"{said}; {measure}, {draws}, {tested}; about these checkpoints, not their recipes"

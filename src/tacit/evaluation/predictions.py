@@ -1,10 +1,10 @@
 """What every arm predicted of every test item: kept beside the report, so that judgements can be paired later.
 
 `predictions.npz` names test items, draws and classes by hashes alone, as the seal does, and arms by their place in the
-report: it shows nothing of the data that the seal does not. It does hold the test labels, as class numbers; whoever
-pairs two judgements reads these instead of the labels themselves.
+report: it shows nothing of the data that the seal does not. It does hold the test labels, as numbers; whoever pairs two
+judgements reads these instead of the labels themselves.
 
-Shapes: P seeds, S draws, n test items, fold after fold.
+Shapes: P seeds, S draws, n test items that count, fold after fold.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,45 +28,46 @@ from tacit.evaluation.subject import Labelled
 from tacit.files import flush
 
 FILE_NAME = "predictions.npz"
-VERSION = 1
+VERSION = 2
 
 Key = tuple[str, str]  # protocol, budget
 Names = NDArray[np.str_]
+_ARRAYS = ("item", "unit", "truth", "name")
 
 
 @dataclass(frozen=True)
 class Predictions:
     """One judgement, item by item."""
 
+    target: str
+    metric: str  # that the verdict is about
     item: Names  # [n] different for each
     unit: NDArray[np.int64]  # [n] the group; each item its own where there are none
-    y: NDArray[np.int64]  # [n] class numbers
-    counted: NDArray[np.bool_]  # [n] of a class that could be judged
+    truth: NDArray[Any]  # [n ...] as the target's metrics read it
+    name: Names  # [n] the hash of what is true, for class numbers differ between judgements
     judged: int  # the arm that the verdict is about; -1: none
     primary: str
     budgets: tuple[Budget, ...]
     draws: Mapping[str, Names]  # budget -> [S] equal where probes learned from the same labels
-    predicted: Mapping[int, Mapping[Key, NDArray[np.integer]]]  # arm -> key -> predicted class numbers [P S n]
-    truth: Names  # [n] the true class by the hash of its name, for numbers differ between judgements
+    predicted: Mapping[int, Mapping[Key, NDArray[Any]]]  # arm -> key -> predictions [P S n ...]
 
     def save(self, folder: str | Path) -> Path:
         """Write `predictions.npz` into `folder`, whole or not at all."""
         path = Path(folder) / FILE_NAME
         said = {
             "version": VERSION,
+            "target": self.target,
+            "metric": self.metric,
             "judged": self.judged,
             "primary": self.primary,
             "budgets": [asdict(budget) for budget in self.budgets],
         }
-        narrow = np.min_scalar_type(
-            int(max((of.max() for arm in self.predicted.values() for of in arm.values()), default=0))
-        )
         arrays = {
             "said": np.array(json.dumps(said)),
-            **{name: getattr(self, name) for name in ("item", "unit", "y", "counted", "truth")},
+            **{name: getattr(self, name) for name in _ARRAYS},
             **{f"draws/{budget}": names for budget, names in self.draws.items()},
             **{
-                f"arm/{arm}/{protocol}/{budget}": of.astype(narrow)
+                f"arm/{arm}/{protocol}/{budget}": _narrow(of)
                 for arm, by_key in self.predicted.items()
                 for (protocol, budget), of in by_key.items()
             },
@@ -89,15 +91,14 @@ class Predictions:
                 said = json.loads(str(arrays["said"]))
                 if said["version"] != VERSION:
                     raise UserError(f"{path} was written by another version: judge again with this one")
-                predicted: dict[int, dict[Key, NDArray[np.integer]]] = {}
+                predicted: dict[int, dict[Key, NDArray[Any]]] = {}
                 for name in arrays.files:
                     if name.startswith("arm/"):
                         _, arm, protocol, budget = name.split("/")
                         predicted.setdefault(int(arm), {})[protocol, budget] = arrays[name]
                 return cls(
-                    **{name: arrays[name] for name in ("item", "unit", "y", "counted", "truth")},
-                    judged=said["judged"],
-                    primary=said["primary"],
+                    **{name: arrays[name] for name in _ARRAYS},
+                    **{name: said[name] for name in ("target", "metric", "judged", "primary")},
                     budgets=tuple(Budget(**budget) for budget in said["budgets"]),
                     draws={n.removeprefix("draws/"): arrays[n] for n in arrays.files if n.startswith("draws/")},
                     predicted=predicted,
@@ -110,6 +111,13 @@ class Predictions:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"{path} is damaged ({error}): judge again") from None
+
+
+def _narrow(predicted: NDArray[Any]) -> NDArray[Any]:
+    """In as few bytes as hold it: single precision, or the smallest integers."""
+    if predicted.dtype.kind != "i":
+        return predicted.astype(np.float32) if predicted.dtype.kind == "f" else predicted
+    return predicted.astype(np.min_scalar_type(int(predicted.max(initial=0))))
 
 
 def item_names(labelled: Labelled, positions: Positions) -> Names:
@@ -133,7 +141,7 @@ def draw_names(
     In cross-fitting the folds belong to it too, because there they say which draw predicted an item.
     """
     content = _content(labelled)
-    named = np.array([short_digest(name) for name in labelled.classes])
+    named = truth_names(labelled, np.arange(len(labelled.y)))
     folds = [",".join(np.sort(content[part])) for part in tested] if len(tested) > 1 else [""]
     names = {}
     for budget, of_first in drawn[0].items():
@@ -142,16 +150,18 @@ def draw_names(
             state = hashlib.sha256()
             for draws_of_fold, fold in zip(drawn, folds, strict=True):
                 taken = draws_of_fold[budget][s]
-                lines = sorted(f"{content[p]} {named[labelled.y[p]]}" for p in taken)
+                lines = sorted(f"{content[p]} {named[p]}" for p in taken)
                 state.update("\n".join([*lines, fold, ""]).encode())
             draws.append(state.hexdigest()[:32])
         names[budget] = np.array(draws)
     return names
 
 
-def class_names(labelled: Labelled, positions: Positions) -> Names:
-    """The true class [n] of each position, by the hash of its name."""
-    return np.array([short_digest(name) for name in labelled.classes])[labelled.y[positions]]
+def truth_names(labelled: Labelled, positions: Positions) -> Names:
+    """What is true of each position [n]: the hash of its class's name, or of its numbers."""
+    if labelled.truth is None:
+        return np.array([*map(short_digest, labelled.classes), ""])[labelled.y[positions]]  # the last serves -1
+    return np.array([short_digest(str(np.asarray(row).tolist())) for row in labelled.truth[positions]])
 
 
 def _content(labelled: Labelled) -> Names:

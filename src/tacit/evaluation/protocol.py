@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.evaluation.features import extract
-from tacit.evaluation.judgement import SCRATCH, TUNED, Predicted, judge_predictions
-from tacit.evaluation.knn import knn_predict
-from tacit.evaluation.linear import probe_draws
+from tacit.evaluation.judgement import judge_predictions
+from tacit.evaluation.metrics import Metric
 from tacit.evaluation.results import Report
 from tacit.evaluation.selection import FINAL, Selection, select
-from tacit.evaluation.splits import Budget, Positions, draw_labels, plan_for_pools, primary_budget
-from tacit.evaluation.subject import Arm, Labelled, Part, as_arms, parts_of
+from tacit.evaluation.sheet import RULE, SCRATCH, TUNED, Predicted
+from tacit.evaluation.splits import UNLABELLED, Budget, Plan, Positions, draw_labels, plan_for_pools, primary_budget
+from tacit.evaluation.subject import Arm, Labelled, Part, as_arms, parts_of, scoring, target_of
+from tacit.evaluation.targets.base import Rule, Target
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, str], None]
 Draws = Mapping[str, list[Positions]]
-Predictions = dict[tuple[str, str], NDArray[np.int32]]  # (protocol, budget) -> [P S n]
+Predictions = dict[tuple[str, str], NDArray[Any]]  # (protocol, budget) -> [P S n ...]
+
+MOST_SCORES = 50_000_000  # numbers kept of all arms together
 
 
 def evaluate(
@@ -42,6 +46,7 @@ def evaluate(
     *,
     primary: int | float | str | None = None,
     budgets: Sequence[int | float | str] | None = None,
+    metric: str | None = None,
     draws: int | None = None,
     seed: int = 0,
     selection: Selection | None = None,
@@ -54,25 +59,28 @@ def evaluate(
     """Judge whether pretrained arms beat the baselines beside them on the labelled examples.
 
     `arms` is a sequence of `Arm`, or one encoder or callable, which without baselines gets figures but no verdict.
-    Budgets are labels per class (10), shares (0.1) or names ("10 per class", "10 %"); `primary` is the one that the
-    verdict is about: unless given, 10 per class or the largest below that fits. `draws` overrides the number of draws
-    per budget. Arms trained from scratch are measured at the primary budget, on `scratch_draws` draws of at most
-    `scratch_seconds` each, and so is the chosen arm once more, fine-tuned: the same training from a better start, with
-    a verdict of its own. `missing` are the mandatory baselines that cannot be had here, which the verdict then names.
-    `copied` names the test positions that have a copy among what was pretrained on: the report then gives the verdict
-    without them too, as `data["without_copies"]`. `progress` is told the fraction done and what is being worked on.
+    Budgets are labels per class (10), shares (0.1) or names ("10 per class", "10 %", "100 in all"); a bare number is
+    in all where labels have no classes. `primary` is the one that the verdict is about: unless given, 10 per class (100
+    in all) or the largest below that fits. `metric` is what it is about, by default the first of the target's (see
+    `targets`). `draws` overrides the number of draws per budget. Arms trained from scratch are measured at the primary
+    budget, on `scratch_draws` draws of at most `scratch_seconds` each, and so is the chosen arm once more, fine-tuned:
+    the same training from a better start, with a verdict of its own. `missing` are the mandatory baselines that cannot
+    be had here, which the verdict then names. `copied` names the test positions that have a copy among what was
+    pretrained on: the report then gives the verdict without them too, as `data["without_copies"]`. `progress` is told
+    the fraction done and what is being worked on.
     Raises `UserError` where labels, groups or budgets cannot support a judgement.
     """
-    arms = as_arms(arms)
+    arms = [arm for arm in as_arms(arms) if arm.build is None or target_of(labelled).needs_labels]
     parts = parts_of(labelled, seed)
-    plan = plan_for_pools(labelled.y, [part.train for part in parts], labelled.classes, budgets, draws)
+    by = target_of(labelled).metric(metric)
+    plan, drawn = _plan(labelled, parts, budgets, draws, seed)
+    target = _scored(target_of(labelled), by, arms, parts, plan)
     main = primary_budget(plan.budgets, primary)
     tell = progress or (lambda fraction, doing: None)
 
     tell(0.0, "choosing inside the training labels")
-    selection = selection or select(arms, labelled, primary=main.name, seed=seed)
+    selection = selection or select(arms, labelled, primary=main.name, metric=by.name, seed=seed)
     choices = selection.folds or [selection] * len(parts)
-    drawn = [draw_labels(p.labelled.y, labelled.group, p.train, plan.budgets, seed=seed) for p in parts]
     predictions: dict[str, Predictions] = {}
     shortened: list[str] = []
     views = next((arm.views for arm in arms if arm.build is not None), None)
@@ -82,7 +90,7 @@ def evaluate(
         from tacit.evaluation.scratch import SCRATCH_RATE, STEPS, TUNING_RATE
 
         rate = SCRATCH_RATE if protocol == SCRATCH else TUNING_RATE
-        found, steps = _trained(starts, rate, views, parts, drawn, main, scratch_draws, scratch_seconds, seed)
+        found, steps = _trained(starts, rate, views, target, parts, drawn, main, scratch_draws, scratch_seconds, seed)
         predictions.setdefault(arm.name, {})[protocol, main.name] = found
         if steps < STEPS:
             who = arm.name if protocol == SCRATCH else f"{arm.name}, fine-tuned"
@@ -90,14 +98,16 @@ def evaluate(
 
     for number, arm in enumerate(arms):
         tell((number + 1) / (len(arms) + 1), f"probing {arm.name}")
-        if arm.build is None:
-            depths = [choice.representation.get(arm.name, FINAL) for choice in choices]
-            predictions[arm.name] = _probe(arm, parts, drawn, plan.budgets, depths, seed)
-        else:
+        if arm.build is not None:
             train(arm, SCRATCH, [arm.build])
+        elif arm.rule is not None:
+            predictions[arm.name] = _apply(arm.rule, parts, drawn, plan.budgets)
+        else:
+            depths = [choice.representation.get(arm.name, FINAL) for choice in choices]
+            predictions[arm.name] = _probe(arm, target, parts, drawn, plan.budgets, depths, seed)
     for arm in arms:
         alone = all(choice.arm == arm.name for choice in choices)  # folds may choose differently: nothing is tuned then
-        if alone and views is not None and _tunable(arm):
+        if alone and views is not None and target.needs_labels and _tunable(arm):
             tell(len(arms) / (len(arms) + 1), f"fine-tuning {arm.name}")
             train(arm, TUNED, [partial(_copied, encoder) for encoder in arm.encoders])
 
@@ -106,6 +116,8 @@ def evaluate(
         Predicted(
             arms=arms,
             labelled=labelled,
+            target=target,
+            metric=by,
             tested=np.concatenate([part.test for part in parts]),
             sizes=[len(part.test) for part in parts],
             plan=plan,
@@ -121,10 +133,53 @@ def evaluate(
     return report.with_data(shortened=shortened)
 
 
+def _plan(
+    labelled: Labelled,
+    parts: Sequence[Part],
+    wanted: Sequence[int | float | str] | None,
+    draws: int | None,
+    seed: int,
+) -> tuple[Plan, list[Draws]]:
+    """The budgets, and for every part the draws of each."""
+    target = target_of(labelled)
+    if not target.needs_labels:
+        return Plan([UNLABELLED], []), [{UNLABELLED.name: [np.empty(0, np.int64)]} for _ in parts]
+    pools = [part.train for part in parts]
+    plan = plan_for_pools(labelled.y, pools, labelled.classes, wanted, draws, by_class=target.by_class)
+    return plan, [draw_labels(p.labelled.y, labelled.group, p.train, plan.budgets, seed=seed) for p in parts]
+
+
+def _scored(target: Target, by: Metric, arms: Sequence[Arm], parts: Sequence[Part], plan: Plan) -> Target:
+    """With probabilities where the metric needs them, and for two classes, whose metrics then are few numbers more."""
+    cells = sum(max(1, len(arm.encoders)) for arm in arms) * sum(len(part.test) for part in parts)
+    cells *= 2 * sum(budget.draws for budget in plan.budgets) * len(target.protocols)
+    if target.by_class and target.n_classes == 2 and cells <= MOST_SCORES:
+        return replace(target, scores=True)
+    return scoring(target, by)
+
+
+def _apply(rule: Rule, parts: Sequence[Part], drawn: Sequence[Draws], budgets: Sequence[Budget]) -> Predictions:
+    """What a rule says at every budget."""
+    found: Predictions = {}
+    for budget in budgets:
+        by_part = [
+            np.stack([rule(draw, p.labelled.answers[draw], p.test) for draw in draws[budget.name]])
+            for p, draws in zip(parts, drawn, strict=True)
+        ]
+        found[RULE, budget.name] = np.concatenate(by_part, axis=1)[None]
+    return found
+
+
 def _probe(
-    arm: Arm, parts: Sequence[Part], drawn: Sequence[Draws], budgets: Sequence[Budget], depths: Sequence[str], seed: int
+    arm: Arm,
+    target: Target,
+    parts: Sequence[Part],
+    drawn: Sequence[Draws],
+    budgets: Sequence[Budget],
+    depths: Sequence[str],
+    seed: int,
 ) -> Predictions:
-    """Linear probe and nearest neighbours on frozen features at every budget."""
+    """Every protocol on frozen features at every budget."""
     rows = np.unique(np.concatenate([positions for part in parts for positions in (part.train, part.test)]))
     by_encoder = []
     for encoder in arm.encoders:
@@ -132,35 +187,14 @@ def _probe(
         features = {name: features[name] for name in set(depths)}
         by_part = []
         for part, draws, depth in zip(parts, drawn, depths, strict=True):
-            by_part.append(_probe_part(features[depth], rows, part, draws, budgets, seed))
-        by_encoder.append({key: np.concatenate([p[key] for p in by_part], axis=-1) for key in by_part[0]})
+            train, test = (features[depth][np.searchsorted(rows, at)] for at in (part.train, part.test))
+            predicted: dict[tuple[str, str], NDArray[Any]] = {}
+            for budget in budgets:
+                for protocol, found in target.probe(part, train, test, draws[budget.name], seed).items():
+                    predicted[protocol, budget.name] = found
+            by_part.append(predicted)
+        by_encoder.append({key: np.concatenate([p[key] for p in by_part], axis=1) for key in by_part[0]})
     return {key: np.stack([predicted[key] for predicted in by_encoder]) for key in by_encoder[0]}
-
-
-def _probe_part(
-    features: NDArray[np.float32], rows: Positions, part: Part, draws: Draws, budgets: Sequence[Budget], seed: int
-) -> dict[tuple[str, str], NDArray[np.int32]]:
-    """Predictions [S n] of one encoder on one split."""
-    train, test = features[np.searchsorted(rows, part.train)], features[np.searchsorted(rows, part.test)]
-    y, n_classes = part.labelled.y[part.train], len(part.labelled.classes)
-    groups = part.labelled.group[part.train] if part.labelled.grouped else None
-    predicted: dict[tuple[str, str], NDArray[np.int32]] = {}
-    for budget in budgets:
-        taken = [np.searchsorted(part.train, draw) for draw in draws[budget.name]]
-        used = np.unique(np.concatenate(taken))  # the probe works in double precision: hand it no more than needed
-        linear = probe_draws(
-            train[used],
-            y[used],
-            [np.searchsorted(used, draw) for draw in taken],
-            test,
-            n_classes=n_classes,
-            groups=None if groups is None else groups[used],
-            seed=seed,
-        )
-        near = [knn_predict(train[draw], y[draw], test, n_classes) for draw in taken]
-        predicted["linear", budget.name] = linear.astype(np.int32)
-        predicted["knn", budget.name] = np.stack(near).astype(np.int32)
-    return predicted
 
 
 def _copied(encoder: nn.Module, seed: int) -> nn.Module:
@@ -181,25 +215,27 @@ def _trained(
     starts: Sequence[Callable[[int], nn.Module]],
     lr: float,
     views: Callable[[Batch, int], Batch] | None,
+    target: Target,
     parts: Sequence[Part],
     drawn: Sequence[Draws],
     budget: Budget,
     n_draws: int,
     seconds: float | None,
     seed: int,
-) -> tuple[NDArray[np.int32], int]:
-    """Predictions [P S n] after training each start on the drawn labels; also the fewest steps there was time for."""
-    from tacit.evaluation.scratch import train_classifier
+) -> tuple[NDArray[Any], int]:
+    """Predictions [P S n ...] after training each start on the drawn labels; the fewest steps there was time for."""
+    from tacit.evaluation.scratch import train_on_labels
 
     steps: list[int] = []
 
-    def predict(start: Callable[[int], nn.Module], part: Part, draw: Positions, s: int) -> NDArray[np.int64]:
-        model = train_classifier(
+    def predict(start: Callable[[int], nn.Module], part: Part, draw: Positions, s: int) -> NDArray[Any]:
+        training = target.trainable(part.labelled.answers[draw])
+        assert training is not None
+        model = train_on_labels(
             start,
             part.labelled.fetch,
             draw,
-            part.labelled.y[draw],
-            n_classes=len(part.labelled.classes),
+            training,
             seed=seed + s,
             views=views,
             seconds=seconds,
@@ -214,8 +250,8 @@ def _trained(
                 np.stack([predict(start, part, draw, s) for s, draw in enumerate(draws[budget.name][:n_draws])])
                 for part, draws in zip(parts, drawn, strict=True)
             ],
-            axis=-1,
+            axis=1,
         )
         for start in starts
     ]
-    return np.stack(by_start).astype(np.int32), min(steps)
+    return np.stack(by_start), min(steps)

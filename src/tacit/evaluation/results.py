@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILE_NAME = "report.json"
-PRIMARY_PROTOCOL = "linear"
 TUNED = "fine-tuned"  # what stands behind an arm whose encoder learned further on the labels
-PRIMARY_METRIC = "balanced_accuracy"
 
 Outcome = Literal["transfers", "harms", "equivalent", "underpowered", "collapsed", "none"]
 Claim = Literal["checkpoint", "recipe"]
@@ -47,8 +45,8 @@ class Result:
     """One figure with its 95 % interval, a fraction of 1."""
 
     arm: str
-    protocol: str  # linear, knn, finetune, scratch
-    metric: str  # balanced_accuracy, accuracy, worst_group_accuracy
+    protocol: str  # linear, knn, cosine, finetune, scratch, rule
+    metric: str  # balanced_accuracy, r2, ndcg@10/test-gallery, ...
     budget: str
     labels_per_class: int | None  # None: labels at their natural prevalence
     labels_total: int
@@ -90,6 +88,11 @@ class Report:
     data: Mapping[str, Any] = field(default_factory=dict)
     gains: tuple[Mapping[str, Any], ...] = ()  # every paired difference that the verdicts rest on
     predictions: Predictions | None = field(default=None, compare=False, repr=False)  # kept in a file of its own
+
+    @property
+    def metric(self) -> str:
+        """The one that the verdict is about."""
+        return str(self.data.get("primary_metric", "balanced_accuracy"))
 
     def with_data(self, **more: Any) -> Report:
         """The same report saying more about its data."""
@@ -162,7 +165,7 @@ class Report:
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         """Arms by budgets: percent of the primary metric, the interval added at the primary budget."""
-        shown = [r for r in self.results if r.metric == PRIMARY_METRIC and r.protocol != "knn"]
+        shown = [r for r in self.results if r.metric == self.metric and r.protocol != "knn"]
         tuned = {r.arm: f"{r.arm}, {TUNED}" for r in shown if r.protocol == "finetune"}
         budgets = list(dict.fromkeys(r.budget for r in sorted(shown, key=lambda r: r.labels_total)))
         cells = {
@@ -176,7 +179,8 @@ class Report:
 
     def _caption(self) -> str:
         n_test = max((r.n_test for r in self.results), default=0)
-        return f"balanced accuracy of a linear probe on {n_test} test items, with 95 % intervals at the primary budget"
+        measure = self.data.get("measure", "no metric")
+        return f"{measure}, on {n_test:,} test items, with 95 % intervals at the primary budget"
 
     def _notes(self) -> list[str]:
         notes = [self.labels_saved["text"]] if "text" in self.labels_saved else []
@@ -187,12 +191,27 @@ class Report:
             notes.append("budgets dropped: " + "; ".join(self.data["budgets_dropped"]))
         if self.data.get("shortened"):
             notes.append("cut short by the time budget: " + "; ".join(self.data["shortened"]))
+        notes += _subgroups(self.data.get("subgroups") or ())
         if self.data.get("without_copies"):
             notes.append(_without_copies(self.data["without_copies"]))
         if self.data.get("seal_reads"):
             times = self.data["seal_reads"]
             notes.append(f"the sealed test labels have been read {times} time{'s' * (times != 1)}")
         return notes
+
+
+def _subgroups(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The part of the population that does worst, and those that are harmed."""
+    if not rows:
+        return []
+    worst = rows[0]
+    around = f"[{100 * worst['low']:.1f}, {100 * worst['high']:.1f}]"
+    lines = [f"worst part: {worst['subgroup']}, {worst['metric']} {100 * worst['mean']:.1f} {around}"]
+    for row in rows:
+        if row.get("harmed"):
+            gain, low, high = (100 * row[key] for key in ("gain", "gain_low", "gain_high"))
+            lines.append(f"HARMS {row['subgroup']}: {gain:+.1f} points [{low:.1f}, {high:.1f}] over {row['baseline']}")
+    return lines
 
 
 def _without_copies(again: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ The same architecture with a linear head on `pooled`, augmented, AdamW (Loshchil
 zero. Small label sets are gone through many times, so the number of steps, not of epochs, is what is fixed.
 
 The run is a pure function of its arguments where no time limit is given. A limit is turned into a number of steps after
-a few timed ones; `Classifier.steps` tells it, and giving that number repeats the run exactly.
+a few timed ones; `Trained.steps` tells it, and giving that number repeats the run exactly.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from tacit import keys
 from tacit.evaluation.features import device_of, evaluation_mode
+from tacit.evaluation.targets.base import Trainable
 from tacit.types import Batch
 
 STEPS = 200
@@ -29,7 +31,6 @@ WARMUP_STEPS = 20
 TIMED_STEPS = 5
 SCRATCH_RATE, TUNING_RATE = 3e-3, 1e-3
 WEIGHT_DECAY = 0.05
-SMOOTHING = 0.1  # of the labels: a few hundred examples are learned by heart within seconds
 
 Fetch = Callable[[NDArray[np.int64]], Batch]
 Views = Callable[[Batch, int], Batch]
@@ -37,64 +38,63 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Classifier:
+class Trained:
     """An encoder and a linear head on its standardised pooled features, trained together."""
 
     encoder: nn.Module
     head: nn.Module
     steps: int
+    training: Trainable
 
-    def predict(self, fetch: Fetch, rows: Ints) -> Ints:
-        """The most likely class of each of these rows."""
-        return np.asarray(self.probabilities(fetch, rows).argmax(axis=1), np.int64)
+    def predict(self, fetch: Fetch, rows: Ints) -> NDArray[Any]:
+        """The target's predictions [N ...] of these rows."""
+        return self.training.decide(self.outputs(fetch, rows))
 
     @torch.no_grad()
-    def probabilities(self, fetch: Fetch, rows: Ints, *, batch_size: int = 256) -> NDArray[np.float32]:
-        """Of every class [N n_classes]."""
+    def outputs(self, fetch: Fetch, rows: Ints, *, batch_size: int = 256) -> NDArray[np.float32]:
+        """Of the head [N outputs]."""
         device, parts = device_of(self.encoder), []
         with evaluation_mode(self.encoder):
             for start in range(0, len(rows), batch_size):
-                logits = self.head(self.encoder(_to(fetch(rows[start : start + batch_size]), device)).pooled)
-                parts.append(logits.float().softmax(1).cpu().numpy())
+                batch = _to(fetch(rows[start : start + batch_size]), device)
+                parts.append(self.head(self.encoder(batch).pooled).float().cpu().numpy())
         return np.concatenate(parts)
 
 
-def train_classifier(
+def train_on_labels(
     start: Callable[[int], nn.Module],
     fetch: Fetch,
     rows: Ints,
-    y: Ints,
+    training: Trainable,
     *,
-    n_classes: int,
     seed: int,
     views: Views | None = None,
     steps: int = STEPS,
     seconds: float | None = None,
     lr: float = SCRATCH_RATE,
-) -> Classifier:
-    """Train the encoder `start(seed)` and a head on the labels y [n] of these rows; `seconds` may cut `steps` short.
+) -> Trained:
+    """Train the encoder `start(seed)` and a head on the labels of these rows; `seconds` may cut `steps` short.
 
     From scratch `start` builds new weights; to fine-tune it copies a pretrained encoder, and `lr` is `TUNING_RATE`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keys.fold(seed, "scratch"))
-        return _train(start(seed), fetch, rows, y, n_classes, seed, views, steps, seconds, lr)
+        return _train(start(seed), fetch, rows, training, seed, views, steps, seconds, lr)
 
 
 def _train(
     encoder: nn.Module,
     fetch: Fetch,
     rows: Ints,
-    y: Ints,
-    n_classes: int,
+    training: Trainable,
     seed: int,
     views: Views | None,
     steps: int,
     seconds: float | None,
     lr: float,
-) -> Classifier:
+) -> Trained:
     device = device_of(encoder)
-    head = _head(int(encoder.dim), n_classes).to(device)  # type: ignore[arg-type]
+    head = _head(int(encoder.dim), training.outputs).to(device)  # type: ignore[arg-type]
     both = nn.ModuleList([encoder, head]).train()
     optimizer = _optimizer(both, lr)
     started, step = 0.0, 0
@@ -106,8 +106,7 @@ def _train(
         if views is not None:
             batch["key"] = keys.batch_keys(seed, step, torch.arange(BATCH_SIZE, device=device))
             batch = views(batch, 0)
-        target = torch.from_numpy(y[chosen]).to(device)
-        loss = nn.functional.cross_entropy(head(encoder(batch).pooled), target, label_smoothing=SMOOTHING)
+        loss = training.loss(head(encoder(batch).pooled), torch.from_numpy(training.truth[chosen]).to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -118,7 +117,7 @@ def _train(
             each = (time.perf_counter() - started) / TIMED_STEPS
             steps = max(step, min(steps, int(seconds / each)))
     both.eval()
-    return Classifier(encoder, head, steps)
+    return Trained(encoder, head, steps, training)
 
 
 def _head(dim: int, n_classes: int) -> nn.Sequential:

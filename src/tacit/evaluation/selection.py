@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.evaluation.features import extract
-from tacit.evaluation.linear import linear_probe
+from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import (
     Budget,
     Positions,
@@ -25,7 +25,8 @@ from tacit.evaluation.splits import (
     primary_budget,
     unplanned,
 )
-from tacit.evaluation.subject import Arm, Labelled, as_arms, parts_of
+from tacit.evaluation.subject import Arm, Labelled, as_arms, parts_of, scoring, target_of
+from tacit.evaluation.targets.base import Target
 from tacit.evaluation.verdict import is_failure
 
 Table = dict[str, NDArray[np.float32]]  # representation -> features [N D]
@@ -40,26 +41,50 @@ class Selection:
 
     arm: str
     representation: Mapping[str, str]
-    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # validation balanced accuracy
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # of the metric, in validation
     folds: tuple[Selection, ...] = ()
 
 
-def select(arms: Any, labelled: Labelled, *, primary: int | float | str | None = None, seed: int = 0) -> Selection:
+def select(
+    arms: Any,
+    labelled: Labelled,
+    *,
+    primary: int | float | str | None = None,
+    metric: str | None = None,
+    seed: int = 0,
+) -> Selection:
     """Choose the pretrained arm and every arm's representation by validation inside the training labels.
+
+    `metric` is what they are chosen by, one of the target's; by default its first.
 
     An arm whose alarms say FAIL is chosen only where all do. In cross-fitting the choice is made anew without each
     fold; what is returned on top is the choice by all labels, for use after the verdict.
     """
     arms = [arm for arm in as_arms(arms) if arm.encoders]
+    by = target_of(labelled).metric(metric)
+    target = scoring(target_of(labelled), by)
     parts = parts_of(labelled, seed)
     hidden = labelled.without(labelled.test)
     pool = _enough(labelled.train, seed)
     features = {arm.name: [extract(encoder, labelled.fetch, pool) for encoder in arm.encoders] for arm in arms}
-    overall = _choose(arms, features, hidden, pool, pool, primary, seed)
+    if not (len(labelled.test) or target.needs_labels):  # all is tested: nothing is left to choose by
+        return _unchosen(arms)
+
+    def choose(labelled: Labelled, pool_: Positions) -> Selection:
+        return _choose(arms, features, labelled, pool, pool_, target, by, primary, seed)
+
+    overall = choose(hidden, pool)
     if len(labelled.test):
         return overall
-    folds = [_choose(arms, features, p.labelled, pool, np.intersect1d(p.train, pool), primary, seed) for p in parts]
+    folds = [choose(part.labelled, np.intersect1d(part.train, pool)) for part in parts]
     return Selection(overall.arm, overall.representation, overall.scores, tuple(folds))
+
+
+def _unchosen(arms: Sequence[Arm]) -> Selection:
+    """The first pretrained arm that did not fail, every encoder read at its own output."""
+    candidates = [arm for arm in arms if arm.kind == "pretrained"]
+    sound = [arm.name for arm in candidates if not any(map(is_failure, arm.alarms))]
+    return Selection((sound or [arm.name for arm in candidates] or [""])[0], {arm.name: FINAL for arm in arms})
 
 
 def _enough(train: Positions, seed: int) -> Positions:
@@ -74,22 +99,31 @@ def _choose(
     labelled: Labelled,
     extracted: Positions,
     pool: Positions,
+    target: Target,
+    metric: Metric,
     primary: int | float | str | None,
     seed: int,
 ) -> Selection:
     """The selection that the labels of `pool` make; `features` hold the rows of `extracted`, a superset."""
     candidates = [arm for arm in arms if arm.kind == "pretrained"]
     sound = [arm for arm in candidates if not any(map(is_failure, arm.alarms))] or candidates
-    if primary is None:
-        primary = primary_budget(plan_budgets(labelled.y[pool], labelled.classes).budgets).name
-    rounds = _rounds(labelled, pool, unplanned(primary, draws=1), seed)
+    rounds: list[tuple[Positions, Positions]] = []
+    if target.needs_labels:
+        by_class = target.by_class
+        if primary is None:
+            plan = plan_budgets(labelled.y[pool], labelled.classes, by_class=by_class)
+            primary = primary_budget(plan.budgets).name
+        rounds = _rounds(labelled, pool, unplanned(primary, draws=1, by_class=by_class), seed)
+    inside = np.searchsorted(extracted, pool)
     scores: dict[str, dict[str, float]] = {}
     for arm in arms:
         tables = features[arm.name]
         contested = len(tables[0]) > 1 or (len(sound) > 1 and arm in sound)
         names = sorted(tables[0], key=lambda name: name != FINAL)  # the final one first: it wins ties
         scores[arm.name] = {
-            name: _score([table[name] for table in tables], labelled, extracted, rounds, seed) if contested else np.nan
+            name: target.validate(labelled, [t[name][inside] for t in tables], pool, rounds, metric, seed)
+            if contested
+            else np.nan
             for name in names
         }
     best = {name: max(of, key=lambda r: np.nan_to_num(of[r])) for name, of in scores.items()}
@@ -106,35 +140,5 @@ def _rounds(labelled: Labelled, pool: Positions, budget: Budget, seed: int) -> l
     rounds = []
     for fold in make_folds(y, group, pool, seed=seed + 1):
         [draw] = draw_labels(y, group, np.setdiff1d(pool, fold), [budget], seed=seed + 1)[budget.name]
-        if len(np.unique(y[draw])) > 1:
-            rounds.append((draw, fold))
+        rounds.append((draw, fold))
     return rounds
-
-
-def _score(
-    encoders: Sequence[NDArray[np.float32]],
-    labelled: Labelled,
-    extracted: Positions,
-    rounds: Sequence[tuple[Positions, Positions]],
-    seed: int,
-) -> float:
-    """Balanced accuracy over all folds, averaged over encoders."""
-    hits, truth = [], []
-    for draw, fold in rounds:
-        learned, held = np.searchsorted(extracted, draw), np.searchsorted(extracted, fold)
-        for features in encoders:
-            predicted = linear_probe(
-                features[learned],
-                labelled.y[draw],
-                features[held],
-                n_classes=len(labelled.classes),
-                groups=labelled.group[draw] if labelled.grouped else None,
-                seed=seed,
-            )
-            hits.append(predicted == labelled.y[fold])
-            truth.append(labelled.y[fold])
-    if not hits:
-        return 0.0
-    right, of = np.concatenate(hits), np.concatenate(truth)
-    recall = [right[of == c].mean() for c in np.unique(of)]
-    return float(np.mean(recall))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +20,12 @@ from tacit.errors import UserError
 Positions = NDArray[np.int64]
 
 PER_CLASS = (1, 2, 5, 10, 20, 50, 100)
+IN_ALL = (10, 20, 50, 100, 200, 500, 1000)  # where labels have no classes, or one of two is rare
 SHARES = (0.01, 0.1, 1.0)
-PRIMARY_PER_CLASS = 10
+PRIMARY_PER_CLASS, PRIMARY_IN_ALL = 10, 100
+RARE = 0.05  # of the labels: nobody who labels what comes finds as many of such a class as of the other
 MANY_DRAWS, FEW_DRAWS = 10, 5  # up to 20 labels per class, and above: draws differ less the more they hold
+MANY_IN_ALL = 200
 CROSS_FITTING_BELOW = 100
 N_FOLDS = 5
 # Labels times classes of one probe: beyond it takes minutes, a hundred times over, and matrices of 80 MB.
@@ -35,7 +38,9 @@ def _generator(seed: int, purpose: str, number: int = 0) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Budget:
-    """How many labels a probe may see: `per_class` of each class, or a `share` of all at their natural prevalence."""
+    """How many labels a probe may see: `per_class` of each class, or at their natural prevalence a `share` of all or
+    a number `in_all`.
+    """
 
     name: str
     per_class: int | None
@@ -43,11 +48,14 @@ class Budget:
     total: int  # labels in one draw
     draws: int
     pool_share: float  # what share of a class's labels one draw takes, averaged over the classes
+    in_all: int | None = None
 
     def take(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Labels to take of each class, given how many there are [K]."""
+        """Labels to take of each class (or stratum), given how many there are [K]."""
         if self.share is not None:
             return _allot(counts, self.share)
+        if self.in_all is not None:
+            return _allot(counts, min(1.0, self.in_all / max(1, counts.sum())))
         assert self.per_class is not None
         return np.where(counts < self.per_class, counts, self.per_class)
 
@@ -59,34 +67,40 @@ class Plan(NamedTuple):
     dropped: list[str]
 
 
-def budget_name(wanted: int | float | str) -> str:
-    """The name of a budget given as labels per class (10), a share (0.1) or already by name."""
-    if isinstance(wanted, str):
-        return wanted
-    return f"{wanted} per class" if isinstance(wanted, int) else f"{100 * wanted:g} %"
+UNLABELLED = Budget("no labels", None, None, 0, 1, 0.0, 0)  # of what learns nothing from labels
 
 
-def unplanned(wanted: int | float | str, draws: int) -> Budget:
-    """A budget to fill as far as a pool goes, without asking whether it can be."""
-    per_class, share = _parse(wanted)
-    name = budget_name(per_class if per_class is not None else float(share or 0))
-    return Budget(name, per_class, share, 0, draws, 0.0)
+def unplanned(wanted: int | float | str, draws: int, *, by_class: bool = True) -> Budget:
+    """A budget to fill as far as a pool goes, without asking whether it can be.
+
+    A bare number counts labels per class or, where not `by_class`, in all.
+    """
+    per_class, share, in_all = _parse(wanted, by_class)
+    if per_class is not None:
+        name = f"{per_class} per class"
+    else:
+        name = f"{100 * share:g} %" if share is not None else f"{in_all} in all"
+    return Budget(name, per_class, share, 0, draws, 0.0, in_all)
 
 
-def _parse(wanted: int | float | str) -> tuple[int | None, float | None]:
-    """(labels per class, None) or (None, share)."""
+def _parse(wanted: int | float | str, by_class: bool) -> tuple[int | None, float | None, int | None]:
+    """(labels per class, share, labels in all), two of them None."""
+    text = str(wanted).strip()
     try:
-        if isinstance(wanted, int) and wanted > 0:
-            return wanted, None
-        if isinstance(wanted, float) and 0 < wanted <= 1:
-            return None, wanted
-        if isinstance(wanted, str) and wanted.endswith("%") and 0 < float(wanted[:-1]) <= 100:
-            return None, float(wanted[:-1]) / 100
-        if isinstance(wanted, str) and int(wanted.removesuffix("per class")) > 0:
-            return int(wanted.removesuffix("per class")), None
+        if isinstance(wanted, float) or text.endswith("%"):
+            share = wanted if isinstance(wanted, float) else float(text[:-1]) / 100
+            if 0 < share <= 1:
+                return None, share, None
+        elif int(text.removesuffix("per class").removesuffix("in all")) > 0:
+            count = int(text.removesuffix("per class").removesuffix("in all"))
+            if text.endswith("in all") or (not by_class and not text.endswith("per class")):
+                return None, None, count
+            if by_class:
+                return count, None, None
     except ValueError:
         pass
-    raise UserError(f"{wanted!r} is no label budget: give labels per class (10) or a share ('10 %')")
+    usual = "labels per class (10), " if by_class else ""
+    raise UserError(f"{wanted!r} is no label budget: give {usual}labels in all ('100 in all') or a share ('10 %')")
 
 
 def _allot(counts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
@@ -103,14 +117,16 @@ def plan_budgets(
     classes: Sequence[str],
     wanted: Sequence[int | float | str] | None = None,
     draws: int | None = None,
+    *,
+    by_class: bool = True,
 ) -> Plan:
     """The label budgets that the training labels `y` (class numbers; negative: unknown) can fill.
 
     Those that the rarest class cannot fill are dropped, by name and with the reason. A budget that takes all there is
-    has one draw. Raises `UserError` where fewer than two classes have labels, or too many for a probe.
+    has one draw. Where one of two classes is rare, and where labels have no classes (`by_class`; y are strata then),
+    labels are counted in all. Raises `UserError` where fewer than two classes have labels, or too many for a probe.
     """
-    counts = np.bincount(y[y >= 0], minlength=len(classes))
-    return _plan([counts], classes, wanted, draws)
+    return plan_for_pools(y, [np.flatnonzero(y >= 0)], classes, wanted, draws, by_class=by_class)
 
 
 def plan_for_pools(
@@ -119,18 +135,34 @@ def plan_for_pools(
     classes: Sequence[str],
     wanted: Sequence[int | float | str] | None = None,
     draws: int | None = None,
+    *,
+    by_class: bool = True,
 ) -> Plan:
     """Like `plan_budgets`, for budgets that each of several pools (the folds' training parts) must fill."""
-    return _plan([np.bincount(y[pool], minlength=len(classes)) for pool in pools], classes, wanted, draws)
+    width = len(classes) if by_class else 1 + max(int(y[pool].max(initial=0)) for pool in pools)
+    counts = np.min([np.bincount(y[pool], minlength=width) for pool in pools], axis=0)
+    if by_class:
+        return _plan_by_class(counts, classes, wanted, draws)
+    budgets, dropped = [], []
+    for item in wanted if wanted is not None else (*IN_ALL, *SHARES):
+        trial = unplanned(item, 1, by_class=False)
+        take = trial.take(counts)
+        reason = _refused(trial, counts, take, max(1, len(classes)))
+        if take.sum() < 2:
+            reason = f"{trial.name}: leaves {take.sum()} labels"
+        if reason:
+            dropped.append(reason)
+        else:
+            budgets.append(_filled(trial, counts, take, MANY_IN_ALL, draws))
+    return _sorted(budgets, dropped)
 
 
-def _plan(
-    pools: Sequence[NDArray[np.int64]],
+def _plan_by_class(
+    counts: NDArray[np.int64],
     classes: Sequence[str],
     wanted: Sequence[int | float | str] | None,
     draws: int | None,
 ) -> Plan:
-    counts = np.min(pools, axis=0)
     present = counts > 0
     if present.sum() < 2:
         names = ", ".join(name for name, here in zip(classes, present, strict=True) if here) or "none"
@@ -144,26 +176,39 @@ def _plan(
     rarest = int(np.flatnonzero(present)[counts[present].argmin()])
     budgets: list[Budget] = []
     dropped: list[str] = []
-    for item in wanted if wanted is not None else (*PER_CLASS, *SHARES):
-        name, per_class, share, *_ = astuple(trial := unplanned(item, 1))
+    rare = n_classes == 2 and counts[rarest] < RARE * counts.sum()
+    for item in wanted if wanted is not None else (*(IN_ALL if rare else PER_CLASS), *SHARES):
+        trial = unplanned(f"{item} in all" if rare and wanted is None and isinstance(item, int) else item, 1)
         take = trial.take(counts)
-        if per_class is not None and counts[rarest] < per_class:
-            dropped.append(f"{name}: class {classes[rarest]} has only {counts[rarest]} training labels")
-            continue
-        if share is not None and take[present].min() < 1:
-            dropped.append(f"{name}: leaves no label of class {classes[rarest]}")
-            continue
-        if take.sum() * n_classes > MOST_CELLS:
-            dropped.append(f"{name}: {take.sum():,} labels of {n_classes:,} classes would take a probe too long")
-            continue
-        everything = bool((take == counts).all())
-        if everything and share != 1.0:
-            dropped.append(f"{name}: is all there is, see 100 %")
-            continue
-        many = take.sum() <= 20 * n_classes
-        n_draws = 1 if everything else draws or (MANY_DRAWS if many else FEW_DRAWS)
-        pool_share = 1.0 if everything else float((take[present] / counts[present]).mean())
-        budgets.append(Budget(name, per_class, share, int(take.sum()), n_draws, pool_share))
+        reason = _refused(trial, counts, take, n_classes)
+        if trial.per_class is not None and counts[rarest] < trial.per_class:
+            reason = f"{trial.name}: class {classes[rarest]} has only {counts[rarest]} training labels"
+        elif trial.per_class is None and take[present].min() < 1:
+            reason = f"{trial.name}: leaves no label of class {classes[rarest]}"
+        if reason:
+            dropped.append(reason)
+        else:
+            budgets.append(_filled(trial, counts, take, 20 * n_classes, draws))
+    return _sorted(budgets, dropped)
+
+
+def _refused(trial: Budget, counts: NDArray[np.int64], take: NDArray[np.int64], n_classes: int) -> str:
+    """Why a budget is not planned, or nothing."""
+    if take.sum() * n_classes > MOST_CELLS:
+        return f"{trial.name}: {take.sum():,} labels of {n_classes:,} classes would take a probe too long"
+    if (take == counts).all() and trial.share != 1.0:
+        return f"{trial.name}: is all there is, see 100 %"
+    return ""
+
+
+def _filled(trial: Budget, counts: NDArray[np.int64], take: NDArray[np.int64], many: int, draws: int | None) -> Budget:
+    everything, present = bool((take == counts).all()), counts > 0
+    n_draws = 1 if everything else draws or (MANY_DRAWS if take.sum() <= many else FEW_DRAWS)
+    pool_share = 1.0 if everything else float((take[present] / counts[present]).mean())
+    return replace(trial, total=int(take.sum()), draws=n_draws, pool_share=pool_share)
+
+
+def _sorted(budgets: Sequence[Budget], dropped: list[str]) -> Plan:
     if not budgets:
         raise UserError(f"no label budget can be filled ({'; '.join(dropped)}): label more examples or ask for fewer")
     return Plan(sorted({b.name: b for b in budgets}.values(), key=lambda b: b.total), dropped)
@@ -172,13 +217,17 @@ def _plan(
 def primary_budget(budgets: Sequence[Budget], wanted: int | float | str | None = None) -> Budget:
     """The one budget the verdict is about: as asked, else 10 labels per class or the largest below that fits."""
     if wanted is not None:
-        per_class, share = _parse(wanted)
+        name = unplanned(wanted, 1, by_class=any(b.per_class is not None for b in budgets)).name
         for budget in budgets:
-            if (budget.per_class, budget.share) == (per_class, share):
+            if budget.name == name:
                 return budget
         raise UserError(f"primary budget {wanted!r} cannot be filled: choose from {', '.join(b.name for b in budgets)}")
-    small = [b for b in budgets if b.per_class is not None and b.per_class <= PRIMARY_PER_CLASS]
+    small = [b for b in budgets if (b.per_class or b.in_all or np.inf) <= _usual(b)]
     return small[-1] if small else budgets[-1]
+
+
+def _usual(budget: Budget) -> int:
+    return PRIMARY_PER_CLASS if budget.per_class is not None else PRIMARY_IN_ALL
 
 
 def draw_labels(

@@ -15,6 +15,8 @@ from tacit.evaluation.splits import N_FOLDS, Positions, make_folds
 if TYPE_CHECKING:
     from torch import nn
 
+    from tacit.evaluation.metrics import Metric
+    from tacit.evaluation.targets.base import Rule, Target
     from tacit.types import Batch, Encoder
 
 HIDDEN = -1  # a label that must not be known yet
@@ -48,8 +50,15 @@ class Labelled:
         if len(np.intersect1d(self.group[self.train], self.group[self.test])):
             raise UserError("a group lies both in training and in test: put each group on one side")
         known = self.y[np.concatenate([self.train, self.test])]
-        if len(known) and (known.min() < HIDDEN or known.max() >= len(self.classes)):
+        if self.truth is not None and len(self.truth) != len(self.y):
+            raise UserError(f"{len(self.truth)} values for {len(self.y)} examples: give one for each")
+        if self.truth is None and len(known) and (known.min() < HIDDEN or known.max() >= len(self.classes)):
             raise UserError(f"labels run from {known.min()} to {known.max()} but there are {len(self.classes)} classes")
+
+    @property
+    def answers(self) -> NDArray[Any]:
+        """What is to be predicted, [N ...]."""
+        return self.y if self.truth is None else self.truth
 
     @property
     def grouped(self) -> bool:
@@ -63,9 +72,11 @@ class Labelled:
 
     def without(self, hidden: Positions) -> Labelled:
         """The same examples with these labels unknown."""
-        y = self.y.copy()
+        y, truth = self.y.copy(), None if self.truth is None else self.truth.astype(np.float64)
         y[hidden] = HIDDEN
-        return replace(self, y=y)
+        if truth is not None:
+            truth[hidden] = np.nan
+        return replace(self, y=y, truth=truth)
 
 
 class Part(NamedTuple):
@@ -76,17 +87,35 @@ class Part(NamedTuple):
     test: Positions
 
 
+def target_of(labelled: Labelled) -> Target:
+    """What the labels say, as the protocol asks for it."""
+    from tacit.evaluation.targets import make_target
+
+    return make_target(labelled.target, len(labelled.classes))
+
+
+def scoring(target: Target, metric: Metric) -> Target:
+    """The target with predictions that this metric can read."""
+    return replace(target, scores=target.scores or metric.scores)
+
+
 def parts_of(labelled: Labelled, seed: int) -> list[Part]:
-    """The sealed split as it is, or the folds of cross-fitting where nothing is sealed."""
+    """The sealed split as it is, or the folds of cross-fitting where nothing is sealed.
+
+    Where nothing is learned from labels, everything is tested at once.
+    """
     if len(labelled.test):
         return [Part(labelled.without(labelled.test), labelled.train, labelled.test)]
+    if not target_of(labelled).needs_labels:
+        return [Part(labelled.without(labelled.train), labelled.train, labelled.train)]
     folds = make_folds(labelled.y, labelled.group, labelled.train, seed=seed)
     return [Part(labelled.without(fold), np.setdiff1d(labelled.train, fold), fold) for fold in folds]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One candidate or baseline: encoders to probe, or a recipe for training from scratch on the labels themselves.
+    """One candidate or baseline: encoders to probe, a recipe for training from scratch on the labels themselves, or a
+    rule that needs no features.
 
     Several encoders of a baseline are initialisation seeds, averaged; of a pretrained arm, pretraining seeds: one makes
     a claim about this checkpoint, three or more one about the recipe.
@@ -96,6 +125,7 @@ class Arm:
     kind: Literal["pretrained", "baseline"]
     encoders: tuple[Encoder, ...] = ()
     build: Callable[[int], nn.Module] | None = None
+    rule: Rule | None = None
     views: Callable[[Batch, int], Batch] | None = None
     task: str | None = None
     encoder: str = ""
@@ -106,7 +136,8 @@ class Arm:
     public: bool | None = False  # an encoder that anyone could download, named by --against; None: not known
 
     def __post_init__(self) -> None:
-        assert (self.build is None) == bool(self.encoders), f"{self.name}: either encoders or from scratch"
+        kinds = [bool(self.encoders), self.build is not None, self.rule is not None]
+        assert sum(kinds) == 1, f"{self.name}: either encoders, or from scratch, or a rule"
         if self.kind == "pretrained" and len(self.encoders) == 2:
             raise UserError(f"{self.name} has 2 pretraining seeds: a claim about the recipe needs 3, give 1 or 3")
 

@@ -13,7 +13,7 @@ many, so HARMS does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tacit.evaluation.results import Claim, Outcome, Verdict
@@ -23,7 +23,6 @@ from tacit.evaluation.statistics import LEVEL, Estimate, holm
 MARGIN = 0.01  # of equivalence: one point
 
 _PUBLIC = "any public pretrained encoder"
-_PROBES = {"linear": "linear probe", "knn": "nearest neighbours", "finetune": "fine-tuned"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ class Setting:
     n_folds: int = 0  # of cross-fitting; 0: a sealed test set
     left_out: tuple[str, ...] = ()  # classes
     missing: tuple[str, ...] = ()  # mandatory baselines that cannot be had here
+    measure: str = "balanced accuracy"  # the metric
+    protocols: Mapping[str, str] = field(default_factory=lambda: {"linear": "linear probe"})  # in words
 
     @property
     def unit(self) -> str:
@@ -105,10 +106,10 @@ def judge(
     return verdicts
 
 
-def nothing_to_judge(budget: Budget, transductive: bool) -> Verdict:
+def nothing_to_judge(budget: Budget, protocol: str, transductive: bool) -> Verdict:
     """The verdict where no arm was pretrained."""
     text = f"NO VERDICT: at {labels_in_words(budget)} only baselines were measured; name a pretrained encoder to judge"
-    return Verdict("none", "checkpoint", "linear", "", None, budget.name, None, None, None, transductive, text)
+    return Verdict("none", "checkpoint", protocol, "", None, budget.name, None, None, None, transductive, text)
 
 
 def _decide(
@@ -183,8 +184,8 @@ def _circumstances(protocol: str, decisive: Comparison | None, setting: Setting,
     tested = f"{setting.n_test:,} test items"
     if setting.unit == "groups":
         tested += f" in {setting.n_units:,} groups"
-    measure = f"balanced accuracy, {_PROBES.get(protocol, protocol)}"
-    if decisive:
+    measure = f"{setting.measure}, {setting.protocols.get(protocol, 'fine-tuned')}"
+    if decisive and decisive.budget.total:
         draws = decisive.estimate.draws
         measure += f", {draws} draw{'s' * (draws != 1)}"
     parts = [f"{measure}, {tested}"]
@@ -213,6 +214,8 @@ def labels_in_words(budget: Budget) -> str:
     """`10 labels per class`."""
     if budget.per_class is not None:
         return f"{budget.per_class} label{'s' * (budget.per_class != 1)} per class"
+    if budget.in_all is not None:
+        return f"{budget.in_all:,} labels in all" if budget.in_all else "no labels"
     return f"{budget.name} of the labels ({budget.total:,})"
 
 

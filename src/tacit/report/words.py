@@ -52,6 +52,13 @@ PROTOCOLS = {
     "knn": "nearest neighbours",
     "finetune": "fine-tuning",
     "scratch": "training from scratch",
+    "cosine": "search by cosine",
+    "rule": "no features",
+    "r2": "R2",
+    "auroc": "AUROC",
+    "mae": "mean absolute error",
+    "macro_f1": "macro F1",
+    "d2_absolute_error": "D2 of the absolute error",
 }
 
 SPELLINGS = {
@@ -87,8 +94,8 @@ def is_number(value: object) -> bool:
 
 
 def is_fraction(metric: str) -> bool:
-    """Whether a metric is a fraction of 1, read as a percentage; R2 and errors in units are not."""
-    return not re.match(r"(r2|mae|mse|rmse)\b", metric.lower())
+    """Whether a metric is a fraction of 1, read as a percentage; errors in the target's units are not."""
+    return not re.match(r"(mae|mse|rmse)\b", metric.lower())
 
 
 def _plain(value: float, decimals: int, *, sign: bool = False) -> str:

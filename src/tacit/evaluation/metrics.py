@@ -1,0 +1,255 @@
+"""What a verdict can be about: metrics, each with the jackknife influence values of the test units on it.
+
+A metric takes predictions [... n] or [... n K], the truth [n] or [n L], and the unit (item or group) of each item. Its
+influence values [... U] have the metric as their mean, and as their spread what another test set would have changed:
+without a unit the metric is, to first order, the mean less (value - mean) / (U - 1).
+
+Sources: Efron & Stein 1981, "The jackknife estimate of variance"; DeLong et al. 1988 and, for groups, Obuchowski 1997,
+"Nonparametric analysis of clustered ROC curve data" (AUROC); Jaeckel 1972 (the infinitesimal jackknife, for AP).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from tacit.evaluation.statistics import influence
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Influence = Callable[[NDArray[Any], NDArray[Any], Ints], Floats]
+
+
+class Metric(NamedTuple):
+    """One metric; `low` and `high` bound it, `scores` says that classes alone cannot tell it."""
+
+    name: str
+    words: str
+    influence: Influence
+    low: float = 0.0
+    high: float = 1.0
+    scores: bool = False
+
+    def value(self, predicted: NDArray[Any], truth: NDArray[Any]) -> float:
+        """Of predictions [n ...], every item a unit of its own."""
+        return float(self.influence(predicted, truth, np.arange(len(truth))).mean())
+
+
+def classes_of(predicted: NDArray[Any]) -> Ints:
+    """Class numbers [... n] of predictions that are class numbers already, or scores [... n K]."""
+    return predicted if predicted.dtype.kind in "iu" else np.asarray(predicted.argmax(axis=-1), np.int64)
+
+
+# ---------------------------------------------------------------- classes
+
+
+def balanced_accuracy(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    """Mean over the classes of the share of their items that is recognised; each class in two units or more."""
+    return influence(classes_of(predicted) == y, y, unit)
+
+
+def accuracy(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    """Share of the items that is right."""
+    return _mean(classes_of(predicted) == y, unit)
+
+
+def macro_f1(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    """Mean over the true classes of 2 TP / (predicted + true); each unit left out in turn, exactly."""
+    said = classes_of(predicted)
+    present = np.unique(y)
+    k = int(max(said.max(initial=0), y.max())) + 1
+    true = _counts(y[None], unit, k)[0]  # [U K]
+    flat = said.reshape(-1, said.shape[-1])
+    rows = [_f1_without(_counts(np.where(row == y, row, -1)[None], unit, k)[0], _counts(row[None], unit, k)[0], true)
+            for row in flat]  # fmt: skip
+    found = np.stack([_values(whole[present].mean(), left[:, present].mean(axis=1)) for whole, left in rows])
+    return found.reshape(*said.shape[:-1], -1)
+
+
+def _f1_without(hit: Floats, said: Floats, true: Floats) -> tuple[Floats, Floats]:
+    """F1 of each class [K], and with each unit left out [U K]."""
+    all_hit, size = hit.sum(axis=0), (said + true).sum(axis=0)
+    rest = size - said - true
+    return 2 * all_hit / np.maximum(size, 1), 2 * (all_hit - hit) / np.maximum(rest, 1)
+
+
+def _counts(values: NDArray[Any], unit: Ints, k: int) -> Floats:
+    """How many items of each unit have each value 0..k-1, negative ones left out: [B U k]."""
+    n_units = int(unit.max()) + 1
+    found = []
+    for row in values:
+        kept = row >= 0
+        found.append(np.bincount(unit[kept] * k + row[kept], minlength=n_units * k).reshape(n_units, k))
+    return np.stack(found).astype(np.float64)
+
+
+def auroc(scores: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    """Probability that an item of a class scores higher than one of another; mean over classes or labels.
+
+    Scores [... n K] of classes y [n], or of labels y [n K] of which an item can have several; a label is left out where
+    it, or its absence, is in fewer than two units.
+    """
+    return _over_labels(_auroc, scores, y, unit)
+
+
+def average_precision(scores: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    """Mean of the precision at each true item, ranked by score; mean over classes or labels as in `auroc`."""
+    return _over_labels(_average_precision, scores, y, unit)
+
+
+def label_f1(scores: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    """Mean over labels of F1, a label being given where its probability is above one half."""
+
+    def one(score: NDArray[Any], positive: NDArray[np.bool_], unit: Ints) -> Floats:
+        said = score > 0.5
+        flat = said.reshape(-1, said.shape[-1]).astype(np.int64)
+        true = _counts(np.where(positive, 0, -1)[None], unit, 1)[0]
+        found = []
+        for row in flat:
+            hit = _counts(np.where(positive & (row == 1), 0, -1)[None], unit, 1)[0]
+            whole, left = _f1_without(hit, _counts(np.where(row == 1, 0, -1)[None], unit, 1)[0], true)
+            found.append(_values(whole[0], left[:, 0]))
+        return np.stack(found).reshape(*said.shape[:-1], -1)
+
+    return _over_labels(one, scores, y, unit)
+
+
+def testable(y: NDArray[Any], unit: Ints) -> NDArray[np.bool_]:
+    """Which labels of y [n L] are, and are absent, in two units or more [L]."""
+    n_units = int(unit.max()) + 1
+    held = np.zeros((n_units, y.shape[1]), bool)
+    lacked = np.zeros_like(held)
+    np.logical_or.at(held, unit, y > 0)
+    np.logical_or.at(lacked, unit, y == 0)
+    return np.asarray((held.sum(axis=0) >= 2) & (lacked.sum(axis=0) >= 2))
+
+
+def _over_labels(one: Influence, scores: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    assert scores.dtype.kind == "f", "this metric needs scores"
+    true = y if y.ndim == 2 else y[:, None] == np.arange(scores.shape[-1])
+    labels = np.flatnonzero(testable(true, unit))
+    assert len(labels), "no label can be tested"
+    total = sum(one(scores[..., c], true[:, c] > 0, unit) for c in labels)
+    return np.asarray(total / len(labels), np.float64)
+
+
+def _auroc(score: NDArray[Any], positive: NDArray[np.bool_], unit: Ints) -> Floats:
+    """From the components of DeLong: for each item, the share of the other class that it is ranked rightly against."""
+    m, n = int(positive.sum()), int((~positive).sum())
+    rank = rankdata(score, axis=-1)
+    right = np.empty(score.shape)
+    right[..., positive] = (rank[..., positive] - rankdata(score[..., positive], axis=-1)) / n
+    right[..., ~positive] = 1 - (rank[..., ~positive] - rankdata(score[..., ~positive], axis=-1)) / m
+    area = right[..., positive].mean(-1, keepdims=True)
+    drop = [
+        _sum_by_unit(np.where(which, right - area, 0.0), unit) / (which.sum() - np.bincount(unit, which))
+        for which in (positive, ~positive)
+    ]
+    return np.asarray(area + _centred(unit.max() * (drop[0] + drop[1])))
+
+
+def _average_precision(score: NDArray[Any], positive: NDArray[np.bool_], unit: Ints) -> Floats:
+    """By the derivative of AP in the weight of each item."""
+    flat = score.reshape(-1, score.shape[-1])
+    total = int(positive.sum())
+    slopes, values = np.empty(flat.shape), np.empty((len(flat), 1))
+    for b, row in enumerate(flat):
+        order = np.argsort(-row, kind="stable")
+        ranked, true = row[order], positive[order]
+        last = np.searchsorted(-ranked, -ranked, side="right") - 1  # of those that score the same
+        above = last + 1.0  # how many are ranked as high or higher
+        precision = np.cumsum(true)[last] / above
+        first = np.searchsorted(-ranked, -ranked, side="left")
+        # What one more item as high as this would do to the precision at every true item as high or lower.
+        gain = np.where(true, (1 - precision) / above, 0.0)
+        loss = np.where(true, precision / above, 0.0)
+        gain, loss = (np.cumsum(part[::-1])[::-1][first] for part in (gain, loss))
+        ap = float(precision[true].mean())
+        slopes[b, order] = np.where(true, precision - ap + gain, -loss) / total
+        values[b] = ap
+    n_units = int(unit.max()) + 1
+    found = values + _centred(n_units * _sum_by_unit(slopes, unit))
+    return np.asarray(found.reshape(*score.shape[:-1], -1))
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def r2(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    """1 - squared error / variance; each unit left out in turn, exactly."""
+    size, total, squares = (np.bincount(unit, w) for w in (np.ones(len(y)), y, np.square(y)))
+    error = _sum_by_unit(np.square(predicted - y), unit)
+    n, rest = size.sum(), size.sum() - size
+    spread = squares.sum() - total.sum() ** 2 / n
+    left = squares.sum() - squares - (total.sum() - total) ** 2 / np.maximum(rest, 1)
+    whole = error.sum(axis=-1, keepdims=True)
+    return _values(1 - whole / spread, 1 - (whole - error) / left)
+
+
+def d2_absolute_error(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    """1 - absolute error / that of the test set's median; each unit left out in turn, the median kept."""
+    error = _sum_by_unit(np.abs(predicted - y), unit)
+    median = np.bincount(unit, np.abs(y - np.median(y)))
+    whole = error.sum(axis=-1, keepdims=True)
+    return _values(1 - whole / median.sum(), 1 - (whole - error) / (median.sum() - median))
+
+
+def mae(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    """Mean absolute error, in the target's own units; smaller is better."""
+    return _mean(np.abs(predicted - y), unit)
+
+
+# ---------------------------------------------------------------- rankings
+
+
+def recall_at(k: int) -> Influence:
+    """Share of the queries with something relevant among the first k; relevance [... n k'] in the order of ranking."""
+
+    def values(relevant: NDArray[Any], expected: NDArray[Any], unit: Ints) -> Floats:
+        return _mean(np.asarray(relevant[..., :k].any(axis=-1)), unit)
+
+    return values
+
+
+def ndcg_at(k: int) -> Influence:
+    """Normalised discounted cumulative gain of the first k (Järvelin & Kekäläinen 2002), the mean over queries.
+
+    `expected` [n] says how many relevant ones there are: the ideal ranking has these first.
+    """
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discount)])
+
+    def values(relevant: NDArray[Any], expected: NDArray[Any], unit: Ints) -> Floats:
+        gain = (relevant[..., :k] * discount[: relevant.shape[-1]]).sum(axis=-1)
+        return _mean(gain / ideal[np.minimum(expected, k).astype(np.int64)], unit)
+
+    return values
+
+
+# ---------------------------------------------------------------- what they share
+
+
+def _mean(values: NDArray[Any], unit: Ints) -> Floats:
+    """A mean over items, each unit left out in turn."""
+    return influence(values, np.zeros(values.shape[-1], np.int64), unit)
+
+
+def _values(whole: Any, left_out: Floats) -> Floats:
+    """Influence values [... U] from a metric and the same with each unit left out."""
+    drop = whole - left_out
+    return np.asarray(whole + _centred((left_out.shape[-1] - 1) * drop))
+
+
+def _centred(values: Floats) -> Floats:
+    return np.asarray(values - values.mean(axis=-1, keepdims=True))
+
+
+def _sum_by_unit(values: Floats, unit: Ints) -> Floats:
+    """Sums [... U] of values [... n]."""
+    order = np.argsort(unit, kind="stable")
+    starts = np.searchsorted(unit[order], np.arange(int(unit.max()) + 1))
+    return np.asarray(np.add.reduceat(values[..., order], starts, axis=-1))

@@ -1,0 +1,70 @@
+"""How a judgement comes out in each part of the population: hospitals, machines, groups of age or sex.
+
+An encoder can gain on average and harm a part. Every part of ten test items or more gets its figure and the gain over
+every baseline there; what does worse in a part, after Holm over parts and baselines, is named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.evaluation.sheet import Predicted, Sheet, compare
+from tacit.evaluation.statistics import LEVEL, Estimate, crossed, holm
+from tacit.evaluation.targets.base import Tested
+
+FEWEST = 10  # test items: a figure of fewer says nothing
+LISTED = 20  # of the parts, the worst ones
+
+
+def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: str) -> dict[str, Any]:
+    """The rows of every part at the primary budget, the worst first, for the report's `data`; empty where none is told.
+
+    The parts are those that were asked for, else the groups where these are large. A row is about the chosen arm and
+    the baseline that did best there.
+    """
+    metric, arm = predicted.target.within, predicted.selection.arm
+    if metric is None or arm not in sheet.predicted:
+        return {}
+    part, names = _parts(predicted, sheet, tested)
+    found = []
+    for number, name in enumerate(names):
+        here = sheet.only(part == number) if (part == number).sum() >= FEWEST else None
+        if here is None:
+            continue
+        values = here.values(metric, arm, protocol, predicted.primary)
+        assert values is not None
+        share = predicted.primary.pool_share
+        own = crossed(values, pool_share=share, extra=here.extra)
+        compared = [c for c in compare(arm, protocol, predicted, here, metric) if c.budget == predicted.primary]
+        found.append((name, int((part == number).sum()), own, {c.baseline: c.estimate for c in compared}))
+    if len(found) < 2:
+        return {}
+    p = iter(holm([e.below(0) for *_, gains in found for e in gains.values()]))
+    rows: list[dict[str, Any]] = []
+    for name, items, own, gains in found:
+        adjusted = {baseline: float(next(p)) for baseline in gains}
+        rows.append({"subgroup": name, "items": items, "metric": metric.name} | _figures("mean", own))
+        if gains:
+            hardest = min(gains, key=lambda baseline: gains[baseline].mean)
+            rows[-1] |= {"baseline": hardest} | _figures("gain", gains[hardest])
+            rows[-1]["harmed"] = bool(adjusted[hardest] < 1 - LEVEL)
+    return {"subgroups": sorted(rows, key=lambda row: row["mean"])[:LISTED]}
+
+
+def _parts(predicted: Predicted, sheet: Sheet, tested: Tested) -> tuple[NDArray[np.int64], list[str]]:
+    """The number [n] of each test item's part, negative where it has none, and the parts' names."""
+    labelled = predicted.labelled
+    if labelled.subgroup is not None:
+        return labelled.subgroup[predicted.tested][tested.counts], list(labelled.subgroups)
+    if not labelled.grouped:
+        return np.full(len(sheet.unit), -1, np.int64), []
+    return sheet.unit, [f"group {number + 1}" for number in range(int(sheet.unit.max()) + 1)]
+
+
+def _figures(name: str, estimate: Estimate) -> dict[str, float]:
+    low, high = estimate.interval()
+    around = ("low", "high") if name == "mean" else ("gain_low", "gain_high")
+    return {name: estimate.mean, around[0]: low, around[1]: high}

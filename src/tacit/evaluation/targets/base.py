@@ -1,0 +1,172 @@
+"""What the protocol asks of a target; it knows no metric and no probe by name.
+
+Shapes: S draws, n test items; predictions are [S n], or [S n K] where they are scores.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import UserError, nearest
+from tacit.evaluation.metrics import Metric
+from tacit.evaluation.splits import Positions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tacit.evaluation.subject import Labelled, Part
+
+Values = NDArray[Any]
+Floats = NDArray[np.float32]
+# A baseline without features: (training positions, their truth, test positions) -> predictions [n ...]
+Rule = Callable[[Positions, Values, Positions], Values]
+
+
+class Tested(NamedTuple):
+    """Which test items count, what is true of them, and what was left out, with the reason."""
+
+    counts: NDArray[np.bool_]  # [n]
+    truth: Values  # of those that count
+    left_out: list[str]
+
+
+class Trainable(NamedTuple):
+    """What training on the labels themselves needs."""
+
+    outputs: int  # of the head
+    truth: Values  # [n ...] that the loss is given
+    loss: Callable[[Tensor, Tensor], Tensor]
+    decide: Callable[[Values], Values]  # from the head's outputs [N outputs] to predictions
+
+
+@dataclass(frozen=True)
+class Target(ABC):
+    """One kind of label."""
+
+    n_classes: int  # classes, or labels of which an item can have several
+    scores: bool = False  # predictions shall be probabilities, where classes would do
+
+    name: ClassVar[str]
+    metrics: ClassVar[Sequence[Metric]]  # that a verdict can be about, the usual one first
+    asides: ClassVar[Sequence[Metric]] = ()  # that are only reported
+    within: ClassVar[Metric | None]  # of a part of the population, which may lack classes
+    protocols: ClassVar[Mapping[str, str]]  # how features are read, in words
+    by_class: ClassVar[bool] = False  # labels are counted per class
+    needs_labels: ClassVar[bool] = True  # to learn from
+
+    @abstractmethod
+    def probe(
+        self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int
+    ) -> Mapping[str, Values]:
+        """Predictions [S n ...] of every protocol, from features of `part.train` and of `part.test`."""
+
+    @abstractmethod
+    def validate(
+        self, labelled: Labelled, features: Sequence[Floats], pool: Positions, rounds: Any, metric: Metric, seed: int
+    ) -> float:
+        """The metric inside the labels of `pool`; `features` hold one table of the pool for every encoder.
+
+        `rounds` are (positions learned from, positions held out); all are in `pool`.
+        """
+
+    @abstractmethod
+    def tested(self, labelled: Labelled, positions: Positions) -> Tested:
+        """Raises `UserError` where too little can be tested."""
+
+    def revealed(self, predicted: Values, labelled: Labelled, positions: Positions, tested: Tested) -> Values:
+        """Predictions [P S n ...] of the items that count, in the form that the metrics read."""
+        return np.asarray(predicted[:, :, tested.counts])
+
+    def among(self, predicted: Values, keep: NDArray[np.bool_]) -> Values:
+        """Predictions [P S n ...] where only some of the test items are left."""
+        return np.asarray(predicted[:, :, keep])
+
+    def steady(self, truth: Values, unit: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these test items [n] can still be tested when only they are left."""
+        return np.ones(len(truth), bool)
+
+    def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
+        """What discreteness adds to se^2; see `statistics.smoothing`."""
+        return 0.0
+
+    def trainable(self, truth: Values) -> Trainable | None:
+        """How to train on these labels; None where this target has no such thing."""
+        return None
+
+    def rules(self, labelled: Labelled) -> Mapping[str, Rule]:
+        """Baselines that need no features."""
+        return {}
+
+    def metric(self, name: str | None) -> Metric:
+        """The metric of this name, or the usual one. Raises `UserError` where it is none of this target's."""
+        names = {metric.name: metric for metric in self.metrics}
+        if name is None:
+            return self.metrics[0]
+        if name not in names:
+            raise UserError(f"no metric {name!r} for {self.name}{nearest(name, names)}; choose from {', '.join(names)}")
+        return names[name]
+
+
+class Supervised(Target):
+    """A target that probes learn from labels: a linear one, and nearest neighbours."""
+
+    protocols: ClassVar[Mapping[str, str]] = {"linear": "linear probe", "knn": "nearest neighbours"}
+
+    @abstractmethod
+    def linear(
+        self,
+        X: Floats,
+        truth: Values,
+        draws: Sequence[Positions],
+        test: Floats,
+        groups: NDArray[np.int64] | None,
+        seed: int,
+    ) -> Values:
+        """Predictions [S n ...] of one linear probe per draw; a draw lists rows of X, truth and groups."""
+
+    @abstractmethod
+    def near(self, X: Floats, truth: Values, test: Floats) -> Values:
+        """Predictions [n ...] of nearest neighbours by cosine."""
+
+    @abstractmethod
+    def learnable(self, truth: Values) -> bool:
+        """Whether these labels differ at all."""
+
+    def probe(
+        self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int
+    ) -> Mapping[str, Values]:
+        labelled = part.labelled
+        taken = [np.searchsorted(part.train, draw) for draw in draws]
+        used = np.unique(np.concatenate(taken))  # the probe works in double precision: hand it no more than needed
+        truth = labelled.answers[part.train]
+        groups = labelled.group[part.train][used] if labelled.grouped else None
+        inner = [np.searchsorted(used, draw) for draw in taken]
+        linear = self.linear(train[used], truth[used], inner, test, groups, seed)
+        near = [self.near(train[draw], truth[draw], test) for draw in taken]
+        return {"linear": linear, "knn": np.stack(near)}
+
+    def validate(
+        self, labelled: Labelled, features: Sequence[Floats], pool: Positions, rounds: Any, metric: Metric, seed: int
+    ) -> float:
+        predicted, truth = [], []
+        for draw, fold in rounds:
+            said = labelled.answers[draw]
+            if not self.learnable(said):
+                continue
+            learned, held = np.searchsorted(pool, draw), np.searchsorted(pool, fold)
+            groups = labelled.group[draw] if labelled.grouped else None
+            for table in features:
+                [found] = self.linear(table[learned], said, [np.arange(len(draw))], table[held], groups, seed)
+                predicted.append(found)
+                truth.append(labelled.answers[fold])
+        return self.score(np.concatenate(predicted), np.concatenate(truth), metric) if predicted else 0.0
+
+    def score(self, predicted: Values, truth: Values, metric: Metric) -> float:
+        """The metric of predictions [n ...], also where it is too little for an interval."""
+        return metric.value(predicted, truth)

@@ -1,0 +1,130 @@
+"""Classes: each example has one. Also tokens, each an example of its own whose group is the text it stands in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import UserError
+from tacit.evaluation import metrics
+from tacit.evaluation.knn import knn_votes
+from tacit.evaluation.linear import probe_draws
+from tacit.evaluation.metrics import Metric
+from tacit.evaluation.splits import Positions, class_units
+from tacit.evaluation.statistics import smoothing
+from tacit.evaluation.targets.base import Floats, Rule, Supervised, Tested, Trainable, Values
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tacit.evaluation.subject import Labelled
+
+SMOOTHING = 0.1  # of the labels in training: a few hundred examples are learned by heart within seconds
+
+BALANCED = Metric("balanced_accuracy", "balanced accuracy", metrics.balanced_accuracy)
+ACCURACY = Metric("accuracy", "accuracy", metrics.accuracy)
+MACRO_F1 = Metric("macro_f1", "macro F1", metrics.macro_f1)
+AUROC = Metric("auroc", "AUROC", metrics.auroc, scores=True)
+AVERAGE_PRECISION = Metric("average_precision", "average precision", metrics.average_precision, scores=True)
+
+
+@dataclass(frozen=True)
+class Classification(Supervised):
+    """One class per example: class numbers, or probabilities where `scores` are asked for."""
+
+    name: ClassVar[str] = "classification"
+    metrics: ClassVar[Sequence[Metric]] = (BALANCED, ACCURACY, MACRO_F1, AUROC, AVERAGE_PRECISION)
+    within: ClassVar[Metric | None] = ACCURACY
+    by_class: ClassVar[bool] = True
+
+    def linear(
+        self,
+        X: Floats,
+        truth: Values,
+        draws: Sequence[Positions],
+        test: Floats,
+        groups: NDArray[np.int64] | None,
+        seed: int,
+    ) -> Values:
+        return probe_draws(
+            X, truth, draws, test, n_classes=self.n_classes, groups=groups, seed=seed, scores=self.scores
+        )
+
+    def near(self, X: Floats, truth: Values, test: Floats) -> Values:
+        votes = knn_votes(X, truth, test, self.n_classes)
+        return votes if self.scores else votes.argmax(axis=1).astype(np.int32)
+
+    def learnable(self, truth: Values) -> bool:
+        return len(np.unique(truth)) > 1
+
+    def score(self, predicted: Values, truth: Values, metric: Metric) -> float:
+        if metric is not BALANCED:
+            return super().score(predicted, truth, metric)
+        right = metrics.classes_of(predicted) == truth  # in a small fold a class may have one item alone
+        return float(np.mean([right[truth == c].mean() for c in np.unique(truth)]))
+
+    def tested(self, labelled: Labelled, positions: Positions) -> Tested:
+        y, group = labelled.y[positions], labelled.group[positions]
+        if len(y) and y.min() < 0:
+            raise UserError(f"{(y < 0).sum()} test examples have no label: leave them out of the test positions")
+        units = class_units(y, group, self.n_classes)
+        trained = np.bincount(labelled.y[labelled.train], minlength=self.n_classes)
+        noun = "groups" if labelled.grouped else "items"
+        left_out = []
+        for c, name in enumerate(labelled.classes):
+            if trained[c] == 0 and units[c] == 0:
+                continue
+            if trained[c] == 0:
+                left_out.append(f"{name}: no training labels")
+            elif units[c] < 2:
+                left_out.append(f"{name}: {units[c]} test {noun}")
+        counts = (trained > 0) & (units >= 2)
+        if counts.sum() < 2:
+            raise UserError(f"fewer than two classes can be tested ({'; '.join(left_out)}): label more examples")
+        return Tested(counts[y], y[counts[y]], left_out)
+
+    def steady(self, truth: Values, unit: NDArray[np.int64]) -> NDArray[np.bool_]:
+        steady: NDArray[np.bool_] = (class_units(truth, unit, int(truth.max(initial=0)) + 1) >= 2)[truth]
+        if len(np.unique(truth[steady])) < 2:
+            raise UserError("fewer than two classes were tested in both: judge both on the same data")
+        return steady
+
+    def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
+        return smoothing(truth, unit)
+
+    def trainable(self, truth: Values) -> Trainable:
+        from torch.nn import functional
+
+        def loss(outputs: Tensor, target: Tensor) -> Tensor:
+            return functional.cross_entropy(outputs, target, label_smoothing=SMOOTHING)
+
+        def decide(outputs: NDArray[Any]) -> Values:
+            if not self.scores:
+                return np.asarray(outputs.argmax(axis=1), np.int32)
+            odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+            return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float32)
+
+        return Trainable(self.n_classes, truth, loss, decide)
+
+
+class Tokens(Classification):
+    """Classes of words or frames, judged by macro F1: most are of one class."""
+
+    name: ClassVar[str] = "tokens"
+    metrics: ClassVar[Sequence[Metric]] = (MACRO_F1, BALANCED, ACCURACY)
+
+
+def majority_by_type(types: NDArray[np.int64]) -> Rule:
+    """The commonest class of a token's type [N] in training; of a type not met there, the commonest of all."""
+
+    def rule(train: Positions, truth: Values, test: Positions) -> Values:
+        table = np.zeros((int(types.max()) + 1, int(truth.max()) + 1))
+        np.add.at(table, (types[train], truth), 1)
+        table += np.bincount(truth, minlength=table.shape[1]) * 1e-9  # decides ties, and what was never met
+        return np.asarray(table.argmax(axis=1)[types[test]], np.int32)
+
+    return rule

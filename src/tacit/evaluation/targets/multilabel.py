@@ -1,0 +1,110 @@
+"""Several labels per example, or none: findings in a scan, tags of a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from os import cpu_count
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
+
+from tacit import keys
+from tacit.errors import UserError
+from tacit.evaluation import metrics
+from tacit.evaluation.knn import knn_average
+from tacit.evaluation.linear import fit_probe
+from tacit.evaluation.metrics import Metric, testable
+from tacit.evaluation.splits import Positions
+from tacit.evaluation.statistics import smoothing
+from tacit.evaluation.targets.base import Floats, Supervised, Tested, Trainable, Values
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tacit.evaluation.subject import Labelled
+
+
+@dataclass(frozen=True)
+class Multilabel(Supervised):
+    """The probability of every label [L]; one probe for each."""
+
+    name: ClassVar[str] = "multilabel"
+    metrics: ClassVar[Sequence[Metric]] = (
+        Metric("auroc", "AUROC", metrics.auroc, scores=True),
+        Metric("average_precision", "average precision", metrics.average_precision, scores=True),
+        Metric("macro_f1", "macro F1", metrics.label_f1, scores=True),
+    )
+    within: ClassVar[Metric | None] = None  # a part of the population may lack most labels
+
+    def linear(
+        self,
+        X: Floats,
+        truth: Values,
+        draws: Sequence[Positions],
+        test: Floats,
+        groups: NDArray[np.int64] | None,
+        seed: int,
+    ) -> Values:
+        data, tested = np.asarray(X, np.float64), np.asarray(test, np.float64)
+
+        def predict(cell: tuple[int, int]) -> NDArray[np.float32]:
+            s, c = cell
+            rows = draws[s]
+            y = truth[rows, c].astype(np.int64)
+            if y.min() == y.max():
+                return np.full(len(tested), y[0], np.float32)
+            inside = None if groups is None else groups[rows]
+            probe = fit_probe(data[rows], y, n_classes=2, groups=inside, seed=keys.fold(seed, s))
+            return probe.probabilities(tested)[:, 1].astype(np.float32)
+
+        cells = [(s, c) for s in range(len(draws)) for c in range(self.n_classes)]
+        with threadpool_limits(1), ThreadPoolExecutor(cpu_count() or 1) as pool:
+            found = np.stack(list(pool.map(predict, cells)))
+        return found.reshape(len(draws), self.n_classes, -1).transpose(0, 2, 1)
+
+    def near(self, X: Floats, truth: Values, test: Floats) -> Values:
+        return knn_average(X, truth, test)
+
+    def score(self, predicted: Values, truth: Values, metric: Metric) -> float:
+        enough = testable(truth, np.arange(len(truth))).any()
+        return super().score(predicted, truth, metric) if enough else 0.0
+
+    def learnable(self, truth: Values) -> bool:
+        return bool((truth.min(axis=0) < truth.max(axis=0)).any())
+
+    def tested(self, labelled: Labelled, positions: Positions) -> Tested:
+        truth = labelled.answers[positions]
+        missing = int((~np.isfinite(truth)).any(axis=1).sum())
+        if missing:
+            raise UserError(f"{missing} test examples have no labels: leave them out of the test positions")
+        unit = np.unique(labelled.group[positions], return_inverse=True)[1]
+        trained = np.nansum(labelled.answers[labelled.train], axis=0) > 0
+        enough = testable(truth, unit)
+        noun = "groups" if labelled.grouped else "items"
+        left_out = [
+            f"{name}: no training labels" if not trained[c] else f"{name}: present or absent in fewer than two {noun}"
+            for c, name in enumerate(labelled.classes)
+            if not (trained[c] and enough[c])
+        ]
+        if not (trained & enough).any():
+            raise UserError(f"no label can be tested ({'; '.join(left_out)}): label more examples")
+        return Tested(np.ones(len(truth), bool), np.where(trained, truth, 0.0), left_out)
+
+    def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
+        labels = np.flatnonzero(testable(truth, unit))
+        return float(np.mean([smoothing(truth[:, c].astype(np.int64), unit) for c in labels]) / len(labels) ** 2)
+
+    def trainable(self, truth: Values) -> Trainable:
+        from torch.nn import functional
+
+        def loss(outputs: Tensor, target: Tensor) -> Tensor:
+            return functional.binary_cross_entropy_with_logits(outputs, target)
+
+        def decide(outputs: NDArray[Any]) -> Values:
+            return np.asarray(1 / (1 + np.exp(-outputs)), np.float32)
+
+        return Trainable(self.n_classes, truth.astype(np.float32), loss, decide)

@@ -1,0 +1,97 @@
+"""Numbers: ages, volumes, prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from os import cpu_count
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
+
+from tacit import keys
+from tacit.errors import UserError
+from tacit.evaluation import metrics
+from tacit.evaluation.knn import knn_average
+from tacit.evaluation.metrics import Metric
+from tacit.evaluation.ridge import fit_ridge
+from tacit.evaluation.splits import Positions
+from tacit.evaluation.targets.base import Floats, Rule, Supervised, Tested, Trainable, Values
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tacit.evaluation.subject import Labelled
+
+MAE = Metric("mae", "mean absolute error", metrics.mae, high=np.inf)
+
+
+@dataclass(frozen=True)
+class Regression(Supervised):
+    """A number per example."""
+
+    name: ClassVar[str] = "regression"
+    metrics: ClassVar[Sequence[Metric]] = (
+        Metric("r2", "R2", metrics.r2, low=-np.inf),
+        Metric("d2_absolute_error", "D2 of the absolute error", metrics.d2_absolute_error, low=-np.inf),
+    )
+    asides: ClassVar[Sequence[Metric]] = (MAE,)
+    within: ClassVar[Metric | None] = None  # variances differ between parts of a population, and R2 with them
+    protocols: ClassVar[Mapping[str, str]] = {"linear": "ridge regression", "knn": "nearest neighbours"}
+
+    def linear(
+        self,
+        X: Floats,
+        truth: Values,
+        draws: Sequence[Positions],
+        test: Floats,
+        groups: NDArray[np.int64] | None,
+        seed: int,
+    ) -> Values:
+        data, tested = np.asarray(X, np.float64), np.asarray(test, np.float64)
+
+        def predict(s: int) -> NDArray[np.float64]:
+            rows = draws[s]
+            inside = None if groups is None else groups[rows]
+            return fit_ridge(data[rows], truth[rows], groups=inside, seed=keys.fold(seed, s)).predict(tested)
+
+        with threadpool_limits(1), ThreadPoolExecutor(cpu_count() or 1) as pool:
+            return np.stack(list(pool.map(predict, range(len(draws)))))
+
+    def near(self, X: Floats, truth: Values, test: Floats) -> Values:
+        return knn_average(X, truth[:, None], test)[:, 0]
+
+    def learnable(self, truth: Values) -> bool:
+        return bool(np.ptp(truth))
+
+    def tested(self, labelled: Labelled, positions: Positions) -> Tested:
+        truth = labelled.answers[positions]
+        missing = int((~np.isfinite(truth)).sum())
+        if missing:
+            raise UserError(f"{missing} test examples have no number: leave them out of the test positions")
+        if len(np.unique(labelled.group[positions])) < 3 or not np.ptp(truth):
+            raise UserError("the numbers to be tested are all the same, or too few: label more examples")
+        return Tested(np.ones(len(truth), bool), truth, [])
+
+    def trainable(self, truth: Values) -> Trainable:
+        from torch.nn import functional
+
+        mean, scale = truth.mean(), truth.std() or 1.0
+
+        def loss(outputs: Tensor, target: Tensor) -> Tensor:
+            return functional.mse_loss(outputs[:, 0], target)
+
+        def decide(outputs: NDArray[Any]) -> Values:
+            return np.asarray(outputs[:, 0] * scale + mean, np.float64)
+
+        return Trainable(1, ((truth - mean) / scale).astype(np.float32), loss, decide)
+
+    def rules(self, labelled: Labelled) -> Mapping[str, Rule]:
+        return {"mean": _mean}
+
+
+def _mean(train: Positions, truth: Values, test: Positions) -> Values:
+    return np.full(len(test), truth.mean())

@@ -1,0 +1,126 @@
+"""Search: does an item find its like, or its partner, among the other test items? Nothing is learned from labels.
+
+Every test item is a query, the other test items are searched, by cosine. Relevant is what has the query's label; a
+query's own group is not searched, lest a person find only themselves. Of pairs the partner alone is relevant, and where
+pairs have two sides (picture and caption) the other side alone is searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import UserError
+from tacit.evaluation import metrics
+from tacit.evaluation.knn import unit_rows
+from tacit.evaluation.metrics import Metric
+from tacit.evaluation.splits import Positions
+from tacit.evaluation.targets.base import Floats, Rule, Target, Tested, Values
+
+if TYPE_CHECKING:
+    from tacit.evaluation.subject import Labelled, Part
+
+DEEP = 10  # results of a search that are looked at
+_CHUNK = 2**22  # similarities held at once
+
+
+@dataclass(frozen=True)
+class Retrieval(Target):
+    """The first ten of every search, as places [n 10] among the test items."""
+
+    name: ClassVar[str] = "retrieval"
+    metrics: ClassVar[Sequence[Metric]] = (
+        Metric("ndcg@10/test-gallery", "nDCG@10 among the test items", metrics.ndcg_at(10)),
+        *(
+            Metric(f"recall@{k}/test-gallery", f"recall@{k} among the test items", metrics.recall_at(k))
+            for k in (1, 5, 10)
+        ),
+    )
+    within: ClassVar[Metric | None] = metrics[1]
+    protocols: ClassVar[Mapping[str, str]] = {"cosine": "search by cosine"}
+    needs_labels: ClassVar[bool] = False
+
+    def probe(
+        self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int
+    ) -> Mapping[str, Values]:
+        return {"cosine": self.search(part.labelled, part.test, test)[None]}
+
+    def validate(
+        self, labelled: Labelled, features: Sequence[Floats], pool: Positions, rounds: Any, metric: Metric, seed: int
+    ) -> float:
+        tested = self.tested(labelled, pool)
+        found = np.stack([self.search(labelled, pool, table) for table in features])[:, None]
+        relevant = self.revealed(found, labelled, pool, tested)
+        return float(np.mean([metric.value(of[0], tested.truth) for of in relevant]))
+
+    def search(self, labelled: Labelled, positions: Positions, features: NDArray[np.floating]) -> NDArray[np.int32]:
+        """For each of these items the places [n 10] of the nearest others; -1 where fewer may be searched."""
+        unit, allowed = unit_rows(features), self.allowed(labelled, positions)
+        found = np.full((len(unit), DEEP), -1, np.int32)
+        rows, deep = max(1, _CHUNK // len(unit)), min(DEEP, len(unit) - 1)
+        for start in range(0, len(unit), rows):
+            part = np.arange(start, min(start + rows, len(unit)))
+            similarity = np.where(allowed(part), unit[part] @ unit.T, -np.inf)
+            first = np.argpartition(-similarity, deep - 1, axis=1)[:, :deep]
+            order = np.argsort(-np.take_along_axis(similarity, first, axis=1), axis=1, kind="stable")
+            ranked = np.take_along_axis(first, order, axis=1)
+            lost = np.isneginf(np.take_along_axis(similarity, ranked, axis=1))
+            found[part, :deep] = np.where(lost, -1, ranked)
+        return found
+
+    def allowed(self, labelled: Labelled, positions: Positions) -> Any:
+        """Which items [b n] may be searched for the queries at these places [b]."""
+        group = labelled.group[positions]
+        return lambda places: group[places, None] != group
+
+    def tested(self, labelled: Labelled, positions: Positions) -> Tested:
+        """The truth is the number of relevant items; queries without any do not count."""
+        y, allowed = labelled.y[positions], self.allowed(labelled, positions)
+        expected = np.concatenate(
+            [
+                (allowed(places) & (y[places, None] == y)).sum(axis=1)
+                for places in np.array_split(np.arange(len(y)), 1 + len(y) ** 2 // _CHUNK)
+            ]
+        )
+        counts = (expected > 0) & (y >= 0)
+        if counts.sum() < 2:
+            raise UserError("no test item has another one to be found: label more examples that belong together")
+        left = int((~counts).sum())
+        return Tested(counts, expected[counts], [f"{left} items: nothing relevant to be found"] if left else [])
+
+    def revealed(self, predicted: Values, labelled: Labelled, positions: Positions, tested: Tested) -> Values:
+        """Whether each result is relevant [P S n 10]."""
+        y = labelled.y[positions]
+        relevant = (y[predicted] == y[:, None]) & (predicted >= 0)
+        return np.asarray(relevant[:, :, tested.counts])
+
+    def among(self, predicted: Values, keep: NDArray[np.bool_]) -> Values:
+        number = np.cumsum(keep) - 1
+        found = predicted[:, :, keep]
+        return np.where((found >= 0) & keep[found], number[found], -1)
+
+    def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
+        return 1.0 / len(np.unique(unit)) ** 2
+
+    def rules(self, labelled: Labelled) -> Mapping[str, Rule]:
+        def chance(train: Positions, truth: Values, test: Positions) -> Values:
+            return self.search(labelled, test, np.random.default_rng(0).normal(size=(len(test), 64)))
+
+        return {"chance": chance}
+
+
+class Pairs(Retrieval):
+    """The partner alone is relevant; the group, which holds a pair together, is searched too."""
+
+    name: ClassVar[str] = "pairs"
+
+    def allowed(self, labelled: Labelled, positions: Positions) -> Any:
+        side = None if labelled.side is None else labelled.side[positions]
+        everyone = np.arange(len(positions))
+        if side is None:
+            return lambda places: places[:, None] != everyone
+        return lambda places: side[places, None] != side
