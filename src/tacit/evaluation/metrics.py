@@ -41,7 +41,7 @@ class Metric(NamedTuple):
 
 def classes_of(predicted: NDArray[Any]) -> Ints:
     """Class numbers [... n] of predictions that are class numbers already, or scores [... n K]."""
-    return predicted if predicted.dtype.kind in "iu" else np.asarray(predicted.argmax(axis=-1), np.int64)
+    return np.asarray(predicted if predicted.dtype.kind in "iu" else predicted.argmax(axis=-1), np.int64)
 
 
 # ---------------------------------------------------------------- classes

@@ -1,0 +1,257 @@
+"""One suite over every target: the better features win, noise does not, hidden labels are not read, judgements pair."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from tacit.errors import UserError
+from tacit.evaluation import Arm, Labelled, Predictions, Report, evaluate, pair
+from tacit.evaluation.features import Stored
+from tacit.evaluation.results import FILE_NAME
+from tacit.evaluation.subject import parts_of, target_of
+from tacit.evaluation.targets import make_target
+from tacit.evaluation.targets.classification import majority_by_type
+from tacit.types import Batch, Features
+
+TARGETS = ["classification", "tokens", "multilabel", "regression", "retrieval", "pairs"]
+N, TEST = 500, 200
+
+
+def fetch(positions: NDArray[np.int64]) -> Batch:
+    return {"index": torch.as_tensor(positions)}
+
+
+@cache
+def problem(name: str, seed: int = 0, shuffled: bool = False) -> tuple[Labelled, NDArray[np.float32]]:
+    """Examples of every target, and features [N 26] of which the first six tell it and the others nothing."""
+    rng = np.random.default_rng(seed)
+    latent, group = rng.normal(size=(N, 6)), np.arange(N)
+    y, classes, truth = np.zeros(N, np.int64), ("a", "b", "c"), None
+    if name in ("classification", "tokens", "retrieval"):
+        y = rng.permutation(np.arange(N) % 3)
+        latent += 2.0 * np.eye(6)[y]
+    if name == "tokens":
+        group = np.arange(N) // 5
+    if name == "multilabel":
+        truth = (latent[:, :3] + 0.5 * rng.normal(size=(N, 3)) > 0.5).astype(float)
+        y = np.where(truth.any(1), truth.argmax(1), 3)
+    if name == "regression":
+        classes = ()
+        truth = latent @ [3.0, 2, 1, 0, 0, 0] + 20 + rng.normal(size=N)
+        y = np.searchsorted(np.quantile(truth, [0.25, 0.5, 0.75]), truth)
+    if name == "pairs":
+        y = group = np.arange(N) // 2
+        classes = tuple(map(str, range(N // 2)))
+        latent = 0.4 * latent + rng.normal(size=(N // 2, 6))[y]
+    if shuffled:
+        order = np.concatenate([rng.permutation(TEST), TEST + rng.permutation(N - TEST)])
+        y, truth, group = y[order], None if truth is None else truth[order], group[order] if name == "pairs" else group
+    features = np.concatenate([latent, rng.normal(size=(N, 20))], axis=1).astype(np.float32)
+    test = np.arange(N) < TEST
+    labelled = Labelled(fetch, y, classes, group, np.flatnonzero(~test), np.flatnonzero(test), target=name, truth=truth)
+    if name == "pairs":
+        labelled = replace(labelled, side=np.arange(N) % 2)
+    return labelled, features
+
+
+def arm(name: str, features: NDArray[np.float32], kind: Any = "pretrained") -> Arm:
+    return Arm(name, kind, (Stored(features),))
+
+
+@cache
+def judged(name: str, seed: int = 0) -> Report:
+    labelled, x = problem(name)
+    rules = [Arm(n, "baseline", rule=r) for n, r in target_of(labelled).rules(labelled).items()]
+    arms = [arm("good", x[:, :8]), arm("noise", x[:, 8:]), arm("raw", x[:, 1:9], "baseline"), *rules]
+    return evaluate(arms, labelled, draws=4, seed=seed)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_better_features_transfer_and_noise_does_harm(name: str) -> None:
+    report = judged(name)
+    assert (report.verdict.outcome, report.verdict.arm) == ("transfers", "good"), report.verdict.text
+    usual = next(iter(make_target(name, 3).protocols))
+    noise = [v for v in report.verdicts if v.arm == "noise" and v.protocol == usual]
+    assert "harms" in {v.outcome for v in noise}
+    assert "transfers" not in {v.outcome for v in noise}
+    assert target_of(problem(name)[0]).metrics[0].words in report.verdict.text
+    for r in report.results:
+        assert r.low <= r.mean <= r.high
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_report_survives_the_disk(name: str, tmp_path: Path) -> None:
+    report = judged(name)
+    report.save(tmp_path)
+    assert (tmp_path / FILE_NAME).exists()
+    assert Report.load(tmp_path) == report
+    assert str(Report.load(tmp_path)) == str(report)
+    assert "good" in report._repr_html_()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_judgements_are_paired_as_if_judged_together(name: str, tmp_path: Path) -> None:
+    labelled, x = problem(name)
+    alone = evaluate([arm("other", x[:, 2:9]), arm("raw", x[:, 3:], "baseline")], labelled, draws=4)
+    for report, folder in ((judged(name), tmp_path / "a"), (alone, tmp_path / "b")):
+        folder.mkdir()
+        assert report.predictions is not None
+        report.predictions.save(folder)
+    pairs, reasons = pair(*(Predictions.load(tmp_path / folder) for folder in "ab"))
+    assert reasons == []
+    both = [arm("good", x[:, :8]), arm("other", x[:, 2:9], "baseline")]
+    together = evaluate(both, labelled, draws=4)
+    rows = {row["budget"]: row for row in together.gains if row["protocol"] == together.verdict.protocol}
+    for paired in pairs:
+        assert paired.estimate.mean == pytest.approx(rows[paired.budget.name]["gain"], abs=1e-6)
+        assert paired.estimate.interval()[0] == pytest.approx(rows[paired.budget.name]["low"], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_test_labels_are_hidden_until_the_end(name: str) -> None:
+    """Whatever the sealed labels say, every prediction is the same."""
+    labelled, x = problem(name)
+    target, hidden = target_of(labelled), []
+    for poisoned in (labelled, _poisoned(labelled)):
+        [part] = parts_of(poisoned, 0)
+        assert (part.labelled.y[part.test] == -1).all()
+        if part.labelled.truth is not None:
+            assert np.isnan(part.labelled.truth[part.test]).all()
+        draws = [labelled.train[::4], labelled.train[1::4]]
+        hidden.append(target.probe(part, x[part.train], x[part.test], draws, 0))
+    for protocol, predicted in hidden[0].items():
+        np.testing.assert_array_equal(predicted, hidden[1][protocol])
+
+
+def _poisoned(labelled: Labelled) -> Labelled:
+    y, truth = labelled.y.copy(), None if labelled.truth is None else labelled.truth.copy()
+    y[labelled.test] = np.roll(y[labelled.test], 7)
+    if truth is not None:
+        truth[labelled.test] = truth[labelled.test][::-1]
+    return replace(labelled, y=y, truth=truth)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TARGETS)
+def test_shuffled_labels_hardly_ever_transfer(name: str) -> None:
+    """At most 5 % of 30 runs, and binomial error: 4."""
+    transfers = 0
+    for seed in range(30):
+        labelled, x = problem(name, 100 + seed, True)
+        budgets = None if name in ("retrieval", "pairs") else [30 if name in ("multilabel", "regression") else 10]
+        arms = [arm("a", x[:, :6]), arm("b", x[:, 6:12], "baseline")]
+        transfers += evaluate(arms, labelled, budgets=budgets, draws=4).verdict.outcome == "transfers"
+    assert transfers <= 4
+
+
+@pytest.mark.parametrize("name", ["multilabel", "regression"])
+def test_training_from_scratch_learns_the_target(name: str) -> None:
+    from tacit.evaluation.scratch import train_on_labels
+
+    labelled, x = problem(name)
+    target = target_of(labelled)
+    training = target.trainable(labelled.answers[labelled.train])
+    assert training is not None
+    model = train_on_labels(lambda seed: Linear(x), fetch, labelled.train, training, seed=0, steps=150, lr=0.03)
+    tested = target.tested(labelled, labelled.test)
+    found = target.metrics[0].value(model.predict(fetch, labelled.test), tested.truth)
+    assert found > (0.8 if name == "multilabel" else 0.6)
+
+
+class Linear(torch.nn.Module):
+    """Features as they are, with a layer that learns."""
+
+    dim, n_depths = 26, 0
+
+    def __init__(self, x: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.x = torch.from_numpy(x)
+        self.layer = torch.nn.Linear(26, 26)
+
+    def forward(self, batch: Batch, *, depths: Any = ()) -> Features:
+        pooled = self.layer(self.x[batch["index"]])
+        return Features(pooled[:, None], pooled)
+
+
+def test_every_label_has_the_probe_of_a_class() -> None:
+    labelled, x = problem("multilabel")
+    target, rows = target_of(labelled), labelled.train
+    [p] = target.linear(x[rows], labelled.answers[rows], [np.arange(len(rows))], x[:TEST], None, 0)  # type: ignore[attr-defined]
+    assert p.shape == (TEST, 3)
+    for c in range(3):
+        theirs = LogisticRegression(C=1.0).fit(x[rows], labelled.answers[rows, c]).predict_proba(x[:TEST])[:, 1]
+        assert np.corrcoef(p[:, c], theirs)[0, 1] > 0.97
+
+
+def test_search_by_hand() -> None:
+    labelled, x = problem("retrieval")
+    labelled = replace(labelled, group=np.arange(N) // 2)
+    target = target_of(labelled)
+    found = target.search(labelled, labelled.test, x[:TEST])  # type: ignore[attr-defined]
+    unit = x[:TEST] / np.linalg.norm(x[:TEST], axis=1, keepdims=True)
+    for i in range(0, TEST, 17):
+        order = [j for j in np.argsort(-(unit @ unit[i]), kind="stable") if j // 2 != i // 2][:10]
+        assert found[i].tolist() == order
+
+
+def test_partners_are_sought_on_the_other_side() -> None:
+    labelled, x = problem("pairs")
+    found = target_of(labelled).search(labelled, labelled.test, x[:TEST])  # type: ignore[attr-defined]
+    assert (found % 2 != np.arange(TEST)[:, None] % 2).all()
+
+
+def test_the_majority_of_a_type() -> None:
+    rule = majority_by_type(np.array([0, 0, 0, 1, 1, 2, 0, 1, 2, 3]))
+    said = rule(np.arange(6), np.array([1, 1, 0, 2, 2, 0]), np.arange(6, 10))
+    assert said.tolist()[:3] == [1, 2, 0]
+    assert said[3] in (0, 1, 2)
+
+
+def test_another_metric_decides() -> None:
+    labelled, x = problem("classification")
+    arms = [arm("good", x[:, :8]), arm("raw", x[:, 3:], "baseline")]
+    report = evaluate(arms, labelled, metric="auroc", budgets=[5], draws=2)
+    assert "AUROC" in report.verdict.text
+    assert report.results[0].metric == "auroc"
+    with pytest.raises(UserError, match="no metric 'aurocc'"):
+        evaluate(arms, labelled, metric="aurocc")
+
+
+def test_a_part_that_is_harmed_is_named() -> None:
+    """Features that tell the classes everywhere but in one hospital."""
+    labelled, x = problem("classification")
+    site = np.arange(N) % 4
+    blind = x[:, :8].copy()
+    blind[site == 2] = np.random.default_rng(5).normal(size=(int((site == 2).sum()), 8))
+    labelled = replace(labelled, subgroup=site, subgroups=("north", "east", "south", "west"))
+    report = evaluate([arm("good", blind), arm("raw", x[:, 1:7], "baseline")], labelled, budgets=[20], draws=4)
+    worst = report.data["subgroups"][0]
+    assert (worst["subgroup"], worst["harmed"]) == ("south", True)
+    assert not any(row["harmed"] for row in report.data["subgroups"][1:])
+    assert "HARMS south" in str(report)
+    assert "worst part: south" in str(report)
+
+
+def test_a_rare_event_is_budgeted_in_all() -> None:
+    labelled, x = problem("classification")
+    rng = np.random.default_rng(0)
+    y = (rng.random(N) < 0.04).astype(np.int64)
+    y[[0, 1, 300, 301, 302]] = 1
+    rare = replace(labelled, y=y, classes=("no", "yes"))
+    report = evaluate([arm("good", x[:, :8] + 2 * y[:, None]), arm("raw", x[:, 8:], "baseline")], rare, draws=3)
+    assert report.verdict.budget.endswith("in all")
+    assert {"auroc", "average_precision"} <= {r.metric for r in report.results}
+
+
+def test_no_target_of_that_name() -> None:
+    with pytest.raises(UserError, match=r"no target named 'regresion'.*regression"):
+        make_target("regresion", 2)
