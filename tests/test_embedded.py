@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 import tacit
 from tacit import cli
-from tacit.data.labels import Columns, resolve
+from tacit.data.asked import understand
+from tacit.data.known import resolve
+from tacit.data.labels import Columns
 from tacit.data.notes import Notes
 from tacit.data.vectors import read_vectors
 from tacit.embedded import _labelled, named
@@ -130,8 +132,8 @@ def labelled(values: NDArray[np.float32], ids: list[str] | None, group: list[str
     file = read_vectors(source, ["label"])
     columns = Columns(file.columns["label"], None if group is None else pa.array(group))
     notes = Notes()
-    known = resolve(columns, None, (), named(file), notes)
-    return _labelled(file, columns, known, notes, seed=0), notes
+    known = resolve(columns, understand(), None, named(file), notes)
+    return _labelled(file, known, notes, seed=0), notes
 
 
 def test_other_embeddings_of_the_same_examples_are_sealed_alike() -> None:
@@ -201,8 +203,8 @@ def many(n: int) -> dict[str, Any]:
         ({}, [], "a.parquet has no column 'label' (it has: id, embedding): name it with --label-column"),
         ({"label": ["x"] * 90}, [], "there is only 'x'"),
         ({"label": pa.nulls(90, pa.string())}, [], "none of the 90 embeddings of a.parquet has a label"),
-        ({"label": np.linspace(0.1, 9, 90)}, [], "classes are expected: put the numbers into bins, or give each"),
-        ({"label": np.arange(90.0)}, [], "90 distinct numbers such as 0 on 90 examples; classes are expected"),
+        ({"label": np.linspace(0.1, 9, 90)}, [], "to predict the numbers say --target regression, or, where"),
+        ({"label": np.arange(90.0)}, [], "90 distinct numbers such as 0 on 90 examples; to predict the numbers say --target regression"),
         ({"label": ["1", "1.0", "2"] * 30}, [], "'1' and '1.0' are one number written in two ways"),
         ({"label": [["x"], ["y"]] * 45}, [], "labels must be text or numbers, not list"),
         ({"label": [b"\xff", b"\xfe"] * 45}, [], "labels must be text or numbers, not binary"),
