@@ -204,7 +204,11 @@ def many(n: int) -> dict[str, Any]:
         ({"label": ["x"] * 90}, [], "there is only 'x'"),
         ({"label": pa.nulls(90, pa.string())}, [], "none of the 90 embeddings of a.parquet has a label"),
         ({"label": np.linspace(0.1, 9, 90)}, [], "to predict the numbers say --target regression, or, where"),
-        ({"label": np.arange(90.0)}, [], "90 distinct numbers such as 0 on 90 examples; to predict the numbers say --target regression"),
+        (
+            {"label": np.arange(90.0)},
+            [],
+            "90 distinct numbers such as 0 on 90 examples; to predict the numbers say --target regression",
+        ),
         ({"label": ["1", "1.0", "2"] * 30}, [], "'1' and '1.0' are one number written in two ways"),
         ({"label": [["x"], ["y"]] * 45}, [], "labels must be text or numbers, not list"),
         ({"label": [b"\xff", b"\xfe"] * 45}, [], "labels must be text or numbers, not binary"),

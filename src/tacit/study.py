@@ -141,7 +141,7 @@ class Study:
         def measure(task: Any) -> dict[str, float]:
             pooled = extract(task.exported["encoder"], self.dataset.batch, pool[chosen])["pooled"]
             found = {"rankme": diagnose(pooled).rankme or 0.0}
-            if labelled is not None:
+            if labelled is not None and labelled.target in ("classification", "tokens"):
                 positions = labelled.train[chosen]
                 found["probe"] = knn_leave_one_out(
                     pooled, labelled.y[positions], len(labelled.classes), groups=labelled.group[positions]

@@ -43,7 +43,7 @@ class Labels:
     subgroup: Codes | None = None  # [N], -1 where none
     subgroups: tuple[str, ...] = ()  # their names
     side: Codes | None = None  # [N] of a pair, 0 or 1
-    token: Codes | None = None  # [N] a token's type, -1 where none
+    token: Codes | None = None  # [N] a token's type; those of which nothing is said share one
 
 
 def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Array, notes: Notes) -> Labels:
@@ -89,7 +89,7 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
         subgroup,
         subgroups,
         None if columns.side is None else _sides(columns.side, answers.label >= 0),
-        None if columns.token is None else codes_of(columns.token.dictionary_encode()),
+        None if columns.token is None else codes_of(pc.fill_null(columns.token, "").dictionary_encode()),
     )
 
 
