@@ -55,7 +55,7 @@ def test_what_labels_are_is_told_by_target() -> None:
     told: Any = SimpleNamespace(target="regression", truth=np.array([1.0, 2.0, 3.5, 4.0, 1000.0]))
     assert _told(told) == "numbers: median 3.5, half of them from 2 to 4"
     told = SimpleNamespace(target="multilabel", truth=np.array([[1, 0], [1, 1], [0, 0]]), classes=("a", "b"))
-    assert _told(told) == "labels: a 2, b 1; none of them 1"
+    assert _told(told) == "had by: a 2, b 1; none of them 1"
     told = SimpleNamespace(target="pairs", y=np.array([0, 0, 1, 1, 1]), classes=("p", "q"))
     assert _told(told) == "pairs: 2 of 2 to 3 examples"
     names = tuple(map(str, range(30)))

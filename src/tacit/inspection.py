@@ -131,7 +131,7 @@ def _told(labelled: Labelled) -> str:
         assert labelled.truth is not None
         none = int((labelled.truth.sum(axis=1) == 0).sum())
         return (
-            f"labels: {_counted(labelled.classes, labelled.truth.sum(axis=0).astype(np.int64))}; none of them {none:,}"
+            f"had by: {_counted(labelled.classes, labelled.truth.sum(axis=0).astype(np.int64))}; none of them {none:,}"
         )
     sizes = np.bincount(labelled.y, minlength=len(labelled.classes))
     if labelled.target == "pairs":
