@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from tacit.evaluation import Predictions, Report, Seal, scratch
 from tacit.evaluation.features import extract
 from tacit.evaluation.linear import fit_probe
 from tacit.pipeline import _has_seen
+from tacit.predicting import _labelled
 from tacit.report import without_data
 from tacit.split import split_dataset
 from tests.tiny import digits
@@ -128,6 +130,15 @@ def test_new_data_need_no_labels(first: Path, folder: Path, tmp_path: Path, caps
     assert "verdict precedes this probe" in capsys.readouterr().out
     assert part["class"].to_pylist() == whole["class"].to_pylist()[150:156]
     np.testing.assert_allclose(part["p(finding-1)"], whole["p(finding-1)"].to_numpy()[150:156], atol=1e-5)
+
+
+def test_labels_are_read_as_the_run_read_them(folder: Path) -> None:
+    ask: Any = SimpleNamespace(labelled=None, labels=None, label_column=None)
+    asked = {"data": str(folder / "images"), "labels": str(folder / "few.csv")}
+    with pytest.raises(UserError, match="runs/a was judged by multilabel; predict knows classification and tokens"):
+        _labelled(Path("runs/a"), {**asked, "multilabel": "-"}, ask, {})
+    with pytest.raises(UserError, match=r"the label 'finding-.' is no finite number"):
+        _labelled(Path("runs/a"), {**asked, "target": "regression"}, ask, {})
 
 
 def test_a_private_run_predicts_the_same(first: Path, folder: Path, tmp_path: Path) -> None:

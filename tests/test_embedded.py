@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 import tacit
 from tacit import cli
-from tacit.data.labels import Columns, resolve
+from tacit.data.asked import understand
+from tacit.data.known import resolve
+from tacit.data.labels import Columns
 from tacit.data.notes import Notes
 from tacit.data.vectors import read_vectors
-from tacit.embedded import _labelled, named
+from tacit.embedded import _columns, _labelled, _names, named
 from tacit.errors import UserError
 
 N = 240
@@ -130,8 +132,8 @@ def labelled(values: NDArray[np.float32], ids: list[str] | None, group: list[str
     file = read_vectors(source, ["label"])
     columns = Columns(file.columns["label"], None if group is None else pa.array(group))
     notes = Notes()
-    known = resolve(columns, None, (), named(file), notes)
-    return _labelled(file, columns, known, notes, seed=0), notes
+    known = resolve(columns, understand(), None, named(file), notes)
+    return _labelled(file, known, notes, seed=0), notes
 
 
 def test_other_embeddings_of_the_same_examples_are_sealed_alike() -> None:
@@ -190,6 +192,55 @@ def test_a_column_of_the_given_split_is_kept(tmp_path: Path) -> None:
     assert (report.data["n_test"], report.data["n_train"]) == (30, 60)
 
 
+def kept(columns: dict[str, Any], **settings: Any) -> Any:
+    """What is judged of 120 embeddings with these columns, and the rows that it comes from."""
+    asked, notes = understand(**settings), Notes()
+    names = _names(asked)
+    lists = names["label"] if asked.target == "multilabel" else None
+    file = read_vectors({"embedding": principal(3)[:120], **columns}, list(names.values()), lists=lists)
+    found, split = _columns(file, asked, None, notes)
+    return _labelled(file, resolve(found, asked, split, named(file), notes), notes, seed=0)
+
+
+def test_numbers_are_judged_with_their_values() -> None:
+    labelled, rows = kept({"label": np.linspace(0, 1, 120)}, target="regression")
+    np.testing.assert_array_equal(labelled.truth, np.linspace(0, 1, 120)[rows])
+    assert np.bincount(labelled.y[labelled.test]).tolist() == [7, 7, 7, 7, 7]
+
+
+@pytest.mark.parametrize("form", ["lists", "table", "text"])
+def test_several_labels_are_judged_in_any_form(form: str) -> None:
+    table = np.array([[i % 2, i % 3 == 0] for i in range(120)], int)
+    lists = [[str(j) for j in np.flatnonzero(row)] for row in table]
+    label = {"lists": lists, "table": table, "text": ["|".join(names) or "|" for names in lists]}[form]
+    labelled, rows = kept({"label": label}, **({"multilabel": "|"} if form == "text" else {"target": "multilabel"}))
+    assert labelled.classes == ("0", "1")
+    np.testing.assert_array_equal(labelled.truth, table[rows])
+
+
+def test_pairs_keep_their_sides_and_stay_whole() -> None:
+    labelled, _ = kept({"label": np.arange(120) // 2, "side": ["image", "text"] * 60}, target="pairs")
+    assert len(labelled.test) == 36
+    assert (labelled.side[labelled.y == 7] == [0, 1]).all()
+    assert not set(labelled.y[labelled.test]) & set(labelled.y[labelled.train])
+
+
+def test_a_column_named_side_or_token_means_nothing_elsewhere() -> None:
+    labelled, _ = kept({"label": ["a", "b"] * 60, "side": ["left", "right", "both"] * 40})
+    assert labelled.side is None
+
+
+def test_what_is_asked_for_comes_before_the_column_split() -> None:
+    columns = {"label": ["a", "b"] * 60, "split": ["test", "train", "train"] * 40, "site": np.arange(120) // 40}
+    labelled, rows = kept(columns, holdout="site=2", worst_group="site")
+    assert rows[labelled.test].tolist() == list(range(80, 120))
+    assert labelled.subgroups == ("0", "1", "2")
+    labelled, rows = kept(columns, time_column="site")
+    assert rows[labelled.test].tolist() == list(range(80, 120))
+    labelled, rows = kept(columns)
+    assert rows[labelled.test].tolist() == list(range(0, 120, 3))
+
+
 def many(n: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     return {"embedding": rng.normal(size=(n, 4)).astype(np.float32)}
@@ -201,12 +252,54 @@ def many(n: int) -> dict[str, Any]:
         ({}, [], "a.parquet has no column 'label' (it has: id, embedding): name it with --label-column"),
         ({"label": ["x"] * 90}, [], "there is only 'x'"),
         ({"label": pa.nulls(90, pa.string())}, [], "none of the 90 embeddings of a.parquet has a label"),
-        ({"label": np.linspace(0.1, 9, 90)}, [], "classes are expected: put the numbers into bins, or give each"),
-        ({"label": np.arange(90.0)}, [], "90 distinct numbers such as 0 on 90 examples; classes are expected"),
+        ({"label": np.linspace(0.1, 9, 90)}, [], "to predict the numbers say --target regression, or, where"),
+        (
+            {"label": np.arange(90.0)},
+            [],
+            "90 distinct numbers such as 0 on 90 examples; to predict the numbers say --target regression",
+        ),
         ({"label": ["1", "1.0", "2"] * 30}, [], "'1' and '1.0' are one number written in two ways"),
         ({"label": [["x"], ["y"]] * 45}, [], "labels must be text or numbers, not list"),
         ({"label": [b"\xff", b"\xfe"] * 45}, [], "labels must be text or numbers, not binary"),
         ({"label": list("ab") * 45, "group": ["one"] * 90}, [], "belong to one group"),
+        ({"label": ["x"] * 90}, ["--target", "regression"], "the label 'x' is no finite number"),
+        ({"label": [3.5] * 90}, ["--target", "regression"], "all 90 labels to train on are the number 3.5"),
+        ({"label": [1, 2, 3, *[None] * 87]}, ["--target", "regression"], "needs 4 labelled examples to train on"),
+        ({"label": pa.nulls(90, pa.float64())}, ["--target", "regression"], "none of the 90 embeddings of a.parquet"),
+        (
+            {"label": [["x"], ["y"]] * 45},
+            ["--target", "regression"],
+            "lists of labels are read with --target multilabel",
+        ),
+        ({"label": ["a,b", "a"] * 45}, ["--multilabel", "|"], "no label holds it (first: 'a,b')"),
+        (
+            {"label": ["a|b"] * 90},
+            ["--multilabel=|"],
+            "at least one that two examples to train on have and another lacks",
+        ),
+        ({"label": range(90)}, ["--target", "retrieval"], "at least two classes, and there is none"),
+        ({"label": range(90)}, ["--target", "pairs"], "at least two pairs, and there is none"),
+        (
+            {"label": [i // 2 for i in range(90)], "side": list("abc") * 30},
+            ["--target=pairs"],
+            "two sides are expected",
+        ),
+        ({"label": list("ab") * 45}, ["--target", "tokens"], "name that column with --group-column"),
+        ({"label": list("ab") * 45}, ["--target", "token"], "did you mean 'tokens'?"),
+        ({"label": list("ab") * 45}, ["--worst-group", "site"], "--worst-group site: a.parquet has no such column"),
+        (
+            {"label": list("ab") * 45, "site": ["A"] * 90},
+            ["--worst-group", "site"],
+            "holds only 'A': name a column of 2",
+        ),
+        ({"label": list("ab") * 45}, ["--holdout", "site=B"], "--holdout site: a.parquet has no such column"),
+        ({"label": list("ab") * 45, "site": ["A"] * 90}, ["--holdout", "site=B"], "no example has it; 'site' holds A"),
+        (
+            {"label": list("ab") * 45, "day": ["May"] * 90},
+            ["--time-column", "day"],
+            "'May' is neither a number nor a date",
+        ),
+        ({"label": list("ab") * 45}, ["--holdout=site=B", "--split-column=part"], "both say what the test split is"),
         ({"label": list("ab") * 45, "split": ["train"] * 90}, [], "marks no example as test"),
         ({"label": list("ab") * 45}, ["--label-column", "lable"], "--label-column lable: a.parquet has no such column"),
         ({"label": list("ab") * 45}, ["--group-column", "who"], "--group-column who: a.parquet has no such column"),

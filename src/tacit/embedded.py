@@ -16,22 +16,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tacit.data.labels import (
-    FILE_NAMES,
-    FOLDERS,
-    Columns,
-    Labels,
-    file_columns,
-    resolve,
-    with_folder_labels,
-)
+from tacit.data.asked import FLAGS, Asked, understand
+from tacit.data.known import Labels, resolve
+from tacit.data.labels import FILE_NAMES, FOLDERS, Columns, file_columns, with_folder_labels
 from tacit.data.notes import Notes
 from tacit.data.tables import label_files
+from tacit.data.targets import describe, names_of
 from tacit.data.vectors import ID, SUFFIXES, Vectors, are_vectors, join_vectors, read_vectors
 from tacit.errors import UserError
 from tacit.evaluation import Arm, Labelled, Report, evaluate, seal
 from tacit.evaluation.features import Stored
 from tacit.progress import Log
+from tacit.split import to_balance
 from tacit.workspace import environment, report_folder
 
 if TYPE_CHECKING:
@@ -39,7 +35,9 @@ if TYPE_CHECKING:
 
 MISSING = ("raw input", "the untrained architecture", "training from scratch")  # no embedding can tell of these
 OWN = ("label", "group", "split")  # the columns that need no flag
-_TAKEN = {"labels", "label_column", "ignore_label", "group_column", "split_column"}
+BY_TARGET = {"pairs": ("side",), "tokens": ("token",)}  # further ones, which have none
+_UNDERSTOOD = set(inspect.signature(understand).parameters) - {"test"}
+_TAKEN = _UNDERSTOOD | {"labels"}
 
 
 def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
@@ -47,18 +45,21 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
     if data is not None:
         raise UserError(f"{source} holds embeddings, which are judged without data: leave {data} out")
     ask = SimpleNamespace(**settings)
-    asked = SimpleNamespace(**{**dict.fromkeys(_TAKEN), **_taken(options)})
+    taken = _taken(options)
+    labels, asked = taken.pop("labels", None), understand(**taken)
     out = report_folder(ask.out, overwrite=ask.overwrite)
     sources = [source, *(ask.against or ())]
     _check(sources)
     with Log() as log:
-        wanted = [getattr(asked, f"{key}_column") or key for key in OWN]
-        files, lines = join_vectors([read_vectors(source, wanted), *map(read_vectors, sources[1:])])
+        names = _names(asked)
+        lists = names["label"] if asked.target == "multilabel" else None
+        judged = read_vectors(source, list(names.values()), lists=lists)
+        files, lines = join_vectors([judged, *map(read_vectors, sources[1:])])
         first, notes = files[0], Notes(listed=len(files[0]))
-        columns, split = _columns(first, asked, notes)
-        known = resolve(columns, split, asked.ignore_label or (), named(first), notes)
-        labelled, rows = _labelled(first, columns, known, notes, seed=ask.seed)
-        said = f"{len(first):,} embeddings; {int((known.label >= 0).sum()):,} labelled in {len(known.classes)} classes"
+        columns, split = _columns(first, asked, labels, notes)
+        known = resolve(columns, asked, split, named(first), notes)
+        labelled, rows = _labelled(first, known, notes, seed=ask.seed)
+        said = f"{len(first):,} embeddings; {describe(known.target, known)}"
         for line in [said, *lines, *notes.lines(private=ask.private)]:
             log(line)
         report = evaluate(
@@ -93,7 +94,7 @@ def _taken(options: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(
                 f"--{name.replace('_', '-')} says nothing about embeddings, which are read as they are{hint}"
             )
-    return {name: value for name, value in options.items() if name in _TAKEN}
+    return {name: value for name, value in options.items() if name in _TAKEN and value is not None}
 
 
 def _check(sources: Sequence[Any]) -> None:
@@ -111,31 +112,40 @@ def _check(sources: Sequence[Any]) -> None:
         raise UserError(f"{twice} is named twice; name each file once")
 
 
-def _columns(file: Vectors, asked: SimpleNamespace, notes: Notes) -> tuple[Columns, NDArray[np.int8] | None]:
-    """Labels, groups and splits: from the label file or the folders in the ids where asked, else the file's own.
+def _names(asked: Asked) -> dict[str, str]:
+    """The columns that tell something, by what they tell: as the person named them, or the usual names."""
+    usual = {key: key for key in (*OWN, *BY_TARGET.get(asked.target, ()))}
+    if {"holdout", "time"} & asked.columns.keys():
+        del usual["split"]
+    return {**usual, **asked.columns}
+
+
+def _columns(file: Vectors, asked: Asked, labels: Any, notes: Notes) -> tuple[Columns, NDArray[np.int8] | None]:
+    """Everything known of the embeddings: from the label file or the folders in the ids where asked, else their own.
 
     With them the split that folders named train and test make.
     """
-    flags = {key: getattr(asked, f"{key}_column") for key in OWN}
-    files = label_files(asked.labels)
+    files = label_files(labels)
     by_folder = [str(path) for path in files] == [FOLDERS]
     by_file = bool(files) and not by_folder
-    if by_folder and flags["label"]:
+    if by_folder and "label" in asked.columns:
         raise UserError("--labels folders and --label-column exclude each other; choose one")
     if files and file.ids is None:
         raise UserError(f"{file.name} has no {ID!r} to join labels by: add it, or put the labels into 'label'")
     found: dict[str, pa.Array] = {}
     split = None
-    for key, name in ((key, flags[key] or key) for key in OWN):
+    names = _names(asked)
+    for key, name in names.items():
         if name in file.columns and not (key == "label" and files):
             found[key] = file.columns[name]
-        elif flags[key] and not by_file:
-            raise UserError(f"--{key}-column {name}: {file.name} has no such column (it has: {', '.join(file.names)})")
-    notes.labels_from = f"column {flags['label'] or 'label'}"
+        elif key in asked.columns and not by_file:
+            raise UserError(f"{FLAGS[key]} {name}: {file.name} has no such column (it has: {', '.join(file.names)})")
+    notes.labels_from = f"column {names['label']}"
     if by_file:
         notes.labels_from = f"file {', '.join(path.name for path in files)}"
-        wanted = {key: None if key in found else flags[key] for key in OWN}
-        joined = file_columns(file.source(), files, notes, keys=(ID, *FILE_NAMES), least=0.0, **wanted)
+        wanted = {key: name for key, name in asked.columns.items() if key not in found}
+        lists = asked.target == "multilabel"
+        joined = file_columns(file.source(), files, notes, wanted, lists=lists, keys=(ID, *FILE_NAMES), least=0.0)
         found |= {key: column for key, column in vars(joined).items() if column is not None}
     elif by_folder:
         notes.labels_from = FOLDERS
@@ -151,9 +161,7 @@ def _columns(file: Vectors, asked: SimpleNamespace, notes: Notes) -> tuple[Colum
     return Columns(**found), split
 
 
-def _labelled(
-    file: Vectors, columns: Columns, known: Labels, notes: Notes, *, seed: int
-) -> tuple[Labelled, NDArray[np.int64]]:
+def _labelled(file: Vectors, known: Labels, notes: Notes, *, seed: int) -> tuple[Labelled, NDArray[np.int64]]:
     """What is sealed and what may train, and the rows of the file that count.
 
     Which examples are sealed depends on their groups or ids, so that other embeddings of the same examples are judged
@@ -165,7 +173,7 @@ def _labelled(
     if distinct < 2:
         raise UserError(f"all {len(file):,} embeddings of {file.name} are equal: the encoder has collapsed")
     group = known.group if known.group is not None or file.ids is None else np.array(file.ids.to_pylist())
-    sealed = seal(known.label, group, content, seed=seed, split=known.split)
+    sealed = seal(to_balance(known.label, known.target), group, content, seed=seed, split=known.split)
     places = sealed.place(group, content, split=known.split)
     rows = np.flatnonzero((known.label >= 0) & (places.free | places.sealed))
     labelled = Labelled(
@@ -175,6 +183,11 @@ def _labelled(
         group=rows if known.group is None else known.group[rows],
         train=np.flatnonzero(places.free[rows]),
         test=np.flatnonzero(places.sealed[rows]),
+        target=known.target,
+        truth=None if known.truth is None else known.truth[rows],
+        subgroup=None if known.subgroup is None else known.subgroup[rows],
+        subgroups=known.subgroups,
+        side=None if known.side is None else known.side[rows],
     )
     return labelled, rows
 
@@ -235,7 +248,7 @@ def _publish(
         points = Points(
             x=flat[:, 0].tolist(),
             y=flat[:, 1].tolist(),
-            label=[known.classes[label] for label in known.label[rows]],
+            label=names_of(known.target, known, rows),
             id=[] if file.ids is None else file.ids.take(pa.array(rows)).to_pylist(),
             arm=report.verdict.arm,
             method=method,

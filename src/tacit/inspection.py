@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tacit.budget import clock, parse_budget
 from tacit.data.order import Batches
+from tacit.data.targets import describe
 from tacit.errors import UserError
-from tacit.evaluation import detectable_difference, plan_budgets, primary_budget
+from tacit.evaluation import Labelled, detectable_difference, plan_budgets, primary_budget
 from tacit.evaluation.splits import class_units
 from tacit.judging import JUDGING_SHARE, plan_judging
 from tacit.leaks import find_leaks
@@ -24,6 +27,8 @@ from tacit.tasks import parse_mixture
 from tacit.train import seconds_per_step
 
 PATIENCE = 10.0  # seconds of decoding that a look may take; where it would take longer, a sample is decoded
+CLASSES = ("classification", "tokens")  # the targets of which it can be said beforehand what could be shown
+NAMED = 20  # classes or labels
 TIMED = 4  # steps of each task, on a copy that is thrown away
 
 
@@ -94,17 +99,18 @@ def _about_labels(study: Study) -> str:
             "labels: none. A run pretrains and gives label-free alarms; with --labels it proves whether the "
             "representation transfers, and how many labels it saves"
         )
-    counts = np.bincount(labelled.y, minlength=len(labelled.classes))
-    shown = ", ".join(f"{name} {count}" for name, count in list(zip(labelled.classes, counts, strict=True))[:20])
-    lines = [
-        f"labels: {len(labelled.y):,} in {len(labelled.classes)} classes, from {dataset.notes.labels_from}",
-        f"classes: {shown}{', ...' if len(counts) > 20 else ''}",
-    ]
+    lines = [f"labels: {describe(dataset.target, dataset)}, from {dataset.notes.labels_from}", _told(labelled)]
     if dataset.group is not None:
         lines.append(f"groups: {len(np.unique(dataset.group)):,}; no group is ever on both sides of a split")
-    tested = labelled.test if len(labelled.test) else labelled.train
+    if labelled.subgroup is not None:
+        sizes = np.bincount(labelled.subgroup[labelled.subgroup >= 0], minlength=len(labelled.subgroups))
+        lines.append(f"judged apart: {_counted(labelled.subgroups, sizes)}")
     if len(labelled.test):
-        how = "as given" if dataset.split is not None else "30 % of the labelled groups, by a hash"
+        how = (
+            dataset.notes.test_split or "as given"
+            if dataset.split is not None
+            else "30 % of the labelled groups, by a hash"
+        )
         lines.append(
             f"split: {len(labelled.train):,} labels to train on, {len(labelled.test):,} sealed for the test ({how})"
         )
@@ -112,17 +118,46 @@ def _about_labels(study: Study) -> str:
             lines.append(f"copies: {leaks.line(len(labelled.test))}")
     else:
         lines.append(f"split: {len(labelled.train):,} labels are too few to seal a test set: five-fold cross-fitting")
+    return "\n".join(lines + (_about_budgets(labelled) if dataset.target in CLASSES else []))
+
+
+def _told(labelled: Labelled) -> str:
+    """What the labels are, one by one or by their spread."""
+    if labelled.target == "regression":
+        assert labelled.truth is not None
+        low, middle, high = np.quantile(labelled.truth, [0.25, 0.5, 0.75])
+        return f"numbers: median {middle:,.6g}, half of them from {low:,.6g} to {high:,.6g}"
+    if labelled.target == "multilabel":
+        assert labelled.truth is not None
+        none = int((labelled.truth.sum(axis=1) == 0).sum())
+        return (
+            f"had by: {_counted(labelled.classes, labelled.truth.sum(axis=0).astype(np.int64))}; none of them {none:,}"
+        )
+    sizes = np.bincount(labelled.y, minlength=len(labelled.classes))
+    if labelled.target == "pairs":
+        return f"pairs: {len(sizes):,} of {sizes.min():,} to {sizes.max():,} examples"
+    return f"classes: {_counted(labelled.classes, sizes)}"
+
+
+def _counted(names: Sequence[str], sizes: NDArray[np.int64]) -> str:
+    shown = ", ".join(f"{name} {size:,}" for name, size in list(zip(names, sizes.tolist(), strict=True))[:NAMED])
+    return shown + (", ..." if len(names) > NAMED else "")
+
+
+def _about_budgets(labelled: Labelled) -> list[str]:
+    """What each label budget could show, as a table."""
+    tested = labelled.test if len(labelled.test) else labelled.train
     plan = plan_budgets(labelled.y[labelled.train], labelled.classes)
     primary = primary_budget(plan.budgets)
     units = class_units(labelled.y[tested], labelled.group[tested], len(labelled.classes))
-    lines += ["", f"{'labels':<16}{'in all':>8}{'draws':>7}   gain that 80 % of such tests would show"]
+    lines = ["", f"{'labels':<16}{'in all':>8}{'draws':>7}   gain that 80 % of such tests would show"]
     for budget in plan.budgets:
         gain = detectable_difference(
             units[units > 0].tolist(), labels_total=budget.total, draws=budget.draws, pool_share=budget.pool_share
         )
         mark = "   <- the verdict's budget" if budget.name == primary.name else ""
         lines.append(f"{budget.name:<16}{budget.total:>8,}{budget.draws:>7}   {100 * gain:.1f} points{mark}")
-    return "\n".join(lines + [f"dropped: {line}" for line in plan.dropped])
+    return lines + [f"dropped: {line}" for line in plan.dropped]
 
 
 def _numbers(values: tuple[float, ...]) -> str:

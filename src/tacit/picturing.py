@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from tacit import keys
+from tacit.data.targets import names_of
 from tacit.evaluation import Report
 from tacit.evaluation.features import extract
 from tacit.report import Figures, Neighbours, Picture, Points, write
@@ -117,9 +118,9 @@ def flatten(pooled: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
 
 def _picture(study: Study, row: int) -> Picture:
     dataset = study.dataset
-    label = int(dataset.label[row])
+    [label] = names_of(dataset.target, dataset, [row])
     image = dataset.cache.images(np.array([row]))[0]
-    return Picture(image, dataset.classes[label] if label >= 0 else "", dataset.ids[row].as_py())
+    return Picture(image, label, dataset.ids[row].as_py())
 
 
 def _samples(study: Study, run: Run) -> dict[str, list[Any]]:

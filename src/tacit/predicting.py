@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 AT_ONCE = 8192  # examples embedded at a time
 SUFFIXES = (".csv", ".parquet")
 HOW_READ = ("kind", "image_column", "path_column", "cache", "max_bad")  # what new data share with those of the run
-HOW_LABELLED = ("labels", "label_column", "ignore_label", "group_column", "test")
+HOW_LABELLED = ("labels", "label_column", "ignore_label", "group_column", "test", "target", "multilabel")
+PREDICTED = ("classification", "tokens")  # the targets whose answer is one class
 PRECEDES = (
     "the report's verdict precedes this probe, which also learned from the sealed test labels; "
     "its own accuracy was not measured, and is if anything a little higher than the report's"
@@ -91,6 +92,8 @@ def _labelled(folder: Path, asked: dict[str, Any], ask: SimpleNamespace, read: d
         if isinstance(value, str) and value.startswith("<"):
             raise UserError(f"{folder} does not remember its {name}, an object in Python: pass it as labelled=")
     dataset = open_dataset(source, **{**read, **how})
+    if dataset.target not in PREDICTED:
+        raise UserError(f"{folder} was judged by {dataset.target}; predict knows {' and '.join(PREDICTED)} alone")
     if not dataset.classes:
         raise UserError(f"{folder} has no labels to learn from; name them with --labels FILE or --label-column")
     return dataset

@@ -47,7 +47,9 @@ def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, se
     sealed = (
         sealed
         if sealed is not None
-        else seal(dataset.label, dataset.group, dataset.content, seed=seed, split=dataset.split)
+        else seal(
+            to_balance(dataset.label, dataset.target), dataset.group, dataset.content, seed=seed, split=dataset.split
+        )
     )
     places = sealed.place(dataset.group, dataset.content, split=dataset.split)
     if sealed.items and not (known & places.sealed).any():
@@ -66,6 +68,18 @@ def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, se
         test=np.flatnonzero(places.sealed[rows]),
         transductive=transductive,
         content=dataset.content[rows],
+        target=dataset.target,
+        truth=None if dataset.truth is None else dataset.truth[rows],
+        subgroup=None if dataset.subgroup is None else dataset.subgroup[rows],
+        subgroups=dataset.subgroups,
     )
     untested = places.missing + int((places.sealed & ~known).sum())
     return Split(everything if transductive else np.flatnonzero(places.free), rows, labelled, sealed, untested)
+
+
+def to_balance(label: Rows, target: str) -> Rows:
+    """What a sealed test set has in the same proportions as the rest [N], negative where unlabelled.
+
+    Classes of two or three examples, as what is to be found again has them, are too small to take a share of each.
+    """
+    return np.where(label < 0, label, 0) if target in ("retrieval", "pairs") else label

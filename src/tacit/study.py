@@ -15,6 +15,7 @@ import torch
 from tacit import keys
 from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.data import Dataset, open_dataset
+from tacit.data.targets import describe as describe_labels
 from tacit.encoders import fresh_twin, load_encoder
 from tacit.encoders.base import ImageEncoder, MapEncoder
 from tacit.engine import Fabric, make_fabric
@@ -143,7 +144,7 @@ class Study:
         def measure(task: Any) -> dict[str, float]:
             pooled = extract(task.exported["encoder"], self.dataset.batch, pool[chosen])["pooled"]
             found = {"rankme": diagnose(pooled).rankme or 0.0}
-            if labelled is not None:
+            if labelled is not None and labelled.target in ("classification", "tokens"):
                 positions = labelled.train[chosen]
                 found["probe"] = knn_leave_one_out(
                     pooled, labelled.y[positions], len(labelled.classes), groups=labelled.group[positions]
@@ -204,5 +205,4 @@ def describe(dataset: Dataset) -> str:
     spec, cache = dataset.spec, dataset.cache
     colour = "grey" if spec.channels == 1 else "colour"
     line = f"{len(dataset):,} {colour} images at {spec.size} x {spec.size} px, {cache.nbytes / 2**20:,.1f} MiB decoded"
-    known = int((dataset.label >= 0).sum())
-    return line + (f"; {known:,} labelled in {len(dataset.classes)} classes" if known else "; no labels")
+    return f"{line}; {describe_labels(dataset.target, dataset)}"

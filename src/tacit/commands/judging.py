@@ -31,7 +31,8 @@ def evaluate(
     """Judge an encoder on labelled data against the mandatory baselines, or embeddings that are made already.
 
     A file of embeddings needs no data: .parquet or .npz with `embedding` [N D] and `label`, optionally `id`, `group`
-    and `split`. Further files named by --against are its baselines, joined by id.
+    and `split`; `side` where labels name pairs of two kinds, `token` (the word) where they are of tokens. Further files
+    named by --against are its baselines, joined by id.
 
     Nothing is pretrained. A run is judged on its own seal: labels that it did not have yet join training only.
 

@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tacit.data.asked import understand
 from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
-from tacit.data.labels import FOLDERS, file_columns, own_columns, resolve, with_folder_labels
+from tacit.data.known import resolve
+from tacit.data.labels import FOLDERS, file_columns, own_columns, with_folder_labels
 from tacit.data.notes import Notes, few
 from tacit.data.source import TEST, TRAIN, VALIDATION, join
 from tacit.data.sources import open_source
@@ -38,12 +40,16 @@ class Dataset:
     spec: ImageSpec
     cache: Cache
     ids: pa.Array  # string [N]: path from the data folder, or whatever names an example
-    label: NDArray[np.int64]  # [N], -1 where none
-    classes: tuple[str, ...]
+    label: NDArray[np.int64]  # [N] class numbers, or strata of targets without classes; -1 where unlabelled
+    classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
     group: NDArray[np.int64] | None  # [N] patient, person, ...: never parted by a split
     split: NDArray[np.int8] | None  # [N] TRAIN, TEST, VALIDATION where the data or the person give a split
     columns: pa.Table | None  # the input's own columns but for the image, [N] rows
     notes: Notes
+    target: str = "classification"
+    truth: NDArray[np.float64] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); NaN: unlabelled
+    subgroup: NDArray[np.int64] | None = None  # [N] part of the population, -1 where none
+    subgroups: tuple[str, ...] = ()  # their names
 
     def __len__(self) -> int:
         return len(self.cache)
@@ -73,6 +79,11 @@ def open_dataset(
     group_column: str | None = None,
     split_column: str | None = None,
     test: Any = None,
+    target: str = "classification",
+    multilabel: str | None = None,
+    worst_group: str | None = None,
+    holdout: str | None = None,
+    time_column: str | None = None,
     image_size: int | None = None,
     image_column: str | None = None,
     path_column: str | None = None,
@@ -94,6 +105,16 @@ def open_dataset(
         group_column: the column that says what belongs together (patient, person); a split never parts a group
         split_column: the column that says train, val or test
         test: further data, held out as the test split
+        target: what a label says: a class (classification), any of several (multilabel), a number (regression), what
+            belongs together and is to be found again (retrieval), the one partner (pairs), or the class of a token of
+            the sentence that --group-column names (tokens)
+        multilabel: the sign between the labels of one cell, such as "|"; a cell that holds nothing else means none of
+            them, an empty one is unlabelled. Implies the target multilabel, which lists of labels in a Parquet file
+            need no sign for.
+        worst_group: the column of parts of the population (hospital, sex) that are judged apart
+        holdout: COLUMN=VALUE: the examples of this value are the test split, such as site=B
+        time_column: the column of times (numbers, or dates such as 2024-05-31): the latest 30 % of the labelled
+            examples are the test split, and whatever else is as late is not pretrained on either
         image_size: px a side; default: the images' own, at most 64
         image_column: the table's column of encoded images
         path_column: the table's column of paths to images
@@ -102,6 +123,18 @@ def open_dataset(
         progress: called with the examples decoded so far and in all
         patience: seconds; where decoding takes longer, a sample of the images stands for all, and nothing is kept
     """
+    asked = understand(
+        label_column=label_column,
+        ignore_label=ignore_label,
+        group_column=group_column,
+        split_column=split_column,
+        test=test,
+        target=target,
+        multilabel=multilabel,
+        worst_group=worst_group,
+        holdout=holdout,
+        time_column=time_column,
+    )
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
     if not 0 <= max_bad <= 1:
@@ -117,9 +150,9 @@ def open_dataset(
     notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
     if files and not by_folder:
         notes.labels_from = f"file {', '.join(file.name for file in files)}"
-        columns = file_columns(source, files, notes, label=label_column, group=group_column, split=split_column)
+        columns = file_columns(source, files, notes, asked.columns, lists=asked.target == "multilabel")
     else:
-        columns = own_columns(source, label_column, group_column, split_column)
+        columns = own_columns(source, asked.columns, lists=asked.target == "multilabel")
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
         notes.labels_from = notes.labels_from or ("the data themselves" if columns.label is not None else "")
     kept = open_cache(source, image_size, Path(cache) if cache else default_root(), max_bad, progress, patience)
@@ -131,7 +164,7 @@ def open_dataset(
     split = None if source.split is None else source.split[kept.rows]
     rows = pa.array(kept.rows)
     ids = source.ids.take(rows)
-    known = resolve(columns.take(kept.rows), split, ignore_label, ids, notes)
+    known = resolve(columns.take(kept.rows), asked, split, ids, notes)
     return Dataset(
         name=source.name,
         kind=source.kind,
@@ -144,4 +177,8 @@ def open_dataset(
         split=known.split,
         columns=None if source.columns is None else source.columns.take(rows),
         notes=notes,
+        target=known.target,
+        truth=known.truth,
+        subgroup=known.subgroup,
+        subgroups=known.subgroups,
     )

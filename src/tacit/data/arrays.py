@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tacit import pixels
-from tacit.data.labels import as_text
+from tacit.data.labels import as_text, table_as_text
 from tacit.data.source import TEST, TRAIN, Source, digest, spread
 from tacit.errors import UserError
 
@@ -57,7 +57,7 @@ def arrays_source(arrays: Mapping[str, NDArray[np.generic]], name: str, stamp: s
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
     label = next((np.asarray(arrays[key]) for key in LABEL_NAMES if key in arrays), None)
-    if label is not None and label.shape not in ((len(images),), (len(images), 1)):
+    if label is not None and (label.ndim not in (1, 2) or len(label) != len(images)):
         raise UserError(f"{name}: {len(images)} images need {len(images)} labels, got the shape {list(label.shape)}")
     return Source(
         name=name,
@@ -65,8 +65,13 @@ def arrays_source(arrays: Mapping[str, NDArray[np.generic]], name: str, stamp: s
         fingerprint=digest([(stamp or _hash(images)).encode()]),
         items=lambda: iter(images),
         sample=lambda k: [images[row] for row in spread(len(images), k)],
-        label=None if label is None else as_text(pa.array(label.reshape(-1))),
+        label=None if label is None else _label_text(label),
     )
+
+
+def _label_text(label: NDArray[np.generic]) -> pa.Array:
+    one = label.ndim == 1 or label.shape[1] == 1
+    return as_text(pa.array(label.reshape(-1))) if one else table_as_text(label)
 
 
 def pil_source(images: Sequence[Image.Image]) -> Source:

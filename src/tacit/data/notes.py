@@ -43,10 +43,13 @@ class Notes:
     conflicting: Few = field(default_factory=Few)  # examples that it labels twice and differently
     dropped_classes: Few = field(default_factory=Few)  # "name" of classes with one example to train on
     dropped_rows: int = 0  # labels lost with those classes
-    untrained_classes: Few = field(default_factory=Few)  # classes that occur in the given test split only
+    dropped_labels: Few = field(default_factory=Few)  # of several per example: had by one to train on, or by all
+    untrained_classes: Few = field(default_factory=Few)  # classes or labels that occur in the given test split only
     ignored: int = 0  # labels that the person asked to ignore
     decoding_seconds: float = 0.0  # what decoding takes that was put off
     ungrouped: int = 0  # examples without a group, each taken for one of its own
+    unpaired: int = 0  # examples whose pair has no other member
+    test_split: str = ""  # what was held out for the test, where a value or the time says
 
     def lines(self, *, private: bool = False) -> list[str]:
         """One sentence per finding, for people; `private` leaves out every name."""
@@ -63,6 +66,7 @@ class Notes:
             (self.ambiguous, f"of {self.label_rows:,} rows of the label file match several examples"),
             (self.conflicting, "examples have conflicting rows in the label file and count as unlabelled"),
             (self.dropped_classes, "classes have a single example to train on and were left out"),
+            (self.dropped_labels, "labels are had by a single example to train on, or by all, and were left out"),
             (self.untrained_classes, "classes occur in the test split only and were left out"),
         ]
         lines = [told(found, what) for found, what in sentences if found]
@@ -70,9 +74,12 @@ class Notes:
             (self.empty, "rows of the label file have no label"),
             (self.ignored, "labels were ignored as asked"),
             (self.ungrouped, "examples have no group; each was taken for a group of its own"),
+            (self.unpaired, "examples have no partner and count as unlabelled"),
             (self.duplicates, "examples repeat the content of an earlier one"),
         ]
         lines += [f"{number:,} {what}" for number, what in numbers if number]
+        if self.test_split:
+            lines.append("held out for the test" + ("" if private else f": {self.test_split}"))
         if self.decoding_seconds:
             lines.append(
                 f"only a sample was decoded to look at; decoding all, once, takes about {clock(self.decoding_seconds)}"
@@ -84,5 +91,5 @@ class Notes:
         values = asdict(self)
         if private:
             values = {name: {**v, "first": ()} if isinstance(v, dict) else v for name, v in values.items()}
-            values["labels_from"] = ""
+            values["labels_from"] = values["test_split"] = ""
         return values

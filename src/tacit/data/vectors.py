@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tacit.data.labels import as_text
+from tacit.data.labels import as_text, table_as_text
 from tacit.data.source import Source
 from tacit.data.tables import reading
 from tacit.errors import UserError
@@ -74,11 +74,16 @@ def are_vectors(source: Any) -> bool:
     return isinstance(source, Mapping) or Path(str(source)).suffix.lower() in SUFFIXES
 
 
-def read_vectors(source: str | os.PathLike[str] | Mapping[str, Any], columns: Sequence[str] = ()) -> Vectors:
-    """The embeddings, the ids, and those of `columns` that are there. UserError for whatever a person can mend."""
+def read_vectors(
+    source: str | os.PathLike[str] | Mapping[str, Any], columns: Sequence[str] = (), *, lists: str | None = None
+) -> Vectors:
+    """The embeddings, the ids, and those of `columns` that are there; `lists` is the one that may hold lists of labels.
+
+    UserError for whatever a person can mend.
+    """
     if isinstance(source, Mapping):
         found, names = {name: source[name] for name in (EMBEDDING, ID, *columns) if name in source}, tuple(source)
-        return _checked("the embeddings", found, names)
+        return _checked("the embeddings", found, names, lists)
     path = Path(source)
     if not path.is_file():
         raise UserError(f"{path}: no such file of embeddings")
@@ -91,7 +96,7 @@ def read_vectors(source: str | os.PathLike[str] | Mapping[str, Any], columns: Se
             wanted = [name for name in (EMBEDDING, ID, *columns) if name in names]
             table = file.read(columns=wanted)
         found = {name: table[name] for name in wanted}
-    return _checked(path.name, found, names)
+    return _checked(path.name, found, names, lists)
 
 
 def join_vectors(files: Sequence[Vectors]) -> tuple[list[Vectors], list[str]]:
@@ -151,14 +156,14 @@ def _arrays(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Any], tuple[st
     return found, names
 
 
-def _checked(name: str, found: Mapping[str, Any], names: tuple[str, ...]) -> Vectors:
+def _checked(name: str, found: Mapping[str, Any], names: tuple[str, ...], lists: str | None) -> Vectors:
     if EMBEDDING not in found:
         raise UserError(f"{name} holds no {EMBEDDING!r} (it has: {', '.join(names) or 'nothing'}): name the vectors so")
     values = _matrix(found[EMBEDDING], name)
     n, dim = values.shape
     if n < 2 or not dim:
         raise UserError(f"{name} holds {n} embeddings of {dim} numbers; at least two of one number are needed")
-    columns = {key: _text(value, key, name) for key, value in found.items() if key != EMBEDDING}
+    columns = {key: _text(value, key, name, lists=key == lists) for key, value in found.items() if key != EMBEDDING}
     for key, column in columns.items():
         if len(column) != n:
             raise UserError(f"{name} holds {n:,} embeddings but {len(column):,} values of {key!r}: give one for each")
@@ -187,16 +192,20 @@ def _check_ids(ids: pa.Array, name: str) -> None:
         )
 
 
-def _text(values: Any, key: str, name: str) -> pa.Array:
+def _text(values: Any, key: str, name: str, *, lists: bool) -> pa.Array:
     """A column or array of labels, groups or ids as text."""
     try:
         if not isinstance(values, pa.ChunkedArray | pa.Array):
+            if lists and isinstance(values, list | tuple):
+                return as_text(pa.array(values), lists=True)
             array = np.asarray(values)
             array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+            if lists and array.ndim == 2:
+                return table_as_text(array)
             if array.ndim != 1:
                 raise UserError(f"one value for each row is expected, not {list(array.shape)}")
             values = pa.array(array.tolist() if array.dtype == object else array)
-        return as_text(values)
+        return as_text(values, lists=lists)
     except UserError as error:
         raise UserError(f"{key!r} of {name}: {error}") from None
     except (pa.ArrowException, TypeError, ValueError):

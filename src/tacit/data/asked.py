@@ -1,0 +1,76 @@
+"""What a person said about labels, groups and splits, checked before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tacit.errors import UserError, nearest
+
+TARGETS = ("classification", "multilabel", "regression", "retrieval", "pairs", "tokens")
+
+# What columns can tell, and the setting that names the column.
+FLAGS = {
+    "label": "--label-column",
+    "group": "--group-column",
+    "split": "--split-column",
+    "subgroup": "--worst-group",
+    "holdout": "--holdout",
+    "time": "--time-column",
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which columns tell what, and how the labels are to be read."""
+
+    columns: Mapping[str, str]  # a key of `FLAGS` -> the name of the column
+    target: str = "classification"
+    separator: str | None = None  # between the labels of one cell
+    ignored: tuple[str, ...] = ()  # labels that mean none
+    held_out: str | None = None  # the value of the column `holdout` that makes an example a test example
+
+
+def understand(
+    *,
+    label_column: str | None = None,
+    ignore_label: Sequence[str] = (),
+    group_column: str | None = None,
+    split_column: str | None = None,
+    test: Any = None,
+    target: str = "classification",
+    multilabel: str | None = None,
+    worst_group: str | None = None,
+    holdout: str | None = None,
+    time_column: str | None = None,
+) -> Asked:
+    """The settings of `open_dataset` of these names. UserError where one makes no sense, or two contradict."""
+    if target not in TARGETS:
+        raise UserError(f"--target {target} is none{nearest(target, TARGETS)}; choose from {', '.join(TARGETS)}")
+    if multilabel is not None and target not in ("classification", "multilabel"):
+        raise UserError(f"--multilabel and --target {target} exclude each other; choose one")
+    if multilabel is not None and not multilabel.strip():
+        raise UserError("--multilabel needs the sign between the labels of a cell, such as '|'; blanks are no sign")
+    site, equals, value = (holdout or "").partition("=")
+    if holdout is not None and not (site and equals and value.strip()):
+        raise UserError(f"--holdout {holdout}: name a column and the value to hold out, such as site=B")
+    splits = {"--holdout": holdout, "--time-column": time_column, "--split-column": split_column, "--test": test}
+    given = [flag for flag, said in splits.items() if said is not None]
+    if len(given) > 1 and given[0] in ("--holdout", "--time-column"):
+        raise UserError(f"{given[0]} and {given[1]} both say what the test split is; choose one")
+    columns = {
+        "label": label_column,
+        "group": group_column,
+        "split": split_column,
+        "subgroup": worst_group,
+        "holdout": site or None,
+        "time": time_column,
+    }
+    return Asked(
+        {key: name for key, name in columns.items() if name is not None},
+        target="multilabel" if multilabel is not None else target,
+        separator=None if multilabel is None else multilabel.strip(),
+        ignored=tuple(str(label) for label in ignore_label),
+        held_out=value.strip() or None,
+    )

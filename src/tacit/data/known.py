@@ -1,0 +1,149 @@
+"""From the texts that were found to what a run works with: labels, groups, the split, parts of the population."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tacit.data.asked import Asked
+from tacit.data.labels import Columns
+from tacit.data.notes import Notes
+from tacit.data.source import TEST
+from tacit.data.splitting import (
+    Codes,
+    SplitCodes,
+    by_name,
+    codes_of,
+    group_codes,
+    hold_out,
+    hold_out_latest,
+    refuse_spanning,
+    split_codes,
+)
+from tacit.data.targets import Answers, partnered, read_answers, refuse_torn
+from tacit.errors import UserError
+
+MOST_SUBGROUPS = 100
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of N examples, in numbers."""
+
+    label: Codes  # [N] class numbers, or strata of targets without classes; -1 where unlabelled
+    classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
+    group: Codes | None  # [N]; a split never parts equal numbers
+    split: SplitCodes | None  # [N] TRAIN, TEST, VALIDATION
+    target: str = "classification"
+    truth: NDArray[np.float64] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); NaN: unlabelled
+    subgroup: Codes | None = None  # [N], -1 where none
+    subgroups: tuple[str, ...] = ()  # their names
+    side: Codes | None = None  # [N] of a pair, 0 or 1
+    token: Codes | None = None  # [N] a token's type; those of which nothing is said share one
+
+
+def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Array, notes: Notes) -> Labels:
+    """Everything about the examples with these ids; `split` is what the data come with.
+
+    UserError where what was found makes no sense.
+    """
+    text = pa.nulls(len(ids), pa.string()) if columns.label is None else _not_ignored(columns.label, asked, notes)
+    if asked.target == "tokens" and columns.group is None:
+        raise UserError(
+            "--target tokens needs to know which tokens stand in one sentence or document, so that no split parts "
+            "them: name that column with --group-column"
+        )
+    if asked.target == "pairs":
+        text = partnered(text, columns.side, notes)
+    labelled = text.is_valid().to_numpy(zero_copy_only=False)
+    group, grouping, noun = None, columns.group, "group"
+    if grouping is not None:
+        group = group_codes(grouping, ids)
+        notes.ungrouped = grouping.null_count
+        if asked.target == "pairs":
+            refuse_torn(text, group)
+    elif asked.target == "pairs":
+        group, grouping, noun = group_codes(text, ids), text, "pair"
+    split = _split(columns, asked, split, labelled, group, notes)
+    if split is not None and grouping is not None:
+        refuse_spanning(grouping, split, noun)
+    answers = Answers(np.full(len(ids), -1, np.int64))
+    if columns.label is not None:
+        training = np.ones(len(ids), bool) if split is None else split != TEST
+        answers = read_answers(text, asked.target, asked.separator, training, notes)
+    subgroup: Codes | None = None
+    subgroups: tuple[str, ...] = ()
+    if columns.subgroup is not None:
+        subgroup, subgroups = _subgroups(columns.subgroup, asked.columns["subgroup"])
+    return Labels(
+        answers.label,
+        answers.classes,
+        group,
+        split,
+        asked.target,
+        answers.truth,
+        subgroup,
+        subgroups,
+        None if columns.side is None else _sides(columns.side, answers.label >= 0),
+        None if columns.token is None else codes_of(pc.fill_null(columns.token, "").dictionary_encode()),
+    )
+
+
+def _not_ignored(text: pa.Array, asked: Asked, notes: Notes) -> pa.Array:
+    if not asked.ignored:
+        return text
+    ignored = pc.fill_null(pc.is_in(text, pa.array(asked.ignored, pa.string())), False)
+    notes.ignored = pc.sum(ignored).as_py() or 0
+    return pc.if_else(ignored, None, text)
+
+
+def _split(
+    columns: Columns,
+    asked: Asked,
+    split: SplitCodes | None,
+    labelled: NDArray[np.bool_],
+    group: Codes | None,
+    notes: Notes,
+) -> SplitCodes | None:
+    """What the person said, else what the data come with."""
+    if columns.holdout is not None:
+        column, value = asked.columns["holdout"], asked.held_out or ""
+        notes.test_split = f"{column} = {value}"
+        return hold_out(columns.holdout, value, column, labelled)
+    if columns.time is not None:
+        column = asked.columns["time"]
+        everything = labelled if labelled.any() else np.ones(len(labelled), bool)
+        split, since = hold_out_latest(columns.time, column, everything, group)
+        notes.test_split = f"{column} from {since} on"
+        return split
+    return split if columns.split is None else split_codes(columns.split)
+
+
+def _subgroups(text: pa.Array, column: str) -> tuple[Codes, tuple[str, ...]]:
+    encoded = text.dictionary_encode()
+    found = encoded.dictionary.to_pylist()
+    if not 2 <= len(found) <= MOST_SUBGROUPS:
+        have = f"{len(found):,} different values" if len(found) > 1 else f"only {found[0]!r}" if found else "nothing"
+        raise UserError(
+            f"--worst-group {column} holds {have}: name a column of 2 to {MOST_SUBGROUPS} parts of the population"
+        )
+    names = sorted(found, key=by_name)
+    number = {name: i for i, name in enumerate(names)}
+    return np.array([*(number[name] for name in found), -1], np.int64)[codes_of(encoded)], tuple(names)
+
+
+def _sides(text: pa.Array, labelled: NDArray[np.bool_]) -> Codes:
+    values = sorted(pc.unique(text).drop_null().to_pylist(), key=by_name)
+    sides = pc.fill_null(pc.index_in(text, pa.array(values, pa.string())), -1).to_numpy(zero_copy_only=False)
+    if len(values) != 2 or (sides[labelled] < 0).any():
+        held = ", ".join(map(repr, values[:3])) + (", ..." if len(values) > 3 else "")
+        missing = " and is empty for some" if (sides < 0).any() else ""
+        raise UserError(
+            f"the column 'side' holds {held or 'nothing'}{missing}: two sides are expected, such as image and text, "
+            "one for each example"
+        )
+    return np.asarray(sides, np.int64)
