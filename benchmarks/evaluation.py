@@ -1,11 +1,11 @@
 """What judging costs.
 
-    python benchmarks/evaluation.py report    8 arms x 7 budgets x 10 draws, 512 dimensions, 2,000 test items, 10 classes
-    python benchmarks/evaluation.py memory    `tacit evaluate` of a file of 100,000 x 768 embeddings, all default budgets
+    python benchmarks/evaluation.py report    8 arms x 7 budgets x 10 draws, 512 dimensions, 2,000 test items
+    python benchmarks/evaluation.py memory    `tacit evaluate` of two files of 100,000 x 768 embeddings, all budgets
 
-Processor seconds beside wall-clock seconds, and the peak memory of the process. The report's random-init arm is three
-encoders, so that ten are probed; the choice among three pretrained arms inside the training labels is included, training
-from scratch is not.
+Ten classes. Processor seconds beside wall-clock seconds, and the peak memory of the process. The report's random-init
+arm is three encoders, so that ten are probed; the choice among three pretrained arms inside the training labels is
+included, training from scratch is not.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ from tacit.data.vectors import ID, SUFFIXES, Vectors, are_vectors, join_vectors,
 from tacit.errors import UserError
 from tacit.evaluation import Arm, Labelled, Report, evaluate, seal
 from tacit.evaluation.features import Stored
+from tacit.evaluation.subject import target_of
+from tacit.evaluation.targets.classification import majority_by_type
 from tacit.progress import Log
 from tacit.split import to_balance
 from tacit.workspace import environment, report_folder
@@ -63,9 +65,10 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
         for line in [said, *lines, *notes.lines(private=ask.private)]:
             log(line)
         report = evaluate(
-            _arms(sources, files, rows),
+            [*_arms(sources, files, rows), *_rules(labelled, known, rows)],
             labelled,
             primary=ask.primary_budget,
+            metric=ask.metric,
             seed=ask.seed,
             missing=MISSING,
             progress=lambda done, doing: log(f"{done:4.0%} {doing}"),
@@ -210,12 +213,20 @@ def _arms(sources: Sequence[Any], files: Sequence[Vectors], rows: NDArray[np.int
             Arm(
                 name,
                 "baseline" if number else "pretrained",
-                (Stored(file.values[rows]),),
+                (Stored(file.values if len(rows) == len(file) else file.values[rows]),),
                 encoder=f"embeddings of {file.values.shape[1]} numbers",
                 public=None if number else False,  # a file does not say who made it
             )
         )
     return arms
+
+
+def _rules(labelled: Labelled, known: Labels, rows: NDArray[np.int64]) -> list[Arm]:
+    """The baselines of the target that need no features."""
+    rules = dict(target_of(labelled).rules(labelled))
+    if known.token is not None:
+        rules["majority by type"] = majority_by_type(known.token[rows])
+    return [Arm(name, "baseline", rule=rule, encoder="no features") for name, rule in rules.items()]
 
 
 def _publish(

@@ -185,7 +185,9 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
         leaks = _leaks(study) if own is not None else None  # else nobody knows what the encoder was pretrained on
         sealed = count_read(source) if source is not None else replace(sealed, reads=1)
         copied = leaks.positions if leaks else None
-        report = evaluate(arms, labelled, primary=ask.primary_budget, seed=sealed.seed, copied=copied)
+        report = evaluate(
+            arms, labelled, primary=ask.primary_budget, metric=ask.metric, seed=sealed.seed, copied=copied
+        )
         found = {"test_copies": leaks.as_data(private=ask.private)} if leaks else {}
         report = report.with_data(seal_reads=sealed.reads, **found)
         print(report)

@@ -68,15 +68,19 @@ class Study:
     def baselines(self) -> list[Arm]:
         """What every encoder must beat: the same architecture untrained, plain pixels, training on the labels alone."""
         from tacit.evaluation import Arm
+        from tacit.evaluation.subject import target_of
 
         seed, name, dataset = self.ask.seed, self.encoder.name, self.dataset
         untrained = tuple(self.fresh(keys.fold(seed, "random-init", number)).eval() for number in range(RANDOM_SEEDS))
         pixels = PixelStatistics.fit(dataset.batch, self.split.pretrain, dataset.spec, seed=seed)
         views = default_views(dataset.spec, "simclr")  # stronger than its own mild ones, so the harder baseline
+        assert self.split.labelled is not None
+        rules = target_of(self.split.labelled).rules(self.split.labelled)
         return [
             Arm("random-init", "baseline", encoders=untrained, encoder=name),
             Arm("pixels", "baseline", encoders=(pixels,), encoder="pixels and their principal components"),
             Arm("scratch", "baseline", build=self.fresh, views=views, encoder=name),
+            *(Arm(name, "baseline", rule=rule, encoder="no features") for name, rule in rules.items()),
         ]
 
     def public_arms(self) -> list[Arm]:

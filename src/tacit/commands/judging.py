@@ -20,7 +20,8 @@ def evaluate(
     against: list[str] | None = None,
     out: str | None = None,
     seed: int = 0,
-    primary_budget: int | None = None,
+    primary_budget: int | str | None = None,
+    metric: str | None = None,
     seal: str | None = None,
     device: str = "auto",
     private: bool = False,
@@ -43,7 +44,9 @@ def evaluate(
         against: Encoders, or files of embeddings, to be judged as further baselines. May be repeated.
         out: A folder for report.html, report.json and what `tacit compare` needs; none are written without it.
         seed: Of splits and draws; a seal brings its own.
-        primary_budget: Labels per class at which the verdict is given.
+        primary_budget: Labels per class (or in all, where labels have no classes) at which the verdict is given.
+        metric: What the verdict is about: balanced_accuracy, accuracy, macro_f1, auroc or average_precision of classes;
+            r2 or d2_absolute_error of numbers; ndcg@10/test-gallery or recall@1/test-gallery of searches; ...
         seal: A run folder or its seal.json to take the test set from; transductive where the encoder's run saw it.
         device: auto, cpu, cuda or mps.
         private: Leave every example, id, path and text out of the report.

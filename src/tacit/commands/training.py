@@ -21,6 +21,7 @@ def run(
     out: str | None = None,
     seed: int = 0,
     primary_budget: int | str | None = None,
+    metric: str | None = None,
     seal: str | None = None,
     transductive: bool = False,
     batch_size: int | None = None,
@@ -48,7 +49,9 @@ def run(
         against: Encoders to be judged as further baselines, e.g. hf:FOLDER_OR_NAME. May be repeated.
         out: The run folder; runs/ and the name of the data by default.
         seed: Of everything random.
-        primary_budget: Labels per class at which the verdict is given; 10, or the most that fits, by default.
+        primary_budget: Labels per class at which the verdict is given; 10, or the most that fits, by default. Where
+            labels have no classes, labels in all; 100 by default.
+        metric: What the verdict is about and the choice among tasks too, e.g. auroc; the target's usual one by default.
         seal: A run folder, or its seal.json, whose test set is taken over; labels added since join training only.
         transductive: Pretrain on the test inputs too (never their labels); the report says so.
         batch_size: Examples per step; chosen from the data by default.

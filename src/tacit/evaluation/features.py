@@ -58,7 +58,8 @@ def extract(
     """
     assert len(rows) > 0, "nothing to embed"
     if isinstance(encoder, Stored):
-        return _finite({"pooled": encoder.values[rows]})
+        everything = len(rows) == len(encoder.values) and bool((rows == np.arange(len(rows))).all())
+        return _finite({"pooled": encoder.values if everything else encoder.values[rows]})
     import torch
 
     target = torch.device(device) if device is not None else device_of(encoder)

@@ -33,6 +33,9 @@ from tacit import keys
 
 GRID = tuple(10.0**power for power in range(-5, 2))
 FOLDS = 3
+ENOUGH = 10_000  # examples to choose C and the scaling by
+_BLOCK = 8192  # rows that are held in double precision at once
+_KEPT = 2**23  # numbers of which a transpose and squares are kept too
 _BEYOND = 3  # decades the search may leave the grid by
 _PATIENCE = 2  # steps without improvement that end the search
 _ROUGH, _FINE = 3e-4, 1e-6  # how far from its minimum the objective may stay, in nats per example
@@ -60,7 +63,8 @@ class Probe:
         return np.exp(_log_softmax(self._logits(X)))
 
     def _logits(self, X: ArrayLike) -> Matrix:
-        return np.asarray(X, np.float64) @ self.W + self.b
+        X = np.asarray(X)
+        return np.concatenate([np.asarray(X[rows], np.float64) @ self.W for rows in blocks(len(X))]) + self.b
 
 
 def linear_probe(
@@ -97,7 +101,7 @@ def probe_draws(
     Draws are shared out over threads (default: one per core), each with single-threaded BLAS, so that the result is the
     same bit for bit whatever their number.
     """
-    data, test = np.asarray(X, np.float64), np.asarray(X_test, np.float64)
+    data, test = np.asarray(X), np.asarray(X_test)
 
     def predict(s: int) -> NDArray[Any]:
         rows = draws[s]
@@ -115,14 +119,17 @@ def fit_probe(
     """Fit to labelled examples X [n d], y [n] in 0..K-1, choosing C and scaling by grouped stratified cross-validation.
 
     The search for C goes from strong to weak through `grid` and past either end by up to three decades, until two steps
-    bring no improvement. `seed` decides the folds.
+    bring no improvement; of more than 10,000 examples it looks at as many, drawn at random. `seed` decides the folds.
     """
-    X = np.asarray(X, np.float64)
-    fold = assign_folds(y, groups, seed=seed)
+    X = np.asarray(X)
+    seen = np.arange(len(y))
+    if len(y) > ENOUGH:
+        seen = np.sort(np.random.default_rng(keys.fold(seed, "seen")).permutation(len(y))[:ENOUGH])
+    fold = assign_folds(y[seen], None if groups is None else groups[seen], seed=seed)
     best = (-np.inf, 0.0, False)
     if fold is not None:
         for per_feature in (False, True):
-            held_out = _HeldOut(X, y, fold, n_classes, per_feature)
+            held_out = _HeldOut(X[seen], y[seen], fold, n_classes, per_feature)
             if held_out.n:
                 best = max(best, (*_search(held_out, grid), per_feature))
     score, C, per_feature = best
@@ -138,7 +145,7 @@ def fit_logistic(X: ArrayLike, y: Ints, C: float, n_classes: int, *, tolerance: 
 
     `tolerance`: about how far the objective over C may stay from its minimum, in nats per example.
     """
-    X = np.asarray(X, np.float64)
+    X = np.asarray(X)
     return _fit(X, y, C, n_classes, np.ones(X.shape[1]), tolerance)
 
 
@@ -235,8 +242,9 @@ def _nearest_centroid(X: Matrix, y: Ints, n_classes: int) -> tuple[Matrix, Matri
 
 def deviation(X: Matrix, per_feature: bool) -> Matrix:
     """Standard deviations [d], of each feature or of all together; 1 where a feature is constant but for rounding."""
-    variance = X.var(axis=0)
-    constant = variance <= 1e-12 * np.square(X).mean(axis=0)
+    mean = X.mean(axis=0, dtype=np.float64)
+    variance: Matrix = np.sum([np.square(X[rows] - mean).sum(axis=0) for rows in blocks(len(X))], axis=0) / len(X)
+    constant = variance <= 1e-12 * (variance + np.square(mean))
     if not per_feature:
         variance = np.full_like(variance, variance.mean())
     return np.where(constant | (variance == 0), 1.0, np.sqrt(variance))
@@ -246,8 +254,8 @@ class _Path:
     """Solutions for one C after another on the principal axes of the scaled features, each starting from the last."""
 
     def __init__(self, X: Matrix, y: Ints, n_classes: int, scale: Matrix) -> None:
-        self.mean = X.mean(axis=0)
-        self.rotation = _principal_axes((X - self.mean) / scale) / scale[:, None]  # [d r]
+        self.mean = X.mean(axis=0, dtype=np.float64)
+        self.rotation = _principal_axes(X, self.mean, scale) / scale[:, None]  # [d r]
         self.classes = np.flatnonzero(np.bincount(y, minlength=n_classes))
         self.target = (y[:, None] == self.classes).astype(np.float64)  # [n K]
         self.Z = self.rotate(X)
@@ -255,7 +263,10 @@ class _Path:
 
     def rotate(self, X: Matrix) -> Matrix:
         """[n r+1], the last column ones for the intercept."""
-        return np.column_stack([(X - self.mean) @ self.rotation, np.ones(len(X))])
+        Z = np.ones((len(X), self.rotation.shape[1] + 1))
+        for rows in blocks(len(X)):
+            Z[rows, :-1] = (X[rows] - self.mean) @ self.rotation
+        return Z
 
     def solve(self, C: float, tolerance: float) -> Matrix:
         """V [r+1 K] of the rotated features and the intercept."""
@@ -265,13 +276,18 @@ class _Path:
         return self.V
 
 
-def _principal_axes(X: Matrix) -> Matrix:
-    """[d r], orthonormal, of centred X; directions below 1e-7 of the widest are dropped."""
+def _principal_axes(X: Matrix, mean: Matrix, scale: Matrix) -> Matrix:
+    """[d r], orthonormal, of X centred and scaled; directions below 1e-7 of the widest are dropped."""
     if len(X) <= X.shape[1]:
+        X = (X - mean) / scale
         squares, U = np.linalg.eigh(X @ X.T)
         kept = squares > 1e-14 * squares[-1]
         return np.asarray(X.T @ (U[:, kept] / np.sqrt(squares[kept])))
-    squares, U = np.linalg.eigh(X.T @ X)
+    gram = np.zeros((X.shape[1], X.shape[1]))
+    for rows in blocks(len(X)):
+        part = (X[rows] - mean) / scale
+        gram += part.T @ part
+    squares, U = np.linalg.eigh(gram)
     return np.asarray(U[:, squares > 1e-14 * squares[-1]])
 
 
@@ -280,12 +296,13 @@ def _newton(Z: Matrix, target: Matrix, penalty: Matrix, V: Matrix, tolerance: fl
 
     The Newton decrement, estimated with the preconditioner, tells how far the minimum is.
     """
-    Zt = np.ascontiguousarray(Z.T)
-    squares = Zt * Zt
+    kept = Z.size <= _KEPT
+    Zt = np.ascontiguousarray(Z.T) if kept else Z.T
+    squares = Zt * Zt if kept else None
     loss, P = _loss(Z, target, penalty, V)
     for taken in range(100):
         gradient = Zt @ (P - target) + penalty * V
-        inverse = 1.0 / (squares @ (P * (1.0 - P)) + penalty + 1e-12)  # of the Hessian's diagonal
+        inverse = 1.0 / (_curvature(Z, squares, P * (1.0 - P)) + penalty + 1e-12)  # of the Hessian's diagonal
         if taken and np.vdot(gradient, inverse * gradient) / 2 < tolerance * len(Z):
             break
         step = _newton_step(Z, Zt, P, penalty, gradient, inverse)
@@ -298,6 +315,13 @@ def _newton(Z: Matrix, target: Matrix, penalty: Matrix, V: Matrix, tolerance: fl
             length /= 2
         V, loss, P = V + length * step, trial, P_trial
     return V
+
+
+def _curvature(Z: Matrix, squares: Matrix | None, weight: Matrix) -> Matrix:
+    """Z squared, times the weights: [r K]."""
+    if squares is not None:
+        return squares @ weight
+    return np.asarray(np.sum([np.square(Z[rows]).T @ weight[rows] for rows in blocks(len(Z))], axis=0))
 
 
 def _newton_step(Z: Matrix, Zt: Matrix, P: Matrix, penalty: Matrix, gradient: Matrix, inverse: Matrix) -> Matrix:
@@ -330,6 +354,11 @@ def _loss(Z: Matrix, target: Matrix, penalty: Matrix, V: Matrix) -> tuple[float,
     total = P.sum(axis=1, keepdims=True)
     P /= total
     return float(np.vdot(penalty * V, V) / 2 + np.log(total).sum() - np.vdot(logits, target)), P
+
+
+def blocks(n: int) -> list[slice]:
+    """All of n rows, some thousands at a time."""
+    return [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
 
 
 def _log_softmax(logits: Matrix) -> Matrix:
