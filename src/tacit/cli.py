@@ -27,6 +27,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": commands.evaluate,
     "compare": commands.compare,
     "predict": commands.predict,
+    "next-labels": commands.next_labels,
     "embed": commands.embed,
     "export": commands.export,
     "tasks": commands.tasks,
@@ -112,7 +113,7 @@ def _variadic(command: Callable[..., Any]) -> str:
 
 def _overview() -> str:
     lines = ["usage: tacit COMMAND ...", "", "Self-supervised learning with proof of transfer.", ""]
-    lines += [f"  {name:<10} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<11} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
     lines += ["", "tacit COMMAND --help explains each. Start with: tacit run digits"]
     return "\n".join(lines)
 

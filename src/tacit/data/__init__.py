@@ -80,6 +80,7 @@ def open_dataset(
     max_bad: float = 0.05,
     progress: Progress | None = None,
     patience: float = math.inf,
+    smallest_class: int = 2,
 ) -> Dataset:
     """Find, decode (once) and label the examples of `data`. Raises `UserError` for whatever a person can mend.
 
@@ -101,6 +102,7 @@ def open_dataset(
         max_bad: the fraction of unreadable files from which on the data are refused
         progress: called with the examples decoded so far and in all
         patience: seconds; where decoding takes longer, a sample of the images stands for all, and nothing is kept
+        smallest_class: labelled examples that make a class; smaller ones are left out. With 1 there may be no class
     """
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
@@ -131,7 +133,7 @@ def open_dataset(
     split = None if source.split is None else source.split[kept.rows]
     rows = pa.array(kept.rows)
     ids = source.ids.take(rows)
-    known = resolve(columns.take(kept.rows), split, ignore_label, ids, notes)
+    known = resolve(columns.take(kept.rows), split, ignore_label, ids, notes, smallest_class=smallest_class)
     return Dataset(
         name=source.name,
         kind=source.kind,

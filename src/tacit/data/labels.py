@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.data.matching import AMBIGUOUS, UNKNOWN, match
-from tacit.data.notes import Few, Notes, few
+from tacit.data.notes import Notes, few
 from tacit.data.source import TEST, TRAIN, VALIDATION, Source, each
 from tacit.data.tables import PATH_NAMES, read_table
 from tacit.errors import UserError
@@ -120,13 +120,19 @@ def file_columns(
     for key, text in texts.items():
         joined[key], differs = _per_example(text, rows[meant], len(source))
         conflict |= differs
-    notes.conflicting = _names(source, conflict)
+    differing = np.flatnonzero(conflict)
+    notes.conflicting = few((source.ids[int(row)].as_py() for row in differing), len(differing))
     keep = pa.array(~conflict)
     return Columns(**{key: pc.if_else(keep, text, None) for key, text in joined.items()})
 
 
 def resolve(
-    columns: Columns, split: NDArray[np.int8] | None, ignore_label: Sequence[str], ids: pa.Array, notes: Notes
+    columns: Columns,
+    split: NDArray[np.int8] | None,
+    ignore_label: Sequence[str],
+    ids: pa.Array,
+    notes: Notes,
+    smallest_class: int = 2,
 ) -> Labels:
     """Classes, groups and split of the examples with these ids. UserError where they make no sense."""
     if columns.split is not None:
@@ -138,7 +144,7 @@ def resolve(
             _refuse_spanning(columns.group, split)
     if columns.label is None:
         return Labels(np.full(len(ids), -1, np.int64), (), group, split)
-    label, classes = _classes(columns.label, split, ignore_label, notes)
+    label, classes = _classes(columns.label, split, ignore_label, notes, smallest_class)
     return Labels(label, classes, group, split)
 
 
@@ -276,9 +282,9 @@ def _refuse_spanning(text: pa.Array, split: NDArray[np.int8]) -> None:
 
 
 def _classes(
-    text: pa.Array, split: NDArray[np.int8] | None, ignore_label: Sequence[str], notes: Notes
+    text: pa.Array, split: NDArray[np.int8] | None, ignore_label: Sequence[str], notes: Notes, smallest: int
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Class numbers [N] and names. A class needs two examples outside the test split."""
+    """Class numbers [N] and names. A class needs `smallest` examples outside the test split."""
     if ignore_label:
         ignored = pc.fill_null(pc.is_in(text, pa.array([str(label) for label in ignore_label], pa.string())), False)
         notes.ignored = pc.sum(ignored).as_py() or 0
@@ -289,11 +295,11 @@ def _classes(
     _refuse_numbers(names, int((codes >= 0).sum()))
     training = codes >= 0 if split is None else (codes >= 0) & (split != TEST)
     counts = np.bincount(codes[training], minlength=len(names))
-    kept = sorted((name for name, count in zip(names, counts, strict=True) if count > 1), key=_class_order)
-    single = sorted(name for name, count in zip(names, counts, strict=True) if count == 1)
+    kept = sorted((name for name, count in zip(names, counts, strict=True) if count >= smallest), key=_class_order)
+    single = sorted(name for name, count in zip(names, counts, strict=True) if 0 < count < smallest)
     unseen = sorted(name for name, count in zip(names, counts, strict=True) if count == 0)
     notes.dropped_classes, notes.untrained_classes = few(single, len(single)), few(unseen, len(unseen))
-    if len(kept) < 2:
+    if len(kept) < 2 <= smallest:
         only = f"only {kept[0]!r}" if kept else "none"
         dropped = f" ({len(single)} with a single example were left out)" if single else ""
         raise UserError(
@@ -342,8 +348,3 @@ def _class_order(name: str) -> tuple[int, float, str]:
         return 0, float(name), name
     except ValueError:
         return 1, 0.0, name
-
-
-def _names(source: Source, which: NDArray[np.bool_]) -> Few:
-    rows = np.flatnonzero(which)
-    return few((source.ids[int(row)].as_py() for row in rows), len(rows))
