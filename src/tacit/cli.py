@@ -35,6 +35,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "clean": commands.clean,
 }
 
+NOT_ASKED = {"data", "progress", "smallest_class"}  # settings of open_dataset that are no flags
+
 
 class _Parser(ArgumentParser):
     """Errors in one line with the nearest valid name; flags shown with dashes."""
@@ -131,10 +133,8 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespac
     if takes_data_options:
         from tacit.data import open_dataset
 
-        parser.add_function_arguments(_typed(open_dataset), skip={"data", "progress", *parameters})
-        parameters |= {
-            k: v for k, v in inspect.signature(open_dataset).parameters.items() if k not in {"data", "progress"}
-        }
+        parser.add_function_arguments(_typed(open_dataset), skip={*NOT_ASKED, *parameters})
+        parameters |= {k: v for k, v in inspect.signature(open_dataset).parameters.items() if k not in NOT_ASKED}
     if several := _variadic(command):
         parser.add_argument(several, nargs="+", help="one or more")
     parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of settings")

@@ -69,10 +69,10 @@ def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: d
     labelled, candidates = _sides(dataset, known, seed)
     features = chosen.features(dataset, np.concatenate([labelled, candidates]))
     labelled, candidates, features = _distinct(labelled, candidates, features)
-    n = min(ask.n, len(candidates))
+    n = min(ask.n, len(_some(dataset, candidates)))
     teachers = known.teaches[labelled]
     classes, y = np.unique(known.name[labelled[teachers]].astype(str), return_inverse=True)
-    method = _method(ask.method, len(y), len(classes))
+    method, because = choose_method(ask.method, len(y), len(classes))
     if method == "margin":
         group = None if dataset.group is None else dataset.group[labelled[teachers]]
         taught, pool = features[: len(labelled)][teachers], features[len(labelled) :]
@@ -84,16 +84,32 @@ def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: d
     table = _table(dataset, rows, chose, chosen, options)
     print(
         f"{len(y):,} labels of {len(classes)} classes to learn from, {len(candidates):,} candidates, "
-        f"read at {chosen.arm} ({chosen.depth}): {method}"
+        f"read at {chosen.arm} ({chosen.depth}): {method}, {because}"
     )
-    for name, why in zip(table["file"][:SHOWN].to_pylist(), chose.why, strict=False):
-        print(f"  {name}: {why}")
+    if not chosen.asked.get("private"):
+        for name, why in zip(table["file"][:SHOWN].to_pylist(), chose.why, strict=False):
+            print(f"  {name}: {why}")
     where = f"{out}; fill in the labels and name it with --labels" if out else "not written, for want of --out"
     print(f"{len(rows):,} to label: {where}")
     if out is not None:
         with whole_file(out) as partial:
             pa.csv.write_csv(table, partial)
     return table
+
+
+def choose_method(asked: str, labels: int, classes: int) -> tuple[str, str]:
+    """The method to use, and why in words. UserError where it cannot be used."""
+    if asked == "margin" and classes < 2:
+        raise UserError(
+            f"the margin lies between two classes, and the labels to learn from have {classes}; use --method typiclust"
+        )
+    if asked != "auto":
+        return asked, "as asked"
+    if classes < 2:
+        return "typiclust", "as there are no two classes to lie between"
+    if labels < SWITCH * classes:
+        return "typiclust", f"as there are fewer than {SWITCH} labels per class"
+    return "margin", f"as there are {SWITCH} labels per class or more"
 
 
 def by_typicality(features: Features, labelled: int, n: int, *, seed: int) -> Chose:
@@ -156,7 +172,7 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     names = ("label_column", "test", "labels", "group_column", "split_column")
     own = {name: given.pop(name, chosen.asked.get(name)) for name in names}
     own = remembered(chosen.folder, own, "name it again by the same setting")
-    read = {**chosen.read, **given, "ignore_label": (), "smallest_class": 1}
+    read = {**chosen.read, **given, "image_size": chosen.encoder.spec.size, "ignore_label": (), "smallest_class": 1}
     dataset = open_dataset(data, **read, **own)
     name = _names(dataset)
     if more is not None:
@@ -185,13 +201,17 @@ def _sides(dataset: Dataset, known: Known, seed: int) -> tuple[Rows, Rows]:
     digests = content_digests(dataset.content)
     taken = {digests[row] for row in np.flatnonzero(has)}
     fresh = np.array([digest not in taken for digest in digests], np.bool_)
-    candidates = np.flatnonzero(known.free & fresh)
-    if not len(candidates):
-        raise UserError(f"nothing in {dataset.name} is left to label: all of it is labelled, sealed or a copy of such")
+    candidates = _some(dataset, np.flatnonzero(known.free & fresh))
     if len(candidates) > LARGEST_POOL:
         print(f"{len(candidates):,} candidates; looking at {LARGEST_POOL:,} of them, drawn at random")
         candidates = np.sort(np.random.default_rng(seed).choice(candidates, LARGEST_POOL, replace=False))
     return np.flatnonzero(has & known.free), candidates
+
+
+def _some(dataset: Dataset, candidates: Rows) -> Rows:
+    if not len(candidates):
+        raise UserError(f"nothing in {dataset.name} is left to label: all of it is labelled, sealed or a copy of such")
+    return candidates
 
 
 def _distinct(labelled: Rows, candidates: Rows, features: Features) -> tuple[Rows, Rows, Features]:
@@ -199,17 +219,6 @@ def _distinct(labelled: Rows, candidates: Rows, features: Features) -> tuple[Row
     first = np.sort(np.unique(features, axis=0, return_index=True)[1])
     split = int(np.searchsorted(first, len(labelled)))
     return labelled[first[:split]], candidates[first[split:] - len(labelled)], features[first]
-
-
-def _method(asked: str, labels: int, classes: int) -> str:
-    """The method to use. UserError where it cannot be."""
-    if asked == "margin" and classes < 2:
-        raise UserError(
-            f"the margin lies between two classes, and the labels to learn from have {classes}; use --method typiclust"
-        )
-    if asked != "auto":
-        return asked
-    return "margin" if classes >= 2 and labels >= SWITCH * classes else "typiclust"
 
 
 def _table(dataset: Dataset, rows: Rows, chose: Chose, chosen: Chosen, options: dict[str, Any]) -> pa.Table:

@@ -95,7 +95,7 @@ def candidates(features: Features) -> dict[str, torch.Tensor]:
     found |= {f"depth{number}": pooled for number, pooled in enumerate(features.depths)}
     grid, tokens = features.grid, features.tokens
     if grid is not None and len(grid) == 2 and min(grid) >= 2 and 4 * tokens.shape[2] <= _WIDEST_GRID:
-        maps = tokens.transpose(1, 2).unflatten(2, grid)  # [B D H W]
+        maps = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, grid[0], grid[1])  # [B D H W]
         found["grid2"] = adaptive_avg_pool2d(maps.float(), 2).flatten(1)
     return found
 
