@@ -39,9 +39,13 @@ ROWS = [
         "inspection",
         "embedding",
         "embedded",
+        "graphs",
+        "classifier",
         "exporting",
         "callables",
+        "heads",
         "predicting",
+        "labelling",
         "comparing",
     },
     {"commands", "cli", "checkup", "__main__", "__init__"},
@@ -60,7 +64,8 @@ STRANGERS = {
 }
 
 PUBLIC = {
-    *("run", "inspect", "pretrain", "evaluate", "compare", "predict", "embed", "export", "doctor", "clean"),
+    *("run", "inspect", "pretrain", "evaluate", "compare", "predict", "next_labels", "embed", "export"),
+    *("doctor", "clean"),
     *("load_encoder", "open_dataset", "wrap", "Report", "Task", "Encoder", "Batch", "Features", "Output"),
     *("UserError", "RunFailed", "Interrupted"),
 }
@@ -204,7 +209,7 @@ def test_the_lock_holds_what_the_project_asks_for() -> None:
     runtime, extras = project()["dependencies"], project()["optional-dependencies"]
     assert isinstance(runtime, list)
     assert isinstance(extras, dict)
-    for requirement in map(Requirement, [*runtime, *extras["onnx"], *extras["dev"]]):
+    for requirement in map(Requirement, [*runtime, *extras["onnx"], *extras["active"], *extras["dev"]]):
         name = canonicalize_name(requirement.name)
         if name in {"torch", "tacit"}:
             continue

@@ -27,12 +27,15 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": commands.evaluate,
     "compare": commands.compare,
     "predict": commands.predict,
+    "next-labels": commands.next_labels,
     "embed": commands.embed,
     "export": commands.export,
     "tasks": commands.tasks,
     "doctor": commands.doctor,
     "clean": commands.clean,
 }
+
+NOT_ASKED = {"data", "progress", "smallest_class"}  # settings of open_dataset that are no flags
 
 
 class _Parser(ArgumentParser):
@@ -112,7 +115,7 @@ def _variadic(command: Callable[..., Any]) -> str:
 
 def _overview() -> str:
     lines = ["usage: tacit COMMAND ...", "", "Self-supervised learning with proof of transfer.", ""]
-    lines += [f"  {name:<10} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<11} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
     lines += ["", "tacit COMMAND --help explains each. Start with: tacit run digits"]
     return "\n".join(lines)
 
@@ -130,10 +133,8 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespac
     if takes_data_options:
         from tacit.data import open_dataset
 
-        parser.add_function_arguments(_typed(open_dataset), skip={"data", "progress", *parameters})
-        parameters |= {
-            k: v for k, v in inspect.signature(open_dataset).parameters.items() if k not in {"data", "progress"}
-        }
+        parser.add_function_arguments(_typed(open_dataset), skip={*NOT_ASKED, *parameters})
+        parameters |= {k: v for k, v in inspect.signature(open_dataset).parameters.items() if k not in NOT_ASKED}
     if several := _variadic(command):
         parser.add_argument(several, nargs="+", help="one or more")
     parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of settings")

@@ -2,49 +2,55 @@
 
 Every export is a folder that `tacit.load_encoder` reads; `hf` and `onnx` add what other programs open. The graph of the
 ONNX file takes `image` float32 [B C H W] in [0, 1], any B, normalises it itself, and gives `pooled` [B D] and
-`tokens` [B N D]; `onnx.json` beside it says so, for programs.
+`tokens` [B N D]; `onnx.json` beside it says so, for programs. With a head the graph is another, see `tacit.classifier`.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from tacit import classifier
 from tacit.encoders import check_free, saved
 from tacit.errors import UserError
 from tacit.files import sha256, whole_folder
+from tacit.graphs import PACKAGES as ONNX_PACKAGES
+from tacit.graphs import open_graph, write_graph
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tacit.encoders.base import ImageEncoder
+    from tacit.graphs import Copy
+    from tacit.heads import Head
     from tacit.spec import ImageSpec
 
-    Copy = Callable[[Tensor], tuple[Tensor, Tensor]]  # images -> pooled, tokens
-
 Form = Literal["hf", "onnx", "safetensors"]
-ONNX_FILE, ONNX_SIDECAR = "encoder.onnx", "onnx.json"
-ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+ONNX_FILE, ONNX_SIDECAR = classifier.ONNX_FILE, "onnx.json"
+OUTPUTS = ("pooled", "tokens")
 BATCHES = (1, 2, 7)  # sizes at which the other form is compared
 # A float32 network computed by other kernels differs by rounding; more than this is another function.
 TOLERANCE = 1e-3
 
 
 def export(
-    encoder: ImageEncoder, to: Form, out: str | Path, *, card: Mapping[str, Any] | None = None
+    encoder: ImageEncoder,
+    to: Form,
+    out: str | Path,
+    *,
+    card: Mapping[str, Any] | None = None,
+    head: Head | None = None,
 ) -> dict[str, Any]:
-    """Write `encoder` to the folder `out`, whole or not at all, and compare the copy with the original.
+    """Write `encoder`, with its `head`, to the folder `out`, whole or not at all, and compare copy and original.
 
     Returns `to`, `out`, the names of `files`, the largest absolute `difference` of pooled features and tokens between
-    copy and original on random and on smooth images, the largest feature there, `scale`, and a `note` in words.
+    copy and original on random and on smooth images (of embedding and probabilities, where a graph has the head), the
+    largest feature there, `scale`, a `note` in words, and with a head `caller`: what is left to do to images first.
     UserError where the encoder has no such form, a package is missing or `out` holds other things.
     """
     out = Path(out)
@@ -64,28 +70,35 @@ def export(
     try:
         with whole_folder(out) as folder:
             saved.write(encoder, folder, card or {})
-            if to == "onnx":
+            if head is not None:
+                classifier.write(encoder, head, to, folder)
+            elif to == "onnx":
                 _write_onnx(encoder, folder)
-            difference, scale = _compare(encoder, to, folder)
+            difference, scale = _compare(encoder, to, folder, head)
             files = sorted(path.name for path in folder.iterdir())
     finally:
         encoder.train(training)
     note = f"largest difference to the original {difference:.1e}, of features up to {scale:.1f}"
     if encoder.hugging_face() is None:
         note += "; Hugging Face's library cannot express this encoder, so there is no config.json"
-    return {"to": to, "out": str(out), "files": files, "difference": difference, "scale": scale, "note": note}
+    done = {"to": to, "out": str(out), "files": files, "difference": difference, "scale": scale, "note": note}
+    return done if head is None else {**done, "caller": "; ".join(classifier.left_to_do(encoder.spec, head))}
 
 
-def _compare(encoder: ImageEncoder, to: Form, folder: Path) -> tuple[float, float]:
+def _compare(encoder: ImageEncoder, to: Form, folder: Path, head: Head | None) -> tuple[float, float]:
     """Largest difference between the copy in `folder` and `encoder`, and the largest feature."""
     import torch
 
-    opened = {"hf": _open_hugging_face, "onnx": _open_onnx, "safetensors": _open_own}[to](encoder, folder)
     difference = scale = 0.0
+    trial = _trial_images(encoder.spec)
+    if head is not None and to == "onnx":
+        original, copy = classifier.as_function(encoder, head), open_graph(folder / ONNX_FILE, classifier.OUTPUTS)
+        trial = (classifier.as_integers(images, head) for images in trial)
+    else:
+        original, copy = _as_function(encoder), _open_copy(encoder, to, folder)
     with torch.inference_mode():
-        for images in _trial_images(encoder.spec):
-            features = encoder({"image": images.to(encoder.mean.device)})
-            for ours, theirs in zip((features.pooled, features.tokens), opened(images), strict=True):
+        for images in trial:
+            for ours, theirs in zip(original(images), copy(images), strict=True):
                 difference = max(difference, float((ours - theirs.to(ours)).abs().max()))
                 scale = max(scale, float(ours.abs().max()))
     if not difference <= TOLERANCE * max(1.0, scale):  # also where it is NaN
@@ -104,16 +117,23 @@ def _trial_images(spec: ImageSpec) -> Iterator[Tensor]:
         yield torch.nn.functional.interpolate(coarse, (spec.size, spec.size), mode="bilinear", align_corners=False)
 
 
-def _open_own(encoder: ImageEncoder, folder: Path) -> Copy:
-    """The copy as `tacit.load_encoder` reads it, put into a twin of the encoder."""
-    twin = deepcopy(encoder)
-    saved.restore(twin, folder)
-
+def _as_function(encoder: ImageEncoder) -> Copy:
     def answer(images: Tensor) -> tuple[Tensor, Tensor]:
-        features = twin({"image": images.to(twin.mean.device)})
+        features = encoder({"image": images.to(encoder.mean.device)})
         return features.pooled, features.tokens
 
     return answer
+
+
+def _open_copy(encoder: ImageEncoder, to: Form, folder: Path) -> Copy:
+    """The copy as its readers open it; safetensors as `tacit.load_encoder` does, into a twin of the encoder."""
+    if to == "hf":
+        return _open_hugging_face(encoder, folder)
+    if to == "onnx":
+        return open_graph(folder / ONNX_FILE, OUTPUTS)
+    twin = deepcopy(encoder)
+    saved.restore(twin, folder)
+    return _as_function(twin)
 
 
 def _open_hugging_face(encoder: ImageEncoder, folder: Path) -> Copy:
@@ -134,20 +154,6 @@ def _open_hugging_face(encoder: ImageEncoder, folder: Path) -> Copy:
     return answer
 
 
-def _open_onnx(encoder: ImageEncoder, folder: Path) -> Copy:
-    """The copy as ONNX Runtime computes it on the CPU."""
-    import onnxruntime
-    import torch
-
-    session = onnxruntime.InferenceSession(folder / ONNX_FILE, providers=["CPUExecutionProvider"])
-
-    def answer(images: Tensor) -> tuple[Tensor, Tensor]:
-        pooled, tokens = session.run(["pooled", "tokens"], {"image": images.numpy()})
-        return torch.from_numpy(pooled), torch.from_numpy(tokens)
-
-    return answer
-
-
 def _write_onnx(encoder: ImageEncoder, folder: Path) -> None:
     import torch
 
@@ -163,22 +169,11 @@ def _write_onnx(encoder: ImageEncoder, folder: Path) -> None:
             return features.pooled, features.tokens
 
     spec = encoder.spec
-    with _quiet_exporter():
-        torch.onnx.export(
-            Graph().eval(),
-            (torch.zeros(2, spec.channels, spec.size, spec.size),),
-            folder / ONNX_FILE,
-            dynamo=True,
-            external_data=False,
-            input_names=["image"],
-            output_names=["pooled", "tokens"],
-            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
-            verbose=False,
-        )
+    images = torch.zeros(2, spec.channels, spec.size, spec.size)
+    write_graph(Graph(), images, folder / ONNX_FILE, OUTPUTS)
     places = math.prod(encoder.grid)
-    images = ["batch", spec.channels, spec.size, spec.size]
     sidecar = {
-        "input": {"image": {"shape": images, "dtype": "float32", "range": [0, 1]}},
+        "input": {"image": {"shape": ["batch", *images.shape[1:]], "dtype": "float32", "range": [0, 1]}},
         "output": {
             "pooled": {"shape": ["batch", encoder.dim], "dtype": "float32"},
             "tokens": {"shape": ["batch", places, encoder.dim], "dtype": "float32"},
@@ -189,17 +184,3 @@ def _write_onnx(encoder: ImageEncoder, folder: Path) -> None:
         "sha256": sha256(folder / ONNX_FILE),
     }
     (folder / ONNX_SIDECAR).write_text(json.dumps(sidecar, indent=2))
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Without the exporter's remarks on torchvision and its own deprecated calls, which help nobody here."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tacit.commands.settings import settings
+
+if TYPE_CHECKING:
+    from pyarrow import Table
 
 
 def embed(
@@ -39,22 +42,85 @@ def embed(
     return embed_data(encoder, data, given, options)
 
 
-def export(encoder: Any, *, to: Literal["hf", "onnx", "safetensors"] = "hf", out: str, offline: bool = False) -> int:
+def export(
+    encoder: Any,
+    *,
+    to: Literal["hf", "onnx", "safetensors"] = "hf",
+    out: str,
+    with_head: bool = False,
+    labels: str | None = None,
+    label_column: str | None = None,
+    labelled: Any = None,
+    offline: bool = False,
+) -> int:
     """Write an encoder so that others can open it without Tacit.
+
+    With its head, a run also says the classes: the probe of `tacit predict`, refitted on all labels of the run's data.
+    In ONNX it is part of the graph, from integer pixels to `embedding` and `probabilities`; else head.safetensors and
+    head.json lie beside the encoder. README.md in the folder says what is left to do before and after.
 
     Args:
         encoder: A run folder, an exported folder, or hf:FOLDER_OR_NAME.
         to: hf opens with transformers.AutoModel, onnx with any ONNX runtime; safetensors is read by load_encoder.
         out: The folder to write.
+        with_head: Add the preprocessing and the classifier; needs a run folder.
+        labels: The label file that the head learns from in place of the run's, or `folders`.
+        label_column: The column of labels in place of the run's.
+        labelled: The data that the head learns from, where the run's have moved or were objects in Python.
         offline: Use no network, also for hf: names.
     """
     from tacit.encoders import load_encoder
     from tacit.exporting import export as write
 
-    done = write(load_encoder(encoder, offline=offline), to, Path(out))
+    if with_head:
+        from tacit.heads import open_head
+
+        opened, head = open_head(encoder, labels=labels, label_column=label_column, labelled=labelled)
+    else:
+        opened, head = load_encoder(encoder, offline=offline), None
+    done = write(opened, to, Path(out), head=head)
     for key, value in done.items():
         print(f"{key}: {value}")
     return 0
+
+
+def next_labels(
+    run: str,
+    data: Any,
+    *,
+    n: int = 50,
+    out: str | None = None,
+    method: Literal["auto", "typiclust", "margin"] = "auto",
+    device: str = "auto",
+    offline: bool = False,
+    overwrite: bool = False,
+    **options: Any,
+) -> Table:
+    """Choose the examples to label next, and write a file to fill in.
+
+    While labels are few, the most typical examples of clusters without any (TypiClust), from no label at all on; once
+    they are many, those that the linear probe finds hardest to tell (margin). What is sealed, of a sealed group,
+    labelled already, or a copy of such is never proposed, and sealed labels are not learned from.
+
+    Columns: `file`, an empty `label`, `why`, `score` (the higher the better, by one method). Once filled in, as far as
+    you like, name the file with a further --labels. The run's own labels are read as it read them; --labels adds
+    others, and any setting of how data are read takes the place of the run's.
+
+    Args:
+        run: A run folder, of `tacit run` or `tacit pretrain`. It remembers how its data and labels were read.
+        data: The run's data, or these with more: a folder of images, a table, arrays, or the built-in `digits`.
+        n: How many to choose.
+        out: The CSV file to write; none is written without it.
+        method: auto takes the margin from 5 labels per class on; typiclust also serves targets without classes.
+        device: auto, cpu, cuda or mps.
+        offline: Use no network.
+        overwrite: Replace the file.
+        options: How the data are read: the settings of `tacit.open_dataset`.
+    """
+    given = settings(locals())
+    from tacit.labelling import next_labels as choose
+
+    return choose(run, data, given, options)
 
 
 def load_encoder(source: Any, *, offline: bool = False) -> Any:

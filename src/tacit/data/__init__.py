@@ -91,6 +91,7 @@ def open_dataset(
     max_bad: float = 0.05,
     progress: Progress | None = None,
     patience: float = math.inf,
+    smallest_class: int = 2,
 ) -> Dataset:
     """Find, decode (once) and label the examples of `data`. Raises `UserError` for whatever a person can mend.
 
@@ -122,6 +123,7 @@ def open_dataset(
         max_bad: the fraction of unreadable files from which on the data are refused
         progress: called with the examples decoded so far and in all
         patience: seconds; where decoding takes longer, a sample of the images stands for all, and nothing is kept
+        smallest_class: labelled examples that make a class; smaller ones are left out. With 1 there may be no class
     """
     asked = understand(
         label_column=label_column,
@@ -134,6 +136,7 @@ def open_dataset(
         worst_group=worst_group,
         holdout=holdout,
         time_column=time_column,
+        smallest_class=smallest_class,
     )
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")

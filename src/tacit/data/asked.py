@@ -29,6 +29,7 @@ class Asked:
     target: str = "classification"
     separator: str | None = None  # between the labels of one cell
     ignored: tuple[str, ...] = ()  # labels that mean none
+    smallest_class: int = 2  # labelled examples that make a class; with 1 there may be no class
     held_out: str | None = None  # the value of the column `holdout` that makes an example a test example
 
 
@@ -44,6 +45,7 @@ def understand(
     worst_group: str | None = None,
     holdout: str | None = None,
     time_column: str | None = None,
+    smallest_class: int = 2,
 ) -> Asked:
     """The settings of `open_dataset` of these names. UserError where one makes no sense, or two contradict."""
     if target not in TARGETS:
@@ -72,5 +74,6 @@ def understand(
         target="multilabel" if multilabel is not None else target,
         separator=None if multilabel is None else multilabel.strip(),
         ignored=tuple(str(label) for label in ignore_label),
+        smallest_class=smallest_class,
         held_out=value.strip() or None,
     )

@@ -74,7 +74,7 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
     answers = Answers(np.full(len(ids), -1, np.int64))
     if columns.label is not None:
         training = np.ones(len(ids), bool) if split is None else split != TEST
-        answers = read_answers(text, asked.target, asked.separator, training, notes)
+        answers = read_answers(text, asked, training, notes)
     subgroup: Codes | None = None
     subgroups: tuple[str, ...] = ()
     if columns.subgroup is not None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tacit.data.asked import Asked
 from tacit.data.labels import LISTED
 from tacit.data.notes import Few, Notes, few
 from tacit.data.splitting import Codes, by_name, codes_of, first_of
@@ -38,10 +39,11 @@ class Answers:
     truth: NDArray[np.float64] | None = None  # [N] numbers, or [N L] 0 and 1; NaN where unlabelled
 
 
-def read_answers(text: pa.Array, target: str, separator: str | None, training: Mask, notes: Notes) -> Answers:
-    """Labels as `target` takes them. UserError where they do not suit it."""
+def read_answers(text: pa.Array, asked: Asked, training: Mask, notes: Notes) -> Answers:
+    """Labels as the target takes them. UserError where they do not suit it."""
+    target = asked.target
     if target == "multilabel":
-        return several(text, separator, training, notes)
+        return several(text, asked.separator, training, notes)
     if pc.any(pc.match_substring(text, LISTED)).as_py():
         raise UserError(f"--target {target} takes one label per example, not a table: say --target multilabel")
     if target == "regression":
@@ -50,7 +52,7 @@ def read_answers(text: pa.Array, target: str, separator: str | None, training: M
         return _like(text, "pairs", "a label names a pair, and two examples share it")
     if target == "retrieval":
         return _like(_without_single(text, notes), "classes", "two examples of a class make one to be found")
-    return classes(text, training, notes)
+    return classes(text, training, notes, asked.smallest_class)
 
 
 def describe(target: str, known: Any) -> str:
@@ -85,17 +87,17 @@ def names_of(target: str, known: Any, rows: Iterable[int]) -> list[str]:
 # ---------------------------------------------------------------- classes
 
 
-def classes(text: pa.Array, training: Mask, notes: Notes) -> Answers:
-    """A class needs two examples to train on, and there must be two classes."""
+def classes(text: pa.Array, training: Mask, notes: Notes, smallest: int = 2) -> Answers:
+    """A class needs `smallest` examples to train on, and from two on there must be two classes."""
     encoded = text.dictionary_encode()
     names = encoded.dictionary.to_pylist()
     codes = codes_of(encoded)
     _refuse_numbers(names, int((codes >= 0).sum()))
     counts = np.bincount(codes[training & (codes >= 0)], minlength=len(names))
-    kept = sorted((name for name, count in zip(names, counts, strict=True) if count > 1), key=by_name)
-    single = _named(names, counts == 1)
+    kept = sorted((name for name, count in zip(names, counts, strict=True) if count >= smallest), key=by_name)
+    single = _named(names, (counts > 0) & (counts < smallest))
     notes.dropped_classes, notes.untrained_classes = single, _named(names, counts == 0)
-    if len(kept) < 2:
+    if len(kept) < 2 <= smallest:
         only = f"only {kept[0]!r}" if kept else "none"
         dropped = f" ({single.count} with a single example were left out)" if single else ""
         raise UserError(

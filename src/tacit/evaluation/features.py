@@ -68,7 +68,7 @@ def extract(
         for start in range(0, len(rows), batch_size):
             batch = {name: tensor.to(target) for name, tensor in fetch(rows[start : start + batch_size]).items()}
             features = encoder(batch, depths=range(encoder.n_depths))
-            parts.append({name: tensor.float().cpu().numpy() for name, tensor in _candidates(features).items()})
+            parts.append({name: tensor.float().cpu().numpy() for name, tensor in candidates(features).items()})
     found = _finite({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     return {name: values for name, values in found.items() if name == "pooled" or not _same(values, found["pooled"])}
 
@@ -88,14 +88,15 @@ def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
     return one.shape == other.shape and bool(np.abs(one - other).max() <= 1e-4 * np.abs(other).max())
 
 
-def _candidates(features: Features) -> dict[str, torch.Tensor]:
+def candidates(features: Features) -> dict[str, torch.Tensor]:
+    """The representations [B D] of a batch by name, as `extract` has them."""
     from torch.nn.functional import adaptive_avg_pool2d
 
     found = {"pooled": features.pooled}
     found |= {f"depth{number}": pooled for number, pooled in enumerate(features.depths)}
     grid, tokens = features.grid, features.tokens
     if grid is not None and len(grid) == 2 and min(grid) >= 2 and 4 * tokens.shape[2] <= _WIDEST_GRID:
-        maps = tokens.transpose(1, 2).reshape(len(tokens), -1, grid[0], grid[1])  # [B D H W]
+        maps = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, grid[0], grid[1])  # [B D H W]
         found["grid2"] = adaptive_avg_pool2d(maps.float(), 2).flatten(1)
     return found
 

@@ -1,0 +1,165 @@
+"""An encoder with its head, for use elsewhere: from an image to the probabilities of the classes.
+
+    embedding = a representation of the encoder, chosen by the run's evaluation
+    probabilities = softmax(embedding W + b)
+
+As ONNX it is one graph, `image` integers [B C S S] -> `embedding` [B D], `probabilities` [B K], with the classes in its
+metadata. Else `head.safetensors` holds W [D K] and b [K] in float64 and `head.json` the rest. What no file can do, such
+as resizing, `README.md` lists for the caller, with the lines to paste.
+"""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tacit.evaluation.features import candidates
+from tacit.evaluation.selection import FINAL
+from tacit.files import sha256
+from tacit.graphs import write_graph
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tacit.encoders.base import ImageEncoder
+    from tacit.graphs import Copy
+    from tacit.heads import Head
+    from tacit.spec import ImageSpec
+
+ONNX_FILE = "encoder.onnx"
+WEIGHTS, DESCRIPTION, README = "head.safetensors", "head.json", "README.md"
+OUTPUTS = ("embedding", "probabilities")
+
+
+def write(encoder: ImageEncoder, head: Head, to: str, folder: Path) -> None:
+    """Write the head beside an encoder that is there already, or both as one graph, and README.md."""
+    said = {
+        "classes": head.classes,
+        "representation": head.depth,
+        "labels": head.labels,
+        "caller": left_to_do(encoder.spec, head),
+    }
+    if to == "onnx":
+        _write_onnx(encoder, head, folder / ONNX_FILE, said)
+        weights = ONNX_FILE
+    else:
+        from safetensors.numpy import save_file
+
+        save_file({"W": head.W, "b": head.b}, folder / WEIGHTS)
+        weights = WEIGHTS
+    described = {**said, "weights": {weights: sha256(folder / weights)}}
+    (folder / DESCRIPTION).write_text(json.dumps(described, indent=2))
+    (folder / README).write_text(_readme(encoder, head, to), encoding="utf-8")
+
+
+def left_to_do(spec: ImageSpec, head: Head) -> list[str]:
+    """What the caller does to an image first, in this order; `encoder.prepare` does all of it."""
+    dtype, white = ("uint16", 65535) if head.deep else ("uint8", 255)
+    channels = "one channel of grey" if spec.channels == 1 else "three channels, red, green, blue"
+    return [
+        "take the first frame, turned upright by its EXIF orientation, transparency laid on white",
+        f"convert to {channels}, {dtype}, 0 to {white}",
+        f"resize the whole image to {spec.size} x {spec.size} px, bicubic with antialiasing; crop nothing",
+        f"stack to [B {spec.channels} {spec.size} {spec.size}]",
+    ]
+
+
+def as_function(encoder: ImageEncoder, head: Head) -> Copy:
+    """Integer images to embedding and probabilities, the head in float64."""
+    import torch
+
+    W, b = torch.from_numpy(head.W), torch.from_numpy(head.b)
+
+    def answer(images: Tensor) -> tuple[Tensor, Tensor]:
+        embedding = _embedding(encoder, images.to(encoder.mean.device), head.depth).cpu()
+        return embedding, (embedding.double() @ W + b).softmax(1)
+
+    return answer
+
+
+def as_integers(images: Tensor, head: Head) -> Tensor:
+    """Floats in [0, 1] as pixels of the run's depth."""
+    import torch
+
+    white, dtype = (65535, torch.uint16) if head.deep else (255, torch.uint8)
+    return (images * white).round().to(dtype)
+
+
+def _embedding(encoder: ImageEncoder, images: Tensor, depth: str) -> Tensor:
+    return candidates(encoder({"image": images}, depths=range(encoder.n_depths)))[depth]
+
+
+def _write_onnx(encoder: ImageEncoder, head: Head, file: Path, said: dict[str, object]) -> None:
+    import onnx
+    import torch
+
+    class Graph(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = deepcopy(encoder).cpu()
+            self.head = torch.nn.Linear(*head.W.shape)
+            self.head.weight.data = torch.from_numpy(head.W.T.copy()).float()
+            self.head.bias.data = torch.from_numpy(head.b).float()
+
+        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+            embedding = _embedding(self.encoder, image, head.depth)
+            return embedding, self.head(embedding).softmax(1)
+
+    spec = encoder.spec
+    images = torch.zeros(2, spec.channels, spec.size, spec.size, dtype=torch.uint16 if head.deep else torch.uint8)
+    write_graph(Graph(), images, file, OUTPUTS)
+    model = onnx.load(file)
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in said.items()})
+    onnx.save(model, file)
+
+
+def _readme(encoder: ImageEncoder, head: Head, to: str) -> str:
+    steps = "\n".join(f"{number}. {step}" for number, step in enumerate(left_to_do(encoder.spec, head), 1))
+    usage, graph = _usage_of_graph(), f"`{ONNX_FILE}` scales and normalises the pixels itself"
+    if to != "onnx":
+        usage, graph = _usage(head), "the encoder scales and normalises the pixels itself"
+    return f"""# {encoder.name} with its classifier
+
+Classes, in the order of the probabilities: {", ".join(head.classes)}.
+
+The head is a linear probe of {head.labels:,} labels on the representation `{head.depth}`. The verdict of the run's
+report precedes it: this head also learned from the sealed test labels, and its own accuracy was not measured.
+
+What is left to do to an image first ({graph}):
+
+{steps}
+
+`tacit.load_encoder(FOLDER).prepare(images)` does all of this for paths, PIL images and arrays. In this folder:
+
+```python
+{usage}
+```
+"""
+
+
+def _usage_of_graph() -> str:
+    return f"""import json, onnxruntime, tacit
+
+images = tacit.load_encoder(".").prepare(["image.png"])["image"].numpy()  # or your own, as listed above
+session = onnxruntime.InferenceSession("{ONNX_FILE}")
+embedding, probabilities = session.run(["embedding", "probabilities"], {{"image": images}})
+classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])"""
+
+
+def _usage(head: Head) -> str:
+    """Three lines from images to probabilities, at this depth."""
+    features, embedding = "encoder(encoder.prepare(['image.png']))", "features.pooled"
+    if head.depth.startswith("depth"):
+        number = head.depth.removeprefix("depth")
+        features, embedding = f"encoder(encoder.prepare(['image.png']), depths=[{number}])", "features.depths[0]"
+    elif head.depth != FINAL:
+        maps = "features.tokens.mT.unflatten(2, features.grid)"
+        embedding = f"torch.nn.functional.adaptive_avg_pool2d({maps}, 2).flatten(1)"
+    return f"""import tacit, torch
+from safetensors.torch import load_file
+
+encoder, head = tacit.load_encoder("."), load_file("{WEIGHTS}")
+features = {features}
+probabilities = ({embedding}.double() @ head["W"] + head["b"]).softmax(1)"""

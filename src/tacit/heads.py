@@ -1,0 +1,139 @@
+"""What a run leaves for use: its encoder, the representation of it that was chosen, and a probe of all labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.data import open_dataset
+from tacit.encoders import load_encoder
+from tacit.engine import make_fabric
+from tacit.errors import UserError
+from tacit.evaluation import Report
+from tacit.evaluation.features import extract
+from tacit.evaluation.linear import Probe, fit_probe
+from tacit.evaluation.selection import FINAL
+from tacit.workspace import settings_of
+
+if TYPE_CHECKING:
+    from tacit.data import Dataset
+    from tacit.encoders.base import ImageEncoder
+
+AT_ONCE = 8192  # examples embedded at a time
+HOW_READ = ("kind", "image_column", "path_column", "cache", "max_bad")  # what new data share with those of the run
+HOW_LABELLED = ("labels", "label_column", "ignore_label", "group_column", "test", "target", "multilabel")
+REPORT = "report.json"
+
+
+class Chosen(NamedTuple):
+    """A run's encoder on its device, and the representation of it that the evaluation chose."""
+
+    folder: Path
+    asked: dict[str, Any]  # what the run was asked
+    encoder: ImageEncoder
+    arm: str
+    depth: str
+
+    @property
+    def read(self) -> dict[str, Any]:
+        """How the run read its images, for `open_dataset`."""
+        said = {name: self.asked[name] for name in HOW_READ if self.asked.get(name) is not None}
+        return said | {"image_size": self.encoder.spec.size}
+
+    def features(self, dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """[N D] at the chosen depth; where `extract` left it out, it equals the final one."""
+        parts = []
+        for start in range(0, len(rows), AT_ONCE):
+            found = extract(self.encoder, dataset.batch, rows[start : start + AT_ONCE])
+            parts.append(found.get(self.depth, found[FINAL]))
+        return np.concatenate(parts)
+
+    def check(self, *datasets: Dataset) -> None:
+        """UserError where the images of some are grey and those of the run in colour, or the other way round."""
+        kinds = {1: "grey", 3: "colour"}
+        for opened in datasets:
+            if opened.spec.channels != self.encoder.spec.channels:
+                raise UserError(
+                    f"the run learned from {kinds[self.encoder.spec.channels]} images, but those of {opened.name} are "
+                    f"{kinds[opened.spec.channels]}: convert them"
+                )
+
+
+def open_chosen(run: str | Path, *, device: str = "auto", offline: bool = False, judged: bool = True) -> Chosen:
+    """What the run in this folder chose; the final representation where it was not `judged` and need not be.
+
+    UserError where the folder holds no run.
+    """
+    folder = Path(run)
+    asked = settings_of(folder)
+    data = Report.load(folder).data if judged or (folder / REPORT).exists() else {"selected_arm": asked["task"]}
+    encoder = load_encoder(folder, offline=offline)
+    make_fabric(device=device, precision="32").to_device(encoder)
+    arm = data["selected_arm"]
+    return Chosen(folder, asked, encoder, arm, (data.get("representation") or {}).get(arm, FINAL))
+
+
+def remembered(run: Path, settings: dict[str, Any], remedy: str) -> dict[str, Any]:
+    """Those of a run's settings that were given. UserError where one was an object in Python, which no file holds."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    for name, value in given.items():
+        if isinstance(value, str) and value.startswith("<"):
+            raise UserError(f"{run} does not remember its {name}, an object in Python: {remedy}")
+    return given
+
+
+def labelled_data(
+    chosen: Chosen, *, labels: str | None = None, label_column: str | None = None, labelled: Any = None
+) -> Dataset:
+    """The run's data with all labels, the sealed ones too, read as the run read them or as is said here."""
+    how = {name: chosen.asked.get(name) for name in HOW_LABELLED}
+    if labelled is not None:
+        how.pop("test")
+    if labels is not None:
+        how |= {"labels": labels, "label_column": None}  # which was a column of the other file
+    if label_column is not None:
+        how["label_column"] = label_column
+    source = {"data": chosen.asked["data"]} if labelled is None else {}
+    told = remembered(chosen.folder, {**source, **how}, "pass it as labelled=")
+    dataset = open_dataset(told.pop("data", labelled), **{**chosen.read, **told})
+    if not dataset.classes:
+        raise UserError(f"{chosen.folder} has no labels to learn from; name them with --labels FILE or --label-column")
+    return dataset
+
+
+def fit_head(chosen: Chosen, labelled: Dataset, rows: NDArray[np.int64] | None = None) -> Probe:
+    """The probe of these rows, by default of all that have a label."""
+    rows = np.flatnonzero(labelled.label >= 0) if rows is None else rows
+    groups = None if labelled.group is None else labelled.group[rows]
+    return fit_probe(
+        chosen.features(labelled, rows),
+        labelled.label[rows],
+        n_classes=len(labelled.classes),
+        groups=groups,
+        seed=chosen.asked.get("seed", 0),
+    )
+
+
+class Head(NamedTuple):
+    """A classifier of a representation: softmax(x W + b)."""
+
+    W: NDArray[np.float64]  # [D K]
+    b: NDArray[np.float64]  # [K]
+    classes: tuple[str, ...]
+    depth: str  # the representation that it reads, by the name that `extract` gives it
+    deep: bool  # whether the run's pixels have 16 bits
+    labels: int  # that it learned from
+
+
+def open_head(run: str | Path, **labels: Any) -> tuple[ImageEncoder, Head]:
+    """A run's encoder, and the probe of `tacit predict` as a head; `labels` as `labelled_data` takes them."""
+    chosen = open_chosen(run, offline=True)
+    labelled = labelled_data(chosen, **labels)
+    chosen.check(labelled)
+    probe = fit_head(chosen, labelled)
+    deep = labelled.cache.dtype.itemsize > 1
+    known = int((labelled.label >= 0).sum())
+    return chosen.encoder, Head(probe.W, probe.b, labelled.classes, chosen.depth, deep, known)
