@@ -105,10 +105,9 @@ def test_needs_no_torch() -> None:
 
 
 def test_scores_by_seed_are_those_of_the_report() -> None:
-    from tests.test_evaluate import GOOD, RAW, problem
-
     from tacit.evaluation import evaluate
     from tacit.evaluation.proxies import transfer_by_seed
+    from tests.test_evaluate import GOOD, RAW, problem
 
     report = evaluate([GOOD, RAW], problem(), budgets=[2, 10], draws=3)
     assert report.predictions is not None

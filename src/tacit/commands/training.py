@@ -20,6 +20,7 @@ def run(
     against: list[str] | None = None,
     out: str | None = None,
     seed: int = 0,
+    seeds: int = 1,
     primary_budget: int | str | None = None,
     seal: str | None = None,
     transductive: bool = False,
@@ -48,6 +49,8 @@ def run(
         against: Encoders to be judged as further baselines, e.g. hf:FOLDER_OR_NAME. May be repeated.
         out: The run folder; runs/ and the name of the data by default.
         seed: Of everything random.
+        seeds: How often each task is pretrained, each time from other weights, in another order and with other views,
+            under its share of the budget. With 1 the verdict is about this checkpoint, with 3 or more about the recipe.
         primary_budget: Labels per class at which the verdict is given; 10, or the most that fits, by default.
         seal: A run folder, or its seal.json, whose test set is taken over; labels added since join training only.
         transductive: Pretrain on the test inputs too (never their labels); the report says so.

@@ -87,8 +87,8 @@ def _orders(sizes: Sequence[int]) -> tuple[Floats, Floats]:
             counts = _divided(_times(counts, n + i), i)
         n += size
     total = sum(counts)
-    inversions = np.arange(len(counts))
-    return (len(counts) - 1 - 2.0 * inversions), np.array([count / total for count in counts])
+    inversions = np.arange(len(counts), dtype=np.float64)
+    return len(counts) - 1 - 2 * inversions, np.array([count / total for count in counts])
 
 
 def _times(counts: Sequence[int], i: int) -> list[int]:
@@ -110,7 +110,7 @@ def _orders_with_ties(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
     signs = np.sign(x[:, None] - x)
     few = len(x) <= _ALL_ORDERS
-    null = permutation_test(
+    null: Floats = permutation_test(
         (y,),
         lambda y, axis: (signs * np.sign(y[..., :, None] - y[..., None, :])).sum((-2, -1)) / 2,
         permutation_type="pairings",
@@ -119,7 +119,7 @@ def _orders_with_ties(x: Floats, y: Floats) -> tuple[Floats, Floats]:
         vectorized=True,
         rng=np.random.default_rng(0),
     ).null_distribution
-    values = np.append(null, [] if few else _surplus(x, y))  # what was seen counts among random orders
+    values: Floats = np.append(null, [] if few else _surplus(x, y))  # what was seen counts among random orders
     return values, np.full(len(values), 1 / len(values))
 
 
