@@ -62,12 +62,12 @@ def agreement(one: Sequence[float], other: Sequence[float]) -> Agreement | None:
     surplus = _surplus(x, y)
     if max(ties[0]) == 1 or max(ties[1]) == 1:
         sizes = ties[0] if max(ties[1]) == 1 else ties[1]
-        values, shares = _orders(sizes)
+        values, counts = _orders(sizes)
     else:
-        values, shares = _orders_with_ties(x, y)
+        values, counts = _orders_with_ties(x, y)
     far = np.abs(values)
-    p, smallest = (float(shares[far >= bound].sum()) for bound in (abs(surplus), far.max()))
-    return Agreement(surplus / math.sqrt(untied[0] * untied[1]), min(p, 1.0), smallest, n)
+    p, smallest = (float(counts[far >= bound].sum() / counts.sum()) for bound in (abs(surplus), far.max()))
+    return Agreement(surplus / math.sqrt(untied[0] * untied[1]), p, smallest, n)
 
 
 def _surplus(x: Floats, y: Floats) -> int:
@@ -76,7 +76,7 @@ def _surplus(x: Floats, y: Floats) -> int:
 
 
 def _orders(sizes: Sequence[int]) -> tuple[Floats, Floats]:
-    """All surpluses of n distinct numbers against groups of ties of these sizes, and the share of orders with each.
+    """All surpluses of n distinct numbers against groups of ties of these sizes, and how many orders have each.
 
     Orders of the groups' members by their number of inversions have the generating function of the Gaussian
     multinomial coefficient, a product of quotients (1 - q^i) / (1 - q^j).
@@ -86,9 +86,8 @@ def _orders(sizes: Sequence[int]) -> tuple[Floats, Floats]:
         for i in range(1, size + 1):
             counts = _divided(_times(counts, n + i), i)
         n += size
-    total = sum(counts)
     inversions = np.arange(len(counts), dtype=np.float64)
-    return len(counts) - 1 - 2 * inversions, np.array([count / total for count in counts])
+    return len(counts) - 1 - 2 * inversions, np.array(counts, np.float64)
 
 
 def _times(counts: Sequence[int], i: int) -> list[int]:
@@ -105,7 +104,7 @@ def _divided(counts: Sequence[int], i: int) -> list[int]:
 
 
 def _orders_with_ties(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Surpluses of x against permutations of y, all of them where they are few, and their shares."""
+    """Surpluses of x against permutations of y, all of them where they are few, each once."""
     from scipy.stats import permutation_test
 
     signs = np.sign(x[:, None] - x)
@@ -120,7 +119,7 @@ def _orders_with_ties(x: Floats, y: Floats) -> tuple[Floats, Floats]:
         rng=np.random.default_rng(0),
     ).null_distribution
     values: Floats = np.append(null, [] if few else _surplus(x, y))  # what was seen counts among random orders
-    return values, np.full(len(values), 1 / len(values))
+    return values, np.ones(len(values))
 
 
 def proxy_rows(

@@ -104,6 +104,30 @@ def diagnosis(value: Any) -> Table | None:
     return Table(["Metric", *found, "What it measures"], rows, frozenset(range(1, len(found) + 1))) if rows else None
 
 
+def proxies(rows: Sequence[Report]) -> Table | None:
+    """Kendall's tau of each label-free metric with the measured transfer: a row per metric, a column per kind of pairs.
+
+    A column is headed by its n and by the smallest p that so few can give.
+    """
+    columns: dict[tuple[str, Any], list[Report]] = {}
+    for row in rows:
+        columns.setdefault((row["scope"], row.get("arm")), []).append(row)
+    heads, cells = [], []
+    for (scope, arm), mine in columns.items():
+        n, floor = max(row["n"] for row in mine), min(row["smallest_p"] for row in mine)
+        over = words.SCOPES[scope] + (f": {arm}" if arm else "")
+        heads.append(f"{over} (n = {n}, {words.chance(floor, '≥')})")
+        cells.append({row["proxy"]: _correlation(row, n) for row in mine})
+    names = dict.fromkeys(row["proxy"] for row in rows)
+    table = [[words.title(name), *(of.get(name, words.MISSING) for of in cells)] for name in names]
+    return Table(["Metric", *heads], table, frozenset(range(1, len(heads) + 1))) if table else None
+
+
+def _correlation(row: Report, n: int) -> str:
+    aside = "" if row["n"] == n else f", n = {row['n']}"
+    return f"{words.correlation(row['tau'])} ({words.chance(row['p'])}{aside})"
+
+
 def selection(data: Report) -> Table | None:
     """Validation scores inside the training labels, {arm: {representation: score}}, and what was chosen by them."""
     taken = data.get("representation") or {}
@@ -183,7 +207,7 @@ def notes(data: Report) -> dict[str, Any]:
     A list is a sequence, or {"count", "first"} where only the first are named. What is empty or zero is not mentioned.
     """
     elsewhere = {"notes", "name", "diagnosis", "validation", "representation"}
-    elsewhere |= {"selected_arm", "seal_reads", "without_copies"}
+    elsewhere |= {"selected_arm", "seal_reads", "without_copies", "proxies"}
     flat = {**{key: value for key, value in data.items() if key not in elsewhere}, **(data.get("notes") or {})}
     facts, lists = [], []
     for key, value in flat.items():

@@ -54,6 +54,8 @@ PROTOCOLS = {
     "scratch": "training from scratch",
 }
 
+SCOPES = {"arms": "over the encoders", "seeds": "over the seeds", "over time": "over time"}
+
 SPELLINGS = {
     "std_normalised": "Spread",
     "rankme": "RankMe",
@@ -61,6 +63,7 @@ SPELLINGS = {
     "alpha": "Alpha-ReQ",
     "alpha_r2": "Alpha-ReQ, R²",
     "n": "Examples",
+    "loss": "Pretext loss",
     "dim": "Dimensions",
     "size_px": "Image size, px",
 }
@@ -120,6 +123,18 @@ def gain(value: Any, metric: str = "accuracy", *, unit: bool = True) -> str:
     if not is_fraction(metric):
         return _plain(value, 3, sign=True)
     return _plain(100 * value, 1, sign=True) + (" points" if unit else "")
+
+
+def correlation(tau: float) -> str:
+    """+0.67"""
+    return _plain(tau, 2, sign=True)
+
+
+def chance(p: float, sign: str = "") -> str:
+    """`p 0.33`, `p < 0.001`; with a sign `p ≥ 0.083`."""
+    if p < 0.001:
+        return "p < 0.001" if not sign else f"p {sign} {p:.0e}".replace("e-0", "e-").replace("e-", " × 10^−")
+    return f"p {sign} {p:.2g}".replace("  ", " ")
 
 
 def number(value: Any) -> str:
