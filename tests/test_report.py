@@ -453,16 +453,16 @@ def test_proxies_stand_with_what_so_few_can_show(page: str) -> None:
         ("over time", "masked"),
         ("over time", "rotation"),
     }
-    assert "over the encoders (n = 4, p ≥ 0.083)" in page
-    assert "over time: masked (n = 6, p ≥ 0.00" in page
+    assert "n = 4: p is never below 0.083" in page
+    assert "Over the time of one training" in page
+    assert "Over the pretraining seeds" not in page
     for row in rows:
         assert f"{words.correlation(row['tau'])} ({words.chance(row['p'])})" in page
     [loss] = [row for row in rows if (row["arm"], row["proxy"]) == ("masked", "loss")]
     assert f"Rank correlation (Kendall) of loss and probe over 6 readings: {words.correlation(loss['tau'])}." in page
     assert without_data(report)["data"]["proxies"] == rows
-    assert "p ≥ 0.083" in render(report, private=True)
+    assert "n = 4: p is never below 0.083" in render(report, private=True)
     assert words.chance(1.1e-6) == "p < 0.001"
-    assert words.chance(1.1e-6, "≥") == "p ≥ 1 × 10^−6"
 
 
 HOSTILE = [

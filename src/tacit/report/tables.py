@@ -104,23 +104,28 @@ def diagnosis(value: Any) -> Table | None:
     return Table(["Metric", *found, "What it measures"], rows, frozenset(range(1, len(found) + 1))) if rows else None
 
 
-def proxies(rows: Sequence[Report]) -> Table | None:
-    """Kendall's tau of each label-free metric with the measured transfer: a row per metric, a column per kind of pairs.
+def proxies(rows: Sequence[Report]) -> list[dict[str, Any]]:
+    """Kendall's tau of each label-free metric with the measured transfer: a table for each kind of pairs.
 
-    A column is headed by its n and by the smallest p that so few can give.
+    Its caption tells n and the smallest p that so few can give.
     """
-    columns: dict[tuple[str, Any], list[Report]] = {}
-    for row in rows:
-        columns.setdefault((row["scope"], row.get("arm")), []).append(row)
-    heads, cells = [], []
-    for (scope, arm), mine in columns.items():
+    tables = []
+    for scope, (over, note) in words.SCOPES.items():
+        mine = [row for row in rows if row["scope"] == scope]
+        if not mine:
+            continue
         n, floor = max(row["n"] for row in mine), min(row["smallest_p"] for row in mine)
-        over = words.SCOPES[scope] + (f": {arm}" if arm else "")
-        heads.append(f"{over} (n = {n}, {words.chance(floor, '≥')})")
-        cells.append({row["proxy"]: _correlation(row, n) for row in mine})
-    names = dict.fromkeys(row["proxy"] for row in rows)
-    table = [[words.title(name), *(of.get(name, words.MISSING) for of in cells)] for name in names]
-    return Table(["Metric", *heads], table, frozenset(range(1, len(heads) + 1))) if table else None
+        found = {(row["proxy"], row["arm"]): _correlation(row, n) for row in mine}
+        arms = dict.fromkeys(row["arm"] for row in mine)
+        cells = [
+            [words.title(name), *(found.get((name, arm), words.MISSING) for arm in arms)]
+            for name in dict.fromkeys(row["proxy"] for row in mine)
+        ]
+        heads = [arm or "Correlation with transfer" for arm in arms]
+        caption = f"n = {n}: p is never below {floor:.2g}" if floor >= 0.001 else f"n = {n}"
+        table = Table(["Metric", *heads], cells, frozenset(range(1, len(heads) + 1)))
+        tables.append({"over": over, "note": note, "caption": caption, "table": table})
+    return tables
 
 
 def _correlation(row: Report, n: int) -> str:

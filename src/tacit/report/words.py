@@ -54,7 +54,23 @@ PROTOCOLS = {
     "scratch": "training from scratch",
 }
 
-SCOPES = {"arms": "over the encoders", "seeds": "over the seeds", "over time": "over time"}
+# Between what a label-free metric is compared with the transfer, and what to mind there.
+SCOPES: dict[str, tuple[str, str]] = {
+    "arms": (
+        "Over the encoders",
+        "The untrained encoder is one of them; transfer is the linear probe's score at the primary budget. Losses of "
+        "different tasks share no unit and are left out.",
+    ),
+    "seeds": (
+        "Over the pretraining seeds of one encoder",
+        "Transfer is the same score, now of each seed.",
+    ),
+    "over time": (
+        "Over the time of one training",
+        "Transfer is the online probe's score. Neighbouring readings of one training resemble each other, so that p is "
+        "too small here: the figures describe, they test nothing.",
+    ),
+}
 
 SPELLINGS = {
     "std_normalised": "Spread",
@@ -130,11 +146,9 @@ def correlation(tau: float) -> str:
     return _plain(tau, 2, sign=True)
 
 
-def chance(p: float, sign: str = "") -> str:
-    """`p 0.33`, `p < 0.001`; with a sign `p ≥ 0.083`."""
-    if p < 0.001:
-        return "p < 0.001" if not sign else f"p {sign} {p:.0e}".replace("e-0", "e-").replace("e-", " × 10^−")
-    return f"p {sign} {p:.2g}".replace("  ", " ")
+def chance(p: float) -> str:
+    """`p 0.33`, `p < 0.001`"""
+    return f"p {p:.2g}" if p >= 0.001 else "p < 0.001"
 
 
 def number(value: Any) -> str:
