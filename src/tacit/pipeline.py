@@ -51,10 +51,7 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
     ask = SimpleNamespace(**settings)
     budget = parse_budget(ask.budget)
     mixtures = {name: parse_mixture(name) for name in task_names(ask.tasks)}
-    if ask.seeds < 1 or 1 < ask.seeds < FEWEST_SEEDS:
-        raise UserError(
-            f"--seeds {ask.seeds} supports no claim: 1 judges this checkpoint, {FEWEST_SEEDS} or more judge the recipe"
-        )
+    checked_seeds(ask.seeds)
     with _workspace(data, ask, options) as space, _log(space, ask) as log:
         study = _open(data, ask, options, log, space, seeds=ask.seeds)
         leaks = _leaks(study)
@@ -306,6 +303,15 @@ def task_names(text: str) -> list[str]:
         if names.count(name) > 1:
             raise UserError(f"the task {name!r} is named twice; name each once")
     return names
+
+
+def checked_seeds(seeds: int) -> int:
+    """The number of pretraining seeds; UserError for one that judges neither a checkpoint nor a recipe."""
+    if seeds != 1 and seeds < FEWEST_SEEDS:
+        raise UserError(
+            f"--seeds {seeds} supports no claim: 1 judges this checkpoint, {FEWEST_SEEDS} or more judge the recipe"
+        )
+    return seeds
 
 
 def self_test() -> str:

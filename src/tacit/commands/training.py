@@ -126,6 +126,7 @@ def inspect(
     budget: str = "30m",
     encoder: str | None = None,
     seed: int = 0,
+    seeds: int = 1,
     primary_budget: int | str | None = None,
     offline: bool = False,
     **options: Any,
@@ -138,6 +139,7 @@ def inspect(
         budget: The budget a run would have.
         encoder: The encoder a run would train.
         seed: Of the split.
+        seeds: How often a run would pretrain each task.
         primary_budget: Labels per class at which the verdict would be given.
         offline: Use no network, also for hf: names.
         options: How the data are read: the settings of `tacit.open_dataset`.
