@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tacit.evaluation.proxies import over_time, proxy_rows
 from tacit.report import Figures, Neighbours, Picture, Points, html, render, without_data, words, write
 from tacit.report.charts import spread, ticks
-from tacit.report.html import rank_correlation
 from tacit.report.images import Sheet, data_uri, thumbnail, to_image
 
 BUDGETS = (1, 2, 5, 10, 20, 50)
@@ -137,6 +137,8 @@ def digits() -> tuple[dict[str, Any], Figures]:
             "classes_left_out": [],
             "test_copies": {"count": 2, "exact": 1, "first": ["ward-7/scan_1.png = ward-9/scan_2.png (exact)"]},
             "without_copies": {"left_out": 2, **verdict},
+            "pretraining_seeds": 1,
+            "proxies": proxies_of(features, results, history),
             "notes": {
                 "skipped": [["ward-7/scan_0042.png", "truncated"], ["ward-7/scan_0077.png", "not an image"]],
                 "unmatched_label_rows": ["ward-9/anna.png"],
@@ -163,6 +165,17 @@ def digits() -> tuple[dict[str, Any], Figures]:
         "diagnosis": {arm: diagnosed(features[arm]) for arm in pretrained},
     }
     return report, figures_for(X, y, test, features["masked"], history, masked)
+
+
+def proxies_of(features: dict, results: list, history: list) -> list[dict[str, Any]]:
+    """RankMe and uniformity against the linear probe over four encoders, the loss over the readings of each task."""
+    measured = [diagnosed(Z) for Z in features.values()]
+    score = {r["arm"]: r["mean"] for r in results if (r["protocol"], r["labels_per_class"]) == ("linear", 10)}
+    rows = proxy_rows("arms", measured, [score[arm] for arm in features])
+    for arm in ("masked", "rotation"):
+        mine = [{key: row[key] for key in row if row[key] is not None} for row in history if row["arm"] == arm]
+        rows += over_time(arm, mine)
+    return rows
 
 
 def diagnosed(Z: np.ndarray) -> dict[str, float]:
@@ -267,6 +280,9 @@ def test_page_is_whole_and_says_the_verdict_first(page: str) -> None:
     for heading in (
         "Labels saved",
         "A falling loss is no proof",
+        "Do label-free metrics tell?",
+        "--seeds 3 or more judges the recipe",
+        "alarms, never a proof",
         "Nearest neighbours",
         "Map of the embeddings",
         "Alarms",
@@ -429,6 +445,26 @@ def test_private_report_is_still_in_the_schema() -> None:
     assert loaded.arms[2].task is None
 
 
+def test_proxies_stand_with_what_so_few_can_show(page: str) -> None:
+    report, _ = digits()
+    rows = report["data"]["proxies"]
+    assert {(row["scope"], row["arm"]) for row in rows} == {
+        ("arms", None),
+        ("over time", "masked"),
+        ("over time", "rotation"),
+    }
+    assert "n = 4: p is never below 0.083" in page
+    assert "Over the time of one training" in page
+    assert "Over the pretraining seeds" not in page
+    for row in rows:
+        assert f"{words.correlation(row['tau'])} ({words.chance(row['p'])})" in page
+    [loss] = [row for row in rows if (row["arm"], row["proxy"]) == ("masked", "loss")]
+    assert f"Rank correlation (Kendall) of loss and probe over 6 readings: {words.correlation(loss['tau'])}." in page
+    assert without_data(report)["data"]["proxies"] == rows
+    assert "n = 4: p is never below 0.083" in render(report, private=True)
+    assert words.chance(1.1e-6) == "p < 0.001"
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     "</script><img src=x onerror=alert(1)>",
@@ -577,17 +613,6 @@ def test_ticks_are_few_round_and_inside(low: float, span: float, about: int) -> 
     assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in found)
     steps = np.diff(found)
     assert np.allclose(steps, steps[:1], rtol=1e-3)
-
-
-def test_rank_correlation_against_scipy() -> None:
-    from scipy.stats import spearmanr
-
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 6, 20).tolist(), rng.integers(0, 6, 20).tolist()
-    assert rank_correlation(a, b) == f"{spearmanr(a, b).statistic:+.2f}".replace("-", "−")
-    assert rank_correlation([1, 2, 3, 4, 5], [9, 7, 5, 3, 1]) == "−1.00"
-    assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) is None
-    assert rank_correlation([1, 1, 1, 1, 1], [1, 2, 3, 4, 5]) is None
 
 
 def test_images_of_every_kind_come_back_as_they_were() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tacit.evaluation.spectrum import diagnose, uniformity
+from tacit.evaluation.spectrum import diagnose, lidar, uniformity
 
 RNG = np.random.default_rng(0)
 ISOTROPIC = RNG.normal(size=(500, 64))
@@ -60,6 +60,44 @@ def test_measures_of_two_views_are_those_of_the_definitions():
     values, vectors = np.linalg.eigh(within)
     whiten = vectors @ np.diag(values**-0.5) @ vectors.T
     assert d.lidar == pytest.approx(entropy_rank(list(np.linalg.eigvalsh(whiten @ between @ whiten))), rel=1e-6)
+
+
+def test_the_rank_between_examples_needs_no_matrix_of_all_features():
+    """With fewer rows than features LiDAR is computed in the span of the rows, and comes out the same."""
+    views = RNG.normal(size=(9, 1, 40)) + 0.3 * RNG.normal(size=(9, 2, 40))
+    centre = [[(views[i, 0, j] + views[i, 1, j]) / 2 for j in range(40)] for i in range(9)]
+    middle = [sum(row[j] for row in centre) / 9 for j in range(40)]
+    between, within = np.zeros((40, 40)), 1e-4 * np.eye(40)
+    for i in range(9):
+        for j in range(40):
+            for k in range(40):
+                between[j, k] += (centre[i][j] - middle[j]) * (centre[i][k] - middle[k]) / 8
+                within[j, k] += sum((v[j] - centre[i][j]) * (v[k] - centre[i][k]) for v in views[i]) / 9
+    ratios = np.linalg.eigvals(np.linalg.solve(within, between)).real
+    assert lidar(views) == pytest.approx(entropy_rank([v for v in ratios if v > 1e-9 * max(ratios)]), rel=1e-6)
+
+
+def test_the_decay_is_the_least_squares_line():
+    Z = RNG.normal(size=(300, 40)) * np.arange(1, 41) ** -0.7
+    centred = Z - Z.mean(0)
+    variances = sorted(np.linalg.eigvalsh(centred.T @ centred / 300), reverse=True)
+    x, y = [math.log(rank) for rank in range(3, 13)], [math.log(v) for v in variances[2:12]]
+    mx, my = sum(x) / 10, sum(y) / 10
+    slope = sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum((a - mx) ** 2 for a in x)
+    left = sum((b - my - slope * (a - mx)) ** 2 for a, b in zip(x, y, strict=True)) / sum((b - my) ** 2 for b in y)
+    d = diagnose(Z)
+    assert d.alpha == pytest.approx(-slope, rel=1e-6)
+    assert d.alpha_r2 == pytest.approx(1 - left, rel=1e-6)
+
+
+def test_only_figures_that_mean_something_are_given():
+    straight = diagnose(RNG.normal(size=(300, 40)) * np.arange(1, 41) ** -0.7)
+    assert straight.figures.keys() == {"rankme", "participation", "alpha", "std_normalised", "uniformity"}
+    steps = np.repeat([3.0, 1.0, 0.1, 0.01], [3, 3, 3, 31])
+    bent = diagnose(np.linalg.qr(ISOTROPIC[:, :40] - ISOTROPIC[:, :40].mean(0))[0] * steps)
+    assert bent.alpha is not None
+    assert bent.alpha_r2 < 0.9
+    assert "alpha" not in bent.figures
 
 
 def test_healthy_features_raise_no_alarm():

@@ -19,7 +19,7 @@ from tacit.evaluation import Labelled, detectable_difference, plan_budgets, prim
 from tacit.evaluation.splits import class_units
 from tacit.judging import JUDGING_SHARE, plan_judging
 from tacit.leaks import find_leaks
-from tacit.pipeline import task_names
+from tacit.pipeline import checked_seeds, task_names
 from tacit.progress import Log
 from tacit.recipes.image import chosen_encoder, recipe
 from tacit.study import Study, open_study
@@ -37,6 +37,7 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     ask = SimpleNamespace(**settings, private=False, transductive=False, against=None, device="auto", precision="auto")
     budget = parse_budget(ask.budget)
     mixtures = {name: parse_mixture(name) for name in task_names(ask.tasks)}
+    trainings = len(mixtures) * checked_seeds(ask.seeds)
     timed = budget.unit == "seconds"
     began = time.perf_counter()
     with Log(quiet=True) as log:
@@ -48,15 +49,16 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
             log,
             encoder=architecture,
             seconds=budget.amount if timed else None,
+            seeds=ask.seeds,
         )
     started = time.perf_counter() - began + study.dataset.notes.decoding_seconds
     print(_about_data(study))
     print(_about_labels(study))
     limit = JUDGING_SHARE * budget.amount if timed else math.inf
-    after = plan_judging(study, len(mixtures), limit).seconds if study.split.labelled else 0.0
+    after = plan_judging(study, len(mixtures), limit, seeds=ask.seeds).seconds if study.split.labelled else 0.0
     rows = study.split.pretrain
     print(f"\nencoder: {study.encoder.name}; pretraining on {len(rows):,} examples; budget {budget}")
-    seconds = (budget.amount - started - after) / len(mixtures) if timed else 0.0
+    seconds = (budget.amount - started - after) / trainings if timed else 0.0
     total = started + after
     for name, weights in mixtures.items():
         plan = recipe(weights, study.start(), examples=len(rows), accelerated=study.accelerated)
@@ -68,11 +70,11 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
         except UserError:
             print(f"  {name}: {each} a step of {plan.batch_size}: not one step is left beside judging; raise --budget")
             continue
-        total += steps * step
+        total += ask.seeds * steps * step
         epochs = steps * plan.batch_size / len(rows)
         print(
             f"  {name}: {each} a step of {plan.batch_size}, {steps:,} steps = {epochs:.1f} epochs "
-            f"in about {clock(steps * step)}"
+            f"in about {clock(steps * step)}{f', for each of {ask.seeds} seeds' if ask.seeds > 1 else ''}"
         )
     print(f"a run takes about {clock(total)} here, of which {clock(after)} to judge and report")
     return 0

@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tacit import keys
 from tacit.budget import clock
+from tacit.split import has_seen
 
 if TYPE_CHECKING:
     from tacit.evaluation import Arm, Report
-    from tacit.evaluation.spectrum import Diagnosis
+    from tacit.evaluation.spectrum import Alarm, Diagnosis
     from tacit.leaks import Leaks
     from tacit.study import Study
     from tacit.train import Run
     from tacit.workspace import Workspace
 
 DIAGNOSED = 2000  # examples at most that the label-free diagnosis looks at
+VIEWED = 1000  # of these, with two views each
 MARGIN = 1.2  # on the estimate of what judging takes
 JUDGING_SHARE = 0.4  # of a time budget that judging may take
 CLASSIFYING = {"transformation"}  # families whose features may be few without having collapsed
@@ -36,21 +38,25 @@ class Judging(NamedTuple):
     seconds: float
 
 
-def judge(study: Study, space: Workspace, runs: Mapping[str, Run], plan: Judging, leaks: Leaks | None) -> Report:
+def judge(
+    study: Study, space: Workspace, runs: Mapping[str, Sequence[Run]], plan: Judging, leaks: Leaks | None
+) -> Report:
     """Choose among the pretrained encoders inside the training labels, then read the sealed ones, once.
 
-    Where `leaks` names test items, the verdict is given without them too.
+    `runs` holds those of each task, by pretraining seed. Where `leaks` names test items, the verdict is given without
+    them too.
     """
     from tacit.evaluation import count_read, evaluate, select
     from tacit.study import SCRATCH_DRAWS
 
-    labelled, ask = study.split.labelled, study.ask
+    labelled, sealed, ask = study.split.labelled, study.split.seal, study.ask
     assert labelled is not None
-    found = {name: diagnosed(study, name, run) for name, run in runs.items()}
-    candidates = [pretrained_arm(study, name, run, found[name]) for name, run in runs.items()]
+    assert sealed is not None
+    labelled = replace(labelled, transductive=labelled.transductive or has_seen(sealed, sealed))
+    found = diagnoses(study, runs)
+    candidates = [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
     arms = [*candidates, *study.baselines(), *study.public_arms()]
-    assert study.split.seal is not None
-    seed = study.split.seal.seed  # the seal's own, so that all that is judged on it is judged on the same draws
+    seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
     selection = select(arms, labelled, primary=ask.primary_budget, seed=seed)
     study.log(f"chosen inside the training labels: {selection.arm}")
     seal = count_read(space.path, *([ask.seal] if ask.seal is not None else []))
@@ -68,43 +74,98 @@ def judge(study: Study, space: Workspace, runs: Mapping[str, Run], plan: Judging
     dropped = [*report.data["budgets_dropped"], *plan.given_up]
     if leaks is not None:
         report = report.with_data(test_copies=leaks.as_data(private=ask.private))
-    return report.with_data(seal_reads=seal.reads, diagnosis=_numbers(found), budgets_dropped=dropped)
+    return report.with_data(
+        seal_reads=seal.reads,
+        pretraining_seeds=len(next(iter(runs.values()))),
+        diagnosis=_numbers(found),
+        proxies=_proxies(report, found, runs),
+        budgets_dropped=dropped,
+    )
 
 
-def diagnosed(study: Study, name: str, run: Run) -> Diagnosis:
-    """The label-free alarms of what a task has learned, on examples that it was trained on."""
+def diagnoses(study: Study, runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Diagnosis]]:
+    """What needs no labels, of every task by pretraining seed, and of the untrained encoder they are compared with.
+
+    Measured on examples that were pretrained on, the same for all. An encoder whose RankMe fell during its training, by
+    the online probe, is warned of.
+    """
     from tacit.evaluation.features import extract
-    from tacit.evaluation.spectrum import diagnose, spread
+    from tacit.evaluation.spectrum import diagnose, rank_falls
+    from tacit.study import UNTRAINED
     from tacit.tasks import TASKS, parse_mixture
 
     chance = np.random.default_rng(keys.fold(study.ask.seed, "diagnosis"))
     rows = np.sort(chance.permutation(study.split.pretrain)[:DIAGNOSED])
-    pooled = extract(run.task.exported["encoder"], study.dataset.batch, rows)["pooled"]
-    classifying = all(TASKS[part].family in CLASSIFYING for part in parse_mixture(name))
-    untrained = extract(study.fresh(keys.fold(study.ask.seed, "diagnosis")), study.dataset.batch, rows[::4])["pooled"]
-    return diagnose(pooled, untrained_spread=spread(untrained), classification_pretext=classifying)
+    viewed = np.sort(chance.permutation(rows)[:VIEWED])
+
+    def measured(encoder: Any, **known: Any) -> Diagnosis:
+        pooled = extract(encoder, study.dataset.batch, rows)["pooled"]
+        return diagnose(pooled, views=study.two_views(encoder, viewed), **known)
+
+    untrained = measured(study.untrained()[0])
+    found: dict[str, list[Diagnosis]] = {}
+    for name, of in runs.items():
+        classifying = all(TASKS[part].family in CLASSIFYING for part in parse_mixture(name))
+        known = {"untrained_spread": untrained.std_normalised, "classification_pretext": classifying}
+        found[name] = []
+        for run in of:
+            diagnosis = measured(run.task.exported["encoder"], **known)
+            ranks = rank_readings(run.history)
+            falls = rank_falls(ranks[-1], max(ranks)) if ranks else ()
+            found[name].append(replace(diagnosis, alarms=(*diagnosis.alarms, *falls)))
+    return {**found, UNTRAINED: [untrained]}
 
 
-def pretrained_arm(study: Study, name: str, run: Run, found: Diagnosis) -> Arm:
+def rank_readings(history: Sequence[Mapping[str, Any]]) -> list[float]:
+    """RankMe as the online probe read it, in the order of the steps."""
+    return [float(row["rankme"]) for row in history if "rankme" in row]
+
+
+def first_fall(history: Sequence[Mapping[str, Any]]) -> str:
+    """The warning that the last reading of RankMe gives; empty where it gives none, or where an earlier one did."""
+    from tacit.evaluation.spectrum import rank_falls
+
+    ranks = rank_readings(history)
+    texts = ["".join(alarm.text for alarm in rank_falls(rank, max(ranks[: n + 1]))) for n, rank in enumerate(ranks)]
+    return "" if any(texts[:-1]) else texts[-1]
+
+
+def pretrained_arm(study: Study, name: str, runs: Sequence[Run], found: Sequence[Diagnosis]) -> Arm:
+    """The encoders of a task as one arm; steps and times are those of one pretraining, averaged over the seeds."""
     from tacit.evaluation import Arm
 
     return Arm(
         name,
         "pretrained",
-        encoders=(run.task.exported["encoder"],),
+        encoders=tuple(run.task.exported["encoder"] for run in runs),
         task=name,
         encoder=study.encoder.name,
-        steps=run.steps,
-        seconds=run.seconds,
-        examples_per_second=run.examples_per_second,
-        alarms=tuple(asdict(alarm) for alarm in found.alarms),
+        steps=runs[0].steps,
+        seconds=float(np.mean([run.seconds for run in runs])),
+        examples_per_second=float(np.mean([run.examples_per_second for run in runs])),
+        alarms=tuple(asdict(alarm) for alarm in worst_alarms(found)),
     )
 
 
-def plan_judging(study: Study, tasks: int, limit: float = math.inf) -> Judging:
+def worst_alarms(found: Sequence[Diagnosis]) -> list[Alarm]:
+    """Each kind of alarm once, of a seed where it is gravest: an arm has failed where any of its seeds has."""
+    by_name: dict[str, list[Alarm]] = {}
+    for diagnosis in found:
+        for alarm in diagnosis.alarms:
+            by_name.setdefault(alarm.name, []).append(alarm)
+    worst = []
+    for alarms in by_name.values():
+        gravest = min(alarms, key=lambda alarm: (alarm.level != "FAIL", -abs(alarm.value - alarm.threshold)))
+        where = f" (in {len(alarms)} of {len(found)} pretraining seeds)" if len(found) > 1 else ""
+        worst.append(replace(gravest, text=gravest.text + where))
+    return worst
+
+
+def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: int = 1) -> Judging:
     """What judging will take, measured: the untrained encoder is embedded, and probed once at each label budget.
 
-    Where that is more than `limit` seconds, budgets larger than the primary one are given up, the costliest first.
+    Every task has an encoder for each of its `seeds`. Where it takes more than `limit` seconds, budgets larger than the
+    primary one are given up, the costliest first.
     """
     from tacit.evaluation import plan_budgets, primary_budget
     from tacit.evaluation.features import extract
@@ -117,12 +178,15 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf) -> Judging:
     train = labelled.train
     began = time.perf_counter()
     tables = extract(study.fresh(0), labelled.fetch, train)
-    embedding = (time.perf_counter() - began) * len(labelled.y) / len(train)
+    embedding = (time.perf_counter() - began) / len(train)
     budgets = plan_budgets(labelled.y[train], labelled.classes).budgets
     primary = primary_budget(budgets, study.ask.primary_budget)
     draws = draw_labels(labelled.y, labelled.group, train, budgets, seed=0)
-    arms = tasks + 1 + RANDOM_SEEDS + len(study.ask.against or ())
-    seconds = arms * 2 * embedding + labelled.n_folds * 2 * SCRATCH_DRAWS * study.scratch_seconds()
+    encoders = tasks * seeds + 1 + RANDOM_SEEDS + len(study.ask.against or ())
+    seconds = encoders * 2 * len(labelled.y) * embedding
+    diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
+    seconds += (tasks * seeds + 1) * diagnosed * embedding
+    seconds += labelled.n_folds * (1 + seeds) * SCRATCH_DRAWS * study.scratch_seconds()
     probing: dict[str, float] = {}
     for budget in budgets:
         taken = [np.searchsorted(train, draws[budget.name][0])]
@@ -131,9 +195,9 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf) -> Judging:
         probe_draws(features, y, taken, features, n_classes=len(labelled.classes), seed=0)
         once = time.perf_counter() - began
         at_once = min(budget.draws, os.cpu_count() or 1)
-        probing[budget.name] = MARGIN * arms * labelled.n_folds * once * budget.draws / at_once
+        probing[budget.name] = MARGIN * encoders * labelled.n_folds * once * budget.draws / at_once
         if budget.name == primary.name:
-            seconds += arms * once * N_FOLDS * len(tables)  # choosing a representation
+            seconds += encoders * once * N_FOLDS * len(tables)  # choosing a representation
     seconds *= MARGIN
     given_up = []
     larger = [budget.name for budget in budgets if budget.total > primary.total]
@@ -143,12 +207,12 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf) -> Judging:
     return Judging(list(probing), given_up, seconds + sum(probing.values()))
 
 
-def tell_without_labels(study: Study, runs: Mapping[str, Run]) -> Report:
+def tell_without_labels(study: Study, runs: Mapping[str, Sequence[Run]]) -> Report:
     """A report without a verdict: what was pretrained, the label-free diagnosis, and what labels would add."""
     from tacit.evaluation import ArmRecord, Report, Verdict
 
-    found = {name: diagnosed(study, name, run) for name, run in runs.items()}
-    arms = [pretrained_arm(study, name, run, found[name]) for name, run in runs.items()]
+    found = diagnoses(study, runs)
+    arms = [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
     fields = [field for field in ArmRecord.__dataclass_fields__]
     sound = [arm.name for arm in arms if not failed(arm)] or [arms[0].name]
     text = (
@@ -162,13 +226,48 @@ def tell_without_labels(study: Study, runs: Mapping[str, Run]) -> Report:
         verdicts=(),
         results=(),
         arms=tuple(ArmRecord(**{field: getattr(arm, field) for field in fields}) for arm in arms),
-        data={"selected_arm": sound[0], "diagnosis": _numbers(found)},
+        data={
+            "selected_arm": sound[0],
+            "pretraining_seeds": len(next(iter(runs.values()))),
+            "diagnosis": _numbers(found),
+        },
     )
 
 
-def _numbers(found: Mapping[str, Diagnosis]) -> dict[str, dict[str, float]]:
-    """Every label-free metric of every arm."""
-    return {name: {k: v for k, v in asdict(of).items() if isinstance(v, int | float)} for name, of in found.items()}
+def _numbers(found: Mapping[str, Sequence[Diagnosis]]) -> dict[str, dict[str, float]]:
+    """Every label-free metric of every arm, averaged over its seeds."""
+    return {name: _mean([asdict(diagnosis) for diagnosis in of]) for name, of in found.items()}
+
+
+def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The means of what is a number everywhere."""
+    numbers = {key for key in found[0] if all(isinstance(of.get(key), int | float) for of in found)}
+    return {key: float(np.mean([of[key] for of in found])) for key in found[0] if key in numbers}
+
+
+def _proxies(
+    report: Report, found: Mapping[str, Sequence[Diagnosis]], runs: Mapping[str, Sequence[Run]]
+) -> list[dict[str, Any]]:
+    """Rank correlations of the loss and of each label-free metric with what the labels then said."""
+    from tacit.evaluation.proxies import over_time, proxy_rows, transfer_by_seed
+
+    assert report.predictions is not None
+    place = {arm.name: number for number, arm in enumerate(report.arms)}
+    figures = {name: [diagnosis.figures for diagnosis in of] for name, of in found.items()}
+    transfer = {name: transfer_by_seed(report.predictions, place[name])[: len(of)] for name, of in found.items()}
+    rows = proxy_rows("arms", [_mean(of) for of in figures.values()], [float(np.mean(of)) for of in transfer.values()])
+    for name, of in runs.items():
+        losses = [{"loss": last_loss(run.history)} for run in of]
+        by_seed = [{**loss, **known} for loss, known in zip(losses, figures[name], strict=True)]
+        rows += proxy_rows("seeds", by_seed, transfer[name], name)
+    for name, of in runs.items():
+        rows += over_time(name, of[0].history)
+    return rows
+
+
+def last_loss(history: Sequence[Mapping[str, Any]]) -> float:
+    """The pretext loss at the end: the mean over the last tenth of the lines, since one batch says little."""
+    return float(np.mean([row["loss"] for row in history[-max(1, len(history) // 10) :]]))
 
 
 def failed(arm: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,14 @@ QUERIES, NEAREST = 6, 6
 SAMPLES = 6  # images per task
 
 
-def publish(study: Study, report: Report, runs: Mapping[str, Run], folder: Path, *, encoder: Any = None) -> Path:
-    """Write report.html and report.json into `folder`; returns the page's path."""
+def publish(
+    study: Study, report: Report, runs: Mapping[str, Sequence[Run]], folder: Path, *, encoder: Any = None
+) -> Path:
+    """Write report.html and report.json into `folder`; returns the page's path.
+
+    Of a task's runs, one for each pretraining seed, the first is pictured.
+    """
+    firsts = {name: of[0] for name, of in runs.items()}
     dataset = study.dataset
     facts = {
         "name": dataset.name,
@@ -42,8 +48,8 @@ def publish(study: Study, report: Report, runs: Mapping[str, Run], folder: Path,
     content = report.with_data(**facts).to_json()
     content["diagnosis"] = dict(report.data.get("diagnosis", {}))
     content["selection"] = content["data"].get("validation", {})
-    shown = encoder if encoder is not None else runs[report.data["selected_arm"]].task.exported["encoder"]
-    return write(content, _figures(study, runs, shown, report.verdict.arm), folder, private=study.ask.private)
+    shown = encoder if encoder is not None else firsts[report.data["selected_arm"]].task.exported["encoder"]
+    return write(content, _figures(study, firsts, shown, report.verdict.arm), folder, private=study.ask.private)
 
 
 def _figures(study: Study, runs: Mapping[str, Run], encoder: Any, name: str) -> Figures:

@@ -20,18 +20,29 @@ from tacit.encoders import load_encoder, save_encoder
 from tacit.encoders.base import ImageEncoder
 from tacit.errors import RunFailed, UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
-from tacit.judging import JUDGING_SHARE, Judging, diagnosed, failed, judge, plan_judging, tell_without_labels
+from tacit.judging import (
+    JUDGING_SHARE,
+    Judging,
+    diagnoses,
+    failed,
+    first_fall,
+    judge,
+    plan_judging,
+    tell_without_labels,
+)
 from tacit.leaks import Leaks, find_leaks
 from tacit.picturing import publish
 from tacit.progress import Log
 from tacit.recipes.image import chosen_encoder, recipe
+from tacit.split import has_seen
 from tacit.study import Study, open_study
 from tacit.tasks import parse_mixture
-from tacit.train import NonFinite, Run, pretrain, seconds_per_step
+from tacit.train import NonFinite, Row, Run, pretrain, read_history, seconds_per_step
 from tacit.workspace import Workspace, report_folder, settings_of
 
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
 REPORT_SECONDS = 6.0  # gallery, map and pictures
+FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
 
 
 def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
@@ -40,34 +51,45 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
     ask = SimpleNamespace(**settings)
     budget = parse_budget(ask.budget)
     mixtures = {name: parse_mixture(name) for name in task_names(ask.tasks)}
+    checked_seeds(ask.seeds)
     with _workspace(data, ask, options) as space, _log(space, ask) as log:
-        study = _open(data, ask, options, log, space)
+        study = _open(data, ask, options, log, space, seeds=ask.seeds)
         leaks = _leaks(study)
         plan = _plan_judging(study, space, len(mixtures), budget)
         after = REPORT_SECONDS + (plan.seconds if plan else 0.0)
+        trainings = [(name, number) for name in mixtures for number in range(1, ask.seeds + 1)]
         if budget.unit == "seconds":
             spent = time.perf_counter() - began
-            each = max(0.0, budget.amount - spent - after) / len(mixtures)
+            each = max(0.0, budget.amount - spent - after) / len(trainings)
             log(
-                f"budget {budget}: {clock(spent)} to start, {len(mixtures)} x {clock(each)} of pretraining, "
+                f"budget {budget}: {clock(spent)} to start, {len(trainings)} x {clock(each)} of pretraining, "
                 f"about {clock(after)} to judge and report"
             )
-        runs: dict[str, Run] = {}
-        for number, (name, weights) in enumerate(mixtures.items()):
+        runs: dict[str, list[Run]] = {name: [] for name in mixtures}
+        for done, (name, number) in enumerate(trainings):
             left = budget.amount - (time.perf_counter() - began) - after
-            runs[name] = train_task(study, space, name, weights, budget, seconds=left / (len(mixtures) - number))
-            keep_encoder(study, name, runs[name], space.path / "encoders" / name)
+            share = left / (len(trainings) - done)
+            run = train_task(study, space, name, mixtures[name], budget, seconds=share, number=number)
+            keep_encoder(study, name, run, space.path / "encoders" / training_name(name, number))
+            runs[name].append(run)
         report = judge(study, space, runs, plan, leaks) if plan else tell_without_labels(study, runs)
         if report.predictions is not None:
             report.predictions.save(space.path)
         chosen = report.data["selected_arm"]
-        keep_encoder(study, chosen, runs[chosen], space.path / "encoder")
+        keep_encoder(study, chosen, runs[chosen][0], space.path / "encoder")
         page = publish(study, report, runs, space.path)
         print(report)
+        if plan and ask.seeds == 1:
+            print(f"about this checkpoint, not the recipe: --seeds {FEWEST_SEEDS} or more judges the recipe")
         print(f"\nreport: {page}\nencoder: {space.path / 'encoder'}")
         if all(failed(arm) for arm in report.arms if arm.kind == "pretrained"):
             raise RunFailed(f"every task collapsed; the report shows how: {page}")
         return report
+
+
+def training_name(task: str, number: int) -> str:
+    """What the pretraining of a task with the seed of this number is called: simclr, simclr.2, simclr.3."""
+    return task if number == 1 else f"{task}.{number}"
 
 
 def _plan_judging(study: Study, space: Workspace, tasks: int, budget: Budget) -> Judging | None:
@@ -77,7 +99,7 @@ def _plan_judging(study: Study, space: Workspace, tasks: int, budget: Budget) ->
     planned: dict[str, Any] = space.read_json(PLAN) or {}
     if "judging" not in planned:
         limit = JUDGING_SHARE * budget.amount if budget.unit == "seconds" else math.inf
-        planned["judging"] = plan_judging(study, tasks, limit)._asdict()
+        planned["judging"] = plan_judging(study, tasks, limit, seeds=study.ask.seeds)._asdict()
         space.write_json(PLAN, planned)
     plan = Judging(**planned["judging"])
     for line in plan.given_up:
@@ -104,18 +126,29 @@ def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
         run = train_task(study, space, ask.task, weights, budget, seconds=left)
         keep_encoder(study, ask.task, run, space.path / "encoder")
         print(f"encoder: {space.path / 'encoder'}")
-        if failed(diagnosed(study, ask.task, run)):
+        if failed(diagnoses(study, {ask.task: [run]})[ask.task][0]):
             raise RunFailed(f"the task {ask.task} collapsed: its features carry next to nothing; see log.txt")
         return run
 
 
 def train_task(
-    study: Study, space: Workspace, name: str, weights: Mapping[str, float], budget: Budget, *, seconds: float
+    study: Study,
+    space: Workspace,
+    name: str,
+    weights: Mapping[str, float],
+    budget: Budget,
+    *,
+    seconds: float,
+    number: int = 1,
 ) -> Run:
-    """Pretrain one task under the budget, or continue it; a time becomes steps once, on record in plan.json."""
+    """Pretrain one task with the seed of this number under the budget, or continue it.
+
+    A time becomes steps once, on record in plan.json, and all seeds of a task take as many: they differ in nothing but
+    their initial weights, order, views and masks.
+    """
     ask, rows = study.ask, study.split.pretrain
-    seed = keys.fold(ask.seed, "pretrain")
-    encoder = study.start()
+    seed = keys.fold(study.seed(number), "pretrain")
+    encoder = study.start(number)
     torch.manual_seed(keys.fold(seed, name))
     plan = recipe(weights, encoder, examples=len(rows), batch_size=ask.batch_size, accelerated=study.accelerated)
     source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size, seed=seed)
@@ -129,6 +162,15 @@ def train_task(
             seconds -= time.perf_counter() - began
         planned["steps"][name] = budget.steps(step, seconds, len(rows) / plan.batch_size)
         space.write_json(PLAN, planned)
+    own_name = training_name(name, number)
+    history = [row for row in read_history(space.path / "metrics.jsonl") if row["task"] == own_name]
+
+    def watch(row: Row, total: int) -> None:
+        study.log.training(row, total, batch_size=plan.batch_size)
+        history[:] = [earlier for earlier in history if int(earlier["step"]) < int(row["step"])] + [row]
+        if "rankme" in row and (text := first_fall(history)):
+            study.log(f"{own_name}, step {row['step']}: {text}")
+
     try:
         run = pretrain(
             plan.task,
@@ -137,10 +179,10 @@ def train_task(
             optim=plan.optim,
             fabric=study.fabric,
             seed=seed,
-            name=name,
+            name=own_name,
             folder=space.path,
             probe=study.probe(),
-            watch=lambda row, total: study.log.training(row, total, batch_size=plan.batch_size),
+            watch=watch,
         )
     except NonFinite as error:
         if not ask.private:
@@ -220,7 +262,9 @@ def _has_seen(run: Path, seal: Seal | None, data: Any, options: dict[str, Any]) 
     if not (run / "seal.json").exists():  # pretrained without labels, on all but a test split that was given
         kept_out = [name for name in ("split_column", "test") if asked.get(name) is not None]
         return asked["data"] == str(data) and not any(asked[name] == options.get(name) for name in kept_out)
-    return seal is not None and bool(seal.items.keys() - Seal.load(run).items.keys())
+    if seal is None or (not seal.items and asked["data"] != str(data)):
+        return False
+    return has_seen(seal, Seal.load(run))
 
 
 def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Workspace:
@@ -236,7 +280,9 @@ def _log(space: Workspace, ask: SimpleNamespace) -> Log:
     return Log(space.path / "log.txt", tensorboard=space.path / "tensorboard" if ask.tensorboard else None)
 
 
-def _open(data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, space: Workspace) -> Study:
+def _open(
+    data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, space: Workspace, *, seeds: int = 1
+) -> Study:
     """The study of a run folder: its test set is sealed when the run starts, and stays so when it is continued."""
     architecture = chosen_encoder(ask.encoder, offline=ask.offline)
     sealed_before = (space.path / "seal.json").exists()
@@ -244,7 +290,7 @@ def _open(data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, sp
     seal = Seal.load(source) if source is not None else None
     budget = parse_budget(ask.budget)
     seconds = budget.amount if budget.unit == "seconds" else None
-    study = open_study(data, ask, options, log, encoder=architecture, seal=seal, seconds=seconds)
+    study = open_study(data, ask, options, log, encoder=architecture, seal=seal, seconds=seconds, seeds=seeds)
     if not sealed_before and study.split.seal is not None:
         study.split.seal.save(space.path)
     return study
@@ -259,6 +305,15 @@ def task_names(text: str) -> list[str]:
         if names.count(name) > 1:
             raise UserError(f"the task {name!r} is named twice; name each once")
     return names
+
+
+def checked_seeds(seeds: int) -> int:
+    """The number of pretraining seeds; UserError for one that judges neither a checkpoint nor a recipe."""
+    if seeds != 1 and seeds < FEWEST_SEEDS:
+        raise UserError(
+            f"--seeds {seeds} supports no claim: 1 judges this checkpoint, {FEWEST_SEEDS} or more judge the recipe"
+        )
+    return seeds
 
 
 def self_test() -> str:

@@ -28,6 +28,14 @@ class Split:
     untested: int = 0  # sealed examples that cannot be tested: no longer in the data, or without a label
 
 
+def has_seen(judged: Seal, kept_out: Seal) -> bool:
+    """Whether pretraining that kept the items of one seal out has seen inputs that the other one tests.
+
+    Where nothing is sealed all labelled examples are tested, each in its fold, and none was kept out for it.
+    """
+    return not judged.items or bool(judged.items.keys() - kept_out.items.keys())
+
+
 def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, sealed: Seal | None = None) -> Split:
     """Seal the test rows first (or take the seal of an earlier run), then say what may be pretrained on.
 

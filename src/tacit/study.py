@@ -6,11 +6,13 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tacit import keys
 from tacit.callables import as_encoder, import_callable, is_callable_name
@@ -28,8 +30,10 @@ from tacit.types import Batch, Encoder, Features
 if TYPE_CHECKING:
     from tacit.evaluation import Arm, Seal
 
+UNTRAINED = "random-init"  # the arm of the untrained twins
 RANDOM_SEEDS = 3  # random initialisations that the baseline averages over
 PROBE_ROWS = 1000  # examples at most that the online probe embeds
+PROBE_VIEWED = 256  # of these, with two views each
 SCRATCH_SECONDS = 90.0  # that one training from scratch may take at most
 SCRATCH_SHARE = 0.15  # of a budget that is a time, for all of them and as much fine-tuning
 SCRATCH_DRAWS = 3  # label draws that are trained on from scratch
@@ -55,9 +59,15 @@ class Study:
         """Whether training happens on anything faster than a CPU."""
         return self.fabric.device.type != "cpu"
 
-    def start(self) -> ImageEncoder:
-        """A copy of the encoder as every task begins with it: new weights, or those of hf:NAME to continue from."""
-        return copy.deepcopy(self.encoder)
+    def seed(self, number: int) -> int:
+        """The seed of the pretraining of this number, from 1 on; the first is the one that was asked for."""
+        return int(self.ask.seed) if number == 1 else keys.fold(self.ask.seed, "pretraining seed", number)
+
+    def start(self, number: int = 1) -> ImageEncoder:
+        """The encoder as every task begins with it: new weights for each number, or those of hf:NAME to continue."""
+        if number == 1 or self.encoder.name.startswith("hf:"):
+            return copy.deepcopy(self.encoder)
+        return fresh_twin(self.encoder, keys.fold(self.seed(number), "encoder"))
 
     def fresh(self, seed: int) -> ImageEncoder:
         """The architecture with new weights, which depend on `seed` alone."""
@@ -65,19 +75,23 @@ class Study:
         self.fabric.to_device(twin)
         return twin
 
+    def untrained(self) -> tuple[ImageEncoder, ...]:
+        """The architecture at random initialisation, once for each of the seeds that the baseline averages over."""
+        seeds = (keys.fold(self.ask.seed, "random-init", number) for number in range(RANDOM_SEEDS))
+        return tuple(self.fresh(seed).eval() for seed in seeds)
+
     def baselines(self) -> list[Arm]:
         """What every encoder must beat: the same architecture untrained, plain pixels, training on the labels alone."""
         from tacit.evaluation import Arm
         from tacit.evaluation.subject import target_of
 
         seed, name, dataset = self.ask.seed, self.encoder.name, self.dataset
-        untrained = tuple(self.fresh(keys.fold(seed, "random-init", number)).eval() for number in range(RANDOM_SEEDS))
         pixels = PixelStatistics.fit(dataset.batch, self.split.pretrain, dataset.spec, seed=seed)
         views = default_views(dataset.spec, "simclr")  # stronger than its own mild ones, so the harder baseline
         assert self.split.labelled is not None
         rules = target_of(self.split.labelled).rules(self.split.labelled)
         return [
-            Arm("random-init", "baseline", encoders=untrained, encoder=name),
+            Arm(UNTRAINED, "baseline", encoders=self.untrained(), encoder=name),
             Arm("pixels", "baseline", encoders=(pixels,), encoder="pixels and their principal components"),
             Arm("scratch", "baseline", build=self.fresh, views=views, encoder=name),
             *(Arm(name, "baseline", rule=rule, encoder="no features") for name, rule in rules.items()),
@@ -130,11 +144,24 @@ class Study:
             spent.append(time.perf_counter() - began)
         return min(self.scratch_limit, STEPS / TIMED * spent[-1])
 
+    def two_views(self, encoder: Encoder, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features [N D] of two views of each of these rows, drawn as contrast draws them: the same ones every time."""
+        from tacit.evaluation.features import extract
+
+        views, seed = default_views(self.dataset.spec, "simclr"), keys.fold(self.ask.seed, "views to diagnose on")
+
+        def fetch(view: int, some: NDArray[np.int64]) -> Batch:
+            batch = self.dataset.batch(some)
+            return views({**batch, "key": keys.batch_keys(seed, 0, torch.from_numpy(some))}, view)
+
+        first, second = (extract(encoder, partial(fetch, view), rows)["pooled"] for view in (0, 1))
+        return first, second
+
     def probe(self) -> Callable[[Any], dict[str, float]]:
         """A callback that measures a task's encoder while it trains, on training labels only.
 
-        `probe` is the balanced accuracy of nearest neighbours that leave out the example and its group; without labels
-        only the label-free `rankme` is measured. Sealed rows are never embedded.
+        `probe` is the balanced accuracy of nearest neighbours that leave out the example and its group; beside it, and
+        alone where there are no labels, the label-free figures. Sealed rows are never embedded.
         """
         from tacit.evaluation.features import extract
         from tacit.evaluation.knn import knn_leave_one_out
@@ -144,10 +171,12 @@ class Study:
         pool = self.split.pretrain if labelled is None else self.split.rows[labelled.train]
         chance = np.random.default_rng(keys.fold(self.ask.seed, "online probe"))
         chosen = np.sort(chance.permutation(len(pool))[:PROBE_ROWS])
+        viewed = np.sort(chance.permutation(chosen)[:PROBE_VIEWED])
 
         def measure(task: Any) -> dict[str, float]:
-            pooled = extract(task.exported["encoder"], self.dataset.batch, pool[chosen])["pooled"]
-            found = {"rankme": diagnose(pooled).rankme or 0.0}
+            encoder = task.exported["encoder"]
+            pooled = extract(encoder, self.dataset.batch, pool[chosen])["pooled"]
+            found = diagnose(pooled, views=self.two_views(encoder, pool[viewed])).figures
             if labelled is not None and labelled.target in ("classification", "tokens"):
                 positions = labelled.train[chosen]
                 found["probe"] = knn_leave_one_out(
@@ -182,8 +211,12 @@ def open_study(
     encoder: Callable[[ImageSpec], ImageEncoder],
     seal: Seal | None = None,
     seconds: float | None = None,
+    seeds: int = 1,
 ) -> Study:
-    """Read the data, seal the test rows (or take an earlier seal) and set up the device; `seconds` is the budget."""
+    """Read the data, seal the test rows (or take an earlier seal) and set up the device.
+
+    `seconds` is the budget, `seeds` how often each task is pretrained under it.
+    """
     dataset = open_dataset(data, **options)
     log(describe(dataset))
     for line in dataset.notes.lines(private=ask.private):
@@ -200,7 +233,8 @@ def open_study(
     fabric = make_fabric(device=ask.device, precision=ask.precision, convolutional=isinstance(built, MapEncoder))
     limit = SCRATCH_SECONDS
     if seconds is not None and split.labelled is not None:
-        limit = min(limit, SCRATCH_SHARE * seconds / (2 * SCRATCH_DRAWS * split.labelled.n_folds))
+        trainings = (1 + seeds) * SCRATCH_DRAWS * split.labelled.n_folds  # from scratch, and on from each encoder
+        limit = min(limit, SCRATCH_SHARE * seconds / trainings)
     return Study(data, options, dataset, split, built, fabric, ask, log, limit)
 
 

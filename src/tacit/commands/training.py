@@ -20,6 +20,7 @@ def run(
     against: list[str] | None = None,
     out: str | None = None,
     seed: int = 0,
+    seeds: int = 1,
     primary_budget: int | str | None = None,
     metric: str | None = None,
     seal: str | None = None,
@@ -49,6 +50,8 @@ def run(
         against: Encoders to be judged as further baselines, e.g. hf:FOLDER_OR_NAME. May be repeated.
         out: The run folder; runs/ and the name of the data by default.
         seed: Of everything random.
+        seeds: How often each task is pretrained, each time from other weights, in another order and with other views,
+            under its share of the budget. With 1 the verdict is about this checkpoint, with 3 or more about the recipe.
         primary_budget: Labels per class at which the verdict is given; 10, or the most that fits, by default. Where
             labels have no classes, labels in all; 100 by default.
         metric: What the verdict is about and the choice among tasks too, e.g. auroc; the target's usual one by default.
@@ -126,6 +129,7 @@ def inspect(
     budget: str = "30m",
     encoder: str | None = None,
     seed: int = 0,
+    seeds: int = 1,
     primary_budget: int | str | None = None,
     offline: bool = False,
     **options: Any,
@@ -138,6 +142,7 @@ def inspect(
         budget: The budget a run would have.
         encoder: The encoder a run would train.
         seed: Of the split.
+        seeds: How often a run would pretrain each task.
         primary_budget: Labels per class at which the verdict would be given.
         offline: Use no network, also for hf: names.
         options: How the data are read: the settings of `tacit.open_dataset`.

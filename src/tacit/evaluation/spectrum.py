@@ -19,6 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 _PAIRED_ROWS = 2048  # rows whose pairs uniformity averages over
 _DEAD = 1e-4  # of the largest feature's deviation
 _LIDAR_RIDGE = 1e-4
+_STRAIGHT = 0.9  # R2 from which on the decay of a spectrum can be called a line
+METRICS = ("rankme", "participation", "alpha", "lidar", "std_normalised", "uniformity", "alignment")
 
 Matrix = NDArray[np.float64]
 
@@ -42,7 +44,8 @@ class Diagnosis:
     al. 2023). `participation`: (sum of eigenvalues)^2 / sum of their squares. `alpha`: decay exponent of the
     eigenvalues (Agrawal et al. 2022, alpha-ReQ), fitted with `alpha_r2`; only a straight line, R2 of 0.9 and above,
     means something. `lidar`: RankMe of the differences between examples in units of those between views (Thilak et al.
-    2023). `dead_share`: of the features, as good as constant. `bad_rows`: NaN or infinite, left out of all else.
+    2023); it grows with the examples, so compare it at the same number. `dead_share`: of the features, as good as
+    constant. `bad_rows`: NaN or infinite, left out of all else.
     """
 
     n: int
@@ -62,6 +65,13 @@ class Diagnosis:
     @property
     def failed(self) -> bool:
         return any(alarm.level == "FAIL" for alarm in self.alarms)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Those of `METRICS` that mean something here."""
+        straight = (self.alpha_r2 or 0.0) >= _STRAIGHT
+        found = {name: getattr(self, name) for name in METRICS if straight or name != "alpha"}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def diagnose(
@@ -130,14 +140,18 @@ def _alarms(d: Diagnosis, rankme_peak: float | None, narrow: float, classificati
             level = "WARN" if classification_pretext else "FAIL"
             text = f"features use {d.rankme:.1f} of {d.dim} directions (RankMe), fewer than {least:.1f}"
             yield Alarm(level, "rankme", d.rankme, least, text)
-        if rankme_peak is not None and d.rankme < 0.5 * rankme_peak:
-            text = (
-                f"directions are collapsing: RankMe fell to {d.rankme:.1f}, below half of its maximum {rankme_peak:.1f}"
-            )
-            yield Alarm("WARN", "rankme_fall", d.rankme, 0.5 * rankme_peak, text)
+        if rankme_peak is not None:
+            yield from rank_falls(d.rankme, rankme_peak)
     if d.dead_share is not None and d.dead_share > 0.05:
         text = f"{d.dead_share:.0%} of the features are dead: the same for every example"
         yield Alarm("FAIL", "dead_share", d.dead_share, 0.05, text)
+
+
+def rank_falls(rankme: float, peak: float) -> Iterator[Alarm]:
+    """The alarm where RankMe lies below half of the largest one of this training so far."""
+    if rankme < 0.5 * peak:
+        text = f"directions are collapsing: RankMe fell to {rankme:.1f}, below half of its maximum {peak:.1f}"
+        yield Alarm("WARN", "rankme_fall", rankme, 0.5 * peak, text)
 
 
 def _least_rank(d: Diagnosis) -> float:
@@ -206,6 +220,8 @@ def lidar(views: Matrix) -> float:
     from scipy.linalg import eigh
 
     n, v, d = views.shape
+    if n * v < d:  # the covariances are 0 outside the span of the rows: turned into it, they are smaller
+        views, d = views @ np.linalg.qr(views.reshape(n * v, d).T)[0], n * v
     centre = views.mean(axis=1)
     between = centre - centre.mean(axis=0)
     within = (views - centre[:, None]).reshape(n * v, d)

@@ -71,6 +71,7 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         verdicts=tables.verdicts(report, metric, of=verdict.get("arm"), others=False),
         other_verdicts=tables.verdicts(report, metric, of=verdict.get("arm"), others=True),
         history=_history(report, figures.history),
+        proxies=tables.proxies(report.get("data", {}).get("proxies", [])),
         arms=tables.arms(report, verdict, metric),
         alarms=tables.alarms(report),
         diagnosis=tables.diagnosis(report.get("diagnosis")),
@@ -215,6 +216,11 @@ def _finite(value: Any) -> float:
 
 def _history(report: Report, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Per pretrained arm: its chart, where the loss and the probe were best, and their rank correlation."""
+    correlations = {
+        row["arm"]: row
+        for row in report.get("data", {}).get("proxies", [])
+        if (row["scope"], row["proxy"]) == ("over time", "loss")
+    }
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     probes = [row["probe"] for row in rows if words.is_number(row.get("probe"))]
     pad = max(0.06 * (max(probes) - min(probes)), 0.01) if probes else 0.0
@@ -224,7 +230,6 @@ def _history(report: Report, rows: Sequence[Mapping[str, Any]]) -> list[dict[str
         mine = [row for row in rows if row["arm"] == arm]
         loss = _thinned([(float(r["step"]), float(r["loss"])) for r in mine if words.is_number(r.get("loss"))])
         probe = [(float(r["step"]), float(r["probe"])) for r in mine if words.is_number(r.get("probe"))]
-        near = [charts.nearest(loss, step) for step, _ in probe] if loss else []
         panels.append(
             {
                 "arm": arm,
@@ -232,7 +237,7 @@ def _history(report: Report, rows: Sequence[Mapping[str, Any]]) -> list[dict[str
                 "lowest": words.number(min(loss, key=lambda p: p[1])[0]) if loss else None,
                 "best": words.number(max(probe, key=lambda p: p[1])[0]) if probe else None,
                 "score": words.score(max(p for _, p in probe)) if probe else None,
-                "correlation": rank_correlation(near, [p for _, p in probe]),
+                "correlation": words.correlation(correlations[arm]["tau"]) if arm in correlations else None,
                 "readings": len(probe),
             }
         )
@@ -245,17 +250,6 @@ def _thinned(points: list[tuple[float, float]], most: int = 160) -> list[tuple[f
         return points
     parts = np.array_split(np.asarray(points), most)
     return [(float(step), float(value)) for step, value in (part.mean(axis=0) for part in parts)]
-
-
-def rank_correlation(a: Sequence[float], b: Sequence[float]) -> str | None:
-    """Spearman's, ties sharing their mean rank; None below five pairs or where one side is constant."""
-    if len(a) != len(b) or len(a) < 5 or len(set(a)) == 1 or len(set(b)) == 1:
-        return None
-
-    def ranks(values: Sequence[float]) -> list[float]:
-        return [sum(v < value for v in values) + (values.count(value) - 1) / 2 for value in values]
-
-    return f"{np.corrcoef(ranks(a), ranks(b))[0, 1]:+.2f}".replace("-", "−")
 
 
 def _shown(array: Any, side: int) -> dict[str, Any] | None:

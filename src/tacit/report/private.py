@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tacit.report.words import is_number, sentence
+from tacit.report.words import SCOPES, is_number, sentence
 
 # Our own vocabulary looks like this. What names a folder or a file, or a model in either, gets an alias.
 _WORD = re.compile(r"[\w@%+(),. -]{1,60}")
@@ -29,7 +29,20 @@ transductive untrained were with would
 _PLAIN = {"kind": ("image", "audio", "text", "items", "pairs", "series", "table", "embeddings")}
 _HASHES = ("hash", "data_hash")
 _NAMES = ("arm", "name", "baseline", "task", "encoder")
-_OURS = (*_NAMES, "kind", "outcome", "claim", "protocol", "metric", "level", "budget", "alarms", "baselines")
+_OURS = (
+    *_NAMES,
+    "scope",
+    "proxy",
+    "kind",
+    "outcome",
+    "claim",
+    "protocol",
+    "metric",
+    "level",
+    "budget",
+    "alarms",
+    "baselines",
+)
 
 
 class _Names:
@@ -87,6 +100,9 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
                 clean[key] = data(value)
             elif key in ("validation", "representation", "diagnosis"):
                 clean[key] = nested(value)
+            elif key == "proxies":
+                rows = [kept(row) for row in value if isinstance(row, Mapping)]
+                clean[key] = [row for row in rows if row.get("scope") in SCOPES and row.get("proxy")]
             elif key == "without_copies" and isinstance(value, Mapping):
                 clean[key] = verdict(value)
             elif key in ("selected_arm", "primary_budget", "primary_metric"):

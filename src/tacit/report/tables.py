@@ -104,6 +104,35 @@ def diagnosis(value: Any) -> Table | None:
     return Table(["Metric", *found, "What it measures"], rows, frozenset(range(1, len(found) + 1))) if rows else None
 
 
+def proxies(rows: Sequence[Report]) -> list[dict[str, Any]]:
+    """Kendall's tau of each label-free metric with the measured transfer: a table for each kind of pairs.
+
+    Its caption tells n and the smallest p that so few can give.
+    """
+    tables = []
+    for scope, (over, note) in words.SCOPES.items():
+        mine = [row for row in rows if row["scope"] == scope]
+        if not mine:
+            continue
+        n, floor = max(row["n"] for row in mine), min(row["smallest_p"] for row in mine)
+        found = {(row["proxy"], row["arm"]): _correlation(row, n) for row in mine}
+        arms = dict.fromkeys(row["arm"] for row in mine)
+        cells = [
+            [words.title(name), *(found.get((name, arm), words.MISSING) for arm in arms)]
+            for name in dict.fromkeys(row["proxy"] for row in mine)
+        ]
+        heads = [arm or "Correlation with transfer" for arm in arms]
+        caption = f"n = {n}: p is never below {floor:.2g}" if floor >= 0.001 else f"n = {n}"
+        table = Table(["Metric", *heads], cells, frozenset(range(1, len(heads) + 1)))
+        tables.append({"over": over, "note": note, "caption": caption, "table": table})
+    return tables
+
+
+def _correlation(row: Report, n: int) -> str:
+    aside = "" if row["n"] == n else f", n = {row['n']}"
+    return f"{words.correlation(row['tau'])} ({words.chance(row['p'])}{aside})"
+
+
 def selection(data: Report) -> Table | None:
     """Validation scores inside the training labels, {arm: {representation: score}}, and what was chosen by them."""
     taken = data.get("representation") or {}
@@ -183,7 +212,7 @@ def notes(data: Report) -> dict[str, Any]:
     A list is a sequence, or {"count", "first"} where only the first are named. What is empty or zero is not mentioned.
     """
     elsewhere = {"notes", "name", "diagnosis", "validation", "representation"}
-    elsewhere |= {"selected_arm", "seal_reads", "without_copies"}
+    elsewhere |= {"selected_arm", "seal_reads", "without_copies", "proxies"}
     flat = {**{key: value for key, value in data.items() if key not in elsewhere}, **(data.get("notes") or {})}
     facts, lists = [], []
     for key, value in flat.items():

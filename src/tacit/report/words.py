@@ -61,6 +61,24 @@ PROTOCOLS = {
     "d2_absolute_error": "D2 of the absolute error",
 }
 
+# Between what a label-free metric is compared with the transfer, and what to mind there.
+SCOPES: dict[str, tuple[str, str]] = {
+    "arms": (
+        "Over the encoders",
+        "The untrained encoder is one of them; transfer is the linear probe's score at the primary budget. Losses of "
+        "different tasks share no unit and are left out.",
+    ),
+    "seeds": (
+        "Over the pretraining seeds of one encoder",
+        "Transfer is the same score, now of each seed.",
+    ),
+    "over time": (
+        "Over the time of one training",
+        "Transfer is the online probe's score. Neighbouring readings of one training resemble each other, so that p is "
+        "too small here: the figures describe, they test nothing.",
+    ),
+}
+
 SPELLINGS = {
     "std_normalised": "Spread",
     "rankme": "RankMe",
@@ -68,6 +86,7 @@ SPELLINGS = {
     "alpha": "Alpha-ReQ",
     "alpha_r2": "Alpha-ReQ, R²",
     "n": "Examples",
+    "loss": "Pretext loss",
     "dim": "Dimensions",
     "size_px": "Image size, px",
 }
@@ -127,6 +146,16 @@ def gain(value: Any, metric: str = "accuracy", *, unit: bool = True) -> str:
     if not is_fraction(metric):
         return _plain(value, 3, sign=True)
     return _plain(100 * value, 1, sign=True) + (" points" if unit else "")
+
+
+def correlation(tau: float) -> str:
+    """+0.67"""
+    return _plain(tau, 2, sign=True)
+
+
+def chance(p: float) -> str:
+    """`p 0.33`, `p < 0.001`"""
+    return f"p {p:.2g}" if p >= 0.001 else "p < 0.001"
 
 
 def number(value: Any) -> str:
