@@ -33,8 +33,8 @@ from sklearn.datasets import load_digits
 
 from tacit.encoders import build_encoder
 from tacit.evaluation import Arm, Labelled, Selection, evaluate
-from tacit.evaluation.linear import probe_draws
 from tacit.evaluation.statistics import crossed, influence, smoothing
+from tacit.evaluation.targets.classification import Classification
 from tacit.modalities.image import ImageSpec
 from tacit.types import Batch, Features
 
@@ -104,7 +104,7 @@ def true_accuracy(features: NDArray[np.float32], y: NDArray[np.int64], per_class
         order = rng.permutation(len(y))
         taken = np.concatenate([order[y[order] == c][:per_class] for c in range(len(CLASSES))])
         rest = np.setdiff1d(order, taken)
-        [predicted] = probe_draws(features, y, [taken], features[rest], n_classes=len(CLASSES), seed=0, workers=1)
+        [predicted] = Classification(len(CLASSES)).linear(features, y, [taken], features[rest], seed=0, workers=1)
         found.append(np.mean([(predicted == c)[y[rest] == c].mean() for c in range(len(CLASSES))]))
     return float(np.mean(found))
 

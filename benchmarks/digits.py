@@ -23,7 +23,7 @@ from tacit.data import TEST, open_dataset
 from tacit.data.order import Batches
 from tacit.engine import make_fabric
 from tacit.evaluation.features import extract
-from tacit.evaluation.linear import probe_draws
+from tacit.evaluation.targets.classification import Classification
 from tacit.modalities.image import PixelStatistics
 from tacit.recipes.image import chosen_encoder, recipe
 from tacit.train import pretrain
@@ -59,7 +59,7 @@ def main() -> None:
             for n in PER_CLASS:
                 draws = [np.concatenate([of_class[:n] for of_class in draw]) for draw in nested]
                 X = tables[depth]
-                said = probe_draws(X[train], y[train], draws, X[test], n_classes=10, seed=asked.seed)
+                said = Classification(10).linear(X[train], y[train], draws, X[test], seed=asked.seed)
                 accuracy[n] = round(100 * float((said == y[test]).mean()), 1)
             record(f"digits/{name}/{depth}", accuracy=accuracy, seed=asked.seed, draws=asked.draws, **facts)
 

@@ -28,7 +28,7 @@ from tacit.data.order import Batches
 from tacit.encoders import build_encoder
 from tacit.engine import make_fabric
 from tacit.evaluation.features import extract
-from tacit.evaluation.linear import probe_draws
+from tacit.evaluation.targets.classification import Classification
 from tacit.modalities.image import PixelStatistics
 from tacit.recipes.image import Recipe, recipe
 from tacit.train import pretrain
@@ -102,7 +102,7 @@ def main() -> None:
                     label = y[pool[order]]
                     draws.append(np.concatenate([order[label == c][:n] for c in range(len(dataset.classes))]))
                 X, X_test = tables[depth][: len(pool)], tables[depth][len(pool) :]
-                said = probe_draws(X, y[pool], draws, X_test, n_classes=len(dataset.classes), seed=0, workers=1)
+                said = Classification(len(dataset.classes)).linear(X, y[pool], draws, X_test, seed=0, workers=1)
                 accuracy[n] = round(100 * float((said == y[test]).mean()), 1)
             record(f"recipes/{named}/{arm}/{depth}", accuracy=accuracy, **facts)
 

@@ -7,7 +7,8 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from tacit.evaluation.linear import assign_folds, fit_logistic, fit_probe, linear_probe, probe_draws
+from tacit.evaluation.linear import assign_folds, fit_logistic, fit_probe
+from tacit.evaluation.targets.classification import Classification
 
 
 def blobs(n: int, d: int, k: int, *, seed: int = 0, noise: float = 1.0):
@@ -42,7 +43,7 @@ def test_the_choice_reaches_what_the_best_c_reaches():
     found, best = [], []
     for draw in range(5):
         rows = pool[draw * 60 : (draw + 1) * 60]
-        found.append(np.mean(linear_probe(X[rows], y[rows], X[test], n_classes=10, seed=draw) == y[test]))
+        found.append(np.mean(fit_probe(X[rows], y[rows], n_classes=10, seed=draw).predict(X[test]) == y[test]))
         scale = X[rows].std()
         peers = [LogisticRegression(C=C, max_iter=2000).fit(X[rows] / scale, y[rows]) for C in (1e-3, 1e-2, 1e-1, 1)]
         best.append(max(peer.score(X[test] / scale, y[test]) for peer in peers))
@@ -86,7 +87,7 @@ def test_a_class_without_labels_is_never_predicted():
 
 def test_a_single_class_is_predicted_always():
     X, _ = blobs(6, 4, 2)
-    assert set(linear_probe(X, np.full(6, 1), X, n_classes=3, seed=0)) == {1}
+    assert set(fit_probe(X, np.full(6, 1), n_classes=3, seed=0).predict(X)) == {1}
 
 
 def test_a_class_of_one_among_large_ones_is_kept():
@@ -100,8 +101,8 @@ def test_a_class_of_one_among_large_ones_is_kept():
 def test_constant_features_do_no_harm():
     X, y = blobs(30, 8, 3, noise=0.1)
     padded = np.hstack([X, np.full((30, 3), 0.1), np.zeros((30, 2))])
-    assert (linear_probe(padded, y, padded, n_classes=3, seed=0) == y).all()
-    assert set(linear_probe(np.ones((30, 4)), y, np.ones((5, 4)), n_classes=3, seed=0)) <= {0, 1, 2}
+    assert (fit_probe(padded, y, n_classes=3, seed=0).predict(padded) == y).all()
+    assert set(fit_probe(np.ones((30, 4)), y, n_classes=3, seed=0).predict(np.ones((5, 4)))) <= {0, 1, 2}
 
 
 def test_folds_are_even_and_keep_groups_whole():
@@ -140,8 +141,8 @@ def test_draws_are_the_same_for_any_number_of_workers():
     X, y = blobs(300, 16, 3, noise=2.0)
     rng = np.random.default_rng(0)
     draws = [rng.choice(200, 45, replace=False) for _ in range(4)]
-    one = probe_draws(X, y, draws, X[200:], n_classes=3, seed=5, workers=1)
+    one = Classification(3).linear(X, y, draws, X[200:], seed=5, workers=1)
     assert one.shape == (4, 100)
     assert one.dtype == np.int32
-    np.testing.assert_array_equal(one, probe_draws(X, y, draws, X[200:], n_classes=3, seed=5, workers=3))
+    np.testing.assert_array_equal(one, Classification(3).linear(X, y, draws, X[200:], seed=5, workers=3))
     assert np.mean(one == y[200:]) > 0.7

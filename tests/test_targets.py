@@ -185,7 +185,7 @@ class Linear(torch.nn.Module):
 def test_every_label_has_the_probe_of_a_class() -> None:
     labelled, x = problem("multilabel")
     target, rows = target_of(labelled), labelled.train
-    [p] = target.linear(x[rows], labelled.answers[rows], [np.arange(len(rows))], x[:TEST], None, 0)  # type: ignore[attr-defined]
+    [p] = target.linear(x[rows], labelled.answers[rows], [np.arange(len(rows))], x[:TEST], seed=0)  # type: ignore[attr-defined]
     assert p.shape == (TEST, 3)
     for c in range(3):
         theirs = LogisticRegression(C=1.0).fit(x[rows], labelled.answers[rows, c]).predict_proba(x[:TEST])[:, 1]

@@ -57,13 +57,14 @@ def judge(
     candidates = [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
     arms = [*candidates, *study.baselines(), *study.public_arms()]
     seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
-    selection = select(arms, labelled, primary=ask.primary_budget, seed=seed)
+    selection = select(arms, labelled, primary=ask.primary_budget, metric=ask.metric, seed=seed)
     study.log(f"chosen inside the training labels: {selection.arm}")
     seal = count_read(space.path, *([ask.seal] if ask.seal is not None else []))
     report = evaluate(
         arms,
         labelled,
         primary=ask.primary_budget,
+        metric=ask.metric,
         budgets=plan.budgets,
         seed=seed,
         selection=selection,
@@ -169,8 +170,9 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     """
     from tacit.evaluation import plan_budgets, primary_budget
     from tacit.evaluation.features import extract
-    from tacit.evaluation.linear import probe_draws
     from tacit.evaluation.splits import N_FOLDS, draw_labels
+    from tacit.evaluation.subject import target_of
+    from tacit.evaluation.targets import Supervised
     from tacit.study import RANDOM_SEEDS, SCRATCH_DRAWS
 
     labelled = study.split.labelled
@@ -179,20 +181,23 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     began = time.perf_counter()
     tables = extract(study.fresh(0), labelled.fetch, train)
     embedding = (time.perf_counter() - began) / len(train)
-    budgets = plan_budgets(labelled.y[train], labelled.classes).budgets
-    primary = primary_budget(budgets, study.ask.primary_budget)
-    draws = draw_labels(labelled.y, labelled.group, train, budgets, seed=0)
     encoders = tasks * seeds + 1 + RANDOM_SEEDS + len(study.ask.against or ())
     seconds = encoders * 2 * len(labelled.y) * embedding
     diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
     seconds += (tasks * seeds + 1) * diagnosed * embedding
     seconds += labelled.n_folds * (1 + seeds) * SCRATCH_DRAWS * study.scratch_seconds()
+    target = target_of(labelled)
+    if not isinstance(target, Supervised):  # nothing is learned: a search takes next to no time
+        return Judging([], [], MARGIN * seconds)
+    budgets = plan_budgets(labelled.y[train], labelled.classes, by_class=target.by_class).budgets
+    primary = primary_budget(budgets, study.ask.primary_budget)
+    draws = draw_labels(labelled.y, labelled.group, train, budgets, seed=0)
     probing: dict[str, float] = {}
     for budget in budgets:
         taken = [np.searchsorted(train, draws[budget.name][0])]
         began = time.perf_counter()
-        features, y = tables["pooled"], labelled.y[train]
-        probe_draws(features, y, taken, features, n_classes=len(labelled.classes), seed=0)
+        features = tables["pooled"]
+        target.linear(features, labelled.answers[train], taken, features, seed=0)
         once = time.perf_counter() - began
         at_once = min(budget.draws, os.cpu_count() or 1)
         probing[budget.name] = MARGIN * encoders * labelled.n_folds * once * budget.draws / at_once

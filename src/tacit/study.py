@@ -160,12 +160,13 @@ class Study:
     def probe(self) -> Callable[[Any], dict[str, float]]:
         """A callback that measures a task's encoder while it trains, on training labels only.
 
-        `probe` is the balanced accuracy of nearest neighbours that leave out the example and its group; beside it, and
-        alone where there are no labels, the label-free figures. Sealed rows are never embedded.
+        `probe` is the target's metric as nearest neighbours have it (of classes, every example is judged by all others
+        that are not of its group); beside it, and alone where there are no labels, the label-free figures. Sealed rows
+        are never embedded.
         """
         from tacit.evaluation.features import extract
-        from tacit.evaluation.knn import knn_leave_one_out
         from tacit.evaluation.spectrum import diagnose
+        from tacit.evaluation.subject import target_of
 
         labelled = self.split.labelled
         pool = self.split.pretrain if labelled is None else self.split.rows[labelled.train]
@@ -177,11 +178,8 @@ class Study:
             encoder = task.exported["encoder"]
             pooled = extract(encoder, self.dataset.batch, pool[chosen])["pooled"]
             found = diagnose(pooled, views=self.two_views(encoder, pool[viewed])).figures
-            if labelled is not None and labelled.target in ("classification", "tokens"):
-                positions = labelled.train[chosen]
-                found["probe"] = knn_leave_one_out(
-                    pooled, labelled.y[positions], len(labelled.classes), groups=labelled.group[positions]
-                )
+            if labelled is not None:
+                found["probe"] = target_of(labelled).glance(labelled, labelled.train[chosen], pooled)
             return found
 
         return measure

@@ -19,15 +19,11 @@ Shapes: n labelled examples, d features, r <= min(n, d) rotated features, K clas
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tacit import keys
 
@@ -67,52 +63,6 @@ class Probe:
         return np.concatenate([np.asarray(X[rows], np.float64) @ self.W for rows in blocks(len(X))]) + self.b
 
 
-def linear_probe(
-    X_train: ArrayLike,
-    y_train: Ints,
-    X_test: ArrayLike,
-    *,
-    n_classes: int,
-    groups: Ints | None = None,
-    seed: int,
-    grid: Sequence[float] = GRID,
-) -> Ints:
-    """The classes [n_test] that a probe of the labelled examples predicts; see `fit_probe`."""
-    return fit_probe(X_train, y_train, n_classes=n_classes, groups=groups, seed=seed, grid=grid).predict(X_test)
-
-
-def probe_draws(
-    X: ArrayLike,
-    y: Ints,
-    draws: Sequence[Ints],
-    X_test: ArrayLike,
-    *,
-    n_classes: int,
-    groups: Ints | None = None,
-    seed: int,
-    grid: Sequence[float] = GRID,
-    workers: int | None = None,
-    scores: bool = False,
-) -> NDArray[Any]:
-    """Classes [S n_test] that one probe per draw predicts, or with `scores` the probabilities [S n_test K].
-
-    A draw lists rows of `X`, `y` and `groups`.
-
-    Draws are shared out over threads (default: one per core), each with single-threaded BLAS, so that the result is the
-    same bit for bit whatever their number.
-    """
-    data, test = np.asarray(X), np.asarray(X_test)
-
-    def predict(s: int) -> NDArray[Any]:
-        rows = draws[s]
-        inside = None if groups is None else groups[rows]
-        probe = fit_probe(data[rows], y[rows], n_classes=n_classes, groups=inside, seed=keys.fold(seed, s), grid=grid)
-        return probe.probabilities(test).astype(np.float32) if scores else probe.predict(test).astype(np.int32)
-
-    with threadpool_limits(1), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        return np.stack(list(pool.map(predict, range(len(draws)))))
-
-
 def fit_probe(
     X: ArrayLike, y: Ints, *, n_classes: int, groups: Ints | None = None, seed: int, grid: Sequence[float] = GRID
 ) -> Probe:
@@ -122,9 +72,7 @@ def fit_probe(
     bring no improvement; of more than 10,000 examples it looks at as many, drawn at random. `seed` decides the folds.
     """
     X = np.asarray(X)
-    seen = np.arange(len(y))
-    if len(y) > ENOUGH:
-        seen = np.sort(np.random.default_rng(keys.fold(seed, "seen")).permutation(len(y))[:ENOUGH])
+    seen = draw_enough(len(y), seed)
     fold = assign_folds(y[seen], None if groups is None else groups[seen], seed=seed)
     best = (-np.inf, 0.0, False)
     if fold is not None:
@@ -147,6 +95,13 @@ def fit_logistic(X: ArrayLike, y: Ints, C: float, n_classes: int, *, tolerance: 
     """
     X = np.asarray(X)
     return _fit(X, y, C, n_classes, np.ones(X.shape[1]), tolerance)
+
+
+def draw_enough(n: int, seed: int) -> Ints:
+    """All of n rows, or 10,000 of more, by which penalty and scaling are chosen."""
+    if n <= ENOUGH:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(keys.fold(seed, "seen")).permutation(n)[:ENOUGH])
 
 
 def assign_folds(y: Ints, groups: Ints | None, *, seed: int) -> Ints | None:
@@ -255,7 +210,7 @@ class _Path:
 
     def __init__(self, X: Matrix, y: Ints, n_classes: int, scale: Matrix) -> None:
         self.mean = X.mean(axis=0, dtype=np.float64)
-        self.rotation = _principal_axes(X, self.mean, scale) / scale[:, None]  # [d r]
+        self.rotation = principal_axes(X, self.mean, scale) / scale[:, None]  # [d r]
         self.classes = np.flatnonzero(np.bincount(y, minlength=n_classes))
         self.target = (y[:, None] == self.classes).astype(np.float64)  # [n K]
         self.Z = self.rotate(X)
@@ -276,7 +231,7 @@ class _Path:
         return self.V
 
 
-def _principal_axes(X: Matrix, mean: Matrix, scale: Matrix) -> Matrix:
+def principal_axes(X: Matrix, mean: Matrix, scale: Matrix) -> Matrix:
     """[d r], orthonormal, of X centred and scaled; directions below 1e-7 of the widest are dropped."""
     if len(X) <= X.shape[1]:
         X = (X - mean) / scale

@@ -24,9 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.evaluation.predictions import Predictions
-from tacit.evaluation.results import PRIMARY_PROTOCOL
 from tacit.evaluation.spectrum import METRICS
-from tacit.evaluation.statistics import influence
+from tacit.evaluation.targets import make_target
 
 FEWEST = 3  # pairs; two can only agree or disagree
 _ALL_ORDERS = 8  # items whose permutations are gone through where both sides have ties
@@ -149,8 +148,8 @@ def over_time(arm: str, history: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 
 
 def transfer_by_seed(predictions: Predictions, arm: int) -> list[float]:
-    """The measured transfer of each encoder of the arm at this place: the linear probe at the primary budget."""
-    counted = predictions.counted
-    y, unit = predictions.y[counted], predictions.unit[counted]
-    hits = predictions.predicted[arm][PRIMARY_PROTOCOL, predictions.primary][..., counted] == y  # [P S n]
-    return [float(value) for value in influence(hits, y, unit).mean((-2, -1))]
+    """The measured transfer of each encoder of the arm at this place: the verdict's metric at the primary budget."""
+    target = make_target(predictions.target, 0)
+    found = predictions.predicted[arm][next(iter(target.protocols)), predictions.primary]  # [P S n ...]
+    values = target.metric(predictions.metric).influence(found, predictions.truth, predictions.unit)
+    return [float(value) for value in values.mean((-2, -1))]

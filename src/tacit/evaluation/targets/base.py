@@ -5,14 +5,18 @@ Shapes: S draws, n test items; predictions are [S n], or [S n K] where they are 
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
+from tacit import keys
 from tacit.errors import UserError, nearest
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import Positions
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 Values = NDArray[Any]
 Floats = NDArray[np.float32]
+Groups = NDArray[np.int64] | None
+Predictor = Callable[[Floats], Values]  # from features [N d] to predictions [N ...]
 # A baseline without features: (training positions, their truth, test positions) -> predictions [n ...]
 Rule = Callable[[Positions, Values, Positions], Values]
 
@@ -76,6 +82,10 @@ class Target(ABC):
         """
 
     @abstractmethod
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float:
+        """The usual metric inside the labels of these positions, quickly: what training is watched by."""
+
+    @abstractmethod
     def tested(self, labelled: Labelled, positions: Positions) -> Tested:
         """Raises `UserError` where too little can be tested."""
 
@@ -119,16 +129,8 @@ class Supervised(Target):
     protocols: ClassVar[Mapping[str, str]] = {"linear": "linear probe", "knn": "nearest neighbours"}
 
     @abstractmethod
-    def linear(
-        self,
-        X: Floats,
-        truth: Values,
-        draws: Sequence[Positions],
-        test: Floats,
-        groups: NDArray[np.int64] | None,
-        seed: int,
-    ) -> Values:
-        """Predictions [S n ...] of one linear probe per draw; a draw lists rows of X, truth and groups."""
+    def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
+        """A linear probe of features X [n d] whose truth is [n ...]."""
 
     @abstractmethod
     def near(self, X: Floats, truth: Values, test: Floats) -> Values:
@@ -138,16 +140,39 @@ class Supervised(Target):
     def learnable(self, truth: Values) -> bool:
         """Whether these labels differ at all."""
 
+    def linear(
+        self,
+        X: Floats,
+        truth: Values,
+        draws: Sequence[Positions],
+        test: Floats,
+        *,
+        groups: Groups = None,
+        seed: int,
+        workers: int | None = None,
+    ) -> Values:
+        """Predictions [S n ...] of one linear probe per draw; a draw lists rows of X, truth and groups.
+
+        Draws are shared out over threads (default: one per core), each with single-threaded BLAS, so that the result is
+        the same bit for bit whatever their number.
+        """
+
+        def predict(s: int) -> Values:
+            rows = draws[s]
+            inside = None if groups is None else groups[rows]
+            return self.fit(X[rows], truth[rows], inside, keys.fold(seed, s))(test)
+
+        with threadpool_limits(1), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+            return np.stack(list(pool.map(predict, range(len(draws)))))
+
     def probe(
         self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int
     ) -> Mapping[str, Values]:
         labelled = part.labelled
         taken = [np.searchsorted(part.train, draw) for draw in draws]
-        used = np.unique(np.concatenate(taken))  # the probe works in double precision: hand it no more than needed
         truth = labelled.answers[part.train]
-        groups = labelled.group[part.train][used] if labelled.grouped else None
-        inner = [np.searchsorted(used, draw) for draw in taken]
-        linear = self.linear(train[used], truth[used], inner, test, groups, seed)
+        groups = labelled.group[part.train] if labelled.grouped else None
+        linear = self.linear(train, truth, taken, test, groups=groups, seed=seed)
         near = [self.near(train[draw], truth[draw], test) for draw in taken]
         return {"linear": linear, "knn": np.stack(near)}
 
@@ -162,10 +187,16 @@ class Supervised(Target):
             learned, held = np.searchsorted(pool, draw), np.searchsorted(pool, fold)
             groups = labelled.group[draw] if labelled.grouped else None
             for table in features:
-                [found] = self.linear(table[learned], said, [np.arange(len(draw))], table[held], groups, seed)
-                predicted.append(found)
+                predicted.append(self.fit(table[learned], said, groups, keys.fold(seed, 0))(table[held]))
                 truth.append(labelled.answers[fold])
         return self.score(np.concatenate(predicted), np.concatenate(truth), metric) if predicted else 0.0
+
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float:
+        half = np.unique(labelled.group[positions], return_inverse=True)[1] % 2 == 1
+        truth = labelled.answers[positions]
+        if half.all() or not half.any():
+            return 0.0
+        return self.score(self.near(features[half], truth[half], features[~half]), truth[~half], self.metrics[0])
 
     def score(self, predicted: Values, truth: Values, metric: Metric) -> float:
         """The metric of predictions [n ...], also where it is too little for an interval."""

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from tacit.errors import UserError
 from tacit.evaluation import metrics
-from tacit.evaluation.knn import knn_votes
-from tacit.evaluation.linear import probe_draws
+from tacit.evaluation.knn import knn_leave_one_out, knn_votes
+from tacit.evaluation.linear import fit_probe
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import Positions, class_units
 from tacit.evaluation.statistics import smoothing
-from tacit.evaluation.targets.base import Floats, Rule, Supervised, Tested, Trainable, Values
+from tacit.evaluation.targets.base import Floats, Groups, Predictor, Rule, Supervised, Tested, Trainable, Values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,22 +41,19 @@ class Classification(Supervised):
     within: ClassVar[Metric | None] = ACCURACY
     by_class: ClassVar[bool] = True
 
-    def linear(
-        self,
-        X: Floats,
-        truth: Values,
-        draws: Sequence[Positions],
-        test: Floats,
-        groups: NDArray[np.int64] | None,
-        seed: int,
-    ) -> Values:
-        return probe_draws(
-            X, truth, draws, test, n_classes=self.n_classes, groups=groups, seed=seed, scores=self.scores
-        )
+    def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
+        probe = fit_probe(X, truth, n_classes=self.n_classes, groups=groups, seed=seed)
+        if self.scores:
+            return lambda test: probe.probabilities(test).astype(np.float32)
+        return lambda test: probe.predict(test).astype(np.int32)
 
     def near(self, X: Floats, truth: Values, test: Floats) -> Values:
         votes = knn_votes(X, truth, test, self.n_classes)
         return votes if self.scores else votes.argmax(axis=1).astype(np.int32)
+
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float:
+        y, group = labelled.y[positions], labelled.group[positions]
+        return knn_leave_one_out(features, y, self.n_classes, groups=group)
 
     def learnable(self, truth: Values) -> bool:
         return len(np.unique(truth)) > 1

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from os import cpu_count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
-from tacit import keys
 from tacit.errors import UserError
 from tacit.evaluation import metrics
 from tacit.evaluation.knn import knn_average
@@ -20,7 +16,7 @@ from tacit.evaluation.linear import fit_probe
 from tacit.evaluation.metrics import Metric, testable
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.statistics import smoothing
-from tacit.evaluation.targets.base import Floats, Supervised, Tested, Trainable, Values
+from tacit.evaluation.targets.base import Floats, Groups, Predictor, Supervised, Tested, Trainable, Values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,31 +36,21 @@ class Multilabel(Supervised):
     )
     within: ClassVar[Metric | None] = None  # a part of the population may lack most labels
 
-    def linear(
-        self,
-        X: Floats,
-        truth: Values,
-        draws: Sequence[Positions],
-        test: Floats,
-        groups: NDArray[np.int64] | None,
-        seed: int,
-    ) -> Values:
-        data, tested = np.asarray(X, np.float64), np.asarray(test, np.float64)
+    def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
+        known = truth.astype(np.int64)
+        probes = {
+            c: fit_probe(X, known[:, c], n_classes=2, groups=groups, seed=seed)
+            for c in range(self.n_classes)
+            if np.ptp(known[:, c])
+        }
 
-        def predict(cell: tuple[int, int]) -> NDArray[np.float32]:
-            s, c = cell
-            rows = draws[s]
-            y = truth[rows, c].astype(np.int64)
-            if y.min() == y.max():
-                return np.full(len(tested), y[0], np.float32)
-            inside = None if groups is None else groups[rows]
-            probe = fit_probe(data[rows], y, n_classes=2, groups=inside, seed=keys.fold(seed, s))
-            return probe.probabilities(tested)[:, 1].astype(np.float32)
+        def predict(test: Floats) -> Values:
+            found = np.tile(known[0].astype(np.float32), (len(test), 1))  # of labels that all have, or none
+            for c, probe in probes.items():
+                found[:, c] = probe.probabilities(test)[:, 1]
+            return found
 
-        cells = [(s, c) for s in range(len(draws)) for c in range(self.n_classes)]
-        with threadpool_limits(1), ThreadPoolExecutor(cpu_count() or 1) as pool:
-            found = np.stack(list(pool.map(predict, cells)))
-        return found.reshape(len(draws), self.n_classes, -1).transpose(0, 2, 1)
+        return predict
 
     def near(self, X: Floats, truth: Values, test: Floats) -> Values:
         return knn_average(X, truth, test)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from os import cpu_count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
-from tacit import keys
 from tacit.errors import UserError
 from tacit.evaluation import metrics
 from tacit.evaluation.knn import knn_average
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.ridge import fit_ridge
 from tacit.evaluation.splits import Positions
-from tacit.evaluation.targets.base import Floats, Rule, Supervised, Tested, Trainable, Values
+from tacit.evaluation.targets.base import Floats, Groups, Predictor, Rule, Supervised, Tested, Trainable, Values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,24 +38,8 @@ class Regression(Supervised):
     within: ClassVar[Metric | None] = None  # variances differ between parts of a population, and R2 with them
     protocols: ClassVar[Mapping[str, str]] = {"linear": "ridge regression", "knn": "nearest neighbours"}
 
-    def linear(
-        self,
-        X: Floats,
-        truth: Values,
-        draws: Sequence[Positions],
-        test: Floats,
-        groups: NDArray[np.int64] | None,
-        seed: int,
-    ) -> Values:
-        data, tested = np.asarray(X, np.float64), np.asarray(test, np.float64)
-
-        def predict(s: int) -> NDArray[np.float64]:
-            rows = draws[s]
-            inside = None if groups is None else groups[rows]
-            return fit_ridge(data[rows], truth[rows], groups=inside, seed=keys.fold(seed, s)).predict(tested)
-
-        with threadpool_limits(1), ThreadPoolExecutor(cpu_count() or 1) as pool:
-            return np.stack(list(pool.map(predict, range(len(draws)))))
+    def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
+        return fit_ridge(X, truth, groups=groups, seed=seed).predict
 
     def near(self, X: Floats, truth: Values, test: Floats) -> Values:
         return knn_average(X, truth[:, None], test)[:, 0]

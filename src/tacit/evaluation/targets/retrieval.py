@@ -57,6 +57,9 @@ class Retrieval(Target):
         relevant = self.revealed(found, labelled, pool, tested)
         return float(np.mean([metric.value(of[0], tested.truth) for of in relevant]))
 
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float:
+        return self.validate(labelled, [features], positions, (), self.metrics[0], 0)
+
     def search(self, labelled: Labelled, positions: Positions, features: NDArray[np.floating]) -> NDArray[np.int32]:
         """For each of these items the places [n 10] of the nearest others; -1 where fewer may be searched."""
         unit, allowed = unit_rows(features), self.allowed(labelled, positions)
