@@ -78,7 +78,7 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
         chosen = report.data["selected_arm"]
         keep_encoder(study, chosen, runs[chosen][0], space.path / "encoder")
         page = publish(study, report, runs, space.path)
-        print(report)
+        print(report if plan else report.verdict.text)
         if plan and ask.seeds == 1:
             print(f"about this checkpoint, not the recipe: --seeds {FEWEST_SEEDS} or more judges the recipe")
         print(f"\nreport: {page}\nencoder: {space.path / 'encoder'}")

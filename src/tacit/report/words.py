@@ -82,6 +82,7 @@ SCOPES: dict[str, tuple[str, str]] = {
 SPELLINGS = {
     "std_normalised": "Spread",
     "rankme": "RankMe",
+    "rankme_fall": "Fall of RankMe",
     "lidar": "LiDAR",
     "alpha": "Alpha-ReQ",
     "alpha_r2": "Alpha-ReQ, R²",
