@@ -1,11 +1,13 @@
-"""An encoder with its head, for use elsewhere: from an image to the probabilities of the classes.
+"""An encoder with its head, for use elsewhere: from an image to what `tacit predict` says of it.
 
     embedding = a representation of the encoder, chosen by the run's evaluation
-    probabilities = softmax(embedding W + b)
+    probabilities = softmax(embedding W + b)    of classes
+    probabilities = sigmoid(embedding W + b)    of labels, of which an image can have several
+    prediction    = embedding W + b             of a number
 
-As ONNX it is one graph, `image` integers [B C S S] -> `embedding` [B D], `probabilities` [B K], with the classes in its
-metadata. Else `head.safetensors` holds W [D K] and b [K] in float64 and `head.json` the rest. What no file can do, such
-as resizing, `README.md` lists for the caller, with the lines to paste.
+As ONNX it is one graph, `image` integers [B C S S] -> `embedding` [B D] and `probabilities` [B K] or `prediction` [B],
+with the classes in its metadata. Else `head.safetensors` holds W [D K] and b [K] in float64 and `head.json` the rest.
+What no file can do, such as resizing, `README.md` lists for the caller, with the lines to paste.
 """
 
 from __future__ import annotations
@@ -30,13 +32,17 @@ if TYPE_CHECKING:
 
 ONNX_FILE = "encoder.onnx"
 WEIGHTS, DESCRIPTION, README = "head.safetensors", "head.json", "README.md"
-OUTPUTS = ("embedding", "probabilities")
+# From the head's outputs [B K] to its answer, as torch is told.
+ENDS = {"softmax": ".softmax(1)", "sigmoid": ".sigmoid()", "identity": "[:, 0]"}
 
 
 def write(encoder: ImageEncoder, head: Head, to: str, folder: Path) -> None:
     """Write the head beside an encoder that is there already, or both as one graph, and README.md."""
     said = {
+        "target": head.target,
         "classes": head.classes,
+        "output": head.output,
+        "link": head.link,
         "representation": head.depth,
         "labels": head.labels,
         "caller": left_to_do(encoder.spec, head),
@@ -66,15 +72,20 @@ def left_to_do(spec: ImageSpec, head: Head) -> list[str]:
     ]
 
 
+def outputs(head: Head) -> tuple[str, str]:
+    """The names of what the graph gives."""
+    return "embedding", head.output
+
+
 def as_function(encoder: ImageEncoder, head: Head) -> Copy:
-    """Integer images to embedding and probabilities, the head in float64."""
+    """Integer images to embedding and the head's answer, the head in float64."""
     import torch
 
     W, b = torch.from_numpy(head.W), torch.from_numpy(head.b)
 
     def answer(images: Tensor) -> tuple[Tensor, Tensor]:
         embedding = _embedding(encoder, images.to(encoder.mean.device), head.depth).cpu()
-        return embedding, (embedding.double() @ W + b).softmax(1)
+        return embedding, _linked(embedding.double() @ W + b, head)
 
     return answer
 
@@ -91,6 +102,12 @@ def _embedding(encoder: ImageEncoder, images: Tensor, depth: str) -> Tensor:
     return candidates(encoder({"image": images}, depths=range(encoder.n_depths)))[depth]
 
 
+def _linked(outputs: Tensor, head: Head) -> Tensor:
+    if head.link == "identity":
+        return outputs[:, 0]
+    return outputs.softmax(1) if head.link == "softmax" else outputs.sigmoid()
+
+
 def _write_onnx(encoder: ImageEncoder, head: Head, file: Path, said: dict[str, object]) -> None:
     import onnx
     import torch
@@ -105,11 +122,11 @@ def _write_onnx(encoder: ImageEncoder, head: Head, file: Path, said: dict[str, o
 
         def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
             embedding = _embedding(self.encoder, image, head.depth)
-            return embedding, self.head(embedding).softmax(1)
+            return embedding, _linked(self.head(embedding), head)
 
     spec = encoder.spec
     images = torch.zeros(2, spec.channels, spec.size, spec.size, dtype=torch.uint16 if head.deep else torch.uint8)
-    write_graph(Graph(), images, file, OUTPUTS)
+    write_graph(Graph(), images, file, outputs(head))
     model = onnx.load(file)
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in said.items()})
     onnx.save(model, file)
@@ -117,15 +134,15 @@ def _write_onnx(encoder: ImageEncoder, head: Head, file: Path, said: dict[str, o
 
 def _readme(encoder: ImageEncoder, head: Head, to: str) -> str:
     steps = "\n".join(f"{number}. {step}" for number, step in enumerate(left_to_do(encoder.spec, head), 1))
-    usage, graph = _usage_of_graph(), f"`{ONNX_FILE}` scales and normalises the pixels itself"
+    usage, graph = _usage_of_graph(head), f"`{ONNX_FILE}` scales and normalises the pixels itself"
     if to != "onnx":
         usage, graph = _usage(head), "the encoder scales and normalises the pixels itself"
-    return f"""# {encoder.name} with its classifier
+    return f"""# {encoder.name} with its head
 
-Classes, in the order of the probabilities: {", ".join(head.classes)}.
+{_meaning(head)}
 
 The head is a linear probe of {head.labels:,} labels on the representation `{head.depth}`. The verdict of the run's
-report precedes it: this head also learned from the sealed test labels, and its own accuracy was not measured.
+report precedes it: this head also learned from the sealed test labels, and how good it is itself was not measured.
 
 What is left to do to an image first ({graph}):
 
@@ -139,17 +156,28 @@ What is left to do to an image first ({graph}):
 """
 
 
-def _usage_of_graph() -> str:
+def _meaning(head: Head) -> str:
+    names = ", ".join(head.classes)
+    return {
+        "softmax": f"Classes, in the order of the probabilities: {names}.",
+        "sigmoid": f"Labels, in the order of the probabilities, one for each: {names}. An image can have several, or\n"
+        "none: `tacit predict` names those above one half.",
+        "identity": "The prediction is a number, in the unit of the labels that it was learned from.",
+    }[head.link]
+
+
+def _usage_of_graph(head: Head) -> str:
+    names = 'classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])'
     return f"""import json, onnxruntime, tacit
 
 images = tacit.load_encoder(".").prepare(["image.png"])["image"].numpy()  # or your own, as listed above
 session = onnxruntime.InferenceSession("{ONNX_FILE}")
-embedding, probabilities = session.run(["embedding", "probabilities"], {{"image": images}})
-classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])"""
+embedding, {head.output} = session.run(["embedding", "{head.output}"], {{"image": images}})
+{names if head.classes else ""}""".rstrip()
 
 
 def _usage(head: Head) -> str:
-    """Three lines from images to probabilities, at this depth."""
+    """Three lines from images to the answer, at this depth."""
     features, embedding = "encoder(encoder.prepare(['image.png']))", "features.pooled"
     if head.depth.startswith("depth"):
         number = head.depth.removeprefix("depth")
@@ -162,4 +190,4 @@ from safetensors.torch import load_file
 
 encoder, head = tacit.load_encoder("."), load_file("{WEIGHTS}")
 features = {features}
-probabilities = ({embedding}.double() @ head["W"] + head["b"]).softmax(1)"""
+{head.output} = ({embedding}.double() @ head["W"] + head["b"]){ENDS[head.link]}"""

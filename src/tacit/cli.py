@@ -35,7 +35,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "clean": commands.clean,
 }
 
-NOT_ASKED = {"data", "progress", "smallest_class"}  # settings of open_dataset that are no flags
+NOT_ASKED = {"data", "progress"}  # settings of open_dataset that are no flags
 
 
 class _Parser(ArgumentParser):
@@ -121,12 +121,13 @@ def _overview() -> str:
 
 
 def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespace:
-    parser = _Parser(prog=f"tacit {name}", description=command.__doc__, exit_on_error=True, default_env=False)
+    summary = inspect.cleandoc(command.__doc__ or "").partition("\nArgs:")[0].strip()
+    parser = _Parser(prog=f"tacit {name}", description=summary, exit_on_error=True, default_env=False)
     parameters = dict(inspect.signature(command).parameters)
     takes_data_options = parameters.pop("options", None) is not None
     optional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty]
     skipped: set[str | int] = {*(["options"] if takes_data_options else []), *(p.name for p in optional)}
-    parser.add_function_arguments(_typed(command), as_positional=True, skip=skipped)
+    parser.add_function_arguments(_typed(command), as_group=False, as_positional=True, skip=skipped)
     for parameter in optional:  # which the parser would make a flag
         help_ = re.search(rf"^ +{parameter.name}: (.+(?:\n {{12}}.+)*)", command.__doc__ or "", re.MULTILINE)
         parser.add_argument(parameter.name, nargs="?", default=parameter.default, help=help_[1] if help_ else None)

@@ -49,7 +49,7 @@ def export(
     """Write `encoder`, with its `head`, to the folder `out`, whole or not at all, and compare copy and original.
 
     Returns `to`, `out`, the names of `files`, the largest absolute `difference` of pooled features and tokens between
-    copy and original on random and on smooth images (of embedding and probabilities, where a graph has the head), the
+    copy and original on random and on smooth images (of embedding and answer, where a graph has the head), the
     largest feature there, `scale`, a `note` in words, and with a head `caller`: what is left to do to images first.
     UserError where the encoder has no such form, a package is missing or `out` holds other things.
     """
@@ -92,7 +92,8 @@ def _compare(encoder: ImageEncoder, to: Form, folder: Path, head: Head | None) -
     difference = scale = 0.0
     trial = _trial_images(encoder.spec)
     if head is not None and to == "onnx":
-        original, copy = classifier.as_function(encoder, head), open_graph(folder / ONNX_FILE, classifier.OUTPUTS)
+        original = classifier.as_function(encoder, head)
+        copy = open_graph(folder / ONNX_FILE, classifier.outputs(head))
         trial = (classifier.as_integers(images, head) for images in trial)
     else:
         original, copy = _as_function(encoder), _open_copy(encoder, to, folder)

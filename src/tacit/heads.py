@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tacit.data import open_dataset
+from tacit.data.asked import target_named, target_settings
 from tacit.encoders import load_encoder
 from tacit.engine import make_fabric
 from tacit.errors import UserError
 from tacit.evaluation import Report
 from tacit.evaluation.features import extract
-from tacit.evaluation.linear import Probe, fit_probe
 from tacit.evaluation.selection import FINAL
+from tacit.evaluation.targets import Supervised, make_target
 from tacit.workspace import settings_of
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
     from tacit.encoders.base import ImageEncoder
+    from tacit.evaluation.targets.base import Predictor
 
 AT_ONCE = 8192  # examples embedded at a time
 HOW_READ = ("kind", "image_column", "path_column", "cache", "max_bad")  # what new data share with those of the run
@@ -88,7 +91,16 @@ def remembered(run: Path, settings: dict[str, Any], remedy: str) -> dict[str, An
 def labelled_data(
     chosen: Chosen, *, labels: str | None = None, label_column: str | None = None, labelled: Any = None
 ) -> Dataset:
-    """The run's data with all labels, the sealed ones too, read as the run read them or as is said here."""
+    """The run's data with all labels, the sealed ones too, read as the run read them or as is said here.
+
+    UserError where there are none, or where the run's target is none that anything is learned from.
+    """
+    target = target_named(**target_settings(chosen.asked))
+    if not make_target(target, 0).needs_labels:
+        raise UserError(
+            f"{chosen.folder} was judged by {target}, and nothing is learned for that: write the embeddings with "
+            "tacit embed, and search them by cosine"
+        )
     how = {name: chosen.asked.get(name) for name in HOW_LABELLED}
     if labelled is not None:
         how.pop("test")
@@ -99,33 +111,43 @@ def labelled_data(
     source = {"data": chosen.asked["data"]} if labelled is None else {}
     told = remembered(chosen.folder, {**source, **how}, "pass it as labelled=")
     dataset = open_dataset(told.pop("data", labelled), **{**chosen.read, **told})
-    if not dataset.classes:
+    if not (dataset.label >= 0).any():
         raise UserError(f"{chosen.folder} has no labels to learn from; name them with --labels FILE or --label-column")
     return dataset
 
 
-def fit_head(chosen: Chosen, labelled: Dataset, rows: NDArray[np.int64] | None = None) -> Probe:
-    """The probe of these rows, by default of all that have a label."""
-    rows = np.flatnonzero(labelled.label >= 0) if rows is None else rows
+def learned_target(labelled: Dataset) -> Supervised:
+    """What these labels say, with probabilities wherever there can be any."""
+    target = make_target(labelled.target, len(labelled.classes))
+    assert isinstance(target, Supervised)
+    return replace(target, scores=True)
+
+
+def fit_head(chosen: Chosen, labelled: Dataset) -> Predictor:
+    """The linear probe of all that have a label."""
+    rows = np.flatnonzero(labelled.label >= 0)
+    answers = labelled.label if labelled.truth is None else labelled.truth
     groups = None if labelled.group is None else labelled.group[rows]
-    return fit_probe(
-        chosen.features(labelled, rows),
-        labelled.label[rows],
-        n_classes=len(labelled.classes),
-        groups=groups,
-        seed=chosen.asked.get("seed", 0),
-    )
+    X = chosen.features(labelled, rows)
+    return learned_target(labelled).fit(X, answers[rows], groups, chosen.asked.get("seed", 0))
 
 
 class Head(NamedTuple):
-    """A classifier of a representation: softmax(x W + b)."""
+    """What a run says of a representation: link(x W + b)."""
 
     W: NDArray[np.float64]  # [D K]
     b: NDArray[np.float64]  # [K]
-    classes: tuple[str, ...]
+    link: Literal["softmax", "sigmoid", "identity"]
+    target: str
+    classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
     depth: str  # the representation that it reads, by the name that `extract` gives it
     deep: bool  # whether the run's pixels have 16 bits
     labels: int  # that it learned from
+
+    @property
+    def output(self) -> str:
+        """What it gives: a number of each image, or a probability of each class or label."""
+        return "prediction" if self.link == "identity" else "probabilities"
 
 
 def open_head(run: str | Path, **labels: Any) -> tuple[ImageEncoder, Head]:
@@ -136,4 +158,6 @@ def open_head(run: str | Path, **labels: Any) -> tuple[ImageEncoder, Head]:
     probe = fit_head(chosen, labelled)
     deep = labelled.cache.dtype.itemsize > 1
     known = int((labelled.label >= 0).sum())
-    return chosen.encoder, Head(probe.W, probe.b, labelled.classes, chosen.depth, deep, known)
+    link = learned_target(labelled).link
+    head = Head(probe.W, probe.b, link, labelled.target, labelled.classes, chosen.depth, deep, known)
+    return chosen.encoder, head

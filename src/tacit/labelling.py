@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tacit import keys
 from tacit.data import TEST, open_dataset
+from tacit.data.asked import TEXTS, target_named, target_settings
 from tacit.errors import UserError
 from tacit.evaluation import Seal
 from tacit.evaluation.linear import fit_probe
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tacit.data import Dataset
 
 Method = Literal["auto", "typiclust", "margin"]
+MARGINS = "classification"  # the target that has a margin between two answers
 SWITCH = 5  # labels per class from which on `auto` takes the margin; docs/experiments.md
 NEIGHBOURS = 20  # that typicality is the density of, as in the paper
 LARGEST_POOL = 50_000  # candidates that are looked at
@@ -72,7 +74,8 @@ def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: d
     n = min(ask.n, len(_some(dataset, candidates)))
     teachers = known.teaches[labelled]
     classes, y = np.unique(known.name[labelled[teachers]].astype(str), return_inverse=True)
-    method, because = choose_method(ask.method, len(y), len(classes))
+    target = target_named(**target_settings(options, chosen.asked))
+    method, because = choose_method(ask.method, len(y), len(classes), target)
     if method == "margin":
         group = None if dataset.group is None else dataset.group[labelled[teachers]]
         taught, pool = features[: len(labelled)][teachers], features[len(labelled) :]
@@ -82,8 +85,9 @@ def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: d
         chose = by_typicality(features, len(labelled), n, seed=seed)
     rows = candidates[chose.picked]
     table = _table(dataset, rows, chose, chosen, options)
+    of_classes = f" of {len(classes)} classes" if target == MARGINS else ""
     print(
-        f"{len(y):,} labels of {len(classes)} classes to learn from, {len(candidates):,} candidates, "
+        f"{len(y):,} labels{of_classes} to learn from, {len(candidates):,} candidates, "
         f"read at {chosen.arm} ({chosen.depth}): {method}, {because}"
     )
     if not chosen.asked.get("private"):
@@ -97,8 +101,12 @@ def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: d
     return table
 
 
-def choose_method(asked: str, labels: int, classes: int) -> tuple[str, str]:
+def choose_method(asked: str, labels: int, classes: int, target: str = MARGINS) -> tuple[str, str]:
     """The method to use, and why in words. UserError where it cannot be used."""
+    if target != MARGINS:
+        if asked == "margin":
+            raise UserError(f"the margin lies between two classes, and labels of {target} have none; use typiclust")
+        return "typiclust", "as asked" if asked == "typiclust" else f"as labels of {target} have no margin"
     if asked == "margin" and classes < 2:
         raise UserError(
             f"the margin lies between two classes, and the labels to learn from have {classes}; use --method typiclust"
@@ -166,13 +174,17 @@ def _checked(ask: SimpleNamespace) -> Path | None:
 
 
 def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, Known]:
-    """The data as the run read its own, and what is known by the run's labels and those of `labels`."""
+    """The data as the run read its own, and what is known by the run's labels and those of `labels`.
+
+    Labels are texts here, whatever the target: one alone, or one to be ignored, shows that somebody looked.
+    """
     given = {name: value for name, value in options.items() if value is not None}
     more, ignored = given.pop("labels", None), {*_ignored(chosen.asked), *_ignored(given)}
-    names = ("label_column", "test", "labels", "group_column", "split_column")
+    names = ("label_column", "test", "labels", "group_column", "split_column", "holdout", "time_column")
     own = {name: given.pop(name, chosen.asked.get(name)) for name in names}
     own = remembered(chosen.folder, own, "name it again by the same setting")
-    read = {**chosen.read, **given, "image_size": chosen.encoder.spec.size, "ignore_label": (), "smallest_class": 1}
+    size = chosen.encoder.spec.size
+    read = {**chosen.read, **given, "image_size": size, "ignore_label": (), "target": TEXTS, "multilabel": None}
     dataset = open_dataset(data, **read, **own)
     name = _names(dataset)
     if more is not None:
@@ -191,7 +203,7 @@ def _ignored(settings: dict[str, Any]) -> list[str]:
 
 
 def _names(dataset: Dataset) -> NDArray[np.object_]:
-    """The class name of every example, None where it has no label."""
+    """The label of every example as it was written, None where it has none."""
     return np.array([*dataset.classes, None], np.object_)[dataset.label]  # label -1 takes the last
 
 

@@ -15,6 +15,7 @@ import torch
 from tacit import keys
 from tacit.budget import Budget, clock, parse_budget
 from tacit.callables import as_encoder, import_callable, is_callable_name
+from tacit.data.asked import target_named, target_settings
 from tacit.data.order import Batches
 from tacit.encoders import load_encoder, save_encoder
 from tacit.encoders.base import ImageEncoder
@@ -38,7 +39,7 @@ from tacit.split import has_seen
 from tacit.study import Study, open_study
 from tacit.tasks import parse_mixture
 from tacit.train import NonFinite, Row, Run, pretrain, read_history, seconds_per_step
-from tacit.workspace import Workspace, report_folder, settings_of
+from tacit.workspace import Workspace, is_run, report_folder, settings_of
 
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
 REPORT_SECONDS = 6.0  # gallery, map and pictures
@@ -202,6 +203,8 @@ def keep_encoder(study: Study, name: str, run: Run, folder: Path) -> None:
 def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
     """See `tacit.commands.evaluate`."""
     named = isinstance(encoder, str | Path) and not is_callable_name(encoder)
+    if named:
+        settings, options = _as_the_run(Path(encoder), settings, options)
     out = report_folder(settings["out"], overwrite=settings["overwrite"])
     own = Path(encoder) if named and (Path(encoder) / "seal.json").exists() else None
     source = settings["seal"] if settings["seal"] is not None else own
@@ -252,9 +255,21 @@ def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:
     return str(name), as_encoder(encoder, str(name))
 
 
+def _as_the_run(run: Path, settings: dict[str, Any], options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """With the target and the metric that a run was judged by, where no other target is named."""
+    if not is_run(run):
+        return settings, options
+    asked = settings_of(run)
+    target = target_settings(options, asked)
+    if target_named(**target) != target_named(**target_settings(asked)):
+        return settings, options
+    metric = settings["metric"] if settings["metric"] is not None else asked.get("metric")
+    return {**settings, "metric": metric}, {**options, **target}
+
+
 def _has_seen(run: Path, seal: Seal | None, data: Any, options: dict[str, Any]) -> bool:
     """Whether a run may have pretrained on what is tested now; of what is no run nothing is known."""
-    if not (run / "config.yaml").exists():
+    if not is_run(run):
         return False
     asked = settings_of(run)
     if asked.get("transductive"):

@@ -15,16 +15,18 @@ import pyarrow.parquet
 from tacit.data import open_dataset
 from tacit.errors import UserError
 from tacit.files import whole_file
-from tacit.heads import AT_ONCE, HOW_READ, Chosen, fit_head, labelled_data, open_chosen
+from tacit.heads import AT_ONCE, HOW_READ, Chosen, fit_head, labelled_data, learned_target, open_chosen
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
-    from tacit.evaluation.linear import Probe
+    from tacit.evaluation.targets.base import Predictor, Values
 
 SUFFIXES = (".csv", ".parquet")
+SEPARATOR = "|"  # between several labels, where the run's came as lists
+SHOWN = 20  # different answers in the terminal
 PRECEDES = (
     "the report's verdict precedes this probe, which also learned from the sealed test labels; "
-    "its own accuracy was not measured, and is if anything a little higher than the report's"
+    "how good it is itself was not measured: if anything a little better than the report's figures"
 )
 
 
@@ -37,13 +39,15 @@ def predict_data(run: str | Path, data: Any, settings: dict[str, Any]) -> pa.Tab
     new = {name: getattr(ask, name) for name in HOW_READ if getattr(ask, name, None) is not None}
     dataset = open_dataset(data, **{**chosen.read, **new})
     chosen.check(labelled, dataset)
-    probe = fit_head(chosen, labelled)
-    table = _predict(chosen, dataset, probe, labelled.classes)
-    counts = Counter(table["class"].to_pylist())
-    shares = ", ".join(f"{counts[name]:,} x {name}" for name in labelled.classes[:20] if counts[name])
+    target, predicted = learned_target(labelled), _predict(chosen, dataset, fit_head(chosen, labelled))
+    columns = target.columns(predicted, labelled.classes, chosen.asked.get("multilabel") or SEPARATOR)
+    table = pa.table({"id": dataset.ids, **columns})
     known = int((labelled.label >= 0).sum())
-    print(f"a linear probe on {chosen.arm} ({chosen.depth}), refitted on all {known:,} labels: {PRECEDES}")
-    print(f"{len(dataset):,} predictions ({shares}): {out if out is not None else 'not written, for want of --out'}")
+    print(
+        f"{target.protocols['linear']} on {chosen.arm} ({chosen.depth}), refitted on all {known:,} labels: {PRECEDES}"
+    )
+    where = out if out is not None else "not written, for want of --out"
+    print(f"{len(dataset):,} predictions ({_in_short(next(iter(columns.values())))}): {where}")
     if out is not None:
         _write(table.replace_schema_metadata({"tacit": PRECEDES}), out)
     return table
@@ -57,15 +61,21 @@ def _target(out: Path, *, overwrite: bool) -> Path:
     return out
 
 
-def _predict(chosen: Chosen, dataset: Dataset, probe: Probe, classes: tuple[str, ...]) -> pa.Table:
+def _predict(chosen: Chosen, dataset: Dataset, probe: Predictor) -> Values:
+    """[N ...]."""
     parts = []
     for start in range(0, len(dataset), AT_ONCE):
         rows = np.arange(start, min(start + AT_ONCE, len(dataset)), dtype=np.int64)
-        parts.append(probe.probabilities(chosen.features(dataset, rows)))
-    probabilities = np.concatenate(parts)  # [N K]
-    named = pa.array(classes, pa.string()).take(pa.array(probabilities.argmax(axis=1)))
-    columns = [dataset.ids, named, *(pa.array(column) for column in probabilities.T)]
-    return pa.Table.from_arrays(columns, names=["id", "class", *(f"p({name})" for name in classes)])
+        parts.append(probe(chosen.features(dataset, rows)))
+    return np.concatenate(parts)
+
+
+def _in_short(answers: Values) -> str:
+    """The range of numbers; of anything else how often each occurs, the commonest first."""
+    if answers.dtype.kind == "f":
+        return f"{answers.min():,.6g} to {answers.max():,.6g}"
+    counts = Counter(answers.tolist()).most_common(SHOWN)
+    return ", ".join(f"{count:,} x {answer or 'none'}" for answer, count in counts)
 
 
 def _write(table: pa.Table, out: Path) -> None:

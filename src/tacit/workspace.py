@@ -122,6 +122,11 @@ def report_folder(out: str | None, *, overwrite: bool) -> Path | None:
     return folder
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a run has written here."""
+    return (folder / _CONFIG).exists()
+
+
 def settings_of(run: Path) -> dict[str, Any]:
     """What a run was asked. UserError where the folder holds none."""
     import yaml

@@ -35,7 +35,8 @@ def evaluate(
     and `split`; `side` where labels name pairs of two kinds, `token` (the word) where they are of tokens. Further files
     named by --against are its baselines, joined by id.
 
-    Nothing is pretrained. A run is judged on its own seal: labels that it did not have yet join training only.
+    Nothing is pretrained. A run is judged on its own seal, and by its own target and metric where no target is named:
+    labels that it did not have yet join training only.
 
     Args:
         encoder: A run folder, an exported folder, hf:FOLDER_OR_NAME, package.module:function (from batches to features;
@@ -93,11 +94,13 @@ def predict(
     offline: bool = False,
     overwrite: bool = False,
 ) -> Table:
-    """Predict the class of every example, with the probabilities of all classes.
+    """Predict the class of every example, or its labels or number: what the run was judged by.
 
-    Columns: `id`, `class`, `p(CLASS)` for each class, by a linear probe on the encoder and depth that the run chose,
-    refitted on all labels of the run's data, also the sealed ones. The verdict in the report precedes this refit: its
-    figures come from probes that saw fewer labels, so they tend to be a little low for this one. It is judged no more.
+    Columns by the run's target: `id`, `class`, `p(CLASS)` for each class; of several labels each `id`, `labels` (those
+    above one half, parted by the run's separator), `p(LABEL)` for each; of numbers `id`, `prediction`. They come from a
+    linear probe on the encoder and depth that the run chose, refitted on all labels of the run's data, also the sealed
+    ones. The verdict in the report precedes this refit: its figures come from probes that saw fewer labels, so they
+    tend to be a little low for this one. It is judged no more.
 
     Args:
         run: A run folder. It remembers how its data and labels were read.

@@ -55,15 +55,16 @@ def export(
 ) -> int:
     """Write an encoder so that others can open it without Tacit.
 
-    With its head, a run also says the classes: the probe of `tacit predict`, refitted on all labels of the run's data.
-    In ONNX it is part of the graph, from integer pixels to `embedding` and `probabilities`; else head.safetensors and
-    head.json lie beside the encoder. README.md in the folder says what is left to do before and after.
+    With its head, a run also says what `tacit predict` says, by the probe refitted on all labels of the run's data. In
+    ONNX it is part of the graph, from integer pixels to `embedding` and `probabilities` (of numbers `prediction`); else
+    head.safetensors and head.json lie beside the encoder. README.md in the folder says what is left to do before and
+    after.
 
     Args:
         encoder: A run folder, an exported folder, or hf:FOLDER_OR_NAME.
         to: hf opens with transformers.AutoModel, onnx with any ONNX runtime; safetensors is read by load_encoder.
         out: The folder to write.
-        with_head: Add the preprocessing and the classifier; needs a run folder.
+        with_head: Add the preprocessing and the head; needs a run folder.
         labels: The label file that the head learns from in place of the run's, or `folders`.
         label_column: The column of labels in place of the run's.
         labelled: The data that the head learns from, where the run's have moved or were objects in Python.
@@ -100,7 +101,8 @@ def next_labels(
 
     While labels are few, the most typical examples of clusters without any (TypiClust), from no label at all on; once
     they are many, those that the linear probe finds hardest to tell (margin). What is sealed, of a sealed group,
-    labelled already, or a copy of such is never proposed, and sealed labels are not learned from.
+    labelled already, or a copy of such is never proposed, and sealed labels are not learned from. Targets other than
+    classes have no margin, and keep to TypiClust.
 
     Columns: `file`, an empty `label`, `why`, `score` (the higher the better, by one method). Once filled in, as far as
     you like, name the file with a further --labels. The run's own labels are read as it read them; --labels adds

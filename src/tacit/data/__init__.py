@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tacit.data.asked import understand
+from tacit.data.asked import LISTS, understand
 from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
 from tacit.data.known import resolve
 from tacit.data.labels import FOLDERS, file_columns, own_columns, with_folder_labels
@@ -79,7 +79,7 @@ def open_dataset(
     group_column: str | None = None,
     split_column: str | None = None,
     test: Any = None,
-    target: str = "classification",
+    target: str | None = None,
     multilabel: str | None = None,
     worst_group: str | None = None,
     holdout: str | None = None,
@@ -91,9 +91,10 @@ def open_dataset(
     max_bad: float = 0.05,
     progress: Progress | None = None,
     patience: float = math.inf,
-    smallest_class: int = 2,
 ) -> Dataset:
-    """Find, decode (once) and label the examples of `data`. Raises `UserError` for whatever a person can mend.
+    """Find, decode (once) and label the examples of `data`.
+
+    Raises `UserError` for whatever a person can mend.
 
     Args:
         data: a folder, a .parquet, .csv, .jsonl, .npz or .npy file, "digits"; in Python also arrays, tensors, a dict of
@@ -106,9 +107,9 @@ def open_dataset(
         group_column: the column that says what belongs together (patient, person); a split never parts a group
         split_column: the column that says train, val or test
         test: further data, held out as the test split
-        target: what a label says: a class (classification), any of several (multilabel), a number (regression), what
-            belongs together and is to be found again (retrieval), the one partner (pairs), or the class of a token of
-            the sentence that --group-column names (tokens)
+        target: what a label says: a class (classification, the default), any of several (multilabel), a number
+            (regression), what belongs together and is to be found again (retrieval), the one partner (pairs), or the
+            class of a token of the sentence that --group-column names (tokens); the run's own where a run is judged
         multilabel: the sign between the labels of one cell, such as "|"; a cell that holds nothing else means none of
             them, an empty one is unlabelled. Implies the target multilabel, which lists of labels in a Parquet file
             need no sign for.
@@ -123,7 +124,6 @@ def open_dataset(
         max_bad: the fraction of unreadable files from which on the data are refused
         progress: called with the examples decoded so far and in all
         patience: seconds; where decoding takes longer, a sample of the images stands for all, and nothing is kept
-        smallest_class: labelled examples that make a class; smaller ones are left out. With 1 there may be no class
     """
     asked = understand(
         label_column=label_column,
@@ -136,7 +136,6 @@ def open_dataset(
         worst_group=worst_group,
         holdout=holdout,
         time_column=time_column,
-        smallest_class=smallest_class,
     )
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
@@ -153,9 +152,9 @@ def open_dataset(
     notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
     if files and not by_folder:
         notes.labels_from = f"file {', '.join(file.name for file in files)}"
-        columns = file_columns(source, files, notes, asked.columns, lists=asked.target == "multilabel")
+        columns = file_columns(source, files, notes, asked.columns, lists=asked.target in LISTS)
     else:
-        columns = own_columns(source, asked.columns, lists=asked.target == "multilabel")
+        columns = own_columns(source, asked.columns, lists=asked.target in LISTS)
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
         notes.labels_from = notes.labels_from or ("the data themselves" if columns.label is not None else "")
     kept = open_cache(source, image_size, Path(cache) if cache else default_root(), max_bad, progress, patience)

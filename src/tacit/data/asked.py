@@ -9,6 +9,8 @@ from typing import Any
 from tacit.errors import UserError, nearest
 
 TARGETS = ("classification", "multilabel", "regression", "retrieval", "pairs", "tokens")
+TEXTS = "texts"  # a target for inside use: labels stay the texts they are, and none is refused or left out
+LISTS = ("multilabel", TEXTS)  # targets of which a label may be a list of them
 
 # What columns can tell, and the setting that names the column.
 FLAGS = {
@@ -29,8 +31,18 @@ class Asked:
     target: str = "classification"
     separator: str | None = None  # between the labels of one cell
     ignored: tuple[str, ...] = ()  # labels that mean none
-    smallest_class: int = 2  # labelled examples that make a class; with 1 there may be no class
     held_out: str | None = None  # the value of the column `holdout` that makes an example a test example
+
+
+def target_named(target: str | None, multilabel: str | None) -> str:
+    """The target that these settings come to; a class is meant where nothing is said."""
+    return "multilabel" if multilabel is not None else target or "classification"
+
+
+def target_settings(*settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`target` and `multilabel` of the first of these that says anything of them."""
+    said = [{name: of.get(name) for name in ("target", "multilabel")} for of in settings]
+    return next((of for of in said if any(of.values())), said[-1])
 
 
 def understand(
@@ -40,17 +52,16 @@ def understand(
     group_column: str | None = None,
     split_column: str | None = None,
     test: Any = None,
-    target: str = "classification",
+    target: str | None = None,
     multilabel: str | None = None,
     worst_group: str | None = None,
     holdout: str | None = None,
     time_column: str | None = None,
-    smallest_class: int = 2,
 ) -> Asked:
     """The settings of `open_dataset` of these names. UserError where one makes no sense, or two contradict."""
-    if target not in TARGETS:
-        raise UserError(f"--target {target} is none{nearest(target, TARGETS)}; choose from {', '.join(TARGETS)}")
-    if multilabel is not None and target not in ("classification", "multilabel"):
+    if target not in (None, *TARGETS, TEXTS):
+        raise UserError(f"--target {target} is none{nearest(str(target), TARGETS)}; choose from {', '.join(TARGETS)}")
+    if multilabel is not None and target not in (None, "classification", "multilabel"):
         raise UserError(f"--multilabel and --target {target} exclude each other; choose one")
     if multilabel is not None and not multilabel.strip():
         raise UserError("--multilabel needs the sign between the labels of a cell, such as '|'; blanks are no sign")
@@ -71,9 +82,8 @@ def understand(
     }
     return Asked(
         {key: name for key, name in columns.items() if name is not None},
-        target="multilabel" if multilabel is not None else target,
+        target=target_named(target, multilabel),
         separator=None if multilabel is None else multilabel.strip(),
         ignored=tuple(str(label) for label in ignore_label),
-        smallest_class=smallest_class,
         held_out=value.strip() or None,
     )

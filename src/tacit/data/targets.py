@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tacit.data.asked import Asked
+from tacit.data.asked import TEXTS, Asked
 from tacit.data.labels import LISTED
 from tacit.data.notes import Few, Notes, few
 from tacit.data.splitting import Codes, by_name, codes_of, first_of
@@ -42,6 +42,8 @@ class Answers:
 def read_answers(text: pa.Array, asked: Asked, training: Mask, notes: Notes) -> Answers:
     """Labels as the target takes them. UserError where they do not suit it."""
     target = asked.target
+    if target == TEXTS:
+        return _numbered(text)
     if target == "multilabel":
         return several(text, asked.separator, training, notes)
     if pc.any(pc.match_substring(text, LISTED)).as_py():
@@ -52,7 +54,7 @@ def read_answers(text: pa.Array, asked: Asked, training: Mask, notes: Notes) -> 
         return _like(text, "pairs", "a label names a pair, and two examples share it")
     if target == "retrieval":
         return _like(_without_single(text, notes), "classes", "two examples of a class make one to be found")
-    return classes(text, training, notes, asked.smallest_class)
+    return classes(text, training, notes)
 
 
 def describe(target: str, known: Any) -> str:
@@ -87,17 +89,17 @@ def names_of(target: str, known: Any, rows: Iterable[int]) -> list[str]:
 # ---------------------------------------------------------------- classes
 
 
-def classes(text: pa.Array, training: Mask, notes: Notes, smallest: int = 2) -> Answers:
-    """A class needs `smallest` examples to train on, and from two on there must be two classes."""
+def classes(text: pa.Array, training: Mask, notes: Notes) -> Answers:
+    """A class needs two examples to train on, and there must be two classes."""
     encoded = text.dictionary_encode()
     names = encoded.dictionary.to_pylist()
     codes = codes_of(encoded)
     _refuse_numbers(names, int((codes >= 0).sum()))
     counts = np.bincount(codes[training & (codes >= 0)], minlength=len(names))
-    kept = sorted((name for name, count in zip(names, counts, strict=True) if count >= smallest), key=by_name)
-    single = _named(names, (counts > 0) & (counts < smallest))
+    kept = sorted((name for name, count in zip(names, counts, strict=True) if count > 1), key=by_name)
+    single = _named(names, counts == 1)
     notes.dropped_classes, notes.untrained_classes = single, _named(names, counts == 0)
-    if len(kept) < 2 <= smallest:
+    if len(kept) < 2:
         only = f"only {kept[0]!r}" if kept else "none"
         dropped = f" ({single.count} with a single example were left out)" if single else ""
         raise UserError(
@@ -143,11 +145,16 @@ def _refuse_numbers(names: Sequence[str], labelled: int) -> None:
 
 
 def _like(text: pa.Array, what: str, rule: str) -> Answers:
+    found = _numbered(text)
+    if len(found.classes) < 2:
+        only = f"only {found.classes[0]!r}" if found.classes else "none"
+        raise UserError(f"labels need at least two {what}, and there is {only}: {rule}")
+    return found
+
+
+def _numbered(text: pa.Array) -> Answers:
     encoded = text.dictionary_encode()
     names = sorted(encoded.dictionary.to_pylist(), key=by_name)
-    if len(names) < 2:
-        only = f"only {names[0]!r}" if names else "none"
-        raise UserError(f"labels need at least two {what}, and there is {only}: {rule}")
     number = {name: i for i, name in enumerate(names)}
     found = [*(number[name] for name in encoded.dictionary.to_pylist()), -1]
     return Answers(np.array(found, np.int64)[codes_of(encoded)], tuple(names))

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # i
 
 from tacit import keys
 from tacit.errors import UserError, nearest
+from tacit.evaluation.linear import blocks
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import Positions
 
@@ -29,9 +30,20 @@ if TYPE_CHECKING:
 Values = NDArray[Any]
 Floats = NDArray[np.float32]
 Groups = NDArray[np.int64] | None
-Predictor = Callable[[Floats], Values]  # from features [N d] to predictions [N ...]
 # A baseline without features: (training positions, their truth, test positions) -> predictions [n ...]
 Rule = Callable[[Positions, Values, Positions], Values]
+
+
+class Predictor(NamedTuple):
+    """What a linear probe learned: of raw features X [N d] it predicts decide(X W + b), [N ...]."""
+
+    W: NDArray[np.float64]  # [d K]
+    b: NDArray[np.float64]  # [K]
+    decide: Callable[[Values], Values]
+
+    def __call__(self, X: Floats) -> Values:
+        outputs = [np.asarray(X[rows], np.float64) @ self.W for rows in blocks(len(X))]
+        return self.decide(np.concatenate(outputs) + self.b)
 
 
 class Tested(NamedTuple):
@@ -127,10 +139,18 @@ class Supervised(Target):
     """A target that probes learn from labels: a linear one, and nearest neighbours."""
 
     protocols: ClassVar[Mapping[str, str]] = {"linear": "linear probe", "knn": "nearest neighbours"}
+    link: ClassVar[Literal["softmax", "sigmoid", "identity"]]  # from a probe's outputs to scores, or to the number
 
     @abstractmethod
     def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
         """A linear probe of features X [n d] whose truth is [n ...]."""
+
+    @abstractmethod
+    def columns(self, predicted: Values, names: Sequence[str], separator: str) -> dict[str, Values]:
+        """Predictions [N ...], scores where there are any, as columns [N] of a table, the answer first.
+
+        `names` are those of the classes or labels; several labels of one cell are parted by `separator`.
+        """
 
     @abstractmethod
     def near(self, X: Floats, truth: Values, test: Floats) -> Values:
@@ -201,3 +221,8 @@ class Supervised(Target):
     def score(self, predicted: Values, truth: Values, metric: Metric) -> float:
         """The metric of predictions [n ...], also where it is too little for an interval."""
         return metric.value(predicted, truth)
+
+
+def score_columns(scores: Values, names: Sequence[str]) -> dict[str, Values]:
+    """A column `p(NAME)` [N] for each of the K names, from probabilities [N K]."""
+    return {f"p({name})": column for name, column in zip(names, scores.T, strict=True)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,17 @@ from tacit.evaluation.linear import fit_probe
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import Positions, class_units
 from tacit.evaluation.statistics import smoothing
-from tacit.evaluation.targets.base import Floats, Groups, Predictor, Rule, Supervised, Tested, Trainable, Values
+from tacit.evaluation.targets.base import (
+    Floats,
+    Groups,
+    Predictor,
+    Rule,
+    Supervised,
+    Tested,
+    Trainable,
+    Values,
+    score_columns,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,12 +50,21 @@ class Classification(Supervised):
     metrics: ClassVar[Sequence[Metric]] = (BALANCED, ACCURACY, MACRO_F1, AUROC, AVERAGE_PRECISION)
     within: ClassVar[Metric | None] = ACCURACY
     by_class: ClassVar[bool] = True
+    link: ClassVar[Literal["softmax"]] = "softmax"
 
     def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
         probe = fit_probe(X, truth, n_classes=self.n_classes, groups=groups, seed=seed)
-        if self.scores:
-            return lambda test: probe.probabilities(test).astype(np.float32)
-        return lambda test: probe.predict(test).astype(np.int32)
+        return Predictor(probe.W, probe.b, self.decide)
+
+    def decide(self, outputs: Values) -> Values:
+        """Class numbers [N], or probabilities [N K], from a linear function's outputs [N K]."""
+        if not self.scores:
+            return np.asarray(outputs.argmax(axis=1), np.int32)
+        odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float32)
+
+    def columns(self, predicted: Values, names: Sequence[str], separator: str) -> dict[str, Values]:
+        return {"class": np.array(names)[predicted.argmax(axis=1)], **score_columns(predicted, names)}
 
     def near(self, X: Floats, truth: Values, test: Floats) -> Values:
         votes = knn_votes(X, truth, test, self.n_classes)
@@ -99,13 +118,7 @@ class Classification(Supervised):
         def loss(outputs: Tensor, target: Tensor) -> Tensor:
             return functional.cross_entropy(outputs, target, label_smoothing=SMOOTHING)
 
-        def decide(outputs: NDArray[Any]) -> Values:
-            if not self.scores:
-                return np.asarray(outputs.argmax(axis=1), np.int32)
-            odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-            return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float32)
-
-        return Trainable(self.n_classes, truth, loss, decide)
+        return Trainable(self.n_classes, truth, loss, self.decide)
 
 
 class Tokens(Classification):

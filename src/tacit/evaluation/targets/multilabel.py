@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from tacit.errors import UserError
 from tacit.evaluation import metrics
@@ -16,7 +17,16 @@ from tacit.evaluation.linear import fit_probe
 from tacit.evaluation.metrics import Metric, testable
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.statistics import smoothing
-from tacit.evaluation.targets.base import Floats, Groups, Predictor, Supervised, Tested, Trainable, Values
+from tacit.evaluation.targets.base import (
+    Floats,
+    Groups,
+    Predictor,
+    Supervised,
+    Tested,
+    Trainable,
+    Values,
+    score_columns,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,22 +45,24 @@ class Multilabel(Supervised):
         Metric("macro_f1", "macro F1", metrics.label_f1, scores=True),
     )
     within: ClassVar[Metric | None] = None  # a part of the population may lack most labels
+    link: ClassVar[Literal["sigmoid"]] = "sigmoid"
 
     def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
         known = truth.astype(np.int64)
-        probes = {
-            c: fit_probe(X, known[:, c], n_classes=2, groups=groups, seed=seed)
-            for c in range(self.n_classes)
-            if np.ptp(known[:, c])
-        }
+        W = np.zeros((X.shape[1], self.n_classes))
+        b = np.where(known[0] > 0, np.inf, -np.inf)  # of labels that all have, or none
+        for c in np.flatnonzero(np.ptp(known, axis=0)):
+            probe = fit_probe(X, known[:, c], n_classes=2, groups=groups, seed=seed)
+            W[:, c], b[c] = probe.W[:, 1] - probe.W[:, 0], probe.b[1] - probe.b[0]
+        return Predictor(W, b, self.decide)
 
-        def predict(test: Floats) -> Values:
-            found = np.tile(known[0].astype(np.float32), (len(test), 1))  # of labels that all have, or none
-            for c, probe in probes.items():
-                found[:, c] = probe.probabilities(test)[:, 1]
-            return found
+    def decide(self, outputs: Values) -> Values:
+        """The probability of each label from a linear function's outputs, [N L]."""
+        return np.asarray(expit(outputs), np.float32)
 
-        return predict
+    def columns(self, predicted: Values, names: Sequence[str], separator: str) -> dict[str, Values]:
+        cells = [separator.join(names[c] for c in np.flatnonzero(row > 0.5).tolist()) for row in predicted]
+        return {"labels": np.array(cells, np.str_), **score_columns(predicted, names)}
 
     def near(self, X: Floats, truth: Values, test: Floats) -> Values:
         return knn_average(X, truth, test)
@@ -90,7 +102,4 @@ class Multilabel(Supervised):
         def loss(outputs: Tensor, target: Tensor) -> Tensor:
             return functional.binary_cross_entropy_with_logits(outputs, target)
 
-        def decide(outputs: NDArray[Any]) -> Values:
-            return np.asarray(1 / (1 + np.exp(-outputs)), np.float32)
-
-        return Trainable(self.n_classes, truth.astype(np.float32), loss, decide)
+        return Trainable(self.n_classes, truth.astype(np.float32), loss, self.decide)

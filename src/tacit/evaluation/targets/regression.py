@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +37,14 @@ class Regression(Supervised):
     asides: ClassVar[Sequence[Metric]] = (MAE,)
     within: ClassVar[Metric | None] = None  # variances differ between parts of a population, and R2 with them
     protocols: ClassVar[Mapping[str, str]] = {"linear": "ridge regression", "knn": "nearest neighbours"}
+    link: ClassVar[Literal["identity"]] = "identity"
 
     def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
-        return fit_ridge(X, truth, groups=groups, seed=seed).predict
+        found = fit_ridge(X, truth, groups=groups, seed=seed)
+        return Predictor(found.w[:, None], np.array([found.b]), lambda outputs: np.asarray(outputs[:, 0]))
+
+    def columns(self, predicted: Values, names: Sequence[str], separator: str) -> dict[str, Values]:
+        return {"prediction": predicted}
 
     def near(self, X: Floats, truth: Values, test: Floats) -> Values:
         return knn_average(X, truth[:, None], test)[:, 0]
