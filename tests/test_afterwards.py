@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from tacit.evaluation import Predictions, Report, Seal, scratch
 from tacit.evaluation.features import extract
 from tacit.evaluation.linear import fit_probe
 from tacit.pipeline import _has_seen
-from tacit.predicting import _labelled
 from tacit.report import without_data
 from tacit.split import split_dataset
 from tests.tiny import digits
@@ -99,7 +97,7 @@ def test_predictions_come_from_a_probe_on_all_labels(first: Path, folder: Path, 
     assert table.column_names == ["id", "class", *(f"p({name})" for name in names)]
     assert table.num_rows == ALL
     probabilities = np.stack([table[f"p({name})"].to_numpy() for name in names], axis=1)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     assert table["class"].to_pylist() == [names[k] for k in probabilities.argmax(axis=1)]
 
     dataset = open_dataset(str(folder / "images"), labels=str(folder / "few.csv"))
@@ -130,15 +128,6 @@ def test_new_data_need_no_labels(first: Path, folder: Path, tmp_path: Path, caps
     assert "verdict precedes this probe" in capsys.readouterr().out
     assert part["class"].to_pylist() == whole["class"].to_pylist()[150:156]
     np.testing.assert_allclose(part["p(finding-1)"], whole["p(finding-1)"].to_numpy()[150:156], atol=1e-5)
-
-
-def test_labels_are_read_as_the_run_read_them(folder: Path) -> None:
-    ask: Any = SimpleNamespace(labelled=None, labels=None, label_column=None)
-    asked = {"data": str(folder / "images"), "labels": str(folder / "few.csv")}
-    with pytest.raises(UserError, match="runs/a was judged by multilabel; predict knows classification and tokens"):
-        _labelled(Path("runs/a"), {**asked, "multilabel": "-"}, ask, {})
-    with pytest.raises(UserError, match=r"the label 'finding-.' is no finite number"):
-        _labelled(Path("runs/a"), {**asked, "target": "regression"}, ask, {})
 
 
 def test_a_private_run_predicts_the_same(first: Path, folder: Path, tmp_path: Path) -> None:

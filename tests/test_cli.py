@@ -28,6 +28,9 @@ def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[s
     assert call(name, "--help") == 0
     shown = capsys.readouterr().out
     assert "usage: tacit" in shown
+    assert "Args:" not in shown
+    description = cli.COMMANDS[name].__doc__ or ""
+    assert " ".join(shown.split()).count(" ".join(description.split("\n\n")[0].split())) == 1
     if name in {"run", "pretrain", "evaluate", "embed", "inspect"}:
         assert "--label-column" in shown
         assert "--image-size" in shown

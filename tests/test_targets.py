@@ -255,3 +255,38 @@ def test_a_rare_event_is_budgeted_in_all() -> None:
 def test_no_target_of_that_name() -> None:
     with pytest.raises(UserError, match=r"no target named 'regresion'.*regression"):
         make_target("regresion", 2)
+
+
+def test_predictions_become_columns() -> None:
+    scores = np.array([[0.2, 0.8], [0.6, 0.7], [0.5, 0.1]], np.float32)
+    chosen = make_target("classification", 2).columns(scores, ("a", "b"), "|")  # type: ignore[attr-defined]
+    assert list(chosen) == ["class", "p(a)", "p(b)"]
+    assert chosen["class"].tolist() == ["b", "b", "a"]
+    several = make_target("multilabel", 2).columns(scores, ("a", "b"), "; ")  # type: ignore[attr-defined]
+    assert list(several) == ["labels", "p(a)", "p(b)"]
+    assert several["labels"].tolist() == ["b", "a; b", ""]
+    np.testing.assert_array_equal(several["p(b)"], scores[:, 1])
+    numbers = make_target("regression", 0).columns(scores[:, 0], (), "|")  # type: ignore[attr-defined]
+    assert list(numbers) == ["prediction"]
+    np.testing.assert_array_equal(numbers["prediction"], scores[:, 0])
+
+
+@pytest.mark.parametrize("name", ["classification", "multilabel", "regression"])
+def test_a_probe_is_a_linear_function_and_its_link(name: str) -> None:
+    """Which is what an export writes down."""
+    labelled, x = problem(name)
+    target: Any = replace(target_of(labelled), scores=True)
+    probe = target.fit(x[TEST:], labelled.answers[TEST:], None, 0)
+    outputs = torch.from_numpy(x[:TEST]).double() @ torch.from_numpy(probe.W) + torch.from_numpy(probe.b)
+    ends = {"softmax": lambda z: z.softmax(1), "sigmoid": torch.sigmoid, "identity": lambda z: z[:, 0]}
+    np.testing.assert_allclose(probe(x[:TEST]), ends[target.link](outputs).numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_label_that_all_have_is_certain() -> None:
+    labelled, x = problem("multilabel")
+    truth = labelled.answers.copy()
+    truth[:, 0], truth[:, 2] = 1, 0
+    said = make_target("multilabel", 3).fit(x, truth, None, 0)(x)  # type: ignore[attr-defined]
+    assert (said[:, 0] == 1).all()
+    assert (said[:, 2] == 0).all()
+    assert 0 < said[:, 1].min() < said[:, 1].max() < 1

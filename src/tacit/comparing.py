@@ -121,7 +121,9 @@ def _open(runs: Sequence[str | Path]) -> list[Judged]:
 def _wanted(predictions: Predictions, primary: int | str | None) -> Budget:
     from tacit.evaluation import primary_budget
 
-    return primary_budget(predictions.budgets, predictions.primary if primary is None else primary)
+    if primary is None:
+        return next(budget for budget in predictions.budgets if budget.name == predictions.primary)
+    return primary_budget(predictions.budgets, primary)
 
 
 def _at(pairs: Sequence[Paired], wanted: Budget, one: Judged, other: Judged) -> Paired:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 AT_ONCE = 8192  # examples embedded at a time
 HOW_READ = ("kind", "image_column", "path_column", "cache", "max_bad")  # what new data share with those of the run
 HOW_LABELLED = ("labels", "label_column", "ignore_label", "group_column", "test", "target", "multilabel")
-REPORT = "report.json"
 
 
 class Chosen(NamedTuple):
@@ -68,11 +67,11 @@ class Chosen(NamedTuple):
 def open_chosen(run: str | Path, *, device: str = "auto", offline: bool = False, judged: bool = True) -> Chosen:
     """What the run in this folder chose; the final representation where it was not `judged` and need not be.
 
-    UserError where the folder holds no run.
+    UserError where the folder holds no run, or one that was not finished.
     """
     folder = Path(run)
     asked = settings_of(folder)
-    data = Report.load(folder).data if judged or (folder / REPORT).exists() else {"selected_arm": asked["task"]}
+    data = {"selected_arm": asked["task"]} if not judged and "task" in asked else Report.load(folder).data
     encoder = load_encoder(folder, offline=offline)
     make_fabric(device=device, precision="32").to_device(encoder)
     arm = data["selected_arm"]

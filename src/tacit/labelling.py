@@ -105,7 +105,9 @@ def choose_method(asked: str, labels: int, classes: int, target: str = MARGINS) 
     """The method to use, and why in words. UserError where it cannot be used."""
     if target != MARGINS:
         if asked == "margin":
-            raise UserError(f"the margin lies between two classes, and labels of {target} have none; use typiclust")
+            raise UserError(
+                f"the margin lies between two classes, and labels of {target} have none; use --method typiclust"
+            )
         return "typiclust", "as asked" if asked == "typiclust" else f"as labels of {target} have no margin"
     if asked == "margin" and classes < 2:
         raise UserError(
