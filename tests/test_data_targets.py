@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tacit.data import TEST, TRAIN, Dataset, open_dataset
 from tacit.data.arrays import row_numbers
-from tacit.data.asked import understand
+from tacit.data.asked import TEXTS, target_named, target_settings, understand
 from tacit.data.known import Labels, resolve
 from tacit.data.labels import Columns, as_text
 from tacit.data.notes import Notes
@@ -339,3 +339,19 @@ def test_columns_that_part_no_population(values: list[Any], message: str) -> Non
             columns={"subgroup": pa.array(values, pa.string())},
             worst_group="part",
         )
+
+
+def test_texts_are_kept_whatever_they_say() -> None:
+    """So that `tacit next-labels` knows what was looked at: one label alone, numbers, lists, a pair without partner."""
+    for label in (["a", None, None], ["1.5", "2", None], [["x", "y"], None, []], ["?", "unknown", None]):
+        found = known(label, target=TEXTS)
+        assert [number >= 0 for number in found.label] == [value is not None for value in label]
+    assert known(["b", "a", "b"], target=TEXTS).classes == ("a", "b")
+
+
+def test_a_target_is_taken_from_the_first_who_names_one() -> None:
+    run = {"target": None, "multilabel": "|", "seed": 1}
+    assert target_settings({"target": None}, run) == {"target": None, "multilabel": "|"}
+    assert target_settings({"target": "regression"}, run) == {"target": "regression", "multilabel": None}
+    assert target_named(**target_settings({}, {})) == "classification"
+    assert target_named(**target_settings(run)) == "multilabel"

@@ -225,6 +225,23 @@ def test_auto_switches_with_the_labels(asked: str, labels: int, classes: int, me
     assert choose_method(asked, labels, classes)[0] == method
 
 
+@pytest.mark.parametrize("target", ["multilabel", "regression", "tokens"])
+def test_other_targets_have_no_margin(target: str) -> None:
+    assert choose_method("auto", 1000, 10, target) == ("typiclust", f"as labels of {target} have no margin")
+    assert choose_method("typiclust", 0, 0, target)[0] == "typiclust"
+    with pytest.raises(UserError, match="--method typiclust"):
+        choose_method("margin", 1000, 10, target)
+
+
+def test_a_run_must_be_finished(run: Path, folder: Path, tmp_path: Path) -> None:
+    """Only `tacit pretrain` leaves an encoder without a report."""
+    unfinished = shutil.copytree(run, tmp_path / "run")
+    config = unfinished / "config.yaml"
+    config.write_text(config.read_text().replace("task: simclr", "tasks: simclr,rotation"))
+    with pytest.raises(UserError, match="no report in"):
+        tacit.next_labels(str(unfinished), str(folder / "images"))
+
+
 def test_mistakes(run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = str(folder / "images")
     (tmp_path / "there.csv").write_text("mine")
