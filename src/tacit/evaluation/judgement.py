@@ -97,7 +97,7 @@ def _judged(predicted: Predicted) -> Report:
         claim: Claim = "recipe" if len(arm.encoders) >= 3 else "checkpoint"
         for protocol in (*target.protocols, TUNED):
             compared = compare(arm.name, protocol, predicted, sheet, metric)
-            budgets = plan.budgets if protocol in target.protocols else [c.budget for c in compared]
+            budgets = plan.budgets if protocol in target.protocols else list(dict.fromkeys(c.budget for c in compared))
             verdicts += judge(arm.name, protocol, budgets, compared, setting, collapsed=collapsed, claim=claim)
             gains += [_gain(arm.name, protocol, comparison) for comparison in compared]
         if arm.name == selection.arm:

@@ -158,7 +158,7 @@ class Supervised(Target):
         """
 
         def predict(s: int) -> Values:
-            rows = draws[s]
+            rows = slice(None) if len(draws[s]) == len(X) else draws[s]  # of all, no copy is made
             inside = None if groups is None else groups[rows]
             return self.fit(X[rows], truth[rows], inside, keys.fold(seed, s))(test)
 
