@@ -61,7 +61,7 @@ class Target(ABC):
     name: ClassVar[str]
     metrics: ClassVar[Sequence[Metric]]  # that a verdict can be about, the usual one first
     asides: ClassVar[Sequence[Metric]] = ()  # that are only reported
-    within: ClassVar[Metric | None]  # of a part of the population, which may lack classes
+    within: ClassVar[Metric]  # of a part of the population, which may lack classes
     protocols: ClassVar[Mapping[str, str]]  # how features are read, in words
     by_class: ClassVar[bool] = False  # labels are counted per class
     needs_labels: ClassVar[bool] = True  # to learn from

@@ -38,7 +38,7 @@ class Classification(Supervised):
 
     name: ClassVar[str] = "classification"
     metrics: ClassVar[Sequence[Metric]] = (BALANCED, ACCURACY, MACRO_F1, AUROC, AVERAGE_PRECISION)
-    within: ClassVar[Metric | None] = ACCURACY
+    within: ClassVar[Metric] = ACCURACY
     by_class: ClassVar[bool] = True
 
     def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
