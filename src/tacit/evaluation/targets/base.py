@@ -123,6 +123,11 @@ class Target(ABC):
         return names[name]
 
 
+def whole(draw: Positions, n: int) -> Positions | slice:
+    """The same rows as a slice where these are all of n: taken so, no copy of them is made."""
+    return slice(None) if len(draw) == n else draw
+
+
 class Supervised(Target):
     """A target that probes learn from labels: a linear one, and nearest neighbours."""
 
@@ -158,7 +163,7 @@ class Supervised(Target):
         """
 
         def predict(s: int) -> Values:
-            rows = slice(None) if len(draws[s]) == len(X) else draws[s]  # of all, no copy is made
+            rows = whole(draws[s], len(X))
             inside = None if groups is None else groups[rows]
             return self.fit(X[rows], truth[rows], inside, keys.fold(seed, s))(test)
 
@@ -173,7 +178,7 @@ class Supervised(Target):
         truth = labelled.answers[part.train]
         groups = labelled.group[part.train] if labelled.grouped else None
         linear = self.linear(train, truth, taken, test, groups=groups, seed=seed)
-        near = [self.near(train[draw], truth[draw], test) for draw in taken]
+        near = [self.near(train[rows], truth[rows], test) for rows in (whole(draw, len(train)) for draw in taken)]
         return {"linear": linear, "knn": np.stack(near)}
 
     def validate(
