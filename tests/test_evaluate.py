@@ -21,6 +21,7 @@ from tacit.evaluation.judgement import Predicted
 from tacit.types import Batch, Features
 
 N_CLASSES = 3
+PRIMARY = ("linear", "10 per class")
 BUDGETS = (2, 5, 10)
 DRAWS = 4  # enough to see a clear gain; each costs a probe per arm and budget
 
@@ -244,6 +245,17 @@ def test_cross_fitting_judges_the_choice_of_each_fold() -> None:
     assert report.verdict.outcome != "transfers"
     of_arm = [v for v in report.verdicts if (v.arm, v.protocol) == (report.verdict.arm, "linear")]
     assert report.verdict.gain != of_arm[0].gain
+
+
+def test_every_two_are_compared(report: Report) -> None:
+    rows = {(row["one"], row["other"]): row for row in report.data["pairwise"]}
+    assert len(rows) == 6  # of four arms
+    gains = {(g["arm"], g["baseline"]): g for g in report.gains if (g["protocol"], g["budget"]) == PRIMARY}
+    for pair, gain in gains.items():
+        assert rows[pair]["gain"] == pytest.approx(gain["gain"])
+        assert rows[pair]["low"] == pytest.approx(gain["low"])
+    assert rows["good", "useless"]["outcome"] == "better"
+    assert rows["good", "useless"]["gain"] > 0.2
 
 
 def test_groups_are_what_varies() -> None:

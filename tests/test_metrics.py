@@ -41,6 +41,7 @@ def case(name: str, seed: int) -> tuple[Any, Any, Any, Any]:
         "ap": (metrics.average_precision, p, y, sk.average_precision_score(one_hot, p, average="macro")),
         "ap of labels": (metrics.average_precision, q, several, sk.average_precision_score(several, q)),
         "label f1": (metrics.label_f1, q, several, sk.f1_score(several, q > 0.5, average="macro")),
+        "label accuracy": (metrics.label_accuracy, q, several, 1 - sk.hamming_loss(several, q > 0.5)),
         "r2": (metrics.r2, guess, numbers, sk.r2_score(numbers, guess)),
         "d2": (metrics.d2_absolute_error, guess, numbers, sk.d2_absolute_error_score(numbers, guess)),
         "mae": (metrics.mae, guess, numbers, sk.mean_absolute_error(numbers, guess)),
@@ -50,7 +51,7 @@ def case(name: str, seed: int) -> tuple[Any, Any, Any, Any]:
 
 
 CASES = ["balanced", "accuracy", "accuracy of scores", "macro f1", "auroc", "auroc of labels", "ap", "ap of labels",
-         "label f1", "r2", "d2", "mae", "median"]  # fmt: skip
+         "label f1", "label accuracy", "r2", "d2", "mae", "median"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -216,6 +216,28 @@ def test_the_majority_of_a_type() -> None:
     assert said[3] in (0, 1, 2)
 
 
+def test_tokens_of_an_encoder_are_judged_where_they_stand() -> None:
+    """Texts of five tokens: what stored embeddings of the tokens give, an encoder of the texts gives too."""
+    labelled, x = problem("tokens")
+
+    class Texts:
+        dim, n_depths = 8, 0
+
+        def __call__(self, batch: Batch, *, depths: Any = ()) -> Features:
+            tokens = torch.from_numpy(x[:, :8]).reshape(-1, 5, 8)[batch["index"]]
+            return Features(tokens, tokens.mean(1))
+
+    placed = replace(labelled, tokens=np.stack([np.arange(N) // 5, np.arange(N) % 5], axis=1))
+    arms = [
+        Arm("good", "pretrained", (Texts(),)),
+        Arm("noise", "baseline", rule=majority_by_type(np.zeros(N, np.int64))),
+    ]
+    stored = [arm("good", x[:, :8]), arms[1]]
+    one, other = (evaluate(a, of, budgets=[5], draws=2) for a, of in ((arms, placed), (stored, labelled)))
+    assert one.results == other.results
+    assert one.verdict.outcome == "transfers"
+
+
 def test_another_metric_decides() -> None:
     labelled, x = problem("classification")
     arms = [arm("good", x[:, :8]), arm("raw", x[:, 3:], "baseline")]

@@ -51,6 +51,8 @@ class Vectors:
         return np.array([hashlib.blake2b(row.data, digest_size=16).digest() for row in rows], "V16")
 
     def take(self, rows: pa.Array) -> Vectors:
+        if rows.equals(pa.array(range(len(self)), rows.type)):  # spares a copy, which may be large
+            return self
         ids = None if self.ids is None else self.ids.take(rows)
         columns = {name: column.take(rows) for name, column in self.columns.items()}
         return replace(self, values=self.values[rows.to_numpy()], ids=ids, columns=columns)

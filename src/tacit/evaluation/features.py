@@ -15,6 +15,7 @@ from tacit.errors import UserError
 if TYPE_CHECKING:  # embeddings that were stored are judged without torch, whose import takes seconds
     import torch
 
+    from tacit.evaluation.subject import Labelled
     from tacit.types import Batch, Encoder, Features
 
 _WIDEST_GRID = 1024  # features; wider than this the 2x2 grid costs more than it brings
@@ -71,6 +72,40 @@ def extract(
             parts.append({name: tensor.float().cpu().numpy() for name, tensor in candidates(features).items()})
     found = _finite({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     return {name: values for name, values in found.items() if name == "pooled" or not _same(values, found["pooled"])}
+
+
+def extract_tokens(
+    encoder: Encoder,
+    fetch: Callable[[NDArray[np.int64]], Batch],
+    tokens: NDArray[np.int64],
+    *,
+    batch_size: int = 64,
+) -> dict[str, NDArray[np.float32]]:
+    """The last states [N D], as "pooled", of the tokens [N 2]: the example of each, and its place in it.
+
+    Every example is encoded once, however many of its tokens are asked for.
+    """
+    import torch
+
+    device = device_of(encoder)
+    examples, which = np.unique(tokens[:, 0], return_inverse=True)
+    found: NDArray[np.float32] | None = None
+    with evaluation_mode(encoder), torch.no_grad():
+        for start in range(0, len(examples), batch_size):
+            batch = fetch(examples[start : start + batch_size])
+            states = encoder({name: tensor.to(device) for name, tensor in batch.items()}).tokens.float().cpu().numpy()
+            here = np.flatnonzero((which >= start) & (which < start + batch_size))
+            found = np.empty((len(tokens), states.shape[2]), np.float32) if found is None else found
+            found[here] = states[which[here] - start, tokens[here, 1]]
+    assert found is not None, "nothing to embed"
+    return _finite({"pooled": found})
+
+
+def features_of(encoder: Encoder, labelled: Labelled, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+    """Representations of these labelled examples, or of these labelled tokens."""
+    if labelled.tokens is None:
+        return extract(encoder, labelled.fetch, rows)
+    return extract_tokens(encoder, labelled.fetch, labelled.tokens[rows])
 
 
 def _finite(found: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tacit.errors import UserError
 from tacit.evaluation.labels_saved import Point, labels_saved
 from tacit.evaluation.metrics import Metric
+from tacit.evaluation.pairwise import compare_all
 from tacit.evaluation.predictions import Predictions, draw_names, item_names, truth_names
 from tacit.evaluation.results import ArmRecord, Claim, Report, Result, Verdict
 from tacit.evaluation.sheet import RULE, SCRATCH, TUNED, Predicted, Sheet, compare, draw_variance_of
@@ -97,7 +98,7 @@ def _judged(predicted: Predicted) -> Report:
         claim: Claim = "recipe" if len(arm.encoders) >= 3 else "checkpoint"
         for protocol in (*target.protocols, TUNED):
             compared = compare(arm.name, protocol, predicted, sheet, metric)
-            budgets = plan.budgets if protocol in target.protocols else [c.budget for c in compared]
+            budgets = plan.budgets if protocol in target.protocols else list(dict.fromkeys(c.budget for c in compared))
             verdicts += judge(arm.name, protocol, budgets, compared, setting, collapsed=collapsed, claim=claim)
             gains += [_gain(arm.name, protocol, comparison) for comparison in compared]
         if arm.name == selection.arm:
@@ -113,7 +114,9 @@ def _judged(predicted: Predicted) -> Report:
         results=tuple(results),
         arms=tuple(_record(arm) for arm in predicted.arms),
         labels_saved=saved,
-        data=_data(predicted, setting, left_out) | by_subgroup(predicted, sheet, tested, usual),
+        data=_data(predicted, setting, left_out)
+        | by_subgroup(predicted, sheet, tested, usual)
+        | {"pairwise": compare_all(predicted, sheet, usual, setting.unit)},
         gains=tuple(gains),
         predictions=_kept(predicted, sheet, tested),
     )

@@ -114,4 +114,5 @@ def _nearest(similarity: Floats, k: int, temperature: float) -> tuple[Ints, Floa
 
 def unit_rows(X: ArrayLike) -> Floats:
     X = np.asarray(X, np.float32)
-    return np.asarray(X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12), np.float32)
+    length = np.sqrt(np.einsum("nd,nd->n", X, X))[:, None]  # np.linalg.norm would hold two more copies of X
+    return np.asarray(X / np.maximum(length, 1e-12), np.float32)

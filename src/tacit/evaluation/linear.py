@@ -80,6 +80,7 @@ def fit_probe(
             held_out = _HeldOut(X[seen], y[seen], fold, n_classes, per_feature)
             if held_out.n:
                 best = max(best, (*_search(held_out, grid), per_feature))
+            del held_out
     score, C, per_feature = best
     if np.isneginf(score):
         W, b = _nearest_centroid(X, y, n_classes)

@@ -25,7 +25,10 @@ Influence = Callable[[NDArray[Any], NDArray[Any], Ints], Floats]
 
 
 class Metric(NamedTuple):
-    """One metric; `low` and `high` bound it, `scores` says that classes alone cannot tell it."""
+    """One metric; `low` and `high` bound it, `scores` says that classes alone cannot tell it.
+
+    Verdicts are about metrics of which more is better; `sign` is -1 for an error that is only reported.
+    """
 
     name: str
     words: str
@@ -33,6 +36,7 @@ class Metric(NamedTuple):
     low: float = 0.0
     high: float = 1.0
     scores: bool = False
+    sign: int = 1
 
     def value(self, predicted: NDArray[Any], truth: NDArray[Any]) -> float:
         """Of predictions [n ...], every item a unit of its own."""
@@ -116,6 +120,11 @@ def label_f1(scores: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
         return np.stack(found).reshape(*said.shape[:-1], -1)
 
     return _over_labels(one, scores, y, unit)
+
+
+def label_accuracy(scores: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    """Share of the labels that are rightly given or withheld, a label being given above one half."""
+    return _mean(np.asarray(((scores > 0.5) == (y > 0)).mean(axis=-1)), unit)
 
 
 def testable(y: NDArray[Any], unit: Ints) -> NDArray[np.bool_]:

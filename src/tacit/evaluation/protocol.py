@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.evaluation.features import extract
+from tacit.evaluation.features import features_of
 from tacit.evaluation.judgement import judge_predictions
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.results import Report
@@ -70,7 +70,8 @@ def evaluate(
     the fraction done and what is being worked on.
     Raises `UserError` where labels, groups or budgets cannot support a judgement.
     """
-    arms = [arm for arm in as_arms(arms) if arm.build is None or target_of(labelled).needs_labels]
+    trainable = target_of(labelled).needs_labels and labelled.tokens is None  # scratch.py has no head for each token
+    arms = [arm for arm in as_arms(arms) if arm.build is None or trainable]
     parts = parts_of(labelled, seed)
     by = target_of(labelled).metric(metric)
     plan, drawn = _plan(labelled, parts, budgets, draws, seed)
@@ -107,7 +108,7 @@ def evaluate(
             predictions[arm.name] = _probe(arm, target, parts, drawn, plan.budgets, depths, seed)
     for arm in arms:
         alone = all(choice.arm == arm.name for choice in choices)  # folds may choose differently: nothing is tuned then
-        if alone and views is not None and target.needs_labels and _tunable(arm):
+        if alone and views is not None and trainable and _tunable(arm):
             tell(len(arms) / (len(arms) + 1), f"fine-tuning {arm.name}")
             train(arm, TUNED, [partial(_copied, encoder) for encoder in arm.encoders])
 
@@ -183,7 +184,7 @@ def _probe(
     rows = np.unique(np.concatenate([positions for part in parts for positions in (part.train, part.test)]))
     by_encoder = []
     for encoder in arm.encoders:
-        features = extract(encoder, parts[0].labelled.fetch, rows)
+        features = features_of(encoder, parts[0].labelled, rows)
         features = {name: features[name] for name in set(depths)}
         by_part = []
         for part, draws, depth in zip(parts, drawn, depths, strict=True):

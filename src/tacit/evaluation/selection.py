@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.evaluation.features import extract
+from tacit.evaluation.features import features_of
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import (
     Budget,
@@ -66,7 +66,7 @@ def select(
     parts = parts_of(labelled, seed)
     hidden = labelled.without(labelled.test)
     pool = _enough(labelled.train, seed)
-    features = {arm.name: [extract(encoder, labelled.fetch, pool) for encoder in arm.encoders] for arm in arms}
+    features = {arm.name: [features_of(encoder, labelled, pool) for encoder in arm.encoders] for arm in arms}
     if not (len(labelled.test) or target.needs_labels):  # all is tested: nothing is left to choose by
         return _unchosen(arms)
 

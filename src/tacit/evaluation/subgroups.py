@@ -6,17 +6,19 @@ every baseline there; what does worse in a part, after Holm over parts and basel
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tacit.evaluation.sheet import Predicted, Sheet, compare
+from tacit.evaluation.splits import Plan
 from tacit.evaluation.statistics import LEVEL, Estimate, crossed, holm
 from tacit.evaluation.targets.base import Tested
 
 FEWEST = 10  # test items: a figure of fewer says nothing
-LISTED = 20  # of the parts, the worst ones
+MOST, LISTED = 100, 20  # parts that are looked at, the largest; and that are listed, the worst
 
 
 def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: str) -> dict[str, Any]:
@@ -26,32 +28,39 @@ def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: st
     the baseline that did best there.
     """
     metric, arm = predicted.target.within, predicted.selection.arm
-    if metric is None or arm not in sheet.predicted:
+    if arm not in sheet.predicted:
         return {}
     part, names = _parts(predicted, sheet, tested)
+    sizes = np.bincount(part[part >= 0], minlength=len(names))
+    predicted = replace(predicted, plan=Plan([predicted.primary], []))
+    primary = {
+        name: {key: found for key, found in of.items() if key[1] == predicted.primary.name}
+        for name, of in sheet.predicted.items()
+    }
+    sheet = replace(sheet, predicted=primary)
     found = []
-    for number, name in enumerate(names):
-        here = sheet.only(part == number) if (part == number).sum() >= FEWEST else None
-        if here is None:
-            continue
+    for number in np.argsort(-sizes, kind="stable")[:MOST].tolist():
+        if sizes[number] < FEWEST:
+            break
+        name, here = names[number], sheet.only(part == number)
         values = here.values(metric, arm, protocol, predicted.primary)
         assert values is not None
         share = predicted.primary.pool_share
         own = crossed(values, pool_share=share, extra=here.extra)
-        compared = [c for c in compare(arm, protocol, predicted, here, metric) if c.budget == predicted.primary]
-        found.append((name, int((part == number).sum()), own, {c.baseline: c.estimate for c in compared}))
+        compared = compare(arm, protocol, predicted, here, metric)
+        found.append((name, int(sizes[number]), own, {c.baseline: c.estimate for c in compared}))
     if len(found) < 2:
         return {}
-    p = iter(holm([e.below(0) for *_, gains in found for e in gains.values()]))
+    p = iter(holm([e.below(0) if metric.sign > 0 else e.above(0) for *_, gains in found for e in gains.values()]))
     rows: list[dict[str, Any]] = []
     for name, items, own, gains in found:
         adjusted = {baseline: float(next(p)) for baseline in gains}
         rows.append({"subgroup": name, "items": items, "metric": metric.name} | _figures("mean", own))
         if gains:
-            hardest = min(gains, key=lambda baseline: gains[baseline].mean)
+            hardest = min(gains, key=lambda baseline: metric.sign * gains[baseline].mean)
             rows[-1] |= {"baseline": hardest} | _figures("gain", gains[hardest])
             rows[-1]["harmed"] = bool(adjusted[hardest] < 1 - LEVEL)
-    return {"subgroups": sorted(rows, key=lambda row: row["mean"])[:LISTED]}
+    return {"subgroups": sorted(rows, key=lambda row: metric.sign * row["mean"])[:LISTED]}
 
 
 def _parts(predicted: Predicted, sheet: Sheet, tested: Tested) -> tuple[NDArray[np.int64], list[str]]:

@@ -73,7 +73,7 @@ class Target(ABC):
     name: ClassVar[str]
     metrics: ClassVar[Sequence[Metric]]  # that a verdict can be about, the usual one first
     asides: ClassVar[Sequence[Metric]] = ()  # that are only reported
-    within: ClassVar[Metric | None]  # of a part of the population, which may lack classes
+    within: ClassVar[Metric]  # of a part of the population, which may lack classes
     protocols: ClassVar[Mapping[str, str]]  # how features are read, in words
     by_class: ClassVar[bool] = False  # labels are counted per class
     needs_labels: ClassVar[bool] = True  # to learn from
@@ -135,6 +135,11 @@ class Target(ABC):
         return names[name]
 
 
+def whole(draw: Positions, n: int) -> Positions | slice:
+    """The same rows as a slice where these are all of n: taken so, no copy of them is made."""
+    return slice(None) if len(draw) == n else draw
+
+
 class Supervised(Target):
     """A target that probes learn from labels: a linear one, and nearest neighbours."""
 
@@ -178,7 +183,7 @@ class Supervised(Target):
         """
 
         def predict(s: int) -> Values:
-            rows = draws[s]
+            rows = whole(draws[s], len(X))
             inside = None if groups is None else groups[rows]
             return self.fit(X[rows], truth[rows], inside, keys.fold(seed, s))(test)
 
@@ -193,7 +198,7 @@ class Supervised(Target):
         truth = labelled.answers[part.train]
         groups = labelled.group[part.train] if labelled.grouped else None
         linear = self.linear(train, truth, taken, test, groups=groups, seed=seed)
-        near = [self.near(train[draw], truth[draw], test) for draw in taken]
+        near = [self.near(train[rows], truth[rows], test) for rows in (whole(draw, len(train)) for draw in taken)]
         return {"linear": linear, "knn": np.stack(near)}
 
     def validate(

@@ -48,7 +48,7 @@ class Classification(Supervised):
 
     name: ClassVar[str] = "classification"
     metrics: ClassVar[Sequence[Metric]] = (BALANCED, ACCURACY, MACRO_F1, AUROC, AVERAGE_PRECISION)
-    within: ClassVar[Metric | None] = ACCURACY
+    within: ClassVar[Metric] = ACCURACY
     by_class: ClassVar[bool] = True
     link: ClassVar[Literal["softmax"]] = "softmax"
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from tacit.evaluation.subject import Labelled
 
 
+RIGHT = Metric("label_accuracy", "share of labels right", metrics.label_accuracy, scores=True)
+
+
 @dataclass(frozen=True)
 class Multilabel(Supervised):
     """The probability of every label [L]; one probe for each."""
@@ -44,7 +47,8 @@ class Multilabel(Supervised):
         Metric("average_precision", "average precision", metrics.average_precision, scores=True),
         Metric("macro_f1", "macro F1", metrics.label_f1, scores=True),
     )
-    within: ClassVar[Metric | None] = None  # a part of the population may lack most labels
+    # A part of the population may lack most labels, so that it has no AUROC.
+    within: ClassVar[Metric] = RIGHT
     link: ClassVar[Literal["sigmoid"]] = "sigmoid"
 
     def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:

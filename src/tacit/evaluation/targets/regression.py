@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tacit.evaluation.subject import Labelled
 
-MAE = Metric("mae", "mean absolute error", metrics.mae, high=np.inf)
+MAE = Metric("mae", "mean absolute error", metrics.mae, high=np.inf, sign=-1)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Regression(Supervised):
         Metric("d2_absolute_error", "D2 of the absolute error", metrics.d2_absolute_error, low=-np.inf),
     )
     asides: ClassVar[Sequence[Metric]] = (MAE,)
-    within: ClassVar[Metric | None] = None  # variances differ between parts of a population, and R2 with them
+    within: ClassVar[Metric] = MAE  # variances differ between parts of a population, and R2 with them
     protocols: ClassVar[Mapping[str, str]] = {"linear": "ridge regression", "knn": "nearest neighbours"}
     link: ClassVar[Literal["identity"]] = "identity"
 

@@ -40,7 +40,7 @@ class Retrieval(Target):
             for k in (1, 5, 10)
         ),
     )
-    within: ClassVar[Metric | None] = metrics[1]
+    within: ClassVar[Metric] = metrics[1]
     protocols: ClassVar[Mapping[str, str]] = {"cosine": "search by cosine"}
     needs_labels: ClassVar[bool] = False
 

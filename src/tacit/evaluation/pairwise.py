@@ -1,0 +1,37 @@
+"""Every two of the encoders that were judged, compared on the same draws and test items."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+from tacit.evaluation.pairing import Paired, decide
+from tacit.evaluation.sheet import Predicted, Sheet, draw_variance_of
+from tacit.evaluation.statistics import DrawVariance, crossed
+
+
+def compare_all(predicted: Predicted, sheet: Sheet, protocol: str, unit: str) -> list[dict[str, Any]]:
+    """A row for every two arms with features, at the primary budget: the gain of one over the other and what it says.
+
+    Each arm's seeds are averaged: this is about these checkpoints. Outcomes are after Holm over all the rows.
+    """
+    names = [arm.name for arm in predicted.arms if arm.encoders]
+    found: dict[tuple[str, str], Paired] = {}
+    for one, other in combinations(names, 2):
+        draw: DrawVariance | None = None
+        for budget in predicted.plan.budgets:
+            ours, theirs = (sheet.values(predicted.metric, name, protocol, budget) for name in (one, other))
+            assert ours is not None
+            assert theirs is not None
+            values = (ours.mean(0) - theirs.mean(0))[None]
+            draw = draw_variance_of(predicted.target, values, budget, draw)
+            if budget == predicted.primary:
+                estimate = crossed(values, pool_share=budget.pool_share, draw=draw, extra=sheet.extra)
+                found[one, other] = Paired(budget, estimate, len(sheet.truth), unit)
+                break
+    rows = []
+    for ((one, other), paired), outcome in zip(found.items(), decide(list(found.values())), strict=True):
+        low, high = paired.estimate.interval()
+        rows.append({"one": one, "other": other, "gain": paired.estimate.mean, "low": low, "high": high})
+        rows[-1]["outcome"] = outcome
+    return rows
