@@ -16,7 +16,7 @@ from tacit.evaluation.statistics import LEVEL, Estimate, crossed, holm
 from tacit.evaluation.targets.base import Tested
 
 FEWEST = 10  # test items: a figure of fewer says nothing
-LISTED = 20  # of the parts, the worst ones
+LISTED = 20  # of the parts, the worst ones; of the others those that are harmed
 
 
 def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: str) -> dict[str, Any]:
@@ -42,16 +42,22 @@ def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: st
         found.append((name, int((part == number).sum()), own, {c.baseline: c.estimate for c in compared}))
     if len(found) < 2:
         return {}
-    p = iter(holm([e.below(0) for *_, gains in found for e in gains.values()]))
+    p = iter(holm([min(1.0, 2 * e.below(0)) for *_, gains in found for e in gains.values()]))
     rows: list[dict[str, Any]] = []
+    measure = f"{metric.words}, {predicted.target.protocols[protocol]}"
     for name, items, own, gains in found:
         adjusted = {baseline: float(next(p)) for baseline in gains}
-        rows.append({"subgroup": name, "items": items, "metric": metric.name} | _figures("mean", own))
+        row: dict[str, Any] = {"subgroup": name, "items": items, "metric": metric.name, "measure": measure} | _figures(
+            "mean", own
+        )
+        row |= {"low": max(row["low"], metric.low), "high": min(row["high"], metric.high)}
         if gains:
-            hardest = min(gains, key=lambda baseline: gains[baseline].mean)
-            rows[-1] |= {"baseline": hardest} | _figures("gain", gains[hardest])
-            rows[-1]["harmed"] = bool(adjusted[hardest] < 1 - LEVEL)
-    return {"subgroups": sorted(rows, key=lambda row: row["mean"])[:LISTED]}
+            better = [baseline for baseline in gains if adjusted[baseline] < 1 - LEVEL]
+            hardest = min(better or gains, key=lambda baseline: gains[baseline].mean)
+            row |= {"baseline": hardest, "harmed": bool(better)} | _figures("gain", gains[hardest])
+        rows.append(row)
+    rows.sort(key=lambda row: row["mean"])
+    return {"subgroups": rows[:LISTED] + [row for row in rows[LISTED:] if row.get("harmed")]}
 
 
 def _parts(predicted: Predicted, sheet: Sheet, tested: Tested) -> tuple[NDArray[np.int64], list[str]]:
