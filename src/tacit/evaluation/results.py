@@ -194,6 +194,8 @@ class Report:
         if self.data.get("shortened"):
             notes.append("cut short by the time budget: " + "; ".join(self.data["shortened"]))
         notes += _subgroups(self.data.get("subgroups") or ())
+        if self.data.get("worst_group") and not self.data.get("subgroups"):
+            notes.append(f"the parts by {self.data['worst_group']} were not judged apart: see the report")
         if self.data.get("without_copies"):
             notes.append(_without_copies(self.data["without_copies"]))
         if self.data.get("seal_reads"):

@@ -47,9 +47,8 @@ def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: st
     measure = f"{metric.words}, {predicted.target.protocols[protocol]}"
     for name, items, own, gains in found:
         adjusted = {baseline: float(next(p)) for baseline in gains}
-        row: dict[str, Any] = {"subgroup": name, "items": items, "metric": metric.name, "measure": measure} | _figures(
-            "mean", own
-        )
+        row: dict[str, Any] = {"subgroup": name, "items": items, "metric": metric.name, "measure": measure}
+        row |= _figures("mean", own)
         row |= {"low": max(row["low"], metric.low), "high": min(row["high"], metric.high)}
         if gains:
             better = [baseline for baseline in gains if adjusted[baseline] < 1 - LEVEL]

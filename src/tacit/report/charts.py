@@ -65,7 +65,7 @@ def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str) -> Markup
         x = at(tick / scale)
         parts.append(rule(x, top, x, bottom, "zero" if tick == 0 else "grid"))
         parts.append(text(x, bottom + 15, f"{tick:+g}".replace("-", "−") if tick else "0", "middle"))
-    axis = f"percentage points of {words.plain(metric)}; shaded: within one"
+    axis = f"percentage points{'' if narrow else f' of {words.plain(metric)}'}; shaded: within one"
     axis = axis if percent else f"difference in {words.plain(metric)}"
     parts.append(text((left + width - right) / 2, bottom + 32, axis, "middle"))
     for number, r in enumerate(rows):

@@ -205,9 +205,9 @@ def _curves(report: Report, verdict: Report) -> list[tuple[str, str, Markup]]:
         mine = [r for r in rows if r["protocol"] in shown and r["metric"] == metric and r.get("labels_total")]
         by_class = any(r.get("labels_per_class") for r in mine)
         mine = [r for r in mine if r.get("labels_per_class") or not by_class or r.get("budget") == "100 %"]
-        lines, budgets = _lines(report, mine, verdict.get("arm"))
-        if len(budgets) < 2:
+        if len({r["budget"] for r in mine if r["protocol"] == protocol}) < 2:
             continue  # one budget is no curve; the tables hold it
+        lines, budgets = _lines(report, mine, verdict.get("arm"))
         primary = next((x for x, name in budgets.items() if name == verdict.get("budget")), None)
 
         unit = "labels per class" if by_class else "labels in all"

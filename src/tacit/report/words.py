@@ -278,10 +278,9 @@ def needed(row: Mapping[str, Any]) -> tuple[str, str]:
 def saved(value: Mapping[str, Any]) -> str:
     """What the best baseline needs to do as well, in one sentence; made of numbers and names alone."""
     labels, (count, interval) = value["labels"], needed(value)
-    goal = f"what {value.get('arm')} does with {number(labels)}"
-    if value["baseline_labels"] <= labels and not value.get("at_least"):
-        return f"None: to do {goal}, {value.get('baseline')} needs {count} labels {interval}."
-    return f"To do {goal}, {value.get('baseline')} needs {count} labels {interval}."
+    said = f"to do what {value.get('arm')} does with {number(labels)} labels, {value.get('baseline')} needs"
+    none = value["baseline_labels"] <= labels and not value.get("at_least")
+    return f"{'None: ' + said if none else capital(said)} {count} {interval}."
 
 
 def without_copies(again: Mapping[str, Any], metric: str) -> str:
