@@ -135,8 +135,7 @@ def _metric(report: Report, verdict: Report) -> str:
 def _measure(report: Report, verdict: Report, metric: str) -> str:
     """What scores are: `R2, ridge regression, at 100 labels in all`."""
     how = words.protocol(verdict.get("protocol") or "linear", tables.target_of(report))
-    at = words.at_budget(verdict.get("budget"))
-    return f"{words.capital(words.plain(metric))}, {how}, {at[:1].lower()}{at[1:]}"
+    return f"{words.capital(words.plain(metric))}, {how}, {words.at_budget(verdict.get('budget'))}"
 
 
 def _watched(report: Report) -> str:

@@ -25,7 +25,8 @@ _HASH = re.compile(r"[0-9a-f]{8,128}")
 _OWN = """
 alignment alpha alpha_r and bad_rows by chance components convnet dead_share depth embeddings features fine-tuned from
 grid init lidar loss majority masked mean nan no numbers of participation pca pixels pooled principal random random-init
-rankme rankme_fall resnet rotation scratch simclr std_normalised their type uniformity untrained vit
+rankme rankme_fall resnet rotation scratch simclr std_normalised their type uniformity untrained
+vit_base vit_small vit_tiny
 """
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """

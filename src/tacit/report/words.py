@@ -245,8 +245,8 @@ def budget(value: Any) -> str:
 
 
 def at_budget(value: Any) -> str:
-    """`At 10 labels per class`, `With no labels`."""
-    return "Here" if value is None else f"{'With' if value == 'no labels' else 'At'} {budget(value)}"
+    """`at 10 labels per class`, `with no labels`."""
+    return "here" if value is None else f"{'with' if value == 'no labels' else 'at'} {budget(value)}"
 
 
 def sentence(verdict: Mapping[str, Any], metric: str) -> str:
@@ -255,7 +255,7 @@ def sentence(verdict: Mapping[str, Any], metric: str) -> str:
     if outcome == "none":
         return "There were no labels to judge by."
     arm, baseline = verdict.get("arm") or "this encoder", verdict.get("baseline") or "the closest baseline"
-    at = at_budget(verdict.get("budget"))
+    at = capital(at_budget(verdict.get("budget")))
     subject = f"the {arm} " + ("recipe" if verdict.get("claim") == "recipe" else "checkpoint")
     size = f"{gain(verdict.get('gain'), metric)} {interval(verdict.get('low'), verdict.get('high'), metric)}".strip()
     if outcome == "transfers":
