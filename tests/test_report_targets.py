@@ -123,6 +123,13 @@ def test_an_awful_baseline_does_not_flatten_the_chart() -> None:
     assert all(190 <= float(x) <= 750 for x in re.findall(r' x[12]="(-?[\d.]+)"', drawn))
 
 
+def test_what_was_measured_once_shows_its_interval_too() -> None:
+    curve = charts.Line("a", [(1.0, 0.5, 0.4, 0.6), (10.0, 0.8, 0.7, 0.9)])
+    once = [charts.Line(f"at {x}", [(float(x), 0.6, 0.5, 0.7)], colour="g0") for x in (1, 10)]
+    drawn = str(charts.curves([curve, *once], 900, "auroc", unit="labels in all"))
+    assert drawn.count('class="error g0"') == 2
+
+
 def test_a_curve_is_of_draws_of_one_kind() -> None:
     """Ten per cent of the labels at their prevalence would put a dent into a curve of balanced draws."""
     content = judged("classification").to_json()

@@ -151,6 +151,11 @@ def curves(
             edge = [(x, up(p[3])) for x, p in zip(xs, band, strict=True)]
             edge += [(x, up(p[2])) for x, p in reversed(list(zip(xs, band, strict=True)))]
             parts.append(path(edge, f"band {line.colour}{' chosen' if line.chosen else ''}", close=True))
+        elif len(band) == 1:
+            [(x, _, low_end, high_end)] = band
+            parts.append(
+                rule(along(math.log(x)), up(low_end), along(math.log(x)), up(high_end), f"error {line.colour}")
+            )
     for line in sorted(shown, key=lambda line: line.chosen):  # the chosen one on top
         spots = [(along(math.log(p[0])), up(p[1])) for p in sorted(line.points) if p[0] > 0]
         lost = [y >= bottom for _, y in spots]
@@ -174,10 +179,8 @@ def curves(
     early = [line for line in shown if line not in reaching]  # such as training from scratch: named where they end
     places = spread([up(max(line.points)[1]) - 8 for line in early], 15, top + 8, bottom - 2)
     for line, place in zip(early, places, strict=True):
-        budget, mean, low_end, high_end = max(line.points)
+        budget, mean, *_ = max(line.points)
         x = along(math.log(budget))
-        if len(line.points) == 1 and math.isfinite(low_end) and math.isfinite(high_end):
-            parts.append(rule(x, up(low_end), x, up(high_end), f"error {line.colour}"))
         parts.append(tag("circle", cx=x, cy=up(mean), r=4, class_=f"dot {line.colour}"))
         beside = [p[1] for other in shown for p in other.points if p[0] == budget]
         above = mean >= sum(beside) / len(beside)  # curves rise, so there is room above on the left, below on the right
