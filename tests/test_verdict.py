@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tacit.evaluation.labels_saved import Curve, Point, labels_saved
-from tacit.evaluation.splits import Budget
+from tacit.evaluation.splits import UNLABELLED, Budget
 from tacit.evaluation.statistics import Estimate, crossed
 from tacit.evaluation.verdict import Comparison, Setting, is_failure, judge, nothing_to_judge
 
@@ -111,6 +111,29 @@ def test_circumstances_are_said() -> None:
     assert "not compared at this budget with pixels" in ten.text
     assert NO_PUBLIC not in five.text
     assert five.transductive
+
+
+def test_a_recipe_is_told_from_a_checkpoint() -> None:
+    seeds = Estimate(0.1, 0.01, 1e6, 0.05, 0.0, 3, 10, 500, True)
+    [verdict] = judge("simclr", "linear", [TEN], at_ten(pixels=seeds), SETTING, claim="recipe")
+    assert verdict.text.startswith(
+        "TRANSFERS: at 10 labels per class this recipe (simclr) beat its only baseline; gain 10.0 points [8.0, 12.0] "
+        "over pixels; balanced accuracy, linear probe, 10 draws, 3 pretraining seeds, 500 test items"
+    )
+    [one] = judge("simclr", "linear", [TEN], at_ten(pixels=estimate(0.1)), SETTING)
+    assert "this checkpoint (simclr)" in one.text
+    assert "seeds" not in one.text
+
+
+def test_searches_learn_from_no_labels() -> None:
+    setting = Setting(
+        500, 500, False, measure="recall@1 among the test items", protocols={"cosine": "search by cosine"}
+    )
+    comparisons = [Comparison("chance", UNLABELLED, estimate(0.1))]
+    [verdict] = judge("a", "cosine", [UNLABELLED], comparisons, setting)
+    assert verdict.text.startswith("TRANSFERS: with no labels this checkpoint (a) beat its only baseline; gain 10.0")
+    assert "; recall@1 among the test items, search by cosine, 500 test items; " in verdict.text
+    assert "with no labels only baselines" in nothing_to_judge(UNLABELLED, "cosine", False).text
 
 
 def test_never_the_bare_word() -> None:

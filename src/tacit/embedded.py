@@ -72,7 +72,7 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
             seed=ask.seed,
             missing=MISSING,
             progress=lambda done, doing: log(f"{done:4.0%} {doing}"),
-        ).with_data(seal_reads=1)
+        ).with_data(seal_reads=1, worst_group=asked.columns.get("subgroup"))
         print(report)
         if out is not None:
             print(f"\nreport: {_publish(report, first, known, ask, notes.as_dict(private=ask.private), lines, out)}")
@@ -239,7 +239,7 @@ def _publish(
     folder: Path,
 ) -> Path:
     """Write report.html and report.json, with a map of the labelled embeddings."""
-    from tacit.picturing import MAPPED, flatten
+    from tacit.picturing import MAPPED, flatten, values_of
     from tacit.report import Figures, Points, write
 
     facts = {
@@ -260,6 +260,7 @@ def _publish(
             x=flat[:, 0].tolist(),
             y=flat[:, 1].tolist(),
             label=names_of(known.target, known, rows),
+            value=values_of(known.target, known.truth, rows),
             id=[] if file.ids is None else file.ids.take(pa.array(rows)).to_pylist(),
             arm=report.verdict.arm,
             method=method,

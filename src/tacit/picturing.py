@@ -43,6 +43,7 @@ def publish(
         "data_hash": dataset.data_hash,
         "encoder": study.encoder.name,
         "encoder_source": dict(study.encoder.source),
+        "worst_group": study.options.get("worst_group"),
         "notes": dataset.notes.as_dict(private=study.ask.private),
     }
     content = report.with_data(**facts).to_json()
@@ -89,7 +90,7 @@ def _gallery(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32])
         similarity[query] = -np.inf
         nearest = np.argsort(-similarity)[: min(NEAREST, len(rows) - 1)]
         found = [(_picture(study, int(rows[n])), float(similarity[n])) for n in nearest]
-        gallery.append(Neighbours(_picture(study, int(rows[query])), found))
+        gallery.append(Neighbours(_picture(study, int(rows[query])), found, study.dataset.target != "regression"))
     return gallery
 
 
@@ -100,11 +101,17 @@ def _map(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32], nam
         x=flat[:, 0].tolist(),
         y=flat[:, 1].tolist(),
         label=[picture.label for picture in pictures],
+        value=values_of(study.dataset.target, study.dataset.truth, rows),
         id=[picture.id for picture in pictures],
         image=[picture.image for picture in pictures],
         arm=name,
         method=method,
     )
+
+
+def values_of(target: str, truth: NDArray[np.float64] | None, rows: NDArray[np.int64]) -> list[float]:
+    """The numbers that these rows are labelled with; none where labels are no numbers."""
+    return truth[rows].tolist() if target == "regression" and truth is not None else []
 
 
 def flatten(pooled: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILE_NAME = "report.json"
+NAMED = 5  # parts of the population that are told of in a terminal
 TUNED = "fine-tuned"  # what stands behind an arm whose encoder learned further on the labels
 
 Outcome = Literal["transfers", "harms", "equivalent", "underpowered", "collapsed", "none"]
@@ -164,13 +165,13 @@ class Report:
         )
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
-        """Arms by budgets: percent of the primary metric, the interval added at the primary budget."""
+        """Arms by budgets: percent of the primary metric, with its interval at the primary budget, else half of it."""
         shown = [r for r in self.results if r.metric == self.metric and r.protocol != "knn"]
         tuned = {r.arm: f"{r.arm}, {TUNED}" for r in shown if r.protocol == "finetune"}
         budgets = list(dict.fromkeys(r.budget for r in sorted(shown, key=lambda r: r.labels_total)))
         cells = {
-            (tuned[r.arm] if r.protocol == "finetune" else r.arm, r.budget): f"{100 * r.mean:.1f}"
-            + (f" [{100 * r.low:.1f}, {100 * r.high:.1f}]" if r.budget == self.verdict.budget else "")
+            (tuned[r.arm] if r.protocol == "finetune" else r.arm, r.budget): f"{100 * r.mean:.1f} "
+            + (_interval(r.low, r.high) if r.budget == self.verdict.budget else f"±{100 * _half(r):.1f}")
             for r in shown
         }
         names = [name for arm in self.arms for name in (arm.name, tuned.get(arm.name)) if name]
@@ -180,7 +181,8 @@ class Report:
     def _caption(self) -> str:
         n_test = max((r.n_test for r in self.results), default=0)
         measure = self.data.get("measure", "no metric")
-        return f"{measure}, on {n_test:,} test items, with 95 % intervals at the primary budget"
+        half = ", at other budgets half of them (±)" if len({r.budget for r in self.results}) > 1 else ""
+        return f"{measure}, on {n_test:,} test items, with 95 % intervals{half}"
 
     def _notes(self) -> list[str]:
         notes = [self.labels_saved["text"]] if "text" in self.labels_saved else []
@@ -192,6 +194,8 @@ class Report:
         if self.data.get("shortened"):
             notes.append("cut short by the time budget: " + "; ".join(self.data["shortened"]))
         notes += _subgroups(self.data.get("subgroups") or ())
+        if self.data.get("worst_group") and not self.data.get("subgroups"):
+            notes.append(f"the parts by {self.data['worst_group']} were not judged apart: see the report")
         if self.data.get("without_copies"):
             notes.append(_without_copies(self.data["without_copies"]))
         if self.data.get("seal_reads"):
@@ -205,20 +209,33 @@ def _subgroups(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
     worst = rows[0]
-    around = f"[{100 * worst['low']:.1f}, {100 * worst['high']:.1f}]"
-    lines = [f"worst part: {worst['subgroup']}, {worst['metric']} {100 * worst['mean']:.1f} {around}"]
-    for row in rows:
-        if row.get("harmed"):
-            gain, low, high = (100 * row[key] for key in ("gain", "gain_low", "gain_high"))
-            lines.append(f"HARMS {row['subgroup']}: {gain:+.1f} points [{low:.1f}, {high:.1f}] over {row['baseline']}")
+    figure = f"{100 * worst['mean']:.1f} % {_interval(worst['low'], worst['high'])}"
+    lines = [f"worst part: {worst['subgroup']} ({worst['items']:,} test items), {worst['measure']}: {figure}"]
+    harmed = [row for row in rows if row.get("harmed")]
+    for row in harmed[:NAMED]:
+        around = _interval(row["gain_low"], row["gain_high"])
+        gain = f"{100 * row['gain']:.1f} points {around}"
+        lines.append(f"HARMS {row['subgroup']}: did worse than {row['baseline']} there; gain {gain}")
+    if len(harmed) > NAMED:
+        lines.append(f"HARMS {len(harmed) - NAMED} more parts, which the report names")
     return lines
+
+
+def _interval(low: float, high: float) -> str:
+    """In per cent: `[92.0, 95.5]`."""
+    return f"[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _half(r: Result) -> float:
+    """The longer arm of an interval, which may be cut off where the metric ends."""
+    return max(r.high - r.mean, r.mean - r.low)
 
 
 def _without_copies(again: Mapping[str, Any]) -> str:
     n = again["left_out"]
     items = "1 test item that has" if n == 1 else f"{n:,} test items that have"
     found = f"{again['outcome']}, gain {100 * again['gain']:.1f} points" if again["gain"] is not None else again["text"]
-    around = "" if again["low"] is None else f" [{100 * again['low']:.1f}, {100 * again['high']:.1f}]"
+    around = "" if again["low"] is None else f" {_interval(again['low'], again['high'])}"
     over = f" over {again['baseline']}" if again["baseline"] else ""
     return f"without the {items} a copy or near-copy in the pretraining data: {found}{around}{over}"
 

@@ -18,7 +18,8 @@ from tacit.evaluation.statistics import LEVEL, Estimate, crossed, holm
 from tacit.evaluation.targets.base import Tested
 
 FEWEST = 10  # test items: a figure of fewer says nothing
-MOST, LISTED = 100, 20  # parts that are looked at, the largest; and that are listed, the worst
+MOST = 100  # parts that are looked at, the largest
+LISTED = 20  # of these, the worst; of the others those that are harmed
 
 
 def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: str) -> dict[str, Any]:
@@ -51,16 +52,22 @@ def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: st
         found.append((name, int(sizes[number]), own, {c.baseline: c.estimate for c in compared}))
     if len(found) < 2:
         return {}
-    p = iter(holm([e.below(0) if metric.sign > 0 else e.above(0) for *_, gains in found for e in gains.values()]))
+    sign = metric.sign
+    p = iter(holm([min(1.0, 2 * (e.below(0) if sign > 0 else e.above(0))) for *_, of in found for e in of.values()]))
     rows: list[dict[str, Any]] = []
+    measure = f"{metric.words}, {predicted.target.protocols[protocol]}"
     for name, items, own, gains in found:
         adjusted = {baseline: float(next(p)) for baseline in gains}
-        rows.append({"subgroup": name, "items": items, "metric": metric.name} | _figures("mean", own))
+        row: dict[str, Any] = {"subgroup": name, "items": items, "metric": metric.name, "measure": measure}
+        row |= _figures("mean", own)
+        row |= {"low": max(row["low"], metric.low), "high": min(row["high"], metric.high)}
         if gains:
-            hardest = min(gains, key=lambda baseline: metric.sign * gains[baseline].mean)
-            rows[-1] |= {"baseline": hardest} | _figures("gain", gains[hardest])
-            rows[-1]["harmed"] = bool(adjusted[hardest] < 1 - LEVEL)
-    return {"subgroups": sorted(rows, key=lambda row: metric.sign * row["mean"])[:LISTED]}
+            better = [baseline for baseline in gains if adjusted[baseline] < 1 - LEVEL]
+            hardest = min(better or gains, key=lambda baseline: sign * gains[baseline].mean)
+            row |= {"baseline": hardest, "harmed": bool(better)} | _figures("gain", gains[hardest])
+        rows.append(row)
+    rows.sort(key=lambda row: sign * row["mean"])
+    return {"subgroups": rows[:LISTED] + [row for row in rows[LISTED:] if row.get("harmed")]}
 
 
 def _parts(predicted: Predicted, sheet: Sheet, tested: Tested) -> tuple[NDArray[np.int64], list[str]]:

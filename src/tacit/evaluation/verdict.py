@@ -108,7 +108,8 @@ def judge(
 
 def nothing_to_judge(budget: Budget, protocol: str, transductive: bool) -> Verdict:
     """The verdict where no arm was pretrained."""
-    text = f"NO VERDICT: at {labels_in_words(budget)} only baselines were measured; name a pretrained encoder to judge"
+    at = f"{'with' if budget.in_all == 0 else 'at'} {labels_in_words(budget)}"
+    text = f"NO VERDICT: {at} only baselines were measured; name a pretrained encoder to judge"
     return Verdict("none", "checkpoint", protocol, "", None, budget.name, None, None, None, transductive, text)
 
 
@@ -141,7 +142,7 @@ def _sentence(
     others_absent: bool,
     unit: str,
 ) -> str:
-    at = f"at {labels_in_words(budget)} "
+    at = f"{'with' if budget.in_all == 0 else 'at'} {labels_in_words(budget)} "
     if decisive is None:
         if outcome == "collapsed":
             return f"COLLAPSED: {subject} failed its label-free alarms; its features carry next to nothing"
@@ -155,7 +156,8 @@ def _sentence(
     if outcome == "transfers":
         beaten = "every baseline" if n_baselines > 1 else "its only baseline"
         beaten += " measured there" if others_absent else ""
-        return f"TRANSFERS: {at}{subject} beat {beaten}; smallest gain {figures} over {baseline}"
+        gain = "smallest gain" if n_baselines > 1 else "gain"
+        return f"TRANSFERS: {at}{subject} beat {beaten}; {gain} {figures} over {baseline}"
     if outcome == "equivalent":
         return (
             f"NO EVIDENCE, equivalent: {at}{subject} and {baseline} differ by less than "
@@ -188,6 +190,8 @@ def _circumstances(protocol: str, decisive: Comparison | None, setting: Setting,
     if decisive and decisive.budget.total:
         draws = decisive.estimate.draws
         measure += f", {draws} draw{'s' * (draws != 1)}"
+    if decisive and decisive.estimate.seeds > 1:
+        measure += f", {decisive.estimate.seeds} pretraining seeds"
     parts = [f"{measure}, {tested}"]
     if setting.n_folds:
         parts.append(f"by {setting.n_folds}-fold cross-fitting: too few labels for a sealed test set")

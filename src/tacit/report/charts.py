@@ -7,14 +7,17 @@ one does not serve both. What is drawn is said again by `data-tip` (shown by the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from tacit.report import words
+from tacit.report.drawing import linear, path, rule, shortened, spread, svg, tag, text, ticks
 
 COLOURS = 8  # CSS classes c0 ... c7; g0 ... g3 are the greys of the baselines
+FARTHEST = 1.0  # gains beyond are drawn at the edge; only metrics without a lower bound, such as R2, have them
+LOWEST = -0.25  # scores below are drawn at the foot: how much worse than no features they are tells little
 
 
 @dataclass(frozen=True)
@@ -38,69 +41,6 @@ class Gain:
     high: float
 
 
-def tag(name: str, *children: object, **attributes: object) -> Markup:
-    """An SVG element: `class_` is class, `stroke_width` is stroke-width, floats are shortened, all text is escaped."""
-    written = []
-    for key, value in attributes.items():
-        text = f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else value
-        key = key.rstrip("_") if key.endswith("_") else key if key == "viewBox" else key.replace("_", "-")
-        written.append(Markup(' {}="{}"').format(Markup(key), text))
-    body = Markup("").join(escape(child) for child in children)
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), Markup("").join(written), body)
-
-
-def svg(width: float, height: float, label: str, *children: object, class_: str = "chart") -> Markup:
-    box = f"0 0 {width:g} {height:g}"
-    return tag("svg", *children, viewBox=box, width=width, height=height, role="img", aria_label=label, class_=class_)
-
-
-def text(x: float, y: float, content: object, anchor: str = "start", class_: str = "") -> Markup:
-    return tag("text", content, x=x, y=y, text_anchor=anchor, class_=class_)
-
-
-def rule(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
-    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
-
-
-def path(points: Sequence[tuple[float, float]], class_: str, *, close: bool = False) -> Markup:
-    steps = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    return tag("path", d=f"M{steps}{'Z' if close else ''}", class_=class_)
-
-
-def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers inside [low, high], about so many."""
-    span = max(high - low, 1e-9)
-    raw = span / max(about, 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.75)
-    first = math.ceil(low / step - 1e-9)
-    return [round(k * step, 10) for k in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def linear(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
-    span = (high - low) or 1.0
-    return lambda value: start + (value - low) / span * (stop - start)
-
-
-def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions moved as little as needed, downwards then upwards, to lie `gap` apart inside [low, high]."""
-    order = sorted(range(len(positions)), key=lambda i: positions[i])
-    moved = list(positions)
-    floor = low
-    for i in order:
-        moved[i] = floor = max(positions[i], floor)
-        floor += gap
-    ceiling = high
-    for i in reversed(order):
-        moved[i] = ceiling = min(moved[i], ceiling)
-        ceiling -= gap
-    return moved
-
-
-def shortened(name: str, characters: int) -> str:
-    return name if len(name) <= characters else name[: characters - 1].rstrip() + "…"
-
-
 def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str) -> Markup:
     """The gain over each baseline with its interval, against zero."""
     percent = words.is_fraction(metric)
@@ -108,20 +48,25 @@ def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str) -> Markup
     left, right, row, top = (14, 14, 58, 10) if narrow else (190, 150, 34, 8)
     height = top + row * len(rows) + 40
     values = [v for r in rows for v in (r.gain, r.low, r.high) if math.isfinite(v)] or [0.0]
-    low, high = min(0.0, *values), max(0.0, *values)
+    edge = FARTHEST if percent else math.inf
+    low, high = max(min(0.0, *values), -edge), min(max(0.0, *values), edge)
     margin = max(0.06 * (high - low), 0.004 if percent else 0.001)
-    at = linear(low - margin, high + margin, left, width - right)
+    place = linear(low - margin, high + margin, left, width - right)
     bottom = height - 40
     parts: list[object] = []
+
+    def at(value: float) -> float:
+        return min(max(place(value), left), width - right)
+
     if percent:
-        edge = max(at(-0.01), left)
-        parts.append(tag("rect", x=edge, y=top, width=max(at(0.01) - edge, 0.0), height=bottom - top, class_="zone"))
+        parts.append(tag("rect", x=at(-0.01), y=top, width=at(0.01) - at(-0.01), height=bottom - top, class_="zone"))
     scale = 100 if percent else 1
     for tick in ticks((low - margin) * scale, (high + margin) * scale, 4 if narrow else 6):
         x = at(tick / scale)
         parts.append(rule(x, top, x, bottom, "zero" if tick == 0 else "grid"))
         parts.append(text(x, bottom + 15, f"{tick:+g}".replace("-", "−") if tick else "0", "middle"))
-    axis = "percentage points; shaded: within one point" if percent else f"difference in {words.plain(metric)}"
+    axis = f"percentage points{'' if narrow else f' of {words.plain(metric)}'}; shaded: within one"
+    axis = axis if percent else f"difference in {words.plain(metric)}"
     parts.append(text((left + width - right) / 2, bottom + 32, axis, "middle"))
     for number, r in enumerate(rows):
         y = top + row * number + (row - 16 if narrow else row / 2)
@@ -134,7 +79,8 @@ def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str) -> Markup
             parts.append(text(width - right + 12, y + 4, figures))
         if math.isfinite(r.low) and math.isfinite(r.high):
             parts.append(rule(at(r.low), y, at(r.high), y, f"whisker o-{outcome}"))
-            parts += [rule(at(end), y - 5, at(end), y + 5, f"whisker o-{outcome}") for end in (r.low, r.high)]
+            shown = (end for end in (r.low, r.high) if low - margin <= end <= high + margin)
+            parts += [rule(at(end), y - 5, at(end), y + 5, f"whisker o-{outcome}") for end in shown]
         parts.append(tag("circle", cx=at(r.gain), cy=y, r=5, class_=f"dot o-{outcome}"))
     spoken = "; ".join(
         f"against {r.baseline} {words.gain(r.gain, metric)} {words.interval(r.low, r.high, metric)}" for r in rows
@@ -142,8 +88,19 @@ def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str) -> Markup
     return svg(width, height, f"Gain with 95 % interval: {spoken}", *parts)
 
 
-def curves(lines: Sequence[Line], width: int, metric: str, *, primary: float | None = None) -> Markup:
-    """Score against labels per class on a log axis, with interval bands and the names at the ends of the lines."""
+def curves(
+    lines: Sequence[Line],
+    width: int,
+    metric: str,
+    *,
+    unit: str,
+    primary: float | None = None,
+    names: Mapping[float, str] | None = None,
+) -> Markup:
+    """Score against labels on a log axis, with interval bands and the names at the ends of the lines.
+
+    `unit` is what labels are counted in, "labels per class"; `names` are those of the budgets.
+    """
     percent = words.is_fraction(metric)
     scale = 100 if percent else 1
     narrow = width < 480
@@ -152,16 +109,20 @@ def curves(lines: Sequence[Line], width: int, metric: str, *, primary: float | N
     every = [p for line in lines for p in line.points]
     budgets = sorted({p[0] for p in every if p[0] > 0})
     values = [v for p in every for v in p[1:] if math.isfinite(v)] or [0.0, 1.0]
-    low, high = min(values), max(values)
+    low, high = foot(values) if percent else min(values), max(values)
+    hidden = low > min(p[1] for p in every)
     margin = max(0.04 * (high - low), 0.005)
     low, high = low - margin, min(high + margin, 1.0 if percent else math.inf)
     first, last = (budgets[0], budgets[-1]) if budgets else (1.0, 10.0)
     along = linear(
         math.log(first), math.log(last) if last > first else math.log(first) + 1, left + 14, width - right - 8
     )
-    up = linear(low, high, bottom, top)
-
+    onto = linear(low, high, bottom, top)
     parts: list[object] = []
+
+    def up(value: float) -> float:
+        return min(onto(value), float(bottom))
+
     for tick in ticks(low * scale, high * scale, 6):
         y = up(tick / scale)
         parts += [rule(left, y, width - right, y, "grid"), text(left - 7, y + 4, f"{tick:g}".replace("-", "−"), "end")]
@@ -174,7 +135,8 @@ def curves(lines: Sequence[Line], width: int, metric: str, *, primary: float | N
             parts.append(text(place, bottom + 18, label, "middle"))
             free = place
     parts.append(rule(left, bottom, width - right, bottom, "axis"))
-    parts.append(text((left + width - right) / 2, bottom + 37, "labels per class", "middle"))
+    below = "; ▾ lower than drawn" if hidden else ""
+    parts.append(text((left + width - right) / 2, bottom + 37, unit + below, "middle"))
     if primary in budgets and primary is not None:
         x = along(math.log(primary))
         parts.append(rule(x, top, x, bottom, "primary"))
@@ -189,12 +151,23 @@ def curves(lines: Sequence[Line], width: int, metric: str, *, primary: float | N
             edge = [(x, up(p[3])) for x, p in zip(xs, band, strict=True)]
             edge += [(x, up(p[2])) for x, p in reversed(list(zip(xs, band, strict=True)))]
             parts.append(path(edge, f"band {line.colour}{' chosen' if line.chosen else ''}", close=True))
+        elif len(band) == 1:
+            [(x, _, low_end, high_end)] = band
+            parts.append(
+                rule(along(math.log(x)), up(low_end), along(math.log(x)), up(high_end), f"error {line.colour}")
+            )
     for line in sorted(shown, key=lambda line: line.chosen):  # the chosen one on top
         spots = [(along(math.log(p[0])), up(p[1])) for p in sorted(line.points) if p[0] > 0]
+        lost = [y >= bottom for _, y in spots]
         kind = "baseline" if line.baseline else "chosen" if line.chosen else "arm"
         parts.append(path(spots, f"line {kind} {line.colour}"))
         radius = 2.2 if line.baseline else 3.2
-        parts += [tag("circle", cx=x, cy=y, r=radius, class_=f"dot {line.colour}") for x, y in spots]
+        seen = [spot for spot, off in zip(spots, lost, strict=True) if not off]
+        parts += [tag("circle", cx=x, cy=y, r=radius, class_=f"dot {line.colour}") for x, y in seen]
+        feet = [(x, y) for (x, y), off in zip(spots, lost, strict=True) if off]
+        parts += [
+            path([(x - 4, y - 4), (x + 4, y - 4), (x, y + 3)], f"foot {line.colour}", close=True) for x, y in feet
+        ]
 
     reaching = [line for line in shown if max(line.points)[0] == last]
     ends = [up(max(line.points)[1]) for line in reaching]
@@ -206,10 +179,8 @@ def curves(lines: Sequence[Line], width: int, metric: str, *, primary: float | N
     early = [line for line in shown if line not in reaching]  # such as training from scratch: named where they end
     places = spread([up(max(line.points)[1]) - 8 for line in early], 15, top + 8, bottom - 2)
     for line, place in zip(early, places, strict=True):
-        budget, mean, low_end, high_end = max(line.points)
+        budget, mean, *_ = max(line.points)
         x = along(math.log(budget))
-        if len(line.points) == 1 and math.isfinite(low_end) and math.isfinite(high_end):
-            parts.append(rule(x, up(low_end), x, up(high_end), f"error {line.colour}"))
         parts.append(tag("circle", cx=x, cy=up(mean), r=4, class_=f"dot {line.colour}"))
         beside = [p[1] for other in shown for p in other.points if p[0] == budget]
         above = mean >= sum(beside) / len(beside)  # curves rise, so there is room above on the left, below on the right
@@ -226,11 +197,16 @@ def curves(lines: Sequence[Line], width: int, metric: str, *, primary: float | N
             for p, line in found
         )
         column = tag("rect", x=start, y=top, width=stop - start, height=bottom - top, class_="hit")
-        said = f"{x:g} labels per class\n{tip}"
+        said = f"{words.budget((names or {}).get(x, f'{x:g}'))}\n{tip}"
         parts.append(tag("g", rule(here, top, here, bottom, "guide"), column, data_tip=said))
-    names = ", ".join(line.name for line in shown)
-    label = f"{words.plain(metric)} against labels per class for {names}; the figures are in the table of results"
+    spoken = ", ".join(line.name for line in shown)
+    label = f"{words.plain(metric)} against {unit} for {spoken}; the figures are in the table of results"
     return svg(width, height, label, *parts)
+
+
+def foot(values: Sequence[float]) -> float:
+    """Where an axis of fractions starts: at the lowest value, but not far below 0."""
+    return max(min(values), min(LOWEST, max(values) - 0.5))
 
 
 def nearest(points: Sequence[tuple[float, float]], x: float) -> float:
@@ -254,12 +230,17 @@ def loss_and_probe(
     def panel(
         points: Sequence[tuple[float, float]], bounds: tuple[float, float], top: int, bottom: int, name: str
     ) -> None:
-        up = linear(*bounds, bottom, top)
+        onto = linear(*bounds, bottom, top)
+
+        def up(value: float) -> float:
+            return min(onto(value), float(bottom))
+
         parts.append(text(left, top - 8, name, class_="strong"))
         scale = 100 if name.startswith("probe") else 1
         for tick in ticks(bounds[0] * scale, bounds[1] * scale, 3):
             y = up(tick / scale)
-            parts.extend([rule(left, y, width - right, y, "grid"), text(left - 6, y + 4, f"{tick:g}", "end")])
+            said = f"{tick:g}".replace("-", "−")
+            parts.extend([rule(left, y, width - right, y, "grid"), text(left - 6, y + 4, said, "end")])
         if points:
             colour = "c0" if scale == 100 else "loss"
             parts.append(path([(along(s), up(v)) for s, v in points], f"line arm {colour}"))
@@ -295,55 +276,3 @@ def loss_and_probe(
 
 def _name(line: Line) -> str:
     return f"name {line.colour}{' strong' if line.chosen else ''}"
-
-
-SHAPES = (  # one outline per round of colours, about 7 px wide, drawn from the point's centre
-    "m-3.4 0a3.4 3.4 0 1 0 6.8 0a3.4 3.4 0 1 0-6.8 0",
-    "m-3-3h6v6h-6z",
-    "m0-4l4 7h-8z",
-    "m0-4.4l4.4 4.4l-4.4 4.4l-4.4-4.4z",
-)
-
-
-def style(group: int) -> str:
-    """CSS classes of a class's colour and of its shape in the legend."""
-    return f"c{group % COLOURS} s{group // COLOURS}"
-
-
-def scatter(
-    places: Sequence[tuple[float, float]], groups: Sequence[int], names: Sequence[str], width: int, height: int
-) -> Markup:
-    """A map of points in px; `groups` numbers each point's name, -1 for none. One path per group keeps it small."""
-    parts: list[object] = []
-    middles: dict[int, tuple[float, float]] = {}
-    for group in range(-1, len(names)):
-        spots = [place for place, g in zip(places, groups, strict=True) if g == group]
-        if not spots:
-            continue
-        plain = group < 0 or group >= COLOURS * len(SHAPES)
-        outline = SHAPES[0 if plain else group // COLOURS]
-        drawn = "".join(f"M{x:.0f} {y:.0f}{outline}" for x, y in spots)
-        parts.append(tag("path", d=drawn, class_=f"points {'g1' if plain else style(group)}", data_group=group))
-        if not plain:
-            xs, ys = sorted(x for x, _ in spots), sorted(y for _, y in spots)
-            middles[group] = xs[len(xs) // 2], ys[len(ys) // 2]
-    for group, (x, y) in middles.items():
-        name = shortened(names[group], 18)
-        # Names are larger on a phone: one that fits a laptop only is hidden there.
-        fits = [_is_clear(group, middles, names, width=size, height=2 * size) for size in (9, 14)]
-        if fits[0]:
-            parts.append(text(x, y + 4, name, "middle", f"halo strong{'' if fits[1] else ' laptop'}"))
-    label = f"Map of {len(places)} embeddings" + (f" in {len(names)} classes" if names else "")
-    return svg(width, height, label, *parts, tag("circle", r=8, class_="ring"), class_="chart map")
-
-
-def _is_clear(
-    group: int, middles: dict[int, tuple[float, float]], names: Sequence[str], *, width: int, height: int
-) -> bool:
-    """Whether a name of letters this large in px touches none of the names before it, drawn or not."""
-    x, y = middles[group]
-    return not any(
-        abs(x - u) < width * (min(len(names[group]), 18) + min(len(names[other]), 18)) / 2 and abs(y - v) < height
-        for other, (u, v) in middles.items()
-        if other < group
-    )

@@ -18,15 +18,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """An example and its nearest others by cosine similarity, nearest first."""
+    """An example and its nearest others by cosine similarity, nearest first.
+
+    `classes` says that labels are the same or not; numbers are only near each other.
+    """
 
     query: Picture
     nearest: Sequence[tuple[Picture, float]]
+    classes: bool = True
 
 
 @dataclass(frozen=True)
 class Points:
-    """A 2-D map of N embeddings; beyond `tacit.report.html.MOST_POINTS` they are thinned evenly."""
+    """A 2-D map of N embeddings; beyond `tacit.report.maps.MOST_POINTS` they are thinned evenly."""
 
     x: Sequence[float]  # [N]
     y: Sequence[float]  # [N]
@@ -35,6 +39,7 @@ class Points:
     image: Sequence[Any] = ()  # [N] images, all of them or none
     arm: str = ""
     method: str = ""  # how the map was made: "PCA", "t-SNE"
+    value: Sequence[float] = ()  # [N] where labels are numbers: they are coloured in steps
 
 
 @dataclass(frozen=True)

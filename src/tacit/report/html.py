@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from tacit.files import write_whole
-from tacit.report import charts, tables, words
-from tacit.report.figures import Figures, Neighbours, Points
-from tacit.report.images import PIXELATED_BELOW, Sheet, data_uri, thumbnail
+from tacit.report import charts, maps, tables, words
+from tacit.report.figures import Figures, Neighbours
+from tacit.report.images import PIXELATED_BELOW, data_uri, thumbnail
 from tacit.report.private import without_data
 
-MOST_POINTS = 1500
-MOST_NAMED = charts.COLOURS * len(charts.SHAPES)  # classes that a colour and a shape can tell apart
 WIDE, NARROW = 900, 340  # px: what a laptop and a phone have room for
 _HERE = Path(__file__).parent
 Report = Mapping[str, Any]
@@ -63,11 +61,15 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         said=said,
         circumstances=circumstances,
         without_copies=words.without_copies(again, metric) if again else "",
-        from_scratch=any(row["protocol"] == tables.SCRATCH for row in report.get("results", [])),
+        from_scratch=any(row["protocol"] == "scratch" for row in report.get("results", [])),
+        measure=_measure(report, verdict, metric),
+        watched=_watched(report),
+        parts=tables.parts(report.get("data", {})),
         facts=_facts(report, verdict, metric),
         gains=_gains(report, verdict, metric),
         curves=_curves(report, verdict),
         saved=tables.saved(report.get("labels_saved") or {}),
+        saving=words.saved(report["labels_saved"]) if "labels" in (report.get("labels_saved") or {}) else "",
         verdicts=tables.verdicts(report, metric, of=verdict.get("arm"), others=False),
         other_verdicts=tables.verdicts(report, metric, of=verdict.get("arm"), others=True),
         history=_history(report, figures.history),
@@ -80,7 +82,7 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         notes=tables.notes(report.get("data", {})),
         samples=_samples(figures),
         gallery=[_neighbours(row) for row in figures.gallery],
-        points=_points(figures.points) if figures.points is not None and len(figures.points.x) else None,
+        points=maps.drawn(figures.points) if figures.points is not None and len(figures.points.x) else None,
         config=figures.config,
         environment=tables.pairs(figures.environment),
         words=words,
@@ -124,8 +126,25 @@ def _renamed(history: Sequence[Mapping[str, Any]], report: Report, clean: Report
 
 def _metric(report: Report, verdict: Report) -> str:
     """The metric that a verdict is about; results list the main metric of a protocol first."""
+    if main := report.get("data", {}).get("primary_metric"):
+        return str(main)
     named = [row["metric"] for row in report.get("results", []) if row["protocol"] == verdict.get("protocol")]
     return str(named[0] if named else "balanced_accuracy")
+
+
+def _measure(report: Report, verdict: Report, metric: str) -> str:
+    """What scores are: `R2, ridge regression, at 100 labels in all`."""
+    how = words.protocol(verdict.get("protocol") or "linear", tables.target_of(report))
+    return f"{words.capital(words.plain(metric))}, {how}, {words.at_budget(verdict.get('budget'))}"
+
+
+def _watched(report: Report) -> str:
+    """What a training is watched by: the usual metric of its target, in words."""
+    how = {"retrieval": "search by cosine", "pairs": "search by cosine"}
+    metrics = {"tokens": "balanced_accuracy", "multilabel": "auroc", "regression": "r2"}
+    target = tables.target_of(report)
+    metric = "ndcg@10/test-gallery" if target in how else metrics.get(target, "balanced_accuracy")
+    return f"{words.plain(metric).removesuffix(' among the test items')}, {how.get(target, 'nearest neighbours')}"
 
 
 def _facts(report: Report, verdict: Report, metric: str) -> list[tuple[str, str, str]]:
@@ -140,10 +159,12 @@ def _facts(report: Report, verdict: Report, metric: str) -> list[tuple[str, str,
     row = tables.result_of(report, verdict, verdict.get("arm"), metric)
     if row:
         around = words.interval(row.get("low"), row.get("high"), metric)
-        how = f"{words.plain(metric)}, {words.plain(row['protocol'])}"
+        how = f"{words.plain(metric)}, {words.protocol(row['protocol'], tables.target_of(report))}"
         facts.append((how, words.score(row.get("mean"), metric), around))
-        total = f"{words.number(row['labels_total'])} in total" if row.get("labels_total") else ""
-        facts.append(("labels", str(verdict.get("budget")), total))
+        if row.get("labels_per_class"):
+            facts.append(("labels", str(verdict.get("budget")), f"{words.number(row['labels_total'])} in all"))
+        elif row.get("labels_total"):
+            facts.append(("labels", words.number(row["labels_total"]), "in all"))
         grouped = row.get("n_groups") not in (None, row.get("n_test"))
         groups = f"in {words.number(row['n_groups'])} groups" if grouped else ""
         facts.append(("held-out items", words.number(row.get("n_test")), groups))
@@ -170,29 +191,34 @@ def _gains(report: Report, verdict: Report, metric: str) -> Markup | None:
 
 
 def _curves(report: Report, verdict: Report) -> list[tuple[str, str, Markup]]:
-    """One chart per protocol, the verdict's first: (protocol, metric and unit, chart). From scratch is in each."""
+    """One chart per protocol, the verdict's first: (protocol, metric and unit, chart).
+
+    From scratch, and what needs no features, is in each.
+    """
     rows = report.get("results", [])
-    protocols = [p for p in dict.fromkeys(row["protocol"] for row in rows) if p != tables.SCRATCH]
+    protocols = [p for p in dict.fromkeys(row["protocol"] for row in rows) if p not in tables.ANY]
     drawn = []
     for protocol in sorted(protocols, key=lambda p: p != verdict.get("protocol")):
         metric = _metric(report, {"protocol": protocol})
-        shown = (protocol, tables.SCRATCH, tables.TUNED)
-        mine = [r for r in rows if r["protocol"] in shown and r["metric"] == metric]
-        lines, budgets = _lines(report, mine, verdict.get("arm"))
-        if len(budgets) < 2:
+        shown = (protocol, *tables.ANY, tables.TUNED)
+        mine = [r for r in rows if r["protocol"] in shown and r["metric"] == metric and r.get("labels_total")]
+        by_class = any(r.get("labels_per_class") for r in mine)
+        mine = [r for r in mine if r.get("labels_per_class") or not by_class or r.get("budget") == "100 %"]
+        if len({r["budget"] for r in mine if r["protocol"] == protocol}) < 2:
             continue  # one budget is no curve; the tables hold it
+        lines, budgets = _lines(report, mine, verdict.get("arm"))
         primary = next((x for x, name in budgets.items() if name == verdict.get("budget")), None)
 
-        def draw(width: int, lines: Any = lines, metric: str = metric, at: float | None = primary) -> Markup:
-            return charts.curves(lines, width, metric, primary=at)
-
-        unit = ", in per cent" if words.is_fraction(metric) else ""
-        drawn.append((words.plain(protocol), words.plain(metric) + unit, _both(draw)))
+        unit = "labels per class" if by_class else "labels in all"
+        draw = partial(charts.curves, lines, metric=metric, unit=unit, primary=primary, names=budgets)
+        percent = ", in per cent" if words.is_fraction(metric) else ""
+        how = words.protocol(protocol, tables.target_of(report))
+        drawn.append((how, words.plain(metric) + percent, _both(draw)))
     return drawn
 
 
 def _lines(report: Report, rows: Sequence[Report], chosen: Any) -> tuple[list[charts.Line], dict[float, str]]:
-    """Curves over labels per class, and the budgets on that axis; a share of all labels is put at its average."""
+    """Curves over labels per class, or in all, and the budgets on that axis; all labels are put at their average."""
     classes = next((r["labels_total"] / r["labels_per_class"] for r in rows if r.get("labels_per_class")), 1.0)
     colours = tables.colours(report)
     budgets: dict[float, str] = {}
@@ -224,7 +250,7 @@ def _history(report: Report, rows: Sequence[Mapping[str, Any]]) -> list[dict[str
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     probes = [row["probe"] for row in rows if words.is_number(row.get("probe"))]
     pad = max(0.06 * (max(probes) - min(probes)), 0.01) if probes else 0.0
-    bounds = (min(probes) - pad, min(max(probes) + pad, 1.0)) if probes else (0.0, 1.0)
+    bounds = (charts.foot(probes) - pad, min(max(probes) + pad, 1.0)) if probes else (0.0, 1.0)
     panels = []
     for arm in arms:
         mine = [row for row in rows if row["arm"] == arm]
@@ -277,45 +303,8 @@ def _neighbours(row: Neighbours) -> dict[str, Any]:
             "image": _shown(picture.image, 80),
             "picture": picture,
             "similarity": f"{similarity:.2f}".replace("-", "−"),
-            "same": picture.label == query.label if picture.label and query.label else None,
+            "same": picture.label == query.label if picture.label and query.label and row.classes else None,
         }
         for picture, similarity in list(row.nearest)[:8]
     ]
-    return {"image": _shown(query.image, 80), "picture": query, "nearest": near}
-
-
-def _points(points: Points) -> dict[str, Any]:
-    """The map's drawing and what its script needs; both axes share one scale, for distances to mean the same."""
-    count = len(points.x)
-    keep = np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(int)
-    xy = np.nan_to_num(np.stack([np.asarray(points.x, float), np.asarray(points.y, float)], 1))[keep]
-    middle, span = (xy.max(0) + xy.min(0)) / 2, np.maximum(xy.max(0) - xy.min(0), 1e-9)
-    width, edge = 760, 20
-    height = round(width * min(max(span[1] / span[0], 0.5), 0.95))
-    scale = min((width - 2 * edge) / span[0], (height - 2 * edge) / span[1])
-    places = ((xy - middle) * [scale, -scale] + [width / 2, height / 2]).round().astype(int).tolist()
-    label = [points.label[i] for i in keep] if len(points.label) else [""] * len(keep)
-    names = sorted(set(label) - {""})
-    if len(names) > MOST_NAMED:  # colours and names go to the most frequent
-        names = sorted(names, key=lambda name: -label.count(name))
-    number = {name: i for i, name in enumerate(names)}
-    groups = [number.get(name, -1) for name in label]
-    sheet = Sheet([points.image[i] for i in keep]) if len(points.image) else None
-    return {
-        "chart": charts.scatter(places, groups, names, width, height),
-        "names": [(i, name, charts.style(i)) for i, name in enumerate(names[:MOST_NAMED])],
-        "sheet": sheet,
-        "tiny": sheet is not None and sheet.cell <= PIXELATED_BELOW,
-        "arm": points.arm,
-        "method": points.method,
-        "shown": len(keep),
-        "count": count,
-        "json": {
-            "xy": places,
-            "group": groups,
-            "names": names,
-            "ids": [points.id[i] for i in keep] if len(points.id) else [],
-            "columns": sheet.columns if sheet else 0,
-            "rows": sheet.rows if sheet else 0,
-        },
-    }
+    return {"image": _shown(query.image, 80), "picture": query, "nearest": near, "marked": row.classes and query.label}

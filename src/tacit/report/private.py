@@ -10,23 +10,37 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tacit.report.words import SCOPES, is_number, sentence
+from tacit.report.words import METRICS, SCOPES, is_number, sentence
 
-# Our own vocabulary looks like this. What names a folder or a file, or a model in either, gets an alias.
-_WORD = re.compile(r"[\w@%+(),. -]{1,60}")
-_METRIC = re.compile(r"[\w@%+/ -]{1,60}")
+_WORD = re.compile(r"[a-z][a-z_ ]{0,30}", re.IGNORECASE)
+_METRIC = re.compile(
+    rf"balanced_accuracy|accuracy|average_precision|{'|'.join(METRICS)}|(ndcg|recall)@\d+/test-gallery"
+)
+_BUDGET = re.compile(r"\d+( per class| in all)?|[\d.]+ ?%|no labels")
 _DATE = re.compile(r"[\d:T.Z+ -]{8,40}")
 _HASH = re.compile(r"[0-9a-f]{8,128}")
 
+# Names of arms, tasks, encoders, depths and label-free metrics that are ours: made of these words, numbers and signs.
+# Any other may be that of a file, a folder or a model in either, and gets an alias.
+_OWN = """
+alignment alpha alpha_r and bad_rows by chance components convnet dead_share depth embeddings features fine-tuned from
+grid init lidar loss majority masked mean nan no numbers of participation pca pixels pooled principal random random-init
+rankme rankme_fall resnet rotation scratch simclr std_normalised their type uniformity untrained
+vit_base vit_small vit_tiny
+"""
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
-a about accuracy alone among and another any architecture at balanced budget by cannot cases change compared
-cross-fitting data do draw draws encoder few fine-tuned five fold folds for four from groups how in input inputs it
-items its judge known labels like linear more much nearest neighbours not of one only or point points pretrained
-pretraining probe public raw scratch sealed seeds set shows smaller take tell test the this to too training
-transductive untrained were with would
+a about absolute accuracy all alone among and another any architecture at auroc average balanced budget by cannot cases
+chance change compared cosine cross-fitting d2 data do draw draws encoder error f1 few fine-tuned five fold folds for
+four from groups how in input inputs it items its judge known labels like linear macro majority mean more much ndcg@10
+nearest neighbours not of one only or pixels point points precision pretrained pretraining probe public r2 random-init
+raw recall@1 recall@10 recall@5 regression ridge scratch sealed search seeds set shows smaller take tell test the this
+to too training transductive type untrained were with would
 """
-_PLAIN = {"kind": ("image", "audio", "text", "items", "pairs", "series", "table", "embeddings")}
+_PLAIN = {
+    "kind": ("image", "audio", "text", "items", "pairs", "series", "table", "embeddings"),
+    "target": ("classification", "multilabel", "regression", "retrieval", "pairs", "tokens"),
+}
 _HASHES = ("hash", "data_hash")
 _NAMES = ("arm", "name", "baseline", "task", "encoder")
 _OURS = (
@@ -54,7 +68,7 @@ class _Names:
     def __call__(self, name: object) -> str | None:
         if not isinstance(name, str):
             return None
-        if _WORD.fullmatch(name) and not re.search(r"\.\w", name):
+        if _is_own(name):
             return name
         return self.aliases.setdefault(name, f"encoder {len(self.aliases) + 1}")
 
@@ -74,14 +88,15 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
             rows = (row if isinstance(row, Mapping) else {"level": str(row)[:4].strip()} for row in value or ())
             return [kept(row) for row in rows]
         if isinstance(value, str):
-            return value if (_METRIC if key == "metric" else _WORD).fullmatch(value) else None
+            allowed = {"metric": _METRIC, "budget": _BUDGET}.get(key, _WORD)
+            return value if allowed.fullmatch(value) else None
         return value if _is_figure(value) else None
 
     def nested(value: Any) -> Any:
         """Numbers and words of ours under names of ours: {arm: {metric or depth: number}}, {arm: depth}."""
         if isinstance(value, Mapping):
             return {names(str(key)): nested(inner) for key, inner in value.items()}
-        return value if _is_figure(value) or (isinstance(value, str) and _WORD.fullmatch(value)) else None
+        return value if _is_figure(value) or (isinstance(value, str) and _is_own(value)) else None
 
     def verdict(row: Mapping[str, Any]) -> dict[str, Any]:
         plain = kept(row)
@@ -91,6 +106,10 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
     def circumstances(text: str) -> list[str]:
         clauses = text.rstrip(".").split("; ")
         return [clause for clause in clauses if clause and all(map(_is_circumstance, clause.split()))]
+
+    def part(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+        measure = "; ".join(circumstances(str(row.get("measure", ""))))
+        return {"subgroup": f"part {number}", **kept(row), "measure": measure}
 
     def data(content: Mapping[str, Any]) -> dict[str, Any]:
         """Counts instead of lists and tables: the keys of those tables may be class names or ids."""
@@ -106,7 +125,11 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
             elif key == "without_copies" and isinstance(value, Mapping):
                 clean[key] = verdict(value)
             elif key in ("selected_arm", "primary_budget", "primary_metric"):
-                clean[key] = names(value)
+                clean[key] = field({"selected_arm": "arm"}.get(key, key.removeprefix("primary_")), value)
+            elif key == "measure" and circumstances(str(value)):
+                clean[key] = value
+            elif key == "subgroups" and isinstance(value, list | tuple):
+                clean[key] = [part(number, row) for number, row in enumerate(value, 1) if isinstance(row, Mapping)]
             elif isinstance(value, Mapping) and is_number(value.get("count")):
                 clean[f"number_of_{key}"] = value["count"]
             elif isinstance(value, Mapping | list | tuple):
@@ -130,6 +153,12 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
     if _DATE.fullmatch(str(report.get("created"))):
         clean["created"] = report["created"]
     return clean
+
+
+def _is_own(name: str) -> bool:
+    words = re.findall(r"[a-z_]+(?:-[a-z]+)*", name.lower())
+    plain = re.fullmatch(r"[\w.,+*() -]{1,60}", name, re.ASCII)
+    return plain is not None and bool(words) and set(words) <= set(_OWN.split())
 
 
 def _is_circumstance(word: str) -> bool:

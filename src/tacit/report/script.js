@@ -55,7 +55,7 @@
       thumb.style.backgroundPosition =
         share(i % data.columns, data.columns) + " " + share(Math.floor(i / data.columns), data.rows);
     }
-    const label = data.group[i] < 0 ? "no label" : data.names[data.group[i]];
+    const label = data.group[i] < 0 ? "no label" : data.label[i] || data.names[data.group[i]];
     words.textContent = [data.names.length ? label : "", data.ids[i] || ""].filter(Boolean).join("\n");
     place(event.clientX, event.clientY);
   };

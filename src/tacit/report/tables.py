@@ -11,7 +11,7 @@ from tacit.report import charts, words
 
 Report = Mapping[str, Any]
 TUNED = "finetune"  # the protocol of the chosen encoder trained further, which stands beside training from scratch
-SCRATCH = "scratch"  # the protocol of training from scratch, which is compared under every other protocol
+ANY = ("scratch", "rule")  # training from scratch, and what needs no features, are compared under every protocol
 FEW_CLASSES = 30  # that fit in a line
 LISTED = 200  # entries of a list of skipped files or rows that the page shows; report.json has all of them
 
@@ -23,6 +23,10 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     figures: frozenset[int] = frozenset()
+
+
+def target_of(report: Report) -> str:
+    return str(report.get("data", {}).get("target") or "classification")
 
 
 def colours(report: Report) -> dict[str, str]:
@@ -39,7 +43,7 @@ def colours(report: Report) -> dict[str, str]:
 def result_of(report: Report, verdict: Report, arm: Any, metric: str) -> Report | None:
     """The arm's result at the verdict's protocol and budget."""
     for row in report.get("results", []):
-        same = row.get("protocol") in (verdict.get("protocol"), SCRATCH) and row.get("budget") == verdict.get("budget")
+        same = row.get("protocol") in (verdict.get("protocol"), *ANY) and row.get("budget") == verdict.get("budget")
         if same and row.get("arm") == arm and row.get("metric") == metric:
             return dict(row)
     return None
@@ -161,12 +165,12 @@ def rows_table(rows: Any) -> Table | None:
 
 def results(report: Report) -> Table | None:
     """Every measured score, as in report.json."""
-    rows = []
+    rows, target = [], target_of(report)
     for r in report.get("results", []):
         metric = str(r["metric"])
         counts = [words.number(r.get(key)) for key in ("labels_total", "draws", "seeds", "n_test", "n_groups")]
         value = [words.score(r.get("mean"), metric), words.interval(r.get("low"), r.get("high"), metric)]
-        how = [words.plain(r["protocol"]), words.plain(metric), words.number(r.get("budget"))]
+        how = [words.protocol(r["protocol"], target), words.plain(metric), words.budget(r.get("budget"))]
         rows.append([str(r["arm"]), *how, *value, *counts])
     columns = ["Arm", "Protocol", "Metric", "Budget", "Mean", "95 % interval"]
     columns += ["Labels", "Draws", "Seeds", "Test items", "Groups"]
@@ -185,7 +189,7 @@ def verdicts(report: Report, metric: str, *, of: Any, others: bool) -> list[dict
             {
                 "outcome": v["outcome"],
                 "head": f"{sign} {head.removeprefix('No evidence of a gain: ').capitalize()}",
-                "protocol": words.plain(v.get("protocol") or words.MISSING),
+                "protocol": words.protocol(v.get("protocol") or words.MISSING, target_of(report)),
                 "budget": words.budget(v.get("budget")),
                 "arm": str(v.get("arm") or words.MISSING),
                 "baseline": str(v.get("baseline") or words.MISSING),
@@ -200,10 +204,31 @@ def saved(value: Report) -> Table | None:
     """How many labels each baseline needs to do what the encoder does with the primary budget's."""
     rows = []
     for row in value.get("baselines") or ():
-        needed = ("at least " if row.get("at_least") else "about ") + words.number(row.get("baseline_labels"))
-        high = ("at least " if row.get("high_at_least") else "") + words.number(row.get("high"))
-        rows.append([str(row.get("baseline")), needed, f"[{words.number(row.get('low'))}, {high}]"])
+        rows.append([str(row.get("baseline")), *words.needed(row)])
     return Table(["Baseline", "Labels needed", "95 % interval"], rows, frozenset({1, 2})) if rows else None
+
+
+def parts(data: Report) -> dict[str, Any] | None:
+    """How each part of the population fared, the worst first, and what the parts are."""
+    rows = data.get("subgroups") or ()
+    if not rows:
+        return None
+    table = [
+        {
+            "part": str(row["subgroup"]),
+            "tested": words.number(row["items"]),
+            "score": words.score(row["mean"], row["metric"]),
+            "interval": words.interval(row["low"], row["high"], row["metric"]),
+            "gain": words.gain(row.get("gain"), row["metric"]),
+            "around": words.interval(row.get("gain_low"), row.get("gain_high"), row["metric"]),
+            "baseline": str(row.get("baseline") or words.MISSING),
+            "harmed": bool(row.get("harmed")),
+        }
+        for row in rows
+    ]
+    measure = rows[0].get("measure") or words.plain(rows[0]["metric"])
+    harmed = [row["part"] for row in table if row["harmed"]]
+    return {"column": data.get("worst_group") or "", "measure": measure, "rows": table, "harmed": harmed}
 
 
 def notes(data: Report) -> dict[str, Any]:
@@ -212,7 +237,9 @@ def notes(data: Report) -> dict[str, Any]:
     A list is a sequence, or {"count", "first"} where only the first are named. What is empty or zero is not mentioned.
     """
     elsewhere = {"notes", "name", "diagnosis", "validation", "representation"}
-    elsewhere |= {"selected_arm", "seal_reads", "without_copies", "proxies"}
+    elsewhere |= {"selected_arm", "seal_reads", "without_copies", "proxies", "subgroups", "primary_metric"}
+    if not data.get("grouped"):
+        elsewhere.add("n_test_groups")
     flat = {**{key: value for key, value in data.items() if key not in elsewhere}, **(data.get("notes") or {})}
     facts, lists = [], []
     for key, value in flat.items():
@@ -224,7 +251,9 @@ def notes(data: Report) -> dict[str, Any]:
             value = [f"{name}: {words.number(inner)}" for name, inner in value.items()]
         if value in (None, "", 0, False) or (isinstance(value, list | tuple) and not value):
             continue
-        if not isinstance(value, list | tuple):
+        if key == "primary_budget":
+            facts.append((words.title(key), words.budget(value)))
+        elif not isinstance(value, list | tuple):
             facts.append((words.title(key), words.number(value)))
         elif key == "classes" and len(value) <= FEW_CLASSES:
             facts.append((words.title(key), ", ".join(str(name) for name in value)))

@@ -50,10 +50,14 @@ OUTCOMES: dict[str, tuple[str, str, str]] = {
 PROTOCOLS = {
     "linear": "linear probe",
     "knn": "nearest neighbours",
+    "ridge": "ridge regression",
     "finetune": "fine-tuning",
     "scratch": "training from scratch",
     "cosine": "search by cosine",
     "rule": "no features",
+}
+
+METRICS = {
     "r2": "R2",
     "auroc": "AUROC",
     "mae": "mean absolute error",
@@ -65,8 +69,8 @@ PROTOCOLS = {
 SCOPES: dict[str, tuple[str, str]] = {
     "arms": (
         "Over the encoders",
-        "The untrained encoder is one of them; transfer is the linear probe's score at the primary budget. Losses of "
-        "different tasks share no unit and are left out.",
+        "The untrained encoder is one of them; transfer is the score at the primary budget. Losses of different tasks "
+        "share no unit and are left out.",
     ),
     "seeds": (
         "Over the pretraining seeds of one encoder",
@@ -90,6 +94,11 @@ SPELLINGS = {
     "loss": "Pretext loss",
     "dim": "Dimensions",
     "size_px": "Image size, px",
+    "n_train": "Labelled, outside the test",
+    "n_test": "Test items",
+    "n_test_groups": "Test groups",
+    "measure": "Judged by",
+    "worst_group": "Column of the parts",
 }
 
 # What a label-free metric says, in one clause.
@@ -119,24 +128,30 @@ def is_fraction(metric: str) -> bool:
 
 
 def _plain(value: float, decimals: int, *, sign: bool = False) -> str:
+    """Fixed decimals, a true minus sign, thousands in groups, and no sign before 0."""
     text = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
     if not text.strip("+-0."):  # "-0.0" and "+0.0"
         text = text.lstrip("+-")
     return text.replace("-", "−")
 
 
+def _decimals(size: float) -> int:
+    """For a number in units of its own: four digits where it is below a thousand."""
+    return 3 - min(3, max(0, math.floor(math.log10(size)))) if size else 3
+
+
 def score(value: Any, metric: str = "accuracy") -> str:
-    """A score as people read it: 91.2 % for fractions, 0.912 otherwise."""
+    """A score as people read it: 91.2 % for fractions, 4.713 otherwise."""
     if not is_number(value):
         return MISSING
-    return f"{_plain(100 * value, 1)}\u202f%" if is_fraction(metric) else _plain(value, 3)
+    return f"{_plain(100 * value, 1)}\u202f%" if is_fraction(metric) else _plain(value, _decimals(abs(value)))
 
 
 def interval(low: Any, high: Any, metric: str = "accuracy") -> str:
     """[89.9, 92.4], in the unit of `score` and of `gain`."""
     if not (is_number(low) and is_number(high)):
         return ""
-    scale, decimals = (100, 1) if is_fraction(metric) else (1, 3)
+    scale, decimals = (100, 1) if is_fraction(metric) else (1, _decimals(max(abs(low), abs(high))))
     return f"[{_plain(scale * low, decimals)}, {_plain(scale * high, decimals)}]"
 
 
@@ -145,7 +160,7 @@ def gain(value: Any, metric: str = "accuracy", *, unit: bool = True) -> str:
     if not is_number(value):
         return MISSING
     if not is_fraction(metric):
-        return _plain(value, 3, sign=True)
+        return _plain(value, _decimals(abs(value)), sign=True)
     return _plain(100 * value, 1, sign=True) + (" points" if unit else "")
 
 
@@ -186,16 +201,29 @@ def duration(seconds: Any) -> str:
 
 
 def plain(name: Any) -> str:
-    """A metric's or protocol's name in running text."""
-    return PROTOCOLS.get(str(name), str(name).replace("_", " "))
+    """A metric's name in running text; `ndcg@10/test-gallery` is nDCG@10 among the test items."""
+    if found := re.fullmatch(r"(ndcg|recall)(@\d+)/test-gallery", str(name)):
+        return f"{'nDCG' if found[1] == 'ndcg' else found[1]}{found[2]} among the test items"
+    return METRICS.get(str(name), str(name).replace("_", " "))
+
+
+def protocol(name: Any, target: Any = "classification") -> str:
+    """How features are read: the linear probe of numbers is a ridge regression."""
+    known = "ridge" if (name, target) == ("linear", "regression") else str(name)
+    return PROTOCOLS.get(known, known.replace("_", " "))
+
+
+def capital(text: str) -> str:
+    """With a capital at the beginning, save where the first word has one inside (nDCG)."""
+    return text if re.match(r"\w*[A-Z]", text) else text[:1].upper() + text[1:]
 
 
 def parted(text: str) -> list[str]:
     """A verdict's text without the outcome in capitals (the heading has it): what it says, and its circumstances."""
     text = re.sub(r"^[A-Z][A-Z ]+(, [a-z]+)?: ", "", text.strip())
-    said = text.split("; ")
+    said = re.sub(r"(?<=[\[ ])-(?=\d)", "−", text).split("; ")
     main, rest = "; ".join(said[:2]), "; ".join(said[2:])
-    return [f"{part[:1].upper()}{part[1:].rstrip('.')}." if part else "" for part in (main, rest)]
+    return [f"{capital(part).rstrip('.')}." if part else "" for part in (main, rest)]
 
 
 def title(key: str) -> str:
@@ -207,11 +235,18 @@ def title(key: str) -> str:
 
 
 def budget(value: Any) -> str:
-    """A label budget, `10 per class` or `10 %`, in words; a bare number counts labels per class."""
+    """A label budget, `10 per class`, `100 in all` or `10 %`, in words; a bare number counts labels per class."""
     text = MISSING if value is None else str(value)
     if found := re.fullmatch(r"(\d+)( per class)?", text):
         return f"{found[1]} label{'' if found[1] == '1' else 's'} per class"
+    if found := re.fullmatch(r"(\d+) in all", text):
+        return f"{number(int(found[1]))} label{'' if found[1] == '1' else 's'} in all"
     return f"{text} of the labels" if re.fullmatch(r"[\d.]+ ?%", text) else text
+
+
+def at_budget(value: Any) -> str:
+    """`at 10 labels per class`, `with no labels`."""
+    return "here" if value is None else f"{'with' if value == 'no labels' else 'at'} {budget(value)}"
 
 
 def sentence(verdict: Mapping[str, Any], metric: str) -> str:
@@ -220,7 +255,7 @@ def sentence(verdict: Mapping[str, Any], metric: str) -> str:
     if outcome == "none":
         return "There were no labels to judge by."
     arm, baseline = verdict.get("arm") or "this encoder", verdict.get("baseline") or "the closest baseline"
-    at = f"At {budget(verdict['budget'])}" if verdict.get("budget") is not None else "Here"
+    at = capital(at_budget(verdict.get("budget")))
     subject = f"the {arm} " + ("recipe" if verdict.get("claim") == "recipe" else "checkpoint")
     size = f"{gain(verdict.get('gain'), metric)} {interval(verdict.get('low'), verdict.get('high'), metric)}".strip()
     if outcome == "transfers":
@@ -231,6 +266,21 @@ def sentence(verdict: Mapping[str, Any], metric: str) -> str:
         return f"{at}, {subject} scored below {baseline}: {size}."
     ending = "within one point of it" if outcome == "equivalent" else "the interval includes zero"
     return f"{at}, {subject} against {baseline}: {size}; {ending}."
+
+
+def needed(row: Mapping[str, Any]) -> tuple[str, str]:
+    """How many labels a baseline needs, and the interval: `about 140`, `[118, at least 400]`."""
+    low, high = (("at least " if row.get(f"{end}_at_least") else "") + number(row.get(end)) for end in ("low", "high"))
+    interval = f"[{low}, {high}]" if low != high else f"[{low}]"
+    return ("at least " if row.get("at_least") else "about ") + number(row.get("baseline_labels")), interval
+
+
+def saved(value: Mapping[str, Any]) -> str:
+    """What the best baseline needs to do as well, in one sentence; made of numbers and names alone."""
+    labels, (count, interval) = value["labels"], needed(value)
+    said = f"to do what {value.get('arm')} does with {number(labels)} labels, {value.get('baseline')} needs"
+    none = value["baseline_labels"] <= labels and not value.get("at_least")
+    return f"{'None: ' + said if none else capital(said)} {count} {interval}."
 
 
 def without_copies(again: Mapping[str, Any], metric: str) -> str:
