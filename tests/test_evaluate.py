@@ -410,6 +410,6 @@ def test_bad_input() -> None:
         replace(labelled, group=np.zeros(600, np.int64))
     with pytest.raises(UserError, match="labels run from 0 to 2 but there are 2 classes"):
         replace(labelled, classes=("ant", "bee"))
-    with pytest.raises(UserError, match="primary budget 50 cannot be filled"):
-        evaluate([GOOD, RAW], labelled, budgets=[5], primary=50)
+    with pytest.raises(UserError, match="primary budget 500 cannot be filled"):
+        evaluate([GOOD, RAW], labelled, budgets=[5], primary=500)
     assert asdict(Selection("a", {})) == {"arm": "a", "representation": {}, "scores": {}, "folds": ()}

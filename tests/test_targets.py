@@ -36,9 +36,12 @@ def problem(name: str, seed: int = 0, shuffled: bool = False) -> tuple[Labelled,
     rng = np.random.default_rng(seed)
     latent, group = rng.normal(size=(N, 6)), np.arange(N)
     y, classes, truth = np.zeros(N, np.int64), ("a", "b", "c"), None
-    if name in ("classification", "tokens", "retrieval"):
+    if name in ("classification", "tokens"):
         y = rng.permutation(np.arange(N) % 3)
         latent += 2.0 * np.eye(6)[y]
+    if name == "retrieval":
+        y, classes = rng.permutation(np.arange(N) % 40), tuple(map(str, range(40)))
+        latent = 0.6 * latent + rng.normal(size=(40, 6))[y]
     if name == "tokens":
         group = np.arange(N) // 5
     if name == "multilabel":

@@ -47,6 +47,8 @@ def judge(
     them too.
     """
     from tacit.evaluation import count_read, evaluate, select
+    from tacit.evaluation.protocol import plan_for
+    from tacit.evaluation.subject import parts_of
     from tacit.study import SCRATCH_DRAWS
 
     labelled, sealed, ask = study.split.labelled, study.split.seal, study.ask
@@ -57,7 +59,8 @@ def judge(
     candidates = [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
     arms = [*candidates, *study.baselines(), *study.public_arms()]
     seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
-    selection = select(arms, labelled, primary=ask.primary_budget, metric=ask.metric, seed=seed)
+    primary = plan_for(labelled, parts_of(labelled, seed), plan.budgets or None, ask.primary_budget)[1]
+    selection = select(arms, labelled, primary=primary.name, metric=ask.metric, seed=seed)
     study.log(f"chosen inside the training labels: {selection.arm}")
     seal = count_read(space.path, *([ask.seal] if ask.seal is not None else []))
     report = evaluate(
@@ -168,16 +171,19 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     Every task has an encoder for each of its `seeds`. Where it takes more than `limit` seconds, budgets larger than the
     primary one are given up, the costliest first.
     """
-    from tacit.evaluation import plan_budgets, primary_budget
     from tacit.evaluation.features import extract
+    from tacit.evaluation.protocol import plan_for
     from tacit.evaluation.splits import N_FOLDS, draw_labels
-    from tacit.evaluation.subject import target_of
+    from tacit.evaluation.subject import parts_of, target_of
     from tacit.evaluation.targets import Supervised
     from tacit.study import RANDOM_SEEDS, SCRATCH_DRAWS
 
     labelled = study.split.labelled
     assert labelled is not None
-    train = labelled.train
+    train, target = labelled.train, target_of(labelled)
+    target.metric(study.ask.metric)  # a name that is none shall be refused before anything is trained
+    planned, primary = plan_for(labelled, parts_of(labelled, 0), primary=study.ask.primary_budget)
+    budgets = planned.budgets
     began = time.perf_counter()
     tables = extract(study.fresh(0), labelled.fetch, train)
     embedding = (time.perf_counter() - began) / len(train)
@@ -186,11 +192,8 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
     seconds += (tasks * seeds + 1) * diagnosed * embedding
     seconds += labelled.n_folds * (1 + seeds) * SCRATCH_DRAWS * study.scratch_seconds()
-    target = target_of(labelled)
     if not isinstance(target, Supervised):  # nothing is learned: a search takes next to no time
         return Judging([], [], MARGIN * seconds)
-    budgets = plan_budgets(labelled.y[train], labelled.classes, by_class=target.by_class).budgets
-    primary = primary_budget(budgets, study.ask.primary_budget)
     draws = draw_labels(labelled.y, labelled.group, train, budgets, seed=0)
     probing: dict[str, float] = {}
     for budget in budgets:

@@ -42,6 +42,7 @@ from tacit.train import NonFinite, Row, Run, pretrain, read_history, seconds_per
 from tacit.workspace import Workspace, is_run, report_folder, settings_of
 
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
+TIMING_SHARE = 0.2  # of a pretraining's time that may go into timing its steps
 REPORT_SECONDS = 6.0  # gallery, map and pictures
 FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
 
@@ -159,7 +160,9 @@ def train_task(
         step = 0.0
         if budget.unit == "seconds":
             began = time.perf_counter()
-            step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, seed=seed)
+            step = seconds_per_step(
+                *(plan.task, source), optim=plan.optim, fabric=study.fabric, seed=seed, longest=TIMING_SHARE * seconds
+            )
             seconds -= time.perf_counter() - began
         planned["steps"][name] = budget.steps(step, seconds, len(rows) / plan.batch_size)
         space.write_json(PLAN, planned)

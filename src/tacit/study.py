@@ -179,7 +179,8 @@ class Study:
             pooled = extract(encoder, self.dataset.batch, pool[chosen])["pooled"]
             found = diagnose(pooled, views=self.two_views(encoder, pool[viewed])).figures
             if labelled is not None:
-                found["probe"] = target_of(labelled).glance(labelled, labelled.train[chosen], pooled)
+                probe = target_of(labelled).glance(labelled, labelled.train[chosen], pooled)
+                found |= {} if probe is None else {"probe": probe}
             return found
 
         return measure

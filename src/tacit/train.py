@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import platform
 import signal
 import time
@@ -137,20 +138,34 @@ def pretrain(
 
 
 def seconds_per_step(
-    task: Task, source: Source, *, optim: Optim, fabric: Fabric, seed: int = 0, steps: int = 20, seconds: float = 2.0
+    task: Task,
+    source: Source,
+    *,
+    optim: Optim,
+    fabric: Fabric,
+    seed: int = 0,
+    steps: int = 20,
+    seconds: float = 2.0,
+    longest: float = math.inf,
 ) -> float:
-    """How long one step takes, on a copy of the task: at least `steps` steps, more until `seconds` are over."""
+    """How long one step takes, on a copy of the task: at least `steps` steps, more until `seconds` are over.
+
+    Where steps are slow, fewer of them, so that it takes little more than `longest` seconds.
+    """
     trial = copy.deepcopy(task)
     model, optimizer = fabric.setup(trial, optim.build(trial))
     trial.train()
     warm, timed = max(1, steps // 4), 0
-    began = time.perf_counter()
+    began = entered = time.perf_counter()
     for step, batch in enumerate(source.stream(0, 50 * steps, rank=dist.rank(), world=dist.world())):
+        if step < warm and time.perf_counter() - entered > longest / 4:
+            warm = max(1, step)
         if step == warm:
             began = time.perf_counter()
         _step(fabric, model, trial, optimizer, optim, source.batch_size, batch, step, 50 * steps, seed)
         timed = step + 1 - warm
-        over = timed >= steps and time.perf_counter() - began > seconds
+        now = time.perf_counter()
+        over = (timed >= steps and now - began > seconds) or (timed >= 1 and now - entered > longest)
         if dist.any_rank(int(over)):
             break
     spent = torch.tensor((time.perf_counter() - began) / timed, device=fabric.device)

@@ -69,8 +69,7 @@ def _judged(predicted: Predicted) -> Report:
     target, metric, positions = predicted.target, predicted.metric, predicted.tested
     tested = target.tested(labelled, positions)
     n_test, left_out = len(tested.truth), tested.left_out
-    unit = labelled.group[positions][tested.counts] if labelled.grouped else np.arange(n_test)
-    unit = np.unique(unit, return_inverse=True)[1]
+    unit = np.unique(target.units(labelled, positions[tested.counts]), return_inverse=True)[1]
     revealed = {
         arm: {key: target.revealed(p, labelled, positions, tested) for key, p in of.items()}
         for arm, of in {**predicted.predictions, **_chosen_by_fold(predicted)}.items()
@@ -84,6 +83,7 @@ def _judged(predicted: Predicted) -> Report:
         transductive=labelled.transductive,
         n_folds=len(predicted.sizes) if len(predicted.sizes) > 1 else 0,
         left_out=tuple(line.split(":")[0] for line in left_out),
+        groups=target.groups,
         measure=metric.words,
         protocols=target.protocols,
     )
@@ -93,21 +93,35 @@ def _judged(predicted: Predicted) -> Report:
     verdicts: list[Verdict] = []
     gains: list[dict[str, Any]] = []
     saved: dict[str, Any] = {}
-    for arm in (arm for arm in predicted.arms if arm.kind == "pretrained"):
+    candidates = [arm for arm in predicted.arms if arm.kind == "pretrained"]
+    family = {
+        protocol: {arm.name: compare(arm.name, protocol, predicted, sheet, metric) for arm in candidates}
+        for protocol in (*target.protocols, TUNED)
+    }
+    for arm in candidates:
         collapsed = any(map(is_failure, arm.alarms))
         claim: Claim = "recipe" if len(arm.encoders) >= 3 else "checkpoint"
         for protocol in (*target.protocols, TUNED):
-            compared = compare(arm.name, protocol, predicted, sheet, metric)
+            compared = family[protocol][arm.name]
             budgets = plan.budgets if protocol in target.protocols else list(dict.fromkeys(c.budget for c in compared))
-            verdicts += judge(arm.name, protocol, budgets, compared, setting, collapsed=collapsed, claim=claim)
+            verdicts += judge(
+                *(arm.name, protocol, budgets, compared, setting),
+                collapsed=collapsed,
+                claim=claim,
+                family=family[protocol] if protocol in target.protocols else None,
+            )
             gains += [_gain(arm.name, protocol, comparison) for comparison in compared]
         if arm.name == selection.arm:
             source = CHOSEN if CHOSEN in revealed else arm.name
             compared = compare(source, usual, predicted, sheet, metric)
             [main] = judge(arm.name, usual, [predicted.primary], compared, setting, collapsed=collapsed, claim=claim)
+            if source == arm.name:  # among all of them, too, what was declared needs no correction
+                declared = arm.name, usual, predicted.primary.name
+                verdicts = [main if (v.arm, v.protocol, v.budget) == declared else v for v in verdicts]
             at_primary = {c.baseline: c.estimate for c in compared if c.budget == predicted.primary}
             curves = _curves(results, predicted.primary, usual, metric)
-            saved = labels_saved(arm.name, predicted.primary.total, curves, at_primary, usual) if curves else {}
+            if curves and source == arm.name:  # what folds chose differently has no curve of its own
+                saved = labels_saved(arm.name, predicted.primary.total, curves, at_primary, usual)
     return Report(
         verdict=main,
         verdicts=tuple(verdicts),
@@ -115,7 +129,7 @@ def _judged(predicted: Predicted) -> Report:
         arms=tuple(_record(arm) for arm in predicted.arms),
         labels_saved=saved,
         data=_data(predicted, setting, left_out)
-        | by_subgroup(predicted, sheet, tested, usual)
+        | by_subgroup(predicted, sheet, tested, usual, CHOSEN if CHOSEN in revealed else selection.arm)
         | {"pairwise": compare_all(predicted, sheet, usual, setting.unit)},
         gains=tuple(gains),
         predictions=_kept(predicted, sheet, tested),
@@ -174,8 +188,8 @@ def _chosen_by_fold(predicted: Predicted) -> dict[str, dict[tuple[str, str], NDA
     ends = np.cumsum(predicted.sizes)[:-1]
     chosen = {}
     for key in predicted.predictions[names[0]]:
-        by_fold = [np.split(predicted.predictions[name][key], ends, axis=-1)[k] for k, name in enumerate(names)]
-        chosen[key] = np.concatenate(by_fold, axis=-1)
+        by_fold = [np.split(predicted.predictions[name][key], ends, axis=2)[k] for k, name in enumerate(names)]
+        chosen[key] = np.concatenate(by_fold, axis=2)
     return {CHOSEN: chosen}
 
 
@@ -194,10 +208,9 @@ def _results(predicted: Predicted, sheet: Sheet, setting: Setting) -> list[Resul
                 for of in (metric, *(others if budget == predicted.primary else ())):
                     values = sheet.values(of, arm.name, protocol, budget)
                     assert values is not None
-                    if of is metric:
-                        draw = draw_variance_of(target, values, budget, draw)
-                    own = draw if of.high == metric.high else None  # in other units, draws vary otherwise
-                    extra = sheet.extra if of.high == metric.high else 0.0
+                    own = draw_variance_of(target, values, budget, draw if of is metric else None)
+                    draw = own if of is metric else draw
+                    extra = sheet.extra if of.discrete else 0.0
                     estimate = crossed(values, pool_share=budget.pool_share, draw=own, extra=extra)
                     results.append(_result(arm, protocol, of, budget, estimate, setting))
     return results

@@ -57,14 +57,14 @@ def knn_average(
     *,
     k: int = K,
     temperature: float = TEMPERATURE,
-) -> Floats:
+) -> NDArray[np.float64]:
     """The mean [n_test L] of the nearest neighbours' values [n_train L], weighted as votes are."""
     train, test = unit_rows(X_train), unit_rows(X_test)
     rows, found = max(1, _CHUNK // len(train)), []
     for start in range(0, len(test), rows):
         nearest, weight = _nearest(test[start : start + rows] @ train.T, k, temperature)
         found.append(np.einsum("bk,bkl->bl", weight / weight.sum(axis=1, keepdims=True), values[nearest]))
-    return np.concatenate(found).astype(np.float32)
+    return np.concatenate(found)
 
 
 def knn_leave_one_out(

@@ -111,7 +111,8 @@ def assign_folds(y: Ints, groups: Ints | None, *, seed: int) -> Ints | None:
     As many folds as the rarest class has groups, at most three; a class with a single group has no say in that. Groups
     go, largest first, to the fold that holds the least of their classes.
     """
-    groups = np.arange(len(y)) if groups is None else groups
+    if groups is None or (groups == groups[0]).all():  # one group alone can only be validated on itself
+        groups = np.arange(len(y))
     _, group = np.unique(groups, return_inverse=True)
     _, label = np.unique(y, return_inverse=True)
     counts = np.zeros((group.max() + 1, label.max() + 1))

@@ -37,6 +37,7 @@ class Metric(NamedTuple):
     high: float = 1.0
     scores: bool = False
     sign: int = 1
+    discrete: bool = True  # made of hits and ranks, of which few test items have few; see `statistics.smoothing`
 
     def value(self, predicted: NDArray[Any], truth: NDArray[Any]) -> float:
         """Of predictions [n ...], every item a unit of its own."""
@@ -190,8 +191,9 @@ def _average_precision(score: NDArray[Any], positive: NDArray[np.bool_], unit: I
 
 def r2(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     """1 - squared error / variance; each unit left out in turn, exactly."""
-    size, total, squares = (np.bincount(unit, w) for w in (np.ones(len(y)), y, np.square(y)))
     error = _sum_by_unit(np.square(predicted - y), unit)
+    y = y - y.mean()  # squares of large numbers would leave no digits for their differences
+    size, total, squares = (np.bincount(unit, w) for w in (np.ones(len(y)), y, np.square(y)))
     n, rest = size.sum(), size.sum() - size
     spread = squares.sum() - total.sum() ** 2 / n
     left = squares.sum() - squares - (total.sum() - total) ** 2 / np.maximum(rest, 1)

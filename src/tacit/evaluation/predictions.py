@@ -114,9 +114,9 @@ class Predictions:
 
 
 def _narrow(predicted: NDArray[Any]) -> NDArray[Any]:
-    """In as few bytes as hold it: single precision, or the smallest integers."""
+    """Integers in as few bytes as hold them."""
     if predicted.dtype.kind != "i":
-        return predicted.astype(np.float32) if predicted.dtype.kind == "f" else predicted
+        return predicted
     return predicted.astype(np.min_scalar_type(int(predicted.max(initial=0))))
 
 
@@ -138,11 +138,14 @@ def draw_names(
 ) -> dict[str, Names]:
     """For each budget a hash [S] of every draw: of the contents and classes in it, fold by fold.
 
-    In cross-fitting the folds belong to it too, because there they say which draw predicted an item.
+    In cross-fitting the folds belong to it too, because there they say which draw predicted an item; and the test items
+    where nothing is drawn, because these are what is searched.
     """
     content = _content(labelled)
     named = truth_names(labelled, np.arange(len(labelled.y)))
-    folds = [",".join(np.sort(content[part])) for part in tested] if len(tested) > 1 else [""]
+    drawn_at_all = any(len(draw) for draws in drawn[0].values() for draw in draws)
+    told = len(tested) > 1 or not drawn_at_all
+    folds = [",".join(np.sort(content[part])) if told else "" for part in tested]
     names = {}
     for budget, of_first in drawn[0].items():
         draws = []
@@ -161,7 +164,10 @@ def truth_names(labelled: Labelled, positions: Positions) -> Names:
     """What is true of each position [n]: the hash of its class's name, or of its numbers."""
     if labelled.truth is None:
         return np.array([*map(short_digest, labelled.classes), ""])[labelled.y[positions]]  # the last serves -1
-    return np.array([short_digest(str(np.asarray(row).tolist())) for row in labelled.truth[positions]])
+    if labelled.truth.ndim == 1:
+        return np.array([short_digest(repr(float(value))) for value in labelled.truth[positions]])
+    names = np.array(labelled.classes)
+    return np.array([short_digest("\n".join(sorted(names[row > 0]))) for row in labelled.truth[positions]])
 
 
 def _content(labelled: Labelled) -> Names:

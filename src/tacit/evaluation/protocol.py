@@ -74,9 +74,14 @@ def evaluate(
     arms = [arm for arm in as_arms(arms) if arm.build is None or trainable]
     parts = parts_of(labelled, seed)
     by = target_of(labelled).metric(metric)
-    plan, drawn = _plan(labelled, parts, budgets, draws, seed)
+    plan, main = plan_for(labelled, parts, budgets, primary, draws)
+    drawn = [
+        draw_labels(p.labelled.y, labelled.group, p.train, plan.budgets, seed=seed)
+        if main is not UNLABELLED
+        else {main.name: [np.empty(0, np.int64)]}
+        for p in parts
+    ]
     target = _scored(target_of(labelled), by, arms, parts, plan)
-    main = primary_budget(plan.budgets, primary)
     tell = progress or (lambda fraction, doing: None)
 
     tell(0.0, "choosing inside the training labels")
@@ -134,20 +139,27 @@ def evaluate(
     return report.with_data(shortened=shortened)
 
 
-def _plan(
+def plan_for(
     labelled: Labelled,
     parts: Sequence[Part],
-    wanted: Sequence[int | float | str] | None,
-    draws: int | None,
-    seed: int,
-) -> tuple[Plan, list[Draws]]:
-    """The budgets, and for every part the draws of each."""
+    wanted: Sequence[int | float | str] | None = None,
+    primary: int | float | str | None = None,
+    draws: int | None = None,
+) -> tuple[Plan, Budget]:
+    """The label budgets, and the primary one. Raises `UserError` where that cannot be filled."""
     target = target_of(labelled)
     if not target.needs_labels:
-        return Plan([UNLABELLED], []), [{UNLABELLED.name: [np.empty(0, np.int64)]} for _ in parts]
-    pools = [part.train for part in parts]
-    plan = plan_for_pools(labelled.y, pools, labelled.classes, wanted, draws, by_class=target.by_class)
-    return plan, [draw_labels(p.labelled.y, labelled.group, p.train, plan.budgets, seed=seed) for p in parts]
+        return Plan([UNLABELLED], []), UNLABELLED
+    plan = plan_for_pools(
+        labelled.y,
+        [part.train for part in parts],
+        labelled.classes,
+        wanted,
+        draws,
+        by_class=target.by_class,
+        primary=primary,
+    )
+    return plan, primary_budget(plan.budgets, primary)
 
 
 def _scored(target: Target, by: Metric, arms: Sequence[Arm], parts: Sequence[Part], plan: Plan) -> Target:

@@ -65,10 +65,10 @@ def select(
     target = scoring(target_of(labelled), by)
     parts = parts_of(labelled, seed)
     hidden = labelled.without(labelled.test)
+    if not (target.needs_labels or (len(labelled.test) and len(labelled.train))):  # nothing is left to choose by
+        return _unchosen(arms)
     pool = _enough(labelled.train, seed)
     features = {arm.name: [features_of(encoder, labelled, pool) for encoder in arm.encoders] for arm in arms}
-    if not (len(labelled.test) or target.needs_labels):  # all is tested: nothing is left to choose by
-        return _unchosen(arms)
 
     def choose(labelled: Labelled, pool_: Positions) -> Selection:
         return _choose(arms, features, labelled, pool, pool_, target, by, primary, seed)

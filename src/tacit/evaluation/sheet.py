@@ -61,12 +61,12 @@ class Sheet:
         found = next((of_arm[key] for p in (protocol, SCRATCH, RULE) if (key := (p, budget.name)) in of_arm), None)
         return None if found is None else metric.influence(found, self.truth, self.unit)
 
-    def only(self, items: NDArray[np.bool_]) -> Sheet:
+    def only(self, items: NDArray[np.bool_], metric: Metric) -> Sheet:
         """The same of some of the items; where all are of one group, they themselves are the units."""
         unit = np.unique(self.unit[items], return_inverse=True)[1]
         unit = unit if unit.max() else np.arange(len(unit))
         predicted = {arm: {key: p[:, :, items] for key, p in of.items()} for arm, of in self.predicted.items()}
-        return Sheet(self.truth[items], unit, 1.0 / (unit.max() + 1) ** 2, predicted)
+        return Sheet(self.truth[items], unit, 1.0 / (unit.max() + 1) ** 2 if metric.discrete else 0.0, predicted)
 
 
 def compare(arm: str, protocol: str, predicted: Predicted, sheet: Sheet, metric: Metric) -> list[Comparison]:

@@ -104,12 +104,10 @@ def _parse(wanted: int | float | str, by_class: bool) -> tuple[int | None, float
 
 
 def _allot(counts: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """A share of the labels at natural prevalence, by largest remainder."""
-    exact = counts * share
-    take: NDArray[np.int64] = np.floor(exact).astype(np.int64)
-    missing = round(share * int(counts.sum())) - int(take.sum())
-    take[np.argsort(take - exact, kind="stable")[:missing]] += 1
-    return take
+    """A share of the labels at natural prevalence, by Webster's divisors: more labels never take one from a class."""
+    turn = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
+    first = np.argsort(turn, kind="stable")[: round(share * int(counts.sum()))]
+    return np.bincount(np.repeat(np.arange(len(counts)), counts)[first], minlength=len(counts))
 
 
 def plan_budgets(
@@ -137,14 +135,20 @@ def plan_for_pools(
     draws: int | None = None,
     *,
     by_class: bool = True,
+    primary: int | float | str | None = None,
 ) -> Plan:
-    """Like `plan_budgets`, for budgets that each of several pools (the folds' training parts) must fill."""
+    """Like `plan_budgets`, for budgets that each of several pools (the folds' training parts) must fill.
+
+    The `primary` one is planned besides, if it can be filled and is not among them.
+    """
+    if primary is not None and wanted is not None:
+        wanted = [*wanted, primary]
     width = len(classes) if by_class else 1 + max(int(y[pool].max(initial=0)) for pool in pools)
     counts = np.min([np.bincount(y[pool], minlength=width) for pool in pools], axis=0)
     if by_class:
-        return _plan_by_class(counts, classes, wanted, draws)
+        return _plan_by_class(counts, classes, wanted, draws, primary)
     budgets, dropped = [], []
-    for item in wanted if wanted is not None else (*IN_ALL, *SHARES):
+    for item in wanted if wanted is not None else (*IN_ALL, *SHARES, *([] if primary is None else [primary])):
         trial = unplanned(item, 1, by_class=False)
         take = trial.take(counts)
         reason = _refused(trial, counts, take, max(1, len(classes)))
@@ -162,6 +166,7 @@ def _plan_by_class(
     classes: Sequence[str],
     wanted: Sequence[int | float | str] | None,
     draws: int | None,
+    primary: int | float | str | None,
 ) -> Plan:
     present = counts > 0
     if present.sum() < 2:
@@ -177,8 +182,9 @@ def _plan_by_class(
     budgets: list[Budget] = []
     dropped: list[str] = []
     rare = n_classes == 2 and counts[rarest] < RARE * counts.sum()
-    for item in wanted if wanted is not None else (*(IN_ALL if rare else PER_CLASS), *SHARES):
-        trial = unplanned(f"{item} in all" if rare and wanted is None and isinstance(item, int) else item, 1)
+    usual = [f"{n} in all" for n in IN_ALL] if rare else [*PER_CLASS]
+    for item in wanted if wanted is not None else (*usual, *SHARES, *([] if primary is None else [primary])):
+        trial = unplanned(item, 1, by_class=not rare or "per class" in str(item))
         take = trial.take(counts)
         reason = _refused(trial, counts, take, n_classes)
         if trial.per_class is not None and counts[rarest] < trial.per_class:

@@ -22,13 +22,13 @@ MOST = 100  # parts that are looked at, the largest
 LISTED = 20  # of these, the worst; of the others those that are harmed
 
 
-def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: str) -> dict[str, Any]:
+def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: str, arm: str) -> dict[str, Any]:
     """The rows of every part at the primary budget, the worst first, for the report's `data`; empty where none is told.
 
-    The parts are those that were asked for, else the groups where these are large. A row is about the chosen arm and
-    the baseline that did best there.
+    The parts are those that were asked for, else the groups where these are large. A row is about `arm`, the chosen
+    one, and the baseline that did best there.
     """
-    metric, arm = predicted.target.within, predicted.selection.arm
+    metric = predicted.target.within
     if arm not in sheet.predicted:
         return {}
     part, names = _parts(predicted, sheet, tested)
@@ -43,7 +43,7 @@ def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: st
     for number in np.argsort(-sizes, kind="stable")[:MOST].tolist():
         if sizes[number] < FEWEST:
             break
-        name, here = names[number], sheet.only(part == number)
+        name, here = names[number], sheet.only(part == number, metric)
         values = here.values(metric, arm, protocol, predicted.primary)
         assert values is not None
         share = predicted.primary.pool_share
@@ -62,7 +62,7 @@ def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: st
         row |= _figures("mean", own)
         row |= {"low": max(row["low"], metric.low), "high": min(row["high"], metric.high)}
         if gains:
-            better = [baseline for baseline in gains if adjusted[baseline] < 1 - LEVEL]
+            better = [b for b, gain in gains.items() if gain.covers_draws and adjusted[b] < 1 - LEVEL]
             hardest = min(better or gains, key=lambda baseline: sign * gains[baseline].mean)
             row |= {"baseline": hardest, "harmed": bool(better)} | _figures("gain", gains[hardest])
         rows.append(row)

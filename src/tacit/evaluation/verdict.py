@@ -6,8 +6,9 @@ equivalent      within 1 point of some baseline, by two one-sided tests after Ho
 underpowered    none of these: says what difference the test could have shown, and what it would take
 collapsed       the encoder failed its label-free alarms: whatever it scores is no transfer
 
-All baselines must be beaten at once, so TRANSFERS needs no correction; to be beaten by any of them is one chance out of
-many, so HARMS does.
+All baselines must be beaten at once, so TRANSFERS of the arm that was chosen, at the budget that was declared, needs no
+correction; to be beaten by any of them is one chance out of many, so HARMS does, and so do the verdicts on all the
+other arms and budgets.
 """
 
 from __future__ import annotations
@@ -39,18 +40,19 @@ class Setting:
     """What a verdict's sentence must say besides its figures."""
 
     n_test: int
-    n_units: int  # test groups; equal to n_test without a group column
+    n_units: int  # what varies: groups (of a search the classes); equal to n_test where items do
     public: bool | None  # a public pretrained encoder is among the baselines; None: not known
     transductive: bool = False
     n_folds: int = 0  # of cross-fitting; 0: a sealed test set
     left_out: tuple[str, ...] = ()  # classes
     missing: tuple[str, ...] = ()  # mandatory baselines that cannot be had here
+    groups: str = "groups"  # their noun
     measure: str = "balanced accuracy"  # the metric
     protocols: Mapping[str, str] = field(default_factory=lambda: {"linear": "linear probe"})  # in words
 
     @property
     def unit(self) -> str:
-        return "items" if self.n_units == self.n_test else "groups"
+        return "items" if self.n_units == self.n_test else self.groups
 
 
 def is_failure(alarm: Any) -> bool:
@@ -68,23 +70,24 @@ def judge(
     *,
     collapsed: bool = False,
     claim: Claim = "checkpoint",
+    family: Mapping[str, Sequence[Comparison]] | None = None,
 ) -> list[Verdict]:
-    """One verdict per budget on the pretrained arm against all its baselines under one protocol."""
-    two_sided = [2 * min(c.estimate.below(0), c.estimate.above(0)) for c in comparisons]
-    adjusted = holm(two_sided)
-    harmful = {
-        (c.baseline, c.budget.name)
-        for c, p in zip(comparisons, adjusted, strict=True)
-        if p < 1 - LEVEL and c.estimate.mean < 0
-    }
+    """One verdict per budget on the pretrained arm against all its baselines under one protocol.
+
+    With a `family`, the comparisons of all arms, the verdicts are among many that nobody declared beforehand: to beat
+    every baseline then needs Holm over arms and budgets, and to be beaten is corrected over the arms too.
+    """
+    harmful = {key[1:] for key in _harmful(family or {arm: comparisons}) if key[0] == arm}
+    beating = None if family is None else {budget for of, budget in _beating(family) if of == arm}
     everyone = list(dict.fromkeys(c.baseline for c in comparisons))
     verdicts = []
     for budget in budgets:
         here = [c for c in comparisons if c.budget == budget]
         absent = [name for name in everyone if name not in {c.baseline for c in here}]
         harms = [c for c in here if (c.baseline, budget.name) in harmful]
-        outcome, decisive = _decide(here, harms, collapsed)
-        partly = bool(absent or setting.missing)
+        beaten = all(c.estimate.covers_draws and c.estimate.interval()[0] > 0 for c in here)
+        outcome, decisive = _decide(here, harms, collapsed, beaten and (beating is None or budget.name in beating))
+        partly = bool(absent or setting.missing or protocol not in setting.protocols)  # only some are fine-tuned
         said = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), partly, setting.unit)
         circumstances = _circumstances(protocol, decisive, setting, absent)
         low, high = decisive.estimate.interval() if decisive else (None, None)
@@ -106,6 +109,30 @@ def judge(
     return verdicts
 
 
+def _harmful(family: Mapping[str, Sequence[Comparison]]) -> set[tuple[str, str, str]]:
+    """(arm, baseline, budget) of what is beaten, after Holm over all of them."""
+    every = [(arm, c) for arm, comparisons in family.items() for c in comparisons if c.estimate.covers_draws]
+    adjusted = holm([2 * min(c.estimate.below(0), c.estimate.above(0)) for _, c in every])
+    return {
+        (arm, c.baseline, c.budget.name)
+        for (arm, c), p in zip(every, adjusted, strict=True)
+        if p < 1 - LEVEL and c.estimate.mean < 0
+    }
+
+
+def _beating(family: Mapping[str, Sequence[Comparison]]) -> set[tuple[str, str]]:
+    """(arm, budget) at which all baselines are beaten, after Holm over all of these.
+
+    Of one arm at one budget the largest p decides, as all must be beaten at once (Berger 1982).
+    """
+    worst: dict[tuple[str, str], float] = {}
+    for arm, comparisons in family.items():
+        for c in comparisons:
+            key = arm, c.budget.name
+            worst[key] = max(worst.get(key, 0.0), min(1.0, 2 * c.estimate.above(0)))
+    return {key for key, p in zip(worst, holm(list(worst.values())), strict=True) if p < 1 - LEVEL}
+
+
 def nothing_to_judge(budget: Budget, protocol: str, transductive: bool) -> Verdict:
     """The verdict where no arm was pretrained."""
     at = f"{'with' if budget.in_all == 0 else 'at'} {labels_in_words(budget)}"
@@ -114,7 +141,7 @@ def nothing_to_judge(budget: Budget, protocol: str, transductive: bool) -> Verdi
 
 
 def _decide(
-    here: Sequence[Comparison], harms: Sequence[Comparison], collapsed: bool
+    here: Sequence[Comparison], harms: Sequence[Comparison], collapsed: bool, beaten: bool
 ) -> tuple[Outcome, Comparison | None]:
     """The outcome at one budget, and the comparison that decided it."""
     if not here:
@@ -125,9 +152,9 @@ def _decide(
         return "collapsed", closest
     if harms:
         return "harms", min(harms, key=lambda c: c.estimate.mean)
-    if all(c.estimate.covers_draws and c.estimate.interval()[0] > 0 for c in here):
+    if beaten:
         return "transfers", closest
-    same = holm([c.estimate.equivalent(MARGIN) for c in here])
+    same = holm([c.estimate.equivalent(MARGIN) if c.estimate.covers_draws else 1.0 for c in here])
     if same.min() < 1 - LEVEL:
         return "equivalent", here[int(same.argmin())]
     return "underpowered", hardest
@@ -184,8 +211,8 @@ def what_it_would_take(estimate: Estimate, unit: str) -> str:
 
 def _circumstances(protocol: str, decisive: Comparison | None, setting: Setting, absent: Sequence[str]) -> list[str]:
     tested = f"{setting.n_test:,} test items"
-    if setting.unit == "groups":
-        tested += f" in {setting.n_units:,} groups"
+    if setting.unit != "items":
+        tested += f" in {setting.n_units:,} {setting.unit}"
     measure = f"{setting.measure}, {setting.protocols.get(protocol, 'fine-tuned')}"
     if decisive and decisive.budget.total:
         draws = decisive.estimate.draws

@@ -77,6 +77,7 @@ class Target(ABC):
     protocols: ClassVar[Mapping[str, str]]  # how features are read, in words
     by_class: ClassVar[bool] = False  # labels are counted per class
     needs_labels: ClassVar[bool] = True  # to learn from
+    groups: ClassVar[str] = "groups"  # what units are where they are not items
 
     @abstractmethod
     def probe(
@@ -94,8 +95,11 @@ class Target(ABC):
         """
 
     @abstractmethod
-    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float:
-        """The usual metric inside the labels of these positions, quickly: what training is watched by."""
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float | None:
+        """The usual metric inside the labels of these positions, quickly: what training is watched by.
+
+        None where these cannot tell.
+        """
 
     @abstractmethod
     def tested(self, labelled: Labelled, positions: Positions) -> Tested:
@@ -104,6 +108,10 @@ class Target(ABC):
     def revealed(self, predicted: Values, labelled: Labelled, positions: Positions, tested: Tested) -> Values:
         """Predictions [P S n ...] of the items that count, in the form that the metrics read."""
         return np.asarray(predicted[:, :, tested.counts])
+
+    def units(self, labelled: Labelled, positions: Positions) -> NDArray[np.int64]:
+        """What varies independently, as numbers [n] of these positions: groups, or items where there are none."""
+        return labelled.group[positions] if labelled.grouped else positions
 
     def among(self, predicted: Values, keep: NDArray[np.bool_]) -> Values:
         """Predictions [P S n ...] where only some of the test items are left."""
@@ -216,11 +224,11 @@ class Supervised(Target):
                 truth.append(labelled.answers[fold])
         return self.score(np.concatenate(predicted), np.concatenate(truth), metric) if predicted else 0.0
 
-    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float:
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float | None:
         half = np.unique(labelled.group[positions], return_inverse=True)[1] % 2 == 1
         truth = labelled.answers[positions]
-        if half.all() or not half.any():
-            return 0.0
+        if min(half.sum(), (~half).sum()) < 2 or not (self.learnable(truth[half]) and self.learnable(truth[~half])):
+            return None
         return self.score(self.near(features[half], truth[half], features[~half]), truth[~half], self.metrics[0])
 
     def score(self, predicted: Values, truth: Values, metric: Metric) -> float:

@@ -70,8 +70,10 @@ class Classification(Supervised):
         votes = knn_votes(X, truth, test, self.n_classes)
         return votes if self.scores else votes.argmax(axis=1).astype(np.int32)
 
-    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float:
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float | None:
         y, group = labelled.y[positions], labelled.group[positions]
+        if not np.ptp(group):
+            return None
         return knn_leave_one_out(features, y, self.n_classes, groups=group)
 
     def learnable(self, truth: Values) -> bool:

@@ -69,7 +69,7 @@ class Multilabel(Supervised):
         return {"labels": np.array(cells, np.str_), **score_columns(predicted, names)}
 
     def near(self, X: Floats, truth: Values, test: Floats) -> Values:
-        return knn_average(X, truth, test)
+        return knn_average(X, truth, test).astype(np.float32)
 
     def score(self, predicted: Values, truth: Values, metric: Metric) -> float:
         enough = testable(truth, np.arange(len(truth))).any()
@@ -95,6 +95,11 @@ class Multilabel(Supervised):
         if not (trained & enough).any():
             raise UserError(f"no label can be tested ({'; '.join(left_out)}): label more examples")
         return Tested(np.ones(len(truth), bool), np.where(trained, truth, 0.0), left_out)
+
+    def steady(self, truth: Values, unit: NDArray[np.int64]) -> NDArray[np.bool_]:
+        if not testable(truth, np.unique(unit, return_inverse=True)[1]).any():
+            raise UserError("no label can be tested in both: judge both on the same data")
+        return np.ones(len(truth), bool)
 
     def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
         labels = np.flatnonzero(testable(truth, unit))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tacit.evaluation.subject import Labelled
 
-MAE = Metric("mae", "mean absolute error", metrics.mae, high=np.inf, sign=-1)
+MAE = Metric("mae", "mean absolute error", metrics.mae, high=np.inf, sign=-1, discrete=False)
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Regression(Supervised):
 
     name: ClassVar[str] = "regression"
     metrics: ClassVar[Sequence[Metric]] = (
-        Metric("r2", "R2", metrics.r2, low=-np.inf),
-        Metric("d2_absolute_error", "D2 of the absolute error", metrics.d2_absolute_error, low=-np.inf),
+        Metric("r2", "R2", metrics.r2, low=-np.inf, discrete=False),
+        Metric("d2_absolute_error", "D2 of the absolute error", metrics.d2_absolute_error, low=-np.inf, discrete=False),
     )
     asides: ClassVar[Sequence[Metric]] = (MAE,)
     within: ClassVar[Metric] = MAE  # variances differ between parts of a population, and R2 with them
@@ -47,7 +47,7 @@ class Regression(Supervised):
         return {"prediction": predicted}
 
     def near(self, X: Floats, truth: Values, test: Floats) -> Values:
-        return knn_average(X, truth[:, None], test)[:, 0]
+        return np.asarray(knn_average(X, truth[:, None] - truth.mean(), test)[:, 0] + truth.mean())
 
     def learnable(self, truth: Values) -> bool:
         return bool(np.ptp(truth))
@@ -57,8 +57,10 @@ class Regression(Supervised):
         missing = int((~np.isfinite(truth)).sum())
         if missing:
             raise UserError(f"{missing} test examples have no number: leave them out of the test positions")
-        if len(np.unique(labelled.group[positions])) < 3 or not np.ptp(truth):
-            raise UserError("the numbers to be tested are all the same, or too few: label more examples")
+        unit = np.unique(self.units(labelled, positions), return_inverse=True)[1]
+        other = np.bincount(unit[truth != np.median(truth)])  # what differs from the most of them, in how many units
+        if unit.max(initial=0) < 2 or (other > 0).sum() < 2:
+            raise UserError("the numbers to be tested are too few, or all but the same: label more examples")
         return Tested(np.ones(len(truth), bool), truth, [])
 
     def trainable(self, truth: Values) -> Trainable:

@@ -43,6 +43,7 @@ class Retrieval(Target):
     within: ClassVar[Metric] = metrics[1]
     protocols: ClassVar[Mapping[str, str]] = {"cosine": "search by cosine"}
     needs_labels: ClassVar[bool] = False
+    groups: ClassVar[str] = "classes"
 
     def probe(
         self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int
@@ -52,12 +53,16 @@ class Retrieval(Target):
     def validate(
         self, labelled: Labelled, features: Sequence[Floats], pool: Positions, rounds: Any, metric: Metric, seed: int
     ) -> float:
+        if not self.expected(labelled, pool).any():
+            return 0.0
         tested = self.tested(labelled, pool)
         found = np.stack([self.search(labelled, pool, table) for table in features])[:, None]
         relevant = self.revealed(found, labelled, pool, tested)
         return float(np.mean([metric.value(of[0], tested.truth) for of in relevant]))
 
-    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float:
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float | None:
+        if not self.expected(labelled, positions).any():
+            return None
         return self.validate(labelled, [features], positions, (), self.metrics[0], 0)
 
     def search(self, labelled: Labelled, positions: Positions, features: NDArray[np.floating]) -> NDArray[np.int32]:
@@ -82,18 +87,28 @@ class Retrieval(Target):
 
     def tested(self, labelled: Labelled, positions: Positions) -> Tested:
         """The truth is the number of relevant items; queries without any do not count."""
-        y, allowed = labelled.y[positions], self.allowed(labelled, positions)
-        expected = np.concatenate(
-            [
-                (allowed(places) & (y[places, None] == y)).sum(axis=1)
-                for places in np.array_split(np.arange(len(y)), 1 + len(y) ** 2 // _CHUNK)
-            ]
-        )
-        counts = (expected > 0) & (y >= 0)
-        if counts.sum() < 2:
-            raise UserError("no test item has another one to be found: label more examples that belong together")
+        expected = self.expected(labelled, positions)
+        counts = expected > 0
+        if len(np.unique(labelled.y[positions[counts]])) < 2:
+            raise UserError(
+                f"test items of fewer than two {self.groups} have another one to be found: label more examples that "
+                "belong together"
+            )
         left = int((~counts).sum())
         return Tested(counts, expected[counts], [f"{left} items: nothing relevant to be found"] if left else [])
+
+    def expected(self, labelled: Labelled, positions: Positions) -> NDArray[np.int64]:
+        """How many relevant items [n] each of these queries could find among the others."""
+        y, allowed = labelled.y[positions], self.allowed(labelled, positions)
+        found = [
+            (allowed(places) & (y[places, None] == y)).sum(axis=1)
+            for places in np.array_split(np.arange(len(y)), 1 + len(y) ** 2 // _CHUNK)
+        ]
+        return np.where(y >= 0, np.concatenate(found), 0)
+
+    def units(self, labelled: Labelled, positions: Positions) -> NDArray[np.int64]:
+        """Classes: queries of one share what they seek, so that one item more or less changes them all."""
+        return labelled.y[positions]
 
     def revealed(self, predicted: Values, labelled: Labelled, positions: Positions, tested: Tested) -> Values:
         """Whether each result is relevant [P S n 10]."""
@@ -104,10 +119,12 @@ class Retrieval(Target):
     def among(self, predicted: Values, keep: NDArray[np.bool_]) -> Values:
         number = np.cumsum(keep) - 1
         found = predicted[:, :, keep]
-        return np.where((found >= 0) & keep[found], number[found], -1)
+        found = np.where((found >= 0) & keep[found], number[found], -1)
+        order = np.argsort(found < 0, axis=-1, kind="stable")  # what comes after one that is gone moves up
+        return np.take_along_axis(found, order, axis=-1)
 
     def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
-        return 1.0 / len(np.unique(unit)) ** 2
+        return 1.0 / len(truth) ** 2
 
     def rules(self, labelled: Labelled) -> Mapping[str, Rule]:
         def chance(train: Positions, truth: Values, test: Positions) -> Values:
@@ -120,6 +137,7 @@ class Pairs(Retrieval):
     """The partner alone is relevant; the group, which holds a pair together, is searched too."""
 
     name: ClassVar[str] = "pairs"
+    groups: ClassVar[str] = "pairs"
 
     def allowed(self, labelled: Labelled, positions: Positions) -> Any:
         side = None if labelled.side is None else labelled.side[positions]
