@@ -133,7 +133,7 @@ def labelled(values: NDArray[np.float32], ids: list[str] | None, group: list[str
     columns = Columns(file.columns["label"], None if group is None else pa.array(group))
     notes = Notes()
     known = resolve(columns, understand(), None, named(file), notes)
-    return _labelled(file, known, notes, seed=0), notes
+    return _labelled(file, known, notes, seed=0, given=None)[:2], notes
 
 
 def test_other_embeddings_of_the_same_examples_are_sealed_alike() -> None:
@@ -199,7 +199,7 @@ def kept(columns: dict[str, Any], **settings: Any) -> Any:
     lists = names["label"] if asked.target == "multilabel" else None
     file = read_vectors({"embedding": principal(3)[:120], **columns}, list(names.values()), lists=lists)
     found, split = _columns(file, asked, None, notes)
-    return _labelled(file, resolve(found, asked, split, named(file), notes), notes, seed=0)
+    return _labelled(file, resolve(found, asked, split, named(file), notes), notes, seed=0, given=None)[:2]
 
 
 def test_numbers_are_judged_with_their_values() -> None:

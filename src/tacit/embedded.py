@@ -6,8 +6,10 @@ draws of the same examples. What needs the raw input cannot be compared with, an
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -24,18 +26,19 @@ from tacit.data.tables import label_files
 from tacit.data.targets import describe, names_of
 from tacit.data.vectors import ID, SUFFIXES, Vectors, are_vectors, join_vectors, read_vectors
 from tacit.errors import UserError
-from tacit.evaluation import Arm, Labelled, Report, evaluate, seal
+from tacit.evaluation import Arm, Labelled, Report, Seal, count_read, evaluate, seal
 from tacit.evaluation.features import Stored
 from tacit.evaluation.subject import target_of
 from tacit.evaluation.targets.classification import majority_by_type
 from tacit.progress import Log
-from tacit.split import to_balance
+from tacit.split import kept_whole, to_balance
 from tacit.workspace import environment, report_folder
 
 if TYPE_CHECKING:
     from tacit.types import Batch
 
-MISSING = ("raw input", "the untrained architecture", "training from scratch")  # no embedding can tell of these
+MISSING = ("raw input", "the untrained architecture")  # no embedding can tell of these
+TRAINED = ("training from scratch",)  # nor of this, where anything is learned from labels
 OWN = ("label", "group", "split")  # the columns that need no flag
 BY_TARGET = {"pairs": ("side",), "tokens": ("token",)}  # further ones, which have none
 _UNDERSTOOD = set(inspect.signature(understand).parameters) - {"test"}
@@ -60,21 +63,27 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
         first, notes = files[0], Notes(listed=len(files[0]))
         columns, split = _columns(first, asked, labels, notes)
         known = resolve(columns, asked, split, named(first), notes)
-        labelled, rows = _labelled(first, known, notes, seed=ask.seed)
+        given = Seal.load(ask.seal) if ask.seal is not None else None
+        labelled, rows, sealed = _labelled(first, known, notes, seed=ask.seed, given=given)
         said = f"{len(first):,} embeddings; {describe(known.target, known)}"
         for line in [said, *lines, *notes.lines(private=ask.private)]:
             log(line)
+        sealed = count_read(ask.seal) if given else replace(sealed, reads=1)
         report = evaluate(
             [*_arms(sources, files, rows), *_rules(labelled, known, rows)],
             labelled,
             primary=ask.primary_budget,
             metric=ask.metric,
-            seed=ask.seed,
-            missing=MISSING,
+            seed=sealed.seed,
+            missing=(*MISSING, *(TRAINED if target_of(labelled).needs_labels else ())),
             progress=lambda done, doing: log(f"{done:4.0%} {doing}"),
-        ).with_data(seal_reads=1, worst_group=asked.columns.get("subgroup"))
+        ).with_data(seal_reads=sealed.reads, worst_group=asked.columns.get("subgroup"))
         print(report)
         if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            sealed.save(out)
+            if report.predictions is not None:
+                report.predictions.save(out)
             print(f"\nreport: {_publish(report, first, known, ask, notes.as_dict(private=ask.private), lines, out)}")
         return report
 
@@ -164,20 +173,29 @@ def _columns(file: Vectors, asked: Asked, labels: Any, notes: Notes) -> tuple[Co
     return Columns(**found), split
 
 
-def _labelled(file: Vectors, known: Labels, notes: Notes, *, seed: int) -> tuple[Labelled, NDArray[np.int64]]:
-    """What is sealed and what may train, and the rows of the file that count.
+def _labelled(
+    file: Vectors, known: Labels, notes: Notes, *, seed: int, given: Seal | None
+) -> tuple[Labelled, NDArray[np.int64], Seal]:
+    """What is sealed and what may train, the rows of the file that count, and the seal.
 
     Which examples are sealed depends on their groups or ids, so that other embeddings of the same examples are judged
     on the same ones; equal embeddings stay together, as copies of one example would.
     """
-    content = file.content
-    distinct = len(set(content.tolist()))
-    notes.duplicates = len(content) - distinct
-    if distinct < 2:
+    content, first, same = np.unique(file.content, return_index=True, return_inverse=True)
+    notes.duplicates = len(file) - len(content)
+    if len(content) < 2:
         raise UserError(f"all {len(file):,} embeddings of {file.name} are equal: the encoder has collapsed")
-    group = known.group if known.group is not None or file.ids is None else np.array(file.ids.to_pylist())
-    sealed = seal(to_balance(known.label, known.target), group, content, seed=seed, split=known.split)
+    group: NDArray[Any] | None = known.group
+    content = content[same]
+    if file.ids is not None:
+        ids = np.array(file.ids.to_pylist())
+        group = ids[first[same]] if group is None else group
+        content = np.array([hashlib.blake2b(name.encode(), digest_size=16).digest() for name in ids.tolist()], "V16")
+    group = kept_whole(group, known)
+    sealed = given or seal(to_balance(known.label, known.target), group, content, seed=seed, split=known.split)
     places = sealed.place(group, content, split=known.split)
+    if sealed.items and not ((known.label >= 0) & places.sealed).any():
+        raise UserError("none of the sealed embeddings has a label here: name the label file of the seal as well")
     rows = np.flatnonzero((known.label >= 0) & (places.free | places.sealed))
     labelled = Labelled(
         fetch=_index,
@@ -191,8 +209,9 @@ def _labelled(file: Vectors, known: Labels, notes: Notes, *, seed: int) -> tuple
         subgroup=None if known.subgroup is None else known.subgroup[rows],
         subgroups=known.subgroups,
         side=None if known.side is None else known.side[rows],
+        content=content[rows],
     )
-    return labelled, rows
+    return labelled, rows, sealed
 
 
 def _index(positions: NDArray[np.int64]) -> Batch:

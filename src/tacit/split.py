@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,11 @@ from tacit.errors import UserError
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
+    from tacit.data.known import Labels
     from tacit.evaluation import Labelled, Seal
 
 Rows = NDArray[np.int64]
+LARGE = 10  # examples of a class, of which a share can be sealed so that they find each other
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,11 @@ def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, se
         if sealed is not None:
             free &= sealed.place(dataset.group, dataset.content, split=dataset.split).free
         return Split(everything if transductive else np.flatnonzero(free), np.flatnonzero(known), seal=sealed)
-    sealed = (
-        sealed
-        if sealed is not None
-        else seal(
-            to_balance(dataset.label, dataset.target), dataset.group, dataset.content, seed=seed, split=dataset.split
-        )
-    )
-    places = sealed.place(dataset.group, dataset.content, split=dataset.split)
+    whole = kept_whole(dataset.group, dataset)
+    if sealed is None:
+        balanced = to_balance(dataset.label, dataset.target)
+        sealed = seal(balanced, whole, dataset.content, seed=seed, split=dataset.split)
+    places = sealed.place(whole, dataset.content, split=dataset.split)
     if sealed.items and not (known & places.sealed).any():
         raise UserError(
             "none of the sealed test examples has a label here: name the label file that the seal was made with as "
@@ -83,6 +82,18 @@ def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, se
     )
     untested = places.missing + int((places.sealed & ~known).sum())
     return Split(everything if transductive else np.flatnonzero(places.free), rows, labelled, sealed, untested)
+
+
+def kept_whole(group: NDArray[Any] | None, known: Dataset | Labels) -> NDArray[Any] | None:
+    """What the seal must not part: `group`, or without groups the small classes whose members seek each other."""
+    if known.target != "retrieval" or known.group is not None:
+        return group
+    sizes = np.bincount(known.label[known.label >= 0])
+    if np.median(sizes[sizes > 0]) >= LARGE:
+        return group
+    rows = np.arange(len(known.label))
+    named = [f"class {known.classes[c]}" if c >= 0 else f"row {row}" for row, c in zip(rows, known.label, strict=True)]
+    return np.array(named)
 
 
 def to_balance(label: Rows, target: str) -> Rows:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILE_NAME = "report.json"
+IN_UNITS = {"mae"}  # metrics in the target's own units; the others are fractions
 NAMED = 5  # parts of the population that are told of in a terminal
 TUNED = "fine-tuned"  # what stands behind an arm whose encoder learned further on the labels
 
@@ -209,12 +210,15 @@ def _subgroups(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
     worst = rows[0]
-    figure = f"{100 * worst['mean']:.1f} % {_interval(worst['low'], worst['high'])}"
+    unit = 1 if worst["metric"] in IN_UNITS else 100
+    mean, low, high = (unit * worst[key] for key in ("mean", "low", "high"))
+    figure = f"{mean:.3g} [{low:.3g}, {high:.3g}]" if unit == 1 else f"{mean:.1f} % [{low:.1f}, {high:.1f}]"
     lines = [f"worst part: {worst['subgroup']} ({worst['items']:,} test items), {worst['measure']}: {figure}"]
     harmed = [row for row in rows if row.get("harmed")]
     for row in harmed[:NAMED]:
-        around = _interval(row["gain_low"], row["gain_high"])
-        gain = f"{100 * row['gain']:.1f} points {around}"
+        size, low, high = (unit * row[key] for key in ("gain", "gain_low", "gain_high"))
+        points = f"{size:.1f} points [{low:.1f}, {high:.1f}]"
+        gain = points if unit == 100 else f"{size:.3g} [{low:.3g}, {high:.3g}]"
         lines.append(f"HARMS {row['subgroup']}: did worse than {row['baseline']} there; gain {gain}")
     if len(harmed) > NAMED:
         lines.append(f"HARMS {len(harmed) - NAMED} more parts, which the report names")

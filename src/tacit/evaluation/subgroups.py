@@ -64,7 +64,7 @@ def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: st
         if gains:
             better = [b for b, gain in gains.items() if gain.covers_draws and adjusted[b] < 1 - LEVEL]
             hardest = min(better or gains, key=lambda baseline: sign * gains[baseline].mean)
-            row |= {"baseline": hardest, "harmed": bool(better)} | _figures("gain", gains[hardest])
+            row |= {"baseline": hardest, "harmed": bool(better)} | _figures("gain", gains[hardest], sign)
         rows.append(row)
     rows.sort(key=lambda row: sign * row["mean"])
     return {"subgroups": rows[:LISTED] + [row for row in rows[LISTED:] if row.get("harmed")]}
@@ -80,7 +80,8 @@ def _parts(predicted: Predicted, sheet: Sheet, tested: Tested) -> tuple[NDArray[
     return sheet.unit, [f"group {number + 1}" for number in range(int(sheet.unit.max()) + 1)]
 
 
-def _figures(name: str, estimate: Estimate) -> dict[str, float]:
-    low, high = estimate.interval()
+def _figures(name: str, estimate: Estimate, sign: int = 1) -> dict[str, float]:
+    """With its interval; a gain is positive where less of an error is left."""
+    low, high = sorted(sign * bound for bound in estimate.interval())
     around = ("low", "high") if name == "mean" else ("gain_low", "gain_high")
-    return {name: estimate.mean, around[0]: low, around[1]: high}
+    return {name: sign * estimate.mean, around[0]: low, around[1]: high}

@@ -31,9 +31,9 @@ vit_base vit_small vit_tiny
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
 a about absolute accuracy all alone among and another any architecture at auroc average balanced budget by cannot cases
-chance change compared cosine cross-fitting d2 data do draw draws encoder error f1 few fine-tuned five fold folds for
+chance change classes compared cosine cross-fitting d2 data do draw draws encoder error f1 few fine-tuned five fold folds for
 four from groups how in input inputs it items its judge known labels like linear macro majority mean more much ndcg@10
-nearest neighbours not of one only or pixels point points precision pretrained pretraining probe public r2 random-init
+nearest neighbours not of one only or pairs pixels point points precision pretrained pretraining probe public r2 random-init
 raw recall@1 recall@10 recall@5 regression ridge scratch sealed search seeds set shows smaller take tell test the this
 to too training transductive type untrained were with would
 """

@@ -62,6 +62,7 @@ METRICS = {
     "auroc": "AUROC",
     "mae": "mean absolute error",
     "macro_f1": "macro F1",
+    "label_accuracy": "share of labels right",
     "d2_absolute_error": "D2 of the absolute error",
 }
 
