@@ -24,6 +24,7 @@ from tacit.data.notes import Notes
 from tacit.data.vectors import read_vectors
 from tacit.embedded import _columns, _labelled, _names, named
 from tacit.errors import UserError
+from tacit.evaluation import Seal
 
 N = 240
 
@@ -353,3 +354,22 @@ def test_more_mistakes(
     labels_file(Path("labels.csv"), [("other 1", "a"), ("other 2", "b")])
     with pytest.raises(UserError, match=message):
         tacit.evaluate(source, **options)
+
+
+def test_a_seal_serves_other_embeddings_and_later_labels(tmp_path: Path) -> None:
+    """Judged with 120 labels, then others' embeddings with 150: on the same test items, and the two are compared."""
+    n = 150
+    x, y = principal(8)[:n], digits()[1][:n]
+    ids = [f"scan {i}" for i in range(n)]
+    first = {"embedding": x, "id": ids, "label": [c if i < 120 else "" for i, c in enumerate(y)]}
+    other = {"embedding": x[::-1, 2:], "id": ids[::-1], "label": y[::-1]}
+    one = tacit.evaluate(first, out=str(tmp_path / "one"), primary_budget=2)
+    two = tacit.evaluate(other, out=str(tmp_path / "two"), seal=str(tmp_path / "one"), primary_budget=2)
+    assert one.data["n_test"] == two.data["n_test"]
+    assert two.data["n_train"] == one.data["n_train"] + 30
+    assert (one.data["seal_reads"], two.data["seal_reads"]) == (1, 2)
+    assert Seal.load(tmp_path / "one").items == Seal.load(tmp_path / "two").items
+    again = {**first, "label": y}
+    tacit.evaluate(again, out=str(tmp_path / "again"), seal=str(tmp_path / "one"), primary_budget=2)
+    compared = tacit.compare(str(tmp_path / "again"), str(tmp_path / "two"))
+    assert "test items" in compared.verdicts[0]

@@ -247,6 +247,28 @@ def test_cross_fitting_judges_the_choice_of_each_fold() -> None:
     assert report.verdict.gain != of_arm[0].gain
 
 
+def test_folds_are_pieced_together_whatever_is_predicted() -> None:
+    """Of two classes probabilities are kept: another axis, the same verdict as of classes."""
+    plain = problem(90, n_test=0)
+    two = replace(plain, y=plain.y % 2, classes=("ant", "bee"))
+    twins = [arm(f"twin {i}", Slice(slice(8 + 5 * i, 13 + 5 * i))) for i in range(3)]
+    candidates = [*twins, arm("base", Slice(slice(23, 28)), "baseline")]
+    selection = select(candidates, two, primary=5)
+    assert len({choice.arm for choice in selection.folds}) > 1
+    with_scores = evaluate(candidates, two, budgets=[5], draws=DRAWS, selection=selection)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "MOST_SCORES", 0)
+        without = evaluate(candidates, two, budgets=[5], draws=DRAWS, selection=selection)
+    assert with_scores.verdict.gain == pytest.approx(without.verdict.gain)
+
+
+@pytest.mark.parametrize(("asked", "total"), [("25 per class", 75), ("30 in all", 30), ("7 %", 21)])
+def test_any_budget_that_can_be_filled_can_be_the_primary_one(asked: str, total: int) -> None:
+    report = evaluate([GOOD, RAW], problem(), primary=asked, draws=2)
+    assert report.verdict.budget == asked
+    assert {r.labels_total for r in report.results if r.budget == asked} == {total}
+
+
 def test_every_two_are_compared(report: Report) -> None:
     rows = {(row["one"], row["other"]): row for row in report.data["pairwise"]}
     assert len(rows) == 6  # of four arms

@@ -118,6 +118,14 @@ def test_intervals_hold_what_they_promise(name: str) -> None:
     assert 0.90 <= held / 400 <= 0.985
 
 
+def test_large_numbers_keep_their_digits() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=N)
+    guess, unit = y + rng.normal(size=N), np.arange(N)
+    for offset in (1e6, 1e9):
+        np.testing.assert_allclose(metrics.r2(guess + offset, y + offset, unit), metrics.r2(guess, y, unit), rtol=1e-4)
+
+
 def test_rankings_by_hand() -> None:
     relevant = np.array([[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]], bool)
     expected = np.array([2, 1, 3])

@@ -42,6 +42,13 @@ def test_groups_stay_whole() -> None:
     assert grouped.alpha > 10 * loose.alpha
 
 
+def test_one_group_alone_is_validated_on_itself() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 5))
+    probe = fit_ridge(X, X[:, 0], groups=np.zeros(40, np.int64), seed=0)
+    assert np.corrcoef(probe.predict(X), X[:, 0])[0, 1] > 0.99
+
+
 def test_what_cannot_be_held_out_gives_the_mean() -> None:
     one = fit_ridge(np.ones((1, 3)), np.array([4.0]), seed=0)
     assert one.predict(np.zeros((2, 3))).tolist() == [4.0, 4.0]

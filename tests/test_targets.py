@@ -206,6 +206,31 @@ def test_search_by_hand() -> None:
         assert found[i].tolist() == order
 
 
+@pytest.mark.slow
+def test_intervals_of_a_search_know_that_queries_share_what_they_seek() -> None:
+    """Two encoders that are equally good: 95 % of the intervals hold 0, or more."""
+    held = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        y = np.repeat(np.arange(60), 5)
+        latent = rng.normal(size=(60, 8))[y]
+        encoders = [(latent + rng.normal(size=latent.shape)).astype(np.float32) for _ in range(2)]
+        everyone = np.arange(300)
+        labelled = Labelled(fetch, y, tuple(map(str, range(60))), everyone, everyone[:0], everyone, target="retrieval")
+        verdict = evaluate([arm("a", encoders[0]), arm("b", encoders[1], "baseline")], labelled).verdict
+        assert verdict.low is not None
+        assert verdict.high is not None
+        held += verdict.low <= 0 <= verdict.high
+    assert held >= 53  # of 60: 88 %
+
+
+def test_what_is_left_moves_up_where_a_result_is_gone() -> None:
+    target = make_target("retrieval", 0)
+    keep = np.array([True, False, True, True])
+    found = target.among(np.array([[[[1, 2, 3], [0, 2, 3], [1, 3, 0], [2, 1, 0]]]]), keep)
+    assert found.tolist() == [[[[1, 2, -1], [2, 0, -1], [1, 0, -1]]]]
+
+
 def test_partners_are_sought_on_the_other_side() -> None:
     labelled, x = problem("pairs")
     found = target_of(labelled).search(labelled, labelled.test, x[:TEST])  # type: ignore[attr-defined]

@@ -136,6 +136,27 @@ def test_searches_learn_from_no_labels() -> None:
     assert "with no labels only baselines" in nothing_to_judge(UNLABELLED, "cosine", False).text
 
 
+def test_one_draw_alone_shows_neither_harm_nor_equivalence() -> None:
+    for mean in (-0.1, 0.0):
+        lone = [Comparison("pixels", TEN, estimate(mean, 0.001, covers_draws=False))]
+        [verdict] = judge("a", "linear", [TEN], lone, SETTING)
+        assert verdict.outcome == "underpowered"
+
+
+def test_what_nobody_declared_is_corrected_over_arms_and_budgets() -> None:
+    """A gain that clears 95 % alone does not among 40 arms, one that clears 99.99 % does; and so for harm."""
+    for sign, outcome in ((1, "transfers"), (-1, "harms")):
+        bare, clear = estimate(sign * 0.021), estimate(sign * 0.05)
+        family = {f"arm {n}": at_ten(pixels=estimate(0.0)) for n in range(38)}
+        family |= {"bare": at_ten(pixels=bare), "clear": at_ten(pixels=clear)}
+        outcomes = {
+            arm: judge(arm, "linear", [TEN], family[arm], SETTING, family=family)[0].outcome
+            for arm in ("bare", "clear")
+        }
+        assert outcomes == {"bare": "underpowered", "clear": outcome}
+        assert judge("bare", "linear", [TEN], family["bare"], SETTING)[0].outcome == outcome
+
+
 def test_never_the_bare_word() -> None:
     texts = [
         judge("a", "linear", [TEN], at_ten(pixels=estimate(mean, se)), SETTING)[0].text

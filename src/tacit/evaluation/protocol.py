@@ -37,7 +37,7 @@ Progress = Callable[[float, str], None]
 Draws = Mapping[str, list[Positions]]
 Predictions = dict[tuple[str, str], NDArray[Any]]  # (protocol, budget) -> [P S n ...]
 
-MOST_SCORES = 50_000_000  # numbers kept of all arms together
+MOST_SCORES = 25_000_000  # numbers kept of all arms together
 
 
 def evaluate(
@@ -76,7 +76,7 @@ def evaluate(
     by = target_of(labelled).metric(metric)
     plan, main = plan_for(labelled, parts, budgets, primary, draws)
     drawn = [
-        draw_labels(p.labelled.y, labelled.group, p.train, plan.budgets, seed=seed)
+        draw_labels(p.labelled.y, labelled.group, in_one_order(labelled, p.train), plan.budgets, seed=seed)
         if main is not UNLABELLED
         else {main.name: [np.empty(0, np.int64)]}
         for p in parts
@@ -160,6 +160,13 @@ def plan_for(
         primary=primary,
     )
     return plan, primary_budget(plan.budgets, primary)
+
+
+def in_one_order(labelled: Labelled, positions: Positions) -> Positions:
+    """The same positions, ordered by content where that is known: draws then do not depend on how data were listed."""
+    if labelled.content is None:
+        return positions
+    return positions[np.argsort(labelled.content[positions], kind="stable")]
 
 
 def _scored(target: Target, by: Metric, arms: Sequence[Arm], parts: Sequence[Part], plan: Plan) -> Target:

@@ -60,8 +60,9 @@ class Classification(Supervised):
         """Class numbers [N], or probabilities [N K], from a linear function's outputs [N K]."""
         if not self.scores:
             return np.asarray(outputs.argmax(axis=1), np.int32)
+        # In the outputs' own precision: a strong penalty leaves classes apart by less than single precision tells.
         odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return np.asarray(odds / odds.sum(axis=1, keepdims=True), np.float32)
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
     def columns(self, predicted: Values, names: Sequence[str], separator: str) -> dict[str, Values]:
         return {"class": np.array(names)[predicted.argmax(axis=1)], **score_columns(predicted, names)}

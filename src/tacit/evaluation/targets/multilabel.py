@@ -62,7 +62,7 @@ class Multilabel(Supervised):
 
     def decide(self, outputs: Values) -> Values:
         """The probability of each label from a linear function's outputs, [N L]."""
-        return np.asarray(expit(outputs), np.float32)
+        return np.asarray(expit(outputs))
 
     def columns(self, predicted: Values, names: Sequence[str], separator: str) -> dict[str, Values]:
         cells = [separator.join(names[c] for c in np.flatnonzero(row > 0.5).tolist()) for row in predicted]
