@@ -78,6 +78,7 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         alarms=tables.alarms(report),
         diagnosis=tables.diagnosis(report.get("diagnosis")),
         selection=tables.selection(report.get("data", {})),
+        pairwise=tables.pairwise(report.get("data", {}), metric),
         results=tables.results(report),
         notes=tables.notes(report.get("data", {})),
         samples=_samples(figures),

@@ -31,11 +31,11 @@ vit_base vit_small vit_tiny
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
 a about absolute accuracy all alone among and another any architecture at auroc average balanced budget by cannot cases
-chance change classes compared cosine cross-fitting d2 data do draw draws encoder error f1 few fine-tuned five fold folds for
-four from groups how in input inputs it items its judge known labels like linear macro majority mean more much ndcg@10
-nearest neighbours not of one only or pairs pixels point points precision pretrained pretraining probe public r2 random-init
-raw recall@1 recall@10 recall@5 regression ridge scratch sealed search seeds set shows smaller take tell test the this
-to too training transductive type untrained were with would
+chance change classes compared cosine cross-fitting d2 data do draw draws encoder error f1 few fine-tuned five fold
+folds for four from groups how in input inputs it items its judge known labels like linear macro majority mean more much
+ndcg@10 nearest neighbours not of one only or pairs pixels point points precision pretrained pretraining probe public r2
+random-init raw recall@1 recall@10 recall@5 regression ridge scratch sealed search seeds set shows smaller take tell
+test the this to too training transductive type untrained were with would
 """
 _PLAIN = {
     "kind": ("image", "audio", "text", "items", "pairs", "series", "table", "embeddings"),
@@ -122,6 +122,9 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
             elif key == "proxies":
                 rows = [kept(row) for row in value if isinstance(row, Mapping)]
                 clean[key] = [row for row in rows if row.get("scope") in SCOPES and row.get("proxy")]
+            elif key == "pairwise":
+                clean[key] = [kept({**row, "arm": row["one"], "baseline": row["other"]}) for row in value]
+                clean[key] = [{**row, "one": row.pop("arm"), "other": row.pop("baseline")} for row in clean[key]]
             elif key == "without_copies" and isinstance(value, Mapping):
                 clean[key] = verdict(value)
             elif key in ("selected_arm", "primary_budget", "primary_metric"):

@@ -150,6 +150,21 @@ def selection(data: Report) -> Table | None:
     return Table(["Arm", "Representation", "Score", ""], rows, frozenset({2})) if rows else None
 
 
+def pairwise(data: Report, metric: str) -> Table | None:
+    """Every two encoders: the gain of the first over the second at the primary budget, and what it comes to."""
+    rows = [
+        [
+            str(row["one"]),
+            str(row["other"]),
+            words.gain(row["gain"], metric),
+            words.interval(row["low"], row["high"], metric),
+            "not shown to differ" if row["outcome"] == "underpowered" else str(row["outcome"]),
+        ]
+        for row in data.get("pairwise") or ()
+    ]
+    return Table(["Encoder", "Compared with", "Gain", "95 % interval", ""], rows, frozenset({2, 3})) if rows else None
+
+
 def rows_table(rows: Any) -> Table | None:
     """Any list of mappings as a table."""
     rows = [row for row in rows or () if isinstance(row, Mapping)]
@@ -237,7 +252,7 @@ def notes(data: Report) -> dict[str, Any]:
     A list is a sequence, or {"count", "first"} where only the first are named. What is empty or zero is not mentioned.
     """
     elsewhere = {"notes", "name", "diagnosis", "validation", "representation"}
-    elsewhere |= {"selected_arm", "seal_reads", "without_copies", "proxies", "subgroups", "primary_metric"}
+    elsewhere |= {"selected_arm", "seal_reads", "without_copies", "proxies", "subgroups", "primary_metric", "pairwise"}
     if not data.get("grouped"):
         elsewhere.add("n_test_groups")
     flat = {**{key: value for key, value in data.items() if key not in elsewhere}, **(data.get("notes") or {})}
