@@ -362,6 +362,16 @@ def test_training_from_scratch_is_compared_on_its_own_draws() -> None:
     assert by_budget["5 per class"].outcome == "none"
 
 
+def test_every_budget_can_be_trained_on() -> None:
+    tuned = arm("tuned", Learner(0), task="simclr")
+    scratch = Arm("scratch", "baseline", build=Learner, views=lambda batch, view: batch)
+    report = evaluate([tuned, scratch], problem(), budgets=BUDGETS, draws=2, scratch_draws=2, train_everywhere=True)
+    for protocol_ in ("scratch", "finetune"):
+        at = {r.budget for r in report.results if r.protocol == protocol_}
+        assert at == {f"{n} per class" for n in BUDGETS}
+    assert len([v for v in report.verdicts if v.protocol == "finetune"]) == len(BUDGETS)
+
+
 def test_transductive_is_said() -> None:
     report = evaluate([GOOD, RAW], problem(transductive=True), budgets=[2], draws=2)
     assert report.verdict.transductive

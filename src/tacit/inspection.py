@@ -35,7 +35,14 @@ TIMED = 4  # steps of each task, on a copy that is thrown away
 def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> int:
     """See `tacit.commands.inspect`."""
     ask = SimpleNamespace(
-        **settings, metric=None, private=False, transductive=False, against=None, device="auto", precision="auto"
+        **settings,
+        metric=None,
+        train_every_budget=False,
+        private=False,
+        transductive=False,
+        against=None,
+        device="auto",
+        precision="auto",
     )
     budget = parse_budget(ask.budget)
     mixtures = {name: parse_mixture(name) for name in task_names(ask.tasks)}

@@ -74,6 +74,7 @@ def judge(
         copied=leaks.positions if leaks else None,
         scratch_draws=SCRATCH_DRAWS,
         scratch_seconds=study.scratch_limit,
+        train_everywhere=ask.train_every_budget,
     )
     dropped = [*report.data["budgets_dropped"], *plan.given_up]
     if leaks is not None:
@@ -191,7 +192,8 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     seconds = encoders * 2 * len(labelled.y) * embedding
     diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
     seconds += (tasks * seeds + 1) * diagnosed * embedding
-    seconds += labelled.n_folds * (1 + seeds) * SCRATCH_DRAWS * study.scratch_seconds()
+    trained = len(budgets) if study.ask.train_every_budget else 1
+    seconds += labelled.n_folds * (1 + seeds) * SCRATCH_DRAWS * trained * study.scratch_seconds()
     if not isinstance(target, Supervised):  # nothing is learned: a search takes next to no time
         return Judging([], [], MARGIN * seconds)
     draws = draw_labels(labelled.y, labelled.group, train, budgets, seed=0)

@@ -234,7 +234,13 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
         sealed = count_read(source) if source is not None else replace(sealed, reads=1)
         copied = leaks.positions if leaks else None
         report = evaluate(
-            arms, labelled, primary=ask.primary_budget, metric=ask.metric, seed=sealed.seed, copied=copied
+            arms,
+            labelled,
+            primary=ask.primary_budget,
+            metric=ask.metric,
+            seed=sealed.seed,
+            copied=copied,
+            train_everywhere=ask.train_every_budget,
         )
         found = {"test_copies": leaks.as_data(private=ask.private)} if leaks else {}
         report = report.with_data(seal_reads=sealed.reads, **found)

@@ -233,6 +233,11 @@ def open_study(
     limit = SCRATCH_SECONDS
     if seconds is not None and split.labelled is not None:
         trainings = (1 + seeds) * SCRATCH_DRAWS * split.labelled.n_folds  # from scratch, and on from each encoder
+        if vars(ask).get("train_every_budget"):  # which pretraining alone is not asked
+            from tacit.evaluation.protocol import plan_for
+            from tacit.evaluation.subject import parts_of
+
+            trainings *= len(plan_for(split.labelled, parts_of(split.labelled, 0))[0].budgets)
         limit = min(limit, SCRATCH_SHARE * seconds / trainings)
     return Study(data, options, dataset, split, built, fabric, ask, log, limit)
 

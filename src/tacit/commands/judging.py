@@ -22,6 +22,7 @@ def evaluate(
     seed: int = 0,
     primary_budget: int | str | None = None,
     metric: str | None = None,
+    train_every_budget: bool = False,
     seal: str | None = None,
     device: str = "auto",
     private: bool = False,
@@ -48,6 +49,7 @@ def evaluate(
         primary_budget: Labels per class (or in all, where labels have no classes) at which the verdict is given.
         metric: What the verdict is about: balanced_accuracy, accuracy, macro_f1, auroc or average_precision of classes;
             r2 or d2_absolute_error of numbers; ndcg@10/test-gallery or recall@1/test-gallery of searches; ...
+        train_every_budget: Train from scratch and fine-tune at every label budget, not at the primary one alone.
         seal: A run folder or its seal.json to take the test set from; transductive where the encoder's run saw it.
         device: auto, cpu, cuda or mps.
         private: Leave every example, id, path and text out of the report.

@@ -23,6 +23,7 @@ def run(
     seeds: int = 1,
     primary_budget: int | str | None = None,
     metric: str | None = None,
+    train_every_budget: bool = False,
     seal: str | None = None,
     transductive: bool = False,
     batch_size: int | None = None,
@@ -55,6 +56,8 @@ def run(
         primary_budget: Labels per class at which the verdict is given; 10, or the most that fits, by default. Where
             labels have no classes, labels in all; 100 by default.
         metric: What the verdict is about and the choice among tasks too, e.g. auroc; the target's usual one by default.
+        train_every_budget: Train from scratch and fine-tune at every label budget, not at the primary one alone: ten
+            times as long, and out of the same share of a time budget.
         seal: A run folder, or its seal.json, whose test set is taken over; labels added since join training only.
         transductive: Pretrain on the test inputs too (never their labels); the report says so.
         batch_size: Examples per step; chosen from the data by default.

@@ -108,7 +108,7 @@ def _judged(predicted: Predicted) -> Report:
                 *(arm.name, protocol, budgets, compared, setting),
                 collapsed=collapsed,
                 claim=claim,
-                family=family[protocol] if protocol in target.protocols else None,
+                family=family[protocol] if len(budgets) > 1 or protocol in target.protocols else None,
             )
             gains += [_gain(arm.name, protocol, comparison) for comparison in compared]
         if arm.name == selection.arm:

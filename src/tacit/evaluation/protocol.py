@@ -53,6 +53,7 @@ def evaluate(
     copied: Positions | None = None,
     scratch_draws: int = 3,
     scratch_seconds: float | None = None,
+    train_everywhere: bool = False,
     missing: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Report:
@@ -60,14 +61,14 @@ def evaluate(
 
     `arms` is a sequence of `Arm`, or one encoder or callable, which without baselines gets figures but no verdict.
     Budgets are labels per class (10), shares (0.1) or names ("10 per class", "10 %", "100 in all"); a bare number is
-    in all where labels have no classes. `primary` is the one that the verdict is about: unless given, 10 per class (100
-    in all) or the largest below that fits. `metric` is what it is about, by default the first of the target's (see
-    `targets`). `draws` overrides the number of draws per budget. Arms trained from scratch are measured at the primary
-    budget, on `scratch_draws` draws of at most `scratch_seconds` each, and so is the chosen arm once more, fine-tuned:
-    the same training from a better start, with a verdict of its own. `missing` are the mandatory baselines that cannot
-    be had here, which the verdict then names. `copied` names the test positions that have a copy among what was
-    pretrained on: the report then gives the verdict without them too, as `data["without_copies"]`. `progress` is told
-    the fraction done and what is being worked on.
+    in all where labels have no classes. `primary` is the one that the verdict is about: unless given, 10 per class
+    (100 in all) or the largest below that fits. `metric` is what it is about, by default the first of the target's
+    (see `targets`). `draws` overrides the number of draws per budget. Arms trained from scratch are measured at the
+    primary budget (with `train_everywhere` at each), on `scratch_draws` draws of at most `scratch_seconds` each, and
+    so is the chosen arm once more, fine-tuned: the same training from a better start, with a verdict of its own.
+    `missing` are the mandatory baselines that cannot be had here, which the verdict then names. `copied` names the
+    test positions that have a copy among what was pretrained on: the report then gives the verdict without them too,
+    as `data["without_copies"]`. `progress` is told the fraction done and what is being worked on.
     Raises `UserError` where labels, groups or budgets cannot support a judgement.
     """
     trainable = target_of(labelled).needs_labels and labelled.tokens is None  # scratch.py has no head for each token
@@ -92,15 +93,19 @@ def evaluate(
     views = next((arm.views for arm in arms if arm.build is not None), None)
 
     def train(arm: Arm, protocol: str, starts: Sequence[Callable[[int], nn.Module]]) -> None:
-        """On the labels of the primary budget alone, or further on them; with the same views either way."""
+        """On the labels alone, or further on them; with the same views either way."""
         from tacit.evaluation.scratch import SCRATCH_RATE, STEPS, TUNING_RATE
 
         rate = SCRATCH_RATE if protocol == SCRATCH else TUNING_RATE
-        found, steps = _trained(starts, rate, views, target, parts, drawn, main, scratch_draws, scratch_seconds, seed)
-        predictions.setdefault(arm.name, {})[protocol, main.name] = found
-        if steps < STEPS:
+        fewest = STEPS
+        for budget in plan.budgets if train_everywhere else [main]:
+            limits = (budget, scratch_draws, scratch_seconds, seed)
+            found, steps = _trained(starts, rate, views, target, parts, drawn, *limits)
+            predictions.setdefault(arm.name, {})[protocol, budget.name] = found
+            fewest = min(fewest, steps)
+        if fewest < STEPS:
             who = arm.name if protocol == SCRATCH else f"{arm.name}, fine-tuned"
-            shortened.append(f"{who}: {steps} of {STEPS} steps")
+            shortened.append(f"{who}: {fewest} of {STEPS} steps")
 
     for number, arm in enumerate(arms):
         tell((number + 1) / (len(arms) + 1), f"probing {arm.name}")
