@@ -35,6 +35,7 @@ ROWS = [
         "leaks",
         "judging",
         "picturing",
+        "pacing",
         "pipeline",
         "inspection",
         "embedding",

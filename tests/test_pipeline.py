@@ -158,7 +158,8 @@ def test_private_leaves_no_trace(folder: Path, tmp_path: Path) -> None:
 
 def test_judging_fits_into_its_share_of_the_time(folder: Path) -> None:
     settings = {"seed": 0, "device": "cpu", "precision": "32", "private": False, "against": None, "offline": True}
-    ask = SimpleNamespace(**settings, transductive=False, primary_budget=None)
+    judged = {"primary_budget": None, "metric": None, "train_every_budget": False}
+    ask = SimpleNamespace(**settings, **judged, transductive=False)
     options = {"labels": str(folder / "labels.csv")}
     with Log(quiet=True) as log:
         study = open_study(str(folder / "images"), ask, options, log, encoder=chosen_encoder(None), seconds=60.0)

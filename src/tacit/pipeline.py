@@ -32,17 +32,16 @@ from tacit.judging import (
     tell_without_labels,
 )
 from tacit.leaks import Leaks, find_leaks
+from tacit.pacing import PLAN, READINGS, planned_steps
 from tacit.picturing import publish
 from tacit.progress import Log
 from tacit.recipes.image import chosen_encoder, recipe
 from tacit.split import has_seen
 from tacit.study import Study, open_study
 from tacit.tasks import parse_mixture
-from tacit.train import NonFinite, Row, Run, pretrain, read_history, seconds_per_step
+from tacit.train import NonFinite, Row, Run, pretrain, read_history
 from tacit.workspace import Workspace, is_run, report_folder, settings_of
 
-PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
-TIMING_SHARE = 0.2  # of a pretraining's time that may go into timing its steps
 REPORT_SECONDS = 6.0  # gallery, map and pictures
 FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
 
@@ -154,18 +153,7 @@ def train_task(
     torch.manual_seed(keys.fold(seed, name))
     plan = recipe(weights, encoder, examples=len(rows), batch_size=ask.batch_size, accelerated=study.accelerated)
     source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size, seed=seed)
-    planned: dict[str, Any] = space.read_json(PLAN) or {}
-    planned.setdefault("steps", {})
-    if name not in planned["steps"]:
-        step = 0.0
-        if budget.unit == "seconds":
-            began = time.perf_counter()
-            step = seconds_per_step(
-                *(plan.task, source), optim=plan.optim, fabric=study.fabric, seed=seed, longest=TIMING_SHARE * seconds
-            )
-            seconds -= time.perf_counter() - began
-        planned["steps"][name] = budget.steps(step, seconds, len(rows) / plan.batch_size)
-        space.write_json(PLAN, planned)
+    steps = planned_steps(study, space, name, plan, source, budget, seconds, seed)
     own_name = training_name(name, number)
     history = [row for row in read_history(space.path / "metrics.jsonl") if row["task"] == own_name]
 
@@ -179,13 +167,14 @@ def train_task(
         run = pretrain(
             plan.task,
             source,
-            steps=planned["steps"][name],
+            steps=steps,
             optim=plan.optim,
             fabric=study.fabric,
             seed=seed,
             name=own_name,
             folder=space.path,
             probe=study.probe(),
+            probes=READINGS,
             watch=watch,
         )
     except NonFinite as error:

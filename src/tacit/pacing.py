@@ -1,0 +1,51 @@
+"""How many steps a pretraining takes: decided once and kept, so that a run continues exactly."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from tacit.train import seconds_per_step
+
+if TYPE_CHECKING:
+    from tacit.budget import Budget
+    from tacit.data.order import Batches
+    from tacit.recipes.image import Recipe
+    from tacit.study import Study
+    from tacit.workspace import Workspace
+
+PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
+READINGS = 10  # of the probe, in one pretraining
+TIMING_SHARE = 0.2  # of a pretraining's time that may go into timing its steps, and be set aside for readings
+
+
+def planned_steps(
+    study: Study,
+    space: Workspace,
+    name: str,
+    plan: Recipe,
+    source: Batches,
+    budget: Budget,
+    seconds: float,
+    seed: int,
+) -> int:
+    """The steps of a task under the budget, of which `seconds` are left where it is a time; on record in plan.json.
+
+    A time becomes steps by timing some, and by setting aside what the probe's readings take.
+    """
+    planned: dict[str, Any] = space.read_json(PLAN) or {}
+    planned.setdefault("steps", {})
+    if name not in planned["steps"]:
+        step = 0.0
+        if budget.unit == "seconds":
+            began = time.perf_counter()
+            step = seconds_per_step(
+                *(plan.task, source), optim=plan.optim, fabric=study.fabric, seed=seed, longest=TIMING_SHARE * seconds
+            )
+            seconds -= time.perf_counter() - began
+            began = time.perf_counter()
+            study.probe()(plan.task)
+            seconds -= min(READINGS * (time.perf_counter() - began), TIMING_SHARE * seconds)
+        planned["steps"][name] = budget.steps(step, seconds, len(source.among) / plan.batch_size)
+        space.write_json(PLAN, planned)
+    return int(planned["steps"][name])
