@@ -51,8 +51,8 @@ def vit(data: Path, out: Path, budget: str) -> None:
     from transformers import ViTConfig, ViTModel
 
     torch.manual_seed(0)
-    shape = {"image_size": 28, "patch_size": 4, "num_channels": 1}
-    config = ViTConfig(hidden_size=192, num_hidden_layers=4, num_attention_heads=3, intermediate_size=768, **shape)
+    shape = {"image_size": 28, "patch_size": 7, "num_channels": 1}
+    config = ViTConfig(hidden_size=96, num_hidden_layers=2, num_attention_heads=3, intermediate_size=384, **shape)
     ViTModel(config, add_pooling_layer=False).save_pretrained(out.parent / "vit")
     source = [data / "train.parquet", "--test", data / "test.parquet", "--label-column", "label_name"]
     tacit("evaluate", f"hf:{out.parent / 'vit'}", *source, "--out", out)

@@ -373,3 +373,16 @@ def test_a_seal_serves_other_embeddings_and_later_labels(tmp_path: Path) -> None
     tacit.evaluate(again, out=str(tmp_path / "again"), seal=str(tmp_path / "one"), primary_budget=2)
     compared = tacit.compare(str(tmp_path / "again"), str(tmp_path / "two"))
     assert "test items" in compared.verdicts[0]
+
+
+def test_copies_across_a_given_split_do_not_train() -> None:
+    x, y = digits()
+    n = 120
+    twice = {
+        "embedding": np.concatenate([x[:n], x[100:n]]),
+        "label": [*y[:n], *y[100:n]],
+        "id": [f"scan {i}" for i in range(n + 20)],
+        "split": [*["train"] * 80, *["test"] * 40, *["train"] * 20],
+    }
+    report = tacit.evaluate(twice, primary_budget=2)
+    assert (report.data["n_train"], report.data["n_test"]) == (80, 40)

@@ -189,20 +189,22 @@ def _labelled(
     content = content[same]
     if file.ids is not None:
         ids = np.array(file.ids.to_pylist())
-        group = ids[first[same]] if group is None else group
+        if group is None and known.split is None:  # a split that was given may part copies: those do not train
+            group = ids[first[same]]
         content = np.array([hashlib.blake2b(name.encode(), digest_size=16).digest() for name in ids.tolist()], "V16")
     group = kept_whole(group, known)
     sealed = given or seal(to_balance(known.label, known.target), group, content, seed=seed, split=known.split)
     places = sealed.place(group, content, split=known.split)
     if sealed.items and not ((known.label >= 0) & places.sealed).any():
         raise UserError("none of the sealed embeddings has a label here: name the label file of the seal as well")
-    rows = np.flatnonzero((known.label >= 0) & (places.free | places.sealed))
+    free = places.free & ~np.isin(same, same[places.sealed])
+    rows = np.flatnonzero((known.label >= 0) & (free | places.sealed))
     labelled = Labelled(
         fetch=_index,
         y=known.label[rows],
         classes=known.classes,
         group=rows if known.group is None else known.group[rows],
-        train=np.flatnonzero(places.free[rows]),
+        train=np.flatnonzero(free[rows]),
         test=np.flatnonzero(places.sealed[rows]),
         target=known.target,
         truth=None if known.truth is None else known.truth[rows],
