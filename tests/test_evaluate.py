@@ -445,3 +445,18 @@ def test_bad_input() -> None:
     with pytest.raises(UserError, match="primary budget 500 cannot be filled"):
         evaluate([GOOD, RAW], labelled, budgets=[5], primary=500)
     assert asdict(Selection("a", {})) == {"arm": "a", "representation": {}, "scores": {}, "folds": ()}
+
+
+def test_labelled_examples_are_judged_without_tasks_or_training() -> None:
+    program = (
+        "import sys, numpy as np, tacit\n"
+        "from tacit.evaluation import Labelled\n"
+        "from tacit.evaluation.features import Stored\n"
+        "y = np.arange(300) % 3\n"
+        "x = (np.eye(3)[y] + np.random.default_rng(0).normal(0, .3, (300, 3))).astype(np.float32)\n"
+        "labelled = Labelled(None, y, ('a', 'b', 'c'), np.arange(300), np.arange(150), np.arange(150, 300))\n"
+        "print(tacit.evaluate(Stored(x), labelled, primary_budget=5).verdict.budget)\n"
+        "print([m for m in sys.modules if m in ('tacit.tasks', 'tacit.train', 'tacit.pipeline', 'torch')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["5 per class", "[]"], done.stderr

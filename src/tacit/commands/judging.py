@@ -42,7 +42,8 @@ def evaluate(
     Args:
         encoder: A run folder, an exported folder, hf:FOLDER_OR_NAME, package.module:function (from batches to features;
             in Python the function itself), or a file of embeddings.
-        data: A folder of images, a table, arrays, or the built-in `digits`; nothing for a file of embeddings.
+        data: A folder of images, a table, arrays, or the built-in `digits`; nothing for a file of embeddings. In Python
+            also a `tacit.evaluation.Labelled`, which `tacit.evaluation.evaluate` judges without importing any training.
         against: Encoders, or files of embeddings, to be judged as further baselines. May be repeated.
         out: A folder for report.html, report.json and what `tacit compare` needs; none are written without it.
         seed: Of splits and draws; a seal brings its own.
@@ -58,6 +59,10 @@ def evaluate(
         options: How the data are read: the settings of `tacit.open_dataset`.
     """
     given = settings(locals())
+    if hasattr(data, "answers"):  # a `Labelled`, which needs neither data to be opened nor anything that trains
+        from tacit.evaluation import evaluate as judge
+
+        return judge(encoder, data, primary=primary_budget, metric=metric, seed=seed)
     if data is None or str(encoder).endswith((".parquet", ".npz")):
         from tacit.embedded import evaluate_embedded
 
