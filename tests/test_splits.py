@@ -259,3 +259,12 @@ def test_no_probe_is_asked_to_tell_more_classes_apart_than_it_can() -> None:
     assert "100 %: 8,000 labels of 2,000 classes would take a probe too long" in plan.dropped
     with pytest.raises(UserError, match="4,000 classes are too many for the linear probe, which takes at most 3,162"):
         plan_budgets(np.repeat(np.arange(4000), 4), [str(c) for c in range(4000)])
+
+
+def test_a_seal_of_groups_asks_for_groups() -> None:
+    """Without them a sealed patient's other images would train."""
+    content = np.array([f"{i:032x}" for i in range(200)])
+    y, group = np.arange(200) % 2, np.arange(200) // 2
+    sealed = seal(y, group, content, seed=0)
+    with pytest.raises(UserError, match="name the column with --group-column"):
+        sealed.place(None, content)

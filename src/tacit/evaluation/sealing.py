@@ -51,9 +51,11 @@ class Seal:
 
         `group` as given to `seal`: the group column's values, None without one. Where the split was given (1 is test),
         a copy of a sealed example on the training side stands beside. Raises `UserError` where no sealed example is
-        left.
+        left, or where groups were sealed and none are given.
         """
         content = content_digests(content_hashes)
+        if group is None and any(of != item for item, of in self.items.items()):
+            raise UserError("the seal keeps groups whole, and here are none: name the column with --group-column")
         groups = _group_digests(group, content)
         sealed = np.array([digest in self.items for digest in content], bool)
         if split is not None:
