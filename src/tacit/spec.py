@@ -1,10 +1,10 @@
-"""The shape of image data as an encoder sees it. No torch here: data, encoders and the command line share it."""
+"""The shape of data as an encoder sees it, one class per kind. No torch here: data, encoders and commands share it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class ImageSpec:
 
     `dataclasses.asdict` gives its JSON form, `ImageSpec.of` reads it back.
     """
+
+    kind: ClassVar[str] = "image"
 
     size: int
     channels: int
@@ -38,3 +40,43 @@ class ImageSpec:
             std=tuple(float(value) for value in values["std"]),
             alignment=float(values.get("alignment", 0.0)),
         )
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """Text as an encoder sees it: numbers of `tokenizer`, at most `length` of them at once, the special ones included.
+
+    A document is [CLS] tokens [SEP], cut every `length` numbers; `tokenizer` is the JSON of Hugging Face's tokenizers.
+    `vocabulary` numbers can be embedded, which may be more than the tokenizer knows. A special token that a tokenizer
+    does not have is -1; `specials` are all that are no part of a text, padding and mask among them.
+    """
+
+    kind: ClassVar[str] = "text"
+
+    tokenizer: str
+    length: int
+    vocabulary: int
+    pad: int
+    cls: int
+    sep: int
+    mask: int
+    unknown: int
+    specials: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        assert self.length > 2, self.length
+        assert 0 <= self.pad < self.vocabulary, (self.pad, self.vocabulary)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> TextSpec:
+        named = ("length", "vocabulary", "pad", "cls", "sep", "mask", "unknown")
+        numbers = {name: int(values[name]) for name in named}
+        return cls(str(values["tokenizer"]), specials=tuple(int(n) for n in values["specials"]), **numbers)
+
+
+Spec = ImageSpec | TextSpec
+
+
+def spec_of(kind: str, values: Mapping[str, Any]) -> Spec:
+    """The spec of this kind from its JSON form."""
+    return {"image": ImageSpec, "text": TextSpec}[kind].of(values)
