@@ -30,6 +30,8 @@ ROWS = [
     {"data", "train", "checkpoint", "optim", "engine", "budget", "progress", "workspace"},
     {
         "recipes",
+        "kinds",
+        "language",
         "split",
         "study",
         "leaks",
@@ -65,7 +67,7 @@ STRANGERS = {
 }
 
 PUBLIC = {
-    *("run", "inspect", "pretrain", "evaluate", "compare", "predict", "next_labels", "embed", "export"),
+    *("run", "inspect", "pretrain", "evaluate", "compare", "predict", "next_labels", "embed", "export", "fill_mask"),
     *("doctor", "clean"),
     *("load_encoder", "open_dataset", "wrap", "Report", "Task", "Encoder", "Batch", "Features", "Output"),
     *("UserError", "RunFailed", "Interrupted"),

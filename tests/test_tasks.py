@@ -120,7 +120,7 @@ def test_masked_equals_the_loop_over_hidden_places(encoder: str, batch: Batch) -
     assert isinstance(task, Masked)
     assert task.drop == (encoder == "vit_tiny")
     seen = task.views(batch, 0)
-    mask = task.masks(seen["key"], task.encoder.grid)
+    mask = task.masks(seen, task.progress)
     answer = task.predict(seen, mask)
     patch = task.encoder.stride
     total, count = 0.0, 0
@@ -139,7 +139,7 @@ def test_masked_does_not_see_what_is_hidden(encoder: str, batch: Batch) -> None:
     task = tiny_recipe("masked", encoder=encoder).task.eval()
     assert isinstance(task, Masked)
     seen = task.views(batch, 0)
-    mask = task.masks(seen["key"], task.encoder.grid)
+    mask = task.masks(seen, task.progress)
     side, patch = task.encoder.grid[0], task.encoder.stride
     squares = mask.view(-1, 1, side, side).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
     changed = {**seen, "image": torch.where(squares, 1 - seen["image"], seen["image"])}
@@ -158,7 +158,7 @@ def test_masked_takes_integer_targets(batch: Batch) -> None:
     )
     out = task.eval()(batch)
     seen = task.views(batch, 0)
-    mask = task.masks(seen["key"], encoder.grid)
+    mask = task.masks(seen, task.progress)
     chances = task.predict(seen, mask).softmax(2)
     logs = [-math.log(float(chances[b, n, n % 3])) for b, n in mask.nonzero().tolist()]
     assert float(out.loss) == pytest.approx(sum(logs) / len(logs), rel=1e-5)

@@ -11,7 +11,8 @@ from torch import Tensor
 from tacit import keys
 from tacit.encoders import build_encoder
 from tacit.encoders.base import ImageEncoder
-from tacit.recipes.image import Recipe, recipe
+from tacit.recipes.base import Recipe
+from tacit.recipes.image import recipe
 from tacit.spec import ImageSpec
 from tacit.tasks import TASKS, parse_mixture
 from tacit.types import Batch

@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "next-labels": commands.next_labels,
     "embed": commands.embed,
     "export": commands.export,
+    "fill-mask": commands.fill_mask,
     "tasks": commands.tasks,
     "doctor": commands.doctor,
     "clean": commands.clean,
@@ -103,7 +104,9 @@ def _call(words: list[str]) -> int:
     command = COMMANDS[name]
     settings = vars(_parse(name, command, rest))
     several = _variadic(command)
-    outcome = command(*settings.pop(several, ()), **settings)
+    before = list(inspect.signature(command).parameters)
+    leading = [settings.pop(name) for name in before[: before.index(several)]] if several else []
+    outcome = command(*leading, *settings.pop(several, ()), **settings)
     return outcome if isinstance(outcome, int) else getattr(outcome, "exit_code", 0)
 
 

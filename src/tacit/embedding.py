@@ -16,6 +16,7 @@ from tacit.engine import make_fabric
 from tacit.errors import UserError
 from tacit.evaluation.features import extract
 from tacit.files import whole_file
+from tacit.kinds import kind_of
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
@@ -32,7 +33,7 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
     found = load_encoder(encoder, offline=ask.offline) if isinstance(encoder, str | Path) else encoder
     fabric = make_fabric(device=ask.device, precision="32")
     fabric.to_device(found)
-    dataset = open_dataset(data, **{"image_size": found.spec.size, **_given(options)})
+    dataset = open_dataset(data, **{**kind_of(found.spec).reading(found.spec), **_given(options)})
     with whole_file(out) as partial:
         _write(found, dataset, partial, ask.batch_size)
     print(f"{len(dataset):,} embeddings of {found.dim} numbers: {out}")

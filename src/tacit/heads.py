@@ -18,6 +18,7 @@ from tacit.evaluation import Report
 from tacit.evaluation.features import extract
 from tacit.evaluation.selection import FINAL
 from tacit.evaluation.targets import Supervised, make_target
+from tacit.kinds import kind_of
 from tacit.workspace import settings_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,14 @@ if TYPE_CHECKING:
     from tacit.evaluation.targets.base import Predictor
 
 AT_ONCE = 8192  # examples embedded at a time
-HOW_READ = ("kind", "image_column", "path_column", "cache", "max_bad")  # what new data share with those of the run
+HOW_READ = (
+    "kind",
+    "image_column",
+    "path_column",
+    "text_column",
+    "cache",
+    "max_bad",
+)  # what new data share with those of the run
 HOW_LABELLED = ("labels", "label_column", "ignore_label", "group_column", "test", "target", "multilabel")
 
 
@@ -43,7 +51,7 @@ class Chosen(NamedTuple):
     def read(self) -> dict[str, Any]:
         """How the run read its images, for `open_dataset`."""
         said = {name: self.asked[name] for name in HOW_READ if self.asked.get(name) is not None}
-        return said | {"image_size": self.encoder.spec.size}
+        return said | kind_of(self.encoder.spec).reading(self.encoder.spec)
 
     def features(self, dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """[N D] at the chosen depth; where `extract` left it out, it equals the final one."""

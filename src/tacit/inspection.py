@@ -12,18 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.budget import clock, parse_budget
-from tacit.data.order import Batches
 from tacit.data.targets import describe
 from tacit.errors import UserError
 from tacit.evaluation import Labelled, detectable_difference, plan_budgets, primary_budget
 from tacit.evaluation.splits import class_units
 from tacit.judging import JUDGING_SHARE, plan_judging
 from tacit.leaks import find_leaks
-from tacit.pipeline import checked_seeds, task_names
+from tacit.pipeline import as_read_by, checked_seeds, initial_encoder, mixtures_of
 from tacit.progress import Log
-from tacit.recipes.image import chosen_encoder, recipe
-from tacit.study import Study, open_study
-from tacit.tasks import parse_mixture
+from tacit.study import Study, chosen_encoder, open_study
 from tacit.train import seconds_per_step
 
 PATIENCE = 10.0  # seconds of decoding that a look may take; where it would take longer, a sample is decoded
@@ -45,12 +42,14 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
         precision="auto",
     )
     budget = parse_budget(ask.budget)
-    mixtures = {name: parse_mixture(name) for name in task_names(ask.tasks)}
-    trainings = len(mixtures) * checked_seeds(ask.seeds)
+    mixtures_of(ask.tasks)
+    checked_seeds(ask.seeds)
     timed = budget.unit == "seconds"
     began = time.perf_counter()
     with Log(quiet=True) as log:
-        architecture = chosen_encoder(ask.encoder, offline=ask.offline)
+        architecture, initial = chosen_encoder(ask.encoder, offline=ask.offline), initial_encoder(ask)
+        if initial is not None:
+            architecture, options = lambda spec: initial, as_read_by(initial, options)
         study = open_study(
             data,
             ask,
@@ -59,7 +58,10 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
             encoder=architecture,
             seconds=budget.amount if timed else None,
             seeds=ask.seeds,
+            continued=initial is not None,
         )
+    mixtures = mixtures_of(ask.tasks, study)
+    trainings = len(mixtures) * ask.seeds
     started = time.perf_counter() - began + study.dataset.notes.decoding_seconds
     print(_about_data(study))
     print(_about_labels(study))
@@ -70,8 +72,8 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     seconds = (budget.amount - started - after) / trainings if timed else 0.0
     total = started + after
     for name, weights in mixtures.items():
-        plan = recipe(weights, study.start(), examples=len(rows), accelerated=study.accelerated)
-        source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size)
+        plan = study.kind.recipe(weights, study.start(), examples=len(rows), accelerated=study.accelerated)
+        source = study.kind.batches(study.dataset, rows, plan, ask.seed)
         step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED, seconds=0.5)
         each = clock(step) if step >= 1 else f"{1000 * step:.0f} ms"
         try:
@@ -91,13 +93,9 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
 
 def _about_data(study: Study) -> str:
     dataset = study.dataset
-    spec, cache = dataset.spec, dataset.cache
-    mebibytes = cache.nbytes / 2**20
     lines = [
         f"data: {dataset.name}, {len(dataset):,} examples of kind {dataset.kind}; data hash {dataset.data_hash[:16]}",
-        f"shape: {spec.channels} x {spec.size} x {spec.size} px, {cache.dtype}; decoded cache {mebibytes:,.1f} MiB",
-        f"pixel values in [0, 1]: mean {_numbers(spec.mean)}, deviation {_numbers(spec.std)}",
-        f"layout: {100 * spec.alignment:.0f} % of the variation inside an image is common to all",
+        *study.kind.about(dataset),
     ]
     return "\n".join(lines + [f"note: {line}" for line in dataset.notes.lines()])
 
@@ -169,7 +167,3 @@ def _about_budgets(labelled: Labelled) -> list[str]:
         mark = "   <- the verdict's budget" if budget.name == primary.name else ""
         lines.append(f"{budget.name:<16}{budget.total:>8,}{budget.draws:>7}   {100 * gain:.1f} points{mark}")
     return lines + [f"dropped: {line}" for line in plan.dropped]
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:.3f}" for value in values)

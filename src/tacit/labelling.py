@@ -185,8 +185,7 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     names = ("label_column", "test", "labels", "group_column", "split_column", "holdout", "time_column")
     own = {name: given.pop(name, chosen.asked.get(name)) for name in names}
     own = remembered(chosen.folder, own, "name it again by the same setting")
-    size = chosen.encoder.spec.size
-    read = {**chosen.read, **given, "image_size": size, "ignore_label": (), "target": TEXTS, "multilabel": None}
+    read = {**chosen.read, **given, "ignore_label": (), "target": TEXTS, "multilabel": None}
     dataset = open_dataset(data, **read, **own)
     name = _names(dataset)
     if more is not None:

@@ -1,6 +1,7 @@
 """Which tokens to hide: masks as a pure function of each example's key, on the key's device.
 
-Every row hides exactly the same number of tokens, so batches of visible tokens need no padding.
+Of images every row hides exactly the same number of tokens, so batches of visible tokens need no padding; of sequences
+that differ in length every row hides the same share.
 
 Shapes: B examples, N tokens, H W the grid they lie on (N = H * W, row by row).
 """
@@ -33,6 +34,26 @@ def block_mask(key: Tensor, grid: tuple[int, int], ratio: float, *, block: int) 
     square = (rows[:, :, None] * across + columns[:, None, :]).flatten(1)  # [B N]
     rank = keys.permutation(key, "mask/square", down * across).gather(1, square)
     return _first(rank.argsort(dim=1, stable=True), ratio)
+
+
+def unit_mask(key: Tensor, counts: Tensor, starts: Tensor, ratio: float | Tensor) -> Tensor:
+    """[B N] bool, True at about the share `ratio` of each row's tokens that count [B N], whole units at a time.
+
+    A unit (a token, a word, a span of words) begins where `starts` [B N] is True. Units are hidden in random order
+    until the share is reached, the last one whole too; a row of which anything counts hides at least one.
+    """
+    n = counts.shape[1]
+    unit = starts.long().cumsum(1).clamp(max=n - 1)  # [B N]
+    priority = keys.uniform(key, "mask/unit", n).gather(1, unit).masked_fill(~counts, 2.0)
+    rank = priority.argsort(dim=1, stable=True).argsort(dim=1)  # units stay together, what does not count comes last
+    first = torch.full_like(rank, n).scatter_reduce(1, unit, rank.masked_fill(~counts, n), "amin")  # [B N] of each unit
+    wanted = (ratio * counts.sum(1)).round().clamp(min=1)
+    return counts & (first.gather(1, unit) < wanted[:, None])
+
+
+def span_starts(key: Tensor, words: Tensor, mean: float) -> Tensor:
+    """Where spans of words begin [B N], words being where `words` [B N] is True: geometric, `mean` words on average."""
+    return words & (keys.uniform(key, "mask/span", words.shape[1]) < 1.0 / mean)
 
 
 def _first(order: Tensor, ratio: float) -> Tensor:

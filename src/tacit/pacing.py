@@ -10,7 +10,7 @@ from tacit.train import seconds_per_step
 if TYPE_CHECKING:
     from tacit.budget import Budget
     from tacit.data.order import Batches
-    from tacit.recipes.image import Recipe
+    from tacit.recipes.base import Recipe
     from tacit.study import Study
     from tacit.workspace import Workspace
 

@@ -38,8 +38,7 @@ def publish(
         "kind": dataset.kind,
         "examples": len(dataset),
         "pretrained_on": len(study.split.pretrain) if runs else 0,
-        "size_px": dataset.spec.size,
-        "channels": dataset.spec.channels,
+        **study.kind.facts(dataset),
         "data_hash": dataset.data_hash,
         "encoder": study.encoder.name,
         "encoder_source": dict(study.encoder.source),
@@ -132,8 +131,8 @@ def flatten(pooled: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
 def _picture(study: Study, row: int) -> Picture:
     dataset = study.dataset
     [label] = names_of(dataset.target, dataset, [row])
-    image = dataset.cache.images(np.array([row]))[0]
-    return Picture(image, label, dataset.ids[row].as_py())
+    [seen] = study.kind.pictures(dataset, np.array([row]))
+    return Picture(seen, label, dataset.ids[row].as_py())
 
 
 def _samples(study: Study, run: Run) -> dict[str, list[Any]]:
@@ -143,5 +142,5 @@ def _samples(study: Study, run: Run) -> dict[str, list[Any]]:
     batch["key"] = keys.batch_keys(study.ask.seed, 0, torch.arange(len(rows)))
     with torch.no_grad():
         pictures = run.task.preview(study.fabric.to_device(batch))
-    shown = {"original": list(batch["image"].numpy())}
-    return shown | {title: list(image.float().cpu().numpy()) for title, image in pictures.items()}
+    shown = {"original": list(study.kind.pictures(study.dataset, rows))}
+    return shown | {title: list(study.kind.shown(study.dataset, seen)) for title, seen in pictures.items()}

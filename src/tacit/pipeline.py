@@ -16,9 +16,7 @@ from tacit import keys
 from tacit.budget import Budget, clock, parse_budget
 from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.data.asked import target_named, target_settings
-from tacit.data.order import Batches
-from tacit.encoders import load_encoder, save_encoder
-from tacit.encoders.base import ImageEncoder
+from tacit.encoders import OwnEncoder, is_own, load_encoder, save_encoder
 from tacit.errors import RunFailed, UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
 from tacit.judging import (
@@ -31,14 +29,16 @@ from tacit.judging import (
     plan_judging,
     tell_without_labels,
 )
+from tacit.kinds import kind_of
+from tacit.language import describe_language
 from tacit.leaks import Leaks, find_leaks
 from tacit.pacing import PLAN, READINGS, planned_steps
 from tacit.picturing import publish
 from tacit.progress import Log
-from tacit.recipes.image import chosen_encoder, recipe
+from tacit.spec import TextSpec
 from tacit.split import has_seen
-from tacit.study import Study, open_study
-from tacit.tasks import parse_mixture
+from tacit.study import Study, chosen_encoder, open_study
+from tacit.tasks import check_kind, parse_mixture
 from tacit.train import NonFinite, Row, Run, pretrain, read_history
 from tacit.workspace import Workspace, is_run, report_folder, settings_of
 
@@ -51,10 +51,11 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
     began = time.perf_counter()
     ask = SimpleNamespace(**settings)
     budget = parse_budget(ask.budget)
-    mixtures = {name: parse_mixture(name) for name in task_names(ask.tasks)}
+    mixtures_of(ask.tasks)  # a name that is none shall be refused before the data are read
     checked_seeds(ask.seeds)
     with _workspace(data, ask, options) as space, _log(space, ask) as log:
         study = _open(data, ask, options, log, space, seeds=ask.seeds)
+        mixtures = mixtures_of(ask.tasks, study)
         leaks = _leaks(study)
         plan = _plan_judging(study, space, len(mixtures), budget)
         after = REPORT_SECONDS + (plan.seconds if plan else 0.0)
@@ -78,6 +79,8 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
             report.predictions.save(space.path)
         chosen = report.data["selected_arm"]
         keep_encoder(study, chosen, runs[chosen][0], space.path / "encoder")
+        if isinstance(study.dataset.spec, TextSpec):
+            report = report.with_data(language=describe_language(study, runs, chosen))
         page = publish(study, report, runs, space.path)
         print(report if plan else report.verdict.text)
         if plan and ask.seeds == 1:
@@ -123,6 +126,7 @@ def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     budget, weights = parse_budget(ask.budget), parse_mixture(ask.task)
     with _workspace(data, ask, options) as space, _log(space, ask) as log:
         study = _open(data, ask, options, log, space)
+        check_kind(weights, study.dataset.kind)
         left = budget.amount - (time.perf_counter() - began)
         run = train_task(study, space, ask.task, weights, budget, seconds=left)
         keep_encoder(study, ask.task, run, space.path / "encoder")
@@ -151,8 +155,10 @@ def train_task(
     seed = keys.fold(study.seed(number), "pretrain")
     encoder = study.start(number)
     torch.manual_seed(keys.fold(seed, name))
-    plan = recipe(weights, encoder, examples=len(rows), batch_size=ask.batch_size, accelerated=study.accelerated)
-    source = Batches(study.dataset.batch, rows, batch_size=plan.batch_size, seed=seed)
+    plan = study.kind.recipe(
+        weights, encoder, examples=len(rows), batch_size=ask.batch_size, accelerated=study.accelerated
+    )
+    source = study.kind.batches(study.dataset, rows, plan, seed)
     steps = planned_steps(study, space, name, plan, source, budget, seconds, seed)
     own_name = training_name(name, number)
     history = [row for row in read_history(space.path / "metrics.jsonl") if row["task"] == own_name]
@@ -204,12 +210,11 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
     transductive = named and _has_seen(Path(encoder), seal, data, options)
     ask = SimpleNamespace(**settings, transductive=transductive, precision="32")
     name, found = _subject(encoder, offline=ask.offline)
-    ours = isinstance(found, ImageEncoder)
-    if ours and not options.get("image_size"):
-        options = {**options, "image_size": found.spec.size}
+    ours = is_own(found)
     with Log() as log:
         architecture = (lambda spec: found) if ours else chosen_encoder(None)
-        study = open_study(data, ask, options, log, encoder=architecture, seal=seal)
+        read = as_read_by(found, options) if ours else options
+        study = open_study(data, ask, read, log, encoder=architecture, seal=seal)
         labelled, sealed = study.split.labelled, study.split.seal
         if labelled is None or sealed is None:
             raise UserError("evaluation needs labels; name them with --labels FILE, --labels folders or --label-column")
@@ -297,16 +302,57 @@ def _open(
     data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, space: Workspace, *, seeds: int = 1
 ) -> Study:
     """The study of a run folder: its test set is sealed when the run starts, and stays so when it is continued."""
-    architecture = chosen_encoder(ask.encoder, offline=ask.offline)
+    architecture, initial = chosen_encoder(ask.encoder, offline=ask.offline), initial_encoder(ask)
+    if initial is not None:
+        architecture, options = lambda spec: initial, as_read_by(initial, options)
     sealed_before = (space.path / "seal.json").exists()
     source = space.path if sealed_before else ask.seal
     seal = Seal.load(source) if source is not None else None
     budget = parse_budget(ask.budget)
     seconds = budget.amount if budget.unit == "seconds" else None
-    study = open_study(data, ask, options, log, encoder=architecture, seal=seal, seconds=seconds, seeds=seeds)
+    study = open_study(
+        data,
+        ask,
+        options,
+        log,
+        encoder=architecture,
+        seal=seal,
+        seconds=seconds,
+        seeds=seeds,
+        continued=initial is not None,
+    )
     if not sealed_before and study.split.seal is not None:
         study.split.seal.save(space.path)
     return study
+
+
+def initial_encoder(ask: SimpleNamespace) -> OwnEncoder | None:
+    """The encoder that pretraining goes on from, with its weights: that of --init, or of --encoder hf:NAME."""
+    named = ask.encoder if ask.encoder is not None and ask.encoder.startswith("hf:") else None
+    if ask.init is not None and ask.encoder is not None:
+        raise UserError("--init brings its own architecture; leave --encoder out")
+    source = ask.init if ask.init is not None else named
+    return None if source is None else load_encoder(source, offline=ask.offline)
+
+
+def as_read_by(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
+    """Settings by which data are read as this encoder reads them, where no other are given."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return {**options, **kind_of(encoder.spec).reading(encoder.spec), **given}
+
+
+def mixtures_of(text: str | None, study: Study | None = None) -> dict[str, dict[str, float]]:
+    """The tasks that a run compares, by name: those of the text, or those that the kind of its data brings along."""
+    if text is None and study is None:
+        return {}
+    if text is None:
+        assert study is not None
+        text = study.kind.tasks
+    mixtures = {name: parse_mixture(name) for name in task_names(text)}
+    if study is not None:
+        for weights in mixtures.values():
+            check_kind(weights, study.dataset.kind)
+    return mixtures
 
 
 def task_names(text: str) -> list[str]:
@@ -336,8 +382,8 @@ def self_test() -> str:
 
     dataset = open_dataset("digits")
     encoder = chosen_encoder("convnet")(dataset.spec)
-    plan = recipe({"simclr": 1.0}, encoder, examples=len(dataset))
-    source = Batches(dataset.batch, dataset.label.argsort(), batch_size=plan.batch_size)
+    plan = kind_of(dataset.spec).recipe({"simclr": 1.0}, encoder, examples=len(dataset))
+    source = kind_of(dataset.spec).batches(dataset, dataset.label.argsort(), plan, 0)
     run = pretrain(plan.task, source, steps=20, optim=plan.optim, fabric=make_fabric())
     first, last = (float(run.history[place]["loss"]) for place in (0, -1))
     return f"20 steps of contrast on digits: loss {first:.3f} to {last:.3f}, {run.examples_per_second:,.0f} images/s"

@@ -18,12 +18,13 @@ from tacit import keys
 from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.data import Dataset, open_dataset
 from tacit.data.targets import describe as describe_labels
-from tacit.encoders import fresh_twin, load_encoder
-from tacit.encoders.base import ImageEncoder, MapEncoder
+from tacit.encoders import OwnEncoder, build_encoder, check_encoder, fresh_twin, load_encoder
+from tacit.encoders.base import MapEncoder
 from tacit.engine import Fabric, make_fabric
-from tacit.modalities.image import PixelStatistics, default_views
+from tacit.errors import UserError
+from tacit.kinds import Kind, kind_of
 from tacit.progress import Log
-from tacit.spec import ImageSpec
+from tacit.spec import Spec
 from tacit.split import Split, split_dataset
 from tacit.types import Batch, Encoder, Features
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tacit.evaluation import Arm, Seal
 
 UNTRAINED = "random-init"  # the arm of the untrained twins
+BEFORE = "before"  # the arm of the encoder that pretraining went on from
 RANDOM_SEEDS = 3  # random initialisations that the baseline averages over
 PROBE_ROWS = 1000  # examples at most that the online probe embeds
 PROBE_VIEWED = 200  # of these, with two views each: under 3 % of a training of 300 steps
@@ -48,11 +50,17 @@ class Study:
     options: dict[str, Any]
     dataset: Dataset
     split: Split
-    encoder: ImageEncoder
+    encoder: OwnEncoder
     fabric: Fabric
     ask: SimpleNamespace
     log: Log
     scratch_limit: float  # seconds that one training from scratch may take
+    continued: bool = False  # pretraining goes on from the weights that the encoder came with
+
+    @property
+    def kind(self) -> Kind:
+        """What the kind of these data brings along."""
+        return kind_of(self.dataset.spec)
 
     @property
     def accelerated(self) -> bool:
@@ -63,36 +71,40 @@ class Study:
         """The seed of the pretraining of this number, from 1 on; the first is the one that was asked for."""
         return int(self.ask.seed) if number == 1 else keys.fold(self.ask.seed, "pretraining seed", number)
 
-    def start(self, number: int = 1) -> ImageEncoder:
-        """The encoder as every task begins with it: new weights for each number, or those of hf:NAME to continue."""
-        if number == 1 or self.encoder.name.startswith("hf:"):
+    def start(self, number: int = 1) -> OwnEncoder:
+        """The encoder as every task begins with it: new weights for each number, or those that it came with."""
+        if number == 1 or self.continued:
             return copy.deepcopy(self.encoder)
         return fresh_twin(self.encoder, keys.fold(self.seed(number), "encoder"))
 
-    def fresh(self, seed: int) -> ImageEncoder:
+    def fresh(self, seed: int) -> OwnEncoder:
         """The architecture with new weights, which depend on `seed` alone."""
         twin = fresh_twin(self.encoder, seed)
         self.fabric.to_device(twin)
         return twin
 
-    def untrained(self) -> tuple[ImageEncoder, ...]:
+    def untrained(self) -> tuple[OwnEncoder, ...]:
         """The architecture at random initialisation, once for each of the seeds that the baseline averages over."""
         seeds = (keys.fold(self.ask.seed, "random-init", number) for number in range(RANDOM_SEEDS))
         return tuple(self.fresh(seed).eval() for seed in seeds)
 
     def baselines(self) -> list[Arm]:
-        """What every encoder must beat: the same architecture untrained, plain pixels, training on the labels alone."""
+        """What every encoder must beat: the same architecture untrained, plain statistics, training on labels alone.
+
+        Where pretraining goes on from given weights, also the encoder as it came.
+        """
         from tacit.evaluation import Arm
         from tacit.evaluation.subject import target_of
 
-        seed, name, dataset = self.ask.seed, self.encoder.name, self.dataset
-        pixels = PixelStatistics.fit(dataset.batch, self.split.pretrain, dataset.spec, seed=seed)
-        views = default_views(dataset.spec, "simclr")  # stronger than its own mild ones, so the harder baseline
+        name = self.encoder.name
+        views = self.kind.scratch_views(self.dataset.spec)
+        before = [Arm(BEFORE, "baseline", encoders=(self.start().eval(),), encoder=name)] if self.continued else []
         assert self.split.labelled is not None
         rules = target_of(self.split.labelled).rules(self.split.labelled)
         return [
             Arm(UNTRAINED, "baseline", encoders=self.untrained(), encoder=name),
-            Arm("pixels", "baseline", encoders=(pixels,), encoder="pixels and their principal components"),
+            *before,
+            *self.kind.statistics(self.dataset, self.split, self.ask.seed),
             Arm("scratch", "baseline", build=self.fresh, views=views, encoder=name),
             *(Arm(name, "baseline", rule=rule, encoder="no features") for name, rule in rules.items()),
         ]
@@ -111,12 +123,15 @@ class Study:
             arms.append(Arm(source, "baseline", encoders=(encoder,), encoder=source, public=True))
         return arms
 
-    def suited(self, encoder: ImageEncoder) -> Encoder:
-        """The encoder, reading the originals anew where it wants another size than the dataset was opened at."""
+    def suited(self, encoder: OwnEncoder) -> Encoder:
+        """The encoder, reading the originals anew where it wants another form than the dataset was opened in."""
+        spec, own = self.dataset.spec, encoder.spec
+        if spec.kind != own.kind:
+            raise UserError(f"the encoder {encoder.name} is of kind {own.kind}, and {self.dataset.name} of {spec.kind}")
         self.fabric.to_device(encoder)
-        if encoder.spec.size == self.dataset.spec.size:
+        if self.kind.same_form(spec, own):
             return encoder
-        return AtOwnSize(encoder, open_dataset(self.data, **{**self.options, "image_size": encoder.spec.size}))
+        return InOwnForm(encoder, open_dataset(self.data, **{**self.options, **self.kind.reading(own)}))
 
     def scratch_seconds(self) -> float:
         """An estimate of one training from scratch, from a few steps of it after a few that warm the machine up."""
@@ -125,7 +140,7 @@ class Study:
 
         labelled = self.split.labelled
         assert labelled is not None
-        rows, views = labelled.train[:64], default_views(self.dataset.spec, "simclr")
+        rows, views = labelled.train[:64], self.kind.scratch_views(self.dataset.spec)
         training = target_of(labelled).trainable(labelled.answers[rows])
         if training is None:
             return 0.0
@@ -148,7 +163,10 @@ class Study:
         """Features [N D] of two views of each of these rows, drawn as contrast draws them: the same ones every time."""
         from tacit.evaluation.features import extract
 
-        views, seed = default_views(self.dataset.spec, "simclr"), keys.fold(self.ask.seed, "views to diagnose on")
+        views, seed = (
+            self.kind.default_views(self.dataset.spec, self.kind.contrast),
+            keys.fold(self.ask.seed, "views to diagnose on"),
+        )
 
         def fetch(view: int, some: NDArray[np.int64]) -> Batch:
             batch = self.dataset.batch(some)
@@ -186,18 +204,17 @@ class Study:
         return measure
 
 
-class AtOwnSize:
-    """An encoder that takes its images from a dataset opened at its own size, by their rows."""
+class InOwnForm:
+    """An encoder that takes its examples from a dataset opened in its own form, by their rows."""
 
-    def __init__(self, encoder: ImageEncoder, dataset: Dataset) -> None:
+    def __init__(self, encoder: OwnEncoder, dataset: Dataset) -> None:
         self.encoder, self.dataset = encoder, dataset
         self.dim, self.n_depths = encoder.dim, encoder.n_depths
 
     def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
         own = self.dataset.batch(batch["index"].cpu().numpy())
-        found: Features = self.encoder(
-            {name: value.to(self.encoder.mean.device) for name, value in own.items()}, depths=depths
-        )
+        device = next(self.encoder.parameters()).device
+        found: Features = self.encoder({name: value.to(device) for name, value in own.items()}, depths=depths)
         return found
 
 
@@ -207,10 +224,11 @@ def open_study(
     options: dict[str, Any],
     log: Log,
     *,
-    encoder: Callable[[ImageSpec], ImageEncoder],
+    encoder: Callable[[Spec], OwnEncoder],
     seal: Seal | None = None,
     seconds: float | None = None,
     seeds: int = 1,
+    continued: bool = False,
 ) -> Study:
     """Read the data, seal the test rows (or take an earlier seal) and set up the device.
 
@@ -239,12 +257,16 @@ def open_study(
 
             trainings *= len(plan_for(split.labelled, parts_of(split.labelled, 0))[0].budgets)
         limit = min(limit, SCRATCH_SHARE * seconds / trainings)
-    return Study(data, options, dataset, split, built, fabric, ask, log, limit)
+    return Study(data, options, dataset, split, built, fabric, ask, log, limit, continued)
 
 
 def describe(dataset: Dataset) -> str:
     """The dataset in a line."""
-    spec, cache = dataset.spec, dataset.cache
-    colour = "grey" if spec.channels == 1 else "colour"
-    line = f"{len(dataset):,} {colour} images at {spec.size} x {spec.size} px, {cache.nbytes / 2**20:,.1f} MiB decoded"
-    return f"{line}; {describe_labels(dataset.target, dataset)}"
+    return f"{kind_of(dataset.spec).describe(dataset)}; {describe_labels(dataset.target, dataset)}"
+
+
+def chosen_encoder(name: str | None, *, offline: bool = False) -> Callable[[Spec], OwnEncoder]:
+    """How to build the encoder of this name, or the default one of its kind, once the data are known."""
+    if name is not None:
+        check_encoder(name)
+    return lambda spec: build_encoder(name or kind_of(spec).default_encoder(spec), spec, offline=offline)

@@ -39,4 +39,9 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        """Pictures of what the task sees and answers, each [B C H W] in [0, 1], for the report."""
+        """What the task sees and answers, for the report: images [B C H W] in [0, 1], or numbers of tokens [B N]."""
+
+
+def looks(batch: Batch) -> Tensor:
+    """The examples of a batch as a preview shows them."""
+    return batch["image"] if "image" in batch else batch["tokens"]

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 def run(
     data: Any,
     *,
-    tasks: str = "simclr,rotation,masked",
+    tasks: str | None = None,
     budget: str = "30m",
     encoder: str | None = None,
+    init: str | None = None,
     against: list[str] | None = None,
     out: str | None = None,
     seed: int = 0,
@@ -43,11 +44,15 @@ def run(
     diagnosis and says what labels would add.
 
     Args:
-        data: A folder of images, a table (Parquet, CSV, JSONL), arrays (.npy, .npz), or the built-in `digits`.
-        tasks: Names separated by commas; `a+0.4*b` trains one encoder on a weighted sum. `tacit tasks` lists them.
+        data: A folder of images or of texts, a table (Parquet, CSV, JSONL), arrays (.npy, .npz), or the built-in
+            `digits`.
+        tasks: Names separated by commas; `a+0.4*b` trains one encoder on a weighted sum. `tacit tasks` lists them. By
+            default simclr,rotation,masked for images and masked,simclr,masked+simclr for text.
         budget: A time for the whole command (90s, 10m, 2h), or steps or epochs for each task (5000steps, 20epochs).
-        encoder: convnet, resnet18, resnet50, vit_tiny, vit_small, vit_base, or hf:FOLDER_OR_NAME to continue from;
-            chosen from the image size by default.
+        encoder: convnet, resnet18, resnet50, vit_tiny, vit_small or vit_base for images; bert_ or modernbert_ nano,
+            tiny, small or base for text; chosen from the data by default.
+        init: An encoder to go on from with its weights, and of text with its tokenizer: a run folder, an exported
+            folder, or hf:FOLDER_OR_NAME. The report compares before with after.
         against: Encoders to be judged as further baselines, e.g. hf:FOLDER_OR_NAME. May be repeated.
         out: The run folder; runs/ and the name of the data by default.
         seed: Of everything random.
@@ -82,6 +87,7 @@ def pretrain(
     task: str = "simclr",
     budget: str = "30m",
     encoder: str | None = None,
+    init: str | None = None,
     out: str | None = None,
     seed: int = 0,
     seal: str | None = None,
@@ -101,10 +107,11 @@ def pretrain(
     Labels, where given, serve the online probe and keep the test examples out.
 
     Args:
-        data: A folder of images, a table, arrays, or the built-in `digits`.
+        data: A folder of images or of texts, a table, arrays, or the built-in `digits`.
         task: The pretext task, or a weighted sum such as simclr+0.4*rotation.
         budget: A time (10m), steps (5000steps) or epochs (20epochs).
-        encoder: A name, or hf:FOLDER_OR_NAME to continue from; chosen from the image size by default.
+        encoder: A name; chosen from the data by default.
+        init: An encoder to go on from: a run folder, an exported folder, or hf:FOLDER_OR_NAME.
         out: The run folder; runs/ and the name of the data by default.
         seed: Of everything random.
         seal: A run folder, or its seal.json, whose test inputs are held out.
@@ -128,9 +135,10 @@ def pretrain(
 def inspect(
     data: Any,
     *,
-    tasks: str = "simclr,rotation,masked",
+    tasks: str | None = None,
     budget: str = "30m",
     encoder: str | None = None,
+    init: str | None = None,
     seed: int = 0,
     seeds: int = 1,
     primary_budget: int | str | None = None,
@@ -140,10 +148,11 @@ def inspect(
     """Say what is in the data and what a run could show, without training.
 
     Args:
-        data: A folder of images, a table, arrays, or the built-in `digits`.
+        data: A folder of images or of texts, a table, arrays, or the built-in `digits`.
         tasks: The tasks a run would compare.
         budget: The budget a run would have.
         encoder: The encoder a run would train.
+        init: The encoder a run would go on from.
         seed: Of the split.
         seeds: How often a run would pretrain each task.
         primary_budget: Labels per class at which the verdict would be given.

@@ -85,6 +85,22 @@ def export(
     return 0
 
 
+def fill_mask(run: Any, *texts: str, top: int = 5, offline: bool = False) -> Any:
+    """Say which tokens a text encoder holds likeliest at masked places.
+
+    Prints them, and returns for every text, for every [MASK] in it, the tokens with their probabilities.
+
+    Args:
+        run: A run folder, an exported folder, or hf:FOLDER_OR_NAME, pretrained by the task `masked`.
+        texts: One or more, each with the tokenizer's mask token, [MASK], where a word is to be filled in.
+        top: Tokens at each place.
+        offline: Use no network, also for hf: names.
+    """
+    from tacit.language import fill_mask as fill
+
+    return fill(run, texts, top=top, offline=offline)
+
+
 def next_labels(
     run: str,
     data: Any,

@@ -6,44 +6,27 @@ The numbers were chosen by measurement; docs/experiments.md keeps the tables, al
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tacit import keys
-from tacit.encoders import build_encoder, check_encoder
 from tacit.encoders.base import ImageEncoder, MapEncoder
 from tacit.masks import random_mask
 from tacit.modalities.image import ALIGNED, TINY, default_views, patches, unpatches
 from tacit.nn import to_float
 from tacit.optim import Optim
+from tacit.recipes.base import Recipe, mixed
 from tacit.spec import ImageSpec
 from tacit.task import Task
 from tacit.tasks.masked import Masked
 from tacit.tasks.rotation import Rotation
 from tacit.tasks.simclr import SimCLR
-from tacit.tasks.sum import Sum
 from tacit.types import Batch, Dropping
 
 STANDARDISED_FROM = 8  # px: the patch whose own mean and deviation are taken out of what masked prediction predicts
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A task ready to train, how, and on how many examples at a time."""
-
-    task: Task
-    optim: Optim
-    batch_size: int
-
-
-def chosen_encoder(name: str | None, *, offline: bool = False) -> Callable[[ImageSpec], ImageEncoder]:
-    """How to build the encoder of this name, or the default one, once the images are known."""
-    if name is not None:
-        check_encoder(name)
-    return lambda spec: build_encoder(name or default_encoder(spec), spec, offline=offline)
 
 
 def default_encoder(spec: ImageSpec) -> str:
@@ -60,9 +43,7 @@ def recipe(
     accelerated: bool = False,
 ) -> Recipe:
     """The recipe of a task, or of a weighted sum of tasks, for this encoder and so many examples."""
-    tasks = {name: make_task(name, encoder) for name in weights}
-    first = next(iter(weights))
-    task = tasks[first] if len(tasks) == 1 else Sum(tasks, weights)
+    task = mixed({name: make_task(name, encoder) for name in weights}, weights)
     batch_size = batch_size or default_batch_size(encoder.spec, examples, accelerated=accelerated)
     return Recipe(task, default_optim(encoder), batch_size)
 
@@ -79,7 +60,15 @@ def make_task(name: str, encoder: ImageEncoder) -> Task:
     target = PatchTarget(encoder.stride, encoder.grid, standardise=encoder.stride >= STANDARDISED_FROM)
     ratio = 0.75 if drop else 0.5
     width = encoder.spec.channels * encoder.stride**2
-    return Masked(encoder, views, RandomMask(ratio), target, width=width, drop=drop, picture=target.picture)
+    return Masked(
+        encoder,
+        views,
+        RandomMask(ratio, math.prod(encoder.grid)),
+        target,
+        width=width,
+        drop=drop,
+        picture=target.picture,
+    )
 
 
 def _temperature(spec: ImageSpec) -> float:
@@ -108,9 +97,10 @@ class RandomMask:
     """Hides the share `ratio` of the places, at least one and not all, drawn anew for every example."""
 
     ratio: float
+    places: int
 
-    def __call__(self, key: Tensor, grid: tuple[int, ...]) -> Tensor:
-        return random_mask(keys.split(key, "mask"), math.prod(grid), self.ratio)
+    def __call__(self, batch: Batch, progress: Tensor) -> Tensor:
+        return random_mask(keys.split(batch["key"], "mask"), self.places, self.ratio)
 
 
 @dataclass(frozen=True)

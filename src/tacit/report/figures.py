@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Picture:
-    """One example as a person sees it; `image` as in `tacit.report.images`, or None where there is nothing to see."""
+    """One example as a person sees it; `image` as in `tacit.report.images`, a text, or None where nothing is to see."""
 
     image: Any
     label: str = ""
@@ -36,7 +36,7 @@ class Points:
     y: Sequence[float]  # [N]
     label: Sequence[str] = ()  # [N], "" where there is none; empty where nothing is labelled
     id: Sequence[str] = ()  # [N]
-    image: Sequence[Any] = ()  # [N] images, all of them or none
+    image: Sequence[Any] = ()  # [N] images or texts, all of them or none
     arm: str = ""
     method: str = ""  # how the map was made: "PCA", "t-SNE"
     value: Sequence[float] = ()  # [N] where labels are numbers: they are coloured in steps

@@ -82,6 +82,7 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         results=tables.results(report),
         notes=tables.notes(report.get("data", {})),
         samples=_samples(figures),
+        language=tables.language(report.get("data", {}).get("language") or {}),
         gallery=[_neighbours(row) for row in figures.gallery],
         points=maps.drawn(figures.points) if figures.points is not None and len(figures.points.x) else None,
         config=figures.config,
@@ -282,6 +283,8 @@ def _thinned(points: list[tuple[float, float]], most: int = 160) -> list[tuple[f
 def _shown(array: Any, side: int) -> dict[str, Any] | None:
     if array is None:
         return None
+    if isinstance(array, str):
+        return {"text": array}
     image = thumbnail(array, side)
     return {"uri": data_uri(image), "tiny": max(image.size) <= PIXELATED_BELOW}
 

@@ -49,7 +49,9 @@ def drawn(points: Points) -> dict[str, Any]:
         styles = [f"v{step}" for step in range(len(names))]
     else:
         groups, names, styles = by_name(label)
-    sheet = Sheet([points.image[i] for i in keep]) if len(points.image) else None
+    shown = [points.image[i] for i in keep] if len(points.image) else []
+    texts = shown if shown and isinstance(shown[0], str) else []
+    sheet = Sheet(shown) if shown and not texts else None
     return {
         "chart": scatter(places, groups, names, styles, width, height, titled=not len(points.value)),
         "names": [(number, *named) for number, named in enumerate(zip(names, styles, strict=False))],
@@ -65,6 +67,7 @@ def drawn(points: Points) -> dict[str, Any]:
             "names": names,
             "label": label if len(points.value) else [],
             "ids": [points.id[i] for i in keep] if len(points.id) else [],
+            "texts": texts,
             "columns": sheet.columns if sheet else 0,
             "rows": sheet.rows if sheet else 0,
         },

@@ -23,10 +23,11 @@ _HASH = re.compile(r"[0-9a-f]{8,128}")
 # Names of arms, tasks, encoders, depths and label-free metrics that are ours: made of these words, numbers and signs.
 # Any other may be that of a file, a folder or a model in either, and gets an alias.
 _OWN = """
-alignment alpha alpha_r and bad_rows by chance components convnet dead_share depth embeddings features fine-tuned from
-grid init lidar loss majority masked mean nan no numbers of participation pca pixels pooled principal random random-init
-rankme rankme_fall resnet rotation scratch simclr std_normalised their type uniformity untrained
-vit_base vit_small vit_tiny
+alignment alpha alpha_r and bad_rows before bert_base bert_nano bert_small bert_tiny by chance characters components
+convnet dead_share depth electra embeddings features fine-tuned from grid held_out init lidar loss majority masked mean
+modernbert_base modernbert_nano modernbert_small modernbert_tiny nan no numbers of pairs participation pca perplexity
+pixels pooled principal random random-init rankme rankme_fall resnet rotation scratch simclr simcse std_normalised texts
+tf-idf tfidf-characters tfidf-words their to tokens type uniformity untrained vit_base vit_small vit_tiny words
 """
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
@@ -117,7 +118,7 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in content.items():
             if key == "notes" and isinstance(value, Mapping):
                 clean[key] = data(value)
-            elif key in ("validation", "representation", "diagnosis"):
+            elif key in ("validation", "representation", "diagnosis", "language"):
                 clean[key] = nested(value)
             elif key == "proxies":
                 rows = [kept(row) for row in value if isinstance(row, Mapping)]

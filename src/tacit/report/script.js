@@ -56,7 +56,7 @@
         share(i % data.columns, data.columns) + " " + share(Math.floor(i / data.columns), data.rows);
     }
     const label = data.group[i] < 0 ? "no label" : data.label[i] || data.names[data.group[i]];
-    words.textContent = [data.names.length ? label : "", data.ids[i] || ""].filter(Boolean).join("\n");
+    words.textContent = [data.names.length ? label : "", data.ids[i] || "", data.texts[i] || ""].filter(Boolean).join("\n");
     place(event.clientX, event.clientY);
   };
   map.addEventListener("pointermove", look);

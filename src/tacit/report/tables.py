@@ -108,6 +108,28 @@ def diagnosis(value: Any) -> Table | None:
     return Table(["Metric", *found, "What it measures"], rows, frozenset(range(1, len(found) + 1))) if rows else None
 
 
+def language(said: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Pseudo-perplexity of each encoder, and what one of them fills in at hidden places. None: nothing is known."""
+    if not isinstance(said.get("perplexity"), Mapping):
+        return None
+    rows = [[str(name), words.number(value)] for name, value in said["perplexity"].items()]
+    source = "texts that were held out" if said.get("held_out") else "texts that were pretrained on"
+    fills = [
+        [
+            f"… {fill['before']} ▁▁▁ {fill['after']} …",
+            str(fill["truth"]),
+            ", ".join(f"{token} {100 * chance:.0f} %" for token, chance in fill["top"]),
+        ]
+        for fill in said.get("fills") or ()
+    ]
+    return {
+        "arm": said.get("arm", ""),
+        "caption": f"Pseudo-perplexity of {words.number(said.get('tokens'))} tokens of {source}; lower fits better",
+        "perplexity": Table(["Encoder", "Pseudo-perplexity"], rows, frozenset([1])),
+        "fills": Table(["Text", "There stood", "Most likely"], fills) if fills else None,
+    }
+
+
 def proxies(rows: Sequence[Report]) -> list[dict[str, Any]]:
     """Kendall's tau of each label-free metric with the measured transfer: a table for each kind of pairs.
 

@@ -5,6 +5,7 @@ To add a task: write one file here and add one line to `TASKS` (see CONTRIBUTING
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,7 +27,7 @@ TASKS = {
     "simclr": Entry(
         "contrast",
         "tacit.tasks.simclr:SimCLR",
-        ("image",),
+        ("image", "text"),
         "tell two views of the same example from views of all others",
         "Chen et al. 2020, arXiv:2002.05709",
     ),
@@ -40,9 +41,23 @@ TASKS = {
     "masked": Entry(
         "reconstruction",
         "tacit.tasks.masked:Masked",
-        ("image",),
+        ("image", "text"),
         "fill in the parts that were hidden",
-        "He et al. 2022, arXiv:2111.06377; Xie et al. 2022, arXiv:2111.09886",
+        "He et al. 2022, arXiv:2111.06377; Xie et al. 2022, arXiv:2111.09886; Devlin et al. 2018, arXiv:1810.04805",
+    ),
+    "simcse": Entry(
+        "contrast",
+        "tacit.tasks.simclr:SimCLR",
+        ("text",),
+        "tell the same text under other dropout from all others",
+        "Gao et al. 2021, arXiv:2104.08821",
+    ),
+    "electra": Entry(
+        "detection",
+        "tacit.tasks.electra:Electra",
+        ("text",),
+        "say which tokens a small generator has replaced",
+        "Clark et al. 2020, arXiv:2003.10555",
     ),
 }
 
@@ -51,6 +66,14 @@ def check_task(name: str) -> None:
     """UserError with the nearest name where `name` is not in the table; imports nothing."""
     if name not in TASKS:
         raise UserError(f"no pretext task named {name!r}{nearest(name, TASKS)}; `tacit tasks` lists them")
+
+
+def check_kind(names: Iterable[str], kind: str) -> None:
+    """UserError where one of these tasks has no recipe for data of this kind."""
+    for name in names:
+        if kind not in TASKS[name].kinds:
+            fit = ", ".join(task for task, entry in TASKS.items() if kind in entry.kinds)
+            raise UserError(f"the task {name!r} has no recipe for data of kind {kind}; choose from {fit}")
 
 
 def listing() -> str:

@@ -9,6 +9,11 @@ mean over hidden tokens alone.
 - `drop=False`: Xie et al. 2022, "SimMIM", arXiv:2111.09886. The encoder sees every place, the hidden ones behind a
   learned mask token, and one linear layer reconstructs. Needs `Masking`; also serves ConvNets.
 
+- `corrupt`: Devlin et al. 2018, "BERT", arXiv:1810.04805. Some hidden tokens show the mask, some a random token, some
+  themselves; the loss, and the costly answer over a vocabulary, are computed at hidden places alone.
+
+With several ranks the mean is over the hidden tokens of all of them.
+
 Departure: the target is standardised by the caller where that helps (per patch for large patches), not here.
 """
 
@@ -20,18 +25,22 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from tacit import dist
 from tacit.errors import UserError
 from tacit.nn import Decoder
-from tacit.task import Task
+from tacit.task import Task, looks
 from tacit.types import Batch, Dropping, Encoder, Masking, Output, ViewMaker
 
-MaskMaker = Callable[[Tensor, tuple[int, ...]], Tensor]  # keys [B], grid -> [B N] bool, the same count in every row
+MaskMaker = Callable[[Batch, Tensor], Tensor]  # what is seen, progress -> [B N] bool; see `Masked`
 
 
 class Masked(Task):
     """Masked prediction; `width` is the size P of a float target or the number of identities of an integer one.
 
-    `picture` turns predicted tokens [B N P] and their batch into images [B C H W], for the report.
+    `masks` says where to hide, at which `progress` of the training; with `drop` as many tokens in every row. `corrupt`
+    hides in the batch itself (mask tokens of a vocabulary, random ones), for encoders that need no mask token of their
+    own; `decoder` answers in place of a new linear layer. `picture` turns predicted tokens [B N P] and their batch into
+    images [B C H W], for the report.
     """
 
     def __init__(
@@ -43,6 +52,8 @@ class Masked(Task):
         *,
         width: int,
         drop: bool = False,
+        corrupt: Callable[[Batch, Tensor], Batch] | None = None,
+        decoder: Callable[[Tensor], Tensor] | None = None,
         decoder_dim: int = 128,
         decoder_depth: int = 2,
         picture: Callable[[Tensor, Batch], Tensor] | None = None,
@@ -51,22 +62,22 @@ class Masked(Task):
         self.views = views
         self.masks = masks
         self.target = target
+        self.corrupt = corrupt
         self.picture = picture
         self.drop = drop
-        self.encoder: Masking | Dropping
-        self.decoder: nn.Module
+        self.encoder = encoder
+        self.decoder: Callable[..., Tensor]
         if drop:
             if not isinstance(encoder, Dropping):
                 raise _unable(encoder, "leave tokens out")
             places = math.prod(encoder.grid)
-            self.encoder = encoder
             self.decoder = Decoder(encoder.dim, width, places, dim=decoder_dim, depth=decoder_depth)
         else:
-            if not isinstance(encoder, Masking):
-                raise _unable(encoder, "hide tokens")
-            encoder.mask_token.requires_grad_(True)
-            self.encoder = encoder
-            self.decoder = nn.Linear(encoder.dim, width)
+            if corrupt is None:
+                if not isinstance(encoder, Masking):
+                    raise _unable(encoder, "hide tokens")
+                encoder.mask_token.requires_grad_(True)
+            self.decoder = decoder if decoder is not None else nn.Linear(encoder.dim, width)
 
     @property
     def exported(self) -> Mapping[str, Encoder]:
@@ -74,36 +85,50 @@ class Masked(Task):
 
     def forward(self, batch: Batch) -> Output:
         seen = self.views(batch, 0)
-        mask = self.masks(seen["key"], self.encoder.grid)  # [B N]
-        answer = self.predict(seen, mask)[mask].float()  # [M P]
+        mask = self.masks(seen, self.progress)  # [B N]
+        answer = self.answer(seen, mask)  # [M P]
         truth = self.target(seen)[mask]  # [M P] or [M]
+        share = len(truth) / dist.mean(torch.tensor(float(len(truth)), device=truth.device))
         if truth.is_floating_point():
-            return Output(nn.functional.mse_loss(answer, truth), {}, {})
-        accuracy = (answer.argmax(1) == truth).float().mean()
-        return Output(nn.functional.cross_entropy(answer, truth), {"accuracy": accuracy}, {})
+            return Output(share * nn.functional.mse_loss(answer, truth), {}, {})
+        accuracy = (answer.detach().argmax(1) == truth).float().mean()
+        return Output(share * nn.functional.cross_entropy(answer, truth), {"accuracy": accuracy}, {})
+
+    def answer(self, batch: Batch, mask: Tensor) -> Tensor:
+        """What the task answers at the M hidden places alone, [M P]."""
+        if self.drop:
+            return self.predict(batch, mask)[mask].float()
+        return self.decoder(self.states(batch, mask)[mask]).float()
 
     def predict(self, batch: Batch, mask: Tensor) -> Tensor:
         """What the task answers at every place, [B N P], having seen only where `mask` [B N] is False."""
-        answer: Tensor
         if isinstance(self.encoder, Dropping) and self.drop:
             shown = int((~mask[0]).sum())
             keep = mask.int().argsort(dim=1, stable=True)[:, :shown]  # [B K] visible places in order
-            answer = self.decoder(self.encoder.visible(batch, keep), keep)
-        else:
-            assert isinstance(self.encoder, Masking)
-            answer = self.decoder(self.encoder.masked(batch, mask).tokens)
-        return answer
+            return self.decoder(self.encoder.visible(batch, keep), keep)
+        return self.decoder(self.states(batch, mask))
+
+    def states(self, batch: Batch, mask: Tensor) -> Tensor:
+        """The encoder's tokens [B N D] where those under `mask` are hidden from it."""
+        if self.corrupt is not None:
+            return self.encoder(self.corrupt(batch, mask)).tokens
+        assert isinstance(self.encoder, Masking)
+        return self.encoder.masked(batch, mask).tokens
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         seen = self.views(batch, 0)
+        mask = self.masks(seen, self.progress)
+        if self.corrupt is not None:
+            filled = looks(seen).clone()
+            filled[mask] = self.answer(seen, mask).argmax(1)
+            return {"input": looks(seen), "shown": looks(self.corrupt(seen, mask)), "filled in": filled}
         if self.picture is None:
-            return {"input": seen["image"]}
-        mask = self.masks(seen["key"], self.encoder.grid)
+            return {"input": looks(seen)}
         truth, answer = self.target(seen), self.predict(seen, mask).float()
         hidden = torch.where(mask[..., None], torch.zeros_like(truth), truth)
         filled = torch.where(mask[..., None], answer, truth)
         return {
-            "input": seen["image"],
+            "input": looks(seen),
             "shown": self.picture(hidden, seen),
             "reconstruction": self.picture(filled, seen),
         }

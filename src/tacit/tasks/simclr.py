@@ -7,6 +7,9 @@ partner is p(i) is
     - z_i . z_p(i) / t + log sum_{k != i} exp(z_i . z_k / t)
 
 averaged over all 2N views (NT-Xent). Negatives come from the global batch: with W ranks, N is W times the local batch.
+
+Where both views are the same example and only the encoder's dropout differs between them, this is SimCSE: Gao, Yao &
+Chen 2021, "SimCSE: Simple Contrastive Learning of Sentence Embeddings", arXiv:2104.08821.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from torch.nn.functional import normalize
 
 from tacit import dist
 from tacit.nn import mlp
-from tacit.task import Task
+from tacit.task import Task, looks
 from tacit.types import Batch, Encoder, Output, ViewMaker
 
 
@@ -72,4 +75,4 @@ class SimCLR(Task):
         return loss, (similarity.argmax(1) == partner).float().mean().detach()
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        return {f"view {view + 1}": self.views(batch, view)["image"] for view in (0, 1)}
+        return {f"view {view + 1}": looks(self.views(batch, view)) for view in (0, 1)}

@@ -1,0 +1,87 @@
+"""What a run asks of each kind of data, one module a kind, all with the functions of `Kind`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from tacit.data import Dataset
+    from tacit.data.order import Batches
+    from tacit.evaluation import Arm
+    from tacit.recipes.base import Recipe
+    from tacit.spec import Spec
+    from tacit.split import Split
+    from tacit.types import ViewMaker
+
+KINDS = {"image": "tacit.kinds.image", "text": "tacit.kinds.text"}
+
+
+class Kind(Protocol):
+    """The functions of a module of this folder."""
+
+    tasks: str  # that a run compares where none are named
+    contrast: str  # the task whose views diagnosis looks at
+
+    def scratch_views(self, spec: Any) -> ViewMaker:
+        """The views of training on labels: those that make the harder baseline."""
+
+    def default_encoder(self, spec: Any) -> str:
+        """The architecture that suits these data."""
+
+    def recipe(
+        self,
+        weights: Mapping[str, float],
+        encoder: Any,
+        *,
+        examples: int,
+        batch_size: int | None = None,
+        accelerated: bool = False,
+    ) -> Recipe:
+        """How to pretrain by a task or a weighted sum of tasks."""
+
+    def default_views(self, spec: Any, task: str) -> ViewMaker:
+        """The views that suit a pretext task."""
+
+    def batches(self, dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
+        """The rows as the recipe reads them, step by step."""
+
+    def statistics(self, dataset: Dataset, split: Split, seed: int) -> list[Arm]:
+        """The baselines that have learned nothing from unlabelled data but counts."""
+
+    def same_form(self, spec: Any, other: Any) -> bool:
+        """Whether an encoder of the one spec reads batches of data of the other."""
+
+    def reading(self, spec: Any) -> dict[str, Any]:
+        """Settings of `open_dataset` by which data are read as an encoder of this spec reads them."""
+
+    def describe(self, dataset: Dataset) -> str:
+        """The data in a few words."""
+
+    def about(self, dataset: Dataset) -> list[str]:
+        """More of them, for `tacit inspect`."""
+
+    def facts(self, dataset: Dataset) -> dict[str, Any]:
+        """What the report's data section says of their shape."""
+
+    def pictures(self, dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[Any]:
+        """What a person sees of these examples: an image, or a text."""
+
+    def shown(self, dataset: Dataset, preview: Tensor) -> Sequence[Any]:
+        """What a task's preview shows of some examples, in the same form."""
+
+
+def kind_named(name: str) -> Kind:
+    """The module of this kind of data."""
+    found: Any = import_module(KINDS[name])
+    return found  # type: ignore[no-any-return]
+
+
+def kind_of(spec: Spec) -> Kind:
+    """The module of the kind of data that a spec describes."""
+    return kind_named(spec.kind)

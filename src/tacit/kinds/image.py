@@ -1,0 +1,86 @@
+"""Images, as a run asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tacit.data import Cache, Dataset
+from tacit.data.order import Batches
+from tacit.evaluation import Arm
+from tacit.modalities.image import PixelStatistics, default_views
+from tacit.modalities.views import Views
+from tacit.recipes.base import Recipe
+from tacit.recipes.image import default_encoder, recipe
+from tacit.spec import ImageSpec
+from tacit.split import Split
+
+__all__ = ["default_encoder", "default_views", "recipe"]
+
+tasks = "simclr,rotation,masked"
+contrast = "simclr"
+
+
+def scratch_views(spec: ImageSpec) -> Views:
+    return default_views(spec, contrast)  # stronger than its own mild ones, so the harder baseline
+
+
+def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
+    return Batches(dataset.batch, rows, batch_size=plan.batch_size, seed=seed)
+
+
+def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
+    assert isinstance(dataset.spec, ImageSpec)
+    pixels = PixelStatistics.fit(dataset.batch, split.pretrain, dataset.spec, seed=seed)
+    return [Arm("pixels", "baseline", encoders=(pixels,), encoder="pixels and their principal components")]
+
+
+def same_form(spec: ImageSpec, other: ImageSpec) -> bool:
+    return spec.size == other.size
+
+
+def reading(spec: ImageSpec) -> dict[str, Any]:
+    return {"image_size": spec.size}
+
+
+def describe(dataset: Dataset) -> str:
+    spec, cache = _parts(dataset)
+    colour = "grey" if spec.channels == 1 else "colour"
+    return f"{len(dataset):,} {colour} images at {spec.size} x {spec.size} px, {cache.nbytes / 2**20:,.1f} MiB decoded"
+
+
+def about(dataset: Dataset) -> list[str]:
+    spec, cache = _parts(dataset)
+    mebibytes = cache.nbytes / 2**20
+    return [
+        f"shape: {spec.channels} x {spec.size} x {spec.size} px, {cache.dtype}; decoded cache {mebibytes:,.1f} MiB",
+        f"pixel values in [0, 1]: mean {_numbers(spec.mean)}, deviation {_numbers(spec.std)}",
+        f"layout: {100 * spec.alignment:.0f} % of the variation inside an image is common to all",
+    ]
+
+
+def facts(dataset: Dataset) -> dict[str, Any]:
+    spec, _ = _parts(dataset)
+    return {"size_px": spec.size, "channels": spec.channels}
+
+
+def pictures(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[Any]:
+    return list(_parts(dataset)[1].images(rows))
+
+
+def shown(dataset: Dataset, preview: Tensor) -> Sequence[Any]:
+    return list((preview.float() if preview.is_floating_point() else preview).cpu().numpy())
+
+
+def _parts(dataset: Dataset) -> tuple[ImageSpec, Cache]:
+    assert isinstance(dataset.spec, ImageSpec)
+    assert isinstance(dataset.cache, Cache)
+    return dataset.spec, dataset.cache
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)

@@ -1,0 +1,120 @@
+"""Text, as a run asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from tacit.data import Dataset
+from tacit.data.corpus import Corpus
+from tacit.data.order import Batches
+from tacit.data.packing import Packed, Span
+from tacit.evaluation import Arm
+from tacit.modalities.text import TextViews, snippet, word_counts
+from tacit.recipes.base import Recipe
+from tacit.recipes.text import default_encoder, default_views, recipe
+from tacit.spec import TextSpec
+from tacit.split import Split
+
+__all__ = ["default_encoder", "default_views", "recipe"]
+
+tasks = "masked,simclr,masked+simclr"
+contrast = "simclr"
+
+SHOWN = 240  # characters of a text that stand for all of it
+TERMS_FROM = 50_000  # texts at most that terms are counted in
+
+
+def scratch_views(spec: TextSpec) -> TextViews:
+    return default_views(spec, "scratch")
+
+
+def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
+    if not plan.packed:
+        return Batches(dataset.batch, rows, batch_size=plan.batch_size, seed=seed)
+    spec, corpus = _parts(dataset)
+    packed = Packed(corpus, rows, spec.length)
+    return Batches(packed.batch, Span(len(packed)), batch_size=plan.batch_size, seed=seed)
+
+
+def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
+    labelled = split.labelled
+    assert labelled is not None
+    if labelled.target != "classification":
+        return []
+    corpus = _parts(dataset)[1]
+
+    def texts(positions: NDArray[np.int64]) -> list[str]:
+        return corpus.texts(split.rows[positions])
+
+    known = labelled.train[:TERMS_FROM]
+    words, characters = (word_counts(texts, known, characters=by) for by in (False, True))
+    return [
+        Arm("tfidf-words", "baseline", rule=words, encoder="TF-IDF of words and pairs"),
+        Arm("tfidf-characters", "baseline", rule=characters, encoder="TF-IDF of 2 to 5 characters"),
+    ]
+
+
+def same_form(spec: TextSpec, other: TextSpec) -> bool:
+    return spec.tokenizer == other.tokenizer
+
+
+def reading(spec: TextSpec) -> dict[str, Any]:
+    return {"tokenizer": spec}
+
+
+def describe(dataset: Dataset) -> str:
+    spec, corpus = _parts(dataset)
+    return (
+        f"{len(dataset):,} texts of {corpus.lengths.mean():,.0f} tokens on average, a vocabulary of "
+        f"{spec.vocabulary:,}, {corpus.nbytes / 2**20:,.1f} MiB tokenised"
+    )
+
+
+def about(dataset: Dataset) -> list[str]:
+    spec, corpus = _parts(dataset)
+    low, middle, high = np.quantile(corpus.lengths, [0.05, 0.5, 0.95])
+    unknown = f"; unknown is token {spec.unknown}" if spec.unknown >= 0 else ""
+    return [
+        f"length: median {middle:,.0f} tokens, nine in ten from {low:,.0f} to {high:,.0f}; an encoder sees "
+        f"{spec.length} at once, longer texts in several windows",
+        f"tokens: {int(corpus.lengths.sum()):,} in all; vocabulary {spec.vocabulary:,}{unknown}",
+    ]
+
+
+def facts(dataset: Dataset) -> dict[str, Any]:
+    spec, corpus = _parts(dataset)
+    return {"length": spec.length, "vocabulary": spec.vocabulary, "tokens": int(corpus.lengths.sum())}
+
+
+def pictures(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[Any]:
+    return [snippet(text, SHOWN) for text in _parts(dataset)[1].texts(rows)]
+
+
+def shown(dataset: Dataset, preview: Tensor) -> Sequence[Any]:
+    spec, _ = _parts(dataset)
+    tokenizer = Tokenizer.from_str(spec.tokenizer)
+    mask, aside = tokenizer.id_to_token(spec.mask), {spec.pad, spec.cls, spec.sep}
+    said = []
+    for row in preview.cpu().tolist():
+        parts: list[str] = []
+        run: list[int] = []
+        for number in [n for n in row if n not in aside] + [spec.mask]:
+            if number == spec.mask:
+                parts.append(tokenizer.decode(run, skip_special_tokens=False).strip())
+                run = []
+            else:
+                run.append(number)
+        said.append(snippet(f" {mask} ".join(parts), SHOWN))
+    return said
+
+
+def _parts(dataset: Dataset) -> tuple[TextSpec, Corpus]:
+    assert isinstance(dataset.spec, TextSpec)
+    assert isinstance(dataset.cache, Corpus)
+    return dataset.spec, dataset.cache

@@ -1,0 +1,187 @@
+"""Text: random views of documents, which tokens to hide, what hides them, and word counts as the figures to beat.
+
+Shapes: B documents, N tokens, L tokens of a view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tacit import keys
+from tacit.masks import span_starts, unit_mask
+from tacit.spec import TextSpec
+from tacit.types import Batch
+
+LINEAR_C = tuple(10.0**power for power in range(-1, 4))  # penalties of the word counts' classifier
+ENOUGH = 5_000  # texts that the penalty is chosen by
+
+
+def is_special(tokens: Tensor, spec: TextSpec) -> Tensor:
+    """Where numbers stand for no part of a text, of the shape of `tokens`."""
+    found = torch.zeros_like(tokens, dtype=torch.bool)
+    for number in spec.specials:
+        found |= tokens == number
+    return found
+
+
+@dataclass(frozen=True)
+class TextViews:
+    """Views of documents: a random run of tokens, at most `length` numbers with [CLS] and [SEP] around it.
+
+    The run is the share `crop` of the document, drawn between its two ends, but at least `least` tokens where there are
+    as many. The share `delete` of its tokens is left out. Packed rows, which hold several documents, stay as they are.
+    """
+
+    spec: TextSpec
+    length: int
+    crop: tuple[float, float] = (1.0, 1.0)
+    least: int = 8
+    delete: float = 0.0
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, view: int) -> Batch:
+        """View number `view` of every document: `tokens`, `valid` and `word` [B L], `key` the view's own."""
+        key = keys.split(batch["key"], view)
+        if "segment" in batch:
+            return {**batch, "key": key}
+        tokens, own = batch["tokens"], batch["valid"] & ~is_special(batch["tokens"], self.spec)
+        head, tail = int(self.spec.cls >= 0), int(self.spec.sep >= 0)
+        room = self.length - head - tail
+        n = own.sum(1)  # [B] tokens of each document, which stand together
+        share, place = keys.uniform(key, "crop", 2).unbind(1)
+        low, high = self.crop
+        wanted = (n * (low + (high - low) * share)).round().long()
+        taken = torch.minimum(torch.minimum(wanted.clamp(min=self.least), n), n.new_tensor(room))  # [B]
+        first = own.int().argmax(1) + (place * (n - taken + 1)).long()  # [B]
+        widest = max(1, int(taken.max())) if len(taken) else 1
+        at = torch.arange(widest, device=tokens.device)
+        there = at < taken[:, None]  # [B W]
+        source = (first[:, None] + at).clamp(max=tokens.shape[1] - 1)
+        run, word = tokens.gather(1, source), batch["word"].gather(1, source) & there
+        if self.delete:
+            there, run, word = self._thinned(key, there, run, word)
+        out = torch.full((len(tokens), head + widest + tail), self.spec.pad, dtype=tokens.dtype, device=tokens.device)
+        valid, words = torch.zeros_like(out, dtype=torch.bool), torch.zeros_like(out, dtype=torch.bool)
+        ends = head + there.sum(1, keepdim=True)  # [B 1] where [SEP] stands
+        out[:, head : head + widest] = torch.where(there, run, out[:, head : head + widest])
+        words[:, head : head + widest] = word & there
+        if head:
+            out[:, 0] = self.spec.cls
+        if tail:
+            out.scatter_(1, ends, self.spec.sep)
+        valid = torch.arange(out.shape[1], device=out.device) < ends + tail
+        return {**batch, "tokens": out, "valid": valid, "word": words, "key": key}
+
+    def _thinned(self, key: Tensor, there: Tensor, run: Tensor, word: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Without a share of the tokens, the others moved together; the first one stays."""
+        kept = there & (keys.uniform(key, "delete", run.shape[1]) >= self.delete)
+        kept[:, 0] = there[:, 0]
+        order = (~kept).int().argsort(dim=1, stable=True)
+        return kept.gather(1, order), run.gather(1, order), word.gather(1, order)
+
+
+@dataclass(frozen=True)
+class TokenMask:
+    """Hides a share of each row's tokens: words as a whole, or spans of `span` words on average, or single tokens.
+
+    The share goes from `ratio` to `ratio_end` over the training, along a straight line.
+    """
+
+    spec: TextSpec
+    ratio: float
+    ratio_end: float | None = None
+    unit: str = "word"  # token, word or span
+    span: float = 3.0  # words
+
+    def __call__(self, batch: Batch, progress: Tensor) -> Tensor:
+        key = keys.split(batch["key"], "mask")
+        counts = batch["valid"] & ~is_special(batch["tokens"], self.spec)
+        starts = torch.ones_like(counts) if self.unit == "token" else batch["word"] | ~counts
+        if self.unit == "span":
+            starts = span_starts(key, batch["word"], self.span) | ~counts
+        end = self.ratio if self.ratio_end is None else self.ratio_end
+        return unit_mask(key, counts, starts, self.ratio + (end - self.ratio) * progress)
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """What stands at hidden places: the mask, or with these shares a random token, or what was there."""
+
+    spec: TextSpec
+    random: float = 0.0
+    kept: float = 0.0
+
+    def __call__(self, batch: Batch, mask: Tensor) -> Batch:
+        tokens = batch["tokens"]
+        hidden = torch.full_like(tokens, self.spec.mask)
+        if self.random or self.kept:
+            chance, other = keys.uniform(batch["key"], "corrupt", 2 * tokens.shape[1]).chunk(2, dim=1)  # [B N] each
+            any_token = (other * self.spec.vocabulary).long().clamp(max=self.spec.vocabulary - 1)
+            hidden = torch.where(chance < self.random, any_token, hidden)
+            hidden = torch.where(chance >= 1.0 - self.kept, tokens, hidden)
+        return {**batch, "tokens": torch.where(mask, hidden, tokens)}
+
+
+def own_tokens(batch: Batch) -> Tensor:
+    """What masked prediction predicts of text: the tokens themselves, [B N]."""
+    return batch["tokens"]
+
+
+def word_counts(
+    texts: Callable[[NDArray[np.int64]], list[str]], known: NDArray[np.int64], *, characters: bool
+) -> Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.int32]]:
+    """The baseline of classes that has learned nothing: TF-IDF of words and pairs of them, or of 2 to 5 characters.
+
+    Logistic regression on sublinear TF-IDF (scikit-learn), C by cross-validation inside the labels that it is given.
+    Terms and their weights come from the texts `known`, labelled or not. Called with positions to learn from, their
+    classes, and positions to answer for.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
+    shape = {"analyzer": "char_wb", "ngram_range": (2, 5), "max_features": 200_000}
+    shape = shape if characters else {"ngram_range": (1, 2), "max_features": 400_000}
+    counts = TfidfVectorizer(sublinear_tf=True, min_df=2 if len(known) >= 100 else 1, **shape)
+    counts.fit(texts(known))
+    held: dict[int, int] = {}
+    rows: list[object] = []
+
+    def features(positions: NDArray[np.int64]) -> object:
+        from scipy.sparse import vstack
+
+        new = np.array([p for p in positions.tolist() if p not in held], np.int64)
+        if len(new):
+            held.update({int(p): len(held) + i for i, p in enumerate(new)})
+            rows.append(counts.transform(texts(new)))
+            rows[:] = [vstack(rows).tocsr()]
+        return rows[0][[held[int(p)] for p in positions]]  # type: ignore[index]
+
+    def rule(train: NDArray[np.int64], truth: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.int32]:
+        chosen = np.random.default_rng(0).permutation(len(train))[:ENOUGH]  # to choose C by
+        fewest = int(np.bincount(truth[chosen])[np.unique(truth)].min())
+        C = 10.0
+        if fewest >= 2:
+            search = GridSearchCV(
+                LogisticRegression(max_iter=1000),
+                {"C": list(LINEAR_C)},
+                cv=StratifiedKFold(min(3, fewest), shuffle=True, random_state=0),
+                scoring="neg_log_loss",
+            )
+            C = search.fit(features(train[chosen]), truth[chosen]).best_params_["C"]
+        model = LogisticRegression(C=C, max_iter=1000).fit(features(train), truth)
+        return np.asarray(model.predict(features(test)), np.int32)
+
+    return rule
+
+
+def snippet(text: str, most: int) -> str:
+    """The start of a text in one line, at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"

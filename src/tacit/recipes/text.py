@@ -1,0 +1,89 @@
+"""Which settings pretrain text well: plain functions that return everything a run needs.
+
+The numbers were chosen by measurement; docs/experiments.md keeps the tables, also of what failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tacit.encoders import build_encoder
+from tacit.encoders.text import TextEncoder
+from tacit.modalities.text import Corruption, TextViews, TokenMask, own_tokens
+from tacit.optim import Optim
+from tacit.recipes.base import Recipe, mixed
+from tacit.spec import TextSpec
+from tacit.task import Task
+from tacit.tasks.electra import Electra
+from tacit.tasks.masked import Masked
+from tacit.tasks.simclr import SimCLR
+
+PACKING = {"masked", "electra"}  # tasks that learn from single tokens, so that rows may hold several documents
+DROPOUT = 0.1  # of an encoder whose dropout makes the two views of a text
+MASKED_SHARE = 0.3
+SMALLER = {"tiny": "nano", "small": "tiny", "base": "small"}
+
+
+def default_encoder(spec: TextSpec) -> str:
+    """Four layers of 256: what learned most within minutes of a CPU."""
+    return "bert_tiny"
+
+
+def recipe(
+    weights: Mapping[str, float],
+    encoder: TextEncoder,
+    *,
+    examples: int,
+    batch_size: int | None = None,
+    accelerated: bool = False,
+) -> Recipe:
+    """The recipe of a task, or of a weighted sum of tasks, for this encoder and so many documents."""
+    task = mixed({name: make_task(name, encoder) for name in weights}, weights)
+    batch_size = batch_size or default_batch_size(examples, accelerated=accelerated)
+    return Recipe(task, default_optim(encoder), batch_size, packed=encoder.packs and weights.keys() <= PACKING)
+
+
+def make_task(name: str, encoder: TextEncoder) -> Task:
+    """One task with its defaults for text."""
+    views = default_views(encoder.spec, name)
+    if name in ("simclr", "simcse"):
+        if name == "simcse":
+            encoder.set_dropout(DROPOUT)
+        return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.05 if name == "simcse" else 0.1)
+    if name == "electra":
+        return Electra(encoder, _masked(_generator(encoder), views))
+    assert name == "masked", name
+    return _masked(encoder, views)
+
+
+def default_views(spec: TextSpec, task: str) -> TextViews:
+    """The views that suit the pretext `task`: two runs of one document for contrast, a whole window for the others."""
+    views = TextViews(spec, spec.length)
+    return replace(views, crop=(0.1, 0.5)) if task == "simclr" else views
+
+
+def _masked(encoder: TextEncoder, views: TextViews) -> Masked:
+    """Masked tokens, every hidden one behind the mask, whole words at a time."""
+    encoder.train_head()
+    spec = encoder.spec
+    masks, corrupt = TokenMask(spec, MASKED_SHARE), Corruption(spec)
+    return Masked(encoder, views, masks, own_tokens, width=spec.vocabulary, corrupt=corrupt, decoder=encoder.logits)
+
+
+def _generator(encoder: TextEncoder) -> TextEncoder:
+    """A smaller encoder of the same kind with new weights."""
+    family, _, size = encoder.name.partition("_")
+    name = f"{family}_{SMALLER.get(size, 'nano')}" if family in ("bert", "modernbert") else "bert_nano"
+    return build_encoder(name, encoder.spec)
+
+
+def default_optim(encoder: TextEncoder) -> Optim:
+    """AdamW, gradients clipped."""
+    return Optim("adamw", lr=2e-3, weight_decay=0.01, warmup=0.06, betas=(0.9, 0.98), clip=0.5)
+
+
+def default_batch_size(examples: int, *, accelerated: bool = False) -> int:
+    """64 rows, 256 where an accelerator would idle; at most a quarter of the documents."""
+    most = max(2, min(256 if accelerated else 64, examples // 4))
+    return 1 << (most.bit_length() - 1)

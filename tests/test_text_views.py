@@ -1,0 +1,140 @@
+"""Views, masks and corruption of text: against loops, and as functions of the key alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tacit import keys
+from tacit.masks import unit_mask
+from tacit.modalities.text import Corruption, TextViews, TokenMask, is_special, snippet
+from tacit.spec import TextSpec
+from tacit.types import Batch
+
+PAD, UNKNOWN, CLS, SEP, MASK = range(5)
+SPEC = TextSpec("", 16, 100, PAD, CLS, SEP, MASK, UNKNOWN, (PAD, UNKNOWN, CLS, SEP, MASK))
+
+
+def documents(*lengths: int) -> Batch:
+    """Documents of distinct tokens from 5 on, every third of which begins a word."""
+    widest = max(lengths) + 2
+    tokens = torch.full((len(lengths), widest), PAD)
+    word = torch.zeros_like(tokens, dtype=torch.bool)
+    for row, n in enumerate(lengths):
+        tokens[row, : n + 2] = torch.tensor([CLS, *range(5, 5 + n), SEP])
+        word[row, 1 : n + 1] = torch.arange(n) % 3 == 0
+    key = keys.batch_keys(0, 0, torch.arange(len(lengths)))
+    return {"tokens": tokens, "valid": tokens != PAD, "word": word, "index": torch.arange(len(lengths)), "key": key}
+
+
+def own(tokens: Tensor) -> list[int]:
+    return [number for number in tokens.tolist() if number > MASK]
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.integers(0, 1000), st.sampled_from([0.1, 0.5, 1.0]))
+def test_a_view_is_a_run_of_the_document(lengths: list[int], seed: int, share: float) -> None:
+    batch = documents(*lengths)
+    batch["key"] = keys.batch_keys(seed, 3, batch["index"])
+    seen = TextViews(SPEC, 16, crop=(share, share), least=4)(batch, 0)
+    assert seen["tokens"].shape[1] <= 16
+    for row, n in enumerate(lengths):
+        run = own(seen["tokens"][row])
+        assert len(run) == min(14, n, max(4, round(share * n)))
+        assert run == list(range(run[0], run[0] + len(run)))
+        written = seen["tokens"][row][seen["valid"][row]].tolist()
+        assert written == [CLS, *run, SEP]
+        assert seen["word"][row].nonzero()[:, 0].tolist() == [1 + i for i, t in enumerate(run) if (t - 5) % 3 == 0]
+
+
+def test_views_depend_on_key_and_number_alone() -> None:
+    batch, views = documents(40, 50, 60), TextViews(SPEC, 16, crop=(0.1, 0.5))
+    first, second = views(batch, 0), views(batch, 1)
+    assert not torch.equal(first["tokens"][:, :5], second["tokens"][:, :5])
+    alone = views({name: value[1:2] for name, value in batch.items()}, 0)
+    assert own(alone["tokens"][0]) == own(first["tokens"][1])
+
+
+def test_every_place_can_begin_a_run() -> None:
+    batch = documents(*[20] * 400)
+    firsts = {own(row)[0] for row in TextViews(SPEC, 16, crop=(0.5, 0.5))(batch, 0)["tokens"]}
+    assert firsts == set(range(5, 16))
+
+
+def test_deleted_tokens_leave_no_hole() -> None:
+    seen = TextViews(SPEC, 64, delete=0.3)(documents(*[40] * 50), 0)
+    kept = [own(row) for row in seen["tokens"]]
+    assert all(run == sorted(run) and run[0] == 5 for run in kept)
+    assert 0.6 < sum(map(len, kept)) / (50 * 40) < 0.8
+    for row in range(50):
+        assert seen["tokens"][row][seen["valid"][row]].tolist() == [CLS, *kept[row], SEP]
+
+
+def test_packed_rows_stay_as_they_are() -> None:
+    batch = documents(10, 10)
+    batch["segment"] = torch.zeros_like(batch["tokens"])
+    seen = TextViews(SPEC, 8)(batch, 0)
+    assert torch.equal(seen["tokens"], batch["tokens"])
+    assert not torch.equal(seen["key"], batch["key"])
+
+
+@given(st.integers(0, 1000), st.floats(0.05, 0.9))
+def test_words_are_hidden_as_a_whole(seed: int, ratio: float) -> None:
+    batch = documents(3, 17, 30)
+    batch["key"] = keys.batch_keys(seed, 1, batch["index"])
+    mask = TokenMask(SPEC, ratio)(batch, torch.zeros(()))
+    assert not (mask & is_special(batch["tokens"], SPEC)).any()
+    for row, n in enumerate((3, 17, 30)):
+        hidden = mask[row, 1 : n + 1]
+        for word in hidden.split(3):
+            assert word.all() or not word.any()
+        wanted = max(1, round(ratio * n))
+        assert wanted <= int(hidden.sum()) < wanted + 3
+
+
+def test_units_are_taken_in_random_order_until_the_share_is_reached() -> None:
+    key = keys.batch_keys(0, 0, torch.arange(3))
+    counts = torch.ones(3, 12, dtype=torch.bool)
+    starts = torch.arange(12).expand(3, -1) % 4 == 0
+    order = keys.uniform(key, "mask/unit", 12)[:, 1:4].argsort(1)  # the first unit is number 1
+    mask = unit_mask(key, counts, starts, 0.5)
+    for row in range(3):
+        hidden = {int(unit) for unit in order[row][:2]}  # 6 of 12 tokens: two words of four
+        assert {i // 4 for i in mask[row].nonzero()[:, 0].tolist()} == hidden
+
+
+def test_the_share_follows_its_schedule() -> None:
+    batch = documents(*[60] * 20)
+    mask = TokenMask(SPEC, 0.4, ratio_end=0.1, unit="token")
+    shares = [float(mask(batch, torch.tensor(at))[:, 1:61].float().mean()) for at in (0.0, 0.5, 1.0)]
+    assert shares == pytest.approx([0.4, 0.25, 0.1])
+
+
+def test_spans_reach_over_words() -> None:
+    batch = documents(*[60] * 200)
+    runs = {}
+    for unit in ("word", "span"):
+        mask = TokenMask(SPEC, 0.15, unit=unit, span=4.0)(batch, torch.zeros(()))[:, 1:61]
+        begins = mask & ~torch.cat([torch.zeros(200, 1, dtype=torch.bool), mask[:, :-1]], 1)
+        runs[unit] = float(mask.sum() / begins.sum())
+    assert runs["span"] > 1.8 * runs["word"]
+
+
+def test_hidden_tokens_show_mask_random_or_themselves() -> None:
+    batch = documents(*[60] * 100)
+    mask = TokenMask(SPEC, 0.5, unit="token")(batch, torch.zeros(()))
+    everywhere = Corruption(SPEC)(batch, mask)["tokens"]
+    assert (everywhere[mask] == MASK).all()
+    mixed = Corruption(SPEC, random=0.1, kept=0.1)(batch, mask)["tokens"]
+    assert torch.equal(mixed[~mask], batch["tokens"][~mask])
+    masks = float((mixed[mask] == MASK).float().mean())
+    same = float((mixed[mask] == batch["tokens"][mask]).float().mean())
+    assert masks == pytest.approx(0.8, abs=0.03)
+    assert same == pytest.approx(0.1, abs=0.03)
+
+
+def test_snippets_are_one_line() -> None:
+    assert snippet("a\n b\t c", 20) == "a b c"
+    assert snippet("word " * 30, 20) == "word word word word…"
