@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.data import open_dataset
+from tacit.data import Cache, open_dataset
 from tacit.data.asked import target_named, target_settings
-from tacit.encoders import load_encoder
+from tacit.encoders import OwnEncoder, load_encoder
 from tacit.engine import make_fabric
 from tacit.errors import UserError
 from tacit.evaluation import Report
@@ -23,7 +23,6 @@ from tacit.workspace import settings_of
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
-    from tacit.encoders.base import ImageEncoder
     from tacit.evaluation.targets.base import Predictor
 
 AT_ONCE = 8192  # examples embedded at a time
@@ -43,7 +42,7 @@ class Chosen(NamedTuple):
 
     folder: Path
     asked: dict[str, Any]  # what the run was asked
-    encoder: ImageEncoder
+    encoder: OwnEncoder
     arm: str
     depth: str
 
@@ -62,14 +61,15 @@ class Chosen(NamedTuple):
         return np.concatenate(parts)
 
     def check(self, *datasets: Dataset) -> None:
-        """UserError where the images of some are grey and those of the run in colour, or the other way round."""
-        kinds = {1: "grey", 3: "colour"}
+        """UserError where some are of another kind than the run's, or their images grey and the run's in colour."""
+        own = self.encoder.spec
         for opened in datasets:
-            if opened.spec.channels != self.encoder.spec.channels:
+            if opened.spec.kind != own.kind:
                 raise UserError(
-                    f"the run learned from {kinds[self.encoder.spec.channels]} images, but those of {opened.name} are "
-                    f"{kinds[opened.spec.channels]}: convert them"
+                    f"the run learned from data of kind {own.kind}, and {opened.name} is {opened.spec.kind}"
                 )
+            if reason := kind_of(own).mismatch(own, opened.spec):
+                raise UserError(f"{opened.name} does not fit the run: {reason}")
 
 
 def open_chosen(run: str | Path, *, device: str = "auto", offline: bool = False, judged: bool = True) -> Chosen:
@@ -157,13 +157,13 @@ class Head(NamedTuple):
         return "prediction" if self.link == "identity" else "probabilities"
 
 
-def open_head(run: str | Path, **labels: Any) -> tuple[ImageEncoder, Head]:
+def open_head(run: str | Path, **labels: Any) -> tuple[OwnEncoder, Head]:
     """A run's encoder, and the probe of `tacit predict` as a head; `labels` as `labelled_data` takes them."""
     chosen = open_chosen(run, offline=True)
     labelled = labelled_data(chosen, **labels)
     chosen.check(labelled)
     probe = fit_head(chosen, labelled)
-    deep = labelled.cache.dtype.itemsize > 1
+    deep = isinstance(labelled.cache, Cache) and labelled.cache.dtype.itemsize > 1
     known = int((labelled.label >= 0).sum())
     link = learned_target(labelled).link
     head = Head(probe.W, probe.b, link, labelled.target, labelled.classes, chosen.depth, deep, known)

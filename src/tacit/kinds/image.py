@@ -43,6 +43,13 @@ def same_form(spec: ImageSpec, other: ImageSpec) -> bool:
     return spec.size == other.size
 
 
+def mismatch(own: ImageSpec, other: ImageSpec) -> str:
+    kinds = {1: "grey", 3: "colour"}
+    if own.channels == other.channels:
+        return ""
+    return f"the run learned from {kinds[own.channels]} images, and these are {kinds[other.channels]}: convert them"
+
+
 def reading(spec: ImageSpec) -> dict[str, Any]:
     return {"image_size": spec.size}
 

@@ -64,6 +64,10 @@ def same_form(spec: TextSpec, other: TextSpec) -> bool:
     return spec.tokenizer == other.tokenizer
 
 
+def mismatch(own: TextSpec, other: TextSpec) -> str:
+    return ""
+
+
 def reading(spec: TextSpec) -> dict[str, Any]:
     return {"tokenizer": spec}
 
