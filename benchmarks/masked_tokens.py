@@ -1,14 +1,15 @@
-"""Masked-token training of the same BERT beside Hugging Face's Trainer with its masking collator: tokens per second, loss.
+"""Masked-token training of the same BERT beside Hugging Face's Trainer with its masking collator: speed and loss.
 
     python benchmarks/masked_tokens.py DATA [--peer PYTHON] [--steps 60] [--rounds 3] [--vocabulary 30522]
 
 DATA is a table of texts (a Parquet file with a text column). Both train 4 layers of 256 from new weights on rows of 128
 tokens, batch 32, 15 % of the tokens hidden (80/10/10), AdamW at the same rate and schedule, dropout .1, in turn, in a
 process of their own each. PYTHON is an interpreter with transformers, datasets and accelerate, which Trainer needs. The
-documents are tokenised beforehand by the same tokenizer for both; Trainer's are concatenated and cut, as run_mlm.py does.
+documents are tokenised beforehand by the same tokenizer for both; Trainer's are concatenated and cut, as run_mlm.py
+does.
 
-One JSON line: tokens per second of both (the first fifth of the steps left out), their ratio round by round, and the mean
-loss over the last fifth of the steps.
+One JSON line: tokens per second of both (the first fifth of the steps left out), their ratio round by round, and the
+mean loss over the last fifth of the steps.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def told(steps: int, stamps: list[float], losses: list[float]) -> None:
 
 
 def ours(data: Path, folder: Path, steps: int, seed: int, threads: int) -> None:
+    import numpy as np
     import torch
 
     from tacit.data import open_dataset
@@ -51,13 +53,12 @@ def ours(data: Path, folder: Path, steps: int, seed: int, threads: int) -> None:
     from tacit.tasks.masked import Masked
     from tacit.train import pretrain
 
-    import numpy as np
-
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     dataset = open_dataset(str(data), kind="text", tokenizer=str(folder), length=LENGTH, cache=str(folder / "cache"))
     spec = dataset.spec
-    assert isinstance(dataset.cache, Corpus) and isinstance(spec, TextSpec)
+    assert isinstance(dataset.cache, Corpus)
+    assert isinstance(spec, TextSpec)
     encoder = build_encoder("bert_tiny", spec, dropout=DROPOUT)
     encoder.train_head()
     task = Masked(
@@ -79,7 +80,8 @@ def ours(data: Path, folder: Path, steps: int, seed: int, threads: int) -> None:
         stamps.append(time.perf_counter())
         losses.append(float(row["loss"]))
 
-    pretrain(task, source, steps=steps, optim=optim, fabric=make_fabric(device="cpu"), seed=seed, rows=steps, watch=watch)
+    fabric = make_fabric(device="cpu")
+    pretrain(task, source, steps=steps, optim=optim, fabric=fabric, seed=seed, rows=steps, watch=watch)
     told(steps, stamps, losses)
 
 
@@ -162,9 +164,8 @@ def prepare(data: Path, folder: Path, vocabulary: int) -> None:
     fast.save_pretrained(folder)
     stream = [number for text in tokenizer.encode_batch(texts) for number in text.ids]
     cut = [stream[at : at + LENGTH] for at in range(0, len(stream) - LENGTH, LENGTH)]
-    Dataset.from_dict({"input_ids": cut, "special_tokens_mask": [[int(n < 5) for n in row] for row in cut]}).save_to_disk(
-        str(folder / "rows")
-    )
+    special = [[int(number < len(names)) for number in row] for row in cut]
+    Dataset.from_dict({"input_ids": cut, "special_tokens_mask": special}).save_to_disk(str(folder / "rows"))
 
 
 def main() -> None:
@@ -189,7 +190,8 @@ def main() -> None:
         folder = Path(name)
         prepare(asked.data, folder, asked.vocabulary)
         common = ["--folder", name, "--steps", str(asked.steps), "--threads", str(asked.threads)]
-        subprocess.run([sys.executable, __file__, str(asked.data), "--side", "ours", *common, "--steps", "1"], check=True)
+        mine = [sys.executable, __file__, str(asked.data), "--side", "ours"]
+        subprocess.run([*mine, *common, "--steps", "1"], check=True, stdout=subprocess.DEVNULL)  # tokenise once
         for seed in range(asked.rounds):
             for side, python in (("theirs", asked.peer), ("ours", sys.executable)):
                 command = [python, __file__, str(asked.data), "--side", side, "--seed", str(seed), *common]

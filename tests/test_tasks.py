@@ -30,7 +30,8 @@ def batch() -> Batch:
 @pytest.mark.parametrize("mixture", MIXTURES)
 def test_the_loss_falls(mixture: str) -> None:
     plan = tiny_recipe(mixture, batch_size=64)
-    run = pretrain(plan.task, TinyBatches(mixture, 64), steps=24, optim=plan.optim, fabric=make_fabric(device="cpu"), rows=24)
+    source, fabric = TinyBatches(mixture, 64), make_fabric(device="cpu")
+    run = pretrain(plan.task, source, steps=24, optim=plan.optim, fabric=fabric, rows=24)
     losses = [float(row["loss"]) for row in run.history]
     assert sum(losses[-5:]) < 0.97 * sum(losses[:5])
 

@@ -65,11 +65,9 @@ class Chosen(NamedTuple):
         own = self.encoder.spec
         for opened in datasets:
             if opened.spec.kind != own.kind:
-                raise UserError(
-                    f"the run learned from data of kind {own.kind}, and {opened.name} is {opened.spec.kind}"
-                )
-            if reason := kind_of(own).mismatch(own, opened.spec):
-                raise UserError(f"{opened.name} does not fit the run: {reason}")
+                raise UserError(f"the run learned from data of kind {own.kind}; {opened.name} is of {opened.spec.kind}")
+            if reason := kind_of(own).mismatch(own, opened):
+                raise UserError(f"the run learned from {reason}")
 
 
 def open_chosen(run: str | Path, *, device: str = "auto", offline: bool = False, judged: bool = True) -> Chosen:

@@ -57,8 +57,8 @@ class Kind(Protocol):
     def same_form(self, spec: Any, other: Any) -> bool:
         """Whether an encoder of the one spec reads batches of data of the other."""
 
-    def mismatch(self, own: Any, other: Any) -> str:
-        """Why an encoder of the one spec cannot read data of the other, though opened as it reads; empty if it can."""
+    def mismatch(self, own: Any, opened: Dataset) -> str:
+        """What an encoder of this spec reads and these data are not, though opened as it reads; empty if they are."""
 
     def reading(self, spec: Any) -> dict[str, Any]:
         """Settings of `open_dataset` by which data are read as an encoder of this spec reads them."""

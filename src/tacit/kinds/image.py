@@ -43,11 +43,11 @@ def same_form(spec: ImageSpec, other: ImageSpec) -> bool:
     return spec.size == other.size
 
 
-def mismatch(own: ImageSpec, other: ImageSpec) -> str:
-    kinds = {1: "grey", 3: "colour"}
-    if own.channels == other.channels:
+def mismatch(own: ImageSpec, opened: Dataset) -> str:
+    kinds, channels = {1: "grey", 3: "colour"}, _parts(opened)[0].channels
+    if own.channels == channels:
         return ""
-    return f"the run learned from {kinds[own.channels]} images, and these are {kinds[other.channels]}: convert them"
+    return f"{kinds[own.channels]} images, but those of {opened.name} are {kinds[channels]}: convert them"
 
 
 def reading(spec: ImageSpec) -> dict[str, Any]:

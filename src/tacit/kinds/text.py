@@ -64,7 +64,7 @@ def same_form(spec: TextSpec, other: TextSpec) -> bool:
     return spec.tokenizer == other.tokenizer
 
 
-def mismatch(own: TextSpec, other: TextSpec) -> str:
+def mismatch(own: TextSpec, opened: Dataset) -> str:
     return ""
 
 
