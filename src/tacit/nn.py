@@ -15,6 +15,12 @@ def to_float(image: Tensor) -> Tensor:
     return image.to(torch.float32).div_(_WHITE[image.dtype])
 
 
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """The mean [B D] of those of x [B N D] where `mask` [B N] is True; 0 where none is."""
+    weight = mask.to(x.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
+    return (x * weight[:, :, None]).sum(1)
+
+
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """A projection head: one hidden layer with batch norm (Chen et al. 2020)."""
     return nn.Sequential(

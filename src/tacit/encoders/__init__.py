@@ -1,6 +1,7 @@
 """Encoders: one table of architectures, and how to build, save and load them. Imports no torch until one is built.
 
-To add an architecture: write one file here with a class derived from `ImageEncoder` and add one line to `ENCODERS`.
+To add an architecture: write one file here with a class derived from `ImageEncoder` or `TextEncoder` and add one line to
+`ENCODERS`.
 """
 
 from __future__ import annotations
@@ -10,26 +11,49 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 
 from tacit.encoders import saved
 from tacit.errors import UserError, nearest
 from tacit.files import whole_folder
-from tacit.spec import ImageSpec
+from tacit.spec import ImageSpec, Spec, TextSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
     from tacit.encoders.base import ImageEncoder
+    from tacit.encoders.text import TextEncoder
+
+OwnEncoder: TypeAlias = "ImageEncoder | TextEncoder"
+"""An encoder that can be written, loaded and trained here, whatever it reads."""
+
+Same = TypeVar("Same", "ImageEncoder", "TextEncoder")
+
+
+class Architecture(NamedTuple):
+    """What an encoder of this name reads, by the kind of its spec, and where its class is."""
+
+    kind: str
+    where: str
+
 
 ENCODERS = {
-    "convnet": "tacit.encoders.convnet:ConvNet",
-    "resnet18": "tacit.encoders.resnet:ResNet",
-    "resnet50": "tacit.encoders.resnet:ResNet",
-    "vit_tiny": "tacit.encoders.vit:ViT",
-    "vit_small": "tacit.encoders.vit:ViT",
-    "vit_base": "tacit.encoders.vit:ViT",
+    "convnet": Architecture("image", "tacit.encoders.convnet:ConvNet"),
+    "resnet18": Architecture("image", "tacit.encoders.resnet:ResNet"),
+    "resnet50": Architecture("image", "tacit.encoders.resnet:ResNet"),
+    "vit_tiny": Architecture("image", "tacit.encoders.vit:ViT"),
+    "vit_small": Architecture("image", "tacit.encoders.vit:ViT"),
+    "vit_base": Architecture("image", "tacit.encoders.vit:ViT"),
+    "bert_nano": Architecture("text", "tacit.encoders.bert:Bert"),
+    "bert_tiny": Architecture("text", "tacit.encoders.bert:Bert"),
+    "bert_small": Architecture("text", "tacit.encoders.bert:Bert"),
+    "bert_base": Architecture("text", "tacit.encoders.bert:Bert"),
+    "modernbert_nano": Architecture("text", "tacit.encoders.modernbert:ModernBert"),
+    "modernbert_tiny": Architecture("text", "tacit.encoders.modernbert:ModernBert"),
+    "modernbert_small": Architecture("text", "tacit.encoders.modernbert:ModernBert"),
+    "modernbert_base": Architecture("text", "tacit.encoders.modernbert:ModernBert"),
 }
+READS = {"image": "images", "text": "text"}
 
 
 def check_encoder(name: str) -> None:
@@ -38,11 +62,28 @@ def check_encoder(name: str) -> None:
         raise UserError(f"no encoder named {name!r}{nearest(name, ENCODERS)}; choose {', '.join(ENCODERS)} or hf:NAME")
 
 
-def build_encoder(name: str, spec: ImageSpec, *, offline: bool = False, **options: Any) -> ImageEncoder:
-    """An encoder for images of `spec` with fresh weights from torch's random numbers; `hf:NAME` comes with its own.
+def is_own(encoder: object) -> bool:
+    """Whether an encoder can be written, loaded and trained here."""
+    from tacit.encoders.base import ImageEncoder
+    from tacit.encoders.text import TextEncoder
 
-    `options` are the architecture's: `patch` (px) for ViTs, `width` for the ConvNet; None is the default. `offline`
-    forbids `hf:NAME` the network.
+    return isinstance(encoder, ImageEncoder | TextEncoder)
+
+
+@overload
+def build_encoder(name: str, spec: ImageSpec, *, offline: bool = False, **options: Any) -> ImageEncoder: ...
+
+
+@overload
+def build_encoder(name: str, spec: TextSpec, *, offline: bool = False, **options: Any) -> TextEncoder: ...
+
+
+def build_encoder(name: str, spec: Spec, *, offline: bool = False, **options: Any) -> OwnEncoder:
+    """An encoder for data of `spec` with fresh weights from torch's random numbers; `hf:NAME` comes with its own.
+
+    `options` are the architecture's: `patch` (px) for ViTs, `width` for the ConvNet, `dropout` for text; None is the
+    default. `offline` forbids `hf:NAME` the network. Text is read by the tokenizer of `hf:NAME`, whatever `spec` has.
+    UserError where the encoder reads another kind of data.
     """
     check_encoder(name)
     options = {option: value for option, value in options.items() if value is not None}
@@ -52,19 +93,30 @@ def build_encoder(name: str, spec: ImageSpec, *, offline: bool = False, **option
         from tacit.encoders import hf
 
         found = hf.load(name, offline=offline)
-        found.spec = replace(found.spec, alignment=spec.alignment)  # of the data that it is about to meet
+        _check_kind(name, found.spec.kind, spec)
+        if isinstance(found.spec, ImageSpec) and isinstance(spec, ImageSpec):
+            found.spec = replace(found.spec, alignment=spec.alignment)  # of the data that it is about to meet
         return found
-    module, _, cls = ENCODERS[name].partition(":")
-    build: type[ImageEncoder] = getattr(import_module(module), cls)
+    kind, where = ENCODERS[name]
+    _check_kind(name, kind, spec)
+    module, _, cls = where.partition(":")
+    build: Any = getattr(import_module(module), cls)
     known = build.__init__.__kwdefaults__ or {}
     for option in options.keys() - known.keys():
         raise UserError(f"the encoder {name} has no option {option!r}; it has {', '.join(known) or 'none'}")
-    encoder = build(name, spec, **options)
+    encoder: OwnEncoder = build(name, spec, **options)
     encoder.source = {"name": name, "revision": None, "licence": None}
     return encoder
 
 
-def save_encoder(encoder: ImageEncoder, folder: str | Path, *, card: Mapping[str, Any] | None = None) -> None:
+def _check_kind(name: str, kind: str, spec: Spec) -> None:
+    if kind == spec.kind:
+        return
+    fitting = [known for known, architecture in ENCODERS.items() if architecture.kind == spec.kind]
+    raise UserError(f"{name} reads {READS[kind]}, and the data are {READS[spec.kind]}; choose {', '.join(fitting)}")
+
+
+def save_encoder(encoder: OwnEncoder, folder: str | Path, *, card: Mapping[str, Any] | None = None) -> None:
     """Write `encoder` to `folder`, whole or not at all, in place of an encoder that may be there.
 
     `card` (JSON-able: the task, the data's hash, ...) is kept in `encoder.json`. UserError where `folder` holds other
@@ -82,7 +134,7 @@ def check_free(folder: Path) -> None:
         raise UserError(f"{folder} holds something else than an encoder; choose another --out")
 
 
-def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module | None = None) -> ImageEncoder:
+def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module | None = None) -> OwnEncoder:
     """The encoder in a run folder or an exported one, or `hf:FOLDER_OR_NAME`: a trainable module in eval mode.
 
     `module` is one of your own, of the shape it had when the folder was written from `wrap(module, spec)`. UserError
@@ -100,7 +152,7 @@ def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module
     if found.name.startswith("hf:"):
         from tacit.encoders import hf
 
-        encoder: ImageEncoder = hf.open_folder(found.name, folder, found.source)
+        encoder: OwnEncoder = hf.open_folder(found.name, folder, found.source, spec=found.spec)
     elif found.name.startswith("module:"):
         encoder = _own(module, found)
     else:
@@ -110,7 +162,7 @@ def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module
     return encoder.eval()
 
 
-def fresh_twin(encoder: ImageEncoder, seed: int) -> ImageEncoder:
+def fresh_twin(encoder: Same, seed: int) -> Same:
     """The same architecture with new weights, which depend on `seed` alone; torch's random numbers are left alone."""
     import torch
 
@@ -146,7 +198,7 @@ def _own(module: nn.Module | None, found: saved.Saved) -> ImageEncoder:
     return wrap(module, found.spec)
 
 
-def _without_trace(found: saved.Saved) -> ImageEncoder:
+def _without_trace(found: saved.Saved) -> OwnEncoder:
     """The architecture; its fresh weights, replaced at once, take nothing from torch's random numbers."""
     import torch
 

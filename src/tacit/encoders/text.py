@@ -1,0 +1,274 @@
+"""What all text encoders share: their shape, tokens from texts, windows and packed rows, the mean, the head.
+
+Shapes: B rows, N tokens of a row, L tokens of a window, M places, V numbers of the vocabulary, D features.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tacit.errors import UserError
+from tacit.nn import masked_mean
+from tacit.spec import TextSpec
+from tacit.types import Batch, Features
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedModel
+
+LONGEST = 2048  # numbers of a document that are read, the special ones included
+
+
+class Attention(NamedTuple):
+    """Who attends to whom, and where everybody stands; None where it is all to all, and 0 to N - 1."""
+
+    mask: Tensor | None  # [B 1 1 N] or [B 1 N N]  True where the query (third) attends to the key (fourth)
+    position: Tensor | None  # [B N]
+
+
+class TextEncoder(nn.Module, ABC):
+    """Embeds batches of tokens; abstract.
+
+    `name` and `options` rebuild it (`build_encoder(name, spec, **options)`), `source` says where its weights came from,
+    `dim` is the width D of tokens and of `pooled`. `model` is Hugging Face's: with its head of masked-language modelling
+    where there is one, whose own parameters are frozen until `train_head`. `packs` says whether rows with several
+    documents (`segment`) are read exactly as the documents alone.
+    """
+
+    packs = True
+    special: Tensor  # [V]  True for numbers that are no part of a text
+    head_trained: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        spec: TextSpec,
+        model: PreTrainedModel,
+        *,
+        dim: int,
+        n_depths: int,
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.spec = spec
+        self.dim = dim
+        self.n_depths = n_depths
+        self.options = dict(options)
+        self.source: dict[str, Any] = {}
+        self.model = model
+        self.register_buffer("special", _table(spec), persistent=False)
+        self.register_buffer("head_trained", torch.tensor(False))
+        for parameter in self._own_of_head():
+            parameter.requires_grad_(False)
+
+    @abstractmethod
+    def layers(self, tokens: Tensor, attention: Attention) -> Sequence[Tensor]:
+        """What every layer says of `tokens` [B N], N at most `spec.length` without positions: tensors [B N D]."""
+
+    def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        """Embed `batch["tokens"]` [B N]; depth `n_depths - 1` is the deepest and equals `pooled`.
+
+        `valid` of the answer is False also at special tokens, which take part in attention only.
+        """
+        tokens = self._checked(batch)
+        valid = batch.get("valid")
+        said = self._said(tokens, valid, batch.get("segment"), [*depths, self.n_depths - 1])
+        counted = self.counted(tokens, valid)
+        return Features(
+            said[-1], masked_mean(said[-1], counted), counted, depths=tuple(masked_mean(x, counted) for x in said[:-1])
+        )
+
+    def counted(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
+        """The tokens [B N] that `pooled` is the mean of: no padding, no special one, except where there are no others."""
+        valid = torch.ones_like(tokens, dtype=torch.bool) if valid is None else valid
+        own = valid & ~self.special[tokens]
+        return torch.where(own.any(1, keepdim=True), own, valid)
+
+    def graph(self, tokens: Tensor, valid: Tensor) -> Features:
+        """`forward` of one window a row, free of questions about the values in it, so that it can be traced."""
+        counted = self.counted(tokens, valid)
+        said = self.layers(tokens, Attention(attended(valid), None))[-1]
+        return Features(said, masked_mean(said, counted), counted)
+
+    def _said(self, tokens: Tensor, valid: Tensor | None, segment: Tensor | None, depths: list[int]) -> list[Tensor]:
+        """What the layers `depths` say of rows of any length, each [B N D]."""
+        if segment is not None:
+            if not self.packs:
+                raise UserError(f"the encoder {self.name} cannot read several documents in a row; leave packing out")
+            said = self.layers(tokens, packed(segment, valid, self.spec.length))
+            return [said[depth] for depth in depths]
+        if valid is not None and bool(valid.all()):
+            valid = None  # no mask is faster
+        B, N, L = *tokens.shape, self.spec.length
+        if N <= L:
+            said = self.layers(tokens, Attention(None if valid is None else attended(valid), None))
+            return [said[depth] for depth in depths]
+        rest = -N % L
+        valid = torch.ones_like(tokens, dtype=torch.bool) if valid is None else valid
+        windows = nn.functional.pad(tokens, (0, rest), value=self.spec.pad).reshape(-1, L)  # [B*W L]
+        inside = nn.functional.pad(valid, (0, rest), value=False).reshape(-1, L)
+        used = inside.any(1)  # [B*W]
+        inside = inside[used]
+        said = self.layers(windows[used], Attention(None if bool(inside.all()) else attended(inside), None))
+        whole = []
+        for depth in depths:
+            out = said[depth].new_zeros(*windows.shape, said[depth].shape[-1])  # [B*W L D]
+            out[used] = said[depth]
+            whole.append(out.reshape(B, N + rest, -1)[:, :N])
+        return whole
+
+    def _checked(self, batch: Batch) -> Tensor:
+        tokens = batch.get("tokens")
+        if tokens is None or tokens.ndim != 2:
+            said = "tokens " + str(list(tokens.shape)) if tokens is not None else ", ".join(batch)
+            raise UserError(
+                f"the encoder {self.name} takes tokens [B N], not {said}; encoder.prepare(texts) makes such batches"
+            )
+        return tokens
+
+    @property
+    def base(self) -> PreTrainedModel:
+        """The model without a head."""
+        return self.model.base_model
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the architecture has a head of masked-language modelling."""
+        return self.model.base_model is not self.model
+
+    @property
+    def headed(self) -> bool:
+        """Whether that head is trained, so that it goes along wherever the encoder is written."""
+        return bool(self.head_trained)
+
+    def train_head(self) -> None:
+        """Let the head learn, and keep it from now on."""
+        if not self.has_head or self.spec.mask < 0:
+            lacks = "no head that predicts masked tokens" if not self.has_head else "a tokenizer without a mask token"
+            raise UserError(f"{self.name} has {lacks}; choose another task or a masked language model")
+        for parameter in self._own_of_head():
+            parameter.requires_grad_(True)
+        self.head_trained.fill_(True)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The head's unnormalised log-probabilities [M V] of what stands where the encoder says `hidden` [M D]."""
+        raise NotImplementedError(self.name)
+
+    def _own_of_head(self) -> list[nn.Parameter]:
+        shared = {id(parameter) for parameter in self.base.parameters()}
+        return [parameter for parameter in self.model.parameters() if id(parameter) not in shared]
+
+    def set_dropout(self, dropout: float) -> None:
+        """Drop this share of activations and of attention while training."""
+        for part in self.model.modules():
+            if isinstance(part, nn.Dropout):
+                part.p = dropout
+            elif isinstance(getattr(part, "attention_dropout", None), float):
+                part.attention_dropout = dropout
+        if "dropout" in self.options:
+            self.options["dropout"] = dropout
+
+    def grow(self, vocabulary: int, tokenizer: str | None = None) -> None:
+        """Make room for numbers up to `vocabulary`; new rows are the mean of the old ones, in the head too.
+
+        `tokenizer` is the JSON of the one that knows the new words.
+        """
+        old = self.spec.vocabulary
+        assert vocabulary >= old, (vocabulary, old)
+        frozen = [parameter for parameter in self._own_of_head() if not parameter.requires_grad]
+        with torch.no_grad():
+            before = {id(parameter) for parameter in self.model.parameters()}
+            self.model.resize_token_embeddings(vocabulary, mean_resizing=False)
+            for parameter in self.model.parameters():
+                if id(parameter) not in before or parameter.shape[:1] == (vocabulary,):
+                    parameter[old:] = parameter[:old].mean(0)
+        if frozen:
+            for parameter in self._own_of_head():
+                parameter.requires_grad_(False)
+        self.spec = replace(self.spec, vocabulary=vocabulary, tokenizer=tokenizer or self.spec.tokenizer)
+        self.special = _table(self.spec).to(self.special.device)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return tokenizer_of(self.spec.tokenizer)
+
+    def prepare(self, texts: str | Sequence[str]) -> Batch:
+        """Texts as a batch on the encoder's device, prepared as for its training.
+
+        A document is [CLS] tokens [SEP], cut after 2048 numbers; longer than `spec.length`, it is embedded in windows.
+        Returns `tokens`, `valid` and `word` [B N] and `index` [B]. UserError names what is no text.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if not texts:
+            raise UserError("no texts to prepare; pass at least one")
+        for text in texts:
+            if not isinstance(text, str):
+                raise UserError(f"cannot prepare {text!r}, a {type(text).__name__}; pass texts as str")
+        rows = [self._document(encoding) for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+        longest = max(1, *(len(tokens) for tokens, _ in rows))
+        tokens = torch.full((len(rows), longest), self.spec.pad)
+        valid, word = torch.zeros_like(tokens, dtype=torch.bool), torch.zeros_like(tokens, dtype=torch.bool)
+        for number, (row, begins) in enumerate(rows):
+            tokens[number, : len(row)] = torch.tensor(row, dtype=torch.int64)
+            word[number, : len(row)] = torch.tensor(begins, dtype=torch.bool)
+            valid[number, : len(row)] = True
+        batch = {"tokens": tokens, "valid": valid, "word": word, "index": torch.arange(len(rows))}
+        return {name: value.to(self.special.device) for name, value in batch.items()}
+
+    def _document(self, encoding: Any) -> tuple[list[int], list[bool]]:
+        """The numbers of a document, and which of them begin a word."""
+        first, last = ([number] if number >= 0 else [] for number in (self.spec.cls, self.spec.sep))
+        room = LONGEST - len(first) - len(last)
+        ids, words = encoding.ids[:room], encoding.word_ids[:room]
+        begins = [word is None or number == 0 or word != words[number - 1] for number, word in enumerate(words)]
+        return [*first, *ids, *last], [*([False] * len(first)), *begins, *([False] * len(last))]
+
+    def hugging_face(self) -> PreTrainedModel:
+        """The same encoder as a Hugging Face model, weights shared: with its head where that is trained."""
+        return self.model if self.headed else self.base
+
+    pooling = "the mean of last_hidden_state over tokens that are neither padding nor special, see specials"
+    """How `pooled` follows from the `last_hidden_state` of `hugging_face()`, for people who open it there."""
+
+
+def attended(valid: Tensor) -> Tensor:
+    """Everybody attends to what is valid [B N]; in a row without any, to all, so that no number is undefined."""
+    return (valid | ~valid.any(1, keepdim=True))[:, None, None, :]  # [B 1 1 N]
+
+
+def packed(segment: Tensor, valid: Tensor | None, length: int) -> Attention:
+    """Every document attends to itself alone and counts its positions from 0; beyond `length`, in windows of it."""
+    valid = torch.ones_like(segment, dtype=torch.bool) if valid is None else valid
+    place = torch.arange(segment.shape[1], device=segment.device).expand_as(segment)  # [B N]
+    document = torch.where(valid, segment, segment.amin() - 1)  # padding keeps to itself
+    starts = torch.ones_like(valid)
+    starts[:, 1:] = document[:, 1:] != document[:, :-1]
+    position = place - torch.where(starts, place, 0).cummax(1).values
+    window = (position % length == 0).cumsum(1)
+    return Attention((window[:, :, None] == window[:, None, :])[:, None], position % length)
+
+
+@lru_cache(maxsize=8)
+def tokenizer_of(text: str) -> Tokenizer:
+    """The tokenizer of this JSON; it neither cuts nor pads."""
+    from tokenizers import Tokenizer
+
+    found = Tokenizer.from_str(text)
+    found.no_truncation()
+    found.no_padding()
+    return found
+
+
+def _table(spec: TextSpec) -> Tensor:
+    table = torch.zeros(spec.vocabulary, dtype=torch.bool)
+    table[[number for number in spec.specials if 0 <= number < spec.vocabulary]] = True
+    return table
