@@ -43,8 +43,8 @@ def ours(data: Path, folder: Path, steps: int, seed: int, threads: int) -> None:
 
     from tacit.data import open_dataset
     from tacit.data.corpus import Corpus
-    from tacit.data.order import Batches
-    from tacit.data.packing import Packed, Span
+    from tacit.data.order import Batches, Span
+    from tacit.data.packing import Packed
     from tacit.encoders import build_encoder
     from tacit.engine import make_fabric
     from tacit.modalities.text import Corruption, TextViews, TokenMask, own_tokens

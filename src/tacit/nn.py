@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+
+from tacit.types import Batch
 
 _WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
@@ -19,6 +23,19 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """The mean [B D] of those of x [B N D] where `mask` [B N] is True; 0 where none is."""
     weight = mask.to(x.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
     return (x * weight[:, :, None]).sum(1)
+
+
+def together(parts: Sequence[Batch]) -> Batch:
+    """Batches one after the other; rows shorter than in others are filled up with zeros, which are not valid."""
+
+    def joined(name: str) -> Tensor:
+        values = [part[name] for part in parts]
+        if values[0].ndim == 2 and len({value.shape[1] for value in values}) > 1:
+            widest = max(value.shape[1] for value in values)
+            values = [nn.functional.pad(value, (0, widest - value.shape[1])) for value in values]
+        return torch.cat(values)
+
+    return {name: joined(name) for name in parts[0]}
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -16,7 +16,9 @@ from tacit import keys
 from tacit.budget import Budget, clock, parse_budget
 from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.data.asked import target_named, target_settings
-from tacit.encoders import OwnEncoder, is_own, load_encoder, save_encoder
+from tacit.encoders import OwnEncoder, load_encoder, save_encoder
+from tacit.encoders.base import ImageEncoder
+from tacit.encoders.text import TextEncoder
 from tacit.errors import RunFailed, UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
 from tacit.judging import (
@@ -210,7 +212,7 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
     transductive = named and _has_seen(Path(encoder), seal, data, options)
     ask = SimpleNamespace(**settings, transductive=transductive, precision="32")
     name, found = _subject(encoder, offline=ask.offline)
-    ours = is_own(found)
+    ours = isinstance(found, ImageEncoder | TextEncoder)
     with Log() as log:
         architecture = (lambda spec: found) if ours else chosen_encoder(None)
         read = as_read_by(found, options) if ours else options

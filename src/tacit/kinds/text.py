@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tacit.data import Dataset
 from tacit.data.corpus import Corpus
-from tacit.data.order import Batches
-from tacit.data.packing import Packed, Span
+from tacit.data.order import Batches, Span
+from tacit.data.packing import Packed
 from tacit.evaluation import Arm
 from tacit.modalities.text import TextViews, snippet, word_counts
 from tacit.recipes.base import Recipe

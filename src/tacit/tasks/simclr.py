@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from tacit import dist
-from tacit.nn import mlp
+from tacit.nn import mlp, together
 from tacit.task import Task, looks
 from tacit.types import Batch, Encoder, Output, ViewMaker
 
@@ -58,8 +58,7 @@ class SimCLR(Task):
 
     def embed(self, batch: Batch) -> Tensor:
         """Projections of both views, unit length, [B 2 D]."""
-        pair = [self.views(batch, view) for view in (0, 1)]
-        both = {name: torch.cat([view[name] for view in pair]) for name in pair[0]}  # [2B ...]
+        both = together([self.views(batch, view) for view in (0, 1)])  # [2B ...]
         z = normalize(self.head(self.encoder(both).pooled).float(), dim=1)  # [2B D]
         return z.view(2, -1, z.shape[1]).transpose(0, 1)
 
