@@ -1,6 +1,6 @@
 """Real data judged through the command line, at 1 to 100 % of the labels.
 
-    python benchmarks/judged.py CASE DATA [--budget 5m] [--keep FOLDER]
+    python benchmarks/judged.py CASE DATA [--budget 5m] [--keep FOLDER] [-- FURTHER SETTINGS OF tacit run]
 
 DATA is a folder with train.parquet and test.parquet, which stays the test set.
 
@@ -9,6 +9,8 @@ DATA is a folder with train.parquet and test.parquet, which stays the test set.
     vit          pneumoniamnist28 by an encoder that is not ours: a ViT that transformers built from a config and saved
     trec         trec6: questions of six kinds as embeddings in Parquet files that no label made: TF-IDF of words
                  and of characters, each by its principal components, and a BERT built from a config
+    imdb         film reviews of two classes as raw text, pretrained on those with and without labels (unsup.parquet)
+    questions    trec6 as raw text, pretrained on its own questions and on lm_text beside DATA
 
 One JSON line per verdict that the command gave, and one with every arm's figures, in percent with 95 % intervals.
 """
@@ -107,7 +109,42 @@ def untrained_bert(text: list[str]) -> NDArray[np.float32]:
     return np.concatenate(found)
 
 
-CASES = {"pneumonia": pneumonia, "signs": signs, "vit": vit, "trec": trec}
+def imdb(data: Path, out: Path, budget: str) -> None:
+    parts = [pq.read_table(data / f"{name}.parquet").select(["id", "text"]) for name in ("train", "unsup")]
+    labels = pq.read_table(data / "train.parquet", columns=["label"])["label"].cast(pa.string()).combine_chunks()
+    texts(parts, labels, data / "test.parquet", out, budget)
+
+
+def questions(data: Path, out: Path, budget: str) -> None:
+    train, test = (pq.read_table(data / f"{name}.parquet") for name in ("train", "test"))
+    lines = [line for line in (data.parent / "lm_text" / "tinyshakespeare.txt").read_text().split("\n\n") if line]
+    brown = pq.read_table(data.parent / "lm_text" / "brown.parquet")["text"].to_pylist()
+    lines += [line for text in brown for line in text.splitlines() if line.strip()]
+    named = [pa.table({"id": [f"question {n}" for n in range(len(train))], "text": train["text"]})]
+    named.append(pa.table({"id": [f"line {n}" for n in range(len(lines))], "text": lines}))
+    held = out.parent / "test.parquet"
+    pq.write_table(pa.table({"text": test["text"], "label": test["label_name"].cast(pa.string())}), held)
+    texts(named, train["label_name"].cast(pa.string()).combine_chunks(), held, out, budget)
+
+
+def texts(parts: list[pa.Table], labels: pa.Array, test: Path, out: Path, budget: str) -> None:
+    """A run on all texts as one table, of which the first part has labels."""
+    table = pa.concat_tables(parts)
+    column = pa.concat_arrays([labels, pa.nulls(len(table) - len(labels), pa.string())])
+    pq.write_table(table.append_column("label", column), out.parent / "texts.parquet")
+    told = ["--label-column", "label", "--text-column", "text", "--budget", budget, "--out", out, *FURTHER]
+    tacit("run", out.parent / "texts.parquet", "--test", test, *told)
+
+
+CASES = {
+    "pneumonia": pneumonia,
+    "signs": signs,
+    "vit": vit,
+    "trec": trec,
+    "imdb": imdb,
+    "questions": questions,
+}
+FURTHER: list[str] = []  # settings of tacit run
 
 
 def tacit(*words: object) -> None:
@@ -138,7 +175,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--budget", default="5m")
     parser.add_argument("--keep", type=Path, help="keep the run here")
-    given = parser.parse_args()
+    words = sys.argv[1:]
+    at = words.index("--") if "--" in words else len(words)
+    given = parser.parse_args(words[:at])
+    FURTHER[:] = words[at + 1 :]
     with tempfile.TemporaryDirectory() as folder:
         out = given.keep or Path(folder, "run")
         began = time.perf_counter()
