@@ -1,4 +1,4 @@
-"""Data as people have it, opened as one thing: images, labels, groups, split, and notes on what was left out."""
+"""Data as people have it, opened as one thing: images or texts, labels, groups, split, what was left out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from tacit.data.asked import LISTS, understand
 from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
+from tacit.data.corpora import check_text, open_corpus
+from tacit.data.corpus import Corpus
 from tacit.data.known import resolve
 from tacit.data.labels import FOLDERS, file_columns, own_columns, with_folder_labels
 from tacit.data.notes import Notes, few
@@ -21,12 +23,23 @@ from tacit.data.source import TEST, TRAIN, VALIDATION, join
 from tacit.data.sources import open_source
 from tacit.data.tables import label_files
 from tacit.errors import UserError
-from tacit.spec import ImageSpec
+from tacit.spec import Spec
 
 if TYPE_CHECKING:
     from tacit.types import Batch
 
-__all__ = ["TEST", "TRAIN", "VALIDATION", "Cache", "Dataset", "Notes", "clean", "default_root", "open_dataset"]
+__all__ = [
+    "TEST",
+    "TRAIN",
+    "VALIDATION",
+    "Cache",
+    "Corpus",
+    "Dataset",
+    "Notes",
+    "clean",
+    "default_root",
+    "open_dataset",
+]
 
 _SIZES = (4, 1024)  # px
 
@@ -37,14 +50,14 @@ class Dataset:
 
     name: str
     kind: str
-    spec: ImageSpec
-    cache: Cache
+    spec: Spec
+    cache: Cache | Corpus
     ids: pa.Array  # string [N]: path from the data folder, or whatever names an example
     label: NDArray[np.int64]  # [N] class numbers, or strata of targets without classes; -1 where unlabelled
     classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
     group: NDArray[np.int64] | None  # [N] patient, person, ...: never parted by a split
     split: NDArray[np.int8] | None  # [N] TRAIN, TEST, VALIDATION where the data or the person give a split
-    columns: pa.Table | None  # the input's own columns but for the image, [N] rows
+    columns: pa.Table | None  # the input's own columns but for the images or texts, [N] rows
     notes: Notes
     target: str = "classification"
     truth: NDArray[np.float64] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); NaN: unlabelled
@@ -65,7 +78,7 @@ class Dataset:
         return self.cache.data_hash
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """`image` [B C H W] and `index` [B] of these rows."""
+        """What `tacit.types.Batch` says of this kind of data, and `index` [B], of these rows."""
         return self.cache.batch(rows)
 
 
@@ -87,6 +100,11 @@ def open_dataset(
     image_size: int | None = None,
     image_column: str | None = None,
     path_column: str | None = None,
+    text_column: str | Sequence[str] | None = None,
+    tokenizer: str | None = None,
+    vocabulary: int | None = None,
+    length: int | None = None,
+    lowercase: bool = True,
     cache: str | None = None,
     max_bad: float = 0.05,
     progress: Progress | None = None,
@@ -97,9 +115,9 @@ def open_dataset(
     Raises `UserError` for whatever a person can mend.
 
     Args:
-        data: a folder, a .parquet, .csv, .jsonl, .npz or .npy file, "digits"; in Python also arrays, tensors, a dict of
-            arrays x and y, data frames, a `datasets.Dataset`, a list of paths or PIL images
-        kind: what the data are, where they do not say by themselves (image)
+        data: a folder, a .parquet, .csv, .jsonl, .txt, .npz or .npy file, "digits"; in Python also arrays, tensors, a
+            dict of arrays x and y, data frames, a `datasets.Dataset`, a list of paths, PIL images or texts
+        kind: what the data are, where they do not say by themselves (image, text)
         labels: a CSV or Parquet file of file,label, or "folders" for class folders; nothing is labelled unless told.
             Several files count as one.
         label_column: the column of labels, in the table that is the data or in the label file
@@ -120,6 +138,12 @@ def open_dataset(
         image_size: px a side; default: the images' own, at most 64
         image_column: the table's column of encoded images
         path_column: the table's column of paths to images
+        text_column: the table's column of texts; several are joined by a blank line, such as subject and body
+        tokenizer: bpe (the default), wordpiece or unigram, trained on the texts; or the folder of a Hugging Face model,
+            an encoder or a run, whose tokenizer is taken
+        vocabulary: tokens of a tokenizer that is trained; default 8,192
+        length: tokens that are looked at together; default 128
+        lowercase: whether a tokenizer that is trained takes capitals for small letters
         cache: the folder for decoded data; default: the user's own cache folder
         max_bad: the fraction of unreadable files from which on the data are refused
         progress: called with the examples decoded so far and in all
@@ -139,13 +163,14 @@ def open_dataset(
     )
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
+    check_text(vocabulary, length)
     if not 0 <= max_bad <= 1:
         raise UserError(f"--max-bad {max_bad:g} is no fraction; choose 0 to 1, such as 0.05")
     files = label_files(labels)
     by_folder = [str(file) for file in files] == [FOLDERS]
     if by_folder and label_column is not None:
         raise UserError("--labels folders and --label-column exclude each other; choose one")
-    sources = [open_source(d, kind, image_column, path_column) for d in (data, test) if d is not None]
+    sources = [open_source(d, kind, image_column, path_column, text_column) for d in (data, test) if d is not None]
     if by_folder:
         sources = [with_folder_labels(source) for source in sources]
     source = join(*sources) if len(sources) == 2 else sources[0]
@@ -157,12 +182,34 @@ def open_dataset(
         columns = own_columns(source, asked.columns, lists=asked.target in LISTS)
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
         notes.labels_from = notes.labels_from or ("the data themselves" if columns.label is not None else "")
-    kept = open_cache(source, image_size, Path(cache) if cache else default_root(), max_bad, progress, patience)
+    root = Path(cache) if cache else default_root()
+    if source.kind == "text":
+        if image_size is not None:
+            raise UserError(f"--image-size {image_size}: {source.name} holds texts; leave it out")
+        kept = open_corpus(
+            source,
+            tokenizer=tokenizer,
+            vocabulary=vocabulary,
+            length=length,
+            lowercase=lowercase,
+            root=root,
+            max_bad=max_bad,
+            progress=progress,
+            patience=patience,
+        )
+    else:
+        for flag, value in (("tokenizer", tokenizer), ("vocabulary", vocabulary), ("length", length)):
+            if value is not None:
+                raise UserError(f"--{flag} {value}: {source.name} holds no texts but images; leave it out")
+        kept = open_cache(source, image_size, root, max_bad, progress, patience)
     if len(kept.rows) < 2:
         raise UserError(f"{source.name} holds {len(kept.rows)} readable example; at least two are needed")
     notes.skipped = few((f"{source.ids[row].as_py()}: {why}" for row, why in kept.bad), len(kept.bad))
     notes.duplicates = kept.duplicates
     notes.decoding_seconds = kept.seconds_left
+    notes.blank, notes.remarks = kept.blank, (*source.remarks, *kept.remarks)
+    for count, number in kept.counts.items():
+        setattr(notes, count, number)
     split = None if source.split is None else source.split[kept.rows]
     rows = pa.array(kept.rows)
     ids = source.ids.take(rows)

@@ -2,6 +2,7 @@
 
 A cache folder holds
     decoded/KEY/     images.bin, content.bin (16-byte hash per example), meta.json; KEY names content and form
+    texts/KEY/       the same of texts, see `tacit.data.corpus`
     listings/KEY.*   which cache folder belongs to a listing of files (paths, sizes, times) and which files were bad
 and is readable by its owner only. Folders appear whole or not at all; a lock per listing makes a second run wait.
 """
@@ -14,8 +15,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from tacit.files import flush, is_disk_full, write_whole
 from tacit.spec import ImageSpec
 
 if TYPE_CHECKING:
+    from tacit.data.corpus import Corpus
     from tacit.types import Batch
 
 Progress = Callable[[int, int], None]  # examples done, examples in all
@@ -92,11 +94,14 @@ class Cache:
 class Kept:
     """A listing's cache, and which of the listed examples are in it."""
 
-    cache: Cache
+    cache: Cache | Corpus
     rows: NDArray[np.int64]  # [N] numbers in the listing
     bad: tuple[tuple[int, str], ...] = ()  # (number in the listing, reason) of the others
     duplicates: int = 0
     seconds_left: float = 0.0  # what decoding the rest takes, after a glimpse
+    blank: int = 0  # listed texts without any word: they are in no cache and not bad either
+    counts: Mapping[str, int] = field(default_factory=dict)  # of texts: converted, cleaned, cut
+    remarks: tuple[str, ...] = ()
 
 
 def default_root() -> Path:
@@ -126,7 +131,7 @@ def open_cache(
     """
     form = [source.fingerprint, image_size, pixels.VERSION, PIL.__version__]
     listing = digest([json.dumps(form).encode()])
-    listings, decoded = _private(root / "listings"), _private(root / "decoded")
+    listings, decoded = private_folder(root / "listings"), private_folder(root / "decoded")
     memo = listings / f"{listing}.json"
     with filelock.FileLock(listings / f"{listing}.lock"):
         kept = _remembered(memo, decoded, len(source))
@@ -142,7 +147,7 @@ def open_cache(
             kept = _remembered(memo, decoded, len(source))
             assert kept is not None
     if len(kept.bad) > max_bad * len(source):
-        raise _too_many_bad(source, list(kept.bad), len(source), max_bad)
+        raise too_many_bad(source, list(kept.bad), len(source), max_bad)
     return kept
 
 
@@ -187,14 +192,15 @@ def clean(root: Path | None = None) -> int:
         except filelock.Timeout:
             raise UserError(f"another run is decoding into {root}; clean it when that has ended") from None
     freed = 0
-    for folder in (root / "listings", root / "decoded"):
+    for folder in (root / "listings", root / "decoded", root / "texts"):
         freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         shutil.rmtree(folder, ignore_errors=True)
         freed -= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())  # what is open on Windows
     return freed
 
 
-def _private(folder: Path) -> Path:
+def private_folder(folder: Path) -> Path:
+    """A folder that its owner alone can read."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if os.name == "posix":
         folder.chmod(0o700)
@@ -281,7 +287,7 @@ def _write(
             if outcome.pixels is None:
                 bad.append((row, outcome.reason))
                 if len(bad) > max_bad * n:
-                    raise _too_many_bad(source, bad, row + 1, max_bad)
+                    raise too_many_bad(source, bad, row + 1, max_bad)
             else:
                 images.write(outcome.pixels)
                 content.write(outcome.content)
@@ -308,7 +314,8 @@ def _measured(images: NDArray[Any]) -> ImageSpec:
     return ImageSpec(size, channels, tuple(mean.tolist()), tuple(std.tolist()), float(alignment))
 
 
-def _too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad: float) -> UserError:
+def too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad: float) -> UserError:
+    """What a person is told whose data are refused."""
     first = "; ".join(f"{source.ids[row].as_py()}: {reason}" for row, reason in bad[:3])
     return UserError(
         f"{len(bad)} of {seen} examples cannot be read, more than --max-bad {max_bad:g} allows ({first}); "

@@ -11,8 +11,8 @@ has a say: an encoder would find alike whatever it was trained to find alike.
    normal as Fisher's z; what 1 in 10,000 exceeds is extrapolated from its 10th and 50th percentiles, which copies
    hardly move. It is held between `LOOSEST` and `STRICTEST`.
 
-Images too small or too flat to have detail have exact copies only. docs/experiments.md holds what this finds and
-misses on real data.
+Images too small or too flat to have detail, and texts, have exact copies only. docs/experiments.md holds what this
+finds and misses on real data.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.data.cache import Cache
+
 if TYPE_CHECKING:
-    from tacit.data.cache import Cache
+    from tacit.data.corpus import Corpus
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -62,14 +64,14 @@ class Copies:
         return self.twin >= 0
 
 
-def find_copies(cache: Cache, rows: Rows, among: Rows) -> Copies:
+def find_copies(cache: Cache | Corpus, rows: Rows, among: Rows) -> Copies:
     """Copies and near-copies of the examples `rows` among the examples `among`, which holds none of them."""
     assert not len(np.intersect1d(rows, among)), "an example is no copy of itself"
     twin = _same_content(cache.content, rows, among)
     exact = twin >= 0
     likeness = exact.astype(np.float32)
-    comparable = cache.shape[2] >= SMALLEST and 0 < len(rows) * len(among) <= MOST_PAIRS
-    if not comparable:
+    comparable = 0 < len(rows) * len(among) <= MOST_PAIRS
+    if not comparable or not isinstance(cache, Cache) or cache.shape[2] < SMALLEST:
         return Copies(rows, twin, exact, likeness, None)
     near = _candidates(cache, rows, among)  # [n k]
     like = _likeness(cache, np.repeat(rows, near.shape[1]), near.ravel()).reshape(near.shape)

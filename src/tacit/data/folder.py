@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix
+from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.source import Source, digest, each, spread
 from tacit.errors import UserError
 
@@ -29,6 +29,9 @@ def folder_source(root: Path, kind: str | None = None) -> Source:
     names, sizes, times, kinds, skipped = _list(root)
     found = Counter(kinds)
     counts = {name: found[number] for number, name in enumerate(KINDS)}
+    if kind is None and counts["text"] < sum(counts.values()):
+        # a page of notes beside images is about them, no text among them
+        counts["text"] -= pc.sum(pc.match_substring_regex(names, r"(?i)\.md(\.gz)?$")).as_py() or 0
     kind = choose_kind(counts, kind, str(root))
     if not counts[kind]:
         raise UserError(_empty(root, kind))
@@ -59,7 +62,7 @@ def _list(
     skipped: list[tuple[str, str]] = []
     numbers = {name: number for number, name in enumerate(KINDS)}
     for entry, name in _files(root, skipped):
-        kind = kind_of_suffix(os.path.splitext(name)[1].lower())
+        kind = kind_of_suffix(suffix_of(name))
         if kind is None:
             continue
         if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):

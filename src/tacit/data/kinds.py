@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -20,11 +21,17 @@ class Kind(NamedTuple):
 KINDS = {
     "image": Kind(pixels.SUFFIXES, "image", readable=True),
     "audio": Kind(frozenset([".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aiff"]), "audio"),
-    "text": Kind(frozenset([".txt"]), None),
+    "text": Kind(frozenset([".txt", ".md", ".txt.gz", ".md.gz"]), None, readable=True),
 }
 
 # A README.txt among a thousand photographs is no second kind.
 _A_FEW = 0.01
+
+
+def suffix_of(name: str) -> str:
+    """How a file's name ends: `.png`, `.txt.gz`; lower case."""
+    stem, last = os.path.splitext(name.lower())
+    return os.path.splitext(stem)[1] + last if last == ".gz" else last
 
 
 def kind_of_suffix(suffix: str) -> str | None:
@@ -42,8 +49,9 @@ def choose_kind(found: Mapping[str, int], asked: str | None, where: str) -> str:
     total = sum(found.values())
     fits = [name for name in KINDS if found.get(name, 0) > _A_FEW * total]
     if len(fits) > 1:
+        choices = " or ".join(f"--kind {name}" for name in fits if name in readable) or f"--kind {readable[0]}"
         counts = " and ".join(f"{found[name]:,} of {name}" for name in fits)
-        raise UserError(f"{where} holds {counts}: say which is meant with --kind {readable[0]}")
+        raise UserError(f"{where} holds {counts}: say which is meant with {choices}")
     if fits and fits[0] not in readable:
         raise UserError(f"{where} holds {fits[0]} data; only {', '.join(readable)} data can be read as yet")
     return fits[0] if fits else readable[0]

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tacit.data.asked import FLAGS
 from tacit.data.matching import AMBIGUOUS, UNKNOWN, match
 from tacit.data.notes import Few, Notes, few
+from tacit.data.opened import PATH_NAMES, read_table
 from tacit.data.source import Source, each
 from tacit.data.splitting import SPLITS, codes_of
-from tacit.data.tables import PATH_NAMES, read_table
 from tacit.errors import UserError
 
 FOLDERS = "folders"

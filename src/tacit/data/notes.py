@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from tacit.budget import clock
+from tacit.data.corpus import LONGEST
 
 _NAMED = 20
 
@@ -49,6 +50,11 @@ class Notes:
     decoding_seconds: float = 0.0  # what decoding takes that was put off
     ungrouped: int = 0  # examples without a group, each taken for one of its own
     unpaired: int = 0  # examples whose pair has no other member
+    blank: int = 0  # texts without any word, left out
+    converted: int = 0  # texts in another encoding than UTF-8
+    cleaned: int = 0  # texts with NUL characters, which were removed
+    cut: int = 0  # texts longer than is looked at as a whole
+    remarks: tuple[str, ...] = ()  # whole sentences
     test_split: str = ""  # what was held out for the test, where a value or the time says
 
     def lines(self, *, private: bool = False) -> list[str]:
@@ -75,9 +81,17 @@ class Notes:
             (self.ignored, "labels were ignored as asked"),
             (self.ungrouped, "examples have no group; each was taken for a group of its own"),
             (self.unpaired, "examples have no partner and count as unlabelled"),
+            (self.blank, "texts are empty and were left out"),
+            (self.converted, "texts are not in UTF-8 and were converted"),
+            (self.cleaned, "texts hold NUL characters, which were removed"),
+            (
+                self.cut,
+                f"texts are longer than {LONGEST:,} tokens; as a whole, only their beginning is looked at",
+            ),
             (self.duplicates, "examples repeat the content of an earlier one"),
         ]
         lines += [f"{number:,} {what}" for number, what in numbers if number]
+        lines += [] if private else self.remarks
         if self.test_split:
             lines.append("held out for the test" + ("" if private else f": {self.test_split}"))
         if self.decoding_seconds:
@@ -91,5 +105,6 @@ class Notes:
         values = asdict(self)
         if private:
             values = {name: {**v, "first": ()} if isinstance(v, dict) else v for name, v in values.items()}
+            values["remarks"] = ()
             values["labels_from"] = values["test_split"] = ""
         return values

@@ -60,12 +60,25 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
+@dataclass(frozen=True)
+class Span:
+    """0..n-1 without a list of them, for `Batches.among`."""
+
+    n: int
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rows
+
+
 @dataclass(eq=False)
 class Batches:
     """Step -> batch, for any rank of any world size. `read` fetches rows, as `Dataset.batch` does."""
 
     read: Callable[[NDArray[np.int64]], Batch]
-    among: NDArray[np.int64]  # the rows to train on
+    among: NDArray[np.int64] | Span  # the rows to train on
     batch_size: int  # of the global batch: all ranks together
     seed: int = 0
 

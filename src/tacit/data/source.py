@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tacit.data.decode import Item
+from tacit.errors import UserError
 
 TRAIN, TEST, VALIDATION = 0, 1, 2
 
@@ -28,14 +28,15 @@ class Source:
     name: str
     ids: pa.Array  # string [N]
     fingerprint: str  # changes when the data do; cheap where files tell by size and time of change
-    items: Callable[[], Iterator[Item]]  # all N in order
-    sample: Callable[[int], list[Item]]  # about so many of them, spread over the whole
+    items: Callable[[], Iterator[Any]]  # all N in order: an `Item` of images each, a `Document` of texts
+    sample: Callable[[int], list[Any]]  # about so many of them, spread over the whole
     kind: str = "image"
     root: str = ""  # the folder that the ids start from, where they are paths
     columns: pa.Table | None = None  # the input's own columns but for the image, [N] rows
     label: pa.Array | None = None  # string [N], null where none: labels that are part of the data
     split: NDArray[np.int8] | None = None  # [N]
     skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of what was not even listed
+    remarks: tuple[str, ...] = ()  # what else a person should know
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,6 +44,8 @@ class Source:
 
 def join(train: Source, test: Source) -> Source:
     """Two sources as one, the second held out as the test split. Ids become full paths."""
+    if train.kind != test.kind:
+        raise UserError(f"--test {test.name} holds {test.kind} data, but {train.name} {train.kind} data; give one kind")
     columns = None
     if train.columns is not None and test.columns is not None:
         columns = pa.concat_tables([train.columns, test.columns], promote_options="permissive")
@@ -64,6 +67,7 @@ def join(train: Source, test: Source) -> Source:
         label=label,
         split=np.repeat(np.array([TRAIN, TEST], np.int8), [len(train), len(test)]),
         skipped=train.skipped + test.skipped,
+        remarks=train.remarks + test.remarks,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,64 +15,115 @@ from PIL import Image
 
 from tacit.data.arrays import arrays_source, digits_source, file_source, pil_source
 from tacit.data.folder import folder_source
-from tacit.data.kinds import choose_kind
+from tacit.data.hub import saved_dataset, with_class_names
+from tacit.data.kinds import KINDS, choose_kind, suffix_of
+from tacit.data.opened import TABLE_SUFFIXES, stamps_of
 from tacit.data.source import Source
-from tacit.data.tables import TABLE_SUFFIXES, table_source
+from tacit.data.tables import table_source
+from tacit.data.texts import file_texts, files_source
 from tacit.errors import UserError
 
 DIGITS = "digits"
 _IN_MEMORY = "the data"  # what objects without a name are called in messages
 
 
+@dataclass(frozen=True)
+class Columns:
+    """The kind of data and the columns of a table that a person has named."""
+
+    kind: str | None = None
+    image_column: str | None = None
+    path_column: str | None = None
+    text_column: tuple[str, ...] = ()
+
+    def table(self, data: Path | list[Path] | pa.Table, name: str, stamps: Sequence[bytes] = ()) -> Source:
+        columns = (self.image_column, self.path_column, self.text_column)
+        return table_source(data, name, self.kind, *columns, stamps)
+
+
 def open_source(
-    data: Any, kind: str | None = None, image_column: str | None = None, path_column: str | None = None
+    data: Any,
+    kind: str | None = None,
+    image_column: str | None = None,
+    path_column: str | None = None,
+    text_column: str | Sequence[str] | None = None,
 ) -> Source:
     """Read the listing, not the content. UserError for what cannot be read at all."""
     choose_kind({}, kind, _IN_MEMORY)
-    if isinstance(data, str | os.PathLike):
-        source = _from_disk(os.fspath(data), kind, image_column, path_column)
-    else:
-        source = _from_memory(data, kind, image_column, path_column)
+    texts = (text_column,) if isinstance(text_column, str) else tuple(text_column or ())
+    if texts and kind not in (None, "text"):
+        raise UserError(f"--text-column {texts[0]} contradicts --kind {kind}; leave one of them out")
+    ask = Columns("text" if texts else kind, image_column, path_column, texts)
+    source = _from_disk(os.fspath(data), ask) if isinstance(data, str | os.PathLike) else _from_memory(data, ask)
     if len(source) < 2:
         raise UserError(f"{source.name} holds one example; at least two are needed")
     return source
 
 
-def _from_disk(text: str, kind: str | None, image_column: str | None, path_column: str | None) -> Source:
+def _from_disk(text: str, ask: Columns) -> Source:
     path = Path(text)
     if text == DIGITS and not path.exists():
         return digits_source()
     if path.is_dir():
-        return folder_source(path, kind)
+        return _from_folder(path, ask)
     if any(sign in text for sign in "*?[") and not path.exists():
         shards = [Path(name) for name in sorted(glob.glob(text))]
-        if not shards or not all(shard.suffix.lower() in TABLE_SUFFIXES for shard in shards):
+        if not shards or not all(suffix_of(shard.name) in TABLE_SUFFIXES for shard in shards):
             raise UserError(f"{text} matches no tables (.parquet, .csv, .jsonl)")
-        return table_source(shards, path.name, kind, image_column, path_column)
+        return ask.table(shards, path.name)
     if not path.exists():
         raise UserError(f"{text}: no such file or folder (and not the built-in {DIGITS!r})")
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        return table_source(path, path.name, kind, image_column, path_column)
-    if path.suffix.lower() in {".npy", ".npz"}:
+    suffix = suffix_of(path.name)
+    if suffix in TABLE_SUFFIXES:
+        return ask.table(path, path.name)
+    if suffix in {".npy", ".npz"}:
         return file_source(path)
-    raise UserError(f"{text}: give a folder, or a file of .parquet, .csv, .jsonl, .npz or .npy")
+    if suffix in KINDS["text"].suffixes:
+        return file_texts(path)
+    raise UserError(f"{text}: give a folder, or a file of .parquet, .csv, .jsonl, .txt, .npz or .npy")
 
 
-def _from_memory(data: Any, kind: str | None, image_column: str | None, path_column: str | None) -> Source:
+def _from_folder(path: Path, ask: Columns) -> Source:
+    """A folder of files, or one that Hugging Face's datasets has written."""
+    if (path / "dataset_dict.json").is_file():
+        splits = sorted(inner.name for inner in path.iterdir() if (inner / "state.json").is_file())
+        raise UserError(f"{path} holds the splits {', '.join(splits)}: name one of these folders, and perhaps --test")
+    if (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
+        table, files = saved_dataset(path)
+        return ask.table(table, path.name, stamps_of(files))
+    shards = sorted((path / "data").glob("*.parquet"))
+    if shards:
+        names = sorted({shard.name.partition("-")[0] for shard in shards})
+        if len(names) > 1:
+            known = ", ".join(f"'{path}/data/{name}-*.parquet'" for name in names)
+            raise UserError(f"{path} holds several splits: name the files of one ({known}), and perhaps --test")
+        return ask.table(shards, path.name)
+    return folder_source(path, ask.kind)
+
+
+def _from_memory(data: Any, ask: Columns) -> Source:
     if hasattr(data, "with_format") and hasattr(data, "features"):  # a datasets.Dataset, its selection applied
-        table = _with_class_names(data.with_format("arrow")[:], data.features)
-        return table_source(table, _IN_MEMORY, kind, image_column, path_column)
+        return ask.table(with_class_names(data.with_format("arrow")[:], data.features), _IN_MEMORY)
     if hasattr(data, "__arrow_c_stream__"):  # pyarrow, pandas, polars
-        return table_source(pa.table(data), _IN_MEMORY, kind, image_column, path_column)
+        return ask.table(pa.table(data), _IN_MEMORY)
     if isinstance(data, Mapping):
         return arrays_source({str(name): _array(value) for name, value in data.items()}, _IN_MEMORY)
     if isinstance(data, list | tuple) and data:
         if all(isinstance(item, Image.Image) for item in data):
             return pil_source(data)
         if all(isinstance(item, str | os.PathLike) for item in data):
-            paths = pa.table({"file": [str(item) for item in data]})
-            return table_source(paths, _IN_MEMORY, kind, None, "file")
+            return _from_strings([os.fspath(item) for item in data], ask)
     return arrays_source({"x": _array(data)}, _IN_MEMORY)
+
+
+def _from_strings(data: list[str], ask: Columns) -> Source:
+    """Paths to files, or texts."""
+    if ask.kind != "text":
+        return table_source(pa.table({"file": data}), _IN_MEMORY, ask.kind, None, "file")
+    if all(len(item) < 4096 and "\n" not in item and os.path.isfile(item) for item in data):
+        return files_source([Path(item) for item in data], _IN_MEMORY)
+    whole = [item.encode("utf-8", "replace").decode() for item in data]  # arrow takes no halves of surrogate pairs
+    return table_source(pa.table({"text": whole}), _IN_MEMORY, "text", text_column=("text",))
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:
@@ -84,13 +136,3 @@ def _array(value: Any) -> np.ndarray[Any, Any]:
     if array.dtype == object:
         raise UserError(f"cannot read {type(value).__name__} as data; give arrays, tables, paths or PIL images")
     return array
-
-
-def _with_class_names(table: pa.Table, features: Mapping[str, Any]) -> pa.Table:
-    """`datasets` stores classes as numbers and their names apart."""
-    for position, (name, feature) in enumerate(features.items()):
-        names = getattr(feature, "names", None)
-        if names and pa.types.is_integer(table.schema.field(name).type):
-            texts = [names[i] if i is not None and i >= 0 else None for i in table[name].to_pylist()]
-            table = table.set_column(position, name, pa.array(texts, pa.string()))
-    return table

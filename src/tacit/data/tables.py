@@ -1,4 +1,4 @@
-"""A table with a column of images: encoded bytes, Hugging Face's {bytes, path}, or paths to files.
+"""A table with columns of text, or of images: encoded bytes, Hugging Face's {bytes, path}, or paths to files.
 
 Parquet files are read row group by row group, so that a table larger than memory is no obstacle.
 """
@@ -7,54 +7,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json
-import pyarrow.parquet as pq
 
 from tacit.data.decode import Item
-from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix
+from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
+from tacit.data.lines import line_source
+from tacit.data.opened import LINES, PATH_NAMES, Opened, is_text, open_tables, opened_table, row_ids, strings
 from tacit.data.source import Source, digest, each, spread
-from tacit.data.text import read_csv
+from tacit.data.texts import table_texts, text_columns
 from tacit.errors import UserError
 
-TABLE_SUFFIXES = frozenset([".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson"])
-PATH_NAMES = (
-    "file",
-    "filename",
-    "file_name",
-    "filepath",
-    "file_path",
-    "path",
-    "source_file",
-    "image_path",
-    "image",
-    "img",
-)
 _IMAGE_NAMES = ("image", "img", "picture", "photo", "pixels", "bytes")
-_ID_NAMES = (*PATH_NAMES, "id", "name", "key", "image_id")
-_ROWS = 256  # images read at a time
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A table on disk or in memory: its schema, its columns in memory, and one column streamed."""
-
-    schema: pa.Schema
-    rows: int
-    read: Callable[[list[str]], pa.Table]
-    stream: Callable[[str], Iterator[pa.Array]]
-    sample: Callable[[str, int], Iterator[pa.Array]]
-    inner_paths: Callable[[str], pa.ChunkedArray]  # of a column of {bytes, path}, without reading the bytes
-    stamps: list[bytes]  # what tells that the files have changed; none for a table in memory
 
 
 def table_source(
@@ -63,25 +33,63 @@ def table_source(
     kind: str | None = None,
     image_column: str | None = None,
     path_column: str | None = None,
+    text_column: Sequence[str] = (),
+    stamps: Sequence[bytes] = (),
 ) -> Source:
-    """Examples from a table's image or path column; relative paths start from the table's own folder.
+    """Examples from a table's columns of text, or from its image or path column.
 
-    Every other column is kept. Ids are the paths, or else a column of ids without repetition, or else row numbers.
+    Every other column is kept. Relative paths start from the table's own folder. Ids are the paths, or else a column of
+    ids without repetition, or else row numbers. `stamps` tell whether a table in memory has changed; without them, its
+    cells do.
     """
-    root = Path.cwd() if isinstance(data, pa.Table) else (data[0] if isinstance(data, list) else data).resolve().parent
-    table = _in_memory(data) if isinstance(data, pa.Table) else _open(data if isinstance(data, list) else [data])
+    paths = [] if isinstance(data, pa.Table) else data if isinstance(data, list) else [data]
+    root = paths[0].resolve().parent if paths else Path.cwd()
+    asked = (image_column or path_column) is not None
+    if paths and not asked and suffix_of(paths[0].name) in LINES:
+        texts = line_source(paths, name, lambda head: _texts(head, name, kind, text_column))
+        if texts is not None:
+            return texts
+    table = replace(opened_table(data), stamps=list(stamps)) if isinstance(data, pa.Table) else open_tables(paths)
     if not table.rows:
         raise UserError(f"{name} has no rows")
+    columns = () if asked and not text_column else _texts(table, name, kind, text_column)
+    if columns:
+        return table_texts(table, columns, name)
+    return _image_source(table, name, root, kind, image_column, path_column)
+
+
+def _texts(table: Opened, name: str, kind: str | None, asked: Sequence[str]) -> tuple[str, ...]:
+    """The columns that make up each text; none where the table is one of images or of paths to files."""
+    schema = table.schema
+    if kind not in (None, "text"):
+        return ()
+    if not asked:
+        paths = [c for c in PATH_NAMES if c in schema.names and is_text(schema.field(c).type)]
+        some = {c: strings(pa.chunked_array([next(table.stream(c))])) for c in paths}
+        of_files = any(_kinds_of_paths(values) for values in some.values())
+        if kind is None and (of_files or any(_is_bytes(field.type) for field in schema)):
+            return ()
+        found = text_columns(table, name, (), must=kind == "text" and not of_files)
+        certain = kind == "text" or not paths
+        return found.columns if found.usual or (certain and not of_files) else ()
+    return text_columns(table, name, asked, must=True).columns
+
+
+def _image_source(
+    table: Opened, name: str, root: Path, kind: str | None, image_column: str | None, path_column: str | None
+) -> Source:
     column = _image_column(table, name, kind, image_column, path_column)
-    others = table.read([c for c in table.schema.names if c != column or _is_text(table.schema.field(c).type)])
-    is_path = _is_text(table.schema.field(column).type)
+    others = table.read([c for c in table.schema.names if c != column or is_text(table.schema.field(c).type)])
+    is_path = is_text(table.schema.field(column).type)
     if is_path:
-        ids = pc.replace_substring(pc.fill_null(_strings(others[column]), ""), "\\", "/")
+        ids = pc.replace_substring(pc.fill_null(strings(others[column]), ""), "\\", "/")
         kind = choose_kind(_kinds_of_paths(ids), kind, f"column {column!r} of {name}")
         stamps = chain(table.stamps, _stamps_of_paths(ids, root))
     else:
         kind = "image"
-        ids = _ids(table, column, others)
+        kept = table.schema.field(column).type
+        inner = [table.inner_paths(column)] if pa.types.is_struct(kept) and "path" in kept.names else []
+        ids = row_ids(others, table.rows, *inner)
         stamps = chain(table.stamps or _cells(table.stream(column)))
     return Source(
         name=name,
@@ -102,93 +110,14 @@ def label_files(labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     return [Path(labels)] if isinstance(labels, str | os.PathLike) else [Path(file) for file in labels]
 
 
-def read_table(path: Path) -> pa.Table:
-    """A whole Parquet, CSV or JSON-lines file. UserError for anything else."""
-    suffix = path.suffix.lower()
-    with reading(path):
-        if suffix in {".parquet", ".pq"}:
-            return pq.ParquetFile(path).read()
-        if suffix in {".jsonl", ".ndjson"}:
-            return pyarrow.json.read_json(path)
-        return read_csv(path)
-
-
-def _open(paths: list[Path]) -> _Opened:
-    stamps = []
-    for path in paths:
-        status = path.stat()
-        stamps.append(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode())
-    if paths[0].suffix.lower() not in {".parquet", ".pq"}:
-        table = _in_memory(pa.concat_tables([read_table(path) for path in paths], promote_options="permissive"))
-        return replace(table, stamps=stamps)
-    files = []
-    for path in paths:
-        with reading(path):
-            files.append(pq.ParquetFile(path))
-    schema = files[0].schema_arrow
-    for path, file in zip(paths, files, strict=True):
-        if file.schema_arrow.names != schema.names:
-            raise UserError(f"{path.name} has other columns than {paths[0].name}; name one table or tables of one form")
-
-    def stream(column: str) -> Iterator[pa.Array]:
-        for path, file in zip(paths, files, strict=True):
-            with reading(path):
-                for batch in file.iter_batches(_ROWS, columns=[column]):
-                    yield batch.column(0)
-
-    def sample(column: str, k: int) -> Iterator[pa.Array]:
-        groups = [(number, group) for number, file in enumerate(files) for group in range(file.num_row_groups)]
-        chosen = [groups[i] for i in spread(len(groups), 8)]
-        for number, group in chosen:
-            with reading(paths[number]):
-                cells = files[number].read_row_group(group, columns=[column]).column(0)
-            yield from cells.take(pa.array(spread(len(cells), -(-k // len(chosen))), pa.int64())).chunks
-
-    def read(columns: list[str]) -> pa.Table:
-        parts = []
-        for path, file in zip(paths, files, strict=True):
-            with reading(path):
-                parts.append(file.read(columns))
-        return pa.concat_tables(parts, promote_options="permissive")
-
-    def inner_paths(column: str) -> pa.ChunkedArray:
-        return pc.struct_field(read([f"{column}.path"])[column], "path")
-
-    rows = sum(file.metadata.num_rows for file in files)
-    return _Opened(schema, rows, read, stream, sample, inner_paths, stamps)
-
-
-def _in_memory(table: pa.Table) -> _Opened:
-    return _Opened(
-        table.schema,
-        table.num_rows,
-        read=table.select,
-        stream=lambda column: (batch.column(0) for batch in table.select([column]).to_batches(_ROWS)),
-        sample=lambda column, k: iter(table[column].take(pa.array(spread(table.num_rows, k), pa.int64())).chunks),
-        inner_paths=lambda column: pc.struct_field(table[column], "path"),
-        stamps=[],
-    )
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """What a damaged file makes arrow say, as one line with the file's name."""
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read as a table: {' '.join(str(error).split())[:200]}") from None
-
-
-def _image_column(
-    table: _Opened, name: str, kind: str | None, image_column: str | None, path_column: str | None
-) -> str:
+def _image_column(table: Opened, name: str, kind: str | None, image_column: str | None, path_column: str | None) -> str:
     """The column that holds the images or their paths. UserError where none does, or several could."""
     schema = table.schema
     columns = ", ".join(schema.names)
     for asked in (image_column, path_column):
         if asked is not None and asked not in schema.names:
             raise UserError(f"{name} has no column {asked!r}; it has {columns}")
-    for asked, fits, what in ((image_column, _is_bytes, "encoded images"), (path_column, _is_text, "paths")):
+    for asked, fits, what in ((image_column, _is_bytes, "encoded images"), (path_column, is_text, "paths")):
         if asked is not None:
             if not fits(schema.field(asked).type):
                 raise UserError(f"column {asked!r} of {name} holds {schema.field(asked).type}, not {what}")
@@ -200,15 +129,13 @@ def _image_column(
     candidates = usual[:1] or [c for c in encoded if c not in named]
     if len(candidates) > 1:
         raise UserError(f"{name} has several binary columns ({', '.join(candidates)}): choose with --image-column")
-    paths = [c for c in PATH_NAMES if c in schema.names and _is_text(schema.field(c).type)]
+    paths = [c for c in PATH_NAMES if c in schema.names and is_text(schema.field(c).type)]
     if not (candidates or paths):
-        raise UserError(f"{name} has no column of images: name one with --image-column or --path-column (of {columns})")
+        raise UserError(
+            f"{name} has no column of images: name one with --image-column or --path-column, or texts with "
+            f"--text-column (of {columns})"
+        )
     return (candidates or paths)[0]
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -220,7 +147,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 def _kinds_of_paths(ids: pa.Array) -> Counter[str]:
     some = (ids[row].as_py() for row in spread(len(ids), 1000))
-    kinds = (kind_of_suffix(PurePosixPath(path or "").suffix.lower()) for path in some)
+    kinds = (kind_of_suffix(suffix_of(PurePosixPath(path or "").name)) for path in some)
     return Counter(kind for kind in kinds if kind)
 
 
@@ -231,23 +158,6 @@ def _stamps_of_paths(ids: pa.Array, root: Path) -> Iterator[bytes]:
             yield f"{path} {status.st_size} {status.st_mtime_ns}".encode()
         except (OSError, ValueError):
             yield f"{path} absent".encode()
-
-
-def _ids(table: _Opened, column: str, others: pa.Table) -> pa.Array:
-    candidates = [others[c] for c in _ID_NAMES if c in others.column_names]
-    if pa.types.is_struct(table.schema.field(column).type) and "path" in table.schema.field(column).type.names:
-        candidates.insert(0, table.inner_paths(column))
-    for values in candidates:
-        if _is_text(values.type) or pa.types.is_integer(values.type):
-            ids = _strings(values)
-            if ids.null_count == 0 and len(pc.unique(ids)) == len(ids):
-                return ids
-    return pa.array(np.arange(table.rows).astype(str), pa.string())
-
-
-def _strings(values: pa.ChunkedArray) -> pa.Array:
-    strings = values.cast(pa.string()).combine_chunks()
-    return strings if isinstance(strings, pa.Array) else pa.concat_arrays(strings.chunks)
 
 
 def _cells(chunks: Iterator[pa.Array]) -> Iterator[bytes]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import io
 from itertools import islice
 from pathlib import Path
+from typing import IO, cast
 
 import pyarrow as pa
 import pyarrow.csv
@@ -22,7 +24,8 @@ def read_csv(path: Path) -> pa.Table:
 
     UserError for an unusable first line; arrow's own error for rows of another length than it.
     """
-    text = decode_text(path.read_bytes(), str(path))
+    with opened_file(path) as file:
+        text = decode_text(file.read(), str(path))
     delimiter = sniff_delimiter(text)
     names = [name.strip() for name in next(csv.reader(io.StringIO(text), delimiter=delimiter), [])]
     if not any(names):
@@ -40,17 +43,26 @@ def read_csv(path: Path) -> pa.Table:
     )
 
 
+def opened_file(path: Path) -> IO[bytes]:
+    """The bytes of a file, of one that ends in .gz those it was made from."""
+    compressed = path.name.lower().endswith(".gz")
+    return cast(IO[bytes], gzip.open(path) if compressed else path.open("rb"))
+
+
+def encodings_of(data: bytes) -> list[str]:
+    """The encodings that a text which begins so may have, to be tried in order."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return ["utf-16"]
+    if data[1:200:2].count(0) > len(data[1:200:2]) // 2:
+        return ["utf-16-le"]
+    if data[0:200:2].count(0) > len(data[0:200:2]) // 2:
+        return ["utf-16-be"]
+    return ["utf-8-sig", "cp1252"]
+
+
 def decode_text(data: bytes, where: str) -> str:
     """Text from UTF-8, UTF-16 (with or without its mark) or, where neither fits, cp1252."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encodings = ["utf-16"]
-    elif data[1:200:2].count(0) > len(data[1:200:2]) // 2:
-        encodings = ["utf-16-le"]
-    elif data[0:200:2].count(0) > len(data[0:200:2]) // 2:
-        encodings = ["utf-16-be"]
-    else:
-        encodings = ["utf-8-sig", "cp1252"]
-    for encoding in encodings:
+    for encoding in encodings_of(data):
         try:
             return data.decode(encoding)
         except UnicodeDecodeError:

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tacit.data.labels import as_text, table_as_text
+from tacit.data.opened import reading
 from tacit.data.source import Source
-from tacit.data.tables import reading
 from tacit.errors import UserError
 
 SUFFIXES = frozenset([".parquet", ".pq", ".npz"])

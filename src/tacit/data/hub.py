@@ -1,0 +1,42 @@
+"""What Hugging Face's datasets has written with `save_to_disk`, read without it: arrow files, mapped into memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tacit.data.opened import reading
+from tacit.errors import UserError
+
+
+def saved_dataset(folder: Path) -> tuple[pa.Table, list[Path]]:
+    """The table in a folder, and the files that it lies in."""
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        features = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["features"] or {}
+        files = [folder / Path(entry["filename"]).name for entry in state["_data_files"]]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{folder} is damaged or no data set of save_to_disk; save it again") from None
+    if state.get("_indices_files"):
+        raise UserError(f"{folder} holds a selection by indices; save it after flatten_indices()")
+    parts = []
+    for file in files:
+        with reading(file):
+            parts.append(pa.ipc.open_stream(pa.memory_map(str(file))).read_all())
+    if not parts:
+        raise UserError(f"{folder} holds no data")
+    return with_class_names(pa.concat_tables(parts), features), files
+
+
+def with_class_names(table: pa.Table, features: Mapping[str, Any]) -> pa.Table:
+    """`datasets` stores classes as numbers and their names apart."""
+    for position, (name, feature) in enumerate(features.items()):
+        names = feature.get("names") if isinstance(feature, dict) else getattr(feature, "names", None)
+        if names and pa.types.is_integer(table.schema.field(name).type):
+            texts = [names[i] if i is not None and i >= 0 else None for i in table[name].to_pylist()]
+            table = table.set_column(position, name, pa.array(texts, pa.string()))
+    return table

@@ -1,0 +1,153 @@
+"""Tables as they lie: Parquet, CSV, JSON lines or arrow in memory, columns streamed row group by row group."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from tacit.data.kinds import suffix_of
+from tacit.data.source import spread
+from tacit.data.text import read_csv
+from tacit.errors import UserError
+
+PARQUET = frozenset([".parquet", ".pq"])
+LINES = frozenset([".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"])
+TABLE_SUFFIXES = PARQUET | LINES | frozenset([".csv", ".tsv", ".csv.gz", ".tsv.gz"])
+PATH_NAMES = (
+    "file",
+    "filename",
+    "file_name",
+    "filepath",
+    "file_path",
+    "path",
+    "source_file",
+    "image_path",
+    "image",
+    "img",
+)
+_ID_NAMES = (*PATH_NAMES, "id", "name", "key", "image_id")
+_ROWS = 256  # read at a time
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A table on disk or in memory: its schema, its columns in memory, and one column streamed."""
+
+    schema: pa.Schema
+    rows: int
+    read: Callable[[list[str]], pa.Table]
+    stream: Callable[[str], Iterator[pa.Array]]
+    sample: Callable[[str, int], Iterator[pa.Array]]
+    inner_paths: Callable[[str], pa.ChunkedArray]  # of a column of {bytes, path}, without reading the bytes
+    stamps: list[bytes]  # what tells that the files have changed; none for a table in memory
+
+
+def read_table(path: Path) -> pa.Table:
+    """A whole Parquet, CSV or JSON-lines file. UserError for anything else."""
+    suffix = suffix_of(path.name)
+    with reading(path):
+        if suffix in PARQUET:
+            return pq.ParquetFile(path).read()
+        if suffix in LINES:
+            return pyarrow.json.read_json(gzip.open(path) if suffix.endswith(".gz") else path)
+        return read_csv(path)
+
+
+def stamps_of(paths: list[Path]) -> list[bytes]:
+    """What changes when one of these files does."""
+    states = [(path.resolve(), path.stat()) for path in paths]
+    return [f"{path} {status.st_size} {status.st_mtime_ns}".encode() for path, status in states]
+
+
+def open_tables(paths: list[Path]) -> Opened:
+    """The tables in these files, one after the other; only Parquet is left on the disk."""
+    stamps = stamps_of(paths)
+    if suffix_of(paths[0].name) not in PARQUET:
+        table = opened_table(pa.concat_tables([read_table(path) for path in paths], promote_options="permissive"))
+        return replace(table, stamps=stamps)
+    files = []
+    for path in paths:
+        with reading(path):
+            files.append(pq.ParquetFile(path))
+    schema = files[0].schema_arrow
+    for path, file in zip(paths, files, strict=True):
+        if file.schema_arrow.names != schema.names:
+            raise UserError(f"{path.name} has other columns than {paths[0].name}; name one table or tables of one form")
+
+    def stream(column: str) -> Iterator[pa.Array]:
+        for path, file in zip(paths, files, strict=True):
+            with reading(path):
+                for batch in file.iter_batches(_ROWS, columns=[column]):
+                    yield batch.column(0)
+
+    def sample(column: str, k: int) -> Iterator[pa.Array]:
+        groups = [(number, group) for number, file in enumerate(files) for group in range(file.num_row_groups)]
+        chosen = [groups[i] for i in spread(len(groups), 8)]
+        for number, group in chosen:
+            with reading(paths[number]):
+                cells = files[number].read_row_group(group, columns=[column]).column(0)
+            yield from cells.take(pa.array(spread(len(cells), -(-k // len(chosen))), pa.int64())).chunks
+
+    def read(columns: list[str]) -> pa.Table:
+        parts = []
+        for path, file in zip(paths, files, strict=True):
+            with reading(path):
+                parts.append(file.read(columns))
+        return pa.concat_tables(parts, promote_options="permissive")
+
+    def inner_paths(column: str) -> pa.ChunkedArray:
+        return pc.struct_field(read([f"{column}.path"])[column], "path")
+
+    rows = sum(file.metadata.num_rows for file in files)
+    return Opened(schema, rows, read, stream, sample, inner_paths, stamps)
+
+
+def opened_table(table: pa.Table) -> Opened:
+    return Opened(
+        table.schema,
+        table.num_rows,
+        read=table.select,
+        stream=lambda column: (batch.column(0) for batch in table.select([column]).to_batches(_ROWS)),
+        sample=lambda column, k: iter(table[column].take(pa.array(spread(table.num_rows, k), pa.int64())).chunks),
+        inner_paths=lambda column: pc.struct_field(table[column], "path"),
+        stamps=[],
+    )
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What a damaged file makes arrow say, as one line with the file's name."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read as a table: {' '.join(str(error).split())[:200]}") from None
+
+
+def is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def row_ids(others: pa.Table, rows: int, *first: pa.ChunkedArray) -> pa.Array:
+    """A column that names each row, `first` ones before those of a usual name, or else the rows' numbers."""
+    for values in (*first, *(others[c] for c in _ID_NAMES if c in others.column_names)):
+        if is_text(values.type) or pa.types.is_integer(values.type):
+            ids = strings(values)
+            if ids.null_count == 0 and len(pc.unique(ids)) == len(ids):
+                return ids
+    return pa.array(np.arange(rows).astype(str), pa.string())
+
+
+def strings(values: pa.ChunkedArray) -> pa.Array:
+    texts = values.cast(pa.string()).combine_chunks()
+    return texts if isinstance(texts, pa.Array) else pa.concat_arrays(texts.chunks)
