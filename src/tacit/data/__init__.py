@@ -140,7 +140,7 @@ def open_dataset(
         path_column: the table's column of paths to images
         text_column: the table's column of texts; several are joined by a blank line, such as subject and body
         tokenizer: bpe (the default), wordpiece or unigram, trained on the texts; or the folder of a Hugging Face model,
-            an encoder or a run, whose tokenizer is taken
+            an encoder or a run, whose tokenizer is taken; in Python also the spec of an encoder
         vocabulary: tokens of a tokenizer that is trained; default 8,192
         length: tokens that are looked at together; default 128
         lowercase: whether a tokenizer that is trained takes capitals for small letters
@@ -186,9 +186,10 @@ def open_dataset(
     if source.kind == "text":
         if image_size is not None:
             raise UserError(f"--image-size {image_size}: {source.name} holds texts; leave it out")
+        given: Any = tokenizer  # in Python also the spec of an encoder
         kept = open_corpus(
             source,
-            tokenizer=tokenizer,
+            tokenizer=given,
             vocabulary=vocabulary,
             length=length,
             lowercase=lowercase,

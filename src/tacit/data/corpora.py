@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +68,7 @@ class Opened(NamedTuple):
 def open_corpus(
     source: Source,
     *,
-    tokenizer: str | None,
+    tokenizer: str | TextSpec | None,
     vocabulary: int | None,
     length: int | None,
     lowercase: bool,
@@ -77,9 +77,17 @@ def open_corpus(
     progress: Progress | None = None,
     patience: float = math.inf,
 ) -> Kept:
-    """The corpus of this source, tokenised now unless an earlier run has done it; see `tacit.data.cache.open_cache`."""
-    ask = Ask(tokenizer or "bpe", vocabulary, length or LENGTH, lowercase)
-    opened = None if ask.trained else _taken(ask)
+    """The corpus of this source, tokenised now unless an earlier run has done it; see `tacit.data.cache.open_cache`.
+
+    `tokenizer` names an algorithm, or where one lies; or it is the spec of an encoder, which brings its own.
+    """
+    if isinstance(tokenizer, TextSpec):
+        ask = Ask("that of the encoder", None, length or tokenizer.length, lowercase)
+        spec = replace(tokenizer, length=ask.length)
+        opened: Opened | None = Opened(Tokenizer.from_str(spec.tokenizer), spec)
+    else:
+        ask = Ask(tokenizer or "bpe", vocabulary, length or LENGTH, lowercase)
+        opened = None if ask.trained else _taken(ask)
     form: list[Any] = [source.fingerprint, FORMAT, tokenizers.__version__]
     form += (
         [ask.tokenizer, ask.vocabulary, ask.lowercase] if opened is None else [opened.spec.tokenizer, ask.vocabulary]
