@@ -25,7 +25,8 @@ from tacit.engine import make_fabric
 from tacit.evaluation.features import extract
 from tacit.evaluation.targets.classification import Classification
 from tacit.modalities.image import PixelStatistics
-from tacit.recipes.image import chosen_encoder, recipe
+from tacit.recipes.image import recipe
+from tacit.study import chosen_encoder
 from tacit.train import pretrain
 
 PER_CLASS = (1, 2, 5, 10, 50)

@@ -21,7 +21,8 @@ from record import record
 from tacit import keys
 from tacit.encoders import build_encoder
 from tacit.engine import cpu_has_bf16, make_fabric
-from tacit.recipes.image import Recipe, recipe
+from tacit.recipes.base import Recipe
+from tacit.recipes.image import recipe
 from tacit.spec import ImageSpec
 from tacit.train import pretrain
 from tacit.types import Batch

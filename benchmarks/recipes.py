@@ -30,7 +30,8 @@ from tacit.engine import make_fabric
 from tacit.evaluation.features import extract
 from tacit.evaluation.targets.classification import Classification
 from tacit.modalities.image import PixelStatistics
-from tacit.recipes.image import Recipe, recipe
+from tacit.recipes.base import Recipe
+from tacit.recipes.image import recipe
 from tacit.train import pretrain
 
 DRAWS = {1: 10, 2: 10, 5: 10, 10: 10, 50: 4}

@@ -30,6 +30,7 @@ ROWS = [
     {"data", "train", "checkpoint", "optim", "engine", "budget", "progress", "workspace"},
     {
         "recipes",
+        "choices",
         "kinds",
         "language",
         "split",

@@ -14,8 +14,7 @@ from PIL import Image
 import tacit
 from tacit.leaks import Leaks, find_leaks
 from tacit.progress import Log
-from tacit.recipes.image import chosen_encoder
-from tacit.study import Study, open_study
+from tacit.study import Study, chosen_encoder, open_study
 from tests.test_data_duplicates import brighter, pairs_of_digits
 
 TEST, COPIED = 60, 12

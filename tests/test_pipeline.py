@@ -20,8 +20,7 @@ from tacit import cli
 from tacit.errors import RunFailed, UserError
 from tacit.judging import plan_judging
 from tacit.progress import Log
-from tacit.recipes.image import chosen_encoder
-from tacit.study import open_study
+from tacit.study import chosen_encoder, open_study
 from tests.tiny import digits
 
 pytestmark = pytest.mark.slow

@@ -25,9 +25,8 @@ from tacit.evaluation.spectrum import METRICS, Alarm, Diagnosis
 from tacit.judging import Judging, first_fall, plan_judging, worst_alarms
 from tacit.pipeline import _has_seen
 from tacit.progress import Log
-from tacit.recipes.image import chosen_encoder
 from tacit.split import has_seen
-from tacit.study import Study, open_study
+from tacit.study import Study, chosen_encoder, open_study
 from tests.tiny import digits
 
 pytestmark = pytest.mark.slow

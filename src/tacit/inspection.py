@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.budget import clock, parse_budget
+from tacit.choices import as_read_by, checked_seeds, initial_encoder, mixtures_of
 from tacit.data.targets import describe
 from tacit.errors import UserError
 from tacit.evaluation import Labelled, detectable_difference, plan_budgets, primary_budget
 from tacit.evaluation.splits import class_units
 from tacit.judging import JUDGING_SHARE, plan_judging
 from tacit.leaks import find_leaks
-from tacit.pipeline import as_read_by, checked_seeds, initial_encoder, mixtures_of
 from tacit.progress import Log
 from tacit.study import Study, chosen_encoder, open_study
 from tacit.train import seconds_per_step

@@ -1,0 +1,65 @@
+"""What a command was asked for, checked: its tasks, its seeds, the encoder that it goes on from."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from tacit.encoders import OwnEncoder, load_encoder
+from tacit.errors import UserError
+from tacit.kinds import kind_of
+from tacit.tasks import check_kind, parse_mixture
+
+if TYPE_CHECKING:
+    from tacit.study import Study
+
+FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
+
+
+def initial_encoder(ask: SimpleNamespace) -> OwnEncoder | None:
+    """The encoder that pretraining goes on from, with its weights: that of --init, or of --encoder hf:NAME."""
+    named = ask.encoder if ask.encoder is not None and ask.encoder.startswith("hf:") else None
+    if ask.init is not None and ask.encoder is not None:
+        raise UserError("--init brings its own architecture; leave --encoder out")
+    source = ask.init if ask.init is not None else named
+    return None if source is None else load_encoder(source, offline=ask.offline)
+
+
+def as_read_by(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
+    """Settings by which data are read as this encoder reads them, where no other are given."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return {**options, **kind_of(encoder.spec).reading(encoder.spec), **given}
+
+
+def mixtures_of(text: str | None, study: Study | None = None) -> dict[str, dict[str, float]]:
+    """The tasks that a run compares, by name: those of the text, or those that the kind of its data brings along."""
+    if text is None and study is None:
+        return {}
+    if text is None:
+        assert study is not None
+        text = study.kind.tasks
+    mixtures = {name: parse_mixture(name) for name in task_names(text)}
+    if study is not None:
+        for weights in mixtures.values():
+            check_kind(weights, study.dataset.kind)
+    return mixtures
+
+
+def task_names(text: str) -> list[str]:
+    """`a, b` as names; UserError for none, or for one given twice."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("no task is named; write e.g. --tasks simclr,rotation,masked")
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"the task {name!r} is named twice; name each once")
+    return names
+
+
+def checked_seeds(seeds: int) -> int:
+    """The number of pretraining seeds; UserError for one that judges neither a checkpoint nor a recipe."""
+    if seeds != 1 and seeds < FEWEST_SEEDS:
+        raise UserError(
+            f"--seeds {seeds} supports no claim: 1 judges this checkpoint, {FEWEST_SEEDS} or more judge the recipe"
+        )
+    return seeds
