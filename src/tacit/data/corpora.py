@@ -19,10 +19,10 @@ from tokenizers import Tokenizer
 
 from tacit.data import vocabulary as vocabularies
 from tacit.data.cache import Kept, Progress, private_folder, too_many_bad
-from tacit.data.corpus import FORMAT, LONGEST, Corpus, describe, is_whole, number_type
+from tacit.data.corpus import FORMAT, LONGEST, Corpus, describe, is_whole
 from tacit.data.documents import PIECE, CannotRead, Document, first_piece, pieces
 from tacit.data.source import TEST, Source, digest, spread
-from tacit.data.tokenising import Reader, Writer, marked_numbers, numbered
+from tacit.data.tokenising import Reader, Writer, marked_numbers, numbered, plain_numbers
 from tacit.errors import RunFailed, UserError
 from tacit.files import flush, is_disk_full, write_whole
 from tacit.spec import TextSpec
@@ -151,11 +151,12 @@ def sample_texts(source: Source, most: int) -> Iterator[str]:
 
 def _excerpt(document: Document, share: int) -> Iterator[str]:
     """About `share` characters of a document, of a large file pieces from all over it."""
-    if not isinstance(document, Path) or share < PIECE:
+    if share < PIECE:
         yield first_piece(document)[:share]
         return
     try:
-        every = -(-document.stat().st_size // share)
+        size = document.stat().st_size if isinstance(document, Path) else len(document)
+        every = max(1, -(-size // share))
         yield from (text for number, (text, _) in enumerate(pieces(document, Counter())) if number % every == 0)
     except (OSError, CannotRead):
         return  # told when it is tokenised
@@ -191,8 +192,8 @@ def _tokenise(
         if opened is None:
             opened = _trained(sample_texts(source, vocabularies.SAMPLE[ask.tokenizer]), ask)
         reader = Reader(source, max_bad)
-        with Writer(partial, number_type(opened.spec.vocabulary)) as writer:
-            for chunk, marked, lengths in numbered(reader.chunks(), opened.tokenizer, writer.numbers):
+        with Writer(partial) as writer:
+            for chunk, marked, lengths in numbered(reader.chunks(), opened.tokenizer, opened.spec):
                 writer.write(chunk, marked, lengths)
                 if progress is not None:
                     progress(chunk.rows[-1] + 1, len(source))
@@ -242,8 +243,7 @@ def _glimpse(source: Source, ask: Ask, opened: Opened | None, patience: float) -
     if opened is None:
         opened = _trained((text[: 1 << 14] for text in sample), ask)
     trained = time.perf_counter()
-    numbers = number_type(opened.spec.vocabulary)
-    marked, lengths = marked_numbers(opened.tokenizer, sample, numbers)
+    marked, lengths = marked_numbers(opened.tokenizer, sample, plain_numbers(opened.spec))
     each = (time.perf_counter() - trained + read - began) / max(1, len(sample))
     whole = size * len(source) / max(1, len(sample))
     most = vocabularies.SAMPLE.get(ask.tokenizer, 0)

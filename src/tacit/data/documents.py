@@ -13,7 +13,8 @@ from typing import IO, NamedTuple
 
 from tacit.data.text import encodings_of, opened_file
 
-PIECE = 1 << 20  # characters at most that are read, tokenised and written at a time
+BLOCK = 1 << 20  # bytes or characters read at a time
+PIECE = 1 << 16  # characters of a piece at most; while a tokenizer works it takes hundreds of bytes for each
 CONVERTED, CLEANED = "converted", "cleaned"  # documents in another encoding than UTF-8; documents with NUL characters
 
 
@@ -59,7 +60,7 @@ def encoding_of(path: Path) -> str:
         decoder = codecs.getincrementaldecoder(encoding)()
         with _reading(path) as file:
             try:
-                while block := file.read(PIECE):
+                while block := file.read(BLOCK):
                     decoder.decode(block)
                 decoder.decode(b"", final=True)
             except UnicodeDecodeError:
@@ -84,23 +85,21 @@ def _pieces(document: Document, found: Counter[str]) -> Iterator[str]:
 def _of_file(path: Path, found: Counter[str]) -> Iterator[str]:
     with _reading(path) as file:
         try:
-            head = file.read(PIECE)
+            head = file.read(BLOCK)
         except (OSError, EOFError, zlib.error) as error:
             raise CannotRead(_said(error)) from None
-    if len(head) < PIECE:
-        yield _decoded(head, found)
+    if len(head) < BLOCK:
+        yield from _of_text(_decoded(head, found))
         return
     encoding = encoding_of(path)
     found[CONVERTED] += encoding != "utf-8-sig"
     with _reading(path) as file:
         text = io.TextIOWrapper(file, encoding, newline="")
-        yield from _cut(iter(lambda: text.read(PIECE), ""))
+        yield from _cut(iter(lambda: text.read(BLOCK), ""))
 
 
 def _of_text(text: str) -> Iterator[str]:
-    if len(text) <= PIECE:
-        return iter([text])
-    return _cut(text[start : start + PIECE] for start in range(0, len(text), PIECE))
+    return iter([text]) if len(text) <= PIECE else _cut(iter([text]))
 
 
 def _cut(blocks: Iterator[str]) -> Iterator[str]:
@@ -108,11 +107,14 @@ def _cut(blocks: Iterator[str]) -> Iterator[str]:
     rest = ""
     for block in blocks:
         text = rest + block
-        parts = text.rsplit(None, 1)
-        end = len(parts[0]) if len(parts) == 2 else len(text) if len(text) > PIECE else 0
-        rest = text[end:]
-        if end:
-            yield text[:end]
+        start = 0
+        while len(text) - start > PIECE:
+            window = text[start : start + PIECE]
+            parts = window.rsplit(None, 1)
+            end = start + (len(parts[0]) if len(parts) == 2 else PIECE)
+            yield text[start:end]
+            start = end
+        rest = text[start:]
     if rest:
         yield rest
 

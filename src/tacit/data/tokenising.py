@@ -1,4 +1,4 @@
-"""Texts to numbers on the disk: read, tokenised and written at the same time, a megabyte after the other."""
+"""Texts to numbers on the disk: read, tokenised and written at the same time, half a megabyte after the other."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from tacit.data.cache import too_many_bad
-from tacit.data.corpus import LONGEST
+from tacit.data.corpus import LONGEST, number_type, word_mark
 from tacit.data.documents import PIECE, CannotRead, pieces
 from tacit.data.source import Source
+from tacit.spec import TextSpec
 
+_CHUNK = 1 << 19  # characters
 _UNDER_WAY = 2  # threads that tokenise: one in Rust while the other hands over its numbers
 
 
@@ -34,7 +36,7 @@ class Chunk(NamedTuple):
 
 @dataclass
 class Reader:
-    """Documents as chunks of about a megabyte, and what was found on the way."""
+    """Documents as chunks of half a megabyte, and what was found on the way."""
 
     source: Source
     max_bad: float
@@ -54,7 +56,7 @@ class Reader:
                     chunk.texts.append(text)
                     chunk.data.append(data)
                     size += len(text)
-                    if size >= PIECE:
+                    if size >= _CHUNK:
                         yield chunk
                         chunk, size = Chunk([], [], []), 0
             except CannotRead as error:
@@ -66,14 +68,15 @@ class Reader:
 
 
 def numbered(
-    chunks: Iterable[Chunk], tokenizer: Tokenizer, numbers: np.dtype[Any]
+    chunks: Iterable[Chunk], tokenizer: Tokenizer, spec: TextSpec
 ) -> Iterator[tuple[Chunk, NDArray[Any], list[int]]]:
     """The marked numbers of each chunk's pieces, end to end, and how many each piece has."""
     tokenizer.encode_special_tokens = True  # a [MASK] that somebody wrote is text
+    plain = plain_numbers(spec)
     under_way: deque[tuple[Chunk, Future[tuple[NDArray[Any], list[int]]]]] = deque()
     with ThreadPoolExecutor(_UNDER_WAY, thread_name_prefix="tacit-tokenise") as threads:
         for chunk in chunks:
-            under_way.append((chunk, threads.submit(marked_numbers, tokenizer, chunk.texts, numbers)))
+            under_way.append((chunk, threads.submit(marked_numbers, tokenizer, chunk.texts, plain)))
             if len(under_way) > _UNDER_WAY:
                 chunk, future = under_way.popleft()
                 yield chunk, *future.result()
@@ -82,24 +85,35 @@ def numbered(
             yield chunk, *future.result()
 
 
-def marked_numbers(tokenizer: Tokenizer, texts: list[str], numbers: np.dtype[Any]) -> tuple[NDArray[Any], list[int]]:
+def plain_numbers(spec: TextSpec) -> NDArray[Any]:
+    """What each number of a vocabulary is in tokens.bin: itself, but unknown in place of a special one.
+
+    Unigram takes [MASK] in a text for the token of that name whatever it is told.
+    """
+    plain = np.arange(spec.vocabulary, dtype=number_type(spec.vocabulary))
+    if spec.unknown >= 0:
+        plain[list(spec.specials)] = spec.unknown
+    return plain
+
+
+def marked_numbers(tokenizer: Tokenizer, texts: list[str], plain: NDArray[Any]) -> tuple[NDArray[Any], list[int]]:
+    """The numbers of all texts end to end, marked where words begin, and how many each text has."""
     encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
     lengths = [len(encoding) for encoding in encodings]
     total = sum(lengths)
-    ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), numbers, total)
+    ids = plain[np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)]
     words = np.fromiter(chain.from_iterable(encoding.word_ids for encoding in encodings), np.int64, total)
     begins = np.ones(total, np.bool_)
     begins[1:] = words[1:] != words[:-1]
     ends = np.cumsum(lengths)
     begins[ends[ends < total]] = True
-    return ids | (begins.astype(numbers) << numbers.type(8 * numbers.itemsize - 1)), lengths
+    return np.where(begins, ids | plain.dtype.type(word_mark(plain.dtype)), ids), lengths
 
 
 class Writer:
     """The files of a corpus, written document by document. A document without any token is taken back as blank."""
 
-    def __init__(self, folder: Path, numbers: np.dtype[Any]) -> None:
-        self.numbers = numbers
+    def __init__(self, folder: Path) -> None:
         self.tokens = self.bytes = self.cut = 0
         self.blank: list[int] = []
         self._folder = folder
