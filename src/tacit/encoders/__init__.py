@@ -1,7 +1,7 @@
 """Encoders: one table of architectures, and how to build, save and load them. Imports no torch until one is built.
 
-To add an architecture: write one file here with a class derived from `ImageEncoder` or `TextEncoder` and add one line to
-`ENCODERS`.
+To add an architecture: write one file here with a class derived from `ImageEncoder` or `TextEncoder` and add one
+line to `ENCODERS`.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def fresh_twin(encoder: Same, seed: int) -> Same:
         if encoder.name.startswith("hf:"):
             from tacit.encoders import hf
 
-            return hf.untrained(encoder)
+            return hf.untrained(encoder)  # type: ignore[return-value]  # the class that it was given
         twin = copy.deepcopy(encoder)
         for part in twin.modules():
             if callable(reset := getattr(part, "reset_parameters", None)):
@@ -195,6 +195,7 @@ def _own(module: nn.Module | None, found: saved.Saved) -> ImageEncoder:
     if module is None or f"module:{type(module).__name__}" != found.name:
         wanted = found.name.removeprefix("module:")
         raise UserError(f"this encoder is a module of your own; load it with load_encoder(..., module={wanted}(...))")
+    assert isinstance(found.spec, ImageSpec)
     return wrap(module, found.spec)
 
 

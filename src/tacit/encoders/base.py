@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +111,24 @@ class ImageEncoder(nn.Module, ABC):
         """The same encoder as a Hugging Face model, weights shared; None where that library cannot express it."""
         return None
 
+    def opened_as(self, state: Mapping[str, Tensor]) -> tuple[Any, str]:
+        """What opens the files of `hugging_face()`, and the prefix of its weights in the encoder's own state."""
+        from transformers import AutoModel
+
+        return AutoModel, "model."
+
+    def write_companions(self, folder: Path) -> None:
+        """What tells Hugging Face's library how to prepare images for the model in `folder`."""
+        (folder / "preprocessor_config.json").write_text(json.dumps(image_processor(self.spec), indent=2))
+
+    def spec_in(self, folder: Path) -> dict[str, Any]:
+        """The JSON form of the spec, for `encoder.json` in this folder."""
+        return asdict(self.spec)
+
+    def shape(self) -> dict[str, Any]:
+        """What `encoder.json` says of the kind's own."""
+        return {"grid": self.grid, "stride": self.stride}
+
     pooling = "mean over tokens"
     """How `pooled` follows from the `last_hidden_state` of `hugging_face()`, for people who open it there."""
 
@@ -133,6 +153,22 @@ class MapEncoder(ImageEncoder):
         return Features(tokens, tokens.mean(1), grid=grid, depths=tuple(maps[depth].mean((2, 3)) for depth in depths))
 
     pooling = "last_hidden_state.mean((2, 3))"
+
+
+def image_processor(spec: ImageSpec) -> dict[str, Any]:
+    """`tacit.pixels.to_square` and the normalisation in the words of a Hugging Face image processor."""
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_convert_rgb": spec.channels == 3,
+        "do_resize": True,
+        "size": {"height": spec.size, "width": spec.size},
+        "resample": 3,  # bicubic
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+    }
 
 
 def _several(images: Picture | Sequence[Picture]) -> Sequence[Picture]:

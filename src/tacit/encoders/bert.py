@@ -1,7 +1,7 @@
 """BERT (Devlin et al. 2018, arXiv:1810.04805), Hugging Face's implementation, at widths for a CPU and a GPU.
 
-Departures: no next-sentence prediction, hence one kind of segment; no dropout by default; `pooled` is the mean over the
-tokens of the text, [CLS] takes part in attention only.
+Departures: no next-sentence prediction, and every token is of the first sentence; no dropout by default; `pooled` is
+the mean over the tokens of the text, [CLS] takes part in attention only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class Bert(TextEncoder):
         config = BertConfig(
             vocab_size=spec.vocabulary,
             max_position_embeddings=spec.length,
-            type_vocab_size=1,
             pad_token_id=spec.pad,
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,

@@ -1,4 +1,7 @@
-"""Image models from a Hugging Face folder or name, through AutoModel; no remote code, safetensors only."""
+"""Models from a Hugging Face folder or name, through AutoModel; no remote code, safetensors only.
+
+Image models are here, text models in `hf_text`.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,29 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from transformers.utils import logging
 
 from tacit.encoders.base import ImageEncoder
 from tacit.errors import UserError
 from tacit.files import sha256
 from tacit.nn import to_float
-from tacit.spec import ImageSpec
+from tacit.spec import ImageSpec, Spec, TextSpec
 from tacit.types import Batch, Features
 
-FETCHED = ("config.json", "preprocessor_config.json", "README.md", "model*.safetensors", "model.safetensors.index.json")
+if TYPE_CHECKING:
+    from tacit.encoders.hf_text import HuggingFaceText
+
+FETCHED = (
+    *("config.json", "preprocessor_config.json", "README.md", "model*.safetensors", "model.safetensors.index.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+)
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -36,7 +47,7 @@ class HuggingFace(ImageEncoder):
     def __init__(self, name: str, model: PreTrainedModel, spec: ImageSpec, source: dict[str, Any]) -> None:
         answer = model(torch.zeros(1, spec.channels, spec.size, spec.size), output_hidden_states=True)
         last = answer.last_hidden_state
-        _freeze_unused(model, last)
+        freeze_unused(model, last)
         is_map = last.ndim == 4
         places = math.prod(last.shape[2:]) if is_map else last.shape[1]
         patches = (spec.size // _number(getattr(model.config, "patch_size", None) or spec.size)) ** 2
@@ -96,7 +107,7 @@ class HuggingFace(ImageEncoder):
         return self.model
 
 
-def _freeze_unused(model: PreTrainedModel, answer: Tensor) -> None:
+def freeze_unused(model: PreTrainedModel, answer: Tensor) -> None:
     """Parameters that the tokens do not depend on (poolers, other heads) cannot learn; let no optimiser have them."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(answer.sum(), parameters, allow_unused=True)
@@ -104,7 +115,7 @@ def _freeze_unused(model: PreTrainedModel, answer: Tensor) -> None:
         parameter.requires_grad_(gradient is not None)
 
 
-def load(name: str, *, offline: bool = False) -> HuggingFace:
+def load(name: str, *, offline: bool = False) -> HuggingFace | HuggingFaceText:
     """The encoder behind `hf:FOLDER_OR_NAME`; UserError where there is none that can be read."""
     wanted = name.removeprefix("hf:")
     if Path(wanted).is_dir():
@@ -116,32 +127,56 @@ def load(name: str, *, offline: bool = False) -> HuggingFace:
     return open_folder(name, folder, {"name": wanted, "revision": folder.name})
 
 
-def open_folder(name: str, folder: Path, source: dict[str, Any]) -> HuggingFace:
-    """Read a folder as `save_pretrained` writes it. `source` is completed by licence and hash."""
+def open_folder(
+    name: str, folder: Path, source: dict[str, Any], *, spec: Spec | None = None
+) -> HuggingFace | HuggingFaceText:
+    """Read a folder as `save_pretrained` writes it. `source` is completed by licence and hash.
+
+    `spec` is known where Tacit wrote the folder.
+    """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no config.json, so it is no Hugging Face model; pass a folder that has one")
     weights = sorted(folder.glob("model*.safetensors"))
     if not weights:
         raise UserError(f"{folder} holds no model.safetensors; Tacit reads no pickled weights, convert them first")
+    hashes = {path.name: sha256(path) for path in weights}
+    source = {"licence": _licence(folder / "README.md"), "sha256": hashes} | source
     # Trainable also where it is loaded amid an evaluation.
     with quiet(), torch.inference_mode(False), torch.enable_grad():
         try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            if _reads_text(config):
+                from tacit.encoders import hf_text
+
+                known = spec if isinstance(spec, TextSpec) else None
+                return hf_text.open_text(name, folder, config, source, known)
             model = AutoModel.from_pretrained(
                 folder, trust_remote_code=False, use_safetensors=True, local_files_only=True, dtype=torch.float32
             )
+        except UserError:
+            raise
         except (ValueError, OSError, KeyError, RuntimeError) as error:
             raise UserError(f"cannot open {folder} as a Hugging Face model: {str(error).splitlines()[0]}") from None
         model = getattr(model, "vision_model", model)  # of a pair of image and text
         if model.main_input_name != "pixel_values":
-            raise UserError(f"{name} is no image model: it takes {model.main_input_name}; choose a vision model")
-        hashes = {path.name: sha256(path) for path in weights}
-        source = {"licence": _licence(folder / "README.md"), "sha256": hashes} | source
+            raise UserError(f"{name} takes {model.main_input_name}; choose a model of images or of text")
         return HuggingFace(name, model.eval(), _spec(folder, model.config), source)
 
 
-def untrained(encoder: ImageEncoder) -> HuggingFace:
+def _reads_text(config: Any) -> bool:
+    """Whether the model of this configuration takes the numbers of tokens, and nothing else."""
+    found = MODEL_MAPPING.get(type(config), None)
+    found = found[0] if isinstance(found, tuple) else found
+    return getattr(found, "main_input_name", None) == "input_ids" and not hasattr(config, "vision_config")
+
+
+def untrained(encoder: nn.Module) -> HuggingFace | HuggingFaceText:
     """The same architecture with weights drawn anew from torch's random numbers."""
-    assert isinstance(encoder, HuggingFace)
+    if not isinstance(encoder, HuggingFace):
+        from tacit.encoders import hf_text
+
+        assert isinstance(encoder, hf_text.HuggingFaceText)
+        return hf_text.untrained(encoder)
     with quiet(), torch.inference_mode(False), torch.enable_grad():
         model = AutoModel.from_config(encoder.model.config, trust_remote_code=False)
         return HuggingFace(encoder.name, getattr(model, "vision_model", model), encoder.spec, dict(encoder.source))

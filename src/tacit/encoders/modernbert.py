@@ -1,8 +1,8 @@
 """ModernBERT (Warner et al. 2024, arXiv:2412.13663), Hugging Face's implementation, at the widths of BERT here.
 
 Rotary positions, gated feed-forward layers, norms before the blocks and no biases; two layers of three attend to the 64
-tokens on either side alone. Departures: attention is PyTorch's own on padded rows; the gated layer is four times as wide
-as the model; no dropout by default; `pooled` is the mean over the tokens of the text.
+tokens on either side alone. Departures: attention is PyTorch's own on padded rows; the gated layer is four times as
+wide as the model; no dropout by default; `pooled` is the mean over the tokens of the text.
 """
 
 from __future__ import annotations

@@ -7,17 +7,19 @@ place for, so that no weight is stored twice. `encoder.json` names every weights
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tacit.errors import UserError
 from tacit.files import sha256
-from tacit.spec import ImageSpec
+from tacit.spec import ImageSpec, Spec
 
 if TYPE_CHECKING:
-    from tacit.encoders.base import ImageEncoder
+    from torch import Tensor
+
+    from tacit.encoders import OwnEncoder
 
 FORMAT = "tacit-encoder"
 VERSION = 1
@@ -30,7 +32,7 @@ class Saved:
     """What a folder says of its encoder."""
 
     name: str
-    spec: ImageSpec
+    spec: Spec
     options: dict[str, Any]
     source: dict[str, Any]
 
@@ -48,7 +50,7 @@ def find(source: Path) -> Path | None:
     return None
 
 
-def write(encoder: ImageEncoder, folder: Path, card: Mapping[str, Any]) -> None:
+def write(encoder: OwnEncoder, folder: Path, card: Mapping[str, Any]) -> None:
     """Write `encoder` into an empty folder; `card` is kept in its description as it is."""
     import torch
     from safetensors.torch import save_file
@@ -60,21 +62,23 @@ def write(encoder: ImageEncoder, folder: Path, card: Mapping[str, Any]) -> None:
 
         with quiet():
             model.save_pretrained(folder)
-        (folder / "preprocessor_config.json").write_text(json.dumps(image_processor(encoder.spec), indent=2))
-        state = {name: tensor for name, tensor in state.items() if not name.startswith("model.")}
+        encoder.write_companions(folder)
+        prefix = encoder.opened_as(state)[1]
+        inside = {name for name in state if name.startswith(prefix)}
+        state = {name: state[name] for name in state.keys() - inside - tied(state, inside).keys()}
     # Copies, because safetensors refuses memory that is shared or laid out channels last.
     whole = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
     save_file(whole, folder / WEIGHTS)
     description = {
         "format": FORMAT,
         "version": VERSION,
+        "kind": encoder.spec.kind,
         "name": encoder.name,
         "options": encoder.options,
-        "spec": asdict(encoder.spec),
+        "spec": encoder.spec_in(folder),
         "dim": encoder.dim,
         "n_depths": encoder.n_depths,
-        "grid": encoder.grid,
-        "stride": encoder.stride,
+        **encoder.shape(),
         "pooled": encoder.pooling,
         "hugging_face": model is not None,
         "source": encoder.source,
@@ -93,28 +97,38 @@ def read(folder: Path) -> Saved:
             raise UserError(f"{path} is missing; export the encoder again")
         if sha256(path) != hashed:
             raise UserError(f"{path} is damaged: its SHA-256 is not the one in {DESCRIPTION}; export the encoder again")
-    return Saved(said["name"], ImageSpec.of(said["spec"]), said["options"], said["source"])
+    return Saved(said["name"], _spec(said, folder), said["options"], said["source"])
 
 
-def restore(encoder: ImageEncoder, folder: Path) -> None:
+def _spec(said: Mapping[str, Any], folder: Path) -> Spec:
+    if said.get("kind", "image") == "image":  # the only one that older folders have
+        return ImageSpec.of(said["spec"])
+    from tacit.encoders.text_files import read_spec
+
+    return read_spec(said["spec"], folder)
+
+
+def restore(encoder: OwnEncoder, folder: Path) -> None:
     """Put the weights that `write` wrote into `encoder`; UserError where they do not fit."""
     import torch
     from safetensors.torch import load_file
 
     weights = load_file(folder / WEIGHTS)
     if (folder / NETWORK).is_file():
-        from transformers import AutoModel
-
         from tacit.encoders.hf import quiet
 
-        with quiet():  # through the library, since its files name the weights as its older versions did
-            model = AutoModel.from_pretrained(
+        opener, prefix = encoder.opened_as(weights)
+        # Through the library, since its files name the weights as its older versions did; what it draws for parts that
+        # the encoder has not (a pooler) is taken from nobody.
+        with quiet(), torch.random.fork_rng(devices=[]):
+            model = opener.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32
             )
         # The file may hold more than the encoder has: a pooler, see `ViT.hugging_face`.
-        own = encoder.state_dict().keys()
-        found = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-        weights |= {name: tensor for name, tensor in found.items() if name in own}
+        state = encoder.state_dict()
+        found = {f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}
+        weights |= {name: tensor for name, tensor in found.items() if name in state}
+        weights |= {name: weights[other] for name, other in tied(state, weights.keys()).items()}
     try:
         encoder.load_state_dict(weights)
     except RuntimeError as error:
@@ -122,20 +136,10 @@ def restore(encoder: ImageEncoder, folder: Path) -> None:
         raise UserError(f"the weights in {folder} do not fit {encoder.name}: {said}") from None
 
 
-def image_processor(spec: ImageSpec) -> dict[str, Any]:
-    """`tacit.pixels.to_square` and the normalisation in the words of a Hugging Face image processor."""
-    return {
-        "image_processor_type": "ViTImageProcessor",
-        "do_convert_rgb": spec.channels == 3,
-        "do_resize": True,
-        "size": {"height": spec.size, "width": spec.size},
-        "resample": 3,  # bicubic
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(spec.mean),
-        "image_std": list(spec.std),
-    }
+def tied(state: Mapping[str, Tensor], names: Collection[str]) -> dict[str, str]:
+    """Names of a state beside these whose weights are one with one of these, and with which."""
+    there = {state[name].data_ptr(): name for name in names if name in state}
+    return {name: there[t.data_ptr()] for name, t in state.items() if name not in names and t.data_ptr() in there}
 
 
 def _description(folder: Path) -> dict[str, Any]:

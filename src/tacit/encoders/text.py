@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,9 +39,9 @@ class TextEncoder(nn.Module, ABC):
     """Embeds batches of tokens; abstract.
 
     `name` and `options` rebuild it (`build_encoder(name, spec, **options)`), `source` says where its weights came from,
-    `dim` is the width D of tokens and of `pooled`. `model` is Hugging Face's: with its head of masked-language modelling
-    where there is one, whose own parameters are frozen until `train_head`. `packs` says whether rows with several
-    documents (`segment`) are read exactly as the documents alone.
+    `dim` is the width D of tokens and of `pooled`. `model` is Hugging Face's: with its head of masked-language
+    modelling where there is one, whose own parameters are frozen until `train_head`. `packs` says whether rows with
+    several documents (`segment`) are read exactly as the documents alone.
     """
 
     packs = True
@@ -88,7 +89,7 @@ class TextEncoder(nn.Module, ABC):
         )
 
     def counted(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
-        """The tokens [B N] that `pooled` is the mean of: no padding, no special one, except where there are no others."""
+        """The tokens [B N] that `pooled` is the mean of: no padding, no special ones but where there are no others."""
         valid = torch.ones_like(tokens, dtype=torch.bool) if valid is None else valid
         own = valid & ~self.special[tokens]
         return torch.where(own.any(1, keepdim=True), own, valid)
@@ -174,6 +175,11 @@ class TextEncoder(nn.Module, ABC):
                 part.p = dropout
             elif isinstance(getattr(part, "attention_dropout", None), float):
                 part.attention_dropout = dropout
+            if isinstance(getattr(part, "out_drop", None), nn.Identity):  # what ModernBERT has for no dropout
+                part.out_drop = nn.Dropout(dropout)
+        for name, value in self.model.config.to_dict().items():
+            if "dropout" in name and "classifier" not in name and isinstance(value, float):
+                setattr(self.model.config, name, dropout)
         if "dropout" in self.options:
             self.options["dropout"] = dropout
 
@@ -235,6 +241,28 @@ class TextEncoder(nn.Module, ABC):
     def hugging_face(self) -> PreTrainedModel:
         """The same encoder as a Hugging Face model, weights shared: with its head where that is trained."""
         return self.model if self.headed else self.base
+
+    def opened_as(self, state: Mapping[str, Tensor]) -> tuple[Any, str]:
+        """What opens the files of `hugging_face()`, and the prefix of its weights in the encoder's own state."""
+        if self.model is self.base or state["head_trained"]:
+            return type(self.model), "model."
+        return type(self.base), f"model.{self.model.base_model_prefix}."
+
+    def write_companions(self, folder: Path) -> None:
+        """What tells other libraries how to read text for the model in `folder`, and how to pool."""
+        from tacit.encoders import text_files
+
+        text_files.write(self, folder)
+
+    def spec_in(self, folder: Path) -> dict[str, Any]:
+        """The JSON form of the spec, for `encoder.json` in this folder, which holds the tokenizer."""
+        from tacit.encoders import text_files
+
+        return text_files.describe(folder, asdict(self.spec))
+
+    def shape(self) -> dict[str, Any]:
+        """What `encoder.json` says of the kind's own."""
+        return {"headed": self.headed, "packs": self.packs}
 
     pooling = "the mean of last_hidden_state over tokens that are neither padding nor special, see specials"
     """How `pooled` follows from the `last_hidden_state` of `hugging_face()`, for people who open it there."""
