@@ -472,12 +472,12 @@ print(memory("VmHWM") - before)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's own account of memory")
 def test_memory_stays_flat_whatever_the_size(tmp_path: Path, cached):
-    """Two files of 4 MB, one of them a single line, are read without either ever being whole in memory."""
+    """Two files of 2 MB, one of them a single line, are read without either ever being whole in memory."""
     folder = corpus_of(cached(sentences(200), kind="text")).folder
     (tmp_path / "data").mkdir()
     line = " ".join(sentences(500, seed=2))
     for name, text in (("line", line + " "), ("lines", line + "\n"), ("short", "")):
-        (tmp_path / "data" / f"{name}.txt").write_text(text * (4_000_000 // len(line)) + "the end", encoding="utf-8")
+        (tmp_path / "data" / f"{name}.txt").write_text(text * (2_000_000 // len(line)) + "the end", encoding="utf-8")
     words = [sys.executable, "-c", MEMORY, str(tmp_path / "data"), str(tmp_path / "flat"), str(folder)]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -26,13 +26,15 @@ class Leaks:
     positions: NDArray[np.int64]  # test positions with a copy
     exact: int
     pairs: tuple[str, ...]  # "id = id of its copy (exact or likeness)" of the first
-    near_sought: bool  # False for what is no image, too small to tell copies from lookalikes, or too much to compare
+    near_sought: bool  # False where images are too small to tell copies from lookalikes, or too many to compare
+    kind: str = "image"  # near-copies of texts are not looked for
 
     def line(self, tested: int, *, private: bool = False) -> str:
         """One sentence; `private` leaves out every id."""
         count = len(self.positions)
         kind = "a copy or near-copy" if self.near_sought else "an exact copy"
-        aside = "" if self.near_sought else "; near-copies were not looked for: no images, too small, or too many"
+        sought = self.near_sought or self.kind != "image"
+        aside = "" if sought else "; near-copies were not looked for: images too small, or too many"
         if not count:
             return f"none of the {tested:,} test items has {kind} among what is pretrained on{aside}"
         have = "has" if count == 1 else "have"
@@ -65,6 +67,7 @@ def find_leaks(study: Study) -> Leaks | None:
         exact=int(found.exact.sum()),
         pairs=tuple(islice(_pairs(study.dataset, found), NAMED)),
         near_sought=found.threshold is not None,
+        kind=study.dataset.kind,
     )
 
 

@@ -16,8 +16,8 @@ Batch = dict[str, Tensor]
 `image` [B C H W] uint8, uint16 or float in [0, 1]; `index` [B] int64, the row in the data; `key` [B] int64, the
 example's own source of randomness in this step (see `tacit.keys`); `valid` [B N] bool where examples differ in length.
 
-Text: `tokens` [B N] int64, the numbers of a tokenizer; `valid` [B N] False where padding; `word` [B N] True where a
-word begins; `segment` [B N] int64 where a row holds several documents, each of which attends to itself alone.
+Text: `tokens` [B N] int64, a tokenizer's numbers; `valid` [B N] False where padding; `word` [B N] True where a word
+begins; `segment` [B N] int64 where a row holds several documents, each of which attends to itself alone.
 """
 
 

@@ -32,6 +32,7 @@ LENGTHS = (8, LONGEST)
 
 _SAMPLED = 1 << 16  # documents that a tokenizer is trained on, at most
 _GLIMPSED = 1_024  # documents at most that stand for all in a glimpse
+_LOOKED_AT = 4 << 20  # characters of them, about
 
 
 def check_text(vocabulary: int | None, length: int | None) -> None:
@@ -238,10 +239,11 @@ def _glimpse(source: Source, ask: Ask, opened: Opened | None, patience: float) -
     """A sample of the documents in place of all, or None where all can be tokenised within `patience` seconds."""
     began = time.perf_counter()
     sample = [text for text in map(first_piece, source.sample(_GLIMPSED)) if text.strip()]
+    sample = sample[:: 1 + sum(map(len, sample)) // _LOOKED_AT]
     size = sum(map(len, sample))
     read = time.perf_counter()
     if opened is None:
-        opened = _trained((text[: 1 << 14] for text in sample), ask)
+        opened = _trained(sample, ask)
     trained = time.perf_counter()
     marked, lengths = marked_numbers(opened.tokenizer, sample, plain_numbers(opened.spec))
     each = (time.perf_counter() - trained + read - began) / max(1, len(sample))
