@@ -119,6 +119,7 @@ class TextEncoder(nn.Module, ABC):
         windows = nn.functional.pad(tokens, (0, rest), value=self.spec.pad).reshape(-1, L)  # [B*W L]
         inside = nn.functional.pad(valid, (0, rest), value=False).reshape(-1, L)
         used = inside.any(1)  # [B*W]
+        used[:1] = True  # so that there is one
         inside = inside[used]
         said = self.layers(windows[used], Attention(None if bool(inside.all()) else attended(inside), None))
         whole = []
