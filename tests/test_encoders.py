@@ -485,6 +485,14 @@ def test_damage_is_named(folder: Path) -> None:
         load_encoder(folder)
 
 
+def test_folders_from_before_there_were_kinds(folder: Path) -> None:
+    path = folder / "encoder.json"
+    said = json.loads(path.read_text())
+    assert said.pop("kind") == "image"
+    path.write_text(json.dumps(said))
+    assert load_encoder(folder).spec == GREY
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [

@@ -128,6 +128,16 @@ def test_packed_documents_are_as_alone(packing: TextEncoder) -> None:
     assert bool(said.isfinite().all())
 
 
+@torch.inference_mode()
+def test_rows_of_nothing_are_finite(encoder: TextEncoder) -> None:
+    for length in (5, 2 * LENGTH):
+        empty = torch.zeros(2, length, dtype=torch.int64)
+        features = encoder({"tokens": empty, "valid": empty != 0})
+        assert features.tokens.shape == (2, length, encoder.dim)
+        assert bool(features.tokens.isfinite().all())
+        assert not features.pooled.any()
+
+
 def test_positions_of_packed_rows() -> None:
     segment = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1, 5]])
     mask, position = packed(segment, segment < 5, 4)

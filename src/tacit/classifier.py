@@ -1,13 +1,14 @@
-"""An encoder with its head, for use elsewhere: from an image to what `tacit predict` says of it.
+"""An encoder with its head, for use elsewhere: from an image or a text to what `tacit predict` says of it.
 
     embedding = a representation of the encoder, chosen by the run's evaluation
     probabilities = softmax(embedding W + b)    of classes
-    probabilities = sigmoid(embedding W + b)    of labels, of which an image can have several
+    probabilities = sigmoid(embedding W + b)    of labels, of which an example can have several
     prediction    = embedding W + b             of a number
 
-As ONNX it is one graph, `image` integers [B C S S] -> `embedding` [B D] and `probabilities` [B K] or `prediction` [B],
-with the classes in its metadata. Else `head.safetensors` holds W [D K] and b [K] in float64 and `head.json` the rest.
-What no file can do, such as resizing, `README.md` lists for the caller, with the lines to paste.
+As ONNX it is one graph, `image` integers [B C S S], or `input_ids` and `attention_mask` int64 [B N] -> `embedding`
+[B D] and `probabilities` [B K] or `prediction` [B], with the classes in its metadata. Else `head.safetensors` holds
+W [D K] and b [K] in float64 and `head.json` the rest. What no file can do, such as resizing, `README.md` lists for the
+caller, with the lines to paste.
 """
 
 from __future__ import annotations
@@ -15,20 +16,22 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tacit.evaluation.features import candidates
 from tacit.evaluation.selection import FINAL
 from tacit.files import sha256
 from tacit.graphs import write_graph
+from tacit.spec import TextSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tacit.encoders.base import ImageEncoder
-    from tacit.graphs import Copy
+    from tacit.encoders import OwnEncoder
+    from tacit.graphs import Copy, Inputs
     from tacit.heads import Head
-    from tacit.spec import ImageSpec
+    from tacit.spec import Spec
+    from tacit.types import Features
 
 ONNX_FILE = "encoder.onnx"
 WEIGHTS, DESCRIPTION, README = "head.safetensors", "head.json", "README.md"
@@ -36,7 +39,7 @@ WEIGHTS, DESCRIPTION, README = "head.safetensors", "head.json", "README.md"
 ENDS = {"softmax": ".softmax(1)", "sigmoid": ".sigmoid()", "identity": "[:, 0]"}
 
 
-def write(encoder: ImageEncoder, head: Head, to: str, folder: Path) -> None:
+def write(encoder: OwnEncoder, head: Head, to: str, folder: Path) -> None:
     """Write the head beside an encoder that is there already, or both as one graph, and README.md."""
     said = {
         "target": head.target,
@@ -60,8 +63,14 @@ def write(encoder: ImageEncoder, head: Head, to: str, folder: Path) -> None:
     (folder / README).write_text(_readme(encoder, head, to), encoding="utf-8")
 
 
-def left_to_do(spec: ImageSpec, head: Head) -> list[str]:
-    """What the caller does to an image first, in this order; `encoder.prepare` does all of it."""
+def left_to_do(spec: Spec, head: Head) -> list[str]:
+    """What the caller does to an image or a text first, in this order; `encoder.prepare` does all of it."""
+    if isinstance(spec, TextSpec):
+        return [
+            "tokenise with tokenizer.json, which puts the special tokens around a text",
+            f"cut after {spec.length} numbers; tacit predict reads longer texts in several windows",
+            f"pad with {spec.pad} to the longest of a batch, input_ids [B N]; attention_mask [B N] is 0 there, else 1",
+        ]
     dtype, white = ("uint16", 65535) if head.deep else ("uint8", 255)
     channels = "one channel of grey" if spec.channels == 1 else "three channels, red, green, blue"
     return [
@@ -77,29 +86,35 @@ def outputs(head: Head) -> tuple[str, str]:
     return "embedding", head.output
 
 
-def as_function(encoder: ImageEncoder, head: Head) -> Copy:
+def as_function(encoder: OwnEncoder, head: Head) -> Copy:
     """Integer images to embedding and the head's answer, the head in float64."""
     import torch
 
     W, b = torch.from_numpy(head.W), torch.from_numpy(head.b)
 
-    def answer(images: Tensor) -> tuple[Tensor, Tensor]:
-        embedding = _embedding(encoder, images.to(encoder.mean.device), head.depth).cpu()
+    from tacit.encoders.handover import handover
+
+    kind = handover(encoder)
+
+    def answer(inputs: Inputs) -> tuple[Tensor, Tensor]:
+        embedding = _embedding(kind.features(encoder, inputs, range(encoder.n_depths)), head.depth).cpu()
         return embedding, _linked(embedding.double() @ W + b, head)
 
     return answer
 
 
-def as_integers(images: Tensor, head: Head) -> Tensor:
-    """Floats in [0, 1] as pixels of the run's depth."""
+def as_taken(inputs: Inputs, head: Head) -> Inputs:
+    """The inputs of an encoder's graph as those of a head's: images not as floats, but as pixels of the run's depth."""
     import torch
 
+    if "image" not in inputs:
+        return inputs
     white, dtype = (65535, torch.uint16) if head.deep else (255, torch.uint8)
-    return (images * white).round().to(dtype)
+    return {"image": (inputs["image"] * white).round().to(dtype)}
 
 
-def _embedding(encoder: ImageEncoder, images: Tensor, depth: str) -> Tensor:
-    return candidates(encoder({"image": images}, depths=range(encoder.n_depths)))[depth]
+def _embedding(features: Features, depth: str) -> Tensor:
+    return candidates(features)[depth]
 
 
 def _linked(outputs: Tensor, head: Head) -> Tensor:
@@ -108,11 +123,15 @@ def _linked(outputs: Tensor, head: Head) -> Tensor:
     return outputs.softmax(1) if head.link == "softmax" else outputs.sigmoid()
 
 
-def _write_onnx(encoder: ImageEncoder, head: Head, file: Path, said: dict[str, object]) -> None:
+def _write_onnx(encoder: OwnEncoder, head: Head, file: Path, said: dict[str, object]) -> None:
     import onnx
     import torch
 
-    class Graph(torch.nn.Module):
+    from tacit.encoders.handover import handover
+
+    kind = handover(encoder)
+
+    class Answers(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.encoder = deepcopy(encoder).cpu()
@@ -120,35 +139,66 @@ def _write_onnx(encoder: ImageEncoder, head: Head, file: Path, said: dict[str, o
             self.head.weight.data = torch.from_numpy(head.W.T.copy()).float()
             self.head.bias.data = torch.from_numpy(head.b).float()
 
-        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-            embedding = _embedding(self.encoder, image, head.depth)
+        def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+            embedding = _embedding(kind.features(self.encoder, inputs, range(encoder.n_depths)), head.depth)
             return embedding, _linked(self.head(embedding), head)
 
-    spec = encoder.spec
-    images = torch.zeros(2, spec.channels, spec.size, spec.size, dtype=torch.uint16 if head.deep else torch.uint8)
-    write_graph(Graph(), images, file, outputs(head))
+    write_graph(kind.graph(Answers()), as_taken(kind.example(), head), file, outputs(head), kind.axes)
     model = onnx.load(file)
     onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in said.items()})
     onnx.save(model, file)
 
 
-def _readme(encoder: ImageEncoder, head: Head, to: str) -> str:
+class Words(NamedTuple):
+    """What the README says of a kind of data."""
+
+    one: str  # example
+    does: str  # what graph and encoder do themselves
+    prepared: str
+    given: str  # to `prepare`, in Python
+    feed: str  # lines in Python that make `inputs` of the graph
+
+
+IMAGES = Words(
+    "image",
+    "scales and normalises the pixels itself",
+    "images)` does all of this for paths, PIL images and arrays",
+    "['image.png']",
+    """images = tacit.load_encoder(".").prepare(["image.png"])["image"].numpy()  # or your own, as listed above
+inputs = {"image": images}""",
+)
+TEXTS = Words(
+    "text",
+    "leaves special tokens out of the mean itself",
+    "texts)` does all of this, and cuts nothing",
+    "['a text']",
+    """batch = tacit.load_encoder(".").prepare(["a text"])  # or your own, as listed above
+inputs = {"input_ids": batch["tokens"].numpy(), "attention_mask": batch["valid"].long().numpy()}""",
+)
+
+
+def _words(encoder: OwnEncoder) -> Words:
+    return {"image": IMAGES, "text": TEXTS}[encoder.spec.kind]
+
+
+def _readme(encoder: OwnEncoder, head: Head, to: str) -> str:
+    words = _words(encoder)
     steps = "\n".join(f"{number}. {step}" for number, step in enumerate(left_to_do(encoder.spec, head), 1))
-    usage, graph = _usage_of_graph(head), f"`{ONNX_FILE}` scales and normalises the pixels itself"
+    usage, graph = _usage_of_graph(head, words), f"`{ONNX_FILE}` {words.does}"
     if to != "onnx":
-        usage, graph = _usage(head), "the encoder scales and normalises the pixels itself"
+        usage, graph = _usage(head, words), f"the encoder {words.does}"
     return f"""# {encoder.name} with its head
 
-{_meaning(head)}
+{_meaning(head, words)}
 
 The head is a linear probe of {head.labels:,} labels on the representation `{head.depth}`. The verdict of the run's
 report precedes it: this head also learned from the sealed test labels, and how good it is itself was not measured.
 
-What is left to do to an image first ({graph}):
+What is left to do to {_a(words.one)} first ({graph}):
 
 {steps}
 
-`tacit.load_encoder(FOLDER).prepare(images)` does all of this for paths, PIL images and arrays. In this folder:
+`tacit.load_encoder(FOLDER).prepare({words.prepared}. In this folder:
 
 ```python
 {usage}
@@ -156,32 +206,36 @@ What is left to do to an image first ({graph}):
 """
 
 
-def _meaning(head: Head) -> str:
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def _meaning(head: Head, words: Words) -> str:
     names = ", ".join(head.classes)
     return {
         "softmax": f"Classes, in the order of the probabilities: {names}.",
-        "sigmoid": f"Labels, in the order of the probabilities, one for each: {names}. An image can have several, or\n"
-        "none: `tacit predict` names those above one half.",
+        "sigmoid": f"Labels, in the order of the probabilities, one for each: {names}. "
+        f"{_a(words.one).capitalize()} can have several, or\nnone: `tacit predict` names those above one half.",
         "identity": "The prediction is a number, in the unit of the labels that it was learned from.",
     }[head.link]
 
 
-def _usage_of_graph(head: Head) -> str:
+def _usage_of_graph(head: Head, words: Words) -> str:
     names = 'classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])'
     return f"""import json, onnxruntime, tacit
 
-images = tacit.load_encoder(".").prepare(["image.png"])["image"].numpy()  # or your own, as listed above
+{words.feed}
 session = onnxruntime.InferenceSession("{ONNX_FILE}")
-embedding, {head.output} = session.run(["embedding", "{head.output}"], {{"image": images}})
+embedding, {head.output} = session.run(["embedding", "{head.output}"], inputs)
 {names if head.classes else ""}""".rstrip()
 
 
-def _usage(head: Head) -> str:
-    """Three lines from images to the answer, at this depth."""
-    features, embedding = "encoder(encoder.prepare(['image.png']))", "features.pooled"
+def _usage(head: Head, words: Words) -> str:
+    """Three lines from examples to the answer, at this depth."""
+    features, embedding = f"encoder(encoder.prepare({words.given}))", "features.pooled"
     if head.depth.startswith("depth"):
         number = head.depth.removeprefix("depth")
-        features, embedding = f"encoder(encoder.prepare(['image.png']), depths=[{number}])", "features.depths[0]"
+        features, embedding = f"encoder(encoder.prepare({words.given}), depths=[{number}])", "features.depths[0]"
     elif head.depth != FINAL:
         maps = "features.tokens.mT.unflatten(2, features.grid)"
         embedding = f"torch.nn.functional.adaptive_avg_pool2d({maps}, 2).flatten(1)"

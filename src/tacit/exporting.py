@@ -1,15 +1,15 @@
 """Hand an encoder on: as Hugging Face's files, as ONNX, or as safetensors alone, and measure that it says the same.
 
 Every export is a folder that `tacit.load_encoder` reads; `hf` and `onnx` add what other programs open. The graph of the
-ONNX file takes `image` float32 [B C H W] in [0, 1], any B, normalises it itself, and gives `pooled` [B D] and
-`tokens` [B N D]; `onnx.json` beside it says so, for programs. With a head the graph is another, see `tacit.classifier`.
+ONNX file takes `image` float32 [B C H W] in [0, 1], any B, and normalises it itself, or `input_ids` and
+`attention_mask` int64 [B N], any B and N up to a window, and gives `pooled` [B D] and `tokens` [B N D]; `onnx.json`
+beside it says so, for programs. With a head the graph is another, see `tacit.classifier`.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,25 +21,24 @@ from tacit.errors import UserError
 from tacit.files import sha256, whole_folder
 from tacit.graphs import PACKAGES as ONNX_PACKAGES
 from tacit.graphs import open_graph, write_graph
+from tacit.spec import ImageSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tacit.encoders.base import ImageEncoder
-    from tacit.graphs import Copy
+    from tacit.encoders import OwnEncoder
+    from tacit.graphs import Copy, Inputs
     from tacit.heads import Head
-    from tacit.spec import ImageSpec
 
 Form = Literal["hf", "onnx", "safetensors"]
 ONNX_FILE, ONNX_SIDECAR = classifier.ONNX_FILE, "onnx.json"
 OUTPUTS = ("pooled", "tokens")
-BATCHES = (1, 2, 7)  # sizes at which the other form is compared
 # A float32 network computed by other kernels differs by rounding; more than this is another function.
 TOLERANCE = 1e-3
 
 
 def export(
-    encoder: ImageEncoder,
+    encoder: OwnEncoder,
     to: Form,
     out: str | Path,
     *,
@@ -49,7 +48,7 @@ def export(
     """Write `encoder`, with its `head`, to the folder `out`, whole or not at all, and compare copy and original.
 
     Returns `to`, `out`, the names of `files`, the largest absolute `difference` of pooled features and tokens between
-    copy and original on random and on smooth images (of embedding and answer, where a graph has the head), the
+    copy and original on random inputs (of embedding and answer, where a graph has the head), the
     largest feature there, `scale`, a `note` in words, and with a head `caller`: what is left to do to images first.
     UserError where the encoder has no such form, a package is missing or `out` holds other things.
     """
@@ -60,6 +59,7 @@ def export(
     if to == "onnx" and missing:
         raise UserError(f"export to ONNX needs {', '.join(missing)}; install with: pip install 'tacit[onnx]'")
     if to == "hf" and encoder.hugging_face() is None:
+        assert isinstance(encoder.spec, ImageSpec)  # no other kind has encoders of our own making
         raise UserError(
             f"{encoder.name} for images of {encoder.spec.size} px has no form in Hugging Face's library; use --to "
             "onnx, or --to safetensors, which tacit.load_encoder reads"
@@ -85,48 +85,47 @@ def export(
     return done if head is None else {**done, "caller": "; ".join(classifier.left_to_do(encoder.spec, head))}
 
 
-def _compare(encoder: ImageEncoder, to: Form, folder: Path, head: Head | None) -> tuple[float, float]:
+def _compare(encoder: OwnEncoder, to: Form, folder: Path, head: Head | None) -> tuple[float, float]:
     """Largest difference between the copy in `folder` and `encoder`, and the largest feature."""
     import torch
 
+    from tacit.encoders.handover import handover
+
     difference = scale = 0.0
-    trial = _trial_images(encoder.spec)
+    kind = handover(encoder)
+    trial = kind.trial()
     if head is not None and to == "onnx":
         original = classifier.as_function(encoder, head)
         copy = open_graph(folder / ONNX_FILE, classifier.outputs(head))
-        trial = (classifier.as_integers(images, head) for images in trial)
+        trial = (classifier.as_taken(inputs, head) for inputs in trial)
     else:
         original, copy = _as_function(encoder), _open_copy(encoder, to, folder)
     with torch.inference_mode():
-        for images in trial:
-            for ours, theirs in zip(original(images), copy(images), strict=True):
-                difference = max(difference, float((ours - theirs.to(ours)).abs().max()))
+        for inputs in trial:
+            for ours, theirs in zip(original(inputs), copy(inputs), strict=True):
+                theirs = theirs.to(ours)
+                if ours.ndim == 3:
+                    ours, theirs = kind.compared(ours, inputs), kind.compared(theirs, inputs)
+                difference = max(difference, float((ours - theirs).abs().max()))
                 scale = max(scale, float(ours.abs().max()))
     if not difference <= TOLERANCE * max(1.0, scale):  # also where it is NaN
         raise RuntimeError(f"the {to} copy is off by {difference:.1e} (features up to {scale:.1f}); it was not kept")
     return difference, scale
 
 
-def _trial_images(spec: ImageSpec) -> Iterator[Tensor]:
-    """Noise, and smooth shapes as photographs have them, of their own random numbers; float [B C S S] in [0, 1]."""
-    import torch
+def _as_function(encoder: OwnEncoder) -> Copy:
+    from tacit.encoders.handover import handover
 
-    generator = torch.Generator().manual_seed(0)
-    for rows in BATCHES:
-        yield torch.rand(rows, spec.channels, spec.size, spec.size, generator=generator)
-        coarse = torch.rand(rows, spec.channels, 4, 4, generator=generator)
-        yield torch.nn.functional.interpolate(coarse, (spec.size, spec.size), mode="bilinear", align_corners=False)
+    kind = handover(encoder)
 
-
-def _as_function(encoder: ImageEncoder) -> Copy:
-    def answer(images: Tensor) -> tuple[Tensor, Tensor]:
-        features = encoder({"image": images.to(encoder.mean.device)})
+    def answer(inputs: Inputs) -> tuple[Tensor, Tensor]:
+        features = kind.features(encoder, inputs)
         return features.pooled, features.tokens
 
     return answer
 
 
-def _open_copy(encoder: ImageEncoder, to: Form, folder: Path) -> Copy:
+def _open_copy(encoder: OwnEncoder, to: Form, folder: Path) -> Copy:
     """The copy as its readers open it; safetensors as `tacit.load_encoder` does, into a twin of the encoder."""
     if to == "hf":
         return _open_hugging_face(encoder, folder)
@@ -137,51 +136,23 @@ def _open_copy(encoder: ImageEncoder, to: Form, folder: Path) -> Copy:
     return _as_function(twin)
 
 
-def _open_hugging_face(encoder: ImageEncoder, folder: Path) -> Copy:
+def _open_hugging_face(encoder: OwnEncoder, folder: Path) -> Copy:
     """The copy as anyone opens it without Tacit."""
     from transformers import AutoModel
 
+    from tacit.encoders.handover import handover
     from tacit.encoders.hf import quiet
 
     with quiet():
         model = AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_safetensors=True)
-    mean, std = encoder.mean.cpu(), encoder.std.cpu()
-
-    def answer(images: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = model((images - mean) / std).last_hidden_state
-        tokens = hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden[:, -math.prod(encoder.grid) :]
-        return tokens.mean(1), tokens
-
-    return answer
+    kind = handover(encoder)
+    return lambda inputs: kind.read(model, inputs)
 
 
-def _write_onnx(encoder: ImageEncoder, folder: Path) -> None:
-    import torch
+def _write_onnx(encoder: OwnEncoder, folder: Path) -> None:
+    from tacit.encoders.handover import Says, handover
 
-    class Graph(torch.nn.Module):
-        """From pixels to the two outputs; what ONNX can name are tensors."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = deepcopy(encoder).cpu()
-
-        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-            features = self.encoder({"image": image})
-            return features.pooled, features.tokens
-
-    spec = encoder.spec
-    images = torch.zeros(2, spec.channels, spec.size, spec.size)
-    write_graph(Graph(), images, folder / ONNX_FILE, OUTPUTS)
-    places = math.prod(encoder.grid)
-    sidecar = {
-        "input": {"image": {"shape": ["batch", *images.shape[1:]], "dtype": "float32", "range": [0, 1]}},
-        "output": {
-            "pooled": {"shape": ["batch", encoder.dim], "dtype": "float32"},
-            "tokens": {"shape": ["batch", places, encoder.dim], "dtype": "float32"},
-        },
-        "preprocessing": "resize the whole image to the square; the graph subtracts mean and divides by std itself",
-        "mean": spec.mean,
-        "std": spec.std,
-        "sha256": sha256(folder / ONNX_FILE),
-    }
+    kind = handover(encoder)
+    write_graph(kind.graph(Says(encoder)), kind.example(), folder / ONNX_FILE, OUTPUTS, kind.axes)
+    sidecar = {**kind.sidecar(), "sha256": sha256(folder / ONNX_FILE)}
     (folder / ONNX_SIDECAR).write_text(json.dumps(sidecar, indent=2))

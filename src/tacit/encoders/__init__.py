@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 OwnEncoder: TypeAlias = "ImageEncoder | TextEncoder"
 """An encoder that can be written, loaded and trained here, whatever it reads."""
 
-Same = TypeVar("Same", "ImageEncoder", "TextEncoder")
+Same = TypeVar("Same", bound="ImageEncoder | TextEncoder")
 
 
 class Architecture(NamedTuple):
@@ -168,17 +168,19 @@ def fresh_twin(encoder: Same, seed: int) -> Same:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        twin: Any  # of the class that it was given
         if encoder.name in ENCODERS:
-            return build_encoder(encoder.name, encoder.spec, **encoder.options)
-        if encoder.name.startswith("hf:"):
+            twin = build_encoder(encoder.name, encoder.spec, **encoder.options)
+        elif encoder.name.startswith("hf:"):
             from tacit.encoders import hf
 
-            return hf.untrained(encoder)  # type: ignore[return-value]  # the class that it was given
-        twin = copy.deepcopy(encoder)
-        for part in twin.modules():
-            if callable(reset := getattr(part, "reset_parameters", None)):
-                reset()
-        return twin
+            twin = hf.untrained(encoder)
+        else:
+            twin = copy.deepcopy(encoder)
+            for part in twin.modules():
+                if callable(reset := getattr(part, "reset_parameters", None)):
+                    reset()
+        return twin  # type: ignore[no-any-return]
 
 
 def wrap(module: nn.Module, spec: ImageSpec) -> ImageEncoder:

@@ -160,7 +160,7 @@ def open_folder(
         model = getattr(model, "vision_model", model)  # of a pair of image and text
         if model.main_input_name != "pixel_values":
             raise UserError(f"{name} takes {model.main_input_name}; choose a model of images or of text")
-        return HuggingFace(name, model.eval(), _spec(folder, model.config), source)
+        return HuggingFace(name, model.eval(), _spec(folder, model.config), source).eval()
 
 
 def _reads_text(config: Any) -> bool:

@@ -127,7 +127,7 @@ def open_text(name: str, folder: Path, config: Any, source: dict[str, Any], spec
         )
     if spec is None:
         spec = _spec(name, folder, model)
-    return HuggingFaceText(name, model.eval(), spec, source, head_loaded=masked and not missing)
+    return HuggingFaceText(name, model, spec, source, head_loaded=masked and not missing).eval()
 
 
 def untrained(encoder: HuggingFaceText) -> HuggingFaceText:

@@ -92,13 +92,14 @@ class TextEncoder(nn.Module, ABC):
         """The tokens [B N] that `pooled` is the mean of: no padding, no special ones but where there are no others."""
         valid = torch.ones_like(tokens, dtype=torch.bool) if valid is None else valid
         own = valid & ~self.special[tokens]
-        return torch.where(own.any(1, keepdim=True), own, valid)
+        return own | (valid & ~own.any(1, keepdim=True))
 
-    def graph(self, tokens: Tensor, valid: Tensor) -> Features:
+    def graph(self, tokens: Tensor, valid: Tensor, depths: Sequence[int] = ()) -> Features:
         """`forward` of one window a row, free of questions about the values in it, so that it can be traced."""
         counted = self.counted(tokens, valid)
-        said = self.layers(tokens, Attention(attended(valid), None))[-1]
-        return Features(said, masked_mean(said, counted), counted)
+        said = self.layers(tokens, Attention(attended(valid), None))
+        pooled = tuple(masked_mean(said[depth], counted) for depth in depths)
+        return Features(said[-1], masked_mean(said[-1], counted), counted, depths=pooled)
 
     def _said(self, tokens: Tensor, valid: Tensor | None, segment: Tensor | None, depths: list[int]) -> list[Tensor]:
         """What the layers `depths` say of rows of any length, each [B N D]."""
@@ -118,6 +119,7 @@ class TextEncoder(nn.Module, ABC):
         windows = nn.functional.pad(tokens, (0, rest), value=self.spec.pad).reshape(-1, L)  # [B*W L]
         inside = nn.functional.pad(valid, (0, rest), value=False).reshape(-1, L)
         used = inside.any(1)  # [B*W]
+        used[:1] = True  # so that there is one
         inside = inside[used]
         said = self.layers(windows[used], Attention(None if bool(inside.all()) else attended(inside), None))
         whole = []

@@ -95,9 +95,10 @@ def _sentence_transformers(encoder: TextEncoder, folder: Path) -> None:
     weight = torch.ones(spec.vocabulary, 1)  # [V 1]
     weight[encoder.special.cpu()] = NEXT_TO_NOTHING
     save_file({"emb_layer.weight": weight}, folder / WEIGHTS / "model.safetensors")
-    # Rows go by number; the words only say how many there are.
+    # It looks tokens up by number, and takes weights from this list at the start, by words: so numbers are the words.
     words = [str(number) for number in range(spec.vocabulary)]
-    _json(folder / WEIGHTS / "config.json", {"vocab": words, "word_weights": {}, "unknown_word_weight": 1.0})
+    light = {words[number]: NEXT_TO_NOTHING for number in encoder.special.nonzero()[:, 0].tolist()}
+    _json(folder / WEIGHTS / "config.json", {"vocab": words, "word_weights": light, "unknown_word_weight": 1.0})
     _json(
         folder / POOLING / "config.json",
         {"word_embedding_dimension": encoder.dim, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False},

@@ -1,0 +1,202 @@
+"""What a copy of an encoder in another program takes and says, one class per kind of data.
+
+`Inputs` are the tensors that an ONNX graph takes, by name; copy and original are compared on the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tacit.encoders.base import ImageEncoder
+from tacit.encoders.text import TextEncoder
+from tacit.types import Features
+
+Inputs = Mapping[str, Tensor]
+Said = tuple[Tensor, Tensor]  # pooled [B D] and tokens [B N D]
+BATCHES = (1, 2, 7)  # sizes at which the other form is compared
+
+
+class Handover(Protocol):
+    """How one kind of encoder is written as a graph and compared with its copies."""
+
+    axes: Mapping[str, Mapping[int, str]]  # of each input, those that may have any length, and their names
+
+    def example(self) -> Inputs:
+        """Inputs to trace a graph with."""
+
+    def trial(self) -> Iterator[Inputs]:
+        """Inputs to compare on, of their own random numbers."""
+
+    def features(self, encoder: Any, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
+        """What an encoder of this kind says, by operations that can be traced."""
+
+    def graph(self, inner: nn.Module) -> nn.Module:
+        """A module that takes the inputs one by one, as a tracer wants them, and hands them to `inner` by name."""
+
+    def read(self, model: Any, inputs: Inputs) -> Said:
+        """What Hugging Face's model of the folder says, pooled as the description tells people to."""
+
+    def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
+        """Tokens without those that mean nothing."""
+
+    def sidecar(self) -> dict[str, Any]:
+        """What `onnx.json` says of the graph."""
+
+
+class Images:
+    """`image` float32 [B C S S] in [0, 1]; the graph normalises it itself."""
+
+    axes: Mapping[str, Mapping[int, str]] = {"image": {0: "batch"}}
+
+    def __init__(self, encoder: ImageEncoder) -> None:
+        self.encoder = encoder
+
+    def example(self) -> Inputs:
+        spec = self.encoder.spec
+        return {"image": torch.zeros(2, spec.channels, spec.size, spec.size)}
+
+    def trial(self) -> Iterator[Inputs]:
+        """Noise, and smooth shapes as photographs have them."""
+        generator, spec = torch.Generator().manual_seed(0), self.encoder.spec
+        for rows in BATCHES:
+            yield {"image": torch.rand(rows, spec.channels, spec.size, spec.size, generator=generator)}
+            coarse = torch.rand(rows, spec.channels, 4, 4, generator=generator)
+            size = (spec.size, spec.size)
+            yield {"image": nn.functional.interpolate(coarse, size, mode="bilinear", align_corners=False)}
+
+    def features(self, encoder: ImageEncoder, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
+        found: Features = encoder({"image": inputs["image"].to(encoder.mean.device)}, depths=depths)
+        return found
+
+    def graph(self, inner: nn.Module) -> nn.Module:
+        class Graph(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = inner
+
+            def forward(self, image: Tensor) -> Any:
+                return self.inner({"image": image})
+
+        return Graph()
+
+    def read(self, model: Any, inputs: Inputs) -> Said:
+        mean, std = self.encoder.mean.cpu(), self.encoder.std.cpu()
+        hidden = model((inputs["image"] - mean) / std).last_hidden_state
+        places = math.prod(self.encoder.grid)
+        tokens = hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden[:, -places:]
+        return tokens.mean(1), tokens
+
+    def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
+        return tokens
+
+    def sidecar(self) -> dict[str, Any]:
+        spec, dim = self.encoder.spec, self.encoder.dim
+        shape = ["batch", spec.channels, spec.size, spec.size]
+        return {
+            "input": {"image": {"shape": shape, "dtype": "float32", "range": [0, 1]}},
+            "output": _outputs(math.prod(self.encoder.grid), dim),
+            "preprocessing": "resize the whole image to the square; the graph subtracts mean and divides by std itself",
+            "mean": spec.mean,
+            "std": spec.std,
+        }
+
+
+class Texts:
+    """`input_ids` and `attention_mask` int64 [B N], N at most a window; the graph leaves special tokens out itself."""
+
+    axes: Mapping[str, Mapping[int, str]] = {
+        "input_ids": {0: "batch", 1: "tokens"},
+        "attention_mask": {0: "batch", 1: "tokens"},
+    }
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self.encoder = encoder
+
+    def example(self) -> Inputs:
+        return self._documents([self.encoder.spec.length - 1, 2], torch.Generator().manual_seed(0))
+
+    def trial(self) -> Iterator[Inputs]:
+        """Documents of random numbers, short ones and full windows, beside others and alone."""
+        generator, length = torch.Generator().manual_seed(0), self.encoder.spec.length
+        for rows in BATCHES:
+            for longest in (min(5, length), length):
+                rest = torch.randint(2, longest + 1, (rows - 1,), generator=generator).tolist()
+                yield self._documents([longest, *rest], generator)
+
+    def _documents(self, lengths: list[int], generator: torch.Generator) -> Inputs:
+        spec = self.encoder.spec
+        valid = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]  # [B N]
+        tokens = torch.randint(0, spec.vocabulary, valid.shape, generator=generator)
+        if spec.cls >= 0:
+            tokens[:, 0] = spec.cls
+        if spec.sep >= 0:
+            tokens.scatter_(1, torch.tensor(lengths)[:, None] - 1, spec.sep)
+        return {"input_ids": torch.where(valid, tokens, spec.pad), "attention_mask": valid.long()}
+
+    def features(self, encoder: TextEncoder, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
+        device = encoder.special.device
+        return encoder.graph(inputs["input_ids"].to(device), inputs["attention_mask"].to(device) != 0, depths)
+
+    def graph(self, inner: nn.Module) -> nn.Module:
+        class Graph(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = inner
+
+            def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+                return self.inner({"input_ids": input_ids, "attention_mask": attention_mask})
+
+        return Graph()
+
+    def read(self, model: Any, inputs: Inputs) -> Said:
+        tokens = model(**inputs).last_hidden_state
+        own = inputs["attention_mask"].bool()
+        counted = own & ~torch.isin(inputs["input_ids"], torch.tensor(self.encoder.spec.specials))
+        counted = torch.where(counted.any(1, keepdim=True), counted, own)[:, :, None]
+        return (tokens * counted).sum(1) / counted.sum(1), tokens
+
+    def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
+        return tokens * inputs["attention_mask"][:, :, None].to(tokens)
+
+    def sidecar(self) -> dict[str, Any]:
+        spec = self.encoder.spec
+        numbers = {"shape": ["batch", "tokens"], "dtype": "int64"}
+        return {
+            "input": {"input_ids": {**numbers, "range": [0, spec.vocabulary - 1]}, "attention_mask": numbers},
+            "output": _outputs("tokens", self.encoder.dim),
+            "preprocessing": f"tokenizer.json makes input_ids of a text, cut after {spec.length}; attention_mask is 0 "
+            "where padding; the graph leaves special tokens out of pooled itself",
+            "length": spec.length,
+            "pad": spec.pad,
+        }
+
+
+def handover(encoder: ImageEncoder | TextEncoder) -> Handover:
+    """How this encoder is handed over."""
+    return Texts(encoder) if isinstance(encoder, TextEncoder) else Images(encoder)
+
+
+class Says(nn.Module):
+    """Inputs to pooled and tokens, on the CPU, with a copy of the encoder's weights."""
+
+    def __init__(self, encoder: ImageEncoder | TextEncoder) -> None:
+        super().__init__()
+        self.kind = handover(encoder)
+        self.encoder = deepcopy(encoder).cpu()
+
+    def forward(self, inputs: Inputs) -> Said:
+        features = self.kind.features(self.encoder, inputs)
+        return features.pooled, features.tokens
+
+
+def _outputs(places: int | str, dim: int) -> dict[str, Any]:
+    return {
+        "pooled": {"shape": ["batch", dim], "dtype": "float32"},
+        "tokens": {"shape": ["batch", places, dim], "dtype": "float32"},
+    }
