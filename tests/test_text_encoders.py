@@ -60,7 +60,7 @@ def test_shapes(encoder: TextEncoder) -> None:
     batch = documents(7, 12, 2)
     features = encoder(batch, depths=range(encoder.n_depths))
     assert features.tokens.shape == (3, 12, encoder.dim)
-    assert len(features.depths) == encoder.n_depths == 2
+    assert len(features.depths) == encoder.n_depths == 3
     assert_same(features.depths[-1], features.pooled)
     assert not torch.allclose(features.depths[0], features.pooled)
     assert features.valid is not None
@@ -316,7 +316,7 @@ def test_sizes() -> None:
     with torch.device("meta"):
         built = {name: build_encoder(name, texts.spec()) for name, of in encoders.ENCODERS.items() if of.kind == "text"}
     sizes = {name.partition("_")[2]: (one.n_depths, one.dim) for name, one in built.items() if name.startswith("bert")}
-    assert sizes == {"nano": (2, 128), "tiny": (4, 256), "small": (12, 384), "base": (12, 768)}
+    assert sizes == {"bag": (1, 128), "nano": (3, 128), "tiny": (5, 256), "small": (13, 384), "base": (13, 768)}
 
 
 def test_hugging_face_refusals(tmp_path: Path) -> None:

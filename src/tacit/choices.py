@@ -31,6 +31,12 @@ def as_read_by(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
     return {**options, **kind_of(encoder.spec).reading(encoder.spec), **given}
 
 
+def named_tasks(ask: SimpleNamespace) -> set[str]:
+    """Single tasks that a command names, in sums too; of none it is the kind of data that names them."""
+    text = vars(ask).get("tasks") or vars(ask).get("task")
+    return set() if text is None else {task for name in task_names(text) for task in parse_mixture(name)}
+
+
 def mixtures_of(text: str | None, study: Study | None = None) -> dict[str, dict[str, float]]:
     """The tasks that a run compares, by name: those of the text, or those that the kind of its data brings along."""
     if text is None and study is None:

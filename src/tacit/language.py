@@ -91,7 +91,7 @@ def pseudo_perplexity(encoder: TextEncoder, windows: Batch, *, read: int = READ,
     chosen = np.random.default_rng(seed).permutation(len(places))[:read]
     places = places[np.sort(chosen)]
     total = 0.0
-    for some in places.split(AT_ONCE):
+    for some in torch.split(places, AT_ONCE):
         rows, at = some[:, 0], some[:, 1]
         batch = {name: value[rows] for name, value in windows.items()}
         truth = batch["tokens"].gather(1, at[:, None])[:, 0]

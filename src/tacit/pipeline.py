@@ -15,7 +15,7 @@ import torch
 from tacit import keys
 from tacit.budget import Budget, clock, parse_budget
 from tacit.callables import as_encoder, import_callable, is_callable_name
-from tacit.choices import FEWEST_SEEDS, as_read_by, checked_seeds, initial_encoder, mixtures_of
+from tacit.choices import FEWEST_SEEDS, as_read_by, checked_seeds, initial_encoder, mixtures_of, named_tasks
 from tacit.data.asked import target_named, target_settings
 from tacit.encoders import load_encoder, save_encoder
 from tacit.encoders.base import ImageEncoder
@@ -304,7 +304,8 @@ def _open(
     data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, space: Workspace, *, seeds: int = 1
 ) -> Study:
     """The study of a run folder: its test set is sealed when the run starts, and stays so when it is continued."""
-    architecture, initial = chosen_encoder(ask.encoder, offline=ask.offline), initial_encoder(ask)
+    architecture = chosen_encoder(ask.encoder, offline=ask.offline, tasks=named_tasks(ask))
+    initial = initial_encoder(ask)
     if initial is not None:
         architecture, options = lambda spec: initial, as_read_by(initial, options)
     sealed_before = (space.path / "seal.json").exists()

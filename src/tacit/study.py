@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -265,8 +265,10 @@ def describe(dataset: Dataset) -> str:
     return f"{kind_of(dataset.spec).describe(dataset)}; {describe_labels(dataset.target, dataset)}"
 
 
-def chosen_encoder(name: str | None, *, offline: bool = False) -> Callable[[Spec], OwnEncoder]:
-    """How to build the encoder of this name, or the default one of its kind, once the data are known."""
+def chosen_encoder(
+    name: str | None, *, offline: bool = False, tasks: Collection[str] = ()
+) -> Callable[[Spec], OwnEncoder]:
+    """How to build the encoder of this name, or the default one for data and `tasks`, once the data are known."""
     if name is not None:
         check_encoder(name)
-    return lambda spec: build_encoder(name or kind_of(spec).default_encoder(spec), spec, offline=offline)
+    return lambda spec: build_encoder(name or kind_of(spec).default_encoder(spec, tasks), spec, offline=offline)

@@ -44,6 +44,7 @@ ENCODERS = {
     "vit_tiny": Architecture("image", "tacit.encoders.vit:ViT"),
     "vit_small": Architecture("image", "tacit.encoders.vit:ViT"),
     "vit_base": Architecture("image", "tacit.encoders.vit:ViT"),
+    "bert_bag": Architecture("text", "tacit.encoders.bert:Bert"),
     "bert_nano": Architecture("text", "tacit.encoders.bert:Bert"),
     "bert_tiny": Architecture("text", "tacit.encoders.bert:Bert"),
     "bert_small": Architecture("text", "tacit.encoders.bert:Bert"),

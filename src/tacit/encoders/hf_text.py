@@ -44,7 +44,7 @@ class HuggingFaceText(TextEncoder):
             if last.ndim != 3 or last.shape[:2] != trial.shape:
                 raise UserError(f"{name} answers {list(trial.shape)} tokens with {list(last.shape)}; choose an encoder")
             freeze_unused(base, last)
-        depths = max(1, len(answer.hidden_states or ()) - 1)
+        depths = max(1, len(answer.hidden_states or ()))
         super().__init__(name, spec, model, dim=last.shape[2], n_depths=depths)
         self.source = source
         known = LAYERS.get(model.config.model_type)
@@ -58,7 +58,7 @@ class HuggingFaceText(TextEncoder):
             return LAYERS[self.model.config.model_type](self.base, tokens, attention)
         valid = None if attention.mask is None else attention.mask[:, 0, 0].long()  # [B N]
         answer = self.base(input_ids=tokens, attention_mask=valid, output_hidden_states=True)
-        return [*(answer.hidden_states or ())[1:-1], answer[0]]
+        return [*(answer.hidden_states or ())[:-1], answer[0]]
 
     @property
     def has_head(self) -> bool:

@@ -43,7 +43,7 @@ class ModernBert(TextEncoder):
             spec,
             ModernBertForMaskedLM(config),
             dim=config.hidden_size,
-            n_depths=config.num_hidden_layers,
+            n_depths=1 + config.num_hidden_layers,
             options={"dropout": dropout},
         )
 
@@ -56,7 +56,7 @@ class ModernBert(TextEncoder):
 
 
 def layers(model: ModernBertModel, tokens: Tensor, attention: Attention) -> Sequence[Tensor]:
-    """What `ModernBertModel` says after every layer, the last one normed."""
+    """What `ModernBertModel` says, its embedding first, the last layer normed."""
     x = model.embeddings(tokens)  # [B N D]
     place = torch.arange(tokens.shape[1], device=tokens.device)
     position = place[None] if attention.position is None else attention.position
@@ -67,7 +67,7 @@ def layers(model: ModernBertModel, tokens: Tensor, attention: Attention) -> Sequ
     masks["sliding_attention"] = near[None, None] if attention.mask is None else near & attention.mask
     if attention.mask is None and tokens.shape[1] <= config.sliding_window + 1:
         masks["sliding_attention"] = None
-    said = []
+    said = [x]
     for layer in model.layers:
         x = layer(x, masks[layer.attention_type], turns[layer.attention_type])
         said.append(x)

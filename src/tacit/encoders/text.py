@@ -45,6 +45,7 @@ class TextEncoder(nn.Module, ABC):
     """
 
     packs = True
+    at_once = 32  # rows of any length that fit into memory together while they are embedded
     special: Tensor  # [V]  True for numbers that are no part of a text
     head_trained: Tensor
 
@@ -73,20 +74,20 @@ class TextEncoder(nn.Module, ABC):
 
     @abstractmethod
     def layers(self, tokens: Tensor, attention: Attention) -> Sequence[Tensor]:
-        """What every layer says of `tokens` [B N], N at most `spec.length` without positions: tensors [B N D]."""
+        """What the embedding and then every layer say of `tokens` [B N], N at most `spec.length` without positions.
+
+        Tensors [B N D].
+        """
 
     def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
         """Embed `batch["tokens"]` [B N]; depth `n_depths - 1` is the deepest and equals `pooled`.
 
         `valid` of the answer is False also at special tokens, which take part in attention only.
         """
-        tokens = self._checked(batch)
-        valid = batch.get("valid")
-        said = self._said(tokens, valid, batch.get("segment"), [*depths, self.n_depths - 1])
+        tokens, valid = self._checked(batch), batch.get("valid")
         counted = self.counted(tokens, valid)
-        return Features(
-            said[-1], masked_mean(said[-1], counted), counted, depths=tuple(masked_mean(x, counted) for x in said[:-1])
-        )
+        said, pooled = self._said(tokens, valid, counted, batch.get("segment"), [*depths, self.n_depths - 1])
+        return Features(said, pooled[-1], counted, depths=tuple(pooled[:-1]))
 
     def counted(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
         """The tokens [B N] that `pooled` is the mean of: no padding, no special ones but where there are no others."""
@@ -101,33 +102,39 @@ class TextEncoder(nn.Module, ABC):
         pooled = tuple(masked_mean(said[depth], counted) for depth in depths)
         return Features(said[-1], masked_mean(said[-1], counted), counted, depths=pooled)
 
-    def _said(self, tokens: Tensor, valid: Tensor | None, segment: Tensor | None, depths: list[int]) -> list[Tensor]:
-        """What the layers `depths` say of rows of any length, each [B N D]."""
-        if segment is not None:
-            if not self.packs:
-                raise UserError(f"the encoder {self.name} cannot read several documents in a row; leave packing out")
-            said = self.layers(tokens, packed(segment, valid, self.spec.length))
-            return [said[depth] for depth in depths]
+    def _said(
+        self, tokens: Tensor, valid: Tensor | None, counted: Tensor, segment: Tensor | None, depths: Sequence[int]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The last states [B N D] of rows of any length, and the mean of those counted at these depths, [B D] each."""
+        if segment is not None and not self.packs:
+            raise UserError(f"the encoder {self.name} cannot read several documents in a row; leave packing out")
         if valid is not None and bool(valid.all()):
             valid = None  # no mask is faster
-        B, N, L = *tokens.shape, self.spec.length
-        if N <= L:
-            said = self.layers(tokens, Attention(None if valid is None else attended(valid), None))
-            return [said[depth] for depth in depths]
+        N, L = tokens.shape[1], self.spec.length
+        if segment is not None or N <= L:
+            attention = Attention(None if valid is None else attended(valid), None)
+            if segment is not None:
+                attention = packed(segment, valid, L)
+            said = self.layers(tokens, attention)
+            return said[-1], [masked_mean(said[depth], counted) for depth in depths]
         rest = -N % L
-        valid = torch.ones_like(tokens, dtype=torch.bool) if valid is None else valid
         windows = nn.functional.pad(tokens, (0, rest), value=self.spec.pad).reshape(-1, L)  # [B*W L]
-        inside = nn.functional.pad(valid, (0, rest), value=False).reshape(-1, L)
+        inside = torch.ones_like(tokens, dtype=torch.bool) if valid is None else valid
+        inside = nn.functional.pad(inside, (0, rest), value=False).reshape(-1, L)
         used = inside.any(1)  # [B*W]
         used[:1] = True  # so that there is one
         inside = inside[used]
         said = self.layers(windows[used], Attention(None if bool(inside.all()) else attended(inside), None))
-        whole = []
-        for depth in depths:
-            out = said[depth].new_zeros(*windows.shape, said[depth].shape[-1])  # [B*W L D]
-            out[used] = said[depth]
-            whole.append(out.reshape(B, N + rest, -1)[:, :N])
-        return whole
+        weight = counted / counted.sum(1, keepdim=True).clamp(min=1)  # [B N]
+        weight = nn.functional.pad(weight, (0, rest)).reshape(-1, L)[used]
+        row = torch.arange(len(tokens), device=tokens.device).repeat_interleave((N + rest) // L)[used]
+        pooled = []
+        for depth in depths:  # a row's mean is the sum of its windows' shares in it
+            share = (said[depth] * weight[:, :, None].to(said[depth].dtype)).sum(1)  # [used D]
+            pooled.append(share.new_zeros(len(tokens), share.shape[1]).index_add(0, row, share))
+        whole = said[-1].new_zeros(*windows.shape, said[-1].shape[-1])  # [B*W L D]
+        whole[used] = said[-1]
+        return whole.reshape(len(tokens), N + rest, -1)[:, :N], pooled
 
     def _checked(self, batch: Batch) -> Tensor:
         tokens = batch.get("tokens")

@@ -64,6 +64,7 @@ def extract(
     import torch
 
     target = torch.device(device) if device is not None else device_of(encoder)
+    batch_size = min(batch_size, getattr(encoder, "at_once", batch_size))
     parts: list[dict[str, NDArray[np.float32]]] = []
     with evaluation_mode(encoder), torch.no_grad():
         for start in range(0, len(rows), batch_size):

@@ -54,6 +54,7 @@ class Trained:
     def outputs(self, fetch: Fetch, rows: Ints, *, batch_size: int = 256) -> NDArray[np.float32]:
         """Of the head [N outputs]."""
         device, parts = device_of(self.encoder), []
+        batch_size = min(batch_size, getattr(self.encoder, "at_once", batch_size))
         with evaluation_mode(self.encoder):
             for start in range(0, len(rows), batch_size):
                 batch = _to(fetch(rows[start : start + batch_size]), device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,8 +31,8 @@ class Kind(Protocol):
     def scratch_views(self, spec: Any) -> ViewMaker:
         """The views of training on labels: those that make the harder baseline."""
 
-    def default_encoder(self, spec: Any) -> str:
-        """The architecture that suits these data."""
+    def default_encoder(self, spec: Any, tasks: Collection[str]) -> str:
+        """The architecture that suits these data and these pretext tasks."""
 
     def recipe(
         self,

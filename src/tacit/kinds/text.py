@@ -23,7 +23,7 @@ from tacit.split import Split
 
 __all__ = ["default_encoder", "default_views", "recipe"]
 
-tasks = "masked,simclr,masked+simclr"
+tasks = "simclr"
 contrast = "simclr"
 
 SHOWN = 240  # characters of a text that stand for all of it

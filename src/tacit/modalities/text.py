@@ -35,13 +35,15 @@ class TextViews:
     """Views of documents: a random run of tokens, at most `length` numbers with [CLS] and [SEP] around it.
 
     The run is the share `crop` of the document, drawn between its two ends, but at least `least` tokens where there are
-    as many. The share `delete` of its tokens is left out. Packed rows, which hold several documents, stay as they are.
+    as many, and never more than `most`. The share `delete` of its tokens is left out. Packed rows, which hold several
+    documents, stay as they are.
     """
 
     spec: TextSpec
     length: int
     crop: tuple[float, float] = (1.0, 1.0)
     least: int = 8
+    most: int = 2**31
     delete: float = 0.0
 
     @torch.no_grad()
@@ -57,7 +59,7 @@ class TextViews:
         share, place = keys.uniform(key, "crop", 2).unbind(1)
         low, high = self.crop
         wanted = (n * (low + (high - low) * share)).round().long()
-        taken = torch.minimum(torch.minimum(wanted.clamp(min=self.least), n), n.new_tensor(room))  # [B]
+        taken = wanted.clamp(min=self.least, max=min(room, self.most)).minimum(n)  # [B]
         first = own.int().argmax(1) + (place * (n - taken + 1)).long()  # [B]
         widest = max(1, int(taken.max())) if len(taken) else 1
         at = torch.arange(widest, device=tokens.device)

@@ -6,7 +6,7 @@ The numbers were chosen by measurement; docs/experiments.md keeps the tables, al
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +29,7 @@ from tacit.types import Batch, Dropping
 STANDARDISED_FROM = 8  # px: the patch whose own mean and deviation are taken out of what masked prediction predicts
 
 
-def default_encoder(spec: ImageSpec) -> str:
+def default_encoder(spec: ImageSpec, tasks: Collection[str]) -> str:
     """The ConvNet: on the small images and budgets that people start with it learned most in the same time."""
     return "convnet"
 

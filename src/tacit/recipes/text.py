@@ -5,7 +5,7 @@ The numbers were chosen by measurement; docs/experiments.md keeps the tables, al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from tacit.encoders import build_encoder
@@ -20,14 +20,18 @@ from tacit.tasks.masked import Masked
 from tacit.tasks.simclr import SimCLR
 
 PACKING = {"masked", "electra"}  # tasks that learn from single tokens, so that rows may hold several documents
+CONTRAST = {"simclr"}  # tasks that an encoder without layers can learn
 DROPOUT = 0.1  # of an encoder whose dropout makes the two views of a text
 MASKED_SHARE = 0.3
 SMALLER = {"tiny": "nano", "small": "tiny", "base": "small"}
 
 
-def default_encoder(spec: TextSpec) -> str:
-    """Four layers of 256: what learned most within minutes of a CPU."""
-    return "bert_tiny"
+def default_encoder(spec: TextSpec, tasks: Collection[str]) -> str:
+    """A mean of embeddings where nothing but crops are contrasted: nothing learned as much within minutes of a CPU.
+
+    Other tasks need layers: two of them.
+    """
+    return "bert_bag" if set(tasks) <= CONTRAST else "bert_nano"
 
 
 def recipe(
@@ -40,17 +44,19 @@ def recipe(
 ) -> Recipe:
     """The recipe of a task, or of a weighted sum of tasks, for this encoder and so many documents."""
     task = mixed({name: make_task(name, encoder) for name in weights}, weights)
-    batch_size = batch_size or default_batch_size(examples, accelerated=accelerated)
+    contrast = weights.keys() <= CONTRAST
+    batch_size = batch_size or default_batch_size(examples, contrast=contrast, accelerated=accelerated)
     return Recipe(task, default_optim(encoder), batch_size, packed=encoder.packs and weights.keys() <= PACKING)
 
 
 def make_task(name: str, encoder: TextEncoder) -> Task:
     """One task with its defaults for text."""
     views = default_views(encoder.spec, name)
-    if name in ("simclr", "simcse"):
-        if name == "simcse":
-            encoder.set_dropout(DROPOUT)
-        return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.05 if name == "simcse" else 0.1)
+    if name == "simclr":  # features themselves are contrasted: a projection head cost 3 points
+        return SimCLR(encoder, views, hidden=0, temperature=0.2)
+    if name == "simcse":
+        encoder.set_dropout(DROPOUT)
+        return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.05)
     if name == "electra":
         return Electra(encoder, _masked(_generator(encoder), views))
     assert name == "masked", name
@@ -58,9 +64,9 @@ def make_task(name: str, encoder: TextEncoder) -> Task:
 
 
 def default_views(spec: TextSpec, task: str) -> TextViews:
-    """The views that suit the pretext `task`: two runs of one document for contrast, a whole window for the others."""
+    """The views that suit the pretext `task`: two thinned runs of a document for contrast, else a whole window."""
     views = TextViews(spec, spec.length)
-    return replace(views, crop=(0.1, 0.5)) if task == "simclr" else views
+    return replace(views, crop=(0.1, 0.3), least=24, most=64, delete=0.5) if task == "simclr" else views
 
 
 def _masked(encoder: TextEncoder, views: TextViews) -> Masked:
@@ -79,11 +85,12 @@ def _generator(encoder: TextEncoder) -> TextEncoder:
 
 
 def default_optim(encoder: TextEncoder) -> Optim:
-    """AdamW, gradients clipped."""
-    return Optim("adamw", lr=2e-3, weight_decay=0.01, warmup=0.06, betas=(0.9, 0.98), clip=0.5)
+    """AdamW, gradients clipped; embeddings alone take twice the rate of layers."""
+    rate = 8e-3 if encoder.n_depths == 1 else 4e-3
+    return Optim("adamw", lr=rate, weight_decay=0.05, warmup=0.06, betas=(0.9, 0.98), clip=1.0)
 
 
-def default_batch_size(examples: int, *, accelerated: bool = False) -> int:
-    """64 rows, 256 where an accelerator would idle; at most a quarter of the documents."""
-    most = max(2, min(256 if accelerated else 64, examples // 4))
+def default_batch_size(examples: int, *, contrast: bool, accelerated: bool = False) -> int:
+    """128 to contrast, 64 rows of tokens, 256 where an accelerator would idle; at most a quarter of the documents."""
+    most = max(2, min(256 if accelerated else 128 if contrast else 64, examples // 4))
     return 1 << (most.bit_length() - 1)

@@ -30,7 +30,8 @@ from tacit.types import Batch, Encoder, Output, ViewMaker
 class SimCLR(Task):
     """Contrast for any modality that has views.
 
-    `hidden` and `out` are the widths of the projection head, which is thrown away afterwards.
+    `hidden` and `out` are the widths of the projection head, which is thrown away afterwards; with a `hidden` of 0
+    there is none, and the features themselves are contrasted.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class SimCLR(Task):
         self.encoder = encoder
         self.views = views
         self.temperature = temperature
-        self.head = mlp(encoder.dim, hidden, out)
+        self.head = mlp(encoder.dim, hidden, out) if hidden else nn.Identity()
 
     @property
     def exported(self) -> Mapping[str, Encoder]:
