@@ -48,7 +48,7 @@ def join(train: Source, test: Source) -> Source:
         raise UserError(f"--test {test.name} holds {test.kind} data, but {train.name} {train.kind} data; give one kind")
     columns = None
     if train.columns is not None and test.columns is not None:
-        columns = pa.concat_tables([train.columns, test.columns], promote_options="permissive")
+        columns = _stacked(train.columns, test.columns)
     label = None
     if train.label is not None or test.label is not None:
         parts = [pa.nulls(len(s), pa.string()) if s.label is None else s.label for s in (train, test)]
@@ -69,6 +69,22 @@ def join(train: Source, test: Source) -> Source:
         skipped=train.skipped + test.skipped,
         remarks=train.remarks + test.remarks,
     )
+
+
+def _stacked(one: pa.Table, other: pa.Table) -> pa.Table:
+    """Two tables as one; columns that hold numbers here and words there become words."""
+    try:
+        return pa.concat_tables([one, other], promote_options="permissive")
+    except pa.ArrowException:
+        tables = [one, other]
+        for name in set(one.column_names) & set(other.column_names):
+            if one.schema.field(name).type != other.schema.field(name).type:
+                place = [table.column_names.index(name) for table in tables]
+                tables = [
+                    table.set_column(at, name, table[name].cast(pa.string()))
+                    for table, at in zip(tables, place, strict=True)
+                ]
+        return pa.concat_tables(tables, promote_options="permissive")
 
 
 def digest(parts: Iterable[bytes | memoryview]) -> str:

@@ -1,0 +1,186 @@
+"""A folder of texts from beginning to end: run, fill in, predict, embed, export, judge again, go on. Tiny and real."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import tacit
+from tacit import cli
+from tacit.encoders.text import TextEncoder
+from tacit.errors import UserError
+from tacit.evaluation import scratch
+from tacit.language import masked_logits, pseudo_perplexity
+
+pytestmark = pytest.mark.slow
+
+LABELLED, ALL = 160, 200
+THINGS = {
+    "weather": ["rain", "wind", "cloud", "storm", "snow", "sun", "frost", "thunder"],
+    "kitchen": ["bread", "soup", "salt", "butter", "oven", "knife", "plate", "apple"],
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _brief() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=5))
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 notes on the weather or the kitchen, in files; the labels of the first 160."""
+    chance, root = random.Random(0), tmp_path_factory.mktemp("notes")
+    (root / "notes").mkdir()
+    with (root / "few.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "label"])
+        for row in range(ALL):
+            topic = list(THINGS)[row % 2]
+            words = [chance.choice(THINGS[topic]) for _ in range(chance.randint(8, 40))]
+            text = " ".join(f"the {word} and the {chance.choice(THINGS[topic])}," for word in words)
+            (root / "notes" / f"note{row:03d}.txt").write_text(f"Dear Secretplace, {text} as ever.")
+            if row < LABELLED:
+                writer.writerow([f"note{row:03d}.txt", topic])
+    return root
+
+
+def run(folder: Path, out: Path, **settings: Any) -> Any:
+    told = {
+        "labels": str(folder / "few.csv"),
+        "budget": "12steps",
+        "encoder": "bert_nano",
+        "vocabulary": 400,
+        "length": 32,
+    }
+    return tacit.run(str(folder / "notes"), **{**told, "tasks": "masked,simclr", "out": str(out), **settings})
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "notes"
+    run(folder, out)
+    return out
+
+
+def test_the_report_tells_of_texts(finished: Path) -> None:
+    report = json.loads((finished / "report.json").read_text())
+    arms = {arm["name"] for arm in report["arms"]}
+    assert arms == {"masked", "simclr", "random-init", "tfidf-words", "tfidf-characters", "scratch"}
+    told = {r["arm"]: r["mean"] for r in report["results"] if r["budget"] == report["data"]["primary_budget"]}
+    assert told["tfidf-words"] > 0.9  # the two topics share few words
+    language = report["data"]["language"]
+    assert language["held_out"]
+    assert set(language["perplexity"]) == {"masked"}
+    assert 1 < language["perplexity"]["masked"] < 400
+    assert len(language["fills"][0]["top"]) == 5
+    page = (finished / "report.html").read_text()
+    for said in ("Dear Secretplace", "There stood", "Pseudo-perplexity", "[MASK]"):
+        assert said in page
+
+
+def test_a_private_report_holds_no_text(folder: Path, tmp_path: Path) -> None:
+    run(folder, tmp_path / "run", tasks="masked", private=True)
+    for name in ("report.html", "report.json", "log.txt"):
+        written = (tmp_path / "run" / name).read_text().lower()
+        assert not [word for word in ("secretplace", "thunder", "note001", "weather") if word in written], name
+    told = json.loads((tmp_path / "run" / "report.json").read_text())["data"]["language"]["perplexity"]
+    assert set(told) == {"masked"}
+
+
+def test_masks_are_filled_in(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    encoder = finished / "encoders" / "masked"
+    texts = ["the [MASK] and the storm", "salt, [MASK], [MASK]"]
+    found = tacit.fill_mask(str(encoder), *texts, top=3)
+    assert [len(places) for places in found] == [1, 2]
+    for guesses in (guess for places in found for guess in places):
+        chances = [guess.probability for guess in guesses]
+        assert chances == sorted(chances, reverse=True)
+        assert 0 < sum(chances) <= 1
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["fill-mask", str(encoder), texts[0]])
+    assert ended.value.code == 0
+    assert "the [MASK] and the storm" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"no \[MASK\] in 'nothing'"):
+        tacit.fill_mask(str(encoder), "nothing")
+    with pytest.raises(UserError, match="no trained head"):
+        tacit.fill_mask(str(finished / "encoders" / "simclr"), texts[0])
+
+
+def test_pseudo_perplexity_hides_one_token_at_a_time(finished: Path) -> None:
+    encoder = tacit.load_encoder(str(finished / "encoders" / "masked"))
+    assert isinstance(encoder, TextEncoder)
+    batch = encoder.prepare(["the rain and the wind", "soup"])
+    losses = []
+    for row, at in batch["valid"].nonzero().tolist():
+        truth = int(batch["tokens"][row, at])
+        if truth in encoder.spec.specials:
+            continue
+        one = {name: value[row : row + 1].clone() for name, value in batch.items()}
+        one["tokens"][0, at] = encoder.spec.mask
+        here = torch.zeros_like(one["valid"])
+        here[0, at] = True
+        losses.append(-float(masked_logits(encoder, one, here)[0].log_softmax(0)[truth]))
+    found, count = pseudo_perplexity(encoder, batch)
+    assert count == len(losses)
+    assert found == pytest.approx(np.exp(np.mean(losses)), rel=1e-4)
+
+
+def test_the_encoder_is_of_use(finished: Path, folder: Path, tmp_path: Path) -> None:
+    encoder = tacit.load_encoder(str(finished))
+    texts = [(folder / "notes" / f"note{row:03d}.txt").read_text() for row in range(3)]
+    with torch.no_grad():
+        pooled = encoder(encoder.prepare(texts)).pooled
+    tacit.embed(str(finished), str(folder / "notes"), out=str(tmp_path / "notes.parquet"))
+    table = pq.read_table(tmp_path / "notes.parquet")
+    assert table["id"][0].as_py() == "note000.txt"
+    np.testing.assert_allclose(np.array(table["embedding"][:3].to_pylist()), pooled, rtol=1e-4, atol=1e-5)
+    predicted = tacit.predict(str(finished), str(folder / "notes"), out=str(tmp_path / "predicted.csv"))
+    assert set(predicted["class"].to_pylist()) <= set(THINGS)
+    tacit.export(str(finished), to="onnx", out=str(tmp_path / "onnx"))
+    assert (tmp_path / "onnx" / "tokenizer.json").exists()
+    chosen = tacit.next_labels(str(finished), str(folder / "notes"), n=4)
+    assert len(chosen) == 4
+
+
+def test_an_encoder_is_judged_again_on_the_same_seal(finished: Path, folder: Path, tmp_path: Path) -> None:
+    report = tacit.evaluate(
+        str(finished), str(folder / "notes"), labels=str(folder / "few.csv"), out=str(tmp_path / "judged")
+    )
+    assert report.data["seal_reads"] == 2
+    assert (tmp_path / "judged" / "report.html").exists()
+
+
+def test_pretraining_goes_on_with_the_tokenizer_that_it_came_with(finished: Path, folder: Path, tmp_path: Path) -> None:
+    start = str(finished / "encoders" / "masked")
+    report = run(folder, tmp_path / "on", tasks="masked", encoder=None, vocabulary=None, length=None, init=start)
+    assert "before" in {arm.name for arm in report.arms}
+    told = json.loads((tmp_path / "on" / "report.json").read_text())["data"]["language"]["perplexity"]
+    assert told["masked"] < told["before"]
+    before, after = tacit.load_encoder(start), tacit.load_encoder(str(tmp_path / "on"))
+    assert before.spec == after.spec
+    with pytest.raises(UserError, match="--init brings its own architecture"):
+        run(folder, tmp_path / "other", init=start)
+
+
+def test_a_task_of_images_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'rotation' has no recipe for data of kind text; choose from simclr, masked"):
+        run(folder, tmp_path / "run", tasks="rotation")
+
+
+def test_nothing_named_takes_contrast_of_a_mean_of_embeddings(folder: Path, tmp_path: Path) -> None:
+    run(folder, tmp_path / "run", tasks=None, encoder=None, budget="6steps")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert [arm["encoder"] for arm in report["arms"] if arm["name"] == "simclr"] == ["bert_bag"]
+    assert not report["data"].get("language")
