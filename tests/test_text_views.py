@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from tacit import keys
 from tacit.masks import unit_mask
-from tacit.modalities.text import Corruption, TextViews, TokenMask, is_special, snippet
+from tacit.modalities.text import LINEAR_C, Corruption, TextViews, TokenMask, is_special, snippet, word_counts
 from tacit.spec import TextSpec
 from tacit.types import Batch
 
@@ -138,3 +139,23 @@ def test_hidden_tokens_show_mask_random_or_themselves() -> None:
 def test_snippets_are_one_line() -> None:
     assert snippet("a\n b\t c", 20) == "a b c"
     assert snippet("word " * 30, 20) == "word word word word…"
+
+
+def test_word_counts_equal_scikit_learn_on_all_terms() -> None:
+    """Rotated to as many numbers as there are texts, the model is the same."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    chance = np.random.default_rng(0)
+    words = np.array([f"word{i}" for i in range(60)])
+    texts = [" ".join(chance.choice(words[20 * (row % 2) : 20 * (row % 2) + 40], 12)) for row in range(90)]
+    y = np.arange(90) % 2
+    train, test = np.arange(40), np.arange(40, 90)
+    rule = word_counts(lambda rows: [texts[row] for row in rows], np.arange(90), characters=False)
+    found = rule(train, y[train], test)
+    counts = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)).fit(texts)
+    X, seen = counts.transform(texts[:40]), counts.transform(texts[40:])
+    said = [LogisticRegression(C=C, max_iter=1000).fit(X, y[train]).predict(seen) for C in LINEAR_C]
+    assert any((found == other).all() for other in said)
+    assert (found == y[test]).mean() > 0.7
+    assert set(rule(train[:2], y[:2], test)) <= {0, 1}  # one of each class: nothing to choose by

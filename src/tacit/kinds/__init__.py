@@ -54,6 +54,9 @@ class Kind(Protocol):
     def statistics(self, dataset: Dataset, split: Split, seed: int) -> list[Arm]:
         """The baselines that have learned nothing from unlabelled data but counts."""
 
+    def statistics_seconds(self, dataset: Dataset, split: Split) -> float:
+        """About how long these take to judge, beyond what every encoder takes."""
+
     def same_form(self, spec: Any, other: Any) -> bool:
         """Whether an encoder of the one spec reads batches of data of the other."""
 

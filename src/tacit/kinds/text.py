@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ tasks = "simclr"
 contrast = "simclr"
 
 SHOWN = 240  # characters of a text that stand for all of it
+COUNTED = 200  # texts whose terms are counted to tell how long all of them take
 TERMS_FROM = 50_000  # texts at most that terms are counted in
 
 
@@ -58,6 +60,18 @@ def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
         Arm("tfidf-words", "baseline", rule=words, encoder="TF-IDF of words and pairs"),
         Arm("tfidf-characters", "baseline", rule=characters, encoder="TF-IDF of 2 to 5 characters"),
     ]
+
+
+def statistics_seconds(dataset: Dataset, split: Split) -> float:
+    labelled = split.labelled
+    if labelled is None or labelled.target != "classification":
+        return 0.0
+    known = min(len(labelled.train), TERMS_FROM)
+    some = labelled.train[:COUNTED]
+    began = time.perf_counter()
+    for characters in (False, True):
+        word_counts(lambda at: _parts(dataset)[1].texts(split.rows[at]), some, characters=characters)
+    return (time.perf_counter() - began) * (known + len(labelled.y)) / len(some)
 
 
 def same_form(spec: TextSpec, other: TextSpec) -> bool:
