@@ -76,7 +76,7 @@ def test_one_window_is_what_hugging_face_says(encoder: TextEncoder) -> None:
     features = encoder(batch, depths=[0])
     assert_same(features.tokens[batch["valid"]], said[0][batch["valid"]])
     assert features.valid is not None
-    first = said.hidden_states[1]
+    first = said.hidden_states[0]
     assert_same(features.depths[0][1], first[1][features.valid[1]].mean(0))
 
 
@@ -301,7 +301,7 @@ def test_grow(encoder: TextEncoder, tmp_path: Path) -> None:
 
 def test_wrong_kinds(everything: dict[str, TextEncoder]) -> None:
     image = ImageSpec(8, 1, (0.3,), (0.25,))
-    with pytest.raises(UserError, match=r"vit_tiny reads images, and the data are text; choose bert_nano"):
+    with pytest.raises(UserError, match=r"vit_tiny reads images, and the data are text; choose bert_bag, bert_nano"):
         build_encoder("vit_tiny", texts.spec())
     with pytest.raises(UserError, match=r"bert_nano reads text, and the data are images; choose convnet"):
         build_encoder("bert_nano", image)
