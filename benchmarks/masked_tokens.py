@@ -191,7 +191,7 @@ def main() -> None:
         prepare(asked.data, folder, asked.vocabulary)
         common = ["--folder", name, "--steps", str(asked.steps), "--threads", str(asked.threads)]
         mine = [sys.executable, __file__, str(asked.data), "--side", "ours"]
-        subprocess.run([*mine, *common, "--steps", "1"], check=True, stdout=subprocess.DEVNULL)  # tokenise once
+        subprocess.run([*mine, *common, "--steps", "2"], check=True, stdout=subprocess.DEVNULL)  # tokenise once
         for seed in range(asked.rounds):
             for side, python in (("theirs", asked.peer), ("ours", sys.executable)):
                 command = [python, __file__, str(asked.data), "--side", side, "--seed", str(seed), *common]
