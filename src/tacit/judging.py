@@ -36,6 +36,7 @@ class Judging(NamedTuple):
     budgets: list[str]
     given_up: list[str]
     seconds: float
+    scratch_draws: int = 3  # label draws that are trained on from scratch
 
 
 def judge(
@@ -49,7 +50,6 @@ def judge(
     from tacit.evaluation import count_read, evaluate, select
     from tacit.evaluation.protocol import plan_for
     from tacit.evaluation.subject import parts_of
-    from tacit.study import SCRATCH_DRAWS
 
     labelled, sealed, ask = study.split.labelled, study.split.seal, study.ask
     assert labelled is not None
@@ -72,7 +72,7 @@ def judge(
         seed=seed,
         selection=selection,
         copied=leaks.positions if leaks else None,
-        scratch_draws=SCRATCH_DRAWS,
+        scratch_draws=plan.scratch_draws,
         scratch_seconds=study.scratch_limit,
         train_everywhere=ask.train_every_budget,
     )
@@ -177,7 +177,7 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     from tacit.evaluation.splits import N_FOLDS, draw_labels
     from tacit.evaluation.subject import parts_of, target_of
     from tacit.evaluation.targets import Supervised
-    from tacit.study import RANDOM_SEEDS, SCRATCH_DRAWS
+    from tacit.study import RANDOM_SEEDS
 
     labelled = study.split.labelled
     assert labelled is not None
@@ -193,7 +193,9 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
     seconds += (tasks * seeds + 1) * diagnosed * embedding
     trained = len(budgets) if study.ask.train_every_budget else 1
-    seconds += labelled.n_folds * (1 + seeds) * SCRATCH_DRAWS * trained * study.scratch_seconds()
+    once_trained = study.scratch_seconds()
+    scratch_draws = study.scratch_draws(once_trained)
+    seconds += labelled.n_folds * (1 + seeds) * scratch_draws * trained * once_trained
     if not isinstance(target, Supervised):  # nothing is learned: a search takes next to no time
         return Judging([], [], MARGIN * seconds)
     draws = draw_labels(labelled.y, labelled.group, train, budgets, seed=0)
@@ -214,7 +216,7 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     for name in sorted(larger, key=probing.__getitem__, reverse=True):
         if seconds + sum(probing.values()) > limit:
             given_up.append(f"{name}: would take about {clock(probing.pop(name))} to judge; a longer --budget has it")
-    return Judging(list(probing), given_up, seconds + sum(probing.values()))
+    return Judging(list(probing), given_up, seconds + sum(probing.values()), scratch_draws)
 
 
 def tell_without_labels(study: Study, runs: Mapping[str, Sequence[Run]]) -> Report:

@@ -38,7 +38,8 @@ PROBE_ROWS = 1000  # examples at most that the online probe embeds
 PROBE_VIEWED = 200  # of these, with two views each: under 3 % of a training of 300 steps
 SCRATCH_SECONDS = 90.0  # that one training from scratch may take at most
 SCRATCH_SHARE = 0.15  # of a budget that is a time, for all of them and as much fine-tuning
-SCRATCH_DRAWS = 3  # label draws that are trained on from scratch
+SCRATCH_DRAWS = 3  # label draws at least that are trained on from scratch
+MOST_SCRATCH_DRAWS = 10
 TIMED = 6  # steps of it that its estimate rests on
 
 
@@ -158,6 +159,10 @@ class Study:
             )
             spent.append(time.perf_counter() - began)
         return min(self.scratch_limit, STEPS / TIMED * spent[-1])
+
+    def scratch_draws(self, once: float) -> int:
+        """Label draws to train on from scratch where one training takes `once` seconds: more where that is quick."""
+        return min(MOST_SCRATCH_DRAWS, max(SCRATCH_DRAWS, int(SCRATCH_DRAWS * self.scratch_limit / max(once, 1e-3))))
 
     def two_views(self, encoder: Encoder, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features [N D] of two views of each of these rows, drawn as contrast draws them: the same ones every time."""
