@@ -94,6 +94,7 @@ def main() -> None:
     began = time.perf_counter()
     rows = np.concatenate([known, test])
     tables = extract(encoder, dataset.batch, rows)
+    dead = float((tables["pooled"].std(axis=0) < 1e-3 * tables["pooled"].std(axis=0).mean()).mean())
     spent = time.perf_counter() - began
     target, n = Classification(len(dataset.classes)), len(known)
     label = dataset.label[rows]
@@ -127,6 +128,7 @@ def main() -> None:
         examples_per_second=round(run.examples_per_second),
         texts_embedded_per_second=round(len(rows) / spent),
         loss=round(float(run.history[-1]["loss"]), 3),
+        dead_share=round(dead, 3),
         accuracy=found,
         threads=asked.threads,
     )

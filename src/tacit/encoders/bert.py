@@ -47,6 +47,8 @@ class Bert(TextEncoder):
             n_depths=1 + config.num_hidden_layers,
             options={"dropout": dropout},
         )
+        if not config.num_hidden_layers:  # contrast would scale a fifth of the features down to nothing
+            self.base.embeddings.LayerNorm.requires_grad_(False)
 
     def layers(self, tokens: Tensor, attention: Attention) -> Sequence[Tensor]:
         return layers(self.base, tokens, attention)
