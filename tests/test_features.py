@@ -94,6 +94,19 @@ def test_a_callable_without_parameters_is_an_encoder():
     np.testing.assert_array_equal(found["pooled"], IMAGES[:5].flatten(1))
 
 
+def test_a_sequence_is_read_by_its_first_words_too() -> None:
+    tokens = torch.arange(20.0).reshape(2, 5, 2) ** 2
+    valid = torch.tensor([[False, True, False, True, True], [True, False, False, False, False]])
+
+    def encoder(batch, *, depths=()):
+        return Features(tokens, torch.zeros(2, 2), valid)
+
+    encoder.n_depths = 0
+    found = extract(encoder, fetch, np.arange(2))["opening"]
+    np.testing.assert_allclose(found[0], [(4 + 36) / 2, (9 + 49) / 2, 0, 0])
+    np.testing.assert_allclose(found[1], [100, 121, 0, 0])
+
+
 def test_nan_is_refused_with_its_extent():
     encoder = Small()
 

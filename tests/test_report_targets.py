@@ -220,7 +220,7 @@ def test_our_own_names_need_no_alias() -> None:
 
     ours = [*TASKS, *ENCODERS, *METRICS, UNTRAINED, "pixels", "scratch", "mean", "chance", "majority by type"]
     ours += ["pixels and their principal components", "no features", "embeddings of 768 numbers", "simclr+0.4*rotation"]
-    ours += ["pooled", "depth0", "grid2", "simclr.2"]
+    ours += ["pooled", "depth0", "grid2", "opening", "simclr.2"]
     assert [name for name in ours if not _is_own(name)] == []
     assert not [name for name in ("12345", "mean_leeds", "ward mean", "hf:simclr", "a/mean", "Leeds") if _is_own(name)]
 

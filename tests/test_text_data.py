@@ -413,7 +413,7 @@ def test_the_second_opening_reads_no_text(tmp_path: Path, cached, monkeypatch: p
     assert corpus_of(second).folder == corpus_of(first).folder
     assert (first.spec.length, second.spec.length) == (128, 64)  # type: ignore[union-attr]
     assert texts(second) == texts(first)
-    assert corpus_of(cached(root, lowercase=False)).folder != corpus_of(first).folder
+    assert corpus_of(cached(root, lowercase=True)).folder != corpus_of(first).folder
     assert corpus_of(cached(sentences(6), kind="text")).folder == corpus_of(first).folder, "equal texts, equal corpus"
     (corpus_of(first).folder / "tokens.bin").write_bytes(b"short")  # type: ignore[operator]
     assert texts(cached(root)) == sentences(6)

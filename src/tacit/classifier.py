@@ -232,15 +232,13 @@ embedding, {head.output} = session.run(["embedding", "{head.output}"], inputs)
 
 def _usage(head: Head, words: Words) -> str:
     """Three lines from examples to the answer, at this depth."""
-    features, embedding = f"encoder(encoder.prepare({words.given}))", "features.pooled"
-    if head.depth.startswith("depth"):
-        number = head.depth.removeprefix("depth")
-        features, embedding = f"encoder(encoder.prepare({words.given}), depths=[{number}])", "features.depths[0]"
-    elif head.depth != FINAL:
-        maps = "features.tokens.mT.unflatten(2, features.grid)"
-        embedding = f"torch.nn.functional.adaptive_avg_pool2d({maps}, 2).flatten(1)"
+    more, features, embedding = "", f"encoder(encoder.prepare({words.given}))", "features.pooled"
+    if head.depth != FINAL:
+        more = "\nfrom tacit.evaluation.features import candidates"
+        features = f"candidates({features[:-1]}, depths=range(encoder.n_depths)))"
+        embedding = f'features["{head.depth}"]'
     return f"""import tacit, torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file{more}
 
 encoder, head = tacit.load_encoder("."), load_file("{WEIGHTS}")
 features = {features}

@@ -104,7 +104,7 @@ def open_dataset(
     tokenizer: str | None = None,
     vocabulary: int | None = None,
     length: int | None = None,
-    lowercase: bool = True,
+    lowercase: bool = False,
     cache: str | None = None,
     max_bad: float = 0.05,
     progress: Progress | None = None,

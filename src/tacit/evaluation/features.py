@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # embeddings that were stored are judged without torch, whose
     from tacit.types import Batch, Encoder, Features
 
 _WIDEST_GRID = 1024  # features; wider than this the 2x2 grid costs more than it brings
+_OPENING = 2  # tokens: questions and titles say most in their first words
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +50,15 @@ def extract(
     batch_size: int = 256,
     device: torch.device | str | None = None,
 ) -> dict[str, NDArray[np.float32]]:
-    """Representations [N D] of the examples `rows`, by name: "pooled", "depth0", "depth1", ... and "grid2".
+    """Representations [N D] of the examples `rows`, by name: "pooled", "depth0", "depth1", ..., "grid2" and "opening".
 
     "grid2" holds the last tokens averaged over the four quarters of their grid, side by side; only where the tokens lie
-    on a plane and 4 D is at most 1024. A depth that says the same as "pooled" is left out. `fetch` reads a batch of
-    rows; it is moved to `device`, by default the encoder's own. The encoder is in evaluation mode meanwhile, so that an
-    example's features do not depend on its batch. What is `Stored` is looked up. Raises `UserError` where features are
-    not finite.
+    on a plane and 4 D is at most 1024. "opening" holds the average of the first two of them beside "pooled"; only where
+    they are a sequence. A depth that says the same as "pooled" is left out.
+
+    `fetch` reads a batch of rows; it is moved to `device`, by default the encoder's own. The encoder is in evaluation
+    mode meanwhile, so that an example's features do not depend on its batch. What is `Stored` is looked up. Raises
+    `UserError` where features are not finite.
     """
     assert len(rows) > 0, "nothing to embed"
     if isinstance(encoder, Stored):
@@ -126,7 +129,10 @@ def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
 
 def candidates(features: Features) -> dict[str, torch.Tensor]:
     """The representations [B D] of a batch by name, as `extract` has them."""
+    import torch
     from torch.nn.functional import adaptive_avg_pool2d
+
+    from tacit.nn import masked_mean
 
     found = {"pooled": features.pooled}
     found |= {f"depth{number}": pooled for number, pooled in enumerate(features.depths)}
@@ -134,6 +140,9 @@ def candidates(features: Features) -> dict[str, torch.Tensor]:
     if grid is not None and len(grid) == 2 and min(grid) >= 2 and 4 * tokens.shape[2] <= _WIDEST_GRID:
         maps = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, grid[0], grid[1])  # [B D H W]
         found["grid2"] = adaptive_avg_pool2d(maps.float(), 2).flatten(1)
+    if grid is None and features.valid is not None:
+        first = features.valid & (features.valid.cumsum(1) <= _OPENING)
+        found["opening"] = torch.cat([masked_mean(tokens, first), features.pooled], dim=1)
     return found
 
 
