@@ -1,7 +1,8 @@
-"""`tacit embed`: the embedding of every example, in one Parquet file."""
+"""`tacit embed`: the embedding of every example, or of every word, in one Parquet file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -9,18 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from tacit.data import open_dataset
+from tacit.data import Corpus, open_dataset
 from tacit.encoders import load_encoder
+from tacit.encoders.text import LONGEST, TextEncoder
 from tacit.engine import make_fabric
 from tacit.errors import UserError
-from tacit.evaluation.features import extract
+from tacit.evaluation.features import extract, extract_tokens
 from tacit.files import whole_file
 from tacit.kinds import kind_of
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
 
+Rows = NDArray[np.int64]
+BLANKS = ("Ġ", "▁")  # tokens that stand for a blank
 ROWS_PER_GROUP = 8192  # embedded and written at a time
 
 
@@ -34,32 +39,104 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
     fabric = make_fabric(device=ask.device, precision="32")
     fabric.to_device(found)
     dataset = open_dataset(data, **{**kind_of(found.spec).reading(found.spec), **_given(options)})
+    if ask.words and not isinstance(found, TextEncoder):
+        raise UserError(f"--words: the encoder {found.name} reads {found.spec.kind}s, which have no words; leave it out")
     with whole_file(out) as partial:
-        _write(found, dataset, partial, ask.batch_size)
-    print(f"{len(dataset):,} embeddings of {found.dim} numbers: {out}")
+        if ask.words:
+            written, noun = _write(partial, _words(found, dataset, ask.batch_size)), "words"
+        else:
+            written, noun = _write(partial, _examples(found, dataset, ask.batch_size)), "examples"
+    print(f"{written:,} embeddings of {found.dim} numbers, of {noun}: {out}")
     return 0
 
 
-def _write(encoder: Any, dataset: Dataset, path: Path, batch_size: int) -> None:
-    own = dataset.columns
-    kept = [name for name in own.column_names if name not in {"id", "embedding"}] if own is not None else []
+def _write(path: Path, tables: Iterator[pa.Table]) -> int:
+    """The tables as one file; how many rows that are."""
     writer: pq.ParquetWriter | None = None
+    rows = 0
     try:
-        for start in range(0, len(dataset), ROWS_PER_GROUP):
-            rows = np.arange(start, min(start + ROWS_PER_GROUP, len(dataset)), dtype=np.int64)
-            pooled = extract(encoder, dataset.batch, rows, batch_size=batch_size)["pooled"]
-            columns = {
-                "id": dataset.ids.slice(start, len(rows)),
-                "embedding": pa.FixedSizeListArray.from_arrays(pa.array(pooled.ravel()), pooled.shape[1]),
-            }
-            if own is not None:
-                columns |= {name: own.column(name).slice(start, len(rows)) for name in kept}
-            table = pa.table(columns)
+        for table in tables:
             writer = writer or pq.ParquetWriter(path, table.schema)
             writer.write_table(table)
+            rows += len(table)
     finally:
         if writer is not None:
             writer.close()
+    return rows
+
+
+def _groups(dataset: Dataset) -> Iterator[Rows]:
+    for start in range(0, len(dataset), ROWS_PER_GROUP):
+        yield np.arange(start, min(start + ROWS_PER_GROUP, len(dataset)), dtype=np.int64)
+
+
+def _own(dataset: Dataset, rows: Rows, *taken: str) -> dict[str, pa.ChunkedArray]:
+    """The input's own columns of these rows, but for those whose names are taken."""
+    own = dataset.columns
+    names = [] if own is None else [name for name in own.column_names if name not in taken]
+    return {name: own.column(name).take(pa.array(rows)) for name in names}
+
+
+def _examples(encoder: Any, dataset: Dataset, batch_size: int) -> Iterator[pa.Table]:
+    for rows in _groups(dataset):
+        pooled = extract(encoder, dataset.batch, rows, batch_size=batch_size)["pooled"]
+        columns = {"id": dataset.ids.take(pa.array(rows)), "embedding": _column(pooled)}
+        yield pa.table(columns | _own(dataset, rows, *columns))
+
+
+def _words(encoder: TextEncoder, dataset: Dataset, batch_size: int) -> Iterator[pa.Table]:
+    """A row per word; those beyond what the encoder reads of a text are left out."""
+    assert isinstance(dataset.cache, Corpus)
+    for rows in _groups(dataset):
+        words = [text.split(" ") for text in dataset.cache.texts(rows)]
+        places = [word_places(encoder, of) for of in words]
+        which = np.repeat(np.arange(len(rows)), [len(of) for of in places])  # [M] the text of each word
+        number = np.concatenate([np.arange(len(of)) for of in places])  # [M] in its text
+        tokens = np.stack([rows[which], np.concatenate(places)], axis=1)
+        states = extract_tokens(encoder, dataset.batch, tokens, batch_size=min(batch_size, encoder.at_once))["pooled"]
+        ids = dataset.ids.take(pa.array(rows)).to_pylist()
+        columns = {
+            "id": pa.array([f"{ids[i]}/{k}" for i, k in zip(which, number, strict=True)]),
+            "sentence": pa.array(ids).take(pa.array(which)),
+            "token": pa.array([words[i][k] for i, k in zip(which, number, strict=True)]),
+            "embedding": _column(states),
+        }
+        for name, column in _own(dataset, rows, *columns).items():
+            columns[name] = _by_word(name, column, words, ids, which, number)
+        yield pa.table(columns)
+
+
+def word_places(encoder: TextEncoder, words: Sequence[str]) -> Rows:
+    """Where the first token of each word stands in the encoder's batch of the words joined by blanks."""
+    encoding = encoder.tokenizer.encode(" ".join(words), add_special_tokens=False)
+    ends = np.array([end for _, end in encoding.offsets], np.int64)
+    begins = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
+    head, tail = int(encoder.spec.cls >= 0), int(encoder.spec.sep >= 0)
+    places = np.searchsorted(np.maximum.accumulate(ends), begins, side="right")
+    blank = np.array([*(token in BLANKS for token in encoding.tokens), False])  # alone, not at the head of a word
+    places += blank[places]
+    return places[places < min(len(ends), LONGEST - head - tail)] + head
+
+
+def _by_word(
+    name: str, column: pa.ChunkedArray, words: list[list[str]], ids: list[str], which: Rows, number: Rows
+) -> pa.Array | pa.ChunkedArray:
+    """A column's value for each word: of a list the word's own."""
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+        return column.take(pa.array(which))
+    lists = column.to_pylist()
+    for of, own, label in zip(lists, words, ids, strict=True):
+        if of is not None and len(of) != len(own):
+            raise UserError(
+                f"{label}: {name!r} lists {len(of)} values for {len(own)} words; give one for each, in a column of "
+                "lists of words without blanks in them"
+            )
+    values = [None if lists[i] is None else lists[i][k] for i, k in zip(which, number, strict=True)]
+    return pa.array(values, column.type.value_type)
+
+
+def _column(values: NDArray[np.float32]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ def embed(
     data: Any,
     *,
     out: str,
+    words: bool = False,
     batch_size: int = 256,
     device: str = "auto",
     offline: bool = False,
@@ -26,10 +27,15 @@ def embed(
 
     Columns: `id`, `embedding` (a list of fixed size) and the input's own columns. Writes whole or not at all.
 
+    With `words`, every word of a text gets a row of its own: the last state of its first token, `token` (the word) and
+    `sentence` (the text's id); lists as long as the text has words, such as tags, are taken apart likewise, other
+    columns repeated. `tacit evaluate FILE --target tokens --group-column sentence` judges them.
+
     Args:
         encoder: A run folder, an exported folder, or hf:FOLDER_OR_NAME.
         data: A folder of images, a table, arrays, or the built-in `digits`.
         out: The Parquet file to write.
+        words: Embed every word of a text, as its list of words or its blanks part it.
         batch_size: Examples at a time; embeddings do not depend on it.
         device: auto, cpu, cuda or mps.
         offline: Use no network, also for hf: names.

@@ -138,7 +138,8 @@ def open_dataset(
         image_size: px a side; default: the images' own, at most 64
         image_column: the table's column of encoded images
         path_column: the table's column of paths to images
-        text_column: the table's column of texts; several are joined by a blank line, such as subject and body
+        text_column: the table's column of texts, or of lists of words; several are joined by a blank line, such as
+            subject and body
         tokenizer: bpe (the default), wordpiece or unigram, trained on the texts; or the folder of a Hugging Face model,
             an encoder or a run, whose tokenizer is taken; in Python also the spec of an encoder
         vocabulary: tokens of a tokenizer that is trained; default 8,192

@@ -105,7 +105,7 @@ def _text(row: Row, columns: Sequence[str]) -> Document:
     if isinstance(row, Unreadable):
         return row
     cells = [row.get(column) for column in columns]
-    wrong = next((c for c, cell in zip(columns, cells, strict=True) if not isinstance(cell, str | None)), None)
+    wrong = next((c for c, cell in zip(columns, cells, strict=True) if not _is_text(cell)), None)
     if wrong is not None:
         return Unreadable(f"{wrong} is no text")
     text = join_cells(cells)
@@ -113,6 +113,10 @@ def _text(row: Row, columns: Sequence[str]) -> Document:
         return text.encode(_OLD) if isinstance(row, Old) else text
     except UnicodeEncodeError:
         return text
+
+
+def _is_text(cell: Any) -> bool:
+    return isinstance(cell, str | None) or (isinstance(cell, list) and all(isinstance(word, str) for word in cell))
 
 
 def _table(rows: list[dict[str, Any]], without: Sequence[str]) -> pa.Table:

@@ -138,6 +138,11 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
+def is_words(kind: pa.DataType) -> bool:
+    """Whether each cell is a list of words."""
+    return bool((pa.types.is_list(kind) or pa.types.is_large_list(kind)) and is_text(kind.value_type))
+
+
 def row_ids(others: pa.Table, rows: int, *first: pa.ChunkedArray) -> pa.Array:
     """A column that names each row, `first` ones before those of a usual name, or else the rows' numbers."""
     for values in (*first, *(others[c] for c in _ID_NAMES if c in others.column_names)):

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tacit.data.documents import CannotRead, Document, encoding_of
-from tacit.data.opened import Opened, is_text, row_ids, stamps_of, strings
+from tacit.data.opened import Opened, is_text, is_words, row_ids, stamps_of, strings
 from tacit.data.source import Source, digest, each, spread
 from tacit.data.text import opened_file
 from tacit.errors import UserError
@@ -42,8 +42,9 @@ def text_columns(table: Opened, name: str, asked: Sequence[str], *, must: bool) 
     for column in asked:
         if column not in schema.names:
             raise UserError(f"--text-column {column}: {name} has no such column (it has: {columns})")
-        if not is_text(schema.field(column).type):
-            raise UserError(f"--text-column {column}: this column of {name} holds {schema.field(column).type}, no text")
+        held = schema.field(column).type
+        if not (is_text(held) or is_words(held)):
+            raise UserError(f"--text-column {column}: this column of {name} holds {held}, no text")
     if asked:
         return TextColumns(tuple(asked), usual=True)
     texts = [field.name for field in schema if is_text(field.type)]
@@ -100,7 +101,9 @@ def text_source(
     )
 
 
-def join_cells(cells: Sequence[str | None]) -> str:
+def join_cells(cells: Sequence[str | list[str | None] | None]) -> str:
+    """The text of these columns; a list of words is joined by blanks."""
+    cells = [" ".join(word or "" for word in cell) if isinstance(cell, list) else cell for cell in cells]
     return (cells[0] or "") if len(cells) == 1 else PARTED.join(cell for cell in cells if cell and cell.strip())
 
 
