@@ -299,6 +299,26 @@ def test_grow(encoder: TextEncoder, tmp_path: Path) -> None:
     assert_same(load_encoder(tmp_path / "grown")(batch).pooled, before.pooled)
 
 
+@torch.no_grad()
+def test_new_words_start_as_the_mean_of_their_tokens(encoder: TextEncoder, tmp_path: Path) -> None:
+    encoder = copy.deepcopy(encoder)
+    before, rows = encoder.spec.vocabulary, encoder.base.get_input_embeddings().weight
+    parts = encoder.prepare("hypertension thrombosis")["tokens"][0, 1:-1]
+    whole = [encoder.prepare(word)["tokens"][0, 1:-1] for word in ("hypertension", "thrombosis")]
+    assert len(parts) == len(whole[0]) + len(whole[1]) > 3
+    assert len(set(whole[0].tolist())) > 1
+    expected = torch.stack([rows[ids].mean(0) for ids in whole])
+    assert encoder.add_words(["hypertension", "Thrombosis", "a"]) == 2  # "a" was a token already
+    found = encoder.prepare("a Hypertension thrombosis.")["tokens"][0, 1:-1]
+    assert len(found) == 4
+    assert_same(encoder.base.get_input_embeddings().weight[found[1:3]], expected)
+    assert encoder.spec.vocabulary >= before
+    assert encoder.prepare("thrombosis")["word"].sum() == 1
+    assert encoder.prepare("thrombosislike")["tokens"].shape[1] > 4  # a part of a word is no word
+    save_encoder(encoder, tmp_path / "grown")
+    assert load_encoder(tmp_path / "grown").spec == encoder.spec
+
+
 def test_wrong_kinds(everything: dict[str, TextEncoder]) -> None:
     image = ImageSpec(8, 1, (0.3,), (0.25,))
     with pytest.raises(UserError, match=r"vit_tiny reads images, and the data are text; choose bert_bag, bert_nano"):

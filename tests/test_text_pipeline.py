@@ -164,12 +164,19 @@ def test_an_encoder_is_judged_again_on_the_same_seal(finished: Path, folder: Pat
 
 def test_pretraining_goes_on_with_the_tokenizer_that_it_came_with(finished: Path, folder: Path, tmp_path: Path) -> None:
     start = str(finished / "encoders" / "masked")
-    report = run(folder, tmp_path / "on", tasks="masked", encoder=None, vocabulary=None, length=None, init=start)
+    (tmp_path / "words.txt").write_text("zxqvword\n\n")
+    taken = {"budget": "5steps", "encoder": None, "vocabulary": None, "length": None, "init": start}
+    report = run(folder, tmp_path / "on", tasks="masked", add_words=str(tmp_path / "words.txt"), **taken)
     assert "before" in {arm.name for arm in report.arms}
     told = json.loads((tmp_path / "on" / "report.json").read_text())["data"]["language"]["perplexity"]
     assert told["masked"] < told["before"]
     before, after = tacit.load_encoder(start), tacit.load_encoder(str(tmp_path / "on"))
-    assert before.spec == after.spec
+    assert [len(encoder.prepare("zxqvword")["tokens"][0]) > 3 for encoder in (before, after)] == [True, False]
+    with pytest.raises(UserError, match="--add-words adds to the tokenizer of --init"):
+        run(folder, tmp_path / "other", add_words=str(tmp_path / "words.txt"), **{**taken, "init": None})
+    (tmp_path / "words.txt").write_text("two words\n")
+    with pytest.raises(UserError, match="'two words', which is more than a word"):
+        run(folder, tmp_path / "other", add_words=str(tmp_path / "words.txt"), **taken)
     with pytest.raises(UserError, match="--init brings its own architecture"):
         run(folder, tmp_path / "other", init=start)
 

@@ -44,8 +44,8 @@ def test_every_word_with_its_tag(tmp_path: Path) -> None:
     options = {"text_column": "words", "cache": str(tmp_path / "cache"), "max_bad": 1.0}
     tacit.embed(encoder, tmp_path / "in.parquet", out=tmp_path / "out.parquet", words=True, **options)
     found = pq.read_table(tmp_path / "out.parquet")
-    assert found["token"].to_pylist() == sum(WORDS, [])
-    assert found["tags"].to_pylist() == sum(TAGS, [])
+    assert found["token"].to_pylist() == [word for row in WORDS for word in row]
+    assert found["tags"].to_pylist() == [tag for row in TAGS for tag in row]
     assert found["sentence"].to_pylist() == ["w"] * 3 + ["y"] * 6 + ["z"]
     assert found["site"].to_pylist() == ["a"] * 3 + ["c"] * 6 + ["d"]
     assert found["id"].to_pylist()[3:5] == ["y/0", "y/1"]
@@ -82,5 +82,5 @@ def test_images_have_no_words(tmp_path: Path) -> None:
     from tacit.spec import ImageSpec
 
     spec = ImageSpec(size=8, channels=1, mean=(0.5,), std=(0.5,))
-    with pytest.raises(UserError, match="reads images, which have no words"):
+    with pytest.raises(UserError, match="reads images, without words"):
         tacit.embed(build_encoder("convnet", spec), "digits", out=tmp_path / "out.parquet", words=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tacit.encoders import OwnEncoder, load_encoder
+from tacit.encoders.text import TextEncoder
 from tacit.errors import UserError
 from tacit.kinds import kind_of
 from tacit.tasks import check_kind, parse_mixture
@@ -22,7 +24,31 @@ def initial_encoder(ask: SimpleNamespace) -> OwnEncoder | None:
     if ask.init is not None and ask.encoder is not None:
         raise UserError("--init brings its own architecture; leave --encoder out")
     source = ask.init if ask.init is not None else named
-    return None if source is None else load_encoder(source, offline=ask.offline)
+    words = None if ask.add_words is None else _words(Path(ask.add_words))
+    if source is None:
+        if words is not None:
+            raise UserError("--add-words adds to the tokenizer of --init; name an encoder to go on from")
+        return None
+    encoder = load_encoder(source, offline=ask.offline)
+    if words is not None:
+        if not isinstance(encoder, TextEncoder):
+            raise UserError(f"--add-words: {source} reads {encoder.spec.kind}s, which have no words; leave it out")
+        encoder.add_words(words)
+    return encoder
+
+
+def _words(file: Path) -> list[str]:
+    """The words of a file, one per line, each once."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--add-words {file} cannot be read: {error}") from None
+    words = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    parted = next((word for word in words if len(word.split()) > 1), None)
+    if not words or parted is not None:
+        found = "no word" if parted is None else f"{parted!r}, which is more than a word"
+        raise UserError(f"--add-words {file} holds {found}; write one word per line")
+    return words
 
 
 def as_read_by(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:

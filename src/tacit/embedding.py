@@ -39,14 +39,9 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
     fabric = make_fabric(device=ask.device, precision="32")
     fabric.to_device(found)
     dataset = open_dataset(data, **{**kind_of(found.spec).reading(found.spec), **_given(options)})
-    if ask.words and not isinstance(found, TextEncoder):
-        raise UserError(f"--words: the encoder {found.name} reads {found.spec.kind}s, which have no words; leave it out")
     with whole_file(out) as partial:
-        if ask.words:
-            written, noun = _write(partial, _words(found, dataset, ask.batch_size)), "words"
-        else:
-            written, noun = _write(partial, _examples(found, dataset, ask.batch_size)), "examples"
-    print(f"{written:,} embeddings of {found.dim} numbers, of {noun}: {out}")
+        written = _write(partial, (_words if ask.words else _examples)(found, dataset, ask.batch_size))
+    print(f"{written:,} embeddings of {found.dim} numbers: {out}")
     return 0
 
 
@@ -73,8 +68,9 @@ def _groups(dataset: Dataset) -> Iterator[Rows]:
 def _own(dataset: Dataset, rows: Rows, *taken: str) -> dict[str, pa.ChunkedArray]:
     """The input's own columns of these rows, but for those whose names are taken."""
     own = dataset.columns
-    names = [] if own is None else [name for name in own.column_names if name not in taken]
-    return {name: own.column(name).take(pa.array(rows)) for name in names}
+    if own is None:
+        return {}
+    return {name: own.column(name).take(pa.array(rows)) for name in own.column_names if name not in taken}
 
 
 def _examples(encoder: Any, dataset: Dataset, batch_size: int) -> Iterator[pa.Table]:
@@ -84,9 +80,10 @@ def _examples(encoder: Any, dataset: Dataset, batch_size: int) -> Iterator[pa.Ta
         yield pa.table(columns | _own(dataset, rows, *columns))
 
 
-def _words(encoder: TextEncoder, dataset: Dataset, batch_size: int) -> Iterator[pa.Table]:
+def _words(encoder: Any, dataset: Dataset, batch_size: int) -> Iterator[pa.Table]:
     """A row per word; those beyond what the encoder reads of a text are left out."""
-    assert isinstance(dataset.cache, Corpus)
+    if not isinstance(encoder, TextEncoder) or not isinstance(dataset.cache, Corpus):
+        raise UserError(f"--words: the encoder {encoder.name} reads {encoder.spec.kind}s, without words; leave it out")
     for rows in _groups(dataset):
         words = [text.split(" ") for text in dataset.cache.texts(rows)]
         places = [word_places(encoder, of) for of in words]

@@ -189,7 +189,8 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     tables = extract(study.fresh(0), labelled.fetch, train)
     embedding = (time.perf_counter() - began) / len(train)
     encoders = tasks * seeds + 1 + RANDOM_SEEDS + len(study.ask.against or ())
-    seconds = encoders * 2 * len(labelled.y) * embedding + study.kind.statistics_seconds(study.dataset, study.split)
+    counting, fitting = study.kind.statistics_seconds(study.dataset, study.split)
+    seconds = encoders * 2 * len(labelled.y) * embedding + counting
     diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
     seconds += (tasks * seeds + 1) * diagnosed * embedding
     trained = len(budgets) if study.ask.train_every_budget else 1
@@ -207,10 +208,12 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
         target.linear(features, labelled.answers[train], taken, features, seed=0)
         once = time.perf_counter() - began
         at_once = min(budget.draws, os.cpu_count() or 1)
-        probing[budget.name] = MARGIN * encoders * labelled.n_folds * once * budget.draws / at_once
+        probing[budget.name] = encoders * labelled.n_folds * once * budget.draws / at_once
+        probing[budget.name] += labelled.n_folds * fitting(budget.total) * budget.draws
         if budget.name == primary.name:
             seconds += encoders * once * N_FOLDS * len(tables)  # choosing a representation
     seconds *= MARGIN
+    probing = {name: MARGIN * each for name, each in probing.items()}
     given_up = []
     larger = [budget.name for budget in budgets if budget.total > primary.total]
     for name in sorted(larger, key=probing.__getitem__, reverse=True):

@@ -18,6 +18,7 @@ def run(
     budget: str = "30m",
     encoder: str | None = None,
     init: str | None = None,
+    add_words: str | None = None,
     against: list[str] | None = None,
     out: str | None = None,
     seed: int = 0,
@@ -53,6 +54,8 @@ def run(
             modernbert_ nano, tiny, small or base for text; chosen from the data and the tasks by default.
         init: An encoder to go on from with its weights, and of text with its tokenizer: a run folder, an exported
             folder, or hf:FOLDER_OR_NAME. The report compares before with after.
+        add_words: A file of words, one per line, that the tokenizer of --init shall know as a whole: those of a trade.
+            Each starts as the mean of the tokens that it was parted into.
         against: Encoders to be judged as further baselines, e.g. hf:FOLDER_OR_NAME. May be repeated.
         out: The run folder; runs/ and the name of the data by default.
         seed: Of everything random.
@@ -88,6 +91,7 @@ def pretrain(
     budget: str = "30m",
     encoder: str | None = None,
     init: str | None = None,
+    add_words: str | None = None,
     out: str | None = None,
     seed: int = 0,
     seal: str | None = None,
@@ -112,6 +116,7 @@ def pretrain(
         budget: A time (10m), steps (5000steps) or epochs (20epochs).
         encoder: A name; chosen from the data by default.
         init: An encoder to go on from: a run folder, an exported folder, or hf:FOLDER_OR_NAME.
+        add_words: A file of words, one per line, that the tokenizer of --init shall know as a whole.
         out: The run folder; runs/ and the name of the data by default.
         seed: Of everything random.
         seal: A run folder, or its seal.json, whose test inputs are held out.
@@ -139,6 +144,7 @@ def inspect(
     budget: str = "30m",
     encoder: str | None = None,
     init: str | None = None,
+    add_words: str | None = None,
     seed: int = 0,
     seeds: int = 1,
     primary_budget: int | str | None = None,
@@ -153,6 +159,7 @@ def inspect(
         budget: The budget a run would have.
         encoder: The encoder a run would train.
         init: The encoder a run would go on from.
+        add_words: The words that its tokenizer would learn.
         seed: Of the split.
         seeds: How often a run would pretrain each task.
         primary_budget: Labels per class at which the verdict would be given.

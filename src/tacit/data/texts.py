@@ -103,8 +103,8 @@ def text_source(
 
 def join_cells(cells: Sequence[str | list[str | None] | None]) -> str:
     """The text of these columns; a list of words is joined by blanks."""
-    cells = [" ".join(word or "" for word in cell) if isinstance(cell, list) else cell for cell in cells]
-    return (cells[0] or "") if len(cells) == 1 else PARTED.join(cell for cell in cells if cell and cell.strip())
+    said = [" ".join(word or "" for word in cell) if isinstance(cell, list) else cell for cell in cells]
+    return (said[0] or "") if len(said) == 1 else PARTED.join(text for text in said if text and text.strip())
 
 
 def files_source(paths: Sequence[Path], name: str) -> Source:

@@ -212,6 +212,23 @@ class TextEncoder(nn.Module, ABC):
         self.spec = replace(self.spec, vocabulary=vocabulary, tokenizer=tokenizer or self.spec.tokenizer)
         self.special = _table(self.spec).to(self.special.device)
 
+    def add_words(self, words: Sequence[str]) -> int:
+        """Let the tokenizer know these as tokens, each the mean of those it was parted into; how many are new."""
+        from tokenizers import AddedToken, Tokenizer
+
+        known = self.tokenizer
+        parted = {word: known.encode(word, add_special_tokens=False).ids for word in words}
+        parted = {word: ids for word, ids in parted.items() if len(ids) > 1 or self.spec.unknown in ids}
+        grown = Tokenizer.from_str(self.spec.tokenizer)
+        grown.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in parted])
+        known_then = grown.get_vocab(with_added_tokens=True)
+        self.grow(max(self.spec.vocabulary, 1 + max(known_then.values())), grown.to_str())
+        with torch.no_grad():
+            rows = self.model.get_input_embeddings().weight
+            for word, ids in parted.items():
+                rows[known_then[word]] = rows[ids].mean(0)
+        return len(parted)
+
     @property
     def tokenizer(self) -> Tokenizer:
         return tokenizer_of(self.spec.tokenizer)

@@ -132,8 +132,6 @@ def candidates(features: Features) -> dict[str, torch.Tensor]:
     import torch
     from torch.nn.functional import adaptive_avg_pool2d
 
-    from tacit.nn import masked_mean
-
     found = {"pooled": features.pooled}
     found |= {f"depth{number}": pooled for number, pooled in enumerate(features.depths)}
     grid, tokens = features.grid, features.tokens
@@ -142,7 +140,8 @@ def candidates(features: Features) -> dict[str, torch.Tensor]:
         found["grid2"] = adaptive_avg_pool2d(maps.float(), 2).flatten(1)
     if grid is None and features.valid is not None:
         first = features.valid & (features.valid.cumsum(1) <= _OPENING)
-        found["opening"] = torch.cat([masked_mean(tokens, first), features.pooled], dim=1)
+        share = first.to(tokens.dtype) / first.sum(1, keepdim=True).clamp(min=1)
+        found["opening"] = torch.cat([(tokens * share[:, :, None]).sum(1), features.pooled], dim=1)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -54,8 +54,8 @@ class Kind(Protocol):
     def statistics(self, dataset: Dataset, split: Split, seed: int) -> list[Arm]:
         """The baselines that have learned nothing from unlabelled data but counts."""
 
-    def statistics_seconds(self, dataset: Dataset, split: Split) -> float:
-        """About how long these take to judge, beyond what every encoder takes."""
+    def statistics_seconds(self, dataset: Dataset, split: Split) -> tuple[float, Callable[[int], float]]:
+        """About how long these take to judge, beyond what every encoder takes: at first, and with so many labels."""
 
     def same_form(self, spec: Any, other: Any) -> bool:
         """Whether an encoder of the one spec reads batches of data of the other."""

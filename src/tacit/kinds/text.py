@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from tacit.data.corpus import Corpus
 from tacit.data.order import Batches, Span
 from tacit.data.packing import Packed
 from tacit.evaluation import Arm
-from tacit.modalities.text import TextViews, snippet, word_counts
+from tacit.modalities.text import ENOUGH, TextViews, snippet, word_counts
 from tacit.recipes.base import Recipe
 from tacit.recipes.text import default_encoder, default_views, recipe
 from tacit.spec import TextSpec
@@ -62,16 +62,29 @@ def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
     ]
 
 
-def statistics_seconds(dataset: Dataset, split: Split) -> float:
+def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[[int], float]]:
     labelled = split.labelled
     if labelled is None or labelled.target != "classification":
-        return 0.0
+        return 0.0, lambda labels: 0.0
     known = min(len(labelled.train), TERMS_FROM)
     some = labelled.train[:COUNTED]
     began = time.perf_counter()
-    for characters in (False, True):
-        word_counts(lambda at: _parts(dataset)[1].texts(split.rows[at]), some, characters=characters)
-    return (time.perf_counter() - began) * (known + len(labelled.y)) / len(some)
+    rules = [
+        word_counts(lambda at: _parts(dataset)[1].texts(split.rows[at]), some, characters=by) for by in (False, True)
+    ]
+    counting = (time.perf_counter() - began) * (known + len(labelled.y)) / len(some)
+    spent = 0.0
+    for rule in rules:
+        for _ in range(2):  # what the texts hold is counted in the first
+            began = time.perf_counter()
+            rule(some, labelled.y[some], some)
+        spent += time.perf_counter() - began
+
+    def fitting(labels: int) -> float:
+        chosen_by = min(labels, ENOUGH) / len(some)
+        return float(spent * max(chosen_by, chosen_by**1.5))
+
+    return counting, fitting
 
 
 def same_form(spec: TextSpec, other: TextSpec) -> bool:

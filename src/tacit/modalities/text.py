@@ -168,7 +168,9 @@ def word_counts(
 
     def rule(train: NDArray[np.int64], truth: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.int32]:
         chosen = np.random.default_rng(0).permutation(len(train))[:ENOUGH]  # to choose C by
-        fewest = int(np.bincount(truth[chosen])[np.unique(truth[chosen])].min())
+        some, answers = features(train[chosen]), truth[chosen]
+        Z, to_terms = _rotated(some)
+        fewest = int(np.bincount(answers)[np.unique(answers)].min())
         C = 10.0
         if fewest >= 2:
             search = GridSearchCV(
@@ -176,26 +178,29 @@ def word_counts(
                 {"C": list(LINEAR_C)},
                 cv=StratifiedKFold(min(3, fewest), shuffle=True, random_state=0),
                 scoring="neg_log_loss",
+                refit=False,
             )
-            C = search.fit(_rotated(features(train[chosen]))[0], truth[chosen]).best_params_["C"]
-        X, seen = (
-            _rotated(features(train), features(test)) if len(train) <= ENOUGH else (features(train), features(test))
-        )
-        model = LogisticRegression(C=C, max_iter=1000).fit(X, truth)
-        return np.asarray(model.predict(seen), np.int32)
+            C = search.fit(Z, answers).best_params_["C"]
+        model = LogisticRegression(C=C, max_iter=1000)
+        if len(chosen) < len(train):
+            return np.asarray(model.fit(features(train), truth).predict(features(test)), np.int32)
+        model.fit(Z, answers)
+        scores = features(test) @ to_terms(model.coef_.T) + model.intercept_  # [m k], one column for two classes
+        best = scores[:, 0] > 0 if scores.shape[1] == 1 else scores.argmax(1)
+        return np.asarray(model.classes_[best.astype(np.int64)], np.int32)
 
     return rule
 
 
-def _rotated(X: Any, other: Any = None) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Sparse features [n d] as [n r], r <= n, and `other` [m d] along the same axes.
+def _rotated(X: Any) -> tuple[NDArray[np.float64], Callable[[NDArray[np.float64]], NDArray[np.float64]]]:
+    """Sparse features [n d] as [n r], r <= n, and what takes weights [r k] of these to weights [d k] of those.
 
     Inner products stay as they are, so that a linear model with an L2 penalty is the same one, and far fewer numbers.
     """
     values, vectors = np.linalg.eigh((X @ X.T).toarray())
     kept = values > 1e-10 * values.max()
     length, axes = np.sqrt(values[kept]), vectors[:, kept]
-    return axes * length, None if other is None else (other @ X.T).toarray() @ (axes / length)
+    return axes * length, lambda weights: X.T @ (axes / length @ weights)
 
 
 def snippet(text: str, most: int) -> str:

@@ -26,9 +26,9 @@ _OWN = """
 alignment alpha alpha_r and bad_rows before bert_bag bert_base bert_nano bert_small bert_tiny by chance characters
 components convnet dead_share depth electra embeddings features fine-tuned from grid held_out init lidar loss majority
 masked mean modernbert_base modernbert_nano modernbert_small modernbert_tiny nan no numbers of opening pairs
-participation pca perplexity pixels pooled principal random random-init rankme rankme_fall resnet rotation scratch simclr
-simcse std_normalised texts tf-idf tfidf-characters tfidf-words their to tokens type uniformity untrained vit_base
-vit_small vit_tiny words
+participation pca perplexity pixels pooled principal random random-init rankme rankme_fall resnet rotation scratch
+simclr simcse std_normalised texts tf-idf tfidf-characters tfidf-words their to tokens type uniformity untrained
+vit_base vit_small vit_tiny words
 """
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
