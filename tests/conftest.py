@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import hypothesis
@@ -35,6 +36,16 @@ def _seeded() -> None:
         torch.manual_seed(0)
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed(0)
+
+
+@pytest.fixture(scope="module")
+def brief() -> Iterator[None]:
+    """Training on labels for five steps: what a command does with the figure is tested, not the figure."""
+    from tacit.evaluation import scratch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=5))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +17,15 @@ import tacit
 from tacit import cli
 from tacit.encoders.text import TextEncoder
 from tacit.errors import UserError
-from tacit.evaluation import scratch
 from tacit.language import masked_logits, pseudo_perplexity
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief")]
 
 LABELLED, ALL = 160, 200
 THINGS = {
     "weather": ["rain", "wind", "cloud", "storm", "snow", "sun", "frost", "thunder"],
     "kitchen": ["bread", "soup", "salt", "butter", "oven", "knife", "plate", "apple"],
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _brief() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=5))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -173,10 +163,10 @@ def test_pretraining_goes_on_with_the_tokenizer_that_it_came_with(finished: Path
     before, after = tacit.load_encoder(start), tacit.load_encoder(str(tmp_path / "on"))
     assert [len(encoder.prepare("zxqvword")["tokens"][0]) > 3 for encoder in (before, after)] == [True, False]
     with pytest.raises(UserError, match="--add-words adds to the tokenizer of --init"):
-        run(folder, tmp_path / "other", add_words=str(tmp_path / "words.txt"), **{**taken, "init": None})
+        run(folder, tmp_path / "no init", add_words=str(tmp_path / "words.txt"))
     (tmp_path / "words.txt").write_text("two words\n")
     with pytest.raises(UserError, match="'two words', which is more than a word"):
-        run(folder, tmp_path / "other", add_words=str(tmp_path / "words.txt"), **taken)
+        run(folder, tmp_path / "bad words", add_words=str(tmp_path / "words.txt"), **taken)
     with pytest.raises(UserError, match="--init brings its own architecture"):
         run(folder, tmp_path / "other", init=start)
 
