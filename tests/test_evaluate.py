@@ -315,6 +315,15 @@ def test_one_encoder_alone() -> None:
     assert report.labels_saved == {}
 
 
+def test_labels_are_saved_against_rules_too() -> None:
+    def often(train: Any, truth: Any, test: Any) -> Any:
+        return np.full(len(test), np.bincount(truth).argmax(), np.int32)
+
+    rule = Arm("majority", "baseline", rule=often)
+    report = evaluate([GOOD, RAW, rule], problem(), budgets=[5, 10], draws=DRAWS)
+    assert {row["baseline"]: row["at_least"] for row in report.labels_saved["baselines"]}["majority"]
+
+
 def test_baselines_alone() -> None:
     report = evaluate([RAW], problem(), budgets=[5], draws=DRAWS)
     assert (report.verdict.outcome, report.verdicts) == ("none", ())

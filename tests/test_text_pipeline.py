@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tacit import cli
 from tacit.encoders.text import TextEncoder
 from tacit.errors import UserError
 from tacit.language import masked_logits, pseudo_perplexity
+from tacit.modalities import text
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief")]
 
@@ -26,6 +28,14 @@ THINGS = {
     "weather": ["rain", "wind", "cloud", "storm", "snow", "sun", "frost", "thunder"],
     "kitchen": ["bread", "soup", "salt", "butter", "oven", "knife", "plate", "apple"],
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_penalties() -> Iterator[None]:
+    """Word counts choose between two penalties: they are judged so often that more would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "LINEAR_C", (1.0, 100.0))
+        yield
 
 
 @pytest.fixture(scope="module")

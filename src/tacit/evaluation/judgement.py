@@ -236,11 +236,11 @@ def _result(arm: Arm, protocol: str, metric: Metric, budget: Budget, estimate: E
 
 
 def _curves(results: Sequence[Result], primary: Budget, protocol: str, metric: Metric) -> dict[str, list[Point]]:
-    """Learning curves over the budgets of the primary one's kind, and all labels."""
+    """Learning curves over the budgets of the primary one's kind, and all labels; of baselines without features too."""
     curves: dict[str, list[Point]] = {}
     for r in results:
         alike = (r.labels_per_class is None) == (primary.per_class is None) or r.budget == "100 %"
-        if r.protocol == protocol and r.metric == metric.name and alike and r.labels_total:
+        if r.protocol in (protocol, RULE, SCRATCH) and r.metric == metric.name and alike and r.labels_total:
             curves.setdefault(r.arm, []).append(Point(r.labels_total, r.mean, r.draws))
     return curves
 
