@@ -1,0 +1,112 @@
+"""Sound, as a run asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tacit.data import Dataset
+from tacit.data.order import Batches, Span
+from tacit.data.recordings import Pieces, Recordings
+from tacit.evaluation import Arm
+from tacit.modalities.audio import SoundStatistics, SoundViews, frames_of
+from tacit.recipes.audio import default_encoder, default_views, recipe
+from tacit.recipes.base import Recipe
+from tacit.spec import AudioSpec
+from tacit.split import Split
+
+__all__ = ["default_encoder", "default_views", "recipe"]
+
+tasks = "simclr,masked"
+contrast = "simclr"
+
+PIECE = 8.0  # seconds at most that a step reads of a recording
+WIDEST = 200  # frames of a spectrogram that stands for a recording
+DARKEST = 0.005  # quantiles of the log-mel values between which a picture's shades lie
+LIGHTEST = 0.995
+
+
+def scratch_views(spec: AudioSpec) -> SoundViews:
+    return default_views(spec, "scratch")
+
+
+def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
+    spec, recordings = _parts(dataset)
+    pieces = Pieces(recordings, rows, min(PIECE, spec.seconds))
+    return Batches(pieces.batch, Span(len(pieces)), batch_size=plan.batch_size, seed=seed)
+
+
+def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
+    encoder = SoundStatistics(_parts(dataset)[0])
+    return [Arm("log-mel", "baseline", encoders=(encoder,), encoder="mean and deviation of log-mel bands in four parts")]
+
+
+def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[[int], float]]:
+    return 0.0, lambda labels: 0.0
+
+
+def same_form(spec: AudioSpec, other: AudioSpec) -> bool:
+    return spec.rate == other.rate
+
+
+def mismatch(own: AudioSpec, opened: Dataset) -> str:
+    return ""
+
+
+def reading(spec: AudioSpec) -> dict[str, Any]:
+    return {"rate": spec.rate}
+
+
+def describe(dataset: Dataset) -> str:
+    spec, recordings = _parts(dataset)
+    seconds = recordings.lengths / spec.rate
+    return (
+        f"{len(dataset):,} recordings of {seconds.mean():,.2g} s on average, {seconds.sum() / 3600:,.2f} h at "
+        f"{spec.rate:,} Hz, {recordings.nbytes / 2**20:,.1f} MiB decoded"
+    )
+
+
+def about(dataset: Dataset) -> list[str]:
+    spec, recordings = _parts(dataset)
+    low, middle, high = np.quantile(recordings.lengths / spec.rate, [0.05, 0.5, 0.95])
+    window, hop = (1000 * samples / spec.rate for samples in (spec.window, spec.hop))
+    return [
+        f"length: median {middle:,.2f} s, nine in ten from {low:,.2f} to {high:,.2f} s; an encoder hears {spec.seconds:g} s "
+        "at once, longer recordings in several windows",
+        f"frames: {spec.mels} mel bands from {spec.low:,.0f} to {spec.high:,.0f} Hz, {window:g} ms every {hop:g} ms",
+    ]
+
+
+def facts(dataset: Dataset) -> dict[str, Any]:
+    spec, recordings = _parts(dataset)
+    return {"rate": spec.rate, "mels": spec.mels, "hours": round(float(recordings.lengths.sum()) / spec.rate / 3600, 3)}
+
+
+def pictures(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[Any]:
+    spec, recordings = _parts(dataset)
+    batch = recordings.batch(rows)
+    batch["audio"], batch["length"] = batch["audio"][:, : WIDEST * spec.hop], batch["length"].clamp(max=WIDEST * spec.hop)
+    mel, frames = frames_of(batch, spec)
+    return [spectrogram(values[:n], spec) for values, n in zip(mel, frames.tolist(), strict=True)]
+
+
+def shown(dataset: Dataset, preview: Tensor) -> Sequence[Any]:
+    spec, _ = _parts(dataset)
+    return [spectrogram(values[:WIDEST], spec) for values in preview.float().cpu()]
+
+
+def spectrogram(mel: Tensor, spec: AudioSpec) -> Tensor:
+    """Log-mel values [T M] as a grey picture [1 M T] in [0, 1], low bands below, loud ones light."""
+    shade = (mel - (spec.mean - 2 * spec.std)) / (4.5 * spec.std)
+    return shade.clamp(0, 1).T.flip(0)[None]
+
+
+def _parts(dataset: Dataset) -> tuple[AudioSpec, Recordings]:
+    assert isinstance(dataset.spec, AudioSpec)
+    assert isinstance(dataset.cache, Recordings)
+    return dataset.spec, dataset.cache

@@ -1,0 +1,178 @@
+"""Sound: random views of log-mel frames, which tokens to hide, and the statistics any encoder of it must beat.
+
+A view is drawn in the plane of time and pitch: one sampling per recording moves, stretches and cuts both axes at once, as
+a longer or shorter throat and faster or slower speech would (vocal tract length perturbation, Jaitly & Hinton 2013; random
+resize and crop, Niizumi et al. 2021, BYOL-A, arXiv:2103.06695). Loudness, a tilt of the spectrum and masked bands
+(Park et al. 2019, SpecAugment) follow. Every draw is a function of the example's key.
+
+Shapes: B recordings, S samples, T frames, M bands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tacit import keys
+from tacit.masks import span_starts, unit_mask
+from tacit.melspec import SILENCE, log_mel
+from tacit.spec import AudioSpec
+from tacit.types import Batch, Features
+
+SEGMENTS = 4  # parts of a recording whose bands the baseline looks at
+
+
+def frames_of(batch: Batch, spec: AudioSpec) -> tuple[Tensor, Tensor]:
+    """The log-mel values [B T M] of a batch, and how many frames [B] count; computed once and kept in the batch."""
+    if "mel" not in batch:
+        batch["mel"], batch["frames"] = log_mel(batch["audio"], batch["length"], spec)
+    return batch["mel"], batch["frames"]
+
+
+@dataclass(frozen=True)
+class SoundViews:
+    """Views of recordings: a stretch of `most` frames at most, its time and pitch moved, its loudness changed.
+
+    The stretch is the share `crop` of the recording, drawn between its two ends. Its time runs up to e^`tempo` times
+    faster or slower; its bands are spread by up to e^`spread` and moved by up to the share `shift` of them. `gain` is the
+    deviation of its loudness and `tilt` that of the slope from low to high bands, both in natural logarithms of energy;
+    `hidden` the largest share of bands, and of frames, that one mask replaces by the data's mean.
+    """
+
+    spec: AudioSpec
+    most: int
+    crop: tuple[float, float] = (1.0, 1.0)
+    tempo: float = 0.0
+    spread: float = 0.0
+    shift: float = 0.0
+    gain: float = 0.0
+    tilt: float = 0.0
+    hidden: float = 0.0
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, view: int) -> Batch:
+        """View number `view` of every recording: `mel` [B T M], `frames` [B], `key` the view's own."""
+        mel, n = frames_of(batch, self.spec)
+        key = keys.split(batch["key"], view)
+        with torch.autocast(mel.device.type, enabled=False):
+            seen, frames = self._drawn(mel.float(), n, key)
+            seen = self._coloured(seen, key)
+            if self.hidden:
+                seen = self._masked(seen, frames, key)
+        rest = {name: value for name, value in batch.items() if name not in ("audio", "length")}
+        return {**rest, "mel": seen, "frames": frames, "key": key}
+
+    def _drawn(self, mel: Tensor, n: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """The stretch of each recording, sampled bilinearly, and its frames."""
+        u = keys.uniform(key, "stretch", 5)
+        share = self.crop[0] + (self.crop[1] - self.crop[0]) * u[:, 0]
+        rate = torch.exp(self.tempo * _signed(u[:, 1]))  # frames of the recording to one of the view
+        length = (share * n).clamp(min=1.0).minimum(self.most * rate)  # [B] frames of the recording
+        frames = (length / rate).round().long().clamp(min=1, max=self.most)  # [B]
+        start = u[:, 2] * (n - length)
+        T, M = int(frames.max()), mel.shape[2]
+        at = start[:, None] + (torch.arange(T, device=mel.device) + 0.5) * rate[:, None] - 0.5
+        at = at.clamp(min=0.0).minimum((n - 1).clamp(min=0)[:, None].float())  # [B T]
+        middle = (M - 1) / 2
+        band = torch.arange(M, device=mel.device) - middle
+        band = band * torch.exp(self.spread * _signed(u[:, 3]))[:, None] + self.shift * M * _signed(u[:, 4])[:, None]
+        x = (2 * (band + middle) + 1) / M - 1  # [B M]
+        y = (2 * at + 1) / mel.shape[1] - 1  # [B T]
+        grid = torch.stack([x[:, None].expand(-1, T, -1), y[:, :, None].expand(-1, -1, M)], dim=-1)
+        seen = F.grid_sample(mel[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+        there = torch.arange(T, device=mel.device) < frames[:, None]
+        return torch.where(there[:, :, None], seen, SILENCE), frames
+
+    def _coloured(self, mel: Tensor, key: Tensor) -> Tensor:
+        drawn = keys.normal(key, "colour", 2)
+        slope = torch.linspace(-1.0, 1.0, mel.shape[2], device=mel.device)
+        added = self.gain * drawn[:, :1] + self.tilt * drawn[:, 1:] * slope  # [B M]
+        return (mel + added[:, None]).clamp(min=SILENCE) if self.gain or self.tilt else mel
+
+    def _masked(self, mel: Tensor, frames: Tensor, key: Tensor) -> Tensor:
+        """One run of bands and one of frames at the data's mean."""
+        u = keys.uniform(key, "hidden", 4)
+
+        def run(size: Tensor, width: Tensor, place: Tensor, n: int) -> Tensor:
+            wide = self.hidden * width * size
+            first = place * (size - wide)
+            number = torch.arange(n, device=mel.device)
+            return (number >= first[:, None]) & (number < (first + wide)[:, None])  # [B n]
+
+        bands = torch.full_like(u[:, 0], float(mel.shape[2]))
+        across = run(bands, u[:, 0], u[:, 1], mel.shape[2])
+        along = run(frames.float(), u[:, 2], u[:, 3], mel.shape[1])
+        return torch.where(across[:, None] | along[:, :, None], self.spec.mean, mel)
+
+
+def _signed(u: Tensor) -> Tensor:
+    return 2 * u - 1
+
+
+@dataclass(frozen=True)
+class SoundStatistics:
+    """The baseline that has learned nothing: mean and deviation of every band in the parts of a recording.
+
+    `pooled` are those of `SEGMENTS` equal parts side by side, depth 0 those of the whole; as an `Encoder`.
+    """
+
+    spec: AudioSpec
+
+    n_depths = 1
+
+    @property
+    def dim(self) -> int:
+        return 2 * SEGMENTS * self.spec.mels
+
+    def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        mel, n = log_mel(batch["audio"], batch["length"], self.spec)
+        parts = torch.cat([self._moments(mel, n, part / SEGMENTS, (part + 1) / SEGMENTS) for part in range(SEGMENTS)], 1)
+        return Features(parts[:, None], parts, depths=tuple(self._moments(mel, n, 0.0, 1.0) for _ in depths))
+
+    @staticmethod
+    def _moments(mel: Tensor, n: Tensor, begin: float, end: float) -> Tensor:
+        """Mean and deviation [B 2M] of the frames from one share of the recording to another, one at least."""
+        number = torch.arange(mel.shape[1], device=mel.device)
+        first = (begin * n).floor()
+        last = torch.maximum((end * n).floor(), first + 1).minimum(n.float())
+        first = first.minimum(last - 1)
+        inside = (number >= first[:, None]) & (number < last[:, None])  # [B T]
+        share = inside / inside.sum(1, keepdim=True)
+        mean = (mel * share[:, :, None]).sum(1)
+        square = (torch.square(mel - mean[:, None]) * share[:, :, None]).sum(1)
+        return torch.cat([mean, square.sqrt()], dim=1)
+
+
+@dataclass(frozen=True)
+class FrameTarget:
+    """What masked prediction predicts of sound: the normalised log-mel frames of every token, [B N stride*M]."""
+
+    spec: AudioSpec
+    stride: int  # frames of a token
+
+    def __call__(self, batch: Batch) -> Tensor:
+        mel, _ = frames_of(batch, self.spec)
+        values = (mel - self.spec.mean) / self.spec.std
+        values = F.pad(values, (0, 0, 0, -values.shape[1] % self.stride), value=(SILENCE - self.spec.mean) / self.spec.std)
+        return values.unflatten(1, (-1, self.stride)).flatten(2)
+
+
+@dataclass(frozen=True)
+class SpanMask:
+    """Hides about the share `ratio` of each recording's tokens, in spans of `span` tokens on average."""
+
+    spec: AudioSpec
+    stride: int  # frames of a token
+    ratio: float
+    span: float
+
+    def __call__(self, batch: Batch, progress: Tensor) -> Tensor:
+        mel, frames = frames_of(batch, self.spec)
+        key = keys.split(batch["key"], "mask")
+        places = torch.arange(-(-mel.shape[1] // self.stride), device=mel.device)
+        counts = places < ((frames + self.stride - 1) // self.stride)[:, None]  # [B N]
+        return unit_mask(key, counts, span_starts(key, counts, self.span) | ~counts, self.ratio)
