@@ -30,9 +30,10 @@ def together(parts: Sequence[Batch]) -> Batch:
 
     def joined(name: str) -> Tensor:
         values = [part[name] for part in parts]
-        if values[0].ndim == 2 and len({value.shape[1] for value in values}) > 1:
+        if name != "image" and values[0].ndim > 1 and len({value.shape[1] for value in values}) > 1:
             widest = max(value.shape[1] for value in values)
-            values = [nn.functional.pad(value, (0, widest - value.shape[1])) for value in values]
+            later = [0, 0] * (values[0].ndim - 2)
+            values = [nn.functional.pad(value, (*later, 0, widest - value.shape[1])) for value in values]
         return torch.cat(values)
 
     return {name: joined(name) for name in parts[0]}

@@ -44,4 +44,4 @@ class Task(nn.Module, ABC):
 
 def looks(batch: Batch) -> Tensor:
     """The examples of a batch as a preview shows them."""
-    return batch["image"] if "image" in batch else batch["tokens"]
+    return next(batch[name] for name in ("image", "mel", "tokens") if name in batch)

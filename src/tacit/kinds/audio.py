@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,8 +26,6 @@ contrast = "simclr"
 
 PIECE = 8.0  # seconds at most that a step reads of a recording
 WIDEST = 200  # frames of a spectrogram that stands for a recording
-DARKEST = 0.005  # quantiles of the log-mel values between which a picture's shades lie
-LIGHTEST = 0.995
 
 
 def scratch_views(spec: AudioSpec) -> SoundViews:
@@ -100,10 +97,11 @@ def shown(dataset: Dataset, preview: Tensor) -> Sequence[Any]:
     return [spectrogram(values[:WIDEST], spec) for values in preview.float().cpu()]
 
 
-def spectrogram(mel: Tensor, spec: AudioSpec) -> Tensor:
+def spectrogram(mel: Tensor, spec: AudioSpec) -> NDArray[np.float32]:
     """Log-mel values [T M] as a grey picture [1 M T] in [0, 1], low bands below, loud ones light."""
     shade = (mel - (spec.mean - 2 * spec.std)) / (4.5 * spec.std)
-    return shade.clamp(0, 1).T.flip(0)[None]
+    picture: NDArray[np.float32] = shade.clamp(0, 1).T.flip(0)[None].numpy()
+    return picture
 
 
 def _parts(dataset: Dataset) -> tuple[AudioSpec, Recordings]:

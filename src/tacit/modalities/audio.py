@@ -10,6 +10,7 @@ Shapes: B recordings, S samples, T frames, M bands.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,10 +20,11 @@ from torch import Tensor
 
 from tacit import keys
 from tacit.masks import span_starts, unit_mask
-from tacit.melspec import SILENCE, log_mel
+from tacit.melspec import FLOOR, log_mel
 from tacit.spec import AudioSpec
 from tacit.types import Batch, Features
 
+SILENCE = math.log(FLOOR)
 SEGMENTS = 4  # parts of a recording whose bands the baseline looks at
 
 
@@ -159,6 +161,11 @@ class FrameTarget:
         values = (mel - self.spec.mean) / self.spec.std
         values = F.pad(values, (0, 0, 0, -values.shape[1] % self.stride), value=(SILENCE - self.spec.mean) / self.spec.std)
         return values.unflatten(1, (-1, self.stride)).flatten(2)
+
+    def picture(self, answer: Tensor, batch: Batch) -> Tensor:
+        """Answers [B N stride*M] as log-mel frames [B T M]."""
+        mel = answer.unflatten(2, (self.stride, -1)).flatten(1, 2)[:, : batch["mel"].shape[1]]
+        return mel * self.spec.std + self.spec.mean
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def make_task(name: str, encoder: AudioEncoder) -> Task:
         return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.2)
     assert name == "masked", name
     masks, target = SpanMask(spec, encoder.stride, MASKED_SHARE, SPAN), FrameTarget(spec, encoder.stride)
-    return Masked(encoder, views, masks, target, width=encoder.stride * spec.mels)
+    return Masked(encoder, views, masks, target, width=encoder.stride * spec.mels, picture=target.picture)
 
 
 def default_views(spec: AudioSpec, task: str) -> SoundViews:

@@ -27,7 +27,7 @@ TASKS = {
     "simclr": Entry(
         "contrast",
         "tacit.tasks.simclr:SimCLR",
-        ("image", "text"),
+        ("image", "text", "audio"),
         "tell two views of the same example from views of all others",
         "Chen et al. 2020, arXiv:2002.05709",
     ),
@@ -41,7 +41,7 @@ TASKS = {
     "masked": Entry(
         "reconstruction",
         "tacit.tasks.masked:Masked",
-        ("image", "text"),
+        ("image", "text", "audio"),
         "fill in the parts that were hidden",
         "He et al. 2022, arXiv:2111.06377; Xie et al. 2022, arXiv:2111.09886; Devlin et al. 2018, arXiv:1810.04805",
     ),

@@ -1,0 +1,128 @@
+"""Views, masks, targets and statistics of sound, against what a loop over recordings says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tacit import keys
+from tacit.melspec import log_mel
+from tacit.modalities.audio import SEGMENTS, SILENCE, FrameTarget, SoundStatistics, SoundViews, SpanMask
+from tacit.spec import AudioSpec
+from tacit.types import Batch
+
+SPEC = AudioSpec(rate=8000, seconds=2.0, window=200, hop=80, mels=20, low=50.0, high=4000.0, mean=-8.0, std=3.0)
+LENGTHS = [1, 700, 4000, 8000, 15000]
+STILL = SoundViews(SPEC, 400)
+STRONG = replace(STILL, crop=(0.5, 0.9), tempo=0.3, spread=0.2, shift=0.1, gain=1.0, tilt=1.0, hidden=0.3)
+
+
+def sounds(seed: int = 0) -> Batch:
+    chance = torch.Generator().manual_seed(seed)
+    audio = torch.randint(-9000, 9000, (len(LENGTHS), max(LENGTHS)), generator=chance, dtype=torch.int16)
+    length = torch.tensor(LENGTHS)
+    audio[torch.arange(audio.shape[1]) >= length[:, None]] = 0
+    index = torch.arange(len(LENGTHS))
+    return {"audio": audio, "length": length, "index": index, "key": keys.batch_keys(3, 0, index)}
+
+
+def test_nothing_asked_for_is_the_recording_itself() -> None:
+    batch = sounds()
+    mel, frames = log_mel(batch["audio"], batch["length"], SPEC)
+    seen = STILL(batch, 0)
+    assert torch.equal(seen["frames"], frames)
+    assert "audio" not in seen
+    for row, n in enumerate(frames.tolist()):
+        torch.testing.assert_close(seen["mel"][row, :n], mel[row, :n], atol=2e-4, rtol=0)
+        assert torch.all(seen["mel"][row, n:] == torch.tensor(SILENCE))
+
+
+def test_a_view_is_a_function_of_the_key() -> None:
+    whole = STRONG(sounds(), 1)
+    for row in range(len(LENGTHS)):
+        alone = {name: value[row : row + 1] for name, value in sounds().items()}
+        seen, n = STRONG(alone, 1), int(whole["frames"][row])
+        assert int(seen["frames"][0]) == n
+        torch.testing.assert_close(seen["mel"][0, :n], whole["mel"][row, :n], atol=1e-4, rtol=0)
+    assert not torch.allclose(STRONG(sounds(), 0)["mel"][3, :20], whole["mel"][3, :20])
+
+
+def test_stretches_lie_inside_and_keep_to_their_share() -> None:
+    batch = sounds()
+    mel, frames = log_mel(batch["audio"], batch["length"], SPEC)
+    rising = torch.arange(mel.shape[1]).float()[None, :, None].expand(len(LENGTHS), -1, SPEC.mels).clone()
+    slow = replace(STILL, crop=(0.5, 0.9), most=60)
+    for view in range(20):
+        seen = slow({**batch, "mel": rising, "frames": frames}, view)
+        for row, n in enumerate(seen["frames"].tolist()):
+            at = seen["mel"][row, :n, 0]
+            assert -0.5 <= at[0] <= at[-1] <= frames[row] - 0.5
+            assert min(60, round(0.5 * int(frames[row]) - 0.5)) <= n <= max(1, min(60, 0.9 * int(frames[row]) + 0.5))
+            torch.testing.assert_close(at.diff()[:-1], torch.ones(n)[:-2], atol=1e-3, rtol=0)
+
+
+def test_pitch_moves_every_band_alike() -> None:
+    batch = sounds()
+    _, frames = log_mel(batch["audio"], batch["length"], SPEC)
+    bands = torch.arange(SPEC.mels).float().expand(len(LENGTHS), 188, -1).clone()
+    seen = replace(STILL, spread=0.2, shift=0.1)({**batch, "mel": bands, "frames": frames}, 0)["mel"]
+    for row in range(len(LENGTHS)):
+        inner = seen[row, 0, 6:14].diff()
+        torch.testing.assert_close(inner, inner.mean().expand(7), atol=1e-4, rtol=0)
+        assert math.exp(-0.2) <= float(inner.mean()) <= math.exp(0.2)
+
+
+def test_loudness_adds_and_masks_hide() -> None:
+    batch = sounds()
+    still = STILL(batch, 0)["mel"]
+    louder = replace(STILL, gain=0.5)(batch, 0)["mel"]
+    added = (louder - still)[3, :100]
+    assert float(added.std()) < 1e-4 < float(added.abs().mean())
+    hidden = replace(STILL, hidden=0.5)(batch, 0)["mel"]
+    changed = hidden[4, :188] != still[4, :188]
+    assert torch.all(hidden[4, :188][changed] == SPEC.mean)
+    across, along = changed.all(0), changed.all(1)
+    assert torch.equal(changed, across[None] | along[:, None])
+    assert 0 < across.sum() + along.sum()
+    assert across.sum() <= 10
+    assert along.sum() <= 94
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_spans_are_hidden_and_to_be_predicted(stride: int) -> None:
+    batch = STILL(sounds(), 0)
+    mask = SpanMask(SPEC, stride, 0.4, 3.0)(batch, torch.tensor(0.0))
+    tokens = -(-batch["frames"] // stride)
+    target = FrameTarget(SPEC, stride)(batch)
+    assert mask.shape == target.shape[:2] == (len(LENGTHS), -(-batch["mel"].shape[1] // stride))
+    for row, n in enumerate(tokens.tolist()):
+        assert not mask[row, n:].any()
+        assert 1 <= int(mask[row].sum()) <= max(1, math.ceil(0.4 * n) + 12)
+        for token in range(n):
+            frames = batch["mel"][row, token * stride : (token + 1) * stride].flatten()
+            expected = (frames - SPEC.mean) / SPEC.std
+            torch.testing.assert_close(target[row, token, : len(expected)], expected)
+    back = FrameTarget(SPEC, stride).picture(target, batch)
+    torch.testing.assert_close(back, batch["mel"], atol=1e-4, rtol=1e-5)
+
+
+def test_statistics_of_parts() -> None:
+    batch = sounds()
+    mel, frames = log_mel(batch["audio"], batch["length"], SPEC)
+    statistics = SoundStatistics(SPEC)
+    said = statistics(batch, depths=(0,))
+    assert said.pooled.shape == (len(LENGTHS), statistics.dim)
+    for row, n in enumerate(frames.tolist()):
+        parts = []
+        for part in range(SEGMENTS):
+            last = min(n, max(math.floor((part + 1) / SEGMENTS * n), math.floor(part / SEGMENTS * n) + 1))
+            first = min(math.floor(part / SEGMENTS * n), last - 1)
+            values = mel[row, first:last].double().numpy()
+            parts += [values.mean(0), values.std(0)]
+        np.testing.assert_allclose(said.pooled[row], np.concatenate(parts), atol=1e-3)
+        whole = mel[row, :n].double().numpy()
+        np.testing.assert_allclose(said.depths[0][row], np.concatenate([whole.mean(0), whole.std(0)]), atol=1e-3)
