@@ -10,17 +10,19 @@ from torch import Tensor
 
 from tacit import keys
 from tacit.encoders import build_encoder
+from tacit.encoders.audio import AudioEncoder
 from tacit.encoders.base import ImageEncoder
 from tacit.encoders.text import TextEncoder
 from tacit.kinds import kind_named
 from tacit.recipes.base import Recipe
-from tacit.spec import ImageSpec, TextSpec
+from tacit.spec import AudioSpec, ImageSpec, TextSpec
 from tacit.tasks import TASKS, parse_mixture
 from tacit.types import Batch
 
 SPEC = ImageSpec(size=8, channels=1, mean=(0.3,), std=(0.37,))
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 TEXT_SPEC = TextSpec("", 24, 69, PAD, CLS, SEP, MASK, UNKNOWN, (PAD, UNKNOWN, CLS, SEP, MASK))
+AUDIO_SPEC = AudioSpec(rate=4000, seconds=1.0, window=100, hop=40, mels=16, low=50.0, high=2000.0, mean=-7.5, std=4.0)
 EXAMPLES = 512
 
 # Every task of every kind, and a sum; what is not of images carries its kind in front.
@@ -29,6 +31,8 @@ MIXTURES = [
     "simclr+0.4*rotation",
     *(f"text:{name}" for name, entry in TASKS.items() if "text" in entry.kinds),
     "text:masked+0.5*simclr",
+    *(f"audio:{name}" for name, entry in TASKS.items() if "audio" in entry.kinds),
+    "audio:masked+0.5*simclr",
 ]
 
 
@@ -51,6 +55,18 @@ def documents() -> Tensor:
     return rows
 
 
+@cache
+def tones() -> tuple[Tensor, Tensor]:
+    """Sounds that rise or fall from one of eight pitches, .1 to .4 s of them: int16 [512 1600], and their lengths."""
+    audio, lengths = torch.zeros(EXAMPLES, 1600, dtype=torch.int16), 400 + 75 * (torch.arange(EXAMPLES) % 17)
+    for row, length in enumerate(lengths.tolist()):
+        time = torch.arange(length) / AUDIO_SPEC.rate
+        pitch = 150 * 2 ** (row % 8 / 8) * (1 + (2 * (row % 2) - 1) * time)
+        waves = sum((harmonic * 6.28 * pitch * time).sin() / harmonic for harmonic in (1, 2, 3))
+        audio[row, :length] = (6000 * waves).to(torch.int16)
+    return audio, lengths
+
+
 def kind_and_tasks(mixture: str) -> tuple[str, str]:
     kind, _, tasks = mixture.rpartition(":")
     return kind or "image", tasks
@@ -71,10 +87,19 @@ def tiny_text_encoder(name: str = "bert_nano", seed: int = 0) -> TextEncoder:
     return found
 
 
+def tiny_audio_encoder(name: str = "audio_convnet", seed: int = 0) -> AudioEncoder:
+    torch.manual_seed(seed)
+    found = build_encoder(name, AUDIO_SPEC)
+    assert isinstance(found, AudioEncoder)
+    return found
+
+
 def tiny_recipe(mixture: str, *, encoder: str | None = None, batch_size: int = 32, seed: int = 0) -> Recipe:
     kind, tasks = kind_and_tasks(mixture)
     if kind == "text":
-        built: ImageEncoder | TextEncoder = tiny_text_encoder(encoder or "bert_nano", seed)
+        built: ImageEncoder | TextEncoder | AudioEncoder = tiny_text_encoder(encoder or "bert_nano", seed)
+    elif kind == "audio":
+        built = tiny_audio_encoder(encoder or "audio_convnet", seed)
     else:
         built = tiny_encoder(encoder or "convnet", seed)
     return kind_named(kind).recipe(parse_mixture(tasks), built, examples=EXAMPLES, batch_size=batch_size)
@@ -93,7 +118,7 @@ class TinyBatches:
         share = self.batch_size // world
         positions = torch.arange(rank * share, (rank + 1) * share)
         rows = (step * self.batch_size + positions) % EXAMPLES
-        read = self.images if self.kind == "image" else self.texts
+        read = {"image": self.images, "text": self.texts, "audio": self.sounds}[self.kind]
         return {**read(rows), "index": rows, "key": keys.batch_keys(self.seed, step, positions)}
 
     def images(self, rows: Tensor) -> Batch:
@@ -107,6 +132,10 @@ class TinyBatches:
         tokens = torch.cat([documents()[(rows + 1) % EXAMPLES][:, :8], tokens[:, :16]], 1)
         segment = (torch.arange(24) >= 8).long().expand(len(rows), -1)
         return {"tokens": tokens, "valid": tokens != PAD, "word": tokens > MASK, "segment": segment}
+
+    def sounds(self, rows: Tensor) -> Batch:
+        audio, length = tones()
+        return {"audio": audio[rows], "length": length[rows]}
 
     def stream(self, start: int, stop: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         for step in range(start, stop):
