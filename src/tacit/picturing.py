@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,8 @@ def _gallery(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32])
         similarity = unit @ unit[query]
         similarity[query] = -np.inf
         nearest = np.argsort(-similarity)[: min(NEAREST, len(rows) - 1)]
-        found = [(_picture(study, int(rows[n])), float(similarity[n])) for n in nearest]
-        gallery.append(Neighbours(_picture(study, int(rows[query])), found, study.dataset.target != "regression"))
+        found = [(_heard(study, int(rows[n])), float(similarity[n])) for n in nearest]
+        gallery.append(Neighbours(_heard(study, int(rows[query])), found, study.dataset.target != "regression"))
     return gallery
 
 
@@ -133,6 +134,12 @@ def _picture(study: Study, row: int) -> Picture:
     [label] = names_of(dataset.target, dataset, [row])
     [seen] = study.kind.pictures(dataset, np.array([row]))
     return Picture(seen, label, dataset.ids[row].as_py())
+
+
+def _heard(study: Study, row: int) -> Picture:
+    """The picture of an example with its sound, if it has one."""
+    [sound] = study.kind.sounds(study.dataset, np.array([row]))
+    return replace(_picture(study, row), sound=sound)
 
 
 def _samples(study: Study, run: Run) -> dict[str, list[Any]]:

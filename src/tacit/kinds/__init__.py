@@ -78,6 +78,9 @@ class Kind(Protocol):
     def pictures(self, dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[Any]:
         """What a person sees of these examples: an image, or a text."""
 
+    def sounds(self, dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[bytes | None]:
+        """What a person hears of them, as MP3; None of what has no sound."""
+
     def shown(self, dataset: Dataset, preview: Tensor) -> Sequence[Any]:
         """What a task's preview shows of some examples, in the same form."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,6 +27,7 @@ tasks = "simclr,masked"
 contrast = "simclr"
 
 PIECE = 8.0  # seconds at most that a step reads of a recording
+HEARD = 4.0  # seconds of a recording that a report plays
 WIDEST = 200  # frames of a spectrogram that stands for a recording
 
 
@@ -90,6 +93,18 @@ def pictures(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[Any]:
     batch["audio"], batch["length"] = batch["audio"][:, : WIDEST * spec.hop], batch["length"].clamp(max=WIDEST * spec.hop)
     mel, frames = frames_of(batch, spec)
     return [spectrogram(values[:n], spec) for values, n in zip(mel, frames.tolist(), strict=True)]
+
+
+def sounds(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[bytes | None]:
+    spec, recordings = _parts(dataset)
+    return [as_mp3(sound[: round(HEARD * spec.rate)], spec.rate) for sound in recordings.sounds(rows)]
+
+
+def as_mp3(sound: NDArray[np.int16], rate: int) -> bytes:
+    """Samples [S] as an MP3, which every browser plays."""
+    file = io.BytesIO()
+    soundfile.write(file, sound, rate, format="MP3")
+    return file.getvalue()
 
 
 def shown(dataset: Dataset, preview: Tensor) -> Sequence[Any]:

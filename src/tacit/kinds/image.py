@@ -83,6 +83,10 @@ def pictures(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[Any]:
     return list(_parts(dataset)[1].images(rows))
 
 
+def sounds(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[bytes | None]:
+    return [None] * len(rows)
+
+
 def shown(dataset: Dataset, preview: Tensor) -> Sequence[Any]:
     return list((preview.float() if preview.is_floating_point() else preview).cpu().numpy())
 

@@ -127,6 +127,10 @@ def pictures(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[Any]:
     return [snippet(text, SHOWN) for text in _parts(dataset)[1].texts(rows)]
 
 
+def sounds(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[bytes | None]:
+    return [None] * len(rows)
+
+
 def shown(dataset: Dataset, preview: Tensor) -> Sequence[Any]:
     spec, _ = _parts(dataset)
     tokenizer = Tokenizer.from_str(spec.tokenizer)

@@ -9,11 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Picture:
-    """One example as a person sees it; `image` as in `tacit.report.images`, a text, or None where nothing is to see."""
+    """One example as a person sees it; `image` as in `tacit.report.images`, a text, or None where nothing is to see.
+
+    `sound` is what a person hears of it, an MP3.
+    """
 
     image: Any
     label: str = ""
     id: str = ""
+    sound: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -280,13 +280,14 @@ def _thinned(points: list[tuple[float, float]], most: int = 160) -> list[tuple[f
     return [(float(step), float(value)) for step, value in (part.mean(axis=0) for part in parts)]
 
 
-def _shown(array: Any, side: int) -> dict[str, Any] | None:
+def _shown(array: Any, side: int, sound: bytes | None = None) -> dict[str, Any] | None:
     if array is None:
         return None
     if isinstance(array, str):
         return {"text": array}
     image = thumbnail(array, side)
-    return {"uri": data_uri(image), "tiny": max(image.size) <= PIXELATED_BELOW}
+    heard = {} if sound is None else {"sound": f"data:audio/mpeg;base64,{base64.b64encode(sound).decode()}"}
+    return {"uri": data_uri(image), "tiny": max(image.size) <= PIXELATED_BELOW, **heard}
 
 
 def _samples(figures: Figures) -> list[dict[str, Any]]:
@@ -304,11 +305,11 @@ def _neighbours(row: Neighbours) -> dict[str, Any]:
     query = row.query
     near = [
         {
-            "image": _shown(picture.image, 80),
+            "image": _shown(picture.image, 80, picture.sound),
             "picture": picture,
             "similarity": f"{similarity:.2f}".replace("-", "−"),
             "same": picture.label == query.label if picture.label and query.label and row.classes else None,
         }
         for picture, similarity in list(row.nearest)[:8]
     ]
-    return {"image": _shown(query.image, 80), "picture": query, "nearest": near, "marked": row.classes and query.label}
+    return {"image": _shown(query.image, 80, query.sound), "picture": query, "nearest": near, "marked": row.classes and query.label}
