@@ -17,8 +17,8 @@ WINDOW = 48  # frames of a window, whatever the encoder's stride
 def encoder(name: str, spec: AudioSpec = SPEC, seed: int = 0, **options: float) -> AudioEncoder:
     """With weights far from the start, where every token says something else, and norms as training leaves them."""
     torch.manual_seed(seed)
-    built = build_encoder(name, spec, **options)
     with torch.inference_mode(False), torch.no_grad():
+        built = build_encoder(name, spec, **options)
         for parameter in built.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
         for norm in built.modules():
