@@ -1,14 +1,14 @@
-"""An encoder with its head, for use elsewhere: from an image or a text to what `tacit predict` says of it.
+"""An encoder with its head, for use elsewhere: from an image, a text or a recording to what `tacit predict` says of it.
 
     embedding = a representation of the encoder, chosen by the run's evaluation
     probabilities = softmax(embedding W + b)    of classes
     probabilities = sigmoid(embedding W + b)    of labels, of which an example can have several
     prediction    = embedding W + b             of a number
 
-As ONNX it is one graph, `image` integers [B C S S], or `input_ids` and `attention_mask` int64 [B N] -> `embedding`
-[B D] and `probabilities` [B K] or `prediction` [B], with the classes in its metadata. Else `head.safetensors` holds
-W [D K] and b [K] in float64 and `head.json` the rest. What no file can do, such as resizing, `README.md` lists for the
-caller, with the lines to paste.
+As ONNX it is one graph, `image` integers [B C S S], or `input_ids` and `attention_mask` int64 [B N], or `audio` float32
+[B S] and `length` int64 [B] -> `embedding` [B D] and `probabilities` [B K] or `prediction` [B], with the classes in its
+metadata. Else `head.safetensors` holds W [D K] and b [K] in float64 and `head.json` the rest. What no file can do, such
+as resizing, `README.md` lists for the caller, with the lines to paste.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tacit.evaluation.features import candidates
 from tacit.evaluation.selection import FINAL
 from tacit.files import sha256
 from tacit.graphs import write_graph
-from tacit.spec import TextSpec
+from tacit.spec import AudioSpec, TextSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,12 +64,19 @@ def write(encoder: OwnEncoder, head: Head, to: str, folder: Path) -> None:
 
 
 def left_to_do(spec: Spec, head: Head) -> list[str]:
-    """What the caller does to an image or a text first, in this order; `encoder.prepare` does all of it."""
+    """What the caller does to examples of this kind first, in this order; `encoder.prepare` does all of it."""
     if isinstance(spec, TextSpec):
         return [
             "tokenise with tokenizer.json, which puts the special tokens around a text",
             f"cut after {spec.length} numbers; tacit predict reads longer texts in several windows",
             f"pad with {spec.pad} to the longest of a batch, input_ids [B N]; attention_mask [B N] is 0 there, else 1",
+        ]
+    if isinstance(spec, AudioSpec):
+        return [
+            f"mix the channels to one and resample to {spec.rate} Hz, well",
+            f"cut after {spec.seconds:g} s; tacit predict reads longer recordings in several windows",
+            "float32 in [-1, 1], padded with zeros to the longest of a batch, audio [B S]",
+            "length [B] int64 counts the samples of each",
         ]
     dtype, white = ("uint16", 65535) if head.deep else ("uint8", 255)
     channels = "one channel of grey" if spec.channels == 1 else "three channels, red, green, blue"
@@ -175,10 +182,18 @@ TEXTS = Words(
     """batch = tacit.load_encoder(".").prepare(["a text"])  # or your own, as listed above
 inputs = {"input_ids": batch["tokens"].numpy(), "attention_mask": batch["valid"].long().numpy()}""",
 )
+SOUNDS = Words(
+    "recording",
+    "makes log-mel frames and normalises them itself",
+    "sounds)` does all of this for paths and arrays, to int16, and cuts nothing",
+    "['sound.wav']",
+    """batch = tacit.load_encoder(".").prepare(["sound.wav"])  # or your own, as listed above
+inputs = {"audio": batch["audio"].float().numpy() / 32768, "length": batch["length"].numpy()}""",
+)
 
 
 def _words(encoder: OwnEncoder) -> Words:
-    return {"image": IMAGES, "text": TEXTS}[encoder.spec.kind]
+    return {"image": IMAGES, "text": TEXTS, "audio": SOUNDS}[encoder.spec.kind]
 
 
 def _readme(encoder: OwnEncoder, head: Head, to: str) -> str:

@@ -2,8 +2,9 @@
 
 Every export is a folder that `tacit.load_encoder` reads; `hf` and `onnx` add what other programs open. The graph of the
 ONNX file takes `image` float32 [B C H W] in [0, 1], any B, and normalises it itself, or `input_ids` and
-`attention_mask` int64 [B N], any B and N up to a window, and gives `pooled` [B D] and `tokens` [B N D]; `onnx.json`
-beside it says so, for programs. With a head the graph is another, see `tacit.classifier`.
+`attention_mask` int64 [B N], or `audio` float32 [B S] in [-1, 1] and `length` int64 [B], of which it makes log-mel
+frames itself, any B and N or S up to a window; it gives `pooled` [B D] and `tokens` [B N D]. `onnx.json` beside it says
+so, for programs. With a head the graph is another, see `tacit.classifier`.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ def export(
     if to == "onnx" and missing:
         raise UserError(f"export to ONNX needs {', '.join(missing)}; install with: pip install 'tacit[onnx]'")
     if to == "hf" and encoder.hugging_face() is None:
-        assert isinstance(encoder.spec, ImageSpec)  # no other kind has encoders of our own making
+        of = f" for images of {encoder.spec.size} px" if isinstance(encoder.spec, ImageSpec) else ""
         raise UserError(
-            f"{encoder.name} for images of {encoder.spec.size} px has no form in Hugging Face's library; use --to "
-            "onnx, or --to safetensors, which tacit.load_encoder reads"
+            f"{encoder.name}{of} has no form in Hugging Face's library; use --to onnx, or --to safetensors, which "
+            "tacit.load_encoder reads"
         )
     check_free(out)
     training = encoder.training

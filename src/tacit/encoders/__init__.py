@@ -1,7 +1,7 @@
 """Encoders: one table of architectures, and how to build, save and load them. Imports no torch until one is built.
 
-To add an architecture: write one file here with a class derived from `ImageEncoder` or `TextEncoder` and add one
-line to `ENCODERS`.
+To add an architecture: write one file here with a class derived from `ImageEncoder`, `TextEncoder` or
+`AudioEncoder` and add one line to `ENCODERS`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 from tacit.encoders import saved
 from tacit.errors import UserError, nearest
 from tacit.files import whole_folder
-from tacit.spec import ImageSpec, Spec, TextSpec
+from tacit.spec import AudioSpec, ImageSpec, Spec, TextSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from tacit.encoders.audio import AudioEncoder
     from tacit.encoders.base import ImageEncoder
     from tacit.encoders.text import TextEncoder
 
-OwnEncoder: TypeAlias = "ImageEncoder | TextEncoder"
+OwnEncoder: TypeAlias = "ImageEncoder | TextEncoder | AudioEncoder"
 """An encoder that can be written, loaded and trained here, whatever it reads."""
 
-Same = TypeVar("Same", bound="ImageEncoder | TextEncoder")
+Same = TypeVar("Same", bound="ImageEncoder | TextEncoder | AudioEncoder")
 
 
 class Architecture(NamedTuple):
@@ -53,8 +54,13 @@ ENCODERS = {
     "modernbert_tiny": Architecture("text", "tacit.encoders.modernbert:ModernBert"),
     "modernbert_small": Architecture("text", "tacit.encoders.modernbert:ModernBert"),
     "modernbert_base": Architecture("text", "tacit.encoders.modernbert:ModernBert"),
+    "audio_convnet": Architecture("audio", "tacit.encoders.audio_convnet:AudioConvNet"),
+    "audio_nano": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "audio_tiny": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "audio_small": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "audio_base": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
 }
-READS = {"image": "images", "text": "text"}
+READS = {"image": "images", "text": "text", "audio": "recordings"}
 
 
 def check_encoder(name: str) -> None:
@@ -65,10 +71,11 @@ def check_encoder(name: str) -> None:
 
 def is_own(encoder: object) -> bool:
     """Whether an encoder can be written, loaded and trained here."""
+    from tacit.encoders.audio import AudioEncoder
     from tacit.encoders.base import ImageEncoder
     from tacit.encoders.text import TextEncoder
 
-    return isinstance(encoder, ImageEncoder | TextEncoder)
+    return isinstance(encoder, ImageEncoder | TextEncoder | AudioEncoder)
 
 
 @overload
@@ -79,11 +86,16 @@ def build_encoder(name: str, spec: ImageSpec, *, offline: bool = False, **option
 def build_encoder(name: str, spec: TextSpec, *, offline: bool = False, **options: Any) -> TextEncoder: ...
 
 
+@overload
+def build_encoder(name: str, spec: AudioSpec, *, offline: bool = False, **options: Any) -> AudioEncoder: ...
+
+
 def build_encoder(name: str, spec: Spec, *, offline: bool = False, **options: Any) -> OwnEncoder:
     """An encoder for data of `spec` with fresh weights from torch's random numbers; `hf:NAME` comes with its own.
 
-    `options` are the architecture's: `patch` (px) for ViTs, `width` for the ConvNet, `dropout` for text; None is the
-    default. `offline` forbids `hf:NAME` the network. Text is read by the tokenizer of `hf:NAME`, whatever `spec` has.
+    `options` are the architecture's: `patch` (px) for ViTs, `width` for ConvNets, `dropout` for Transformers over text
+    and sound; None is the default. `offline` forbids `hf:NAME` the network. Text is read by the tokenizer of `hf:NAME`,
+    whatever `spec` has.
     UserError where the encoder reads another kind of data.
     """
     check_encoder(name)

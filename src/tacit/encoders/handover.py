@@ -13,8 +13,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from tacit.encoders import OwnEncoder
+from tacit.encoders.audio import AudioEncoder, counted
 from tacit.encoders.base import ImageEncoder
 from tacit.encoders.text import TextEncoder
+from tacit.melspec import FLOOR, LogMel, log_mel
 from tacit.types import Features
 
 Inputs = Mapping[str, Tensor]
@@ -177,15 +180,98 @@ class Texts:
         }
 
 
-def handover(encoder: ImageEncoder | TextEncoder) -> Handover:
+class Sounds:
+    """`audio` float32 [B S] in [-1, 1], S at most a window, and `length` int64 [B]; the graph makes log-mel itself."""
+
+    axes: Mapping[str, Mapping[int, str]] = {"audio": {0: "batch", 1: "samples"}, "length": {0: "batch"}}
+
+    def __init__(self, encoder: AudioEncoder) -> None:
+        self.encoder = encoder
+        self.front = LogMel(encoder.spec)
+        self.longest = encoder.length * encoder.spec.hop - 1  # samples of a window
+
+    def example(self) -> Inputs:
+        return self._recordings([min(self.longest, self.encoder.spec.rate), 400], torch.Generator().manual_seed(0))
+
+    def trial(self) -> Iterator[Inputs]:
+        """Noise of its own loudness, short and as long as a window, beside others and alone."""
+        generator = torch.Generator().manual_seed(0)
+        for rows in BATCHES:
+            for longest in (min(1000, self.longest), self.longest):
+                rest = torch.randint(1, longest + 1, (rows - 1,), generator=generator).tolist()
+                yield self._recordings([longest, *rest], generator)
+
+    def _recordings(self, lengths: list[int], generator: torch.Generator) -> Inputs:
+        loud = torch.rand(len(lengths), 1, generator=generator) ** 4
+        audio = loud * (2 * torch.rand(len(lengths), max(lengths), generator=generator) - 1)
+        return {"audio": audio, "length": torch.tensor(lengths)}
+
+    def features(self, encoder: AudioEncoder, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
+        device = encoder.mask_token.device
+        audio, length = inputs["audio"].to(device), inputs["length"].to(device)
+        if torch.compiler.is_exporting():
+            mel, frames = self.front(audio, length)
+        else:
+            mel, frames = log_mel(audio, length, encoder.spec)
+        return encoder.graph(mel, frames, depths)
+
+    def graph(self, inner: nn.Module) -> nn.Module:
+        class Graph(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = inner
+
+            def forward(self, audio: Tensor, length: Tensor) -> Any:
+                return self.inner({"audio": audio, "length": length})
+
+        return Graph()
+
+    def read(self, model: Any, inputs: Inputs) -> Said:
+        raise NotImplementedError(self.encoder.name)
+
+    def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
+        frames = 1 + (inputs["length"] - 1) // self.encoder.spec.hop
+        return tokens * counted(self.encoder.tokens_of(frames), tokens.shape[1])[:, :, None].to(tokens)
+
+    def sidecar(self) -> dict[str, Any]:
+        spec, encoder = self.encoder.spec, self.encoder
+        return {
+            "input": {
+                "audio": {"shape": ["batch", "samples"], "dtype": "float32", "range": [-1, 1]},
+                "length": {"shape": ["batch"], "dtype": "int64", "range": [1, self.longest]},
+            },
+            "output": _outputs("tokens", encoder.dim),
+            "preprocessing": f"one channel of {spec.rate} Hz, at most {self.longest} samples; longer recordings are "
+            "cut, and their pooled averaged by length; length counts the samples of each, padded with zeros to the "
+            "longest; the graph makes log-mel frames and normalises them itself",
+            "rate": spec.rate,
+            "samples": self.longest,
+            "token": {"samples": encoder.stride * spec.hop},
+            "log_mel": {
+                "window": spec.window,
+                "hop": spec.hop,
+                "mels": spec.mels,
+                "low": spec.low,
+                "high": spec.high,
+                "scale": "slaney",
+                "floor": FLOOR,
+                "mean": spec.mean,
+                "std": spec.std,
+            },
+        }
+
+
+def handover(encoder: OwnEncoder) -> Handover:
     """How this encoder is handed over."""
+    if isinstance(encoder, AudioEncoder):
+        return Sounds(encoder)
     return Texts(encoder) if isinstance(encoder, TextEncoder) else Images(encoder)
 
 
 class Says(nn.Module):
     """Inputs to pooled and tokens, on the CPU, with a copy of the encoder's weights."""
 
-    def __init__(self, encoder: ImageEncoder | TextEncoder) -> None:
+    def __init__(self, encoder: OwnEncoder) -> None:
         super().__init__()
         self.kind = handover(encoder)
         self.encoder = deepcopy(encoder).cpu()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tacit.errors import UserError
 from tacit.files import sha256
-from tacit.spec import ImageSpec, Spec
+from tacit.spec import Spec, spec_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,8 +101,9 @@ def read(folder: Path) -> Saved:
 
 
 def _spec(said: Mapping[str, Any], folder: Path) -> Spec:
-    if said.get("kind", "image") == "image":  # the only one that older folders have
-        return ImageSpec.of(said["spec"])
+    kind = said.get("kind", "image")  # the only one that older folders have
+    if kind != "text":
+        return spec_of(kind, said["spec"])
     from tacit.encoders.text_files import read_spec
 
     return read_spec(said["spec"], folder)

@@ -1,0 +1,100 @@
+"""An exported encoder of sound says what the encoder said, also where no Tacit is installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tacit import classifier
+from tacit.encoders import load_encoder
+from tacit.encoders.audio import AudioEncoder
+from tacit.errors import UserError
+from tacit.exporting import export
+from tacit.heads import Head
+from tests import recordings as made
+from tests.recordings import SPEC, WINDOW, recordings
+
+NAMES = ["audio_convnet", "audio_nano"]
+
+
+def fed(lengths: tuple[int, ...]) -> dict[str, np.ndarray]:
+    batch = recordings(*lengths)
+    return {"audio": batch["audio"].float().numpy() / 32768, "length": batch["length"].numpy()}
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_onnx(tmp_path: Path) -> None:
+    """From samples: the log-mel frames are in the graph. Any batch, any length up to a window."""
+    pytest.importorskip("onnxscript")
+    import onnxruntime
+
+    encoder = made.encoder("audio_nano")
+    report = export(encoder, "onnx", tmp_path / "out")
+    assert report["difference"] < 1e-3
+    assert {"encoder.onnx", "onnx.json", "encoder.json"} <= set(report["files"])
+    said = json.loads((tmp_path / "out" / "onnx.json").read_text())
+    assert said["input"]["audio"]["shape"] == ["batch", "samples"]
+    assert (said["rate"], said["log_mel"]["hop"]) == (8000, 80)
+    assert said["samples"] == WINDOW * SPEC.hop - 1
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "encoder.onnx", providers=["CPUExecutionProvider"])
+    for lengths in ((3000, 1, 777), (said["samples"],), (80, 2400), (5,), tuple(range(1, 3400, 100))):
+        features = encoder(recordings(*lengths))
+        pooled, tokens = session.run(["pooled", "tokens"], fed(lengths))
+        assert np.abs(pooled - features.pooled.numpy()).max() < 1e-4
+        valid = features.valid.numpy()
+        assert tokens.shape == (*valid.shape, encoder.dim)
+        assert np.abs(tokens - features.tokens.numpy())[valid].max() < 1e-4
+    loaded = load_encoder(tmp_path / "out")
+    assert torch.equal(loaded(recordings(*lengths)).pooled, features.pooled)
+
+
+def head_for(encoder: AudioEncoder, depth: str) -> Head:
+    rng = np.random.default_rng(0)
+    with torch.inference_mode():
+        width = encoder(recordings(900), depths=[int(depth[-1])]).depths[0].shape[1]
+    W, b = 0.1 * rng.standard_normal((width, 3)), rng.standard_normal(3)
+    return Head(W, b, "softmax", "classification", ("a", "b", "c"), depth, False, 30)
+
+
+@pytest.mark.slow
+def test_onnx_with_a_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the README of the folder says runs, with the graph and with the encoder, and gives the same."""
+    pytest.importorskip("onnxscript")
+    soundfile = pytest.importorskip("soundfile")
+    encoder = made.encoder("audio_convnet")
+    head = head_for(encoder, "depth1")
+    batch = recordings(3000)
+    with torch.inference_mode():
+        wanted = encoder(batch, depths=[1]).depths[0].numpy()
+    for to in ("onnx", "safetensors"):
+        report = export(encoder, to, tmp_path / to, head=head)
+        assert report["difference"] < 1e-3
+        assert "resample to 8000 Hz" in report["caller"]
+        soundfile.write(tmp_path / to / "sound.wav", batch["audio"][0].numpy(), 8000)
+        monkeypatch.chdir(tmp_path / to)
+        readme = (tmp_path / to / classifier.README).read_text()
+        assert "What is left to do to a recording first" in readme
+        names: dict[str, object] = {}
+        with torch.no_grad():
+            exec(readme.split("```python\n")[1].split("```")[0], names)
+        logits = torch.from_numpy(wanted @ head.W + head.b)
+        answer = torch.as_tensor(names["probabilities"]).double()
+        torch.testing.assert_close(answer, logits.softmax(1), rtol=0, atol=1e-4)
+
+
+def test_forms_that_there_are_not(tmp_path: Path) -> None:
+    for name in NAMES:
+        with pytest.raises(UserError, match=f"{name} has no form in Hugging Face's library; use --to onnx"):
+            export(made.encoder(name), "hf", tmp_path / "out")
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    for name in NAMES:
+        report = export(made.encoder(name), "safetensors", tmp_path / name)
+        assert report["difference"] == 0
+        assert set(report["files"]) == {"encoder.json", "encoder.safetensors"}
