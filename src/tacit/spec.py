@@ -74,9 +74,46 @@ class TextSpec:
         return cls(str(values["tokenizer"]), specials=tuple(int(n) for n in values["specials"]), **numbers)
 
 
-Spec = ImageSpec | TextSpec
+@dataclass(frozen=True)
+class AudioSpec:
+    """Sound as an encoder sees it: one channel of `rate` samples per second, as log-mel frames.
+
+    A frame is `window` samples, the next one `hop` samples later; `mels` bands from `low` to `high` Hz. An encoder sees
+    at most `seconds` at once. `mean` and `std` are those of the data's log-mel values.
+    """
+
+    kind: ClassVar[str] = "audio"
+
+    rate: int  # Hz
+    seconds: float
+    window: int  # samples
+    hop: int  # samples
+    mels: int
+    low: float  # Hz
+    high: float  # Hz
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        assert 0 < self.hop <= self.window, self
+        assert self.mels > 0, self
+        assert 0 <= self.low < self.high <= self.rate / 2, self
+        assert self.seconds > 0, self
+        assert self.std > 0, self
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> AudioSpec:
+        whole = {name: int(values[name]) for name in ("rate", "window", "hop", "mels")}
+        parts = {name: float(values[name]) for name in ("seconds", "low", "high", "mean", "std")}
+        return cls(**{**whole, **parts})  # type: ignore[arg-type]
+
+
+Spec = ImageSpec | TextSpec | AudioSpec
+SPECS: Mapping[str, type[ImageSpec | TextSpec | AudioSpec]] = {
+    spec.kind: spec for spec in (ImageSpec, TextSpec, AudioSpec)
+}
 
 
 def spec_of(kind: str, values: Mapping[str, Any]) -> Spec:
     """The spec of this kind from its JSON form."""
-    return TextSpec.of(values) if kind == "text" else ImageSpec.of(values)
+    return SPECS[kind].of(values)

@@ -34,6 +34,9 @@ PATH_NAMES = (
     "image_path",
     "image",
     "img",
+    "audio_path",
+    "audio_file",
+    "audio",
 )
 _ID_NAMES = (*PATH_NAMES, "id", "name", "key", "image_id")
 _ROWS = 256  # read at a time

@@ -28,11 +28,11 @@ class Source:
     name: str
     ids: pa.Array  # string [N]
     fingerprint: str  # changes when the data do; cheap where files tell by size and time of change
-    items: Callable[[], Iterator[Any]]  # all N in order: an `Item` of images each, a `Document` of texts
+    items: Callable[[], Iterator[Any]]  # all N in order: an `Item` each, a `Document` of texts
     sample: Callable[[int], list[Any]]  # about so many of them, spread over the whole
     kind: str = "image"
     root: str = ""  # the folder that the ids start from, where they are paths
-    columns: pa.Table | None = None  # the input's own columns but for the image, [N] rows
+    columns: pa.Table | None = None  # the input's own columns but for the content, [N] rows
     label: pa.Array | None = None  # string [N], null where none: labels that are part of the data
     split: NDArray[np.int8] | None = None  # [N]
     skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of what was not even listed
