@@ -264,7 +264,7 @@ def _as_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
     """Samples in memory as [S C] with full scale 1."""
     if samples.ndim not in (1, 2) or samples.dtype.kind not in "iuf":
         raise BadSound(f"samples are [S] or [S C] of floats or integers, not {samples.dtype} {list(samples.shape)}")
-    samples = samples.reshape(len(samples), -1)  # [S C]
+    samples = samples[:, None] if samples.ndim == 1 else samples  # [S C]
     if samples.shape[1] > MOST_CHANNELS:
         raise BadSound(f"{samples.shape[1]} channels, more than the {MOST_CHANNELS} that are read; samples are [S C]")
     if samples.dtype.kind == "f":

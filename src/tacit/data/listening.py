@@ -286,9 +286,9 @@ def _glimpse(source: Source, rate: int | None, seconds: float, channels: str, pa
         rate = rate or _usual_rate(headers)
         plan = SoundPlan(rate, channels, most=_GLIMPSED_SECONDS)
         began = time.perf_counter()
-        for outcome in pool.decode(source.sample(_GLIMPSED), plan):
+        for seen, outcome in enumerate(pool.decode(source.sample(_GLIMPSED), plan), 1):
             parts += [np.frombuffer(heard_in(outcome.data)[1], np.int16)] if outcome.data is not None else []
-            if parts and time.perf_counter() - began > patience / 2:
+            if parts and seen % plan.batch == 0 and time.perf_counter() - began > patience / 2:
                 break
         spent = time.perf_counter() - began
     if not parts:
