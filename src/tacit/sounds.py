@@ -92,11 +92,12 @@ def header(source: Source) -> Header:
 
 
 def read_sound(
-    source: Source, rate: int, channels: str = "mix", *, start: float = 0.0, end: float = math.inf
+    source: Source, rate: int, channels: str | int = "mix", *, start: float = 0.0, end: float = math.inf
 ) -> Samples:
     """The sound in a file or its bytes at `rate` Hz, from `start` to `end` in seconds: [S].
 
-    `channels` is mix (their mean), left or right (the second, or the only one). BadSound where there is none to read.
+    `channels` is mix (their mean), left or right (the second, or the only one), or a channel's number. BadSound where
+    there is none to read.
     """
     return np.concatenate(list(blocks(source, rate, channels, start=start, end=end)))
 
@@ -104,7 +105,7 @@ def read_sound(
 def blocks(
     source: Source,
     rate: int,
-    channels: str = "mix",
+    channels: str | int = "mix",
     *,
     start: float = 0.0,
     end: float = math.inf,
@@ -198,11 +199,15 @@ def _head(path: Path) -> bytes:
         return file.read(12)
 
 
-def _stretch(file: SoundFile, channels: str, start: float, end: float, found: Found) -> Iterator[NDArray[np.float32]]:
+def _stretch(
+    file: SoundFile, channels: str | int, start: float, end: float, found: Found
+) -> Iterator[NDArray[np.float32]]:
     """One channel from `start` to `end` seconds, block by block [S]."""
     import soundfile
 
-    assert channels in CHANNELS, channels
+    assert channels in CHANNELS or isinstance(channels, int), channels
+    if isinstance(channels, int) and channels >= file.channels:
+        raise BadSound(f"has no channel {channels + 1}")
     length = file.frames / file.samplerate
     if not 0 <= start < end:
         raise BadSound(f"a stretch from {start:g} to {end:g} s has no length")
@@ -229,11 +234,11 @@ def _stretch(file: SoundFile, channels: str, start: float, end: float, found: Fo
     found.cut = left > _SHORT
 
 
-def _mono(block: NDArray[np.float32], channels: str, found: Found) -> NDArray[np.float32]:
+def _mono(block: NDArray[np.float32], channels: str | int, found: Found) -> NDArray[np.float32]:
     """One channel [S] of [S C], and what is seen of it."""
     if not np.isfinite(block).all():
         raise BadSound("holds samples that are no numbers (NaN or infinite)")
-    column = {"left": 0, "right": min(1, block.shape[1] - 1)}.get(channels, 0)
+    column = channels if isinstance(channels, int) else min(1, block.shape[1] - 1) if channels == "right" else 0
     mono: NDArray[np.float32] = block[:, column]
     if channels == "mix" and block.shape[1] > 1:
         mono = block.mean(axis=1, dtype=np.float32)

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from tacit.data.asked import LISTS, understand
 from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
+from tacit.data.channels import separated
 from tacit.data.corpora import check_text, open_corpus
 from tacit.data.corpus import Corpus
 from tacit.data.known import resolve
-from tacit.data.labels import FOLDERS, file_columns, own_columns, with_folder_labels
-from tacit.data.listening import check_sound, open_recordings
+from tacit.data.labels import FOLDERS, file_columns, own_columns, together, with_folder_labels
+from tacit.data.listening import SEPARATE, check_sound, open_recordings
 from tacit.data.notes import Notes, few
 from tacit.data.recordings import Recordings
 from tacit.data.source import TEST, TRAIN, VALIDATION, Source, join
@@ -161,7 +162,7 @@ def open_dataset(
         rate: samples per second that sounds are resampled to, 4,000 to 48,000 Hz; default: the commonest of the files,
             at most 16,000
         seconds: of sound that are looked at together, 0.5 to 60; default 10
-        channels: mix (the mean of all, the default), left or right
+        channels: mix (the mean of all, the default), left, right, or separate: each channel is an example of its own
         cache: the folder for decoded data; default: the user's own cache folder
         max_bad: the fraction of unreadable files from which on the data are refused
         progress: called with the examples decoded so far and in all
@@ -224,6 +225,10 @@ def open_dataset(
             patience=patience,
         )
     elif source.kind == "audio":
+        if channels == SEPARATE:
+            source, of = separated(source, root)
+            columns, notes.listed = columns.take(of), len(source)
+        columns = together(source, columns, asked)
         kept = open_recordings(
             source,
             rate=rate,

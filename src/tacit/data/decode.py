@@ -36,8 +36,9 @@ class Stretch(NamedTuple):
     """A part of a recording."""
 
     source: bytes | Path
-    start: float  # seconds
+    start: float = 0.0  # seconds
     end: float = math.inf
+    channel: int = -1  # the one that is meant; -1: as the plan says
 
 
 Item = bytes | Path | Stretch | NDArray[np.generic] | Image.Image
@@ -129,16 +130,16 @@ class Pool:
 
     def probe(self, items: Iterable[Item]) -> list[pixels.Header]:
         """The headers of those images that have a readable one."""
-        return [pixels.Header(*values) for values in self._headers(items, Plan)]
+        return [pixels.Header(*values) for values in self._headers(items, Plan) if values is not None]
 
-    def probe_sounds(self, items: Iterable[Item]) -> list[sounds.Header]:
-        """The headers of those sounds that have a readable one."""
-        return [sounds.Header(*values) for values in self._headers(items, SoundPlan)]
+    def probe_sounds(self, items: Iterable[Item]) -> Iterator[sounds.Header | None]:
+        """The headers of all these sounds, None where there is no readable one."""
+        return (None if values is None else sounds.Header(*values) for values in self._headers(items, SoundPlan))
 
-    def _headers(self, items: Iterable[Item], of: type[Plan] | type[SoundPlan]) -> Iterator[list[Any]]:
+    def _headers(self, items: Iterable[Item], of: type[Plan] | type[SoundPlan]) -> Iterator[list[Any] | None]:
         settings = {"decoder": of.decoder, "probe": True}
         answers = (outcome.data for outcome in self._map(_batches(items, of.batch), settings, None))
-        return (json.loads(answer) for answer in answers if answer is not None)
+        return (None if answer is None else json.loads(answer) for answer in answers)
 
     def _map(self, batches: Iterable[list[Item]], settings: dict[str, object], plan: Plan | None) -> Iterator[Decoded]:
         # A few batches are under way at any time, never all of them.
@@ -224,11 +225,11 @@ class _Worker:
         header = json.dumps(settings).encode()
         request = [worker.LENGTH.pack(len(header)), header, worker.LENGTH.pack(len(batch))]
         for item in batch:
-            source, start, end = item if isinstance(item, Stretch) else Stretch(item, 0.0)  # type: ignore[arg-type]
+            source, *part = item if isinstance(item, Stretch) else Stretch(item)  # type: ignore[arg-type]
             payload = os.fsencode(source) if isinstance(source, Path) else source
             assert isinstance(payload, bytes)
             kind = b"p" if isinstance(source, Path) else b"b"
-            request += [worker.QUESTION.pack(kind, start, end, len(payload)), payload]
+            request += [worker.QUESTION.pack(kind, *part, len(payload)), payload]
         self._pipe("stdin").write(b"".join(request))
         self._pipe("stdin").flush()
         for _ in batch:

@@ -31,6 +31,8 @@ from tacit.spec import AudioSpec
 SECONDS = 10.0  # that are looked at together, unless asked for
 LENGTHS = (0.5, 60.0)  # seconds
 RATE = 16_000  # Hz at most, unless asked for: speech has little beyond 8 kHz
+SEPARATE = "separate"  # each channel is an example of its own, see `tacit.data.channels`
+CHANNELS = (*sounds.CHANNELS, SEPARATE)
 WINDOW, HOP = 0.025, 0.010  # seconds
 MELS, MELS_NARROW = 64, 40  # from 16 kHz on, and below
 LOW = 50.0  # Hz
@@ -50,11 +52,9 @@ def check_sound(rate: int | None, seconds: float | None, channels: str | None) -
         raise UserError(f"--rate {rate} is out of range; choose {least:,} to {most:,} Hz")
     if seconds is not None and not LENGTHS[0] <= seconds <= LENGTHS[1]:
         raise UserError(f"--seconds {seconds:g} is out of range; choose {LENGTHS[0]:g} to {LENGTHS[1]:g} s")
-    if channels == "separate":
-        raise UserError("--channels separate is not there yet; choose mix, or left and right in two runs")
-    if channels not in (None, *sounds.CHANNELS):
-        known = ", ".join(sounds.CHANNELS)
-        raise UserError(f"--channels {channels} is none{nearest(str(channels), sounds.CHANNELS)}; choose from {known}")
+    if channels not in (None, *CHANNELS):
+        near = nearest(str(channels), CHANNELS)
+        raise UserError(f"--channels {channels} is none{near}; choose from {', '.join(CHANNELS)}")
 
 
 def audio_spec(rate: int, seconds: float, mean: float = 0.0, std: float = 1.0) -> AudioSpec:
@@ -86,7 +86,8 @@ def open_recordings(
 ) -> Kept:
     """The recordings of this source, decoded now unless an earlier run has done it; see `tacit.data.cache.open_cache`.
 
-    `rate` in Hz, by default the commonest of the files, 16,000 at most; `channels` mix, left or right.
+    `rate` in Hz, by default the commonest of the files, 16,000 at most; `channels` mix, left or right, or separate
+    where the items of the source name theirs.
     """
     seconds, channels = seconds or SECONDS, channels or "mix"
     listings, folders = private_folder(root / "listings"), private_folder(root / "sounds")
@@ -126,7 +127,7 @@ def _remembered(memo: Path, folders: Path, n: int, seconds: float) -> Kept | Non
 
 
 def _headers(source: Source, pool: Pool) -> list[sounds.Header]:
-    headers = pool.probe_sounds(source.sample(_PROBED))
+    headers = [header for header in pool.probe_sounds(source.sample(_PROBED)) if header is not None]
     if not headers:
         raise UserError(f"{source.name} holds no readable sound")
     return headers

@@ -238,6 +238,7 @@ def stretches(source: Source, start: str | None, end: str | None) -> Source:
         fingerprint=digest([source.fingerprint.encode(), begins.tobytes(), ends.tobytes()]),
         items=items,
         sample=sample,
+        whole=source.ids,
         remarks=(*source.remarks, f"each row is a stretch of its file, in seconds by {columns}"),
     )
 

@@ -3,11 +3,11 @@
 It is started by file name, so that it imports numpy and Pillow and not the rest of the library (0.3 s instead of
 several). Plain frames on plain pipes: nothing is pickled, and a damaged file can only break this process.
 
-A request is `<I` length + JSON settings, `<I` number of examples, then per example `<cddI` kind (p: path, b: bytes),
-where it begins and ends in seconds (of sounds) and length, and the payload. The answers are flushed one by one, so that
-the first one missing is the one that crashed: per example `<c16sI` (k: done, r: refused, w: still at work on it), the
-content's hash and length; then what it was decoded to, header numbers, or the reason as text. A sound is a line of JSON
-(see `Heard`) and its samples, or these lie in a file that the line names.
+A request is `<I` length + JSON settings, `<I` number of examples, then per example `<cddiI` kind (p: path, b: bytes),
+of a sound where it begins and ends in seconds and its channel, then length, and the payload. The answers are flushed
+one by one, so that the first one missing is the one that crashed: per example `<c16sI` (k: done, r: refused, w: still
+at work on it), the content's hash and length; then what it was decoded to, header numbers, or the reason as text. A
+sound is a line of JSON (see `Heard`) and its samples, or these lie in a file that the line names.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tacit import pixels, sounds
 
 READY = b"tacit decoder"
 LENGTH = struct.Struct("<I")
-QUESTION = struct.Struct("<cddI")
+QUESTION = struct.Struct("<cddiI")
 ANSWER = struct.Struct("<c16sI")
 
 MAX_BYTES = 1 << 30  # a single image file above 1 GiB is refused unread
@@ -46,6 +46,7 @@ class Question(NamedTuple):
     source: bytes | Path
     start: float = 0.0  # seconds
     end: float = float("inf")
+    channel: int = -1  # -1: as the settings say
 
 
 class Heard(NamedTuple):
@@ -104,15 +105,16 @@ def _image(question: Question, settings: dict[str, Any], at_work: Callable[[], N
 
 def _sound(question: Question, settings: dict[str, Any], at_work: Callable[[], None]) -> tuple[bytes, bytes]:
     """The hash is that of the samples: a stretch has one of its own, and a file need not be read twice."""
-    source, start, end = question
+    source, start, end, channel = question
     if settings["probe"]:
         return bytes(16), json.dumps(sounds.header(source)).encode()
     found = sounds.Found()
     content = hashlib.blake2b(digest_size=16)
+    chosen = settings["channels"] if channel < 0 else channel
     end = min(end, start + (settings["most"] or float("inf")))
     inline, spilled, size, said = bytearray(), None, 0, time.monotonic()
     with ExitStack() as stack:
-        for block in sounds.blocks(source, settings["rate"], settings["channels"], start=start, end=end, found=found):
+        for block in sounds.blocks(source, settings["rate"], chosen, start=start, end=end, found=found):
             content.update(block.data)
             size += block.nbytes
             inline += block.data
@@ -158,9 +160,9 @@ def limit_memory(extra: int) -> None:
 
 
 def _question(requests: BinaryIO) -> Question:
-    kind, start, end, length = QUESTION.unpack(requests.read(QUESTION.size))
+    kind, start, end, channel, length = QUESTION.unpack(requests.read(QUESTION.size))
     payload = requests.read(length)
-    return Question(payload if kind == b"b" else Path(os.fsdecode(payload)), start, end)
+    return Question(payload if kind == b"b" else Path(os.fsdecode(payload)), start, end, channel)
 
 
 def _read(path: Path) -> bytes:
