@@ -26,6 +26,7 @@ from tacit.data.decode import Pool, SoundPlan, Stretch
 from tacit.data.duplicates import find_copies
 from tacit.data.listening import audio_spec
 from tacit.data.notes import Few
+from tacit.data.opened import open_tables
 from tacit.data.order import Batches, Span
 from tacit.data.recordings import Pieces
 from tacit.errors import RunFailed, UserError
@@ -140,6 +141,20 @@ def test_a_table_of_bytes(tmp_path: Path, cached, name: str, struct: bool):
     assert dataset.ids.to_pylist() == ([f"{i}.wav" for i in range(4)] if struct else list("0123"))
     assert dataset.columns is not None
     assert dataset.columns.column_names == ["label", "start"]
+
+
+def test_large_cells_are_read_a_few_at_a_time(tmp_path: Path):
+    """A table of 24 MB in one row group is never a list of them all."""
+    cells = [{"bytes": bytes([i]) * (2 << 20), "path": f"{i}"} for i in range(12)]
+    pq.write_table(
+        pa.table({"audio": cells, "small": list(range(12))}),
+        tmp_path / "a.parquet",
+        compression=None,
+        use_dictionary=False,
+    )
+    table = open_tables([tmp_path / "a.parquet"])
+    assert [len(part) for part in table.stream("audio")] == [7, 5]
+    assert [len(part) for part in table.stream("small")] == [12]
 
 
 def test_the_audio_column_is_the_one_named(cached):

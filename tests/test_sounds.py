@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import warnings
 import wave
 from pathlib import Path
@@ -164,6 +165,19 @@ def test_blocks_are_the_whole(format: str, subtype: str, monkeypatch: pytest.Mon
     whole = read_sound(data, RATE)
     monkeypatch.setattr(sounds, "_BLOCK", 1000)
     assert np.abs(read_sound(data, RATE).astype(int) - whole).max() <= 1
+
+
+def test_reading_takes_the_memory_of_a_block(tmp_path: Path):
+    """Five minutes are 10 MB as floats; reading them block by block never holds a third of that."""
+    soundfile.write(tmp_path / "long.wav", rounded(tone(300.0, 8_000)), 8_000)
+    soundfile.read(tmp_path / "long.wav", frames=10)
+    tracemalloc.start()
+    try:
+        n = sum(map(len, blocks(tmp_path / "long.wav", RATE)))
+        assert n == 300 * RATE
+        assert tracemalloc.get_traced_memory()[1] < 3e6
+    finally:
+        tracemalloc.stop()
 
 
 # Stretches

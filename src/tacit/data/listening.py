@@ -37,11 +37,11 @@ WINDOW, HOP = 0.025, 0.010  # seconds
 MELS, MELS_NARROW = 64, 40  # from 16 kHz on, and below
 LOW = 50.0  # Hz
 
-_PROBED = 256  # recordings whose headers decide about the rate
+_PROBED = 64  # recordings whose headers decide about the rate
 _MEASURED = 300  # recordings whose log-mel values give mean and deviation
 _MEASURED_SECONDS = 5  # of each, from its middle
 _LEAST_STD = 1e-2
-_GLIMPSED = 256  # recordings at most that stand for all in a glimpse
+_GLIMPSED = 128  # recordings at most that stand for all in a glimpse
 _GLIMPSED_SECONDS = 30.0  # of each
 
 
