@@ -35,8 +35,8 @@ def png(value: int, size: int = 8) -> bytes:
 
 
 def value(outcome: decode.Decoded) -> int:
-    assert outcome.pixels is not None, outcome.reason
-    return outcome.pixels[0]
+    assert outcome.data is not None, outcome.reason
+    return outcome.data[0]
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_bad_files_are_refused_with_a_reason_and_nothing_else_is_lost(tmp_path: 
     assert value(outcomes[0]) == 2
     assert value(outcomes[-1]) == 3
     for outcome, reason in zip(outcomes[1:-1], [*(why for _, why in bad.values()), "no such file"], strict=True):
-        assert outcome.pixels is None
+        assert outcome.data is None
         assert reason in outcome.reason
         assert str(tmp_path) not in outcome.reason
 
@@ -138,7 +138,7 @@ def test_bad_files_are_refused_with_a_reason_and_nothing_else_is_lost(tmp_path: 
 def test_a_crash_costs_the_image_that_caused_it():
     items: list[decode.Item] = [png(1), png(2) + b"CRASH", png(3), png(4) + b"LEAVE", png(5) + b"PRINT"]
     outcomes = list(decode_all(items, PLAN, workers=1))
-    assert [outcome.pixels is not None for outcome in outcomes] == [True, False, True, False, True]
+    assert [outcome.data is not None for outcome in outcomes] == [True, False, True, False, True]
     assert "SIGSEGV" in outcomes[1].reason
     assert "exit code 3" in outcomes[3].reason
     assert value(outcomes[4]) == 5
@@ -147,7 +147,7 @@ def test_a_crash_costs_the_image_that_caused_it():
 @pytest.mark.slow
 @pytest.mark.usefixtures("sabotaged")
 def test_a_hanging_decoder_is_stopped(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(decode, "SECONDS_PER_IMAGE", 1.5)
+    monkeypatch.setattr(decode, "SECONDS_PER_EXAMPLE", 1.5)
     start = time.monotonic()
     outcomes = list(decode_all([png(1), png(2) + b"HANG", png(3)], PLAN, workers=1))
     assert time.monotonic() - start < 30

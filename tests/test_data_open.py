@@ -334,7 +334,7 @@ def test_missing_files_of_a_table_are_bad_examples(tmp_path: Path, cached):
         ({"image": [b"x", b"y"]}, {"image_column": "picture"}, "no column 'picture'"),
         ({"image": [1, 2]}, {"image_column": "image"}, "holds int64, not encoded images"),
         ({"image": [b"x", b"y"], "audio": [b"x", b"y"]}, {}, "--kind image"),
-        ({"path": ["a.wav", "b.wav"]}, {}, "holds audio data; only image"),
+        ({"path": ["a.wav", "b.wav"]}, {}, "no readable sound"),
         ({"path": ["a.wav", "b.png"]}, {}, "--kind image"),
         ({"image": [b"x", b"y"]}, {"label_column": "label"}, "--label-column label: .*no such column"),
         ({"image": []}, {}, "no rows"),

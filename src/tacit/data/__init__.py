@@ -1,4 +1,4 @@
-"""Data as people have it, opened as one thing: images or texts, labels, groups, split, what was left out."""
+"""Data as people have it, opened as one thing: images, texts or sounds, labels, groups, split, what was left out."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 
 from tacit.data.asked import LISTS, understand
 from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
+from tacit.data.channels import separated
 from tacit.data.corpora import check_text, open_corpus
 from tacit.data.corpus import Corpus
 from tacit.data.known import resolve
-from tacit.data.labels import FOLDERS, file_columns, own_columns, with_folder_labels
+from tacit.data.labels import FOLDERS, file_columns, own_columns, together, with_folder_labels
+from tacit.data.listening import SEPARATE, check_sound, open_recordings
 from tacit.data.notes import Notes, few
-from tacit.data.source import TEST, TRAIN, VALIDATION, join
+from tacit.data.recordings import Recordings
+from tacit.data.source import TEST, TRAIN, VALIDATION, Source, join
 from tacit.data.sources import open_source
-from tacit.data.tables import label_files
+from tacit.data.tables import Columns, label_files
 from tacit.errors import UserError
 from tacit.spec import Spec
 
@@ -36,6 +39,7 @@ __all__ = [
     "Corpus",
     "Dataset",
     "Notes",
+    "Recordings",
     "clean",
     "default_root",
     "open_dataset",
@@ -51,13 +55,13 @@ class Dataset:
     name: str
     kind: str
     spec: Spec
-    cache: Cache | Corpus
+    cache: Cache | Corpus | Recordings
     ids: pa.Array  # string [N]: path from the data folder, or whatever names an example
     label: NDArray[np.int64]  # [N] class numbers, or strata of targets without classes; -1 where unlabelled
     classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
     group: NDArray[np.int64] | None  # [N] patient, person, ...: never parted by a split
     split: NDArray[np.int8] | None  # [N] TRAIN, TEST, VALIDATION where the data or the person give a split
-    columns: pa.Table | None  # the input's own columns but for the images or texts, [N] rows
+    columns: pa.Table | None  # the input's own columns but for the content, [N] rows
     notes: Notes
     target: str = "classification"
     truth: NDArray[np.float64] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); NaN: unlabelled
@@ -105,6 +109,12 @@ def open_dataset(
     vocabulary: int | None = None,
     length: int | None = None,
     lowercase: bool = False,
+    audio_column: str | None = None,
+    start_column: str | None = None,
+    end_column: str | None = None,
+    rate: int | None = None,
+    seconds: float | None = None,
+    channels: str | None = None,
     cache: str | None = None,
     max_bad: float = 0.05,
     progress: Progress | None = None,
@@ -117,7 +127,7 @@ def open_dataset(
     Args:
         data: a folder, a .parquet, .csv, .jsonl, .txt, .npz or .npy file, "digits"; in Python also arrays, tensors, a
             dict of arrays x and y, data frames, a `datasets.Dataset`, a list of paths, PIL images or texts
-        kind: what the data are, where they do not say by themselves (image, text)
+        kind: what the data are, where they do not say by themselves (image, text, audio)
         labels: a CSV or Parquet file of file,label, or "folders" for class folders; nothing is labelled unless told.
             Several files count as one.
         label_column: the column of labels, in the table that is the data or in the label file
@@ -137,7 +147,7 @@ def open_dataset(
             examples are the test split, and whatever else is as late is not pretrained on either
         image_size: px a side; default: the images' own, at most 64
         image_column: the table's column of encoded images
-        path_column: the table's column of paths to images
+        path_column: the table's column of paths to images or sounds
         text_column: the table's column of texts, or of lists of words; several are joined by a blank line, such as
             subject and body
         tokenizer: bpe (the default), wordpiece or unigram, trained on the texts; or the folder of a Hugging Face model,
@@ -145,6 +155,14 @@ def open_dataset(
         vocabulary: tokens of a tokenizer that is trained; default 8,192
         length: tokens that are looked at together; default 128
         lowercase: whether a tokenizer that is trained takes capitals for small letters
+        audio_column: the table's column of encoded sounds
+        start_column: the column of the seconds at which each row's stretch of its sound begins; default: start, where a
+            table of paths to sounds has both start and end
+        end_column: the column of the seconds at which it ends; default: end, likewise
+        rate: samples per second that sounds are resampled to, 4,000 to 48,000 Hz; default: the commonest of the files,
+            at most 16,000
+        seconds: of sound that are looked at together, 0.5 to 60; default 10
+        channels: mix (the mean of all, the default), left, right, or separate: each channel is an example of its own
         cache: the folder for decoded data; default: the user's own cache folder
         max_bad: the fraction of unreadable files from which on the data are refused
         progress: called with the examples decoded so far and in all
@@ -165,13 +183,16 @@ def open_dataset(
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
     check_text(vocabulary, length)
+    check_sound(rate, seconds, channels)
     if not 0 <= max_bad <= 1:
         raise UserError(f"--max-bad {max_bad:g} is no fraction; choose 0 to 1, such as 0.05")
     files = label_files(labels)
     by_folder = [str(file) for file in files] == [FOLDERS]
     if by_folder and label_column is not None:
         raise UserError("--labels folders and --label-column exclude each other; choose one")
-    sources = [open_source(d, kind, image_column, path_column, text_column) for d in (data, test) if d is not None]
+    texts = (text_column,) if isinstance(text_column, str) else tuple(text_column or ())
+    columns_named = Columns(kind, image_column, audio_column, path_column, texts, start_column, end_column)
+    sources = [open_source(d, columns_named) for d in (data, test) if d is not None]
     if by_folder:
         sources = [with_folder_labels(source) for source in sources]
     source = join(*sources) if len(sources) == 2 else sources[0]
@@ -184,9 +205,13 @@ def open_dataset(
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
         notes.labels_from = notes.labels_from or ("the data themselves" if columns.label is not None else "")
     root = Path(cache) if cache else default_root()
+    _refuse_others(
+        source,
+        image={"image-size": image_size},
+        text={"tokenizer": tokenizer, "vocabulary": vocabulary, "length": length},
+        audio={"rate": rate, "seconds": seconds, "channels": channels},
+    )
     if source.kind == "text":
-        if image_size is not None:
-            raise UserError(f"--image-size {image_size}: {source.name} holds texts; leave it out")
         given: Any = tokenizer  # in Python also the spec of an encoder
         kept = open_corpus(
             source,
@@ -199,10 +224,22 @@ def open_dataset(
             progress=progress,
             patience=patience,
         )
+    elif source.kind == "audio":
+        if channels == SEPARATE:
+            source, of = separated(source, root)
+            columns, notes.listed = columns.take(of), len(source)
+        columns = together(source, columns, asked)
+        kept = open_recordings(
+            source,
+            rate=rate,
+            seconds=seconds,
+            channels=channels,
+            root=root,
+            max_bad=max_bad,
+            progress=progress,
+            patience=patience,
+        )
     else:
-        for flag, value in (("tokenizer", tokenizer), ("vocabulary", vocabulary), ("length", length)):
-            if value is not None:
-                raise UserError(f"--{flag} {value}: {source.name} holds no texts but images; leave it out")
         kept = open_cache(source, image_size, root, max_bad, progress, patience)
     if len(kept.rows) < 2:
         raise UserError(f"{source.name} holds {len(kept.rows)} readable example; at least two are needed")
@@ -233,3 +270,15 @@ def open_dataset(
         subgroup=known.subgroup,
         subgroups=known.subgroups,
     )
+
+
+_SAID = {"image": "images", "text": "texts", "audio": "sounds"}
+
+
+def _refuse_others(source: Source, **settings: dict[str, Any]) -> None:
+    """UserError for a setting of one kind of data where the source holds another."""
+    for kind, values in settings.items():
+        for flag, value in values.items():
+            if kind != source.kind and value is not None:
+                held = f"no {_SAID[kind]} but {_SAID[source.kind]}"
+                raise UserError(f"--{flag} {value}: {source.name} holds {held}; leave it out")

@@ -3,6 +3,7 @@
 A cache folder holds
     decoded/KEY/     images.bin, content.bin (16-byte hash per example), meta.json; KEY names content and form
     texts/KEY/       the same of texts, see `tacit.data.corpus`
+    sounds/KEY/      the same of sounds, see `tacit.data.recordings`
     listings/KEY.*   which cache folder belongs to a listing of files (paths, sizes, times) and which files were bad
 and is readable by its owner only. Folders appear whole or not at all; a lock per listing makes a second run wait.
 """
@@ -34,6 +35,7 @@ from tacit.spec import ImageSpec
 
 if TYPE_CHECKING:
     from tacit.data.corpus import Corpus
+    from tacit.data.recordings import Recordings
     from tacit.types import Batch
 
 Progress = Callable[[int, int], None]  # examples done, examples in all
@@ -94,13 +96,13 @@ class Cache:
 class Kept:
     """A listing's cache, and which of the listed examples are in it."""
 
-    cache: Cache | Corpus
+    cache: Cache | Corpus | Recordings
     rows: NDArray[np.int64]  # [N] numbers in the listing
     bad: tuple[tuple[int, str], ...] = ()  # (number in the listing, reason) of the others
     duplicates: int = 0
     seconds_left: float = 0.0  # what decoding the rest takes, after a glimpse
     blank: int = 0  # listed texts without any word: they are in no cache and not bad either
-    counts: Mapping[str, int] = field(default_factory=dict)  # of texts: converted, cleaned, cut
+    counts: Mapping[str, int] = field(default_factory=dict)  # of texts: converted, cleaned, cut; of sounds: silent, ...
     remarks: tuple[str, ...] = ()
 
 
@@ -170,7 +172,7 @@ def _glimpse(source: Source, image_size: int | None, patience: float) -> Kept | 
         plan = choose_plan(source, image_size, pool)  # also starts the workers
         began, sample = time.perf_counter(), []
         for outcome in pool.decode(items, plan):
-            sample += [outcome.pixels] if outcome.pixels is not None else []
+            sample += [outcome.data] if outcome.data is not None else []
             if sample and time.perf_counter() - began > patience / 2:
                 break
         spent = time.perf_counter() - began
@@ -192,7 +194,7 @@ def clean(root: Path | None = None) -> int:
         except filelock.Timeout:
             raise UserError(f"another run is decoding into {root}; clean it when that has ended") from None
     freed = 0
-    for folder in (root / "listings", root / "decoded", root / "texts"):
+    for folder in (root / "listings", root / "decoded", root / "texts", root / "sounds"):
         freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         shutil.rmtree(folder, ignore_errors=True)
         freed -= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())  # what is open on Windows
@@ -284,12 +286,12 @@ def _write(
     n = len(source)
     with (folder / "images.bin").open("wb") as images, (folder / "content.bin").open("wb") as content:
         for row, outcome in enumerate(pool.decode(source.items(), plan)):
-            if outcome.pixels is None:
+            if outcome.data is None:
                 bad.append((row, outcome.reason))
                 if len(bad) > max_bad * n:
                     raise too_many_bad(source, bad, row + 1, max_bad)
             else:
-                images.write(outcome.pixels)
+                images.write(outcome.data)
                 content.write(outcome.content)
             if progress is not None and (row % 256 == 255 or row + 1 == n):
                 progress(row + 1, n)

@@ -1,6 +1,6 @@
-"""Supervised decoding: images that crash, hang or swell cost a note each, never the run.
+"""Supervised decoding: images and sounds that crash, hang or swell cost a note each, never the run.
 
-Encoded images go to worker processes (`tacit.data.worker`) in small batches; each worker is watched for time and
+Encoded examples go to worker processes (`tacit.data.worker`) in small batches; each worker is watched for time and
 limits its own memory. Images already decoded (arrays, PIL objects) are only resized, in this process.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -20,31 +21,43 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 import tacit
-from tacit import pixels
+from tacit import pixels, sounds
 from tacit.data import worker
 
-Item = bytes | Path | NDArray[np.generic] | Image.Image
-"""One example as it is found: an encoded image, where it lies, or its pixels ([H W] or [H W C])."""
+
+class Stretch(NamedTuple):
+    """A part of a recording."""
+
+    source: bytes | Path
+    start: float = 0.0  # seconds
+    end: float = math.inf
+    channel: int = -1  # the one that is meant; -1: as the plan says
+
+
+Item = bytes | Path | Stretch | NDArray[np.generic] | Image.Image
+"""One example as it is found: an encoded image or sound, where it lies, or an image's pixels ([H W] or [H W C])."""
 
 COMMAND = [sys.executable, "-P", str(Path(worker.__file__))]
-SECONDS_PER_IMAGE = 20.0  # reading and decoding; a photograph takes 0.2 s
-MEMORY = 2 << 30  # bytes a worker may take for one image; 80 megapixels in CMYK need 1.0 GB
+SECONDS_PER_EXAMPLE = 20.0  # until an answer or a sign of life; a photograph takes 0.2 s
+MEMORY = 2 << 30  # bytes a worker may take for one example; 80 megapixels in CMYK need 1.0 GB
 START_SECONDS = 120.0
 
-_BATCH = 64  # images per request
-_BATCH_BYTES = 4 << 20
+_BATCH_BYTES = 4 << 20  # per request
 
 
 @dataclass(frozen=True)
 class Plan:
     """What every image is made into: [channels size size] of dtype `uint8` or `uint16`."""
+
+    decoder: ClassVar[str] = "image"
+    batch: ClassVar[int] = 64  # examples per request
 
     size: int  # px
     channels: int
@@ -56,11 +69,27 @@ class Plan:
         return self.channels * self.size * self.size * np.dtype(self.dtype).itemsize
 
 
+@dataclass(frozen=True)
+class SoundPlan:
+    """What every sound is made into: int16 samples of one channel, long ones in a file of `folder` where one is given.
+
+    An answer of few samples carries them itself, so that a hundred thousand words need no hundred thousand files.
+    """
+
+    decoder: ClassVar[str] = "sound"
+    batch: ClassVar[int] = 16  # of `worker.INLINE` bytes each at most
+
+    rate: int  # Hz
+    channels: str
+    most: float | None = None  # seconds that are decoded
+    folder: str = ""
+
+
 class Decoded(NamedTuple):
-    """One example's outcome; `pixels` is None where `reason` says why."""
+    """One example's outcome; `data` is None where `reason` says why."""
 
     content: bytes  # 16-byte hash of what the example is made of
-    pixels: bytes | None
+    data: bytes | None
     reason: str = ""
 
 
@@ -94,20 +123,29 @@ class Pool:
             process.close()
         self._watch.join()
 
-    def decode(self, items: Iterable[Item], plan: Plan) -> Iterator[Decoded]:
+    def decode(self, items: Iterable[Item], plan: Plan | SoundPlan) -> Iterator[Decoded]:
         """What becomes of each item, in their order."""
-        return self._map(items, asdict(plan), plan)
+        settings = {**asdict(plan), "decoder": plan.decoder, "probe": False}
+        return self._map(_batches(items, plan.batch), settings, plan if isinstance(plan, Plan) else None)
 
     def probe(self, items: Iterable[Item]) -> list[pixels.Header]:
-        """The headers of those items that have a readable one."""
-        answers = [outcome.pixels for outcome in self._map(items, {"size": 0}, None)]
-        return [pixels.Header(*json.loads(answer)) for answer in answers if answer is not None]
+        """The headers of those images that have a readable one."""
+        return [pixels.Header(*values) for values in self._headers(items, Plan) if values is not None]
 
-    def _map(self, items: Iterable[Item], settings: dict[str, object], plan: Plan | None) -> Iterator[Decoded]:
+    def probe_sounds(self, items: Iterable[Item]) -> Iterator[sounds.Header | None]:
+        """The headers of all these sounds, None where there is no readable one."""
+        return (None if values is None else sounds.Header(*values) for values in self._headers(items, SoundPlan))
+
+    def _headers(self, items: Iterable[Item], of: type[Plan] | type[SoundPlan]) -> Iterator[list[Any] | None]:
+        settings = {"decoder": of.decoder, "probe": True}
+        answers = (outcome.data for outcome in self._map(_batches(items, of.batch), settings, None))
+        return (None if answer is None else json.loads(answer) for answer in answers)
+
+    def _map(self, batches: Iterable[list[Item]], settings: dict[str, object], plan: Plan | None) -> Iterator[Decoded]:
         # A few batches are under way at any time, never all of them.
         under_way: deque[Future[list[Decoded]]] = deque()
-        for batch in _batches(items):
-            if isinstance(batch[0], bytes | Path):
+        for batch in batches:
+            if _is_encoded(batch[0]):
                 under_way.append(self._threads.submit(self._ask, batch, settings))
             else:
                 under_way.append(self._threads.submit(_in_memory, batch, plan))
@@ -139,7 +177,7 @@ class Pool:
                     process = None
                     if self._closed.is_set():
                         raise RuntimeError("decoding was stopped") from None
-                    # A worker that was killed from outside says nothing about the image: it gets a second chance.
+                    # A worker that was killed from outside says nothing about the example: it gets a second chance.
                     if late or retried:
                         outcomes.append(Decoded(bytes(16), None, reason))
                     retried = not (late or retried)
@@ -161,7 +199,7 @@ class _Worker:
     def __init__(self) -> None:
         package = str(Path(tacit.__path__[0]).parent)
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        # One image at a time per process: threads inside numpy would only map memory.
+        # One example at a time per process: threads inside numpy would only map memory.
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
             [*COMMAND, str(MEMORY)],
@@ -179,23 +217,28 @@ class _Worker:
         if self._pipe("stdout").read(len(worker.READY)) != worker.READY:
             self.end()
             said = b"".join(self._errors).decode(errors="replace").strip().rsplit("\n", 1)[-1]
-            raise RuntimeError(f"the image decoding process does not start: {said or 'it says nothing'}")
+            raise RuntimeError(f"the decoding process does not start: {said or 'it says nothing'}")
         self.deadline = float("inf")
 
     def ask(self, batch: list[Item], settings: dict[str, object]) -> Iterator[Decoded]:
-        self.deadline = time.monotonic() + SECONDS_PER_IMAGE
+        self.deadline = time.monotonic() + SECONDS_PER_EXAMPLE
         header = json.dumps(settings).encode()
         request = [worker.LENGTH.pack(len(header)), header, worker.LENGTH.pack(len(batch))]
         for item in batch:
-            payload = os.fsencode(item) if isinstance(item, Path) else item
+            source, *part = item if isinstance(item, Stretch) else Stretch(item)  # type: ignore[arg-type]
+            payload = os.fsencode(source) if isinstance(source, Path) else source
             assert isinstance(payload, bytes)
-            request += [worker.QUESTION.pack(b"p" if isinstance(item, Path) else b"b", len(payload)), payload]
+            kind = b"p" if isinstance(source, Path) else b"b"
+            request += [worker.QUESTION.pack(kind, *part, len(payload)), payload]
         self._pipe("stdin").write(b"".join(request))
         self._pipe("stdin").flush()
         for _ in batch:
-            done, content, length = worker.ANSWER.unpack(self._read(worker.ANSWER.size))
+            done = b"w"
+            while done == b"w":
+                done, content, length = worker.ANSWER.unpack(self._read(worker.ANSWER.size))
+                self.deadline = time.monotonic() + SECONDS_PER_EXAMPLE
             result = self._read(length)
-            self.deadline = time.monotonic() + SECONDS_PER_IMAGE
+            self.deadline = time.monotonic() + SECONDS_PER_EXAMPLE
             yield Decoded(content, result) if done == b"k" else Decoded(content, None, result.decode())
         self.deadline = float("inf")
 
@@ -207,7 +250,7 @@ class _Worker:
         self.close()
         code = self._process.wait()
         if self.late:
-            return f"took longer than {SECONDS_PER_IMAGE:g} s to decode"
+            return f"took longer than {SECONDS_PER_EXAMPLE:g} s to decode"
         if code >= 0:
             return f"crashed the decoder (exit code {code})"
         try:
@@ -241,18 +284,22 @@ class _Worker:
                 self._errors.append(line)
 
 
-def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Runs of items of the same nature, small enough to be sent as one request."""
+def _is_encoded(item: Item) -> bool:
+    return isinstance(item, bytes | Path | Stretch)
+
+
+def _batches(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
+    """Runs of items of the same nature, `most` and few enough to be sent as one request."""
     batch: list[Item] = []
     nbytes = 0
     for item in items:
-        encoded = isinstance(item, bytes | Path)
-        full = len(batch) == _BATCH or nbytes > _BATCH_BYTES
-        if batch and (full or encoded != isinstance(batch[0], bytes | Path)):
+        full = len(batch) == most or nbytes > _BATCH_BYTES
+        if batch and (full or _is_encoded(item) != _is_encoded(batch[0])):
             yield batch
             batch, nbytes = [], 0
         batch.append(item)
-        nbytes += len(item) if isinstance(item, bytes) else 0
+        encoded = item.source if isinstance(item, Stretch) else item
+        nbytes += len(encoded) if isinstance(encoded, bytes) else 0
     if batch:
         yield batch
 

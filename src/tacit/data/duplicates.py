@@ -11,8 +11,8 @@ has a say: an encoder would find alike whatever it was trained to find alike.
    normal as Fisher's z; what 1 in 10,000 exceeds is extrapolated from its 10th and 50th percentiles, which copies
    hardly move. It is held between `LOOSEST` and `STRICTEST`.
 
-Images too small or too flat to have detail, and texts, have exact copies only. docs/experiments.md holds what this
-finds and misses on real data.
+Images too small or too flat to have detail, texts and sounds have exact copies only. docs/experiments.md holds what
+this finds and misses on real data.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tacit.data.cache import Cache
 
 if TYPE_CHECKING:
     from tacit.data.corpus import Corpus
+    from tacit.data.recordings import Recordings
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -64,7 +65,7 @@ class Copies:
         return self.twin >= 0
 
 
-def find_copies(cache: Cache | Corpus, rows: Rows, among: Rows) -> Copies:
+def find_copies(cache: Cache | Corpus | Recordings, rows: Rows, among: Rows) -> Copies:
     """Copies and near-copies of the examples `rows` among the examples `among`, which holds none of them."""
     assert not len(np.intersect1d(rows, among)), "an example is no copy of itself"
     twin = _same_content(cache.content, rows, among)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tacit import pixels
+from tacit import pixels, sounds
 from tacit.errors import UserError
 
 
@@ -20,7 +20,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "image": Kind(pixels.SUFFIXES, "image", readable=True),
-    "audio": Kind(frozenset([".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aiff"]), "audio"),
+    "audio": Kind(sounds.SUFFIXES, "audio", readable=True),
     "text": Kind(frozenset([".txt", ".md", ".txt.gz", ".md.gz"]), None, readable=True),
 }
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tacit.data.asked import FLAGS
+from tacit.data.asked import FLAGS, Asked
 from tacit.data.matching import AMBIGUOUS, UNKNOWN, match
 from tacit.data.notes import Few, Notes, few
 from tacit.data.opened import PATH_NAMES, read_table
@@ -27,6 +27,8 @@ LABEL_NAMES = ("label", "labels", "class", "class_name", "label_name", "target",
 FILE_NAMES = (*PATH_NAMES, "image_id", "id", "name")
 LISTED = "\x1f"  # ends each label of a list
 
+_APART = ("classification", "multilabel", "regression")
+_FEWEST_WHOLES = 10
 _MATCHED = 0.5  # of a label file's rows
 
 
@@ -63,6 +65,17 @@ def own_columns(source: Source, names: Mapping[str, str], *, lists: bool = False
             )
         found[key] = as_text(columns[name], lists=lists and key == "label")
     return Columns(**found)
+
+
+def together(source: Source, columns: Columns, asked: Asked) -> Columns:
+    """Parts of one recording are a group, which no split parts, unless groups or splits are given.
+
+    Nothing is done where there are too few recordings to split by, and for targets that pair examples up.
+    """
+    given = (columns.group, columns.split, columns.holdout, columns.time, source.split)
+    if source.whole is None or any(of is not None for of in given) or asked.target not in _APART:
+        return columns
+    return columns if len(pc.unique(source.whole)) < _FEWEST_WHOLES else replace(columns, group=source.whole)
 
 
 def with_folder_labels(source: Source) -> Source:

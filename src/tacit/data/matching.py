@@ -14,10 +14,11 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit import pixels
+from tacit import pixels, sounds
 
 UNKNOWN, AMBIGUOUS = -1, -2
 _LAST = "\U0010ffff"
+_ENDINGS = pixels.SUFFIXES | sounds.SUFFIXES
 
 
 def match(paths: Sequence[str], ids: Iterable[str], root: str = "") -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -26,7 +27,7 @@ def match(paths: Sequence[str], ids: Iterable[str], root: str = "") -> tuple[NDA
     An id that is the path itself wins over longer ones that end so. Paths written without any file ending are compared
     with the ids without theirs.
     """
-    cut = not any(_suffix(path) in pixels.SUFFIXES for path in paths)
+    cut = not any(_suffix(path) in _ENDINGS for path in paths)
     wanted = [_key(path, cut) for path in paths]
     # A path can mean an example only if at least the file's own name agrees: the others need not be held.
     last = {_first(key) for key in wanted}
@@ -56,7 +57,7 @@ def match(paths: Sequence[str], ids: Iterable[str], root: str = "") -> tuple[NDA
 def _key(path: str, cut: bool) -> str:
     """The components from the last to the first, each closed by a slash: shared tails become shared beginnings."""
     parts = [part for part in unicodedata.normalize("NFC", path).replace("\\", "/").split("/") if part not in ("", ".")]
-    if cut and parts and _suffix(parts[-1]) in pixels.SUFFIXES:
+    if cut and parts and _suffix(parts[-1]) in _ENDINGS:
         parts[-1] = parts[-1][: -len(_suffix(parts[-1]))]
     return "".join(f"{part}/" for part in reversed(parts))
 

@@ -54,6 +54,9 @@ class Notes:
     converted: int = 0  # texts in another encoding than UTF-8
     cleaned: int = 0  # texts with NUL characters, which were removed
     cut: int = 0  # texts longer than is looked at as a whole
+    silent: int = 0  # recordings of one value throughout
+    clipped: int = 0  # recordings with many samples at full scale
+    truncated: int = 0  # recordings that end earlier than they say
     remarks: tuple[str, ...] = ()  # whole sentences
     test_split: str = ""  # what was held out for the test, where a value or the time says
 
@@ -88,6 +91,9 @@ class Notes:
                 self.cut,
                 f"texts are longer than {LONGEST:,} tokens; as a whole, only their beginning is looked at",
             ),
+            (self.silent, "recordings hold nothing but silence (or a constant) and were kept"),
+            (self.clipped, "recordings are clipped: many of their samples are at full scale"),
+            (self.truncated, "recordings are damaged or end too early; what could be read of them was kept"),
             (self.duplicates, "examples repeat the content of an earlier one"),
         ]
         lines += [f"{number:,} {what}" for number, what in numbers if number]

@@ -34,9 +34,13 @@ PATH_NAMES = (
     "image_path",
     "image",
     "img",
+    "audio_path",
+    "audio_file",
+    "audio",
 )
 _ID_NAMES = (*PATH_NAMES, "id", "name", "key", "image_id")
-_ROWS = 256  # read at a time
+_ROWS = 256  # read at a time, at most
+_BYTES = 16 << 20  # of a column, about
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def open_tables(paths: list[Path]) -> Opened:
     def stream(column: str) -> Iterator[pa.Array]:
         for path, file in zip(paths, files, strict=True):
             with reading(path):
-                for batch in file.iter_batches(_ROWS, columns=[column]):
+                for batch in file.iter_batches(_at_a_time(file, column), columns=[column]):
                     yield batch.column(0)
 
     def sample(column: str, k: int) -> Iterator[pa.Array]:
@@ -110,6 +114,16 @@ def open_tables(paths: list[Path]) -> Opened:
 
     rows = sum(file.metadata.num_rows for file in files)
     return Opened(schema, rows, read, stream, sample, inner_paths, stamps)
+
+
+def _at_a_time(file: pq.ParquetFile, column: str) -> int:
+    """Rows of a column that are read together: fewer of recordings of minutes than of thumbnails."""
+    size = 0
+    for number in range(file.num_row_groups):
+        group = file.metadata.row_group(number)
+        parts = map(group.column, range(group.num_columns))
+        size += sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] == column)
+    return max(1, min(_ROWS, _BYTES * int(file.metadata.num_rows) // max(1, size)))
 
 
 def opened_table(table: pa.Table) -> Opened:

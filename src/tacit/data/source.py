@@ -28,13 +28,14 @@ class Source:
     name: str
     ids: pa.Array  # string [N]
     fingerprint: str  # changes when the data do; cheap where files tell by size and time of change
-    items: Callable[[], Iterator[Any]]  # all N in order: an `Item` of images each, a `Document` of texts
+    items: Callable[[], Iterator[Any]]  # all N in order: an `Item` each, a `Document` of texts
     sample: Callable[[int], list[Any]]  # about so many of them, spread over the whole
     kind: str = "image"
     root: str = ""  # the folder that the ids start from, where they are paths
-    columns: pa.Table | None = None  # the input's own columns but for the image, [N] rows
+    columns: pa.Table | None = None  # the input's own columns but for the content, [N] rows
     label: pa.Array | None = None  # string [N], null where none: labels that are part of the data
     split: NDArray[np.int8] | None = None  # [N]
+    whole: pa.Array | None = None  # string [N] where examples are parts of something, such as a recording: its name
     skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of what was not even listed
     remarks: tuple[str, ...] = ()  # what else a person should know
 
@@ -49,6 +50,9 @@ def join(train: Source, test: Source) -> Source:
     columns = None
     if train.columns is not None and test.columns is not None:
         columns = _stacked(train.columns, test.columns)
+    whole = None
+    if train.whole is not None or test.whole is not None:
+        whole = pa.concat_arrays([s.ids if s.whole is None else s.whole for s in (train, test)])
     label = None
     if train.label is not None or test.label is not None:
         parts = [pa.nulls(len(s), pa.string()) if s.label is None else s.label for s in (train, test)]
@@ -65,6 +69,7 @@ def join(train: Source, test: Source) -> Source:
         kind=train.kind,
         columns=columns,
         label=label,
+        whole=whole,
         split=np.repeat(np.array([TRAIN, TEST], np.int8), [len(train), len(test)]),
         skipped=train.skipped + test.skipped,
         remarks=train.remarks + test.remarks,

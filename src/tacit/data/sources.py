@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tacit.data.hub import saved_dataset, with_class_names
 from tacit.data.kinds import KINDS, choose_kind, suffix_of
 from tacit.data.opened import TABLE_SUFFIXES, stamps_of
 from tacit.data.source import Source
-from tacit.data.tables import table_source
+from tacit.data.tables import Columns, table_source
 from tacit.data.texts import file_texts, files_source
 from tacit.errors import UserError
 
@@ -27,37 +27,34 @@ DIGITS = "digits"
 _IN_MEMORY = "the data"  # what objects without a name are called in messages
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The kind of data and the columns of a table that a person has named."""
-
-    kind: str | None = None
-    image_column: str | None = None
-    path_column: str | None = None
-    text_column: tuple[str, ...] = ()
-
-    def table(self, data: Path | list[Path] | pa.Table, name: str, stamps: Sequence[bytes] = ()) -> Source:
-        columns = (self.image_column, self.path_column, self.text_column)
-        return table_source(data, name, self.kind, *columns, stamps)
-
-
-def open_source(
-    data: Any,
-    kind: str | None = None,
-    image_column: str | None = None,
-    path_column: str | None = None,
-    text_column: str | Sequence[str] | None = None,
-) -> Source:
+def open_source(data: Any, ask: Columns) -> Source:
     """Read the listing, not the content. UserError for what cannot be read at all."""
-    choose_kind({}, kind, _IN_MEMORY)
-    texts = (text_column,) if isinstance(text_column, str) else tuple(text_column or ())
-    if texts and kind not in (None, "text"):
-        raise UserError(f"--text-column {texts[0]} contradicts --kind {kind}; leave one of them out")
-    ask = Columns("text" if texts else kind, image_column, path_column, texts)
+    choose_kind({}, ask.kind, _IN_MEMORY)
+    ask = _one_kind(ask)
     source = _from_disk(os.fspath(data), ask) if isinstance(data, str | os.PathLike) else _from_memory(data, ask)
+    span = ask.start_column or ask.end_column
+    if span is not None and source.columns is None:
+        flag = "start" if ask.start_column else "end"
+        raise UserError(f"--{flag}-column {span}: {source.name} is no table; give one of paths, starts and ends")
     if len(source) < 2:
         raise UserError(f"{source.name} holds one example; at least two are needed")
     return source
+
+
+def _one_kind(ask: Columns) -> Columns:
+    """With the kind that a named column tells. UserError where two tell different ones."""
+    named = {"image": ask.image_column, "audio": ask.audio_column, "text": ", ".join(ask.text_column)}
+    said = {kind: f"--{kind}-column {column}" for kind, column in named.items() if column}
+    if ask.start_column or ask.end_column:
+        flag = "start" if ask.start_column else "end"
+        said.setdefault("audio", f"--{flag}-column {ask.start_column or ask.end_column}")
+    if len(said) > 1:
+        raise UserError(f"{' and '.join(list(said.values())[:2])} exclude each other; choose one")
+    for kind, setting in said.items():
+        if ask.kind not in (None, kind):
+            raise UserError(f"{setting} contradicts --kind {ask.kind}; leave one of them out")
+        return replace(ask, kind=kind)
+    return ask
 
 
 def _from_disk(text: str, ask: Columns) -> Source:
@@ -70,12 +67,12 @@ def _from_disk(text: str, ask: Columns) -> Source:
         shards = [Path(name) for name in sorted(glob.glob(text))]
         if not shards or not all(suffix_of(shard.name) in TABLE_SUFFIXES for shard in shards):
             raise UserError(f"{text} matches no tables (.parquet, .csv, .jsonl)")
-        return ask.table(shards, path.name)
+        return table_source(shards, path.name, ask)
     if not path.exists():
         raise UserError(f"{text}: no such file or folder (and not the built-in {DIGITS!r})")
     suffix = suffix_of(path.name)
     if suffix in TABLE_SUFFIXES:
-        return ask.table(path, path.name)
+        return table_source(path, path.name, ask)
     if suffix in {".npy", ".npz"}:
         return file_source(path)
     if suffix in KINDS["text"].suffixes:
@@ -90,22 +87,22 @@ def _from_folder(path: Path, ask: Columns) -> Source:
         raise UserError(f"{path} holds the splits {', '.join(splits)}: name one of these folders, and perhaps --test")
     if (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
         table, files = saved_dataset(path)
-        return ask.table(table, path.name, stamps_of(files))
+        return table_source(table, path.name, ask, stamps_of(files))
     shards = sorted((path / "data").glob("*.parquet"))
     if shards:
         names = sorted({shard.name.partition("-")[0] for shard in shards})
         if len(names) > 1:
             known = ", ".join(f"'{path}/data/{name}-*.parquet'" for name in names)
             raise UserError(f"{path} holds several splits: name the files of one ({known}), and perhaps --test")
-        return ask.table(shards, path.name)
+        return table_source(shards, path.name, ask)
     return folder_source(path, ask.kind)
 
 
 def _from_memory(data: Any, ask: Columns) -> Source:
     if hasattr(data, "with_format") and hasattr(data, "features"):  # a datasets.Dataset, its selection applied
-        return ask.table(with_class_names(data.with_format("arrow")[:], data.features), _IN_MEMORY)
+        return table_source(with_class_names(data.with_format("arrow")[:], data.features), _IN_MEMORY, ask)
     if hasattr(data, "__arrow_c_stream__"):  # pyarrow, pandas, polars
-        return ask.table(pa.table(data), _IN_MEMORY)
+        return table_source(pa.table(data), _IN_MEMORY, ask)
     if isinstance(data, Mapping):
         return arrays_source({str(name): _array(value) for name, value in data.items()}, _IN_MEMORY)
     if isinstance(data, list | tuple) and data:
@@ -113,17 +110,19 @@ def _from_memory(data: Any, ask: Columns) -> Source:
             return pil_source(data)
         if all(isinstance(item, str | os.PathLike) for item in data):
             return _from_strings([os.fspath(item) for item in data], ask)
+    if ask.kind == "audio":
+        raise UserError(f"{type(data).__name__}: give sounds as a folder, a table, or a list of paths to files")
     return arrays_source({"x": _array(data)}, _IN_MEMORY)
 
 
 def _from_strings(data: list[str], ask: Columns) -> Source:
     """Paths to files, or texts."""
     if ask.kind != "text":
-        return table_source(pa.table({"file": data}), _IN_MEMORY, ask.kind, None, "file")
+        return table_source(pa.table({"file": data}), _IN_MEMORY, Columns(ask.kind, path_column="file"))
     if all(len(item) < 4096 and "\n" not in item and os.path.isfile(item) for item in data):
         return files_source([Path(item) for item in data], _IN_MEMORY)
     whole = [item.encode("utf-8", "replace").decode() for item in data]  # arrow takes no halves of surrogate pairs
-    return table_source(pa.table({"text": whole}), _IN_MEMORY, "text", text_column=("text",))
+    return table_source(pa.table({"text": whole}), _IN_MEMORY, Columns("text", text_column=("text",)))
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:

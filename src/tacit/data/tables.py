@@ -1,22 +1,26 @@
-"""A table with columns of text, or of images: encoded bytes, Hugging Face's {bytes, path}, or paths to files.
+"""A table with columns of text, or of images or sounds: encoded bytes, Hugging Face's {bytes, path}, or paths.
 
 Parquet files are read row group by row group, so that a table larger than memory is no obstacle.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from tacit.data.decode import Item
+from tacit import sounds
+from tacit.data.decode import Item, Stretch
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.lines import line_source
 from tacit.data.opened import LINES, PATH_NAMES, Opened, is_text, open_tables, opened_table, row_ids, strings
@@ -24,38 +28,52 @@ from tacit.data.source import Source, digest, each, spread
 from tacit.data.texts import table_texts, text_columns
 from tacit.errors import UserError
 
-_IMAGE_NAMES = ("image", "img", "picture", "photo", "pixels", "bytes")
+_NAMES = {
+    "image": ("image", "img", "picture", "photo", "pixels", "bytes"),
+    "audio": ("audio", "sound", "wav", "recording", "bytes"),
+}
+_SPAN = ("start", "end")  # the usual names of columns that say which stretch of a file is meant
 
 
-def table_source(
-    data: Path | list[Path] | pa.Table,
-    name: str,
-    kind: str | None = None,
-    image_column: str | None = None,
-    path_column: str | None = None,
-    text_column: Sequence[str] = (),
-    stamps: Sequence[bytes] = (),
-) -> Source:
-    """Examples from a table's columns of text, or from its image or path column.
+@dataclass(frozen=True)
+class Columns:
+    """The kind of data and the columns of a table that a person has named."""
+
+    kind: str | None = None
+    image_column: str | None = None
+    audio_column: str | None = None
+    path_column: str | None = None
+    text_column: tuple[str, ...] = ()
+    start_column: str | None = None
+    end_column: str | None = None
+
+    @property
+    def encoded(self) -> str | None:
+        """The column of encoded images or sounds."""
+        return self.image_column or self.audio_column
+
+
+def table_source(data: Path | list[Path] | pa.Table, name: str, ask: Columns, stamps: Sequence[bytes] = ()) -> Source:
+    """Examples from a table's columns of text, or from its image, audio or path column.
 
     Every other column is kept. Relative paths start from the table's own folder. Ids are the paths, or else a column of
-    ids without repetition, or else row numbers. `stamps` tell whether a table in memory has changed; without them, its
-    cells do.
+    ids without repetition, or else row numbers; of stretches of files the paths and where they begin and end. `stamps`
+    tell whether a table in memory has changed; without them, its cells do.
     """
     paths = [] if isinstance(data, pa.Table) else data if isinstance(data, list) else [data]
     root = paths[0].resolve().parent if paths else Path.cwd()
-    asked = (image_column or path_column) is not None
+    asked = (ask.encoded or ask.path_column) is not None
     if paths and not asked and suffix_of(paths[0].name) in LINES:
-        texts = line_source(paths, name, lambda head: _texts(head, name, kind, text_column))
+        texts = line_source(paths, name, lambda head: _texts(head, name, ask.kind, ask.text_column))
         if texts is not None:
             return texts
     table = replace(opened_table(data), stamps=list(stamps)) if isinstance(data, pa.Table) else open_tables(paths)
     if not table.rows:
         raise UserError(f"{name} has no rows")
-    columns = () if asked and not text_column else _texts(table, name, kind, text_column)
+    columns = () if asked and not ask.text_column else _texts(table, name, ask.kind, ask.text_column)
     if columns:
         return table_texts(table, columns, name)
-    return _image_source(table, name, root, kind, image_column, path_column)
+    return _encoded_source(table, name, root, ask)
 
 
 def _texts(table: Opened, name: str, kind: str | None, asked: Sequence[str]) -> tuple[str, ...]:
@@ -75,23 +93,20 @@ def _texts(table: Opened, name: str, kind: str | None, asked: Sequence[str]) -> 
     return text_columns(table, name, asked, must=True).columns
 
 
-def _image_source(
-    table: Opened, name: str, root: Path, kind: str | None, image_column: str | None, path_column: str | None
-) -> Source:
-    column = _image_column(table, name, kind, image_column, path_column)
+def _encoded_source(table: Opened, name: str, root: Path, ask: Columns) -> Source:
+    column, kind = _encoded_column(table, name, ask)
     others = table.read([c for c in table.schema.names if c != column or is_text(table.schema.field(c).type)])
     is_path = is_text(table.schema.field(column).type)
     if is_path:
         ids = pc.replace_substring(pc.fill_null(strings(others[column]), ""), "\\", "/")
-        kind = choose_kind(_kinds_of_paths(ids), kind, f"column {column!r} of {name}")
+        kind = choose_kind(_kinds_of_paths(ids), ask.kind, f"column {column!r} of {name}")
         stamps = chain(table.stamps, _stamps_of_paths(ids, root))
     else:
-        kind = "image"
         kept = table.schema.field(column).type
         inner = [table.inner_paths(column)] if pa.types.is_struct(kept) and "path" in kept.names else []
         ids = row_ids(others, table.rows, *inner)
         stamps = chain(table.stamps or _cells(table.stream(column)))
-    return Source(
+    source = Source(
         name=name,
         kind=kind,
         ids=ids,
@@ -101,6 +116,10 @@ def _image_source(
         root=root.as_posix() if is_path else "",
         columns=others,
     )
+    start, end = ask.start_column, ask.end_column
+    if not (start or end) and kind == "audio" and is_path and set(_SPAN) <= set(others.column_names):
+        start, end = _SPAN
+    return stretches(source, start, end) if start or end else source
 
 
 def label_files(labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[Path]:
@@ -110,36 +129,45 @@ def label_files(labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     return [Path(labels)] if isinstance(labels, str | os.PathLike) else [Path(file) for file in labels]
 
 
-def _image_column(table: Opened, name: str, kind: str | None, image_column: str | None, path_column: str | None) -> str:
-    """The column that holds the images or their paths. UserError where none does, or several could."""
+def _encoded_column(table: Opened, name: str, ask: Columns) -> tuple[str, str]:
+    """The column that holds the images or sounds or their paths, and the kind. UserError where none, or several, do."""
     schema = table.schema
     columns = ", ".join(schema.names)
-    for asked in (image_column, path_column):
+    for asked in (ask.encoded, ask.path_column):
         if asked is not None and asked not in schema.names:
             raise UserError(f"{name} has no column {asked!r}; it has {columns}")
-    for asked, fits, what in ((image_column, _is_bytes, "encoded images"), (path_column, is_text, "paths")):
+    what = "encoded sounds" if ask.audio_column else "encoded images"
+    for asked, fits, needed in ((ask.encoded, _is_bytes, what), (ask.path_column, is_text, "paths")):
         if asked is not None:
             if not fits(schema.field(asked).type):
-                raise UserError(f"column {asked!r} of {name} holds {schema.field(asked).type}, not {what}")
-            return asked
+                raise UserError(f"column {asked!r} of {name} holds {schema.field(asked).type}, not {needed}")
+            return asked, "audio" if ask.audio_column else ask.kind or "image"
     encoded = [field.name for field in schema if _is_bytes(field.type)]
     named = {other.column: name for name, other in KINDS.items() if other.column in encoded}
-    choose_kind(Counter(named.values()), kind, name)
-    usual = [c for c in encoded if c.lower() in _IMAGE_NAMES]
+    kind = choose_kind(Counter(named.values()), ask.kind, name)
+    if ask.kind is None and not named and encoded and _sounds_like_one(table, encoded[0]):
+        kind = "audio"
+    usual = [c for c in encoded if c.lower() in _NAMES.get(kind, ())]
     candidates = usual[:1] or [c for c in encoded if c not in named]
     if len(candidates) > 1:
-        raise UserError(f"{name} has several binary columns ({', '.join(candidates)}): choose with --image-column")
+        raise UserError(f"{name} has several binary columns ({', '.join(candidates)}): choose with --{kind}-column")
     paths = [c for c in PATH_NAMES if c in schema.names and is_text(schema.field(c).type)]
     if not (candidates or paths):
         raise UserError(
-            f"{name} has no column of images: name one with --image-column or --path-column, or texts with "
-            f"--text-column (of {columns})"
+            f"{name} has no column of {'sounds' if kind == 'audio' else 'images'}: name one with --{kind}-column or "
+            f"--path-column, or texts with --text-column (of {columns})"
         )
-    return (candidates or paths)[0]
+    return (candidates or paths)[0], kind
+
+
+def _sounds_like_one(table: Opened, column: str) -> bool:
+    """Whether the first cell of a column begins as sound files do."""
+    first = next((value for value in map(_content, each(next(table.stream(column)))) if value), b"")
+    return isinstance(first, bytes) and sounds.known(first)
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    """Encoded images: plain binary, or Hugging Face's struct of bytes and path."""
+    """Encoded images or sounds: plain binary, or Hugging Face's struct of bytes and path."""
     if pa.types.is_struct(kind):
         return any(kind.field(i).name == "bytes" and _is_bytes(kind.field(i).type) for i in range(kind.num_fields))
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
@@ -171,8 +199,60 @@ def _items(chunks: Iterator[pa.Array], root: Path) -> Iterator[Item]:
 
 
 def _item(value: Any, root: Path) -> Item:
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
-    if isinstance(value, str):
-        return root / value.replace("\\", "/")
-    return bytes(value or b"")
+    content = _content(value)
+    return root / content.replace("\\", "/") if isinstance(content, str) else bytes(content or b"")
+
+
+def _content(value: Any) -> Any:
+    """The bytes of a cell, or the path that it holds."""
+    return value.get("bytes") or value.get("path") if isinstance(value, dict) else value
+
+
+# ---------------------------------------------------------------- stretches
+
+
+def stretches(source: Source, start: str | None, end: str | None) -> Source:
+    """Sounds of which only a stretch is meant, from the seconds in one column to those in the other.
+
+    A missing start is the beginning of the file, a missing end its end. UserError for what is no number of seconds.
+    """
+    if source.kind != "audio":
+        flag, column = ("start", start) if start else ("end", end)
+        raise UserError(f"--{flag}-column {column}: {source.name} holds {source.kind} data, no sounds; leave it out")
+    begins = _seconds(source, "start", start, 0.0)
+    ends = _seconds(source, "end", end, math.inf)
+    spans = pa.array([f"#{begin:g}-{end:g}" for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)])
+
+    def items() -> Iterator[Item]:
+        spans = zip(source.items(), begins.tolist(), ends.tolist(), strict=True)
+        return (Stretch(item, begin, end) for item, begin, end in spans)
+
+    def sample(k: int) -> list[Item]:
+        chosen = set(spread(len(source), k))
+        return [item for row, item in enumerate(items()) if row in chosen]
+
+    columns = " and ".join(filter(None, [start, end]))
+    return replace(
+        source,
+        ids=pc.binary_join_element_wise(source.ids, spans, ""),
+        fingerprint=digest([source.fingerprint.encode(), begins.tobytes(), ends.tobytes()]),
+        items=items,
+        sample=sample,
+        whole=source.ids,
+        remarks=(*source.remarks, f"each row is a stretch of its file, in seconds by {columns}"),
+    )
+
+
+def _seconds(source: Source, flag: str, column: str | None, missing: float) -> NDArray[np.float64]:
+    if column is None:
+        return np.full(len(source), missing)
+    if source.columns is None or column not in source.columns.column_names:
+        there = "none" if source.columns is None else ", ".join(source.columns.column_names)
+        raise UserError(f"--{flag}-column {column}: {source.name} has no such column (it has: {there})")
+    try:
+        texts = pc.utf8_trim_whitespace(source.columns[column].cast(pa.string()))
+        texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+        values = pc.fill_null(texts.cast(pa.float64()), missing).to_numpy()
+    except pa.ArrowException:
+        raise UserError(f"--{flag}-column {column}: {source.name} holds something there that is no number") from None
+    return np.where(np.isnan(values), missing, values)

@@ -1,11 +1,13 @@
-"""The decoding process: reads images from its standard input, answers with pixels on its standard output.
+"""The decoding process: reads images or sounds from its standard input, answers on its standard output.
 
 It is started by file name, so that it imports numpy and Pillow and not the rest of the library (0.3 s instead of
-several). Plain frames on plain pipes: nothing is pickled, and a damaged image can only break this process.
+several). Plain frames on plain pipes: nothing is pickled, and a damaged file can only break this process.
 
-A request is `<I` length + JSON settings, `<I` number of images, then per image `<cI` kind (p: path, b: bytes) and
-length, and the payload. The answers are flushed one by one, so that the first one missing is the one that crashed: per
-image `<c16sI` (k: done, r: refused), the content's hash and length; then pixels, header numbers, or the reason as text.
+A request is `<I` length + JSON settings, `<I` number of examples, then per example `<cddiI` kind (p: path, b: bytes),
+of a sound where it begins and ends in seconds and its channel, then length, and the payload. The answers are flushed
+one by one, so that the first one missing is the one that crashed: per example `<c16sI` (k: done, r: refused, w: still
+at work on it), the content's hash and length; then what it was decoded to, header numbers, or the reason as text. A
+sound is a line of JSON (see `Heard`) and its samples, or these lie in a file that the line names.
 """
 
 from __future__ import annotations
@@ -16,20 +18,45 @@ import os
 import signal
 import struct
 import sys
+import tempfile
+import time
 import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from tacit import pixels
+from tacit import pixels, sounds
 
 READY = b"tacit decoder"
 LENGTH = struct.Struct("<I")
-QUESTION = struct.Struct("<cI")
+QUESTION = struct.Struct("<cddiI")
 ANSWER = struct.Struct("<c16sI")
 
 MAX_BYTES = 1 << 30  # a single image file above 1 GiB is refused unread
+INLINE = 1 << 18  # bytes of samples that an answer carries; a longer sound goes through a file
+SIGN_OF_LIFE = 1.0  # seconds
+
+
+class Question(NamedTuple):
+    """One example: its bytes, or where it lies, and of a sound the stretch that is meant."""
+
+    source: bytes | Path
+    start: float = 0.0  # seconds
+    end: float = float("inf")
+    channel: int = -1  # -1: as the settings say
+
+
+class Heard(NamedTuple):
+    """What the first line of a decoded sound tells."""
+
+    samples: int
+    silent: bool
+    clipped: bool
+    cut: bool
+    file: str  # that holds the samples, empty where they follow
 
 
 def content_hash(data: bytes | memoryview) -> bytes:
@@ -49,28 +76,75 @@ def main() -> None:
         settings = json.loads(requests.read(LENGTH.unpack(head)[0]))
         # The whole request is read before the first answer: neither side ever waits for the other to drain a pipe.
         (n,) = LENGTH.unpack(requests.read(LENGTH.size))
-        images = [_payload(requests) for _ in range(n)]
-        for kind, payload in images:
-            done, content, result = answer(kind, payload, settings)
+        questions = [_question(requests) for _ in range(n)]
+        for question in questions:
+            done, content, result = answer(question, settings, lambda: _still_at_work(answers))
             answers.write(ANSWER.pack(b"k" if done else b"r", content, len(result)))
             answers.write(result)
             answers.flush()
 
 
-def answer(kind: bytes, payload: bytes, settings: dict[str, Any]) -> tuple[bool, bytes, bytes]:
-    """Decode one image: (done, content hash, pixels or header numbers or the reason why not)."""
-    content = bytes(16)
+def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], None]) -> tuple[bool, bytes, bytes]:
+    """Decode one example: (done, content hash, what it was decoded to or header numbers or the reason why not)."""
     try:
-        data = payload if kind == b"b" else _read(Path(os.fsdecode(payload)))
-        content = content_hash(data)
-        if settings["size"] == 0:
-            return True, content, json.dumps(pixels.probe(data)).encode()
-        square = pixels.decode(data, settings["size"], settings["channels"], np.dtype(settings["dtype"]))
-        return True, content, square.tobytes()
+        return True, *DECODERS[settings["decoder"]](question, settings, at_work)
     except MemoryError:
-        return False, content, b"needs more memory than a decoder is allowed"
+        return False, bytes(16), b"needs more memory than a decoder is allowed"
     except Exception as error:  # a decoder may raise anything at all; none of it ends a run
-        return False, content, _reason(error).encode(errors="replace")
+        return False, bytes(16), _reason(error).encode(errors="replace")
+
+
+def _image(question: Question, settings: dict[str, Any], at_work: Callable[[], None]) -> tuple[bytes, bytes]:
+    data = question.source if isinstance(question.source, bytes) else _read(question.source)
+    content = content_hash(data)
+    if settings["probe"]:
+        return content, json.dumps(pixels.probe(data)).encode()
+    square = pixels.decode(data, settings["size"], settings["channels"], np.dtype(settings["dtype"]))
+    return content, square.tobytes()
+
+
+def _sound(question: Question, settings: dict[str, Any], at_work: Callable[[], None]) -> tuple[bytes, bytes]:
+    """The hash is that of the samples: a stretch has one of its own, and a file need not be read twice."""
+    source, start, end, channel = question
+    if settings["probe"]:
+        return bytes(16), json.dumps(sounds.header(source)).encode()
+    found = sounds.Found()
+    content = hashlib.blake2b(digest_size=16)
+    chosen = settings["channels"] if channel < 0 else channel
+    end = min(end, start + (settings["most"] or float("inf")))
+    inline, spilled, size, said = bytearray(), None, 0, time.monotonic()
+    with ExitStack() as stack:
+        for block in sounds.blocks(source, settings["rate"], chosen, start=start, end=end, found=found):
+            content.update(block.data)
+            size += block.nbytes
+            inline += block.data
+            if settings["folder"] and len(inline) > INLINE:
+                if spilled is None:
+                    spilled = stack.enter_context(_spilling(settings["folder"]))
+                spilled.write(inline)
+                inline.clear()
+            if time.monotonic() - said > SIGN_OF_LIFE:
+                at_work()
+                said = time.monotonic()
+        if spilled is not None:
+            spilled.write(inline)
+            inline.clear()
+    heard = Heard(size // 2, found.silent, found.clipped, found.cut, "" if spilled is None else spilled.name)
+    return content.digest(), json.dumps(heard).encode() + b"\n" + inline
+
+
+DECODERS = {"image": _image, "sound": _sound}
+
+
+def _spilling(folder: str) -> IO[bytes]:
+    handle, name = tempfile.mkstemp(dir=folder)
+    os.close(handle)
+    return open(name, "wb")
+
+
+def _still_at_work(answers: IO[bytes]) -> None:
+    answers.write(ANSWER.pack(b"w", bytes(16), 0))
+    answers.flush()
 
 
 def limit_memory(extra: int) -> None:
@@ -85,9 +159,10 @@ def limit_memory(extra: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
-def _payload(requests: BinaryIO) -> tuple[bytes, bytes]:
-    kind, length = QUESTION.unpack(requests.read(QUESTION.size))
-    return kind, requests.read(length)
+def _question(requests: BinaryIO) -> Question:
+    kind, start, end, channel, length = QUESTION.unpack(requests.read(QUESTION.size))
+    payload = requests.read(length)
+    return Question(payload if kind == b"b" else Path(os.fsdecode(payload)), start, end, channel)
 
 
 def _read(path: Path) -> bytes:

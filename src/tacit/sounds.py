@@ -1,0 +1,324 @@
+"""One sound in, one channel of 16-bit samples out: the only sound routine, shared by the data and by every encoder.
+
+Numpy, soundfile (libsndfile) and soxr only, because the decoding processes import this file and nothing else of the
+library. A recording is read, mixed and resampled a block after the other, so that an hour takes no more memory than a
+second. What it promises: WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF, AU, CAF and W64 of 8 to 32 bits, float, mu-law or
+A-law; channels mixed to their mean; resampled by soxr's HQ recipe; rounded to int16, clipped beyond full scale.
+Shapes: S samples, C channels, T frames, M mel bands.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.spec import AudioSpec
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
+
+SUFFIXES = frozenset(
+    [".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64", ".m4a"]
+)
+CHANNELS = ("mix", "left", "right")
+RATES = (4_000, 48_000)  # Hz, of what sounds are made into
+MOST_CHANNELS = 64
+LONGEST = 24 * 3600  # seconds of a single recording
+
+# Part of every cache's key: raise it whenever a change may change a single sample, or what is measured of them.
+VERSION = 1
+
+FLOOR = 1e-6  # energy added before the logarithm
+_BLOCK = 1 << 16  # frames read at a time
+_MARKS = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b"ID3", b"caff", b".snd")
+_READABLE = (100, 1_000_000)  # Hz, of a file
+_FULL = 32_767 / 32_768  # full scale of 16 bits
+_CLIPPED = 1e-3  # the share of samples at full scale that makes a recording a clipped one
+_SHORT = 4_608  # frames that an encoder's own delay explains
+
+Samples = NDArray[np.int16]
+Source = bytes | Path | str
+
+
+class BadSound(ValueError):
+    """Why a sound is refused: a few words, without its name."""
+
+
+class Header(NamedTuple):
+    """What the first bytes of a sound file tell, without decoding it."""
+
+    rate: int  # Hz
+    channels: int
+    frames: int
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate
+
+
+@dataclass
+class Found:
+    """What was seen of a sound on the way, before it was resampled; full scale is 1."""
+
+    frames: int = 0
+    least: float = math.inf
+    most: float = -math.inf
+    full: int = 0  # samples at full scale or beyond
+    cut: bool = False  # it ends earlier than its header says, or is damaged from there on
+
+    @property
+    def silent(self) -> bool:
+        """Nothing but one value, whether that is 0 or not."""
+        return self.most - self.least < 1 / 32_768
+
+    @property
+    def clipped(self) -> bool:
+        return self.full > _CLIPPED * self.frames
+
+
+def header(source: Source) -> Header:
+    """Rate, channels and frames. BadSound for what is no sound that can be read."""
+    with _opened(source) as file:
+        return Header(file.samplerate, file.channels, file.frames)
+
+
+def read_sound(
+    source: Source, rate: int, channels: str | int = "mix", *, start: float = 0.0, end: float = math.inf
+) -> Samples:
+    """The sound in a file or its bytes at `rate` Hz, from `start` to `end` in seconds: [S].
+
+    `channels` is mix (their mean), left or right (the second, or the only one), or a channel's number. BadSound where
+    there is none to read.
+    """
+    return np.concatenate(list(blocks(source, rate, channels, start=start, end=end)))
+
+
+def blocks(
+    source: Source,
+    rate: int,
+    channels: str | int = "mix",
+    *,
+    start: float = 0.0,
+    end: float = math.inf,
+    found: Found | None = None,
+) -> Iterator[Samples]:
+    """The same block by block, at least one sample in all; fills in `found`. BadSound may come after some blocks."""
+    found = Found() if found is None else found
+    n = 0
+    with _opened(source) as file:
+        for block in _resampled(_stretch(file, channels, start, end, found), file.samplerate, rate):
+            if len(block):
+                n += len(block)
+                yield _as_int16(block)
+    if not n:
+        raise BadSound("holds no sound" if not found.frames else f"shorter than one sample at {rate:,} Hz")
+
+
+def as_samples(sound: Source | NDArray[Any], rate_in: int | None, rate: int) -> Samples:
+    """A sound as the data layer would have made it: [S] at `rate` Hz.
+
+    Args:
+        sound: a file, its bytes, or samples [S] or [S C]: floats with full scale 1, or integers
+        rate_in: Hz of samples; files say their own
+        rate: Hz
+
+    Raises `BadSound` for what cannot be read, and for samples without a rate.
+    """
+    if isinstance(sound, bytes | Path | str):
+        return read_sound(sound, rate)
+    if rate_in is None:
+        raise BadSound("samples do not say how many there are in a second: give rate=, in Hz")
+    samples = _as_floats(np.asarray(sound))
+    if not len(samples):
+        raise BadSound("holds no sound")
+    found = Found()
+    mono = (_mono(samples[at : at + _BLOCK], "mix", found) for at in range(0, len(samples), _BLOCK))
+    result = np.concatenate([_as_int16(block) for block in _resampled(mono, rate_in, rate)])
+    if not len(result):
+        raise BadSound(f"shorter than one sample at {rate:,} Hz")
+    return result
+
+
+def known(head: bytes) -> bool:
+    """Whether these are the first bytes of a sound file that tells its format."""
+    return head.startswith(_MARKS) and head[8:12] not in (b"WEBP", b"AVI ")
+
+
+def versions() -> str:
+    """Of the libraries that decode and resample: part of every cache's key."""
+    import soundfile
+    import soxr
+
+    return f"{soundfile.__libsndfile_version__} {soxr.__version__}"
+
+
+# ---------------------------------------------------------------- reading
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[SoundFile]:
+    import soundfile  # here, so that who has no libsndfile can still work with images
+
+    if source == b"" or (not isinstance(source, bytes) and Path(source).stat().st_size == 0):
+        raise BadSound("the file is empty")
+    try:
+        file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source))
+    except soundfile.LibsndfileError as error:
+        raise BadSound(_why(source, error.error_string)) from None
+    except (TypeError, RuntimeError) as error:  # a raw file, of which nothing is known
+        raise BadSound(_why(source, str(error))) from None
+    with file:
+        if file.channels > MOST_CHANNELS:
+            raise BadSound(f"{file.channels} channels, more than the {MOST_CHANNELS} that are read")
+        if not _READABLE[0] <= file.samplerate <= _READABLE[1]:
+            raise BadSound(f"a rate of {file.samplerate:,} Hz, out of {_READABLE[0]} to {_READABLE[1]:,}")
+        yield file
+
+
+def _why(source: Source, said: str) -> str:
+    """The reason of libsndfile, which thinks that a damaged file is one of an unknown format."""
+    head = source[:12] if isinstance(source, bytes) else _head(Path(source))
+    if head[4:8] == b"ftyp":
+        return "AAC or MP4, which cannot be read; convert it to WAV, FLAC or OGG"
+    if known(head):
+        return "truncated or damaged: no sound can be read from it" + (f" ({said.rstrip('. ')})" if said else "")
+    return "not a sound of a known format (WAV, FLAC, OGG, MP3, AIFF)"
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(12)
+
+
+def _stretch(
+    file: SoundFile, channels: str | int, start: float, end: float, found: Found
+) -> Iterator[NDArray[np.float32]]:
+    """One channel from `start` to `end` seconds, block by block [S]."""
+    import soundfile
+
+    assert channels in CHANNELS or isinstance(channels, int), channels
+    if isinstance(channels, int) and channels >= file.channels:
+        raise BadSound(f"has no channel {channels + 1}")
+    length = file.frames / file.samplerate
+    if not 0 <= start < end:
+        raise BadSound(f"a stretch from {start:g} to {end:g} s has no length")
+    if start > 0 and start >= length:
+        raise BadSound(f"a stretch from {start:g} s on lies beyond its end, which is at {length:g} s")
+    if min(end, length) - start > LONGEST:
+        raise BadSound(f"longer than {LONGEST // 3600} hours")
+    whole = end >= length
+    left = file.frames - round(start * file.samplerate) if whole else round((end - start) * file.samplerate)
+    if start > 0:
+        file.seek(round(start * file.samplerate))
+    while left > 0:
+        try:
+            block = file.read(min(_BLOCK, left), dtype="float32", always_2d=True)  # [S C]
+        except soundfile.LibsndfileError as error:
+            if not found.frames:
+                raise BadSound("truncated or damaged: " + (error.error_string or "nothing can be read")) from None
+            found.cut = True
+            return
+        if not len(block):
+            break
+        left -= len(block)
+        yield _mono(block, channels, found)
+    found.cut = left > _SHORT
+
+
+def _mono(block: NDArray[np.float32], channels: str | int, found: Found) -> NDArray[np.float32]:
+    """One channel [S] of [S C], and what is seen of it."""
+    if not np.isfinite(block).all():
+        raise BadSound("holds samples that are no numbers (NaN or infinite)")
+    column = channels if isinstance(channels, int) else min(1, block.shape[1] - 1) if channels == "right" else 0
+    mono: NDArray[np.float32] = block[:, column]
+    if channels == "mix" and block.shape[1] > 1:
+        mono = block.mean(axis=1, dtype=np.float32)
+    found.frames += len(mono)
+    found.least, found.most = min(found.least, float(mono.min())), max(found.most, float(mono.max()))
+    found.full += int((np.abs(mono) >= _FULL).sum())
+    return mono
+
+
+def _resampled(parts: Iterator[NDArray[np.float32]], rate_in: int, rate: int) -> Iterator[NDArray[np.float32]]:
+    if rate_in == rate:
+        yield from parts
+        return
+    import soxr
+
+    stream = soxr.ResampleStream(rate_in, rate, 1, dtype="float32", quality="HQ")
+    for part in parts:
+        yield stream.resample_chunk(np.ascontiguousarray(part))
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _as_int16(block: NDArray[np.float32]) -> Samples:
+    samples: Samples = np.clip(np.rint(block * np.float32(32_768)), -32_768, 32_767).astype(np.int16)
+    return samples
+
+
+def _as_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Samples in memory as [S C] with full scale 1."""
+    if samples.ndim not in (1, 2) or samples.dtype.kind not in "iuf":
+        raise BadSound(f"samples are [S] or [S C] of floats or integers, not {samples.dtype} {list(samples.shape)}")
+    samples = samples[:, None] if samples.ndim == 1 else samples  # [S C]
+    if samples.shape[1] > MOST_CHANNELS:
+        raise BadSound(f"{samples.shape[1]} channels, more than the {MOST_CHANNELS} that are read; samples are [S C]")
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32, copy=False)
+    scale = 2.0 ** (8 * samples.dtype.itemsize - 1)
+    zero = scale if samples.dtype.kind == "u" else 0.0
+    floats: NDArray[np.float32] = ((samples - zero) / scale).astype(np.float32)
+    return floats
+
+
+# ---------------------------------------------------------------- log-mel, for the mean and deviation of data
+
+
+def log_mel(samples: Samples, spec: AudioSpec) -> NDArray[np.float32]:
+    """Natural logarithms of mel energies plus 1e-6, [T M] with T = 1 + S // hop, not normalised.
+
+    Slaney's mel scale and areas, periodic Hann windows centred on their frames, zeros beyond both ends: librosa's
+    melspectrogram with center=True and pad_mode="constant". Encoders use `tacit.melspec`, which is the same in torch.
+    """
+    half = spec.window // 2
+    n = 1 + len(samples) // spec.hop
+    padded = np.zeros(max(len(samples) + 2 * half, (n - 1) * spec.hop + spec.window), np.float32)
+    padded[half : half + len(samples)] = samples / np.float32(32_768)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, spec.window)[:: spec.hop][:n]  # [T window]
+    hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(spec.window) / spec.window)).astype(np.float32)
+    power = np.square(np.abs(np.fft.rfft(frames * hann)))  # [T window // 2 + 1]
+    energy = power @ _bands(spec.rate, spec.window, spec.mels, spec.low, spec.high)  # [T M]
+    values: NDArray[np.float32] = np.log(energy + FLOOR).astype(np.float32)
+    return values
+
+
+@lru_cache
+def _bands(rate: int, window: int, mels: int, low: float, high: float) -> NDArray[np.float64]:
+    """Triangles over the spectrum [window // 2 + 1, M], each of area 1 per Hz."""
+    edges = _hz(np.linspace(_mel(low), _mel(high), mels + 2))  # [M + 2]
+    hz = np.arange(window // 2 + 1)[:, None] * (rate / window)
+    rising = (hz - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - hz) / (edges[2:] - edges[1:-1])
+    bands: NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling)) * (2 / (edges[2:] - edges[:-2]))
+    return bands
+
+
+_LINEAR = 200 / 3  # Hz per mel below 1 kHz
+_STEP = math.log(6.4) / 27  # of the logarithm above
+
+
+def _mel(hz: float) -> float:
+    return hz / _LINEAR if hz < 1_000 else 15 + math.log(hz / 1_000) / _STEP
+
+
+def _hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(mel < 15, mel * _LINEAR, 1_000 * np.exp(_STEP * (mel - 15)))
