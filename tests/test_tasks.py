@@ -19,7 +19,7 @@ from tacit.tasks.simclr import SimCLR
 from tacit.tasks.sum import Sum
 from tacit.train import pretrain
 from tacit.types import Batch
-from tests.tiny import MIXTURES, TinyBatches, tiny_encoder, tiny_recipe
+from tests.tiny import AUDIO_SPEC, MIXTURES, TinyBatches, tiny_encoder, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,9 @@ def test_previews_are_pictures(mixture: str) -> None:
     for picture in pictures.values():
         if "tokens" in batch:
             assert (len(picture), picture.dtype) == (len(batch["tokens"]), torch.int64)
+            continue
+        if "audio" in batch:  # log-mel frames
+            assert (len(picture), picture.shape[2]) == (len(batch["audio"]), AUDIO_SPEC.mels)
             continue
         assert picture.shape == batch["image"].shape
         assert float(picture.min()) >= 0
