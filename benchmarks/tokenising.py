@@ -47,7 +47,7 @@ def speed(parquet: Path, most: int, turns: int) -> None:
     from tokenizers import Tokenizer
 
     from tacit.data.corpora import open_corpus
-    from tacit.data.sources import open_source
+    from tacit.data.sources import Columns, open_source
 
     texts, words = [], 0
     for text in pq.read_table(parquet, columns=["text"])["text"].to_pylist():
@@ -62,7 +62,7 @@ def speed(parquet: Path, most: int, turns: int) -> None:
         source = open_source(Path(folder) / "part.parquet")
         for algorithm in ("bpe", "wordpiece", "unigram"):
             part = texts[:2000]
-            small = open_source(part, kind="text")
+            small = open_source(part, Columns(kind="text"))
             kept = open_corpus(small, tokenizer=algorithm, root=Path(folder) / "first", **settings)
             taken = str(kept.cache.folder)
             tokenizer = Tokenizer.from_file(f"{taken}/tokenizer.json")

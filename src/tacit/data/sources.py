@@ -27,8 +27,9 @@ DIGITS = "digits"
 _IN_MEMORY = "the data"  # what objects without a name are called in messages
 
 
-def open_source(data: Any, ask: Columns) -> Source:
+def open_source(data: Any, ask: Columns | None = None) -> Source:
     """Read the listing, not the content. UserError for what cannot be read at all."""
+    ask = ask or Columns()
     choose_kind({}, ask.kind, _IN_MEMORY)
     ask = _one_kind(ask)
     source = _from_disk(os.fspath(data), ask) if isinstance(data, str | os.PathLike) else _from_memory(data, ask)
