@@ -183,6 +183,15 @@ def test_silence_and_extremes_are_finite(encoder: AudioEncoder) -> None:
 
 
 @torch.inference_mode()
+def test_half_precision_says_nearly_the_same(encoder: AudioEncoder) -> None:
+    batch = recordings(3000, 2 * WINDOW * HOP, 900)
+    wanted = encoder(batch).pooled
+    with torch.autocast("cpu", torch.bfloat16):
+        found = encoder(batch).pooled
+    assert float((found.float() - wanted).norm() / wanted.norm()) < 0.03
+
+
+@torch.inference_mode()
 def test_saved_and_loaded_is_the_same(encoder: AudioEncoder, tmp_path: Path) -> None:
     before = torch.get_rng_state()
     save_encoder(encoder, tmp_path / "run" / "encoder", card={"task": "masked"})

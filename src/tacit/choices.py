@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from tacit.encoders import OwnEncoder, load_encoder
+from tacit.encoders import READS, OwnEncoder, load_encoder
 from tacit.encoders.text import TextEncoder
 from tacit.errors import UserError
 from tacit.kinds import kind_of
@@ -32,7 +32,9 @@ def initial_encoder(ask: SimpleNamespace) -> OwnEncoder | None:
     encoder = load_encoder(source, offline=ask.offline)
     if words is not None:
         if not isinstance(encoder, TextEncoder):
-            raise UserError(f"--add-words: {source} reads {encoder.spec.kind}s, which have no words; leave it out")
+            raise UserError(
+                f"--add-words: {source} reads {READS[encoder.spec.kind]}, which have no words; leave it out"
+            )
         encoder.add_words(words)
     return encoder
 

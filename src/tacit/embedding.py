@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tacit.data import Corpus, open_dataset
-from tacit.encoders import load_encoder
+from tacit.encoders import READS, load_encoder
 from tacit.encoders.text import LONGEST, TextEncoder
 from tacit.engine import make_fabric
 from tacit.errors import UserError
@@ -83,7 +83,8 @@ def _examples(encoder: Any, dataset: Dataset, batch_size: int) -> Iterator[pa.Ta
 def _words(encoder: Any, dataset: Dataset, batch_size: int) -> Iterator[pa.Table]:
     """A row per word; those beyond what the encoder reads of a text are left out."""
     if not isinstance(encoder, TextEncoder) or not isinstance(dataset.cache, Corpus):
-        raise UserError(f"--words: the encoder {encoder.name} reads {encoder.spec.kind}s, without words; leave it out")
+        what = READS[encoder.spec.kind]
+        raise UserError(f"--words: the encoder {encoder.name} reads {what}, without words; leave it out")
     for rows in _groups(dataset):
         words = [text.split(" ") for text in dataset.cache.texts(rows)]
         places = [word_places(encoder, of) for of in words]

@@ -18,6 +18,7 @@ from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.choices import FEWEST_SEEDS, as_read_by, checked_seeds, initial_encoder, mixtures_of, named_tasks
 from tacit.data.asked import target_named, target_settings
 from tacit.encoders import load_encoder, save_encoder
+from tacit.encoders.audio import AudioEncoder
 from tacit.encoders.base import ImageEncoder
 from tacit.encoders.text import TextEncoder
 from tacit.errors import RunFailed, UserError
@@ -212,7 +213,7 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
     transductive = named and _has_seen(Path(encoder), seal, data, options)
     ask = SimpleNamespace(**settings, transductive=transductive, precision="32")
     name, found = _subject(encoder, offline=ask.offline)
-    ours = isinstance(found, ImageEncoder | TextEncoder)
+    ours = isinstance(found, ImageEncoder | TextEncoder | AudioEncoder)
     with Log() as log:
         architecture = (lambda spec: found) if ours else chosen_encoder(None)
         read = as_read_by(found, options) if ours else options

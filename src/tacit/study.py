@@ -19,6 +19,7 @@ from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.data import Dataset, open_dataset
 from tacit.data.targets import describe as describe_labels
 from tacit.encoders import OwnEncoder, build_encoder, check_encoder, fresh_twin, load_encoder
+from tacit.encoders.audio_convnet import AudioConvNet
 from tacit.encoders.base import MapEncoder
 from tacit.engine import Fabric, make_fabric
 from tacit.errors import UserError
@@ -252,7 +253,8 @@ def open_study(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(keys.fold(ask.seed, "encoder"))
         built = encoder(dataset.spec)
-    fabric = make_fabric(device=ask.device, precision=ask.precision, convolutional=isinstance(built, MapEncoder))
+    convolutional = isinstance(built, MapEncoder | AudioConvNet)
+    fabric = make_fabric(device=ask.device, precision=ask.precision, convolutional=convolutional)
     limit = SCRATCH_SECONDS
     if seconds is not None and split.labelled is not None:
         trainings = (1 + seeds) * SCRATCH_DRAWS * split.labelled.n_folds  # from scratch, and on from each encoder
