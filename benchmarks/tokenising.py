@@ -47,7 +47,8 @@ def speed(parquet: Path, most: int, turns: int) -> None:
     from tokenizers import Tokenizer
 
     from tacit.data.corpora import open_corpus
-    from tacit.data.sources import Columns, open_source
+    from tacit.data.sources import open_source
+    from tacit.data.tables import Columns
 
     texts, words = [], 0
     for text in pq.read_table(parquet, columns=["text"])["text"].to_pylist():
