@@ -249,6 +249,23 @@ def test_prepare(everything: dict[str, AudioEncoder], tmp_path: Path) -> None:
     assert np.abs(found["audio"][0, 200:-200].numpy() - tone[200:-200]).max() < 40
 
 
+def test_prepare_is_what_the_data_hold(everything: dict[str, AudioEncoder], tmp_path: Path) -> None:
+    """Other rates and channels too: the same samples, so the same embeddings."""
+    soundfile = pytest.importorskip("soundfile")
+    from tacit.data import open_dataset
+
+    encoder = everything["audio_convnet"]
+    (tmp_path / "sounds").mkdir()
+    paths = [tmp_path / "sounds" / f"{number}.wav" for number in range(4)]
+    for number, (path, rate) in enumerate(zip(paths, (8000, 8000, 16000, 44100), strict=True)):
+        sound = np.random.default_rng(number).uniform(-0.3, 0.3, (rate // (1 + number), 1 + number // 2))
+        soundfile.write(path, sound, rate)
+    dataset = open_dataset(tmp_path / "sounds", cache=str(tmp_path / "cache"), rate=8000)
+    data, own = dataset.batch(np.arange(4)), encoder.prepare(paths)
+    assert torch.equal(data["length"], own["length"])
+    assert torch.equal(data["audio"], own["audio"])
+
+
 def test_what_is_no_sound_is_refused(everything: dict[str, AudioEncoder], tmp_path: Path) -> None:
     encoder = everything["audio_nano"]
     (tmp_path / "text.wav").write_text("no sound")
