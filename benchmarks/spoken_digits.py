@@ -8,8 +8,8 @@ FSDD is the folder with train.parquet and test.parquet (audio, label, speaker), 
     unheard   six pretrainings, each without the speaker that it is judged on
     few       the official split, whose speakers are all known: 60 labels
 
-One JSON line per speaker with every arm's balanced accuracy in percent and its 95 % interval, and one with the means over
-speakers, whose intervals are Student's over the six.
+One JSON line per speaker with every arm's balanced accuracy in percent and its 95 % interval, and one with the means
+over speakers, whose intervals are Student's over the six.
 """
 
 from __future__ import annotations

@@ -134,6 +134,21 @@ def test_what_datasets_has_saved(tmp_path: Path, cached):
         cached(tmp_path / "both")
 
 
+def test_a_data_set_by_name(tmp_path: Path, cached, monkeypatch):
+    datasets = pytest.importorskip("datasets", reason="an optional input")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "downloaded")
+    wanted, folder = sentences(5), tmp_path / "set"
+    folder.mkdir()
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"text": [f"{split} {text}" for text in wanted]}), folder / f"{split}.parquet")
+    assert texts(cached(f"hf:{folder}")) == [f"train {text}" for text in wanted]
+    assert texts(cached(f"hf:{folder}:test")) == [f"test {text}" for text in wanted]
+    with pytest.raises(UserError, match=r"has no split 'dev'; name one as .*: train, test"):
+        cached(f"hf:{folder}:dev")
+    with pytest.raises(UserError, match=r"hf:/no/such cannot be loaded .*; check the name"):
+        cached("hf:/no/such")
+
+
 def test_one_file_of_many_texts(tmp_path: Path, cached):
     (tmp_path / "lines.txt").write_text("one line\nanother line\n")
     (tmp_path / "blocks.txt").write_bytes("Größe\r\nzählt\r\n\r\n\r\nsecond\r\n".encode("cp1252"))

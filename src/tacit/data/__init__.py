@@ -125,8 +125,9 @@ def open_dataset(
     Raises `UserError` for whatever a person can mend.
 
     Args:
-        data: a folder, a .parquet, .csv, .jsonl, .txt, .npz or .npy file, "digits"; in Python also arrays, tensors, a
-            dict of arrays x and y, data frames, a `datasets.Dataset`, a list of paths, PIL images or texts
+        data: a folder, a .parquet, .csv, .jsonl, .txt, .npz or .npy file, hf:NAME or hf:NAME:SPLIT of Hugging Face,
+            "digits"; in Python also arrays, tensors, a dict of arrays x and y, data frames, a `datasets.Dataset`, a
+            list of paths, PIL images or texts
         kind: what the data are, where they do not say by themselves (image, text, audio)
         labels: a CSV or Parquet file of file,label, or "folders" for class folders; nothing is labelled unless told.
             Several files count as one.

@@ -1,4 +1,7 @@
-"""What Hugging Face's datasets has written with `save_to_disk`, read without it: arrow files, mapped into memory."""
+"""Data sets of Hugging Face: by name through its library, or what that has written with `save_to_disk`, without it.
+
+Either way they are arrow files, mapped into memory.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,24 @@ import pyarrow as pa
 
 from tacit.data.opened import reading
 from tacit.errors import UserError
+
+
+def named_dataset(source: str) -> pa.Table:
+    """The table of `hf:NAME` or `hf:NAME:SPLIT`, by default the split train; downloaded once, by the library itself."""
+    try:
+        import datasets
+    except ImportError:
+        raise UserError(f"{source}: data sets by name need a library; install with: pip install 'tacit[hub]'") from None
+    name, _, split = source.removeprefix("hf:").partition(":")
+    try:
+        found = datasets.load_dataset(name)
+    except Exception as error:  # of many libraries: network, files, parsers
+        said = " ".join(str(error).split())[:200]
+        raise UserError(f"{source} cannot be loaded ({type(error).__name__}: {said}); check the name") from None
+    if (split or "train") not in found:
+        raise UserError(f"{source} has no split {split or 'train'!r}; name one as hf:{name}:SPLIT: {', '.join(found)}")
+    chosen = found[split or "train"]
+    return with_class_names(chosen.with_format("arrow")[:], chosen.features)
 
 
 def saved_dataset(folder: Path) -> tuple[pa.Table, list[Path]]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tacit.data.arrays import arrays_source, digits_source, file_source, pil_source
 from tacit.data.folder import folder_source
-from tacit.data.hub import saved_dataset, with_class_names
+from tacit.data.hub import named_dataset, saved_dataset, with_class_names
 from tacit.data.kinds import KINDS, choose_kind, suffix_of
 from tacit.data.opened import TABLE_SUFFIXES, stamps_of
 from tacit.data.source import Source
@@ -59,6 +59,8 @@ def _one_kind(ask: Columns) -> Columns:
 
 
 def _from_disk(text: str, ask: Columns) -> Source:
+    if text.startswith("hf:"):
+        return ask.table(named_dataset(text), text)
     path = Path(text)
     if text == DIGITS and not path.exists():
         return digits_source()

@@ -43,7 +43,7 @@ def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) 
 
 def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
     encoder = SoundStatistics(_parts(dataset)[0])
-    return [Arm("log-mel", "baseline", encoders=(encoder,), encoder="mean and deviation of log-mel bands in four parts")]
+    return [Arm("log-mel", "baseline", encoders=(encoder,), encoder="mean and deviation of log-mel bands in parts")]
 
 
 def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[[int], float]]:
@@ -76,8 +76,8 @@ def about(dataset: Dataset) -> list[str]:
     low, middle, high = np.quantile(recordings.lengths / spec.rate, [0.05, 0.5, 0.95])
     window, hop = (1000 * samples / spec.rate for samples in (spec.window, spec.hop))
     return [
-        f"length: median {middle:,.2f} s, nine in ten from {low:,.2f} to {high:,.2f} s; an encoder hears {spec.seconds:g} s "
-        "at once, longer recordings in several windows",
+        f"length: median {middle:,.2f} s, nine in ten from {low:,.2f} to {high:,.2f} s; an encoder hears "
+        f"{spec.seconds:g} s at once, longer recordings in several windows",
         f"frames: {spec.mels} mel bands from {spec.low:,.0f} to {spec.high:,.0f} Hz, {window:g} ms every {hop:g} ms",
     ]
 
@@ -90,8 +90,8 @@ def facts(dataset: Dataset) -> dict[str, Any]:
 def pictures(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[Any]:
     spec, recordings = _parts(dataset)
     batch = recordings.batch(rows)
-    batch["audio"], batch["length"] = batch["audio"][:, : WIDEST * spec.hop], batch["length"].clamp(max=WIDEST * spec.hop)
-    mel, frames = frames_of(batch, spec)
+    most = WIDEST * spec.hop
+    mel, frames = frames_of({"audio": batch["audio"][:, :most], "length": batch["length"].clamp(max=most)}, spec)
     return [spectrogram(values[:n], spec) for values, n in zip(mel, frames.tolist(), strict=True)]
 
 

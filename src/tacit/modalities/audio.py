@@ -1,9 +1,9 @@
 """Sound: random views of log-mel frames, which tokens to hide, and the statistics any encoder of it must beat.
 
-A view is drawn in the plane of time and pitch: one sampling per recording moves, stretches and cuts both axes at once, as
-a longer or shorter throat and faster or slower speech would (vocal tract length perturbation, Jaitly & Hinton 2013; random
-resize and crop, Niizumi et al. 2021, BYOL-A, arXiv:2103.06695). Loudness, a tilt of the spectrum and masked bands
-(Park et al. 2019, SpecAugment) follow. Every draw is a function of the example's key.
+A view is drawn in the plane of time and pitch: one sampling per recording moves, stretches and cuts both axes at once,
+as a longer or shorter throat and faster or slower speech would (vocal tract length perturbation, Jaitly & Hinton 2013;
+random resize and crop, Niizumi et al. 2021, BYOL-A, arXiv:2103.06695). Loudness, a tilt of the spectrum and masked
+bands (Park et al. 2019, SpecAugment) follow. Every draw is a function of the example's key.
 
 Shapes: B recordings, S samples, T frames, M bands.
 """
@@ -40,9 +40,9 @@ class SoundViews:
     """Views of recordings: a stretch of `most` frames at most, its time and pitch moved, its loudness changed.
 
     The stretch is the share `crop` of the recording, drawn between its two ends. Its time runs up to e^`tempo` times
-    faster or slower; its bands are spread by up to e^`spread` and moved by up to the share `shift` of them. `gain` is the
-    deviation of its loudness and `tilt` that of the slope from low to high bands, both in natural logarithms of energy;
-    `hidden` the largest share of bands, and of frames, that one mask replaces by the data's mean.
+    faster or slower; its bands are spread by up to e^`spread` and moved by up to the share `shift` of them. `gain` is
+    the deviation of its loudness and `tilt` that of the slope from low to high bands, both in natural logarithms of
+    energy; `hidden` the largest share of bands, and of frames, that one mask replaces by the data's mean.
     """
 
     spec: AudioSpec
@@ -132,7 +132,8 @@ class SoundStatistics:
 
     def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
         mel, n = log_mel(batch["audio"], batch["length"], self.spec)
-        parts = torch.cat([self._moments(mel, n, part / SEGMENTS, (part + 1) / SEGMENTS) for part in range(SEGMENTS)], 1)
+        by_part = [self._moments(mel, n, part / SEGMENTS, (part + 1) / SEGMENTS) for part in range(SEGMENTS)]
+        parts = torch.cat(by_part, dim=1)
         return Features(parts[:, None], parts, depths=tuple(self._moments(mel, n, 0.0, 1.0) for _ in depths))
 
     @staticmethod
@@ -158,13 +159,13 @@ class FrameTarget:
 
     def __call__(self, batch: Batch) -> Tensor:
         mel, _ = frames_of(batch, self.spec)
-        values = (mel - self.spec.mean) / self.spec.std
-        values = F.pad(values, (0, 0, 0, -values.shape[1] % self.stride), value=(SILENCE - self.spec.mean) / self.spec.std)
-        return values.unflatten(1, (-1, self.stride)).flatten(2)
+        whole = F.pad(mel, (0, 0, 0, -mel.shape[1] % self.stride), value=SILENCE)
+        values = (whole - self.spec.mean) / self.spec.std
+        return values.reshape(len(values), -1, self.stride * values.shape[2])
 
     def picture(self, answer: Tensor, batch: Batch) -> Tensor:
         """Answers [B N stride*M] as log-mel frames [B T M]."""
-        mel = answer.unflatten(2, (self.stride, -1)).flatten(1, 2)[:, : batch["mel"].shape[1]]
+        mel = answer.reshape(len(answer), -1, self.spec.mels)[:, : batch["mel"].shape[1]]
         return mel * self.spec.std + self.spec.mean
 
 

@@ -58,9 +58,7 @@ def default_views(spec: AudioSpec, task: str) -> SoundViews:
     views = SoundViews(spec, round(per_second * min(MASKED_SEEN, spec.seconds)))
     if task == "masked":
         return views
-    return replace(
-        views, most=round(per_second * SEEN), crop=(0.7, 1.0), tempo=0.15, spread=0.15, shift=0.1, gain=1.0
-    )
+    return replace(views, most=round(per_second * SEEN), crop=(0.7, 1.0), tempo=0.15, spread=0.15, shift=0.1, gain=1.0)
 
 
 def default_optim(encoder: AudioEncoder) -> Optim:

@@ -312,4 +312,5 @@ def _neighbours(row: Neighbours) -> dict[str, Any]:
         }
         for picture, similarity in list(row.nearest)[:8]
     ]
-    return {"image": _shown(query.image, 80, query.sound), "picture": query, "nearest": near, "marked": row.classes and query.label}
+    shown = _shown(query.image, 80, query.sound)
+    return {"image": shown, "picture": query, "nearest": near, "marked": row.classes and query.label}
