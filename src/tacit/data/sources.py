@@ -60,7 +60,7 @@ def _one_kind(ask: Columns) -> Columns:
 
 def _from_disk(text: str, ask: Columns) -> Source:
     if text.startswith("hf:"):
-        return ask.table(named_dataset(text), text)
+        return table_source(named_dataset(text), text, ask)
     path = Path(text)
     if text == DIGITS and not path.exists():
         return digits_source()
