@@ -209,13 +209,15 @@ class _Worker:
             env={**os.environ, **threads, "PYTHONPATH": path},
         )
         self._errors: deque[bytes] = deque(maxlen=20)
-        threading.Thread(target=self._collect_errors, daemon=True).start()
+        self._listener = threading.Thread(target=self._collect_errors, daemon=True)
+        self._listener.start()
         self.deadline = time.monotonic() + START_SECONDS
         self.late = False
 
     def wait_until_ready(self) -> None:
         if self._pipe("stdout").read(len(worker.READY)) != worker.READY:
             self.end()
+            self._listener.join(5.0)  # the last words may still lie in the pipe
             said = b"".join(self._errors).decode(errors="replace").strip().rsplit("\n", 1)[-1]
             raise RuntimeError(f"the decoding process does not start: {said or 'it says nothing'}")
         self.deadline = float("inf")
