@@ -104,7 +104,7 @@ def main() -> None:
             record("spoken_digits/few", labels=60, figures=found, seconds=round(time.perf_counter() - began))
             return
         by_speaker = {}
-        judged = ["--primary-budget", ALL, "--group-column", "speaker"]
+        judged = ["--primary-budget", ALL]
         if given.case == "heard":
             tacit("pretrain", table, "--task", "simclr", "--budget", given.budget, "--out", out / "heard", *FURTHER)
         for speaker in speakers:
