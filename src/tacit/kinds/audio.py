@@ -26,7 +26,7 @@ __all__ = ["default_encoder", "default_views", "recipe"]
 tasks = "simclr,masked"
 contrast = "simclr"
 
-PIECE = 8.0  # seconds at most that a step reads of a recording
+PIECE = 2.0  # seconds at most that a step reads of a recording: twice a view
 HEARD = 4.0  # seconds of a recording that a report plays
 WIDEST = 200  # frames of a spectrogram that stands for a recording
 

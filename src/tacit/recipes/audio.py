@@ -18,7 +18,7 @@ from tacit.tasks.masked import Masked
 from tacit.tasks.simclr import SimCLR
 
 SEEN = 0.95  # seconds of a view, as in BYOL-A
-MASKED_SEEN = 4.0  # seconds that masked prediction looks at
+MASKED_SEEN = 2.0  # seconds that masked prediction looks at
 MASKED_SHARE, SPAN = 0.4, 3.0  # of the tokens; tokens
 
 
