@@ -314,7 +314,7 @@ def test_sizes() -> None:
         built = {name: build_encoder(name, SPEC) for name, of in encoders.ENCODERS.items() if of.kind == "audio"}
     sizes = {name: (one.n_depths, one.dim, one.stride) for name, one in built.items()}
     assert sizes == {
-        "audio_convnet": (4, 512, 8),
+        "audio_convnet": (4, 1024, 8),
         "audio_nano": (3, 128, 4),
         "audio_tiny": (5, 256, 4),
         "audio_small": (13, 384, 4),

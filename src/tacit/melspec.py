@@ -76,7 +76,7 @@ def _padded(sound: Tensor, length: Tensor, window: int) -> Tensor:
     (b, S), half = sound.shape, window // 2
     padded = sound.new_zeros(b, S + window, dtype=torch.float32)
     padded[:, half : half + S] = sound
-    if sound.device.type == "cpu":  # a mask would take as long as the transform
+    if sound.device.type == "cpu":  # a mask would take half as long as the transform
         for row, end in zip(padded, length.tolist(), strict=True):
             row[half + end :] = 0
     else:
