@@ -1,9 +1,9 @@
 """A light ConvNet over log-mel frames, after BYOL-A's (Niizumi et al. 2021, arXiv:2103.06695).
 
 3x3 convolutions with batch norm and ReLU over time and frequency; then, for every step of time, channels and
-frequencies in one vector through one linear layer with ReLU.
-Departures: convolutions that halve instead of pooling, and fewer channels, nine times as fast; `docs/experiments.md`
-has what was tried. What is behind the end of a recording stays 0 in every map, so that padding changes nothing.
+frequencies in one vector through one linear layer with GELU.
+Departures: convolutions that halve instead of pooling, and fewer channels, nine times as fast; GELU for ReLU, of which
+features die; `docs/experiments.md` has what was tried. What is behind the end of a recording stays 0 in every map, so that padding changes nothing.
 """
 
 from __future__ import annotations
@@ -39,4 +39,4 @@ class AudioConvNet(AudioEncoder):
             if frames is not None:
                 x = x * counted(-(-frames // stride), x.shape[2])[:, None, :, None]
             said.append(x.permute(0, 2, 3, 1))  # [B T/stride M_i C], as it lies in memory
-        return [*said, self.leave(said[-1].flatten(2)).relu()]
+        return [*said, nn.functional.gelu(self.leave(said[-1].flatten(2)))]
