@@ -2,8 +2,9 @@
 
 3x3 convolutions with batch norm and ReLU over time and frequency; then, for every step of time, channels and
 frequencies in one vector through one linear layer with GELU.
-Departures: convolutions that halve instead of pooling, and fewer channels, nine times as fast; GELU for ReLU, of which
-features die; `docs/experiments.md` has what was tried. What is behind the end of a recording stays 0 in every map, so that padding changes nothing.
+Departures: convolutions that halve instead of pooling, and fewer channels, nine times as fast; GELU in place of ReLU,
+whose features die; `docs/experiments.md` has what was tried. What is behind the end of a recording stays 0 in every
+map, so that padding changes nothing.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from tacit.evaluation import Arm
 from tacit.modalities.audio import SoundStatistics, SoundViews, frames_of
 from tacit.recipes.audio import default_encoder, default_views, recipe
 from tacit.recipes.base import Recipe
+from tacit.sounds import as_samples
 from tacit.spec import AudioSpec
 from tacit.split import Split
 
@@ -28,6 +29,7 @@ contrast = "simclr"
 
 PIECE = 2.0  # seconds at most that a step reads of a recording: twice a view
 HEARD = 4.0  # seconds of a recording that a report plays
+MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz
 WIDEST = 200  # frames of a spectrogram that stands for a recording
 
 
@@ -102,8 +104,8 @@ def sounds(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[bytes | None]:
 
 def as_mp3(sound: NDArray[np.int16], rate: int) -> bytes:
     """Samples [S] as an MP3, which every browser plays."""
-    file = io.BytesIO()
-    soundfile.write(file, sound, rate, format="MP3")
+    file, known = io.BytesIO(), next((known for known in MP3_RATES if known >= rate), MP3_RATES[-1])
+    soundfile.write(file, as_samples(sound, rate, known), known, format="MP3")
     return file.getvalue()
 
 
