@@ -57,13 +57,14 @@ def documents() -> Tensor:
 
 @cache
 def tones() -> tuple[Tensor, Tensor]:
-    """Sounds that rise or fall from one of eight pitches, .1 to .4 s of them: int16 [512 1600], and their lengths."""
+    """Sounds that rise or fall from one of eight pitches, in noise: int16 [512 1600], and their lengths."""
     audio, lengths = torch.zeros(EXAMPLES, 1600, dtype=torch.int16), 400 + 75 * (torch.arange(EXAMPLES) % 17)
     for row, length in enumerate(lengths.tolist()):
         time = torch.arange(length) / AUDIO_SPEC.rate
         pitch = 150 * 2 ** (row % 8 / 8) * (1 + (2 * (row % 2) - 1) * time)
         waves = sum((harmonic * 6.28 * pitch * time).sin() / harmonic for harmonic in (1, 2, 3))
-        audio[row, :length] = (6000 * waves).to(torch.int16)
+        noise = torch.randn(length, generator=torch.Generator().manual_seed(row))
+        audio[row, :length] = (200 * 2 ** (row % 5) * waves + 10 * 4 ** (row % 7 / 2) * noise).to(torch.int16)
     return audio, lengths
 
 

@@ -76,7 +76,7 @@ class SoundViews:
         length = (share * n).clamp(min=1.0).minimum(self.most * rate)  # [B] frames of the recording
         frames = (length / rate).round().long().clamp(min=1, max=self.most)  # [B]
         start = u[:, 2] * (n - length)
-        T, M = int(frames.max()), mel.shape[2]
+        T, M = self.most, mel.shape[2]  # always, since batch norm sees what is behind the end too
         at = start[:, None] + (torch.arange(T, device=mel.device) + 0.5) * rate[:, None] - 0.5
         at = at.clamp(min=0.0).minimum((n - 1).clamp(min=0)[:, None].float())  # [B T]
         middle = (M - 1) / 2
