@@ -4,9 +4,9 @@
         [--without SPEAKER] [SETTING]
 
 FSDD and LIBRISPEECH as in spoken_digits.py. Pretrained on every clip, without labels, or on all but those of one
-speaker. Then each speaker in turn (or that one) is left out, and a linear probe learns from all labels of the others; beside it
-mean and deviation of log-mel bands, and the untrained encoder. A SETTING is name=value: tempo, spread, shift, gain,
-tilt, hidden and crop of the views, temperature, lr, decay, batch, seed. What is not named is the recipe's.
+speaker. Then each speaker in turn (or that one) is left out, and a linear probe learns from all labels of the others;
+beside it mean and deviation of log-mel bands, and the untrained encoder. A SETTING is name=value: tempo, spread, shift,
+gain, tilt, hidden and crop of the views, temperature, lr, decay, batch, seed. What is not named is the recipe's.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name = f"secretplace{row:03d}.wav"
             soundfile.write(root / "calls" / name, sound, RATE)
             if row < LABELLED:
-                writer.writerow([name, ["falling", "rising"][rising]])
+                writer.writerow([name, ["sinking", "soaring"][rising]])
     return root
 
 
@@ -76,7 +76,7 @@ def test_the_encoder_is_of_use(finished: Path, folder: Path, tmp_path: Path) -> 
     assert table["id"][0].as_py() == "secretplace000.wav"
     np.testing.assert_allclose(np.array(table["embedding"][:3].to_pylist()), pooled, rtol=1e-4, atol=1e-5)
     predicted = tacit.predict(str(finished), str(folder / "calls"), out=str(tmp_path / "predicted.csv"))
-    assert set(predicted["class"].to_pylist()) <= {"falling", "rising"}
+    assert set(predicted["class"].to_pylist()) <= {"sinking", "soaring"}
     report = tacit.evaluate(str(finished), str(folder / "calls"), labels=str(folder / "few.csv"))
     assert report.data["seal_reads"] == 2
     with pytest.raises(UserError, match="no form in Hugging Face"):
@@ -88,7 +88,7 @@ def test_a_private_report_plays_nothing(folder: Path, tmp_path: Path) -> None:
     for name in ("report.html", "report.json", "log.txt"):
         text = (tmp_path / "private" / name).read_text()
         assert "secretplace" not in text, name
-        assert "falling" not in text, name
+        assert "sinking" not in text, name
         assert "<audio" not in text, name
     arms = {arm["name"] for arm in json.loads((tmp_path / "private" / "report.json").read_text())["arms"]}
     assert {"simclr", "log-mel"} <= arms
