@@ -15,7 +15,7 @@ from tacit.data import Dataset
 from tacit.data.order import Batches, Span
 from tacit.data.recordings import Pieces, Recordings
 from tacit.evaluation import Arm
-from tacit.modalities.audio import SoundStatistics, SoundViews, frames_of
+from tacit.modalities.audio import SILENCE, SoundStatistics, SoundViews, frames_of
 from tacit.recipes.audio import default_encoder, default_views, recipe
 from tacit.recipes.base import Recipe
 from tacit.sounds import as_samples
@@ -111,7 +111,13 @@ def as_mp3(sound: NDArray[np.int16], rate: int) -> bytes:
 
 def shown(dataset: Dataset, preview: Tensor) -> Sequence[Any]:
     spec, _ = _parts(dataset)
-    return [spectrogram(values[:WIDEST], spec) for values in preview.float().cpu()]
+    return [spectrogram(_until_the_end(values)[:WIDEST], spec) for values in preview.float().cpu()]
+
+
+def _until_the_end(mel: Tensor) -> Tensor:
+    """Log-mel values [T M] without the silence that they were filled up with; one frame at least."""
+    heard = (mel > SILENCE + 1e-3).any(1).nonzero()
+    return mel[: int(heard.max()) + 1] if len(heard) else mel[:1]
 
 
 def spectrogram(mel: Tensor, spec: AudioSpec) -> NDArray[np.float32]:
