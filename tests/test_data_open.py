@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tacit.data import TEST, TRAIN, Dataset, clean, decode, default_root, open_dataset
+from tacit.data import TEST, TRAIN, Dataset, clean, decode, default_root, keeping, open_dataset
 from tacit.data import cache as cache_module
 from tacit.errors import RunFailed, UserError
 
@@ -230,7 +230,7 @@ def test_a_disk_that_fills_is_a_failed_run_and_leaves_nothing(tmp_path: Path, ca
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache_module, "flush", full)
+    monkeypatch.setattr(keeping, "flush", full)
     with pytest.raises(RunFailed, match="disk is full"):
         cached(np.zeros((3, 8, 8), np.uint8))
     assert list((tmp_path / "cache" / "decoded").iterdir()) == []

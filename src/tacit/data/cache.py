@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 
 from tacit import pixels
 from tacit.data.decode import Plan, Pool
+from tacit.data.keeping import find_or_make, partial_folder, put_in_place
 from tacit.data.source import Source, digest
-from tacit.errors import RunFailed, UserError
-from tacit.files import flush, is_disk_full, write_whole
+from tacit.errors import UserError
+from tacit.files import write_whole
 from tacit.spec import ImageSpec
 
 if TYPE_CHECKING:
@@ -135,19 +136,13 @@ def open_cache(
     listing = digest([json.dumps(form).encode()])
     listings, decoded = private_folder(root / "listings"), private_folder(root / "decoded")
     memo = listings / f"{listing}.json"
-    with filelock.FileLock(listings / f"{listing}.lock"):
-        kept = _remembered(memo, decoded, len(source))
-        if kept is None and patience < math.inf:
-            kept = _glimpse(source, image_size, patience)
-        if kept is None:
-            try:
-                _decode(source, image_size, decoded, memo, max_bad, progress)
-            except OSError as error:
-                if is_disk_full(error):
-                    raise RunFailed(f"the disk is full at {root}; free some space or choose another --cache") from error
-                raise
-            kept = _remembered(memo, decoded, len(source))
-            assert kept is not None
+    kept = find_or_make(
+        memo,
+        root,
+        lambda: _remembered(memo, decoded, len(source)),
+        lambda: _glimpse(source, image_size, patience) if patience < math.inf else None,
+        lambda: _decode(source, image_size, decoded, memo, max_bad, progress),
+    )
     if len(kept.bad) > max_bad * len(source):
         raise too_many_bad(source, list(kept.bad), len(source), max_bad)
     return kept
@@ -237,10 +232,7 @@ def _decode(
     source: Source, image_size: int | None, decoded: Path, memo: Path, max_bad: float, progress: Progress | None
 ) -> None:
     """Decode into a folder of its own and move it into place. A listing's lock is held."""
-    partial = decoded / f".{memo.stem}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run has left there
-    partial.mkdir(mode=0o700)
-    try:
+    with partial_folder(decoded, memo.stem) as partial:
         with Pool() as pool:
             plan = choose_plan(source, image_size, pool)
             _refuse_too_large(len(source), plan, decoded)
@@ -251,19 +243,8 @@ def _decode(
         spec = _measured(images.reshape(-1, plan.channels, plan.size, plan.size))
         meta = {"n": len(contents), **asdict(plan), "data_hash": data_hash, "spec": asdict(spec)}
         (partial / "meta.json").write_text(json.dumps(meta))
-        for path in [*partial.iterdir(), partial]:
-            flush(path)
         final = decoded / digest([json.dumps([data_hash, *asdict(plan).values(), pixels.VERSION]).encode()])
-        if not _is_whole(final):  # the same content may have come from elsewhere, even just now
-            shutil.rmtree(final, ignore_errors=True)
-            try:
-                partial.rename(final)
-            except OSError:
-                if not _is_whole(final):
-                    raise
-            flush(decoded)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        put_in_place(partial, final, _is_whole)
     distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
     known = {"cache": final.name, "bad": bad, "duplicates": len(contents) - len(distinct)}
     write_whole(memo, json.dumps(known))

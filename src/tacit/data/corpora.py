@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
 import numpy as np
 import tokenizers
 from tokenizers import Tokenizer
@@ -21,10 +19,11 @@ from tacit.data import vocabulary as vocabularies
 from tacit.data.cache import Kept, Progress, private_folder, too_many_bad
 from tacit.data.corpus import FORMAT, LONGEST, Corpus, describe, is_whole
 from tacit.data.documents import PIECE, CannotRead, Document, first_piece, pieces
+from tacit.data.keeping import find_or_make, partial_folder, put_in_place
 from tacit.data.source import TEST, Source, digest, spread
 from tacit.data.tokenising import Reader, Writer, marked_numbers, numbered, plain_numbers
-from tacit.errors import RunFailed, UserError
-from tacit.files import flush, is_disk_full, write_whole
+from tacit.errors import UserError
+from tacit.files import write_whole
 from tacit.spec import TextSpec
 
 VOCABULARY, LENGTH = 8192, 128  # unless asked for
@@ -95,19 +94,13 @@ def open_corpus(
     )
     listings, texts = private_folder(root / "listings"), private_folder(root / "texts")
     memo = listings / f"{digest([json.dumps(form).encode()])}.json"
-    with filelock.FileLock(memo.with_suffix(".lock")):
-        kept = _remembered(memo, texts, len(source), ask.length)
-        if kept is None and patience < math.inf:
-            kept = _glimpse(source, ask, opened, patience)
-        if kept is None:
-            try:
-                _tokenise(source, ask, opened, texts, memo, max_bad, progress)
-            except OSError as error:
-                if is_disk_full(error):
-                    raise RunFailed(f"the disk is full at {root}; free some space or choose another --cache") from error
-                raise
-            kept = _remembered(memo, texts, len(source), ask.length)
-            assert kept is not None
+    kept = find_or_make(
+        memo,
+        root,
+        lambda: _remembered(memo, texts, len(source), ask.length),
+        lambda: _glimpse(source, ask, opened, patience) if patience < math.inf else None,
+        lambda: _tokenise(source, ask, opened, texts, memo, max_bad, progress),
+    )
     if len(kept.bad) > max_bad * len(source):
         raise too_many_bad(source, list(kept.bad), len(source), max_bad)
     return kept
@@ -186,10 +179,7 @@ def _tokenise(
     source: Source, ask: Ask, opened: Opened | None, texts: Path, memo: Path, max_bad: float, progress: Progress | None
 ) -> None:
     """Tokenise into a folder of its own and move it into place. A listing's lock is held."""
-    partial = texts / f".{memo.stem}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run has left there
-    partial.mkdir(mode=0o700)
-    try:
+    with partial_folder(texts, memo.stem) as partial:
         if opened is None:
             opened = _trained(sample_texts(source, vocabularies.SAMPLE[ask.tokenizer]), ask)
         reader = Reader(source, max_bad)
@@ -205,21 +195,10 @@ def _tokenise(
             raise UserError(f"{source.name} holds no readable text")
         data_hash = digest([contents.tobytes()])
         describe(partial, opened.spec, len(contents), writer.tokens, writer.bytes, data_hash)
-        for path in [*partial.iterdir(), partial]:
-            flush(path)
         final = texts / digest(
             [json.dumps([data_hash, opened.spec.tokenizer, opened.spec.vocabulary, FORMAT]).encode()]
         )
-        if not is_whole(final):  # the same texts may have come from elsewhere, even just now
-            shutil.rmtree(final, ignore_errors=True)
-            try:
-                partial.rename(final)
-            except OSError:
-                if not is_whole(final):
-                    raise
-            flush(texts)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        put_in_place(partial, final, is_whole)
     distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
     known = {
         "cache": final.name,

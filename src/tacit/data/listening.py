@@ -14,18 +14,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
 from tacit import sounds
 from tacit.data.cache import Kept, Progress, private_folder, too_many_bad
 from tacit.data.decode import Decoded, Pool, SoundPlan
+from tacit.data.keeping import find_or_make, partial_folder, put_in_place
 from tacit.data.recordings import FORMAT, Recordings, describe, is_whole
 from tacit.data.source import Source, digest
 from tacit.data.worker import Heard
-from tacit.errors import RunFailed, UserError, nearest
-from tacit.files import flush, is_disk_full, write_whole
+from tacit.errors import UserError, nearest
+from tacit.files import write_whole
 from tacit.spec import AudioSpec
 
 SECONDS = 10.0  # that are looked at together, unless asked for
@@ -93,19 +93,13 @@ def open_recordings(
     listings, folders = private_folder(root / "listings"), private_folder(root / "sounds")
     form = [source.fingerprint, "sound", FORMAT, sounds.VERSION, sounds.versions(), rate, channels]
     memo = listings / f"{digest([json.dumps(form).encode()])}.json"
-    with filelock.FileLock(memo.with_suffix(".lock")):
-        kept = _remembered(memo, folders, len(source), seconds)
-        if kept is None and patience < math.inf:
-            kept = _glimpse(source, rate, seconds, channels, patience)
-        if kept is None:
-            try:
-                _decode(source, rate, channels, folders, memo, max_bad, progress)
-            except OSError as error:
-                if is_disk_full(error):
-                    raise RunFailed(f"the disk is full at {root}; free some space or choose another --cache") from error
-                raise
-            kept = _remembered(memo, folders, len(source), seconds)
-            assert kept is not None
+    kept = find_or_make(
+        memo,
+        root,
+        lambda: _remembered(memo, folders, len(source), seconds),
+        lambda: _glimpse(source, rate, seconds, channels, patience) if patience < math.inf else None,
+        lambda: _decode(source, rate, channels, folders, memo, max_bad, progress),
+    )
     if len(kept.bad) > max_bad * len(source):
         raise too_many_bad(source, list(kept.bad), len(source), max_bad)
     return kept
@@ -161,12 +155,9 @@ def _decode(
     progress: Progress | None,
 ) -> None:
     """Decode into a folder of its own and move it into place. A listing's lock is held."""
-    partial = folders / f".{memo.stem}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run has left there
-    partial.mkdir(mode=0o700)
-    spilled = partial / "spilled"
-    spilled.mkdir()
-    try:
+    with partial_folder(folders, memo.stem) as partial:
+        spilled = partial / "spilled"
+        spilled.mkdir()
         with Pool() as pool:
             headers = _headers(source, pool)
             rate = rate or _usual_rate(headers)
@@ -188,19 +179,8 @@ def _decode(
         describe(partial, spec, len(contents), writer.samples, data_hash)
         spec = _measured(Recordings.load(partial, SECONDS))
         describe(partial, spec, len(contents), writer.samples, data_hash)
-        for path in [*partial.iterdir(), partial]:
-            flush(path)
         final = folders / digest([json.dumps([data_hash, rate, FORMAT, sounds.VERSION]).encode()])
-        if not is_whole(final):  # the same sounds may have come from elsewhere, even just now
-            shutil.rmtree(final, ignore_errors=True)
-            try:
-                partial.rename(final)
-            except OSError:
-                if not is_whole(final):
-                    raise
-            flush(folders)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        put_in_place(partial, final, is_whole)
     distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
     known = {
         "cache": final.name,
