@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from tacit.encoders import build_encoder
 from tacit.encoders.audio import AudioEncoder
+from tacit.melspec import log_mel
 from tacit.spec import AudioSpec
 from tacit.types import Batch
 
@@ -44,3 +47,10 @@ def alone(batch: Batch, row: int) -> Batch:
     """A recording without its padding."""
     length = int(batch["length"][row])
     return {"audio": batch["audio"][row : row + 1, :length], "length": batch["length"][row : row + 1]}
+
+
+def log_mel_of(samples: NDArray[np.int16], spec: AudioSpec) -> NDArray[np.float32]:
+    """Log-mel values [T M] of one sound [S]."""
+    mel, _ = log_mel(torch.from_numpy(samples)[None], torch.tensor([len(samples)]), spec)
+    found: NDArray[np.float32] = mel[0].numpy()
+    return found

@@ -18,7 +18,8 @@ from scipy.io import wavfile
 
 from tacit import sounds
 from tacit.data.listening import audio_spec
-from tacit.sounds import BadSound, Found, as_samples, blocks, header, log_mel, read_sound
+from tacit.sounds import BadSound, Found, as_samples, blocks, header, read_sound
+from tests.recordings import log_mel_of as log_mel
 
 RATE = 16_000
 

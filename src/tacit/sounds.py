@@ -14,14 +14,11 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tacit.spec import AudioSpec
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -37,7 +34,6 @@ LONGEST = 24 * 3600  # seconds of a single recording
 # Part of every cache's key: raise it whenever a change may change a single sample, or what is measured of them.
 VERSION = 1
 
-FLOOR = 1e-6  # energy added before the logarithm
 _BLOCK = 1 << 16  # frames read at a time
 _MARKS = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b"ID3", b"caff", b".snd")
 _READABLE = (100, 1_000_000)  # Hz, of a file
@@ -278,47 +274,3 @@ def _as_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
     zero = scale if samples.dtype.kind == "u" else 0.0
     floats: NDArray[np.float32] = ((samples - zero) / scale).astype(np.float32)
     return floats
-
-
-# ---------------------------------------------------------------- log-mel, for the mean and deviation of data
-
-
-def log_mel(samples: Samples, spec: AudioSpec) -> NDArray[np.float32]:
-    """Natural logarithms of mel energies plus 1e-6, [T M] with T = 1 + S // hop, not normalised.
-
-    Slaney's mel scale and areas, periodic Hann windows centred on their frames, zeros beyond both ends: librosa's
-    melspectrogram with center=True and pad_mode="constant". Encoders use `tacit.melspec`, which is the same in torch.
-    """
-    half = spec.window // 2
-    n = 1 + len(samples) // spec.hop
-    padded = np.zeros(max(len(samples) + 2 * half, (n - 1) * spec.hop + spec.window), np.float32)
-    padded[half : half + len(samples)] = samples / np.float32(32_768)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, spec.window)[:: spec.hop][:n]  # [T window]
-    hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(spec.window) / spec.window)).astype(np.float32)
-    power = np.square(np.abs(np.fft.rfft(frames * hann)))  # [T window // 2 + 1]
-    energy = power @ _bands(spec.rate, spec.window, spec.mels, spec.low, spec.high)  # [T M]
-    values: NDArray[np.float32] = np.log(energy + FLOOR).astype(np.float32)
-    return values
-
-
-@lru_cache
-def _bands(rate: int, window: int, mels: int, low: float, high: float) -> NDArray[np.float64]:
-    """Triangles over the spectrum [window // 2 + 1, M], each of area 1 per Hz."""
-    edges = _hz(np.linspace(_mel(low), _mel(high), mels + 2))  # [M + 2]
-    hz = np.arange(window // 2 + 1)[:, None] * (rate / window)
-    rising = (hz - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - hz) / (edges[2:] - edges[1:-1])
-    bands: NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling)) * (2 / (edges[2:] - edges[:-2]))
-    return bands
-
-
-_LINEAR = 200 / 3  # Hz per mel below 1 kHz
-_STEP = math.log(6.4) / 27  # of the logarithm above
-
-
-def _mel(hz: float) -> float:
-    return hz / _LINEAR if hz < 1_000 else 15 + math.log(hz / 1_000) / _STEP
-
-
-def _hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(mel < 15, mel * _LINEAR, 1_000 * np.exp(_STEP * (mel - 15)))

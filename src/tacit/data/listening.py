@@ -243,14 +243,20 @@ def heard_in(answer: bytes) -> tuple[Heard, bytes]:
 
 def _measured(recordings: Recordings) -> AudioSpec:
     """The spec with mean and deviation of log-mel values, from the middle of some of the recordings."""
+    import torch
+
+    from tacit.melspec import log_mel
+
     n = len(recordings.starts) - 1
     rows = np.linspace(0, n - 1, min(n, _MEASURED)).astype(np.int64)
     most = _MEASURED_SECONDS * recordings.spec.rate
     count, total, squares = 0, 0.0, 0.0
     for begin, length in zip(*(values.tolist() for values in recordings.spans(rows)), strict=True):
         at = begin + max(0, length - most) // 2
-        values = sounds.log_mel(recordings.samples[at : at + min(length, most)], recordings.spec).astype(np.float64)
-        count, total, squares = count + values.size, total + values.sum(), squares + np.square(values).sum()
+        audio = torch.from_numpy(recordings.samples[at : at + min(length, most)].copy())[None]
+        values = log_mel(audio, torch.tensor([audio.shape[1]]), recordings.spec)[0].double()
+        count, total = count + values.numel(), total + float(values.sum())
+        squares += float(values.square().sum())
     mean = total / count
     deviation = math.sqrt(max(squares / count - mean * mean, _LEAST_STD**2))
     return replace(recordings.spec, mean=float(mean), std=deviation)
