@@ -1,7 +1,7 @@
 """What a setting of pretraining on spoken digits learns in a given time: a linear probe of other speakers.
 
-    python benchmarks/sound_recipes.py FSDD LIBRISPEECH [--task simclr] [--encoder audio_convnet] [--seconds 60]
-        [--without SPEAKER] [SETTING]
+    python benchmarks/sound_recipes.py FSDD LIBRISPEECH [--task simclr] [--encoder audio_convnet]
+        [--seconds 60 | --steps N] [--without SPEAKER] [SETTING]
 
 FSDD and LIBRISPEECH as in spoken_digits.py. Pretrained on every clip, without labels, or on all but those of one
 speaker. Then each speaker in turn (or that one) is left out, and a linear probe learns from all labels of the others;
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--task", default="simclr")
     parser.add_argument("--encoder", default="audio_convnet")
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--steps", type=int, help="so many steps in place of the seconds")
     parser.add_argument("--without", help="a speaker who is not pretrained on")
     parser.add_argument("--threads", type=int, default=2)
     asked, settings = parser.parse_known_args()
@@ -74,9 +75,11 @@ def main() -> None:
     optim = replace(plan.optim, lr=float(told.get("lr", plan.optim.lr)))
     optim = replace(optim, weight_decay=float(told.get("decay", optim.weight_decay)))
     source = kind_named("audio").batches(dataset, heard, plan, int(told.get("seed", 0)))
-    each = seconds_per_step(plan.task, source, optim=optim, fabric=fabric)
+    steps = asked.steps
+    if steps is None:
+        steps = max(1, int(asked.seconds / seconds_per_step(plan.task, source, optim=optim, fabric=fabric)))
     began = time.perf_counter()
-    run = pretrain(plan.task, source, steps=max(1, int(asked.seconds / each)), optim=optim, fabric=fabric)
+    run = pretrain(plan.task, source, steps=steps, optim=optim, fabric=fabric)
     seconds = time.perf_counter() - began
     known = np.flatnonzero(dataset.label >= 0)
     y, target = dataset.label[known], Classification(len(dataset.classes))

@@ -191,6 +191,9 @@ def test_a_column_of_the_given_split_is_kept(tmp_path: Path) -> None:
     save(tmp_path / "pca.parquet", principal(4)[:90], label=digits()[1][:90], part=split)
     report = tacit.evaluate(str(tmp_path / "pca.parquet"), split_column="part", primary_budget=1)
     assert (report.data["n_test"], report.data["n_train"]) == (30, 60)
+    few = tacit.evaluate(str(tmp_path / "pca.parquet"), split_column="part", label_budgets=["2 per class", "100 %"])
+    assert {row.budget for row in few.results} == {"2 per class", "100 %"}
+    assert few.verdict.budget == "2 per class"
 
 
 def kept(columns: dict[str, Any], **settings: Any) -> Any:

@@ -157,7 +157,7 @@ def test_private_leaves_no_trace(folder: Path, tmp_path: Path) -> None:
 
 def test_judging_fits_into_its_share_of_the_time(folder: Path) -> None:
     settings = {"seed": 0, "device": "cpu", "precision": "32", "private": False, "against": None, "offline": True}
-    judged = {"primary_budget": None, "metric": None, "train_every_budget": False}
+    judged = {"primary_budget": None, "label_budgets": None, "metric": None, "train_every_budget": False}
     ask = SimpleNamespace(**settings, **judged, transductive=False)
     options = {"labels": str(folder / "labels.csv")}
     with Log(quiet=True) as log:
@@ -169,6 +169,8 @@ def test_judging_fits_into_its_share_of_the_time(folder: Path) -> None:
     assert short.budgets == free.budgets[: free.budgets.index("10 per class") + 1]
     assert len(short.budgets) + len(short.given_up) == len(free.budgets)
     assert short.seconds < free.seconds
+    study.ask.label_budgets = ["5 per class", "100 %"]
+    assert plan_judging(study, 2).budgets == ["5 per class", "100 %"]
     assert study.scratch_limit == pytest.approx(0.15 * 60 / 6)
 
 

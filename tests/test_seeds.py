@@ -142,7 +142,8 @@ def test_two_seeds_are_refused(folder: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_judging_plans_for_the_encoders_of_all_seeds(folder: Path) -> None:
     settings = {"seed": 0, "device": "cpu", "precision": "32", "private": False, "against": None, "offline": True}
-    ask = SimpleNamespace(**settings, transductive=False, primary_budget=2, metric=None, train_every_budget=False)
+    judged = {"primary_budget": 2, "label_budgets": None, "metric": None, "train_every_budget": False}
+    ask = SimpleNamespace(**settings, **judged, transductive=False)
     options = {"labels": str(folder / "labels.csv")}
     with Log(quiet=True) as log:
         study = open_study(

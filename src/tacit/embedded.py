@@ -73,6 +73,7 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
             [*_arms(sources, files, rows), *_rules(labelled, known, rows)],
             labelled,
             primary=ask.primary_budget,
+            budgets=ask.label_budgets,
             metric=ask.metric,
             seed=sealed.seed,
             missing=(*MISSING, *(TRAINED if target_of(labelled).needs_labels else ())),

@@ -183,7 +183,7 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     assert labelled is not None
     train, target = labelled.train, target_of(labelled)
     target.metric(study.ask.metric)  # a name that is none shall be refused before anything is trained
-    planned, primary = plan_for(labelled, parts_of(labelled, 0), primary=study.ask.primary_budget)
+    planned, primary = plan_for(labelled, parts_of(labelled, 0), study.ask.label_budgets, study.ask.primary_budget)
     budgets = planned.budgets
     began = time.perf_counter()
     tables = extract(study.fresh(0), labelled.fetch, train)

@@ -234,6 +234,7 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
             arms,
             labelled,
             primary=ask.primary_budget,
+            budgets=ask.label_budgets,
             metric=ask.metric,
             seed=sealed.seed,
             copied=copied,

@@ -21,6 +21,7 @@ def evaluate(
     out: str | None = None,
     seed: int = 0,
     primary_budget: int | str | None = None,
+    label_budgets: list[str] | None = None,
     metric: str | None = None,
     train_every_budget: bool = False,
     seal: str | None = None,
@@ -48,6 +49,8 @@ def evaluate(
         out: A folder for report.html, report.json and what `tacit compare` needs; none are written without it.
         seed: Of splits and draws; a seal brings its own.
         primary_budget: Labels per class (or in all, where labels have no classes) at which the verdict is given.
+        label_budgets: Judge at these many labels alone, such as "10 per class" or "5 %"; by default at 1 to 100 per
+            class and at 1, 10 and 100 %. May be repeated.
         metric: What the verdict is about: balanced_accuracy, accuracy, macro_f1, auroc or average_precision of classes;
             r2 or d2_absolute_error of numbers; ndcg@10/test-gallery or recall@1/test-gallery of searches; ...
         train_every_budget: Train from scratch and fine-tune at every label budget, not at the primary one alone.
@@ -62,7 +65,7 @@ def evaluate(
     if hasattr(data, "answers"):  # a `Labelled`, which needs neither data to be opened nor anything that trains
         from tacit.evaluation import evaluate as judge
 
-        return judge(encoder, data, primary=primary_budget, metric=metric, seed=seed)
+        return judge(encoder, data, primary=primary_budget, budgets=label_budgets, metric=metric, seed=seed)
     if data is None or str(encoder).endswith((".parquet", ".npz")):
         from tacit.embedded import evaluate_embedded
 

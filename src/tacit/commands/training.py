@@ -24,6 +24,7 @@ def run(
     seed: int = 0,
     seeds: int = 1,
     primary_budget: int | str | None = None,
+    label_budgets: list[str] | None = None,
     metric: str | None = None,
     train_every_budget: bool = False,
     seal: str | None = None,
@@ -64,6 +65,8 @@ def run(
             under its share of the budget. With 1 the verdict is about this checkpoint, with 3 or more about the recipe.
         primary_budget: Labels per class at which the verdict is given; 10, or the most that fits, by default. Where
             labels have no classes, labels in all; 100 by default.
+        label_budgets: Judge at these many labels alone, such as "10 per class" or "5 %"; by default at 1 to 100 per
+            class and at 1, 10 and 100 %. May be repeated.
         metric: What the verdict is about and the choice among tasks too, e.g. auroc; the target's usual one by default.
         train_every_budget: Train from scratch and fine-tune at every label budget, not at the primary one alone: ten
             times as long, and out of the same share of a time budget.
