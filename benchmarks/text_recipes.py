@@ -3,9 +3,10 @@
     python benchmarks/text_recipes.py TEXTS --test TEST [--task simclr] [--encoder bert_bag] [--seconds 60] [SETTING]
 
 TEXTS and TEST are tables with the columns text and label; rows without a label are pretrained on too. A SETTING is
-name=value: crop=0.1,0.5 most=64 delete=0.5 of the views, hidden=0 temperature=0.2 of contrast, ratio=0.3 unit=word
-random=0.1 kept=0.1 of the mask, lr=4e-3 decay=0.05 clip=1 batch=128 vocabulary=8192 length=128. What is not named is
-the recipe's. Everything is judged on at most 2,000 test texts, 10 draws of 10 and of 100 labels per class.
+name=value: crop=0.1,0.5 most=64 delete=0.5 of the views, hidden=0 temperature=0.2 of contrast, ratio=0.3 ratio_end=0.15
+unit=word span=3 random=0.1 kept=0.1 of the mask, lr=4e-3 decay=0.05 clip=1 batch=128 vocabulary=8192 length=128. What
+is not named is the recipe's. Everything is judged on at most 2,000 test texts, 10 draws of 10 and of 100 labels per
+class, and masked prediction by its pseudo-perplexity on 200 of them too.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from record import record
 
 from tacit.data import open_dataset
 from tacit.encoders import build_encoder
+from tacit.encoders.text import TextEncoder
 from tacit.engine import make_fabric
 from tacit.evaluation.features import extract
 from tacit.evaluation.splits import Budget, draw_labels
 from tacit.evaluation.targets.classification import Classification
 from tacit.kinds import kind_named
-from tacit.modalities.text import TokenMask, word_counts
+from tacit.language import pseudo_perplexity
+from tacit.modalities.text import TextViews, TokenMask, word_counts
 from tacit.optim import Optim
 from tacit.recipes.text import recipe
 from tacit.tasks import parse_mixture
@@ -35,6 +38,7 @@ from tacit.tasks.simclr import SimCLR
 from tacit.train import pretrain, seconds_per_step
 
 TESTED, LEARNED_FROM = 2_000, 4_000
+WINDOWS, READ = 200, 4_000  # test texts, and tokens of them, for pseudo-perplexity
 
 
 def adjusted(task: Any, told: dict[str, str], dim: int) -> None:
@@ -52,8 +56,8 @@ def adjusted(task: Any, told: dict[str, str], dim: int) -> None:
                 part.head = torch.nn.Identity()
         if isinstance(part, Masked):
             assert isinstance(part.masks, TokenMask)
-            ratio, unit = float(told.get("ratio", part.masks.ratio)), told.get("unit", part.masks.unit)
-            part.masks = replace(part.masks, ratio=ratio, unit=unit)
+            sizes: Any = {name: float(told[name]) for name in ("ratio", "ratio_end", "span") if name in told}
+            part.masks = replace(part.masks, unit=told.get("unit", part.masks.unit), **sizes)
             shares = {name: float(told[name]) for name in ("random", "kept") if name in told}
             part.corrupt = replace(part.corrupt, **shares)  # type: ignore[type-var]
 
@@ -65,6 +69,7 @@ def main() -> None:
     parser.add_argument("--task", default="simclr")
     parser.add_argument("--encoder", default="bert_bag")
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--steps", type=int, help="so many steps in place of the seconds")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--counts", action="store_true", help="the word counts too")
     asked, settings = parser.parse_known_args()
@@ -89,13 +94,17 @@ def main() -> None:
     )
     optim = replace(optim, clip=float(told["clip"]) if "clip" in told else optim.clip)
     source = kind_named("text").batches(dataset, among, plan, 0)
-    each = seconds_per_step(plan.task, source, optim=optim, fabric=fabric)
-    run = pretrain(plan.task, source, steps=max(1, int(asked.seconds / each)), optim=optim, fabric=fabric)
+    steps = asked.steps
+    if steps is None:
+        steps = max(1, int(asked.seconds / seconds_per_step(plan.task, source, optim=optim, fabric=fabric)))
+    run = pretrain(plan.task, source, steps=steps, optim=optim, fabric=fabric)
     began = time.perf_counter()
     rows = np.concatenate([known, test])
     tables = extract(encoder, dataset.batch, rows)
     dead = float((tables["pooled"].std(axis=0) < 1e-3 * tables["pooled"].std(axis=0).mean()).mean())
     spent = time.perf_counter() - began
+    whole = {**dataset.batch(test[:WINDOWS]), "key": torch.arange(WINDOWS)}
+    windows = TextViews(dataset.spec, dataset.spec.length)(whole, 0)
     target, n = Classification(len(dataset.classes)), len(known)
     label = dataset.label[rows]
     budgets = [Budget(f"{k} per class", k, None, k * len(dataset.classes), 10, 0.0) for k in (10, 100)]
@@ -120,6 +129,8 @@ def main() -> None:
             b.name: round(100 * score(np.stack([rule(d, label[d], np.arange(n, len(rows))) for d in draws[b.name]])), 1)
             for b in budgets
         }
+    assert isinstance(encoder, TextEncoder)
+    perplexity = round(pseudo_perplexity(encoder, windows, read=READ)[0], 1) if encoder.headed else None
     record(
         f"text/{asked.task}/{asked.encoder}",
         settings=told,
@@ -128,6 +139,7 @@ def main() -> None:
         examples_per_second=round(run.examples_per_second),
         texts_embedded_per_second=round(len(rows) / spent),
         loss=round(float(run.history[-1]["loss"]), 3),
+        pseudo_perplexity=perplexity,
         dead_share=round(dead, 3),
         accuracy=found,
         threads=asked.threads,

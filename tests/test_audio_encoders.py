@@ -22,7 +22,7 @@ from tacit.types import Encoder, Masking
 from tests import recordings as made
 from tests.recordings import SPEC, WINDOW, alone, recordings
 
-NAMES = ["audio_convnet", "audio_nano"]
+NAMES = ["audio_convnet", "audio_nano", "ast_nano"]
 HOP = SPEC.hop
 
 
@@ -319,6 +319,10 @@ def test_sizes() -> None:
         "audio_tiny": (5, 256, 4),
         "audio_small": (13, 384, 4),
         "audio_base": (13, 768, 4),
+        "ast_nano": (3, 128, 8),
+        "ast_tiny": (5, 256, 8),
+        "ast_small": (13, 384, 8),
+        "ast_base": (13, 768, 8),
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,27 @@ from tacit.heads import Head
 from tests import recordings as made
 from tests.recordings import SPEC, WINDOW, recordings
 
-NAMES = ["audio_convnet", "audio_nano"]
+NAMES = ["audio_convnet", "audio_nano"]  # that Hugging Face's library cannot express
+
+# Runs without Tacit: what people have who were given the folders.
+ALONE = """
+import os, sys
+sys.modules["tacit"] = None
+import numpy as np, onnxruntime, soundfile
+audio, rate = soundfile.read("sound.wav", dtype="float32")
+os.chdir("onnx")
+session = onnxruntime.InferenceSession("encoder.onnx", providers=["CPUExecutionProvider"])
+[onnx] = session.run(["pooled"], {"audio": audio[None], "length": np.array([len(audio)])})
+os.chdir("../hf")
+names = {"audio": audio}
+exec(open("FRONT_END.md").read().split("```python")[1].split("```")[0], names)
+np.savez("../found.npz", onnx=onnx[0], hf=names["embedding"].numpy())
+try:
+    import tacit
+except ImportError:
+    sys.exit(0)
+sys.exit("tacit was there")
+"""
 
 
 def fed(lengths: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -51,6 +73,24 @@ def test_onnx(tmp_path: Path) -> None:
         assert np.abs(tokens - features.tokens.numpy())[valid].max() < 1e-4
     loaded = load_encoder(tmp_path / "out")
     assert torch.equal(loaded(recordings(*lengths)).pooled, features.pooled)
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_opens_without_tacit(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    soundfile = pytest.importorskip("soundfile")
+    encoders = {"onnx": made.encoder("audio_convnet"), "hf": made.encoder("ast_nano")}
+    for to, encoder in encoders.items():
+        assert export(encoder, to, tmp_path / to)["difference"] < 1e-4  # type: ignore[arg-type]
+    soundfile.write(tmp_path / "sound.wav", recordings(2900)["audio"][0].numpy(), SPEC.rate)
+    program = [sys.executable, "-I", "-c", ALONE]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = np.load(tmp_path / "found.npz")
+    for to, encoder in encoders.items():
+        wanted = encoder(encoder.prepare(tmp_path / "sound.wav")).pooled[0].numpy()
+        assert np.abs(found[to] - wanted).max() < 1e-4
 
 
 def head_for(encoder: AudioEncoder, depth: str) -> Head:

@@ -59,6 +59,10 @@ ENCODERS = {
     "audio_tiny": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
     "audio_small": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
     "audio_base": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "ast_nano": Architecture("audio", "tacit.encoders.ast:AudioSpectrogramTransformer"),
+    "ast_tiny": Architecture("audio", "tacit.encoders.ast:AudioSpectrogramTransformer"),
+    "ast_small": Architecture("audio", "tacit.encoders.ast:AudioSpectrogramTransformer"),
+    "ast_base": Architecture("audio", "tacit.encoders.ast:AudioSpectrogramTransformer"),
 }
 READS = {"image": "images", "text": "text", "audio": "recordings"}
 

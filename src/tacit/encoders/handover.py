@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.encoders import OwnEncoder
+from tacit.encoders.ast import FIRST, AudioSpectrogramTransformer
 from tacit.encoders.audio import AudioEncoder, counted
 from tacit.encoders.base import ImageEncoder
 from tacit.encoders.text import TextEncoder
@@ -227,7 +228,15 @@ class Sounds:
         return Graph()
 
     def read(self, model: Any, inputs: Inputs) -> Said:
-        raise NotImplementedError(self.encoder.name)
+        encoder = self.encoder
+        assert isinstance(encoder, AudioSpectrogramTransformer), encoder.name
+        mel, frames = log_mel(inputs["audio"], inputs["length"], encoder.spec)
+        x = nn.functional.pad(encoder.normalised(mel, frames), (0, 0, 0, encoder.length))[:, : encoder.length]
+        places = encoder.grid[0]
+        said = model(x, attention_mask=encoder.attended(frames, places)).last_hidden_state
+        tokens = said[:, FIRST:].unflatten(1, (encoder.high, places)).mean(1)
+        share = counted(encoder.tokens_of(frames), places) / encoder.tokens_of(frames)[:, None]
+        return torch.einsum("bn,bnd->bd", share, tokens), tokens[:, : encoder.tokens_of(mel.shape[1])]
 
     def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
         frames = 1 + (inputs["length"] - 1) // self.encoder.spec.hop
