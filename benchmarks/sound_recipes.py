@@ -110,6 +110,7 @@ def main() -> None:
         f"sound/{asked.task}/{asked.encoder}",
         settings=told,
         without=asked.without,
+        labels=asked.labels,
         steps=run.steps,
         seconds=round(seconds),
         clips_per_second=round(run.examples_per_second),

@@ -57,7 +57,7 @@ def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_report_is_of_sounds(finished: Path) -> None:
     report = json.loads((finished / "report.json").read_text())
     assert (report["data"]["kind"], report["data"]["rate"]) == ("audio", RATE)
-    assert {"simclr", "masked", "random-init", "log-mel", "scratch"} <= {arm["name"] for arm in report["arms"]}
+    assert {"simclr", "masked", "random-init", "log-mel", "mfcc", "scratch"} <= {arm["name"] for arm in report["arms"]}
     page = (finished / "report.html").read_text()
     players = re.findall(r'<audio controls preload="none" src="data:audio/mpeg;base64,([^"]+)"', page)
     assert len(players) > 20

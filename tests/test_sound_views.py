@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.fft import dct
 
 from tacit import keys
 from tacit.melspec import log_mel
-from tacit.modalities.audio import SEGMENTS, SILENCE, FrameTarget, SoundStatistics, SoundViews, SpanMask
+from tacit.modalities.audio import CEPSTRA, SEGMENTS, SILENCE, FrameTarget, SoundStatistics, SoundViews, SpanMask
 from tacit.spec import AudioSpec
 from tacit.types import Batch
 
@@ -110,10 +111,13 @@ def test_spans_are_hidden_and_to_be_predicted(stride: int) -> None:
     torch.testing.assert_close(back, batch["mel"], atol=1e-4, rtol=1e-5)
 
 
-def test_statistics_of_parts() -> None:
+@pytest.mark.parametrize("cepstral", [False, True])
+def test_statistics_of_parts(cepstral: bool) -> None:
     batch = sounds()
     mel, frames = log_mel(batch["audio"], batch["length"], SPEC)
-    statistics = SoundStatistics(SPEC)
+    if cepstral:
+        mel = torch.from_numpy(dct(mel.numpy(), norm="ortho")[..., :CEPSTRA])
+    statistics = SoundStatistics(SPEC, cepstral)
     said = statistics(batch, depths=(0,))
     assert said.pooled.shape == (len(LENGTHS), statistics.dim)
     for row, n in enumerate(frames.tolist()):

@@ -44,8 +44,12 @@ def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) 
 
 
 def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
-    encoder = SoundStatistics(_parts(dataset)[0])
-    return [Arm("log-mel", "baseline", encoders=(encoder,), encoder="mean and deviation of log-mel bands in parts")]
+    spec = _parts(dataset)[0]
+    bands, cepstra = SoundStatistics(spec), SoundStatistics(spec, cepstral=True)
+    return [
+        Arm("log-mel", "baseline", encoders=(bands,), encoder="mean and deviation of log-mel bands in parts"),
+        Arm("mfcc", "baseline", encoders=(cepstra,), encoder="mean and deviation of MFCCs in parts"),
+    ]
 
 
 def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[[int], float]]:

@@ -26,6 +26,7 @@ from tacit.types import Batch, Features
 
 SILENCE = math.log(FLOOR)
 SEGMENTS = 4  # parts of a recording whose bands the baseline looks at
+CEPSTRA = 20  # coefficients of MFCCs
 
 
 def frames_of(batch: Batch, spec: AudioSpec) -> tuple[Tensor, Tensor]:
@@ -119,19 +120,23 @@ def _signed(u: Tensor) -> Tensor:
 class SoundStatistics:
     """The baseline that has learned nothing: mean and deviation of every band in the parts of a recording.
 
-    `pooled` are those of `SEGMENTS` equal parts side by side, depth 0 those of the whole; as an `Encoder`.
+    `pooled` are those of `SEGMENTS` equal parts side by side, depth 0 those of the whole; as an `Encoder`. With
+    `cepstral` they are of the first `CEPSTRA` cosines of the bands (MFCCs, Davis & Mermelstein 1980) in place of these.
     """
 
     spec: AudioSpec
+    cepstral: bool = False
 
     n_depths = 1
 
     @property
     def dim(self) -> int:
-        return 2 * SEGMENTS * self.spec.mels
+        return 2 * SEGMENTS * (min(CEPSTRA, self.spec.mels) if self.cepstral else self.spec.mels)
 
     def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
         mel, n = log_mel(batch["audio"], batch["length"], self.spec)
+        if self.cepstral:
+            mel = mel @ cosines(self.spec.mels)[:, :CEPSTRA].to(mel)
         by_part = [self._moments(mel, n, part / SEGMENTS, (part + 1) / SEGMENTS) for part in range(SEGMENTS)]
         parts = torch.cat(by_part, dim=1)
         return Features(parts[:, None], parts, depths=tuple(self._moments(mel, n, 0.0, 1.0) for _ in depths))
@@ -148,6 +153,15 @@ class SoundStatistics:
         mean = (mel * share[:, :, None]).sum(1)
         square = (torch.square(mel - mean[:, None]) * share[:, :, None]).sum(1)
         return torch.cat([mean, square.sqrt()], dim=1)
+
+
+def cosines(bands: int) -> Tensor:
+    """The orthonormal cosine transform (DCT-II) of so many bands, [M M]: one column a coefficient."""
+    number = torch.arange(bands)
+    waves = torch.cos(math.pi / bands * (number[:, None] + 0.5) * number)
+    scale = torch.full((bands,), math.sqrt(2 / bands))
+    scale[0] = math.sqrt(1 / bands)
+    return waves * scale
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def make_task(name: str, encoder: AudioEncoder) -> Task:
     spec = encoder.spec
     views = default_views(spec, name)
     if name == "simclr":
-        return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.2)
+        return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.1)
     assert name == "masked", name
     masks, target = SpanMask(spec, encoder.stride, MASKED_SHARE, SPAN), FrameTarget(spec, encoder.stride)
     return Masked(encoder, views, masks, target, width=encoder.stride * spec.mels, picture=target.picture)
