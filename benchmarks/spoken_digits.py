@@ -98,13 +98,13 @@ def main() -> None:
         speakers = clips(given.fsdd, given.librispeech, table)
         labels = ["--label-column", "label"]
         if given.case == "few":
-            split = ["--split-column", "split", "--primary-budget", 6]
+            split = ["--split-column", "split", "--label-budgets", "6 per class"]
             tacit("run", table, *labels, *split, "--budget", given.budget, "--out", out / "few", *FURTHER)
             found = figures(out / "few" / "report.json", "6 per class")
             record("spoken_digits/few", labels=60, figures=found, seconds=round(time.perf_counter() - began))
             return
         by_speaker = {}
-        judged = ["--primary-budget", ALL]
+        judged = ["--label-budgets", ALL]
         if given.case == "heard":
             tacit("pretrain", table, "--task", "simclr", "--budget", given.budget, "--out", out / "heard", *FURTHER)
         for speaker in speakers:
@@ -113,8 +113,10 @@ def main() -> None:
                 tacit("evaluate", out / "heard", table, *held)
             else:
                 tacit("run", table, *held, "--budget", given.budget, "--tasks", "simclr", *FURTHER)
-            by_speaker[speaker] = figures(out / speaker / "report.json", ALL)
-            record(f"spoken_digits/{given.case}/{speaker}", figures=by_speaker[speaker])
+            report = out / speaker / "report.json"
+            by_speaker[speaker] = figures(report, ALL)
+            seen = json.loads(report.read_text())["verdict"]["transductive"]
+            record(f"spoken_digits/{given.case}/{speaker}", figures=by_speaker[speaker], transductive=seen)
         told(given.case, by_speaker, time.perf_counter() - began, budget=given.budget)
 
 
