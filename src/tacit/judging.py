@@ -174,6 +174,7 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     """
     from tacit.evaluation.features import extract
     from tacit.evaluation.protocol import plan_for
+    from tacit.evaluation.selection import LEARNED_FROM
     from tacit.evaluation.splits import N_FOLDS, draw_labels
     from tacit.evaluation.subject import parts_of, target_of
     from tacit.evaluation.targets import Supervised
@@ -211,7 +212,8 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
         probing[budget.name] = encoders * labelled.n_folds * once * budget.draws / at_once
         probing[budget.name] += labelled.n_folds * fitting(budget.total) * budget.draws
         if budget.name == primary.name:
-            seconds += encoders * once * N_FOLDS * len(tables)  # choosing a representation
+            share = min(1.0, LEARNED_FROM / budget.total)
+            seconds += encoders * share * once * N_FOLDS * len(tables)  # choosing a representation
     seconds *= MARGIN
     probing = {name: MARGIN * each for name, each in probing.items()}
     given_up = []

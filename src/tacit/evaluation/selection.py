@@ -1,8 +1,8 @@
 """Choosing inside the training labels: which arm, and at which depth each encoder is read.
 
 The training labels are split into folds of whole groups; a probe learns from one draw of the primary budget out of
-four of them and is scored on the fifth, in turn. Sealed labels are hidden before anything here is computed, so that
-none can be used.
+four of them, of 1,000 labels at most, and is scored on the fifth, in turn. Sealed labels are hidden before anything
+here is computed, so that none can be used.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ Table = dict[str, NDArray[np.float32]]  # representation -> features [N D]
 
 FINAL = "pooled"  # the encoder's own output
 ENOUGH = 5_000  # examples beyond which validation gains nothing
+LEARNED_FROM = 1_000  # labels beyond which a representation that is ahead stays so
 
 
 @dataclass(frozen=True)
@@ -140,5 +141,6 @@ def _rounds(labelled: Labelled, pool: Positions, budget: Budget, seed: int) -> l
     rounds = []
     for fold in make_folds(y, group, pool, seed=seed + 1):
         [draw] = draw_labels(y, group, np.setdiff1d(pool, fold), [budget], seed=seed + 1)[budget.name]
-        rounds.append((draw, fold))
+        some = np.random.default_rng(seed).permutation(draw)[:LEARNED_FROM]
+        rounds.append((np.sort(some), fold))
     return rounds
