@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 
 from tacit.errors import UserError
@@ -20,6 +21,7 @@ from tacit.evaluation.results import FILE_NAME
 from tacit.evaluation.subject import parts_of, target_of
 from tacit.evaluation.targets import make_target
 from tacit.evaluation.targets.classification import majority_by_type
+from tacit.evaluation.targets.compared import Alike, cosine
 from tacit.types import Batch, Features
 
 TARGETS = ["classification", "tokens", "multilabel", "regression", "retrieval", "pairs"]
@@ -199,11 +201,22 @@ def test_search_by_hand() -> None:
     labelled, x = problem("retrieval")
     labelled = replace(labelled, group=np.arange(N) // 2)
     target = target_of(labelled)
-    found = target.search(labelled, labelled.test, x[:TEST])  # type: ignore[attr-defined]
+    found = target.answers(labelled, labelled.test, cosine(x[:TEST]))  # type: ignore[attr-defined]
     unit = x[:TEST] / np.linalg.norm(x[:TEST], axis=1, keepdims=True)
     for i in range(0, TEST, 17):
         order = [j for j in np.argsort(-(unit @ unit[i]), kind="stable") if j // 2 != i // 2][:10]
         assert found[i].tolist() == order
+
+
+def test_sparse_rows_are_searched_like_dense_ones() -> None:
+    labelled, x = problem("retrieval")
+    seeks, has = np.maximum(x[:TEST], 0), np.maximum(-x[:TEST], 0)
+    dense, sparse = Alike(seeks, has), Alike(csr_array(seeks), csr_array(has))
+    some, others = np.arange(7), np.arange(7)[::-1]
+    np.testing.assert_allclose(sparse.to_each(some, others), dense.to_each(some, others), rtol=1e-5)
+    np.testing.assert_allclose(sparse.to_each(some, others), dense.to_all(some)[some, others], rtol=1e-5)
+    both = [target_of(labelled).answers(labelled, labelled.test, of) for of in (dense, sparse)]  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(*both)
 
 
 @pytest.mark.slow
@@ -233,7 +246,7 @@ def test_what_is_left_moves_up_where_a_result_is_gone() -> None:
 
 def test_partners_are_sought_on_the_other_side() -> None:
     labelled, x = problem("pairs")
-    found = target_of(labelled).search(labelled, labelled.test, x[:TEST])  # type: ignore[attr-defined]
+    found = target_of(labelled).answers(labelled, labelled.test, cosine(x[:TEST]))  # type: ignore[attr-defined]
     assert (found % 2 != np.arange(TEST)[:, None] % 2).all()
 
 

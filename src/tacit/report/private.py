@@ -24,7 +24,7 @@ _HASH = re.compile(r"[0-9a-f]{8,128}")
 # Any other may be that of a file, a folder or a model in either, and gets an alias.
 _OWN = """
 alignment alpha alpha_r and audio_base audio_convnet audio_nano audio_small audio_tiny bad_rows bands before bert_bag
-bert_base bert_nano bert_small bert_tiny by chance characters components convnet dead_share depth deviation electra
+bert_base bert_nano bert_small bert_tiny bm by chance characters components convnet dead_share depth deviation electra
 embeddings features fine-tuned from grid held_out in init lidar log-mel loss majority masked mean modernbert_base
 modernbert_nano modernbert_small modernbert_tiny nan no numbers of opening pairs participation parts pca perplexity
 pixels pooled principal random random-init rankme rankme_fall resnet rotation scratch simclr simcse std_normalised
