@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tacit.budget import clock, parse_budget
 from tacit.choices import as_read_by, checked_seeds, initial_encoder, mixtures_of, named_tasks
+from tacit.data.asked import NUMERIC
 from tacit.data.targets import describe
 from tacit.errors import UserError
 from tacit.evaluation import Labelled, detectable_difference, plan_budgets, primary_budget
@@ -133,7 +134,7 @@ def _about_labels(study: Study) -> str:
 
 def _told(labelled: Labelled) -> str:
     """What the labels are, one by one or by their spread."""
-    if labelled.target == "regression":
+    if labelled.target in NUMERIC:
         assert labelled.truth is not None
         low, middle, high = np.quantile(labelled.truth, [0.25, 0.5, 0.75])
         return f"numbers: median {middle:,.6g}, half of them from {low:,.6g} to {high:,.6g}"

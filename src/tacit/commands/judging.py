@@ -33,8 +33,8 @@ def evaluate(
     """Judge an encoder on labelled data against the mandatory baselines, or embeddings that are made already.
 
     A file of embeddings needs no data: .parquet or .npz with `embedding` [N D] and `label`, optionally `id`, `group`
-    and `split`; `side` where labels name pairs of two kinds, `token` (the word) where they are of tokens. Further files
-    named by --against are its baselines, joined by id.
+    and `split`; `side` where labels name pairs of two kinds, `pair` where they score pairs, `token` (the word) where
+    they are of tokens. Further files named by --against are its baselines, joined by id.
 
     Nothing is pretrained. A run is judged on its own seal, and by its own target and metric where no target is named:
     labels that it did not have yet join training only.
@@ -49,7 +49,8 @@ def evaluate(
         seed: Of splits and draws; a seal brings its own.
         primary_budget: Labels per class (or in all, where labels have no classes) at which the verdict is given.
         metric: What the verdict is about: balanced_accuracy, accuracy, macro_f1, auroc or average_precision of classes;
-            r2 or d2_absolute_error of numbers; ndcg@10/test-gallery or recall@1/test-gallery of searches; ...
+            r2 or d2_absolute_error of numbers; ndcg@10/test-gallery or recall@1/test-gallery of searches;
+            spearman/cosine of scored pairs; ...
         train_every_budget: Train from scratch and fine-tune at every label budget, not at the primary one alone.
         seal: A run folder or its seal.json to take the test set from; transductive where the encoder's run saw it.
         device: auto, cpu, cuda or mps.

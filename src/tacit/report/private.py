@@ -33,15 +33,16 @@ texts tf-idf tfidf-characters tfidf-words their to tokens type uniformity untrai
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
 a about absolute accuracy all alone among and another any architecture at auroc average balanced budget by cannot cases
-chance change classes compared cosine cross-fitting d2 data do draw draws encoder error f1 few fine-tuned five fold
-folds for four from groups how in input inputs it items its judge known labels like linear macro majority mean more much
-ndcg@10 nearest neighbours not of one only or pairs pixels point points precision pretrained pretraining probe public r2
-random-init raw recall@1 recall@10 recall@5 regression ridge scratch sealed search seeds set shows smaller take tell
-test the this to too training transductive type untrained were with would
+chance change classes compared correlation cosine cross-fitting d2 data do draw draws each encoder error f1 few
+fine-tuned five fold folds for four from groups how in input inputs it items its judge known labels like linear macro
+majority mean more much ndcg@10 nearest neighbours not of one only or pair pairs pearson pixels point points precision
+pretrained pretraining probe public r2 random-init raw recall@1 recall@10 recall@5 regression ridge scores scratch
+sealed search seeds set shows smaller spearman take tell test the this to too training transductive type untrained were
+with would
 """
 _PLAIN = {
     "kind": ("image", "audio", "text", "items", "pairs", "series", "table", "embeddings"),
-    "target": ("classification", "multilabel", "regression", "retrieval", "pairs", "tokens"),
+    "target": ("classification", "multilabel", "regression", "retrieval", "pairs", "similarity", "tokens"),
 }
 _HASHES = ("hash", "data_hash")
 _NAMES = ("arm", "name", "baseline", "task", "encoder")
