@@ -174,7 +174,7 @@ def test_scored_pairs_of_sentences(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_private_report_holds_no_text(folder: Path, tmp_path: Path) -> None:
-    run(folder, tmp_path / "run", tasks="masked", private=True)
+    run(folder, tmp_path / "run", tasks="masked", mask="0.4:0.2,span", private=True)
     for name in ("report.html", "report.json", "log.txt"):
         written = (tmp_path / "run" / name).read_text().lower()
         assert not [word for word in ("secretplace", "thunder", "note001", "weather") if word in written], name

@@ -74,7 +74,7 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     seconds = (budget.amount - started - after) / trainings if timed else 0.0
     total = started + after
     for name, weights in mixtures.items():
-        plan = study.kind.recipe(weights, study.start(), examples=len(rows), accelerated=study.accelerated)
+        plan = study.recipe(weights, study.start())
         source = study.kind.batches(study.dataset, rows, plan, ask.seed)
         step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED, seconds=0.5)
         each = clock(step) if step >= 1 else f"{1000 * step:.0f} ms"

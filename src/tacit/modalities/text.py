@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tacit import keys
-from tacit.masks import span_starts, unit_mask
+from tacit.masks import Hiding, span_starts, unit_mask
 from tacit.spec import TextSpec
 from tacit.types import Batch
 
@@ -95,25 +95,19 @@ class TextViews:
 
 @dataclass(frozen=True)
 class TokenMask:
-    """Hides a share of each row's tokens: words as a whole, or spans of `span` words on average, or single tokens.
-
-    The share goes from `ratio` to `ratio_end` over the training, along a straight line.
-    """
+    """Hides a share of each row's tokens: words as a whole, or spans of `span` words on average, or single tokens."""
 
     spec: TextSpec
-    ratio: float
-    ratio_end: float | None = None
-    unit: str = "word"  # token, word or span
+    hiding: Hiding
     span: float = 3.0  # words
 
     def __call__(self, batch: Batch, progress: Tensor) -> Tensor:
         key = keys.split(batch["key"], "mask")
         counts = batch["valid"] & ~is_special(batch["tokens"], self.spec)
-        starts = torch.ones_like(counts) if self.unit == "token" else batch["word"] | ~counts
-        if self.unit == "span":
+        starts = torch.ones_like(counts) if self.hiding.unit == "token" else batch["word"] | ~counts
+        if self.hiding.unit == "span":
             starts = span_starts(key, batch["word"], self.span) | ~counts
-        end = self.ratio if self.ratio_end is None else self.ratio_end
-        return unit_mask(key, counts, starts, self.ratio + (end - self.ratio) * progress)
+        return unit_mask(key, counts, starts, self.hiding.at(progress))
 
 
 @dataclass(frozen=True)
