@@ -47,6 +47,7 @@ def ours(data: Path, folder: Path, steps: int, seed: int, threads: int) -> None:
     from tacit.data.packing import Packed
     from tacit.encoders import build_encoder
     from tacit.engine import make_fabric
+    from tacit.masks import Hiding
     from tacit.modalities.text import Corruption, TextViews, TokenMask, own_tokens
     from tacit.optim import Optim
     from tacit.spec import TextSpec
@@ -64,7 +65,7 @@ def ours(data: Path, folder: Path, steps: int, seed: int, threads: int) -> None:
     task = Masked(
         encoder,
         TextViews(spec, LENGTH),
-        TokenMask(spec, RATIO, unit="token"),
+        TokenMask(spec, Hiding(RATIO, unit="token")),
         own_tokens,
         width=spec.vocabulary,
         corrupt=Corruption(spec, random=0.1, kept=0.1),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -268,6 +270,94 @@ def test_a_group_keeps_its_pairs_or_is_refused() -> None:
 def test_nothing_to_be_found(target: str, label: list[Any]) -> None:
     with pytest.raises(UserError, match="labels need at least two"):
         known(pa.array(label, pa.string()), target=target)
+
+
+def test_a_score_is_of_two() -> None:
+    notes = Notes()
+    pair = ["p1", "p2", "p1", "p2", "p3", "p3", "p4", "p5", "p5"]
+    score = ["4.5", "0", "4.5", "0", "2", "2", "3", None, "1"]
+    found = known(score, notes, columns={"pair": pair}, target="similarity")
+    assert found.truth is not None
+    np.testing.assert_array_equal(found.truth, [4.5, 0, 4.5, 0, 2, 2, np.nan, np.nan, np.nan])
+    assert found.pair is not None
+    assert found.pair.tolist() == [0, 1, 0, 1, 2, 2, -1, -1, -1]
+    assert notes.unpaired == 2  # p4's other one is missing, and one of p5 has no score
+    assert found.group is not None
+    assert len(set(found.group)) == 6
+    assert describe(found.target, found) == "3 pairs scored from 0 to 4.5"
+    assert names(found)[:3] == ["4.5", "0", "4.5"]
+
+
+def test_groups_name_pairs_or_hold_several() -> None:
+    score, pair = ["1", "1", "2", "2", "3", "3"], ["a", "a", "b", "b", "c", "c"]
+    named = known(score, columns={"group": pair}, group_column="group", target="similarity")
+    assert named.pair is not None
+    assert named.pair.tolist() == [0, 0, 1, 1, 2, 2]
+    columns = {"pair": pair, "group": ["x", "x", "y", "y", "x", "x"]}
+    held = known(score, columns=columns, group_column="group", target="similarity")
+    assert held.group is not None
+    assert len(set(held.group)) == 2
+    with pytest.raises(UserError, match="pair 'a' lies in several groups"):
+        known(score, columns={**columns, "group": list("xyyyxx")}, group_column="group", target="similarity")
+
+
+@pytest.mark.parametrize(
+    ("score", "pair", "said"),
+    [
+        (["1"] * 6, "aabbcc", "all 6 labels in pairs are the number 1: there is nothing to predict"),
+        (["1", "1", "2", "3", "4", "4"], "aabbcc", "the two examples of pair 'b' have different scores: give both"),
+        (["1", "2", "3", "4", "5", "6"], "abcdef", "needs 4 labelled examples in pairs; there are 0: label more"),
+        (["1", "1", "1", "2", "2", "2"], "aaabbb", "pair 'a' and 1 more has more than two examples"),
+        ([None] * 6, "aabbcc", "needs the scores of some pairs, and there are none: .* --label-column"),
+        (["1", "1", "much", "much", "4", "4"], "aabbcc", "--target similarity: the label 'much' is no finite number"),
+        (["1", "1", "2", "2", "4", "4"], "", "needs to know what a score compares: .*--text-column.*--group-column"),
+    ],
+)
+def test_scores_that_say_nothing(score: list[Any], pair: str, said: str) -> None:
+    columns = {"pair": list(pair)} if pair else {}
+    with pytest.raises(UserError, match=said):
+        known(pa.array(score, pa.string()), columns=columns, target="similarity")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "memory"])
+def test_two_columns_of_a_row_are_a_pair(form: str, tmp_path: Path, cached) -> None:
+    rows = [
+        {"id": f"r{i}", "one": f"the cat {i} sat", "other": "" if i == 3 else f"a dog {i} ran", "score": i % 5 / 2}
+        for i in range(60)
+    ]
+    data: Any = pa.Table.from_pylist(rows)
+    path = tmp_path / f"pairs.{form}"
+    if form == "csv":
+        pa_csv.write_csv(data, path)
+    elif form == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif form == "parquet":
+        pq.write_table(data, path)
+    told = {"text_column": ["one", "other"], "label_column": "score", "target": "similarity", "vocabulary": 300}
+    dataset = cached(data if form == "memory" else str(path), **told)
+    assert dataset.ids.to_pylist()[4:8] == ["r2#one", "r2#other", "r3#one", "r4#one"]
+    assert dataset.cache.texts([4, 5, 6]) == ["the cat 2 sat", "a dog 2 ran", "the cat 3 sat"]
+    np.testing.assert_array_equal(dataset.truth[4:8], [1, 1, np.nan, 2])
+    assert dataset.notes.listed == 120
+    assert (dataset.notes.blank, dataset.notes.unpaired) == (1, 1)
+    assert describe(dataset.target, dataset) == "59 pairs scored from 0 to 2"
+    split = split_dataset(dataset, seed=0)
+    assert split.labelled is not None
+    test = split.rows[split.labelled.test]
+    assert 30 <= len(test) <= 38
+    assert not set(dataset.pair[test]) & set(dataset.pair[split.pretrain]) - {-1}
+    assert len(split.pretrain) + len(test) == len(dataset)
+
+
+def test_pairs_of_a_test_file_of_the_same_name_stay_their_own(tmp_path: Path, cached) -> None:
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        lines = [f"the {part} cat {i},the {part} dog {i},{i % 7}" for i in range(20)]
+        (tmp_path / part / "sts.csv").write_text("\n".join(["one,other,score", *lines]))
+    told = {"text_column": ["one", "other"], "label_column": "score", "target": "similarity", "vocabulary": 300}
+    dataset = cached(str(tmp_path / "train" / "sts.csv"), test=str(tmp_path / "test" / "sts.csv"), **told)
+    assert describe(dataset.target, dataset) == "40 pairs scored from 0 to 6"
+    assert np.bincount(dataset.split[dataset.pair >= 0]).tolist() == [40, 40]
 
 
 def test_tokens_need_their_sentence() -> None:

@@ -229,6 +229,14 @@ def test_pairs_keep_their_sides_and_stay_whole() -> None:
     assert not set(labelled.y[labelled.test]) & set(labelled.y[labelled.train])
 
 
+def test_scored_pairs_stay_whole() -> None:
+    pair = np.arange(120) // 2
+    labelled, _ = kept({"label": pair % 7, "pair": pair}, target="similarity")
+    assert len(labelled.test) == 36
+    assert not set(labelled.pair[labelled.test]) & set(labelled.pair[labelled.train])
+    np.testing.assert_array_equal(labelled.truth, labelled.pair % 7)
+
+
 def test_a_column_named_side_or_token_means_nothing_elsewhere() -> None:
     labelled, _ = kept({"label": ["a", "b"] * 60, "side": ["left", "right", "both"] * 40})
     assert labelled.side is None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 from sklearn import metrics as sk
 
 from tacit.evaluation import metrics
@@ -45,13 +46,15 @@ def case(name: str, seed: int) -> tuple[Any, Any, Any, Any]:
         "r2": (metrics.r2, guess, numbers, sk.r2_score(numbers, guess)),
         "d2": (metrics.d2_absolute_error, guess, numbers, sk.d2_absolute_error_score(numbers, guess)),
         "mae": (metrics.mae, guess, numbers, sk.mean_absolute_error(numbers, guess)),
+        "pearson": (metrics.pearson, guess, numbers, np.corrcoef(guess, numbers)[0, 1]),
+        "spearman": (metrics.spearman, guess.round(), numbers.round(1), spearmanr(guess.round(), numbers.round(1))[0]),
         "median": (metrics.d2_absolute_error, median, numbers, 0.0),
     }
     return cases[name]
 
 
 CASES = ["balanced", "accuracy", "accuracy of scores", "macro f1", "auroc", "auroc of labels", "ap", "ap of labels",
-         "label f1", "label accuracy", "r2", "d2", "mae", "median"]  # fmt: skip
+         "label f1", "label accuracy", "r2", "d2", "mae", "pearson", "spearman", "median"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -142,3 +145,11 @@ def test_ndcg_is_scikit_learns() -> None:
     ranked = np.take_along_axis(truth, np.argsort(-similarity, axis=1), axis=1)[:, :10] > 0
     values = metrics.ndcg_at(10)(ranked, truth.sum(axis=1), np.arange(20))
     assert values.mean() == pytest.approx(sk.ndcg_score(truth, similarity, k=10))
+
+
+@pytest.mark.parametrize("metric", [metrics.pearson, metrics.spearman])
+def test_a_collapsed_encoder_has_no_correlation(metric: Any) -> None:
+    alike = np.ones((2, 3, N), np.float32)
+    np.testing.assert_array_equal(metric(alike, np.arange(N) % 7, np.arange(N) // 2), np.zeros((2, 3, N // 2)))
+    one = np.stack([np.arange(N), np.arange(N)[::-1]])[None]
+    np.testing.assert_allclose(metric(one, np.arange(N), np.arange(N)).mean(-1), [[1, -1]])

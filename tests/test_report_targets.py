@@ -20,7 +20,7 @@ from tacit.report import Figures, Neighbours, Picture, Points, charts, html, map
 from tests.reports import Reader
 from tests.test_targets import TARGETS, N, arm, judged, problem
 
-SEARCHED = ("retrieval", "pairs")
+SEARCHED = ("retrieval", "pairs", "similarity")
 CANARY = "quokka"  # a word like any of ours: only a list of what is allowed keeps it in
 
 

@@ -11,6 +11,7 @@ import torch
 from scipy.fft import dct
 
 from tacit import keys
+from tacit.masks import Hiding
 from tacit.melspec import log_mel
 from tacit.modalities.audio import CEPSTRA, SEGMENTS, SILENCE, FrameTarget, SoundStatistics, SoundViews, SpanMask
 from tacit.spec import AudioSpec
@@ -96,7 +97,7 @@ def test_loudness_adds_and_masks_hide() -> None:
 @pytest.mark.parametrize("stride", [1, 4])
 def test_spans_are_hidden_and_to_be_predicted(stride: int) -> None:
     batch = STILL(sounds(), 0)
-    mask = SpanMask(SPEC, stride, 0.4, 3.0)(batch, torch.tensor(0.0))
+    mask = SpanMask(SPEC, stride, Hiding(0.4), 3.0)(batch, torch.tensor(0.0))
     tokens = -(-batch["frames"] // stride)
     target = FrameTarget(SPEC, stride)(batch)
     assert mask.shape == target.shape[:2] == (len(LENGTHS), -(-batch["mel"].shape[1] // stride))

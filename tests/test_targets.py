@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 
 from tacit.errors import UserError
@@ -20,9 +21,10 @@ from tacit.evaluation.results import FILE_NAME
 from tacit.evaluation.subject import parts_of, target_of
 from tacit.evaluation.targets import make_target
 from tacit.evaluation.targets.classification import majority_by_type
+from tacit.evaluation.targets.compared import Alike, cosine
 from tacit.types import Batch, Features
 
-TARGETS = ["classification", "tokens", "multilabel", "regression", "retrieval", "pairs"]
+TARGETS = ["classification", "tokens", "multilabel", "regression", "retrieval", "pairs", "similarity"]
 N, TEST = 500, 200
 
 
@@ -55,7 +57,16 @@ def problem(name: str, seed: int = 0, shuffled: bool = False) -> tuple[Labelled,
         y = group = np.arange(N) // 2
         classes = tuple(map(str, range(N // 2)))
         latent = 0.4 * latent + rng.normal(size=(N // 2, 6))[y]
-    if shuffled:
+    if name == "similarity":
+        group, classes = np.arange(N) // 2, ()
+        latent = 0.7 * latent + rng.normal(size=(N // 2, 6))[group] * rng.choice([0.3, 1.0, 2.0], N // 2)[group, None]
+        one, other = (half / np.linalg.norm(half, axis=1, keepdims=True) for half in (latent[::2], latent[1::2]))
+        truth = np.repeat(((one * other).sum(1) + 0.2 * rng.normal(size=N // 2)).round(1), 2)
+        y = np.searchsorted(np.quantile(truth, [0.25, 0.5, 0.75]), truth)
+    if shuffled and name == "similarity":
+        assert truth is not None
+        truth = np.repeat(np.concatenate([rng.permutation(truth[:TEST:2]), rng.permutation(truth[TEST::2])]), 2)
+    elif shuffled:
         order = np.concatenate([rng.permutation(TEST), TEST + rng.permutation(N - TEST)])
         y, truth, group = y[order], None if truth is None else truth[order], group[order] if name == "pairs" else group
     features = np.concatenate([latent, rng.normal(size=(N, 20))], axis=1).astype(np.float32)
@@ -63,6 +74,8 @@ def problem(name: str, seed: int = 0, shuffled: bool = False) -> tuple[Labelled,
     labelled = Labelled(fetch, y, classes, group, np.flatnonzero(~test), np.flatnonzero(test), target=name, truth=truth)
     if name == "pairs":
         labelled = replace(labelled, side=np.arange(N) % 2)
+    if name == "similarity":
+        labelled = replace(labelled, pair=group)
     return labelled, features
 
 
@@ -150,7 +163,11 @@ def test_shuffled_labels_hardly_ever_transfer(name: str) -> None:
     transfers = 0
     for seed in range(30):
         labelled, x = problem(name, 100 + seed, True)
-        budgets = None if name in ("retrieval", "pairs") else [30 if name in ("multilabel", "regression") else 10]
+        budgets = (
+            None
+            if name in ("retrieval", "pairs", "similarity")
+            else [30 if name in ("multilabel", "regression") else 10]
+        )
         arms = [arm("a", x[:, :6]), arm("b", x[:, 6:12], "baseline")]
         transfers += evaluate(arms, labelled, budgets=budgets, draws=4).verdict.outcome == "transfers"
     assert transfers <= 4
@@ -199,11 +216,22 @@ def test_search_by_hand() -> None:
     labelled, x = problem("retrieval")
     labelled = replace(labelled, group=np.arange(N) // 2)
     target = target_of(labelled)
-    found = target.search(labelled, labelled.test, x[:TEST])  # type: ignore[attr-defined]
+    found = target.answers(labelled, labelled.test, cosine(x[:TEST]))  # type: ignore[attr-defined]
     unit = x[:TEST] / np.linalg.norm(x[:TEST], axis=1, keepdims=True)
     for i in range(0, TEST, 17):
         order = [j for j in np.argsort(-(unit @ unit[i]), kind="stable") if j // 2 != i // 2][:10]
         assert found[i].tolist() == order
+
+
+def test_sparse_rows_are_searched_like_dense_ones() -> None:
+    labelled, x = problem("retrieval")
+    seeks, has = np.maximum(x[:TEST], 0), np.maximum(-x[:TEST], 0)
+    dense, sparse = Alike(seeks, has), Alike(csr_array(seeks), csr_array(has))
+    some, others = np.arange(7), np.arange(7)[::-1]
+    np.testing.assert_allclose(sparse.to_each(some, others), dense.to_each(some, others), rtol=1e-5)
+    np.testing.assert_allclose(sparse.to_each(some, others), dense.to_all(some)[some, others], rtol=1e-5)
+    both = [target_of(labelled).answers(labelled, labelled.test, of) for of in (dense, sparse)]  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(*both)
 
 
 @pytest.mark.slow
@@ -233,8 +261,36 @@ def test_what_is_left_moves_up_where_a_result_is_gone() -> None:
 
 def test_partners_are_sought_on_the_other_side() -> None:
     labelled, x = problem("pairs")
-    found = target_of(labelled).search(labelled, labelled.test, x[:TEST])  # type: ignore[attr-defined]
+    found = target_of(labelled).answers(labelled, labelled.test, cosine(x[:TEST]))  # type: ignore[attr-defined]
     assert (found % 2 != np.arange(TEST)[:, None] % 2).all()
+
+
+def test_a_pair_counts_once_and_only_whole() -> None:
+    labelled, x = problem("similarity")
+    places = np.array([4, 1, 0, 9, 5, 7, 3, 2, 8])  # of 7 and 3 the others are not there
+    target: Any = target_of(labelled)
+    assert target.partners(labelled, places).tolist() == [4, 2, 1, 8, 0, -1, 7, 6, 3]
+    said, tested = target.answers(labelled, places, cosine(x[places])), target.tested(labelled, places)
+    np.testing.assert_allclose(said[0], np.dot(x[4], x[5]) / np.linalg.norm(x[4]) / np.linalg.norm(x[5]), rtol=1e-5)
+    assert np.flatnonzero(np.isnan(said)).tolist() == [5]
+    assert np.flatnonzero(tested.counts).tolist() == [0, 1, 3, 6]
+    assert tested.left_out == ["1 items: the other one of the pair is not there"]
+    one_way = Alike(np.array([[1.0], [2], [3], [4]]), np.array([[1.0], [10], [100], [1000]]))
+    assert target.answers(labelled, np.arange(4), one_way).tolist() == [6, 6, 1700, 1700]
+
+
+def test_pairs_that_tell_nothing() -> None:
+    labelled, _ = problem("similarity")
+    target: Any = target_of(labelled)
+    assert labelled.truth is not None
+    for bad in (replace(labelled, truth=np.full(N, 3.0)), replace(labelled, truth=np.arange(N) // 2 == 7)):
+        with pytest.raises(UserError, match="scores all but the same: score more pairs"):
+            target.tested(bad, bad.test)
+        assert target.glance(bad, bad.train, problem("similarity")[1][bad.train]) is None
+    with pytest.raises(UserError, match="too few"):
+        target.tested(labelled, np.arange(4))
+    with pytest.raises(UserError, match="say which examples are one"):
+        target.tested(replace(labelled, pair=None), labelled.test)
 
 
 def test_the_majority_of_a_type() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,8 +19,11 @@ import tacit
 from tacit import cli
 from tacit.encoders.text import TextEncoder
 from tacit.errors import UserError
+from tacit.evaluation import Report
+from tacit.kinds import text as text_kind
 from tacit.language import masked_logits, pseudo_perplexity
 from tacit.modalities import text
+from tacit.split import split_dataset
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief")]
 
@@ -90,8 +94,87 @@ def test_the_report_tells_of_texts(finished: Path) -> None:
         assert said in page
 
 
+@pytest.mark.parametrize("target", ["retrieval", "pairs"])
+def test_word_counts_search_as_well(target: str, tmp_path: Path) -> None:
+    """120 notes on 60 things, two each: what is found equals scikit-learn's ranking, and the run is judged by it."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    chance = random.Random(1)
+    words = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]
+    things = [chance.sample(words, 12) for _ in range(60)]
+    texts = [" ".join([*chance.sample(things[row // 2], 6), *chance.sample(words, 8)]) for row in range(120)]
+    data = pa.table({"text": texts, "thing": [f"thing {row // 2}" for row in range(120)]})
+    told = {"target": target, "label_column": "thing", "vocabulary": 300, "length": 16}
+
+    dataset = tacit.open_dataset(data, **told)
+    split = split_dataset(dataset, seed=0)
+    arms = {arm.name: arm for arm in text_kind.statistics(dataset, split, 0)}
+    assert split.labelled is not None
+    test = split.labelled.test
+    rule = arms["tfidf-words"].rule
+    assert rule is not None
+    X = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)).fit_transform(dataset.cache.texts(split.rows[test]))
+    similarity = (X @ X.T).toarray() - 2 * np.eye(len(test))
+    found = np.take_along_axis(similarity, rule(split.labelled.train, np.empty(0), test), axis=1)
+    np.testing.assert_allclose(found, -np.sort(-similarity, axis=1)[:, :10], atol=1e-5)
+    counting, fitting = text_kind.statistics_seconds(dataset, split)
+    assert 0 < counting < 60
+    assert fitting(100) == 0
+
+    report = tacit.run(data, budget="2steps", out=str(tmp_path / "run"), **told)
+    told_of = {r.arm: r.mean for r in report.results if r.metric == "ndcg@10/test-gallery"}
+    assert told_of.keys() == {"simclr", "random-init", "tfidf-words", "tfidf-characters", "bm25", "chance"}
+    assert min(told_of[arm] for arm in arms) > 2 * told_of["chance"]
+    assert {gain["baseline"] for gain in report.gains} == told_of.keys() - {"simclr"}
+    assert report.verdict.outcome in ("harms", "underpowered")
+    assert report.verdict.baseline in arms
+
+
+def test_scored_pairs_of_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the two sentences share is their score: word counts rank the pairs by it, as scikit-learn would."""
+    from scipy.stats import spearmanr
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    chance = random.Random(2)
+    words = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnrst"]
+    with (tmp_path / "sts.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sentence1", "sentence2", "score"])
+        for _ in range(90):
+            shared, one = chance.randint(0, 5), chance.sample(words, 6)
+            other = chance.sample(one, shared) + chance.sample(words, 6 - shared)
+            writer.writerow([" ".join(one), " ".join(other), shared])
+    told = ["--text-column", "sentence1", "--text-column", "sentence2", "--target", "similarity"]
+    told += ["--label-column", "score", "--vocabulary", "300", "--length", "16"]
+    run = ["run", str(tmp_path / "sts.csv"), *told, "--budget", "2steps", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(run)
+    assert ended.value.code == 0
+    assert "90 pairs scored from 0 to 5" in capsys.readouterr().err
+    report = Report.load(tmp_path / "run")
+    assert "Spearman correlation with the scores, cosine of each pair" in report.verdict.text
+    figures = {(r.arm, r.metric): r for r in report.results}
+    assert {arm for arm, _ in figures} == {"simclr", "random-init", "tfidf-words", "tfidf-characters", "bm25"}
+    assert {metric for _, metric in figures} == {"spearman/cosine", "pearson/cosine"}
+
+    settings = {"text_column": ["sentence1", "sentence2"], "target": "similarity", "label_column": "score"}
+    dataset = tacit.open_dataset(str(tmp_path / "sts.csv"), vocabulary=300, length=16, **settings)
+    split = split_dataset(dataset, seed=0)
+    assert split.labelled is not None
+    assert dataset.truth is not None
+    test = split.rows[split.labelled.test]
+    X = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)).fit_transform(dataset.cache.texts(test))
+    expected = spearmanr(
+        (X @ X.T).toarray()[np.arange(0, len(test), 2), np.arange(1, len(test), 2)], dataset.truth[test[::2]]
+    )
+    said = figures["tfidf-words", "spearman/cosine"]
+    assert said.mean == pytest.approx(expected[0], abs=1e-6)
+    assert said.low > 0.5
+    assert said.n_test == said.n_groups == len(test) // 2
+
+
 def test_a_private_report_holds_no_text(folder: Path, tmp_path: Path) -> None:
-    run(folder, tmp_path / "run", tasks="masked", private=True)
+    run(folder, tmp_path / "run", tasks="masked", mask="0.4:0.2,span", private=True)
     for name in ("report.html", "report.json", "log.txt"):
         written = (tmp_path / "run" / name).read_text().lower()
         assert not [word for word in ("secretplace", "thunder", "note001", "weather") if word in written], name

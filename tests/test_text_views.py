@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +15,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tacit import keys
-from tacit.masks import unit_mask
-from tacit.modalities.text import LINEAR_C, Corruption, TextViews, TokenMask, is_special, snippet, word_counts
+from tacit.masks import Hiding, unit_mask
+from tacit.modalities.text import (
+    LINEAR_C,
+    Corruption,
+    TextViews,
+    TokenMask,
+    bm25,
+    is_special,
+    snippet,
+    tfidf,
+    word_counts,
+)
 from tacit.spec import TextSpec
 from tacit.types import Batch
 
@@ -85,7 +100,7 @@ def test_packed_rows_stay_as_they_are() -> None:
 def test_words_are_hidden_as_a_whole(seed: int, ratio: float) -> None:
     batch = documents(3, 17, 30)
     batch["key"] = keys.batch_keys(seed, 1, batch["index"])
-    mask = TokenMask(SPEC, ratio)(batch, torch.zeros(()))
+    mask = TokenMask(SPEC, Hiding(ratio))(batch, torch.zeros(()))
     assert not (mask & is_special(batch["tokens"], SPEC)).any()
     for row, n in enumerate((3, 17, 30)):
         hidden = mask[row, 1 : n + 1]
@@ -108,7 +123,7 @@ def test_units_are_taken_in_random_order_until_the_share_is_reached() -> None:
 
 def test_the_share_follows_its_schedule() -> None:
     batch = documents(*[60] * 20)
-    mask = TokenMask(SPEC, 0.4, ratio_end=0.1, unit="token")
+    mask = TokenMask(SPEC, Hiding(0.4, 0.1, "token"))
     shares = [float(mask(batch, torch.tensor(at))[:, 1:61].float().mean()) for at in (0.0, 0.5, 1.0)]
     assert shares == pytest.approx([0.4, 0.25, 0.1])
 
@@ -117,7 +132,7 @@ def test_spans_reach_over_words() -> None:
     batch = documents(*[60] * 200)
     runs = {}
     for unit in ("word", "span"):
-        mask = TokenMask(SPEC, 0.15, unit=unit, span=4.0)(batch, torch.zeros(()))[:, 1:61]
+        mask = TokenMask(SPEC, Hiding(0.15, unit=unit), span=4.0)(batch, torch.zeros(()))[:, 1:61]
         begins = mask & ~torch.cat([torch.zeros(200, 1, dtype=torch.bool), mask[:, :-1]], 1)
         runs[unit] = float(mask.sum() / begins.sum())
     assert runs["span"] > 1.8 * runs["word"]
@@ -125,7 +140,7 @@ def test_spans_reach_over_words() -> None:
 
 def test_hidden_tokens_show_mask_random_or_themselves() -> None:
     batch = documents(*[60] * 100)
-    mask = TokenMask(SPEC, 0.5, unit="token")(batch, torch.zeros(()))
+    mask = TokenMask(SPEC, Hiding(0.5, unit="token"))(batch, torch.zeros(()))
     everywhere = Corruption(SPEC)(batch, mask)["tokens"]
     assert (everywhere[mask] == MASK).all()
     mixed = Corruption(SPEC, random=0.1, kept=0.1)(batch, mask)["tokens"]
@@ -159,3 +174,53 @@ def test_word_counts_equal_scikit_learn_on_all_terms() -> None:
     assert any((found == other).all() for other in said)
     assert (found == y[test]).mean() > 0.7
     assert set(rule(train[:2], y[:2], test)) <= {0, 1}  # one of each class: nothing to choose by
+
+
+NOTES = [
+    "the cat sat on the mat and the cat slept",
+    "a cat, a mat, a hat",
+    "dogs bark at night when the moon is out; dogs bark, and bark again",
+    "moon",
+    "nothing here is like any of these",
+]
+
+
+@pytest.mark.parametrize("characters", [False, True])
+def test_cosines_of_terms_by_hand(characters: bool) -> None:
+    """Sublinear counts times smoothed inverse document frequencies, divided by their length."""
+
+    def terms(text: str) -> list[str]:
+        if not characters:
+            words = re.findall(r"\w\w+", text.lower())
+            return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
+        padded = [f" {word} " for word in text.lower().split()]
+        return [w[i : i + n] for w in padded for n in range(2, 6) for i in range(len(w) - n + 1)]
+
+    bags = [Counter(terms(text)) for text in NOTES]
+    have = Counter(term for bag in bags for term in bag)
+    rarity = {term: math.log((1 + len(NOTES)) / (1 + n)) + 1 for term, n in have.items()}
+    rows = [{term: (1 + math.log(count)) * rarity[term] for term, count in bag.items()} for bag in bags]
+    lengths = [math.sqrt(sum(weight**2 for weight in row.values())) for row in rows]
+    expected = [
+        [sum(w * b.get(term, 0) for term, w in a.items()) / la / lb for b, lb in zip(rows, lengths, strict=True)]
+        for a, la in zip(rows, lengths, strict=True)
+    ]
+    seeks, has = tfidf(NOTES, characters=characters)
+    np.testing.assert_allclose((seeks @ has.T).toarray(), expected, atol=1e-5)
+
+
+def test_bm25_by_hand() -> None:
+    bags = [Counter(re.findall(r"\w\w+", text.lower())) for text in NOTES]
+    n, mean = len(bags), sum(sum(bag.values()) for bag in bags) / len(bags)
+
+    def score(query: Counter[str], bag: Counter[str]) -> float:
+        total = 0.0
+        for word, asked in query.items():
+            m = sum(word in other for other in bags)
+            rarity = math.log(1 + (n - m + 0.5) / (m + 0.5))
+            usual = 1.2 * (0.25 + 0.75 * sum(bag.values()) / mean)
+            total += asked * rarity * bag[word] * 2.2 / (bag[word] + usual)
+        return total
+
+    seeks, has = bm25(NOTES)
+    np.testing.assert_allclose((seeks @ has.T).toarray(), [[score(a, b) for b in bags] for a in bags], rtol=1e-5)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from tacit.encoders import READS, OwnEncoder, load_encoder
 from tacit.encoders.text import TextEncoder
 from tacit.errors import UserError
-from tacit.kinds import kind_of
+from tacit.kinds import kind_named, kind_of
+from tacit.masks import UNITS, Hiding
 from tacit.tasks import check_kind, parse_mixture
 
 if TYPE_CHECKING:
     from tacit.study import Study
 
+MASKING = {"masked", "electra"}  # tasks that hide tokens
 FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
 
 
@@ -88,6 +90,38 @@ def task_names(text: str) -> list[str]:
         if names.count(name) > 1:
             raise UserError(f"the task {name!r} is named twice; name each once")
     return names
+
+
+def hiding_of(text: str | None) -> Hiding | None:
+    """What `--mask` says: `0.3`, `0.3:0.15`, `0.3,span`; UserError for anything else."""
+    if text is None:
+        return None
+    shares, comma, unit = text.partition(",")
+    try:
+        found = [float(share) for share in shares.split(":")]
+    except ValueError:
+        found = []
+    known = unit.strip() in UNITS or not comma
+    if len(found) not in (1, 2) or not all(0 < share < 1 for share in found) or not known:
+        raise UserError(
+            f"--mask {text}: give a share between 0 and 1 (0.3), one at each end of the training (0.3:0.15), and of "
+            f"text perhaps what is hidden ({', '.join(UNITS)}), as in 0.3,span"
+        )
+    return Hiding(found[0], found[1] if len(found) == 2 else None, unit.strip() or None)
+
+
+def check_hiding(hiding: Hiding | None, ask: SimpleNamespace, kind: str) -> None:
+    """UserError where nothing of these data is hidden, or not by this unit."""
+    if hiding is None:
+        return
+    if hiding.unit is not None and kind != "text":
+        raise UserError(f"--mask {ask.mask}: only text is hidden by {hiding.unit}; give the share alone")
+    tasks = named_tasks(ask) or {task for name in task_names(kind_named(kind).tasks) for task in parse_mixture(name)}
+    if not tasks & MASKING:
+        raise UserError(
+            f"--mask says what masked prediction hides, and no task here masks: name one with --tasks "
+            f"({', '.join(sorted(MASKING))}), or leave it out"
+        )
 
 
 def checked_seeds(seeds: int) -> int:

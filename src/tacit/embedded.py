@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MISSING = ("raw input", "the untrained architecture")  # no embedding can tell of these
 TRAINED = ("training from scratch",)  # nor of this, where anything is learned from labels
 OWN = ("label", "group", "split")  # the columns that need no flag
-BY_TARGET = {"pairs": ("side",), "tokens": ("token",)}  # further ones, which have none
+BY_TARGET = {"pairs": ("side",), "similarity": ("pair",), "tokens": ("token",)}  # further ones, which have none
 _UNDERSTOOD = set(inspect.signature(understand).parameters) - {"test"}
 _TAKEN = _UNDERSTOOD | {"labels"}
 
@@ -212,6 +212,7 @@ def _labelled(
         subgroup=None if known.subgroup is None else known.subgroup[rows],
         subgroups=known.subgroups,
         side=None if known.side is None else known.side[rows],
+        pair=None if known.pair is None else known.pair[rows],
         content=content[rows],
     )
     return labelled, rows, sealed

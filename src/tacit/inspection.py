@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tacit.budget import clock, parse_budget
 from tacit.choices import as_read_by, checked_seeds, initial_encoder, mixtures_of, named_tasks
+from tacit.data.asked import NUMERIC
 from tacit.data.targets import describe
 from tacit.errors import UserError
 from tacit.evaluation import Labelled, detectable_difference, plan_budgets, primary_budget
@@ -73,7 +74,7 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     seconds = (budget.amount - started - after) / trainings if timed else 0.0
     total = started + after
     for name, weights in mixtures.items():
-        plan = study.kind.recipe(weights, study.start(), examples=len(rows), accelerated=study.accelerated)
+        plan = study.recipe(weights, study.start())
         source = study.kind.batches(study.dataset, rows, plan, ask.seed)
         step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED, seconds=0.5)
         each = clock(step) if step >= 1 else f"{1000 * step:.0f} ms"
@@ -133,7 +134,7 @@ def _about_labels(study: Study) -> str:
 
 def _told(labelled: Labelled) -> str:
     """What the labels are, one by one or by their spread."""
-    if labelled.target == "regression":
+    if labelled.target in NUMERIC:
         assert labelled.truth is not None
         low, middle, high = np.quantile(labelled.truth, [0.25, 0.5, 0.75])
         return f"numbers: median {middle:,.6g}, half of them from {low:,.6g} to {high:,.6g}"

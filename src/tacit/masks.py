@@ -8,10 +8,29 @@ Shapes: B examples, N tokens, H W the grid they lie on (N = H * W, row by row).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from tacit import keys
+
+UNITS = ("token", "word", "span")  # that text is hidden by; a span is several words
+
+
+class Hiding(NamedTuple):
+    """The share of the tokens that is hidden, from the beginning of a training to its end along a straight line.
+
+    `end` is by default the same; `unit` is of text alone, and by default a word.
+    """
+
+    share: float
+    end: float | None = None
+    unit: str | None = None
+
+    def at(self, progress: Tensor) -> float | Tensor:
+        """The share at this progress in [0, 1]."""
+        return self.share if self.end is None else self.share + (self.end - self.share) * progress
 
 
 def random_mask(key: Tensor, n: int, ratio: float) -> Tensor:

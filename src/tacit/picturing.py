@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tacit import keys
+from tacit.data.asked import NUMERIC
 from tacit.data.targets import names_of
 from tacit.evaluation import Report
 from tacit.evaluation.features import extract
@@ -90,7 +91,7 @@ def _gallery(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32])
         similarity[query] = -np.inf
         nearest = np.argsort(-similarity)[: min(NEAREST, len(rows) - 1)]
         found = [(_heard(study, int(rows[n])), float(similarity[n])) for n in nearest]
-        gallery.append(Neighbours(_heard(study, int(rows[query])), found, study.dataset.target != "regression"))
+        gallery.append(Neighbours(_heard(study, int(rows[query])), found, study.dataset.target not in NUMERIC))
     return gallery
 
 
@@ -111,7 +112,7 @@ def _map(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32], nam
 
 def values_of(target: str, truth: NDArray[np.float64] | None, rows: NDArray[np.int64]) -> list[float]:
     """The numbers that these rows are labelled with; none where labels are no numbers."""
-    return truth[rows].tolist() if target == "regression" and truth is not None else []
+    return truth[rows].tolist() if target in NUMERIC and truth is not None else []
 
 
 def flatten(pooled: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:

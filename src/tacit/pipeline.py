@@ -158,9 +158,7 @@ def train_task(
     seed = keys.fold(study.seed(number), "pretrain")
     encoder = study.start(number)
     torch.manual_seed(keys.fold(seed, name))
-    plan = study.kind.recipe(
-        weights, encoder, examples=len(rows), batch_size=ask.batch_size, accelerated=study.accelerated
-    )
+    plan = study.recipe(weights, encoder, batch_size=ask.batch_size)
     source = study.kind.batches(study.dataset, rows, plan, seed)
     steps = planned_steps(study, space, name, plan, source, budget, seconds, seed)
     own_name = training_name(name, number)

@@ -79,6 +79,7 @@ def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, se
         truth=None if dataset.truth is None else dataset.truth[rows],
         subgroup=None if dataset.subgroup is None else dataset.subgroup[rows],
         subgroups=dataset.subgroups,
+        pair=None if dataset.pair is None else dataset.pair[rows],
     )
     untested = places.missing + int((places.sealed & ~known).sum())
     return Split(everything if transductive else np.flatnonzero(places.free), rows, labelled, sealed, untested)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tacit import keys
 from tacit.callables import as_encoder, import_callable, is_callable_name
+from tacit.choices import check_hiding, hiding_of
 from tacit.data import Dataset, open_dataset
 from tacit.data.targets import describe as describe_labels
 from tacit.encoders import OwnEncoder, build_encoder, check_encoder, fresh_twin, load_encoder
@@ -24,6 +25,7 @@ from tacit.encoders.base import MapEncoder
 from tacit.engine import Fabric, make_fabric
 from tacit.errors import UserError
 from tacit.kinds import Kind, kind_of
+from tacit.masks import Hiding
 from tacit.progress import Log
 from tacit.spec import Spec
 from tacit.split import Split, split_dataset
@@ -31,6 +33,7 @@ from tacit.types import Batch, Encoder, Features
 
 if TYPE_CHECKING:
     from tacit.evaluation import Arm, Seal
+    from tacit.recipes.base import Recipe
 
 UNTRAINED = "random-init"  # the arm of the untrained twins
 BEFORE = "before"  # the arm of the encoder that pretraining went on from
@@ -58,6 +61,7 @@ class Study:
     log: Log
     scratch_limit: float  # seconds that one training from scratch may take
     continued: bool = False  # pretraining goes on from the weights that the encoder came with
+    hiding: Hiding | None = None  # by masked prediction, where it is not the usual
 
     @property
     def kind(self) -> Kind:
@@ -68,6 +72,13 @@ class Study:
     def accelerated(self) -> bool:
         """Whether training happens on anything faster than a CPU."""
         return self.fabric.device.type != "cpu"
+
+    def recipe(self, weights: Mapping[str, float], encoder: OwnEncoder, batch_size: int | None = None) -> Recipe:
+        """How to pretrain the encoder by a task or a weighted sum of tasks."""
+        examples, accelerated = len(self.split.pretrain), self.accelerated
+        return self.kind.recipe(
+            weights, encoder, examples=examples, batch_size=batch_size, accelerated=accelerated, hiding=self.hiding
+        )
 
     def seed(self, number: int) -> int:
         """The seed of the pretraining of this number, from 1 on; the first is the one that was asked for."""
@@ -240,7 +251,9 @@ def open_study(
 
     `seconds` is the budget, `seeds` how often each task is pretrained under it.
     """
+    hiding = hiding_of(vars(ask).get("mask"))
     dataset = open_dataset(data, **options)
+    check_hiding(hiding, ask, dataset.kind)
     log(describe(dataset))
     for line in dataset.notes.lines(private=ask.private):
         log(line)
@@ -264,7 +277,7 @@ def open_study(
 
             trainings *= len(plan_for(split.labelled, parts_of(split.labelled, 0))[0].budgets)
         limit = min(limit, SCRATCH_SHARE * seconds / trainings)
-    return Study(data, options, dataset, split, built, fabric, ask, log, limit, continued)
+    return Study(data, options, dataset, split, built, fabric, ask, log, limit, continued, hiding)
 
 
 def describe(dataset: Dataset) -> str:

@@ -34,8 +34,8 @@ def evaluate(
     """Judge an encoder on labelled data against the mandatory baselines, or embeddings that are made already.
 
     A file of embeddings needs no data: .parquet or .npz with `embedding` [N D] and `label`, optionally `id`, `group`
-    and `split`; `side` where labels name pairs of two kinds, `token` (the word) where they are of tokens. Further files
-    named by --against are its baselines, joined by id.
+    and `split`; `side` where labels name pairs of two kinds, `pair` where they score pairs, `token` (the word) where
+    they are of tokens. Further files named by --against are its baselines, joined by id.
 
     Nothing is pretrained. A run is judged on its own seal, and by its own target and metric where no target is named:
     labels that it did not have yet join training only.
@@ -52,7 +52,8 @@ def evaluate(
         label_budgets: Judge at these many labels alone, such as "10 per class" or "5 %"; by default at 1 to 100 per
             class and at 1, 10 and 100 %. May be repeated.
         metric: What the verdict is about: balanced_accuracy, accuracy, macro_f1, auroc or average_precision of classes;
-            r2 or d2_absolute_error of numbers; ndcg@10/test-gallery or recall@1/test-gallery of searches; ...
+            r2 or d2_absolute_error of numbers; ndcg@10/test-gallery or recall@1/test-gallery of searches;
+            spearman/cosine of scored pairs; ...
         train_every_budget: Train from scratch and fine-tune at every label budget, not at the primary one alone.
         seal: A run folder or its seal.json to take the test set from; transductive where the encoder's run saw it.
         device: auto, cpu, cuda or mps.

@@ -19,6 +19,7 @@ def run(
     encoder: str | None = None,
     init: str | None = None,
     add_words: str | None = None,
+    mask: str | None = None,
     against: list[str] | None = None,
     out: str | None = None,
     seed: int = 0,
@@ -58,6 +59,8 @@ def run(
             folder, or hf:FOLDER_OR_NAME. The report compares before with after.
         add_words: A file of words, one per line, that the tokenizer of --init shall know as a whole: those of a trade.
             Each starts as the mean of the tokens that it was parted into.
+        mask: How much masked prediction hides: a share of the tokens (0.3), or one that changes over the training
+            (0.3:0.15); of text also by what (token, word or span), as in 0.3,span. Chosen by measurement by default.
         against: Encoders to be judged as further baselines, e.g. hf:FOLDER_OR_NAME. May be repeated.
         out: The run folder; runs/ and the name of the data by default.
         seed: Of everything random.
@@ -96,6 +99,7 @@ def pretrain(
     encoder: str | None = None,
     init: str | None = None,
     add_words: str | None = None,
+    mask: str | None = None,
     out: str | None = None,
     seed: int = 0,
     seal: str | None = None,
@@ -121,6 +125,7 @@ def pretrain(
         encoder: A name; chosen from the data by default.
         init: An encoder to go on from: a run folder, an exported folder, or hf:FOLDER_OR_NAME.
         add_words: A file of words, one per line, that the tokenizer of --init shall know as a whole.
+        mask: How much masked prediction hides, such as 0.3, 0.3:0.15 or, of text, 0.3,span.
         out: The run folder; runs/ and the name of the data by default.
         seed: Of everything random.
         seal: A run folder, or its seal.json, whose test inputs are held out.
@@ -149,6 +154,7 @@ def inspect(
     encoder: str | None = None,
     init: str | None = None,
     add_words: str | None = None,
+    mask: str | None = None,
     seed: int = 0,
     seeds: int = 1,
     primary_budget: int | str | None = None,
@@ -164,6 +170,7 @@ def inspect(
         encoder: The encoder a run would train.
         init: The encoder a run would go on from.
         add_words: The words that its tokenizer would learn.
+        mask: How much masked prediction would hide.
         seed: Of the split.
         seeds: How often a run would pretrain each task.
         primary_budget: Labels per class at which the verdict would be given.

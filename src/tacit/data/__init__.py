@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
 from tacit.data.channels import separated
 from tacit.data.corpora import check_text, open_corpus
 from tacit.data.corpus import Corpus
+from tacit.data.halves import halved
 from tacit.data.known import resolve
 from tacit.data.labels import FOLDERS, file_columns, own_columns, together, with_folder_labels
 from tacit.data.listening import SEPARATE, check_sound, open_recordings
@@ -67,6 +68,7 @@ class Dataset:
     truth: NDArray[np.float64] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); NaN: unlabelled
     subgroup: NDArray[np.int64] | None = None  # [N] part of the population, -1 where none
     subgroups: tuple[str, ...] = ()  # their names
+    pair: NDArray[np.int64] | None = None  # [N] the pair of each, -1 where none
 
     def __len__(self) -> int:
         return len(self.cache)
@@ -137,8 +139,9 @@ def open_dataset(
         split_column: the column that says train, val or test
         test: further data, held out as the test split
         target: what a label says: a class (classification, the default), any of several (multilabel), a number
-            (regression), what belongs together and is to be found again (retrieval), the one partner (pairs), or the
-            class of a token of the sentence that --group-column names (tokens); the run's own where a run is judged
+            (regression), what belongs together and is to be found again (retrieval), the one partner (pairs), how much
+            the two of a pair are alike, as a number (similarity), or the class of a token of the sentence that
+            --group-column names (tokens); the run's own where a run is judged
         multilabel: the sign between the labels of one cell, such as "|"; a cell that holds nothing else means none of
             them, an empty one is unlabelled. Implies the target multilabel, which lists of labels in a Parquet file
             need no sign for.
@@ -150,7 +153,8 @@ def open_dataset(
         image_column: the table's column of encoded images
         path_column: the table's column of paths to images or sounds
         text_column: the table's column of texts, or of lists of words; several are joined by a blank line, such as
-            subject and body
+            subject and body. With the target similarity two of them are the pair that a row's label scores; with one,
+            or with images, --group-column names the pair of each row.
         tokenizer: bpe (the default), wordpiece or unigram, trained on the texts; or the folder of a Hugging Face model,
             an encoder or a run, whose tokenizer is taken; in Python also the spec of an encoder
         vocabulary: tokens of a tokenizer that is trained; default 8,192
@@ -193,10 +197,14 @@ def open_dataset(
         raise UserError("--labels folders and --label-column exclude each other; choose one")
     texts = (text_column,) if isinstance(text_column, str) else tuple(text_column or ())
     columns_named = Columns(kind, image_column, audio_column, path_column, texts, start_column, end_column)
-    sources = [open_source(d, columns_named) for d in (data, test) if d is not None]
-    if by_folder:
-        sources = [with_folder_labels(source) for source in sources]
-    source = join(*sources) if len(sources) == 2 else sources[0]
+
+    def opened(ask: Columns) -> Source:
+        sources = [open_source(d, ask) for d in (data, test) if d is not None]
+        if by_folder:
+            sources = [with_folder_labels(source) for source in sources]
+        return join(*sources) if len(sources) == 2 else sources[0]
+
+    source = opened(columns_named)
     notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
     if files and not by_folder:
         notes.labels_from = f"file {', '.join(file.name for file in files)}"
@@ -213,6 +221,10 @@ def open_dataset(
         audio={"rate": rate, "seconds": seconds, "channels": channels},
     )
     if source.kind == "text":
+        if asked.target == "similarity" and len(texts) == 2:
+            halves = [opened(replace(columns_named, text_column=(column,))) for column in texts]
+            source, of = halved(source, halves, texts)
+            columns, notes.listed = replace(columns.take(of), pair=source.whole), len(source)
         given: Any = tokenizer  # in Python also the spec of an encoder
         kept = open_corpus(
             source,
@@ -270,6 +282,7 @@ def open_dataset(
         truth=known.truth,
         subgroup=known.subgroup,
         subgroups=known.subgroups,
+        pair=known.pair,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from tacit.errors import UserError, nearest
 
-TARGETS = ("classification", "multilabel", "regression", "retrieval", "pairs", "tokens")
+TARGETS = ("classification", "multilabel", "regression", "retrieval", "pairs", "similarity", "tokens")
+NUMERIC = ("regression", "similarity")  # targets whose labels are numbers
 TEXTS = "texts"  # a target for inside use: labels stay the texts they are, and none is refused or left out
 LISTS = ("multilabel", TEXTS)  # targets of which a label may be a list of them
 

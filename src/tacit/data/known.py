@@ -24,7 +24,7 @@ from tacit.data.splitting import (
     refuse_spanning,
     split_codes,
 )
-from tacit.data.targets import Answers, partnered, read_answers, refuse_torn
+from tacit.data.targets import Answers, partnered, read_answers, refuse_torn, refuse_two_scores, scored_pairs
 from tacit.errors import UserError
 
 MOST_SUBGROUPS = 100
@@ -43,6 +43,7 @@ class Labels:
     subgroup: Codes | None = None  # [N], -1 where none
     subgroups: tuple[str, ...] = ()  # their names
     side: Codes | None = None  # [N] of a pair, 0 or 1
+    pair: Codes | None = None  # [N] the pair of each, -1 where none
     token: Codes | None = None  # [N] a token's type; those of which nothing is said share one
 
 
@@ -57,17 +58,20 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
             "--target tokens needs to know which tokens stand in one sentence or document, so that no split parts "
             "them: name that column with --group-column"
         )
+    paired: pa.Array | None = None  # the name of each one's pair
     if asked.target == "pairs":
-        text = partnered(text, columns.side, notes)
+        text = paired = partnered(text, columns.side, notes)
+    elif asked.target == "similarity":
+        text, paired = scored_pairs(text, columns.group if columns.pair is None else columns.pair, notes)
     labelled = text.is_valid().to_numpy(zero_copy_only=False)
     group, grouping, noun = None, columns.group, "group"
     if grouping is not None:
         group = group_codes(grouping, ids)
         notes.ungrouped = grouping.null_count
-        if asked.target == "pairs":
-            refuse_torn(text, group)
-    elif asked.target == "pairs":
-        group, grouping, noun = group_codes(text, ids), text, "pair"
+        if paired is not None:
+            refuse_torn(paired, group)
+    elif paired is not None:
+        group, grouping, noun = group_codes(paired, ids), paired, "pair"
     split = _split(columns, asked, split, labelled, group, notes)
     if split is not None and grouping is not None:
         refuse_spanning(grouping, split, noun)
@@ -75,6 +79,8 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
     if columns.label is not None:
         training = np.ones(len(ids), bool) if split is None else split != TEST
         answers = read_answers(text, asked, training, notes)
+        if asked.target == "similarity":
+            refuse_two_scores(answers.truth, paired)
     subgroup: Codes | None = None
     subgroups: tuple[str, ...] = ()
     if columns.subgroup is not None:
@@ -89,6 +95,7 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
         subgroup,
         subgroups,
         None if columns.side is None else _sides(columns.side, answers.label >= 0),
+        None if paired is None else codes_of(paired.dictionary_encode()),
         None if columns.token is None else codes_of(pc.fill_null(columns.token, "").dictionary_encode()),
     )
 

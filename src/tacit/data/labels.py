@@ -43,6 +43,7 @@ class Columns:
     holdout: pa.Array | None = None
     time: pa.Array | None = None
     side: pa.Array | None = None  # of a pair
+    pair: pa.Array | None = None  # of two that a score compares
     token: pa.Array | None = None  # a token's type, such as the word
 
     def take(self, rows: NDArray[np.int64]) -> Columns:

@@ -50,6 +50,9 @@ def join(train: Source, test: Source) -> Source:
     columns = None
     if train.columns is not None and test.columns is not None:
         columns = _stacked(train.columns, test.columns)
+    above = [train.root or train.name, test.root or test.name]
+    if above[0] == above[1]:
+        above[1] += " (test)"
     whole = None
     if train.whole is not None or test.whole is not None:
         whole = pa.concat_arrays([s.ids if s.whole is None else s.whole for s in (train, test)])
@@ -61,7 +64,7 @@ def join(train: Source, test: Source) -> Source:
         name=train.name,
         # The two may share their short ids.
         ids=pa.concat_arrays(
-            [pc.binary_join_element_wise(s.root or s.name, s.ids, "/") for s in (train, test)],
+            [pc.binary_join_element_wise(of, s.ids, "/") for of, s in zip(above, (train, test), strict=True)],
         ),
         fingerprint=digest([train.fingerprint.encode(), test.fingerprint.encode()]),
         items=lambda: chain(train.items(), test.items()),

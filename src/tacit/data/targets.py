@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tacit.data.asked import TEXTS, Asked
+from tacit.data.asked import NUMERIC, TEXTS, Asked
 from tacit.data.labels import LISTED
 from tacit.data.notes import Few, Notes, few
 from tacit.data.splitting import Codes, by_name, codes_of, first_of
@@ -49,7 +49,9 @@ def read_answers(text: pa.Array, asked: Asked, training: Mask, notes: Notes) -> 
     if pc.any(pc.match_substring(text, LISTED)).as_py():
         raise UserError(f"--target {target} takes one label per example, not a table: say --target multilabel")
     if target == "regression":
-        return numbers(text, training)
+        return numbers(text, training, target, "to train on")
+    if target == "similarity":
+        return numbers(text, np.ones(len(text), bool), target, "in pairs")
     if target == "pairs":
         return _like(text, "pairs", "a label names a pair, and two examples share it")
     if target == "retrieval":
@@ -62,6 +64,8 @@ def describe(target: str, known: Any) -> str:
     n, names = int((known.label >= 0).sum()), len(known.classes)
     if not n:
         return "no labels"
+    if target == "similarity":
+        return f"{n // 2:,} pairs scored from {np.nanmin(known.truth):,.6g} to {np.nanmax(known.truth):,.6g}"
     if target == "regression":
         return f"{n:,} labelled with numbers from {np.nanmin(known.truth):,.6g} to {np.nanmax(known.truth):,.6g}"
     if target == "multilabel":
@@ -77,7 +81,7 @@ def names_of(target: str, known: Any, rows: Iterable[int]) -> list[str]:
     def name(row: int) -> str:
         if known.label[row] < 0:
             return ""
-        if target == "regression":
+        if target in NUMERIC:
             return f"{known.truth[row]:.6g}"
         if target == "multilabel":
             return ", ".join(known.classes[i] for i in np.flatnonzero(known.truth[row])) or "none"
@@ -200,24 +204,58 @@ def refuse_torn(pair: pa.Array, group: Codes) -> None:
         )
 
 
+def scored_pairs(text: pa.Array, pair: pa.Array | None, notes: Notes) -> tuple[pa.Array, pa.Array]:
+    """The scores, and the names of the pairs that both have one, null elsewhere."""
+    if pair is None:
+        raise UserError(
+            "--target similarity needs to know what a score compares: name the two columns of a row (--text-column ONE "
+            "--text-column OTHER) or, where each row is one example, the column of their pairs (--group-column)"
+        )
+    if text.null_count == len(text):
+        raise UserError(
+            "--target similarity needs the scores of some pairs, and there are none: name their column with "
+            "--label-column"
+        )
+    named = partnered(pc.if_else(text.is_valid(), pair, None), None, notes)
+    counts = pc.value_counts(named.drop_null())
+    many = sorted(of["values"] for of in counts.to_pylist() if of["counts"] > 2)
+    if many:
+        raise UserError(
+            f"pair {first_of(many)} has more than two examples, of which a score says nothing: name each two apart"
+        )
+    return pc.if_else(named.is_valid(), text, None), named
+
+
+def refuse_two_scores(truth: Any, pair: pa.Array) -> None:
+    """UserError where the two of a pair have different scores."""
+    encoded = pair.dictionary_encode()
+    codes = codes_of(encoded)
+    known = codes >= 0
+    low, high = np.full(len(encoded.dictionary), np.inf), np.full(len(encoded.dictionary), -np.inf)
+    np.minimum.at(low, codes[known], truth[known])
+    np.maximum.at(high, codes[known], truth[known])
+    if (low < high).any():
+        names = sorted(encoded.dictionary[int(code)].as_py() for code in np.flatnonzero(low < high))
+        raise UserError(f"the two examples of pair {first_of(names)} have different scores: give both the same")
+
+
 # ---------------------------------------------------------------- numbers
 
 
-def numbers(text: pa.Array, training: Mask) -> Answers:
-    """Strata are up to five parts of equal size, ordered by number."""
+def numbers(text: pa.Array, training: Mask, target: str, which: str) -> Answers:
+    """Strata are up to five parts of equal size, ordered by number; `which` says what `training` are."""
     encoded = text.dictionary_encode()
-    values = np.array([*map(_number, encoded.dictionary.to_pylist()), np.nan])
+    values = np.array([*(_number(cell, target) for cell in encoded.dictionary.to_pylist()), np.nan])
     truth = values[codes_of(encoded)]  # the last serves code -1
     known = np.isfinite(truth)
     have = np.sort(truth[known & training])
     if len(have) < FEWEST_NUMBERS:
         raise UserError(
-            f"--target regression needs {FEWEST_NUMBERS} labelled examples to train on; there are {len(have)}: label "
-            "more"
+            f"--target {target} needs {FEWEST_NUMBERS} labelled examples {which}; there are {len(have)}: label more"
         )
     if have[0] == have[-1]:
         raise UserError(
-            f"all {len(have):,} labels to train on are the number {have[0]:g}: there is nothing to predict; check the "
+            f"all {len(have):,} labels {which} are the number {have[0]:g}: there is nothing to predict; check the "
             "column"
         )
     middle = (np.searchsorted(have, truth[known]) + np.searchsorted(have, truth[known], side="right")) / 2
@@ -226,7 +264,7 @@ def numbers(text: pa.Array, training: Mask) -> Answers:
     return Answers(label, truth=np.where(known, truth, np.nan))
 
 
-def _number(text: str) -> float:
+def _number(text: str, target: str) -> float:
     """NaN where it says so. UserError for what is no finite number."""
     try:
         number = float(text)
@@ -234,7 +272,7 @@ def _number(text: str) -> float:
         number = np.inf
     if np.isinf(number):
         raise UserError(
-            f"--target regression: the label {text!r} is no finite number; correct it, leave it empty, or name it with "
+            f"--target {target}: the label {text!r} is no finite number; correct it, leave it empty, or name it with "
             "--ignore-label"
         )
     return number

@@ -214,6 +214,55 @@ def mae(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     return _mean(np.abs(predicted - y), unit)
 
 
+def pearson(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    """Correlation, 0 where one side is constant; each unit left out in turn, exactly."""
+    x, y = (np.asarray(of - of.mean(axis=-1, keepdims=True), np.float64) for of in (predicted, y))
+    parts = np.stack(
+        [_sum_by_unit(of, unit) for of in np.broadcast_arrays(np.ones(x.shape), x, y, x * x, y * y, x * y)]
+    )
+    whole = parts.sum(axis=-1, keepdims=True)
+    return _values(_correlation(*whole), _correlation(*(whole - parts)))
+
+
+def _correlation(n: Floats, x: Floats, y: Floats, xx: Floats, yy: Floats, xy: Floats) -> Floats:
+    """From how many there are, and their sums."""
+    spread = np.sqrt(np.maximum(xx - x * x / n, 0) * np.maximum(yy - y * y / n, 0))
+    return np.asarray(np.divide(xy - x * y / n, spread, out=np.zeros(xy.shape), where=spread > 0))
+
+
+def spearman(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
+    """Correlation of the ranks, 0 where one side is constant; by its derivative in the weight of each item."""
+    flat = predicted.reshape(-1, len(y))
+    n_units = int(unit.max()) + 1
+    found = np.zeros((len(flat), n_units))
+    for row, x in zip(found, flat, strict=True):
+        value, slope = _rank_correlation(x, y)
+        row[:] = value + _centred(n_units * _sum_by_unit((slope - slope.mean()) / len(y), unit))
+    return found.reshape(*predicted.shape[:-1], n_units)
+
+
+def _rank_correlation(x: NDArray[Any], y: NDArray[Any]) -> tuple[float, Floats]:
+    """The correlation of the ranks of x and y [n], and n times its derivative in each one's weight."""
+    n = len(x)
+    f, g = ((rankdata(of) - (n + 1) / 2) / n for of in (x, y))  # the share that is lower, less one half
+    spread_f, spread_g = np.mean(f * f), np.mean(g * g)
+    if not spread_f * spread_g:
+        return 0.0, np.zeros(n)
+    scale = np.sqrt(spread_f * spread_g)
+    value = float(np.mean(f * g) / scale)
+    # More weight counts the item itself more, and lifts the ranks of all above it.
+    joint = f * g + _mean_above(x, g) + _mean_above(y, f)
+    of_f, of_g = f * f + 2 * _mean_above(x, f), g * g + 2 * _mean_above(y, g)
+    return value, joint / scale - value / 2 * (of_f / spread_f + of_g / spread_g)
+
+
+def _mean_above(x: NDArray[Any], values: Floats) -> Floats:
+    """For each of n items the sum of `values` over those of larger x, by half of equal x, divided by n."""
+    place = np.unique(x, return_inverse=True)[1]
+    sums = np.bincount(place, values)
+    return np.asarray((np.cumsum(sums[::-1])[::-1] - sums / 2)[place] / len(x))
+
+
 # ---------------------------------------------------------------- rankings
 
 

@@ -44,6 +44,7 @@ class Labelled:
     subgroups: tuple[str, ...] = ()  # their names
     tokens: NDArray[np.int64] | None = None  # [N 2] each one's example, as `fetch` numbers them, and its place therein
     side: NDArray[np.int64] | None = None  # [N] of a pair, such as picture and caption: seeks partners on the other
+    pair: NDArray[np.int64] | None = None  # [N] of each, where two are compared (similarity); negative: none
 
     def __post_init__(self) -> None:
         if len(self.y) != len(self.group):

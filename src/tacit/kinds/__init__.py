@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tacit.data import Dataset
     from tacit.data.order import Batches
     from tacit.evaluation import Arm
+    from tacit.masks import Hiding
     from tacit.recipes.base import Recipe
     from tacit.spec import Spec
     from tacit.split import Split
@@ -42,8 +43,9 @@ class Kind(Protocol):
         examples: int,
         batch_size: int | None = None,
         accelerated: bool = False,
+        hiding: Hiding | None = None,
     ) -> Recipe:
-        """How to pretrain by a task or a weighted sum of tasks."""
+        """How to pretrain by a task or a weighted sum of tasks; `hiding` where it is not the usual one."""
 
     def default_views(self, spec: Any, task: str) -> ViewMaker:
         """The views that suit a pretext task."""

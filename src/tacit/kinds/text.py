@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from tacit.data import Dataset
 from tacit.data.corpus import Corpus
 from tacit.data.order import Batches, Span
 from tacit.data.packing import Packed
-from tacit.evaluation import Arm
-from tacit.modalities.text import ENOUGH, TextViews, snippet, word_counts
+from tacit.evaluation import Arm, Labelled
+from tacit.evaluation.subject import target_of
+from tacit.evaluation.targets import Rule
+from tacit.evaluation.targets.compared import Alike, Compared
+from tacit.modalities.text import ENOUGH, TextViews, bm25, snippet, tfidf, word_counts
 from tacit.recipes.base import Recipe
 from tacit.recipes.text import default_encoder, default_views, recipe
 from tacit.spec import TextSpec
@@ -30,6 +34,19 @@ contrast = "simclr"
 SHOWN = 240  # characters of a text that stand for all of it
 COUNTED = 200  # texts whose terms are counted to tell how long all of them take
 TERMS_FROM = 50_000  # texts at most that terms are counted in
+
+Texts = Callable[[NDArray[np.int64]], list[str]]
+Weighing = Callable[[list[str]], tuple[Any, Any]]  # what every text seeks in others, and what it has
+WEIGHED: dict[str, Weighing] = {
+    "tfidf-words": partial(tfidf, characters=False),
+    "tfidf-characters": partial(tfidf, characters=True),
+    "bm25": bm25,
+}
+COUNTED_BY = {
+    "tfidf-words": "TF-IDF of words and pairs",
+    "tfidf-characters": "TF-IDF of 2 to 5 characters",
+    "bm25": "BM25 of words",
+}
 
 
 def scratch_views(spec: TextSpec) -> TextViews:
@@ -47,23 +64,30 @@ def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) 
 def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
     labelled = split.labelled
     assert labelled is not None
-    if labelled.target != "classification":
-        return []
-    corpus = _parts(dataset)[1]
+    target = target_of(labelled)
 
     def texts(positions: NDArray[np.int64]) -> list[str]:
-        return corpus.texts(split.rows[positions])
+        return _parts(dataset)[1].texts(split.rows[positions])
 
-    known = labelled.train[:TERMS_FROM]
-    words, characters = (word_counts(texts, known, characters=by) for by in (False, True))
-    return [
-        Arm("tfidf-words", "baseline", rule=words, encoder="TF-IDF of words and pairs"),
-        Arm("tfidf-characters", "baseline", rule=characters, encoder="TF-IDF of 2 to 5 characters"),
-    ]
+    rules: dict[str, Rule] = {}
+    if isinstance(target, Compared):
+        rules = {name: _comparing(target, labelled, texts, weigh) for name, weigh in WEIGHED.items()}
+    elif labelled.target == "classification":
+        known = labelled.train[:TERMS_FROM]
+        words, characters = (word_counts(texts, known, characters=by) for by in (False, True))
+        rules = {"tfidf-words": words, "tfidf-characters": characters}
+    return [Arm(name, "baseline", rule=rule, encoder=COUNTED_BY[name]) for name, rule in rules.items()]
+
+
+def _comparing(target: Compared, labelled: Labelled, texts: Texts, weigh: Weighing) -> Rule:
+    """A baseline that compares the texts by their terms; what these weigh comes from the texts that are compared."""
+    return lambda train, truth, test: target.answers(labelled, test, Alike(*weigh(texts(test))))
 
 
 def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[[int], float]]:
     labelled = split.labelled
+    if labelled is not None and isinstance(target_of(labelled), Compared):
+        return _comparing_seconds(dataset, split), lambda labels: 0.0
     if labelled is None or labelled.target != "classification":
         return 0.0, lambda labels: 0.0
     known = min(len(labelled.train), TERMS_FROM)
@@ -85,6 +109,24 @@ def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[
         return float(spent * max(chosen_by, chosen_by**1.5))
 
     return counting, fitting
+
+
+def _comparing_seconds(dataset: Dataset, split: Split) -> float:
+    """From some of the texts: words are counted text by text, and each text is compared with all others."""
+    labelled = split.labelled
+    assert labelled is not None
+    target, tested = target_of(labelled), labelled.test if len(labelled.test) else labelled.train
+    assert isinstance(target, Compared)
+    some, seconds = tested[:COUNTED], 0.0
+    times = len(tested) / len(some)
+    texts = _parts(dataset)[1].texts(split.rows[some])
+    for weigh in WEIGHED.values():
+        began = time.perf_counter()
+        found = Alike(*weigh(texts))
+        counted = time.perf_counter()
+        target.answers(labelled, some, found)
+        seconds += (counted - began) * times + (time.perf_counter() - counted) * times**2
+    return seconds
 
 
 def same_form(spec: TextSpec, other: TextSpec) -> bool:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tacit import keys
-from tacit.masks import span_starts, unit_mask
+from tacit.masks import Hiding, span_starts, unit_mask
 from tacit.melspec import FLOOR, log_mel
 from tacit.spec import AudioSpec
 from tacit.types import Batch, Features
@@ -185,11 +185,11 @@ class FrameTarget:
 
 @dataclass(frozen=True)
 class SpanMask:
-    """Hides about the share `ratio` of each recording's tokens, in spans of `span` tokens on average."""
+    """Hides about a share of each recording's tokens, in spans of `span` tokens on average."""
 
     spec: AudioSpec
     stride: int  # frames of a token
-    ratio: float
+    hiding: Hiding
     span: float
 
     def __call__(self, batch: Batch, progress: Tensor) -> Tensor:
@@ -197,4 +197,4 @@ class SpanMask:
         key = keys.split(batch["key"], "mask")
         places = torch.arange(-(-mel.shape[1] // self.stride), device=mel.device)
         counts = places < ((frames + self.stride - 1) // self.stride)[:, None]  # [B N]
-        return unit_mask(key, counts, span_starts(key, counts, self.span) | ~counts, self.ratio)
+        return unit_mask(key, counts, span_starts(key, counts, self.span) | ~counts, self.hiding.at(progress))

@@ -5,9 +5,9 @@ Shapes: B documents, N tokens, L tokens of a view.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tacit import keys
-from tacit.masks import span_starts, unit_mask
+from tacit.masks import Hiding, span_starts, unit_mask
 from tacit.spec import TextSpec
 from tacit.types import Batch
 
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
 LINEAR_C = tuple(10.0**power for power in range(-1, 4))  # penalties of the word counts' classifier
 ENOUGH = 2_500  # texts that the penalty is chosen by
+BM25_TURN, BM25_LENGTH = 1.2, 0.75  # k1: when more of a word tells no more; b: how much the length of a text counts
 
 
 def is_special(tokens: Tensor, spec: TextSpec) -> Tensor:
@@ -91,25 +95,19 @@ class TextViews:
 
 @dataclass(frozen=True)
 class TokenMask:
-    """Hides a share of each row's tokens: words as a whole, or spans of `span` words on average, or single tokens.
-
-    The share goes from `ratio` to `ratio_end` over the training, along a straight line.
-    """
+    """Hides a share of each row's tokens: words as a whole, or spans of `span` words on average, or single tokens."""
 
     spec: TextSpec
-    ratio: float
-    ratio_end: float | None = None
-    unit: str = "word"  # token, word or span
+    hiding: Hiding
     span: float = 3.0  # words
 
     def __call__(self, batch: Batch, progress: Tensor) -> Tensor:
         key = keys.split(batch["key"], "mask")
         counts = batch["valid"] & ~is_special(batch["tokens"], self.spec)
-        starts = torch.ones_like(counts) if self.unit == "token" else batch["word"] | ~counts
-        if self.unit == "span":
+        starts = torch.ones_like(counts) if self.hiding.unit == "token" else batch["word"] | ~counts
+        if self.hiding.unit == "span":
             starts = span_starts(key, batch["word"], self.span) | ~counts
-        end = self.ratio if self.ratio_end is None else self.ratio_end
-        return unit_mask(key, counts, starts, self.ratio + (end - self.ratio) * progress)
+        return unit_mask(key, counts, starts, self.hiding.at(progress))
 
 
 @dataclass(frozen=True)
@@ -145,14 +143,10 @@ def word_counts(
     Terms and their weights come from the texts `known`, labelled or not. Called with positions to learn from, their
     classes, and positions to answer for.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-    shape = {"analyzer": "char_wb", "ngram_range": (2, 5), "max_features": 200_000}
-    shape = shape if characters else {"ngram_range": (1, 2), "max_features": 400_000}
-    counts = TfidfVectorizer(sublinear_tf=True, min_df=2 if len(known) >= 100 else 1, **shape)
-    counts.fit(texts(known))
+    counts = _term_weights(characters=characters, fewest=2 if len(known) >= 100 else 1).fit(texts(known))
     held: dict[int, int] = {}
     rows: list[Any] = []
 
@@ -190,6 +184,44 @@ def word_counts(
         return np.asarray(model.classes_[best.astype(np.int64)], np.int32)
 
     return rule
+
+
+def tfidf(texts: Sequence[str], *, characters: bool) -> tuple[Any, Any]:
+    """TF-IDF of the texts' own terms, sparse [n d], twice the same: the inner product of two rows is their cosine."""
+    from scipy.sparse import csr_array
+
+    weights = csr_array(_term_weights(characters=characters).fit_transform(texts))
+    return weights, weights
+
+
+def bm25(texts: Sequence[str]) -> tuple[Any, Any]:
+    """How often each text has each word, and how much the word says of the text; sparse [n d] both.
+
+    The inner product of the one's row with the other's is the BM25 score of the other text for the one as a query
+    (Robertson & Zaragoza 2009, "The probabilistic relevance framework"), with the weight ln(1 + (n - m + 1/2) /
+    (m + 1/2)) of a word that m texts have.
+    """
+    from scipy.sparse import csr_array
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    counts = csr_array(CountVectorizer(dtype=np.float32).fit_transform(texts))
+    have = np.bincount(counts.indices, minlength=counts.shape[1])  # texts of each word
+    length = counts.sum(axis=1)
+    usual = BM25_TURN * (1 - BM25_LENGTH + BM25_LENGTH * length / length.mean())  # [n]
+    times = counts.data
+    told = times * (BM25_TURN + 1) / (times + np.repeat(usual, np.diff(counts.indptr)))
+    rarity = np.log1p((len(texts) - have + 0.5) / (have + 0.5))
+    weights = csr_array((told * rarity[counts.indices], counts.indices, counts.indptr), shape=counts.shape)
+    return counts, weights
+
+
+def _term_weights(*, characters: bool, fewest: int = 1) -> TfidfVectorizer:
+    """TF-IDF of words and pairs of them, or of 2 to 5 characters, that so many texts have."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    shape = {"analyzer": "char_wb", "ngram_range": (2, 5), "max_features": 200_000}
+    shape = shape if characters else {"ngram_range": (1, 2), "max_features": 400_000}
+    return TfidfVectorizer(sublinear_tf=True, min_df=fewest, dtype=np.float32, **shape)
 
 
 def _rotated(X: Any) -> tuple[NDArray[np.float64], Callable[[NDArray[np.float64]], NDArray[np.float64]]]:

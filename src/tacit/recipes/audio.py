@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from tacit.encoders.audio import AudioEncoder
+from tacit.masks import Hiding
 from tacit.modalities.audio import FrameTarget, SoundViews, SpanMask
 from tacit.optim import Optim
 from tacit.recipes.base import Recipe, mixed
@@ -19,7 +20,7 @@ from tacit.tasks.simclr import SimCLR
 
 SEEN = 0.95  # seconds of a view, as in BYOL-A
 MASKED_SEEN = 2.0  # seconds that masked prediction looks at
-MASKED_SHARE, SPAN = 0.4, 3.0  # of the tokens; tokens
+HIDDEN, SPAN = Hiding(0.4), 3.0  # tokens
 
 
 def default_encoder(spec: AudioSpec, tasks: Collection[str]) -> str:
@@ -34,21 +35,22 @@ def recipe(
     examples: int,
     batch_size: int | None = None,
     accelerated: bool = False,
+    hiding: Hiding | None = None,
 ) -> Recipe:
     """The recipe of a task, or of a weighted sum of tasks, for this encoder and so many recordings."""
-    task = mixed({name: make_task(name, encoder) for name in weights}, weights)
+    task = mixed({name: make_task(name, encoder, hiding) for name in weights}, weights)
     batch_size = batch_size or default_batch_size(examples, accelerated=accelerated)
     return Recipe(task, default_optim(encoder), batch_size)
 
 
-def make_task(name: str, encoder: AudioEncoder) -> Task:
+def make_task(name: str, encoder: AudioEncoder, hiding: Hiding | None = None) -> Task:
     """One task with its defaults for sound."""
     spec = encoder.spec
     views = default_views(spec, name)
     if name == "simclr":
         return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.1)
     assert name == "masked", name
-    masks, target = SpanMask(spec, encoder.stride, MASKED_SHARE, SPAN), FrameTarget(spec, encoder.stride)
+    masks, target = SpanMask(spec, encoder.stride, hiding or HIDDEN, SPAN), FrameTarget(spec, encoder.stride)
     return Masked(encoder, views, masks, target, width=encoder.stride * spec.mels, picture=target.picture)
 
 

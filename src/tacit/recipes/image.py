@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tacit import keys
 from tacit.encoders.base import ImageEncoder, MapEncoder
-from tacit.masks import random_mask
+from tacit.masks import Hiding, random_mask
 from tacit.modalities.image import ALIGNED, TINY, default_views, patches, unpatches
 from tacit.nn import to_float
 from tacit.optim import Optim
@@ -41,14 +41,15 @@ def recipe(
     examples: int,
     batch_size: int | None = None,
     accelerated: bool = False,
+    hiding: Hiding | None = None,
 ) -> Recipe:
     """The recipe of a task, or of a weighted sum of tasks, for this encoder and so many examples."""
-    task = mixed({name: make_task(name, encoder) for name in weights}, weights)
+    task = mixed({name: make_task(name, encoder, hiding) for name in weights}, weights)
     batch_size = batch_size or default_batch_size(encoder.spec, examples, accelerated=accelerated)
     return Recipe(task, default_optim(encoder), batch_size)
 
 
-def make_task(name: str, encoder: ImageEncoder) -> Task:
+def make_task(name: str, encoder: ImageEncoder, hiding: Hiding | None = None) -> Task:
     """One task with its defaults for images."""
     views = default_views(encoder.spec, name)
     if name == "simclr":
@@ -58,12 +59,12 @@ def make_task(name: str, encoder: ImageEncoder) -> Task:
     assert name == "masked", name
     drop = isinstance(encoder, Dropping)
     target = PatchTarget(encoder.stride, encoder.grid, standardise=encoder.stride >= STANDARDISED_FROM)
-    ratio = 0.75 if drop else 0.5
+    hiding = hiding or Hiding(0.75 if drop else 0.5)
     width = encoder.spec.channels * encoder.stride**2
     return Masked(
         encoder,
         views,
-        RandomMask(ratio, math.prod(encoder.grid)),
+        RandomMask(hiding, math.prod(encoder.grid)),
         target,
         width=width,
         drop=drop,
@@ -94,13 +95,14 @@ def default_batch_size(spec: ImageSpec, examples: int, *, accelerated: bool = Fa
 
 @dataclass(frozen=True)
 class RandomMask:
-    """Hides the share `ratio` of the places, at least one and not all, drawn anew for every example."""
+    """Hides a share of the places, at least one and not all, drawn anew for every example."""
 
-    ratio: float
+    hiding: Hiding
     places: int
 
     def __call__(self, batch: Batch, progress: Tensor) -> Tensor:
-        return random_mask(keys.split(batch["key"], "mask"), self.places, self.ratio)
+        count = min(max(1, round(float(self.hiding.at(progress)) * self.places)), self.places - 1)
+        return random_mask(keys.split(batch["key"], "mask"), self.places, count / self.places)
 
 
 @dataclass(frozen=True)

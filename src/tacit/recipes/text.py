@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from tacit.encoders import build_encoder
 from tacit.encoders.text import TextEncoder
+from tacit.masks import Hiding
 from tacit.modalities.text import Corruption, TextViews, TokenMask, own_tokens
 from tacit.optim import Optim
 from tacit.recipes.base import Recipe, mixed
@@ -22,7 +23,7 @@ from tacit.tasks.simclr import SimCLR
 PACKING = {"masked", "electra"}  # tasks that learn from single tokens, so that rows may hold several documents
 CONTRAST = {"simclr"}  # tasks that an encoder without layers can learn
 DROPOUT = 0.1  # of an encoder whose dropout makes the two views of a text
-MASKED_SHARE = 0.3
+HIDDEN = Hiding(0.3)
 SMALLER = {"tiny": "nano", "small": "tiny", "base": "small"}
 
 
@@ -41,15 +42,16 @@ def recipe(
     examples: int,
     batch_size: int | None = None,
     accelerated: bool = False,
+    hiding: Hiding | None = None,
 ) -> Recipe:
     """The recipe of a task, or of a weighted sum of tasks, for this encoder and so many documents."""
-    task = mixed({name: make_task(name, encoder) for name in weights}, weights)
+    task = mixed({name: make_task(name, encoder, hiding) for name in weights}, weights)
     contrast = weights.keys() <= CONTRAST
     batch_size = batch_size or default_batch_size(examples, contrast=contrast, accelerated=accelerated)
     return Recipe(task, default_optim(encoder), batch_size, packed=encoder.packs and weights.keys() <= PACKING)
 
 
-def make_task(name: str, encoder: TextEncoder) -> Task:
+def make_task(name: str, encoder: TextEncoder, hiding: Hiding | None = None) -> Task:
     """One task with its defaults for text."""
     views = default_views(encoder.spec, name)
     if name == "simclr":  # features themselves are contrasted: a projection head cost 3 points
@@ -58,9 +60,9 @@ def make_task(name: str, encoder: TextEncoder) -> Task:
         encoder.set_dropout(DROPOUT)
         return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.05)
     if name == "electra":
-        return Electra(encoder, _masked(_generator(encoder), views))
+        return Electra(encoder, _masked(_generator(encoder), views, hiding or HIDDEN))
     assert name == "masked", name
-    return _masked(encoder, views)
+    return _masked(encoder, views, hiding or HIDDEN)
 
 
 def default_views(spec: TextSpec, task: str) -> TextViews:
@@ -69,11 +71,11 @@ def default_views(spec: TextSpec, task: str) -> TextViews:
     return replace(views, crop=(0.1, 0.3), least=24, most=64, delete=0.5) if task == "simclr" else views
 
 
-def _masked(encoder: TextEncoder, views: TextViews) -> Masked:
-    """Masked tokens, every hidden one behind the mask, whole words at a time."""
+def _masked(encoder: TextEncoder, views: TextViews, hiding: Hiding) -> Masked:
+    """Masked tokens, every hidden one behind the mask."""
     encoder.train_head()
     spec = encoder.spec
-    masks, corrupt = TokenMask(spec, MASKED_SHARE), Corruption(spec)
+    masks, corrupt = TokenMask(spec, hiding), Corruption(spec)
     return Masked(encoder, views, masks, own_tokens, width=spec.vocabulary, corrupt=corrupt, decoder=encoder.logits)
 
 

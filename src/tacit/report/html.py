@@ -142,10 +142,11 @@ def _measure(report: Report, verdict: Report, metric: str) -> str:
 
 def _watched(report: Report) -> str:
     """What a training is watched by: the usual metric of its target, in words."""
-    how = {"retrieval": "search by cosine", "pairs": "search by cosine"}
-    metrics = {"tokens": "balanced_accuracy", "multilabel": "auroc", "regression": "r2"}
+    how = {"retrieval": "search by cosine", "pairs": "search by cosine", "similarity": "cosine of each pair"}
+    metrics = {"multilabel": "auroc", "regression": "r2", "similarity": "spearman/cosine"}
+    metrics |= dict.fromkeys(("retrieval", "pairs"), "ndcg@10/test-gallery")
     target = tables.target_of(report)
-    metric = "ndcg@10/test-gallery" if target in how else metrics.get(target, "balanced_accuracy")
+    metric = metrics.get(target, "balanced_accuracy")
     return f"{words.plain(metric).removesuffix(' among the test items')}, {how.get(target, 'nearest neighbours')}"
 
 

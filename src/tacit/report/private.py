@@ -24,7 +24,7 @@ _HASH = re.compile(r"[0-9a-f]{8,128}")
 # Any other may be that of a file, a folder or a model in either, and gets an alias.
 _OWN = """
 alignment alpha alpha_r and ast_base ast_nano ast_small ast_tiny audio_base audio_convnet audio_nano audio_small
-audio_tiny bad_rows bands before bert_bag bert_base bert_nano bert_small bert_tiny by chance characters components
+audio_tiny bad_rows bands before bert_bag bert_base bert_nano bert_small bert_tiny bm by chance characters components
 convnet dead_share depth deviation electra embeddings features fine-tuned from grid held_out in init lidar log-mel
 loss majority masked mean mfcc mfccs modernbert_base modernbert_nano modernbert_small modernbert_tiny nan no numbers
 of opening pairs participation parts pca perplexity pixels pooled principal random random-init rankme rankme_fall
@@ -33,16 +33,17 @@ uniformity untrained vit_base vit_small vit_tiny words
 """
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
-a about absolute accuracy all alone among and another any architecture at auroc average balanced budget by cannot cases
-chance change classes compared cosine cross-fitting d2 data do draw draws encoder error f1 few fine-tuned five fold
-folds for four from groups how in input inputs it items its judge known labels like linear macro majority mean more much
-ndcg@10 nearest neighbours not of one only or pairs pixels point points precision pretrained pretraining probe public r2
-random-init raw recall@1 recall@10 recall@5 regression ridge scratch sealed search seeds set shows smaller take tell
-test the this to too training transductive type untrained were with would
+a about absolute accuracy all alone among and another any architecture at auroc average balanced budget by cannot
+cases chance change classes compared correlation cosine cross-fitting d2 data do draw draws each encoder error f1 few
+fine-tuned five fold folds for four from groups how in input inputs it items its judge known labels like linear macro
+majority mean more much ndcg@10 nearest neighbours not of one only or pair pairs pearson pixels point points precision
+pretrained pretraining probe public r2 random-init raw recall@1 recall@10 recall@5 regression ridge scores scratch
+sealed search seeds set shows smaller spearman take tell test the this to too training transductive type untrained
+were with would
 """
 _PLAIN = {
     "kind": ("image", "audio", "text", "items", "pairs", "series", "table", "embeddings"),
-    "target": ("classification", "multilabel", "regression", "retrieval", "pairs", "tokens"),
+    "target": ("classification", "multilabel", "regression", "retrieval", "pairs", "tokens", "similarity"),
 }
 _HASHES = ("hash", "data_hash")
 _NAMES = ("arm", "name", "baseline", "task", "encoder")

@@ -55,6 +55,7 @@ PROTOCOLS = {
     "scratch": "training from scratch",
     "cosine": "search by cosine",
     "rule": "no features",
+    "paired": "cosine of each pair",
 }
 
 METRICS = {
@@ -64,6 +65,8 @@ METRICS = {
     "macro_f1": "macro F1",
     "label_accuracy": "share of labels right",
     "d2_absolute_error": "D2 of the absolute error",
+    "spearman/cosine": "Spearman correlation with the scores",
+    "pearson/cosine": "Pearson correlation with the scores",
 }
 
 # Between what a label-free metric is compared with the transfer, and what to mind there.

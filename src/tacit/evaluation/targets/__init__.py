@@ -17,6 +17,7 @@ _HOME: Mapping[str, tuple[str, str]] = {
     "regression": ("regression", "Regression"),
     "retrieval": ("retrieval", "Retrieval"),
     "pairs": ("retrieval", "Pairs"),
+    "similarity": ("similarity", "Similarity"),
 }
 
 __all__ = ["Metric", "Rule", "Supervised", "Target", "Tested", "Trainable", "make_target"]

@@ -143,6 +143,13 @@ class Target(ABC):
         return names[name]
 
 
+def varied(truth: Values, unit: NDArray[np.int64]) -> bool:
+    """Whether numbers differ from the most of them in two units at least, of three or more."""
+    if len(np.unique(unit)) < 3:
+        return False
+    return len(np.unique(unit[truth != np.median(truth)])) > 1
+
+
 def whole(draw: Positions, n: int) -> Positions | slice:
     """The same rows as a slice where these are all of n: taken so, no copy of them is made."""
     return slice(None) if len(draw) == n else draw

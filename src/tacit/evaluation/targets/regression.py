@@ -15,7 +15,7 @@ from tacit.evaluation.knn import knn_average
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.ridge import fit_ridge
 from tacit.evaluation.splits import Positions
-from tacit.evaluation.targets.base import Floats, Groups, Predictor, Rule, Supervised, Tested, Trainable, Values
+from tacit.evaluation.targets.base import Floats, Groups, Predictor, Rule, Supervised, Tested, Trainable, Values, varied
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,9 +57,7 @@ class Regression(Supervised):
         missing = int((~np.isfinite(truth)).sum())
         if missing:
             raise UserError(f"{missing} test examples have no number: leave them out of the test positions")
-        unit = np.unique(self.units(labelled, positions), return_inverse=True)[1]
-        other = np.bincount(unit[truth != np.median(truth)])  # what differs from the most of them, in how many units
-        if unit.max(initial=0) < 2 or (other > 0).sum() < 2:
+        if not varied(truth, self.units(labelled, positions)):
             raise UserError("the numbers to be tested are too few, or all but the same: label more examples")
         return Tested(np.ones(len(truth), bool), truth, [])
 

@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 
 from tacit.errors import UserError
 from tacit.evaluation import metrics
-from tacit.evaluation.knn import unit_rows
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import Positions
-from tacit.evaluation.targets.base import Floats, Rule, Target, Tested, Values
+from tacit.evaluation.targets.base import Rule, Tested, Values
+from tacit.evaluation.targets.compared import Alike, Compared, cosine
 
 if TYPE_CHECKING:
-    from tacit.evaluation.subject import Labelled, Part
+    from tacit.evaluation.subject import Labelled
 
 DEEP = 10  # results of a search that are looked at
 _CHUNK = 2**22  # similarities held at once
 
 
 @dataclass(frozen=True)
-class Retrieval(Target):
+class Retrieval(Compared):
     """The first ten of every search, as places [n 10] among the test items."""
 
     name: ClassVar[str] = "retrieval"
@@ -42,43 +42,25 @@ class Retrieval(Target):
     )
     within: ClassVar[Metric] = metrics[1]
     protocols: ClassVar[Mapping[str, str]] = {"cosine": "search by cosine"}
-    needs_labels: ClassVar[bool] = False
     groups: ClassVar[str] = "classes"
 
-    def probe(
-        self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int
-    ) -> Mapping[str, Values]:
-        return {"cosine": self.search(part.labelled, part.test, test)[None]}
-
-    def validate(
-        self, labelled: Labelled, features: Sequence[Floats], pool: Positions, rounds: Any, metric: Metric, seed: int
-    ) -> float:
-        if not self.expected(labelled, pool).any():
-            return 0.0
-        tested = self.tested(labelled, pool)
-        found = np.stack([self.search(labelled, pool, table) for table in features])[:, None]
-        relevant = self.revealed(found, labelled, pool, tested)
-        return float(np.mean([metric.value(of[0], tested.truth) for of in relevant]))
-
-    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float | None:
-        if not self.expected(labelled, positions).any():
-            return None
-        return self.validate(labelled, [features], positions, (), self.metrics[0], 0)
-
-    def search(self, labelled: Labelled, positions: Positions, features: NDArray[np.floating]) -> NDArray[np.int32]:
-        """For each of these items the places [n 10] of the nearest others; -1 where fewer may be searched."""
-        unit, allowed = unit_rows(features), self.allowed(labelled, positions)
-        found = np.full((len(unit), DEEP), -1, np.int32)
-        rows, deep = max(1, _CHUNK // len(unit)), min(DEEP, len(unit) - 1)
-        for start in range(0, len(unit), rows):
-            part = np.arange(start, min(start + rows, len(unit)))
-            similarity = np.where(allowed(part), unit[part] @ unit.T, -np.inf)
+    def answers(self, labelled: Labelled, positions: Positions, alike: Alike) -> NDArray[np.int32]:
+        """For each of these items the places [n 10] of those most like it; -1 where fewer may be searched."""
+        n, allowed = len(alike), self.allowed(labelled, positions)
+        found = np.full((n, DEEP), -1, np.int32)
+        rows, deep = max(1, _CHUNK // n), min(DEEP, n - 1)
+        for start in range(0, n, rows):
+            part = np.arange(start, min(start + rows, n))
+            similarity = np.where(allowed(part), alike.to_all(part), -np.inf)
             first = np.argpartition(-similarity, deep - 1, axis=1)[:, :deep]
             order = np.argsort(-np.take_along_axis(similarity, first, axis=1), axis=1, kind="stable")
             ranked = np.take_along_axis(first, order, axis=1)
             lost = np.isneginf(np.take_along_axis(similarity, ranked, axis=1))
             found[part, :deep] = np.where(lost, -1, ranked)
         return found
+
+    def comparable(self, labelled: Labelled, positions: Positions) -> bool:
+        return bool(self.expected(labelled, positions).any())
 
     def allowed(self, labelled: Labelled, positions: Positions) -> Any:
         """Which items [b n] may be searched for the queries at these places [b]."""
@@ -128,7 +110,7 @@ class Retrieval(Target):
 
     def rules(self, labelled: Labelled) -> Mapping[str, Rule]:
         def chance(train: Positions, truth: Values, test: Positions) -> Values:
-            return self.search(labelled, test, np.random.default_rng(0).normal(size=(len(test), 64)))
+            return self.answers(labelled, test, cosine(np.random.default_rng(0).normal(size=(len(test), 64))))
 
         return {"chance": chance}
 
