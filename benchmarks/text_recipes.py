@@ -3,10 +3,10 @@
     python benchmarks/text_recipes.py TEXTS --test TEST [--task simclr] [--encoder bert_bag] [--seconds 60] [SETTING]
 
 TEXTS and TEST are tables with the columns text and label; rows without a label are pretrained on too. A SETTING is
-name=value: crop=0.1,0.5 most=64 delete=0.5 of the views, hidden=0 temperature=0.2 of contrast, ratio=0.3 ratio_end=0.15
-unit=word span=3 random=0.1 kept=0.1 of the mask, lr=4e-3 decay=0.05 clip=1 batch=128 vocabulary=8192 length=128. What
-is not named is the recipe's. Everything is judged on at most 2,000 test texts, 10 draws of 10 and of 100 labels per
-class, and masked prediction by its pseudo-perplexity on 200 of them too.
+name=value: crop=0.1,0.5 most=64 delete=0.5 of the views, hidden=0 temperature=0.2 of contrast, mask=0.3:0.15,span as
+`tacit run --mask`, random=0.1 kept=0.1 of the mask, lr=4e-3 decay=0.05 clip=1 batch=128 vocabulary=8192 length=128.
+What is not named is the recipe's. Everything is judged on at most 2,000 test texts, 10 draws of 10 and of 100 labels
+per class, and masked prediction by its pseudo-perplexity on 200 of them too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from record import record
 
+from tacit.choices import hiding_of
 from tacit.data import open_dataset
 from tacit.encoders import build_encoder
 from tacit.encoders.text import TextEncoder
@@ -56,8 +57,7 @@ def adjusted(task: Any, told: dict[str, str], dim: int) -> None:
                 part.head = torch.nn.Identity()
         if isinstance(part, Masked):
             assert isinstance(part.masks, TokenMask)
-            sizes: Any = {name: float(told[name]) for name in ("ratio", "ratio_end", "span") if name in told}
-            part.masks = replace(part.masks, unit=told.get("unit", part.masks.unit), **sizes)
+            part.masks = replace(part.masks, hiding=hiding_of(told.get("mask")) or part.masks.hiding)
             shares = {name: float(told[name]) for name in ("random", "kept") if name in told}
             part.corrupt = replace(part.corrupt, **shares)  # type: ignore[type-var]
 
