@@ -92,6 +92,75 @@ def test_loudness_adds_and_masks_hide() -> None:
     assert along.sum() <= 94
 
 
+def crowd(n: int) -> Batch:
+    """So many recordings, each loud in one band of its own."""
+    mel = torch.full((n, 30, SPEC.mels), SILENCE)
+    mel[torch.arange(n), :, torch.arange(n) % SPEC.mels] = 0.0
+    index = torch.arange(n)
+    frames = torch.full((n,), 30)
+    return {"mel": mel, "frames": frames, "index": index, "key": keys.batch_keys(5, 0, index)}
+
+
+def energy(mel: torch.Tensor) -> torch.Tensor:
+    return mel.double().exp() - math.exp(SILENCE)
+
+
+def test_neighbours_are_mixed_by_energy() -> None:
+    """Exactly one other band is heard, of one of the eight, at most as loud as asked for; which one varies."""
+    views, batch = replace(STILL, most=30, mix=0.4), crowd(20)
+    partners = []
+    for view in range(6):
+        heard = energy(views(batch, view)["mel"])
+        assert torch.allclose(heard, heard[:, :1].expand_as(heard), atol=1e-6)
+        for row, bands in enumerate(heard[:, 0]):
+            [other] = [band for band in (bands > 1e-5).nonzero()[:, 0].tolist() if band != row]
+            assert other // 8 == row // 8
+            assert 0 < bands[other] <= 0.4
+            assert float(bands[other] + bands[row]) == pytest.approx(1.0, abs=1e-4)
+            partners.append((other - row) % 8)
+    assert set(partners) == set(range(1, 8))
+
+
+def test_any_number_of_ranks_mixes_alike() -> None:
+    views, batch = replace(STILL, most=30, mix=0.4, echo=0.3, noise=0.5), crowd(32)
+    whole = views(batch, 1)["mel"]
+    for rank in range(2):
+        part = {name: value[16 * rank : 16 * (rank + 1)] for name, value in batch.items()}
+        torch.testing.assert_close(views(part, 1)["mel"], whole[16 * rank : 16 * (rank + 1)])
+    alone = {name: value[:1] for name, value in batch.items()}
+    torch.testing.assert_close(replace(STILL, most=30, mix=0.4)(alone, 0)["mel"], batch["mel"][:1], atol=1e-4, rtol=0)
+
+
+def test_an_echo_dies_away_by_the_same_factor() -> None:
+    """A click: the energy stays, and falls by 60 dB in a time that is drawn up to the longest."""
+    batch = crowd(20)
+    batch["mel"][:, 1:] = SILENCE
+    heard = energy(replace(STILL, most=30, echo=0.2)(batch, 0)["mel"])
+    assert float(heard.sum((1, 2)).max()) == pytest.approx(1.0, abs=1e-3)
+    times = []
+    for row in range(20):
+        falling = heard[row, :, row]
+        fall = math.log(float(falling[0] / falling[1])) if falling[1] > 1e-4 else math.inf
+        assert float(falling[2]) == pytest.approx(float(falling[0]) * math.exp(-2 * fall), abs=2e-6)
+        times.append(6 * math.log(10) / fall * SPEC.hop / SPEC.rate)
+    assert 0.1 < max(times) <= 0.2
+
+
+def test_noise_is_as_loud_as_asked_for() -> None:
+    batch = crowd(20)
+    batch["frames"] = torch.arange(11, 31)
+    seen = replace(STILL, most=30, noise=0.5)(batch, 0)
+    for row, n in enumerate(seen["frames"].tolist()):
+        assert torch.all(seen["mel"][row, n:] == torch.tensor(SILENCE))
+        clean, heard = energy(STILL(batch, 0)["mel"])[row, :n], energy(seen["mel"])[row, :n]
+        share = float((heard - clean).sum() / clean.sum())
+        assert 0.5e-3 * 0.7 < share < 0.5 * 1.3
+    added = energy(seen["mel"])[:, :11] - energy(STILL(batch, 0)["mel"])[:, :11]
+    assert len(added.mean((1, 2)).unique()) == 20
+    deviation = (added / added.mean((1, 2), keepdim=True)).std()
+    assert float(deviation) == pytest.approx(1.0, abs=0.1)  # as of energies of white noise
+
+
 @pytest.mark.parametrize("stride", [1, 4])
 def test_spans_are_hidden_and_to_be_predicted(stride: int) -> None:
     batch = STILL(sounds(), 0)

@@ -13,6 +13,7 @@ from tacit.engine import make_fabric
 from tacit.errors import UserError
 from tacit.nn import to_float
 from tacit.tasks import TASKS, parse_mixture, task_class
+from tacit.tasks.byol import BYOL
 from tacit.tasks.masked import Masked
 from tacit.tasks.next import Next
 from tacit.tasks.rotation import Rotation
@@ -105,6 +106,45 @@ def test_simclr_equals_the_double_loop(batch: Batch) -> None:
         others = sum(math.exp(float(anchor @ other) / task.temperature) for k, other in enumerate(views) if k != i)
         total -= math.log(math.exp(float(anchor @ views[partner]) / task.temperature) / others)
     assert float(task.loss(z)[0]) == pytest.approx(total / len(views), rel=1e-5)
+
+
+@torch.no_grad()
+def test_byol_equals_the_loop_over_views(batch: Batch) -> None:
+    task = tiny_recipe("byol").task.eval()
+    assert isinstance(task, BYOL)
+    for parameter in task.teacher.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    views = [task.views(batch, view) for view in (0, 1)]
+    told = [task.predictor(task.head(task.encoder(view).pooled)) for view in views]
+    wanted = [task.teacher["head"](task.teacher["encoder"](view).pooled) for view in views]
+    total = 0.0
+    for example in range(len(batch["key"])):
+        for view in (0, 1):
+            q, z = told[view][example], wanted[1 - view][example]
+            total += float((q / q.norm() - z / z.norm()).square().sum())
+    out = task(batch)
+    assert float(out.loss) == pytest.approx(total / len(batch["key"]), rel=1e-4)
+    assert 0 < float(out.metrics["spread"]) < 1.1
+
+
+def test_a_teacher_is_the_moving_average() -> None:
+    """Weights by the cosine of the progress, counts of batch norm as the student has them; no gradient, ever."""
+    task, plan = tiny_recipe("audio:byol").task, tiny_recipe("audio:byol")
+    assert isinstance(task, BYOL)
+    assert isinstance(plan.task, BYOL)
+    students = {"encoder": plan.task.encoder, "head": plan.task.head}
+    assert not any(parameter.requires_grad for parameter in task.teacher.parameters())
+    expected = {name: value.clone() for name, value in task.teacher.named_parameters()}
+    for progress in (0.0, 0.3, 0.9):
+        with torch.no_grad():
+            for parameter in plan.task.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        keep = 1 - (1 - 0.99) * (math.cos(math.pi * progress) + 1) / 2
+        task.teacher.follow(students, torch.tensor(progress))
+        for name, value in torch.nn.ModuleDict(students).named_parameters():
+            expected[name] = keep * expected[name] + (1 - keep) * value
+    for name, value in task.teacher.named_parameters():
+        torch.testing.assert_close(value, expected[name])
 
 
 @torch.no_grad()

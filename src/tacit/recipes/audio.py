@@ -14,6 +14,7 @@ from tacit.optim import Optim
 from tacit.recipes.base import Recipe, mixed
 from tacit.spec import AudioSpec
 from tacit.task import Task
+from tacit.tasks.byol import BYOL
 from tacit.tasks.masked import Masked
 from tacit.tasks.next import Next
 from tacit.tasks.simclr import SimCLR
@@ -49,6 +50,8 @@ def make_task(name: str, encoder: AudioEncoder) -> Task:
     views = default_views(spec, name)
     if name == "simclr":
         return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.2)
+    if name == "byol":
+        return BYOL(encoder, views, hidden=2 * encoder.dim, out=128, momentum=0.99)
     target, width = FrameTarget(spec, encoder.stride), encoder.stride * spec.mels
     if name == "next":
         return Next(encoder, views, target, width=width, ahead=AHEAD, picture=target.picture)
@@ -63,7 +66,8 @@ def default_views(spec: AudioSpec, task: str) -> SoundViews:
     views = SoundViews(spec, round(per_second * min(WHOLE_SEEN, spec.seconds)))
     if task in ("masked", "next"):
         return views
-    return replace(views, most=round(per_second * SEEN), crop=(0.7, 1.0), tempo=0.15, spread=0.15, shift=0.1, gain=1.0)
+    views = replace(views, most=round(per_second * SEEN), crop=(0.7, 1.0), tempo=0.15, spread=0.15, shift=0.1, gain=1.0)
+    return replace(views, mix=0.4) if task == "byol" else views
 
 
 def default_optim(encoder: AudioEncoder) -> Optim:

@@ -31,6 +31,13 @@ TASKS = {
         "tell two views of the same example from views of all others",
         "Chen et al. 2020, arXiv:2002.05709",
     ),
+    "byol": Entry(
+        "self-prediction",
+        "tacit.tasks.byol:BYOL",
+        ("image", "text", "audio"),
+        "predict what a slower copy of the encoder says of another view",
+        "Grill et al. 2020, arXiv:2006.07733; Niizumi et al. 2021, arXiv:2103.06695",
+    ),
     "rotation": Entry(
         "transformation",
         "tacit.tasks.rotation:Rotation",
