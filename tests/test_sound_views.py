@@ -12,6 +12,8 @@ import torch
 from tacit import keys
 from tacit.melspec import log_mel
 from tacit.modalities.audio import SEGMENTS, SILENCE, FrameTarget, SoundStatistics, SoundViews, SpanMask
+from tacit.modalities.codes import QuantisedTarget
+from tacit.nn import variety
 from tacit.spec import AudioSpec
 from tacit.types import Batch
 
@@ -177,6 +179,32 @@ def test_spans_are_hidden_and_to_be_predicted(stride: int) -> None:
             torch.testing.assert_close(target[row, token, : len(expected)], expected)
     back = FrameTarget(SPEC, stride).picture(target, batch)
     torch.testing.assert_close(back, batch["mel"], atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_codes_are_the_nearest_of_a_random_codebook(stride: int) -> None:
+    target, batch = QuantisedTarget(SPEC, stride, codes=64, seed=3), STILL(sounds(), 0)
+    A, codebook = target.projection.double().numpy(), target.codebook.double().numpy()
+    found = target(batch)
+    assert found.shape == (len(LENGTHS), -(-batch["mel"].shape[1] // stride))
+    for row, n in enumerate(batch["frames"].tolist()):
+        mel = batch["mel"][row, :n].double().numpy()
+        x = (mel - mel.mean(0)) / np.sqrt(mel.var(0) + 1e-5)
+        x = np.concatenate([x, np.zeros((-n % stride, SPEC.mels))])
+        for token in range(len(x) // stride):
+            y = x[token * stride : (token + 1) * stride].ravel() @ A
+            distance = np.linalg.norm(y / max(np.linalg.norm(y), 1e-12) - codebook, axis=1)
+            assert distance[found[row, token]] <= distance.min() + 1e-4
+
+
+def test_codes_are_a_function_of_the_seed_and_many_are_in_use() -> None:
+    target, batch = QuantisedTarget(SPEC, 4, codes=64), STILL(sounds(), 0)
+    assert list(target.parameters()) == []
+    assert torch.equal(target(batch), QuantisedTarget(SPEC, 4, codes=64)(batch))
+    assert not torch.equal(target(batch), QuantisedTarget(SPEC, 4, codes=64, seed=1)(batch))
+    louder = {**batch, "mel": batch["mel"] + torch.linspace(0, 5, SPEC.mels)}
+    assert torch.equal(target(batch)[4, :46], target(louder)[4, :46])  # whole tokens of the longest recording
+    assert float(variety(target(batch)[4, :46], 64)) > 20
 
 
 def test_statistics_of_parts() -> None:

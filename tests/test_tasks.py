@@ -213,6 +213,9 @@ def test_masked_takes_integer_targets(batch: Batch) -> None:
     logs = [-math.log(float(chances[b, n, n % 3])) for b, n in mask.nonzero().tolist()]
     assert float(out.loss) == pytest.approx(sum(logs) / len(logs), rel=1e-5)
     assert "accuracy" in out.metrics
+    shares = [sum(n % 3 == k for _, n in mask.nonzero().tolist()) / len(logs) for k in range(3)]
+    variety = math.exp(-sum(share * math.log(share) for share in shares))
+    assert float(out.metrics["variety"]) == pytest.approx(variety, rel=1e-5)
 
 
 def test_an_encoder_that_cannot_mask_is_named() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from tacit.encoders.audio import AudioEncoder
 from tacit.modalities.audio import FrameTarget, SoundViews, SpanMask
+from tacit.modalities.codes import QuantisedTarget
 from tacit.optim import Optim
 from tacit.recipes.base import Recipe, mixed
 from tacit.spec import AudioSpec
@@ -20,8 +21,9 @@ from tacit.tasks.next import Next
 from tacit.tasks.simclr import SimCLR
 
 SEEN = 0.95  # seconds of a view, as in BYOL-A
-WHOLE_SEEN = 2.0  # seconds that masked and next prediction look at
+WHOLE_SEEN = 2.0  # seconds that a task looks at which predicts the recording itself
 MASKED_SHARE, SPAN = 0.4, 3.0  # of the tokens; tokens
+CODES = 512  # of the random quantiser
 AHEAD = 1  # tokens; of 4 frames each, about what is best of single frames
 
 
@@ -52,11 +54,13 @@ def make_task(name: str, encoder: AudioEncoder) -> Task:
         return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.2)
     if name == "byol":
         return BYOL(encoder, views, hidden=2 * encoder.dim, out=128, momentum=0.99)
+    masks = SpanMask(spec, encoder.stride, MASKED_SHARE, SPAN)
+    if name == "bestrq":
+        return Masked(encoder, views, masks, QuantisedTarget(spec, encoder.stride, codes=CODES), width=CODES)
     target, width = FrameTarget(spec, encoder.stride), encoder.stride * spec.mels
     if name == "next":
         return Next(encoder, views, target, width=width, ahead=AHEAD, picture=target.picture)
     assert name == "masked", name
-    masks = SpanMask(spec, encoder.stride, MASKED_SHARE, SPAN)
     return Masked(encoder, views, masks, target, width=width, picture=target.picture)
 
 
@@ -64,7 +68,7 @@ def default_views(spec: AudioSpec, task: str) -> SoundViews:
     """The views that suit the pretext `task`, or "scratch": strong ones for contrast, else a stretch as it is."""
     per_second = spec.rate / spec.hop
     views = SoundViews(spec, round(per_second * min(WHOLE_SEEN, spec.seconds)))
-    if task in ("masked", "next"):
+    if task in ("masked", "bestrq", "next"):
         return views
     views = replace(views, most=round(per_second * SEEN), crop=(0.7, 1.0), tempo=0.15, spread=0.15, shift=0.1, gain=1.0)
     return replace(views, mix=0.4) if task == "byol" else views

@@ -52,6 +52,13 @@ TASKS = {
         "fill in the parts that were hidden",
         "He et al. 2022, arXiv:2111.06377; Xie et al. 2022, arXiv:2111.09886; Devlin et al. 2018, arXiv:1810.04805",
     ),
+    "bestrq": Entry(
+        "reconstruction",
+        "tacit.tasks.masked:Masked",
+        ("audio",),
+        "say which code of a random quantiser was hidden",
+        "Chiu et al. 2022, arXiv:2202.01855",
+    ),
     "next": Entry(
         "prediction",
         "tacit.tasks.next:Next",
