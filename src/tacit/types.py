@@ -84,6 +84,25 @@ class Causal(Encoder, Protocol):
     causal: bool
 
 
+@runtime_checkable
+class Latent(Encoder, Protocol):
+    """An encoder in two steps: a latent of every place by itself, then what is said of all of them together.
+
+    `mask_token` does not require gradients until a task that hides latents asks for them.
+    """
+
+    latent_dim: int
+    mask_token: nn.Parameter
+
+    def latents(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Latents [B N C] of raw examples, normed, and where they count, [B N]."""
+        ...
+
+    def together(self, latents: Tensor, valid: Tensor, mask: Tensor) -> Tensor:
+        """Tokens [B N D] of latents that count where `valid` [B N] is True, hidden where `mask` [B N] is."""
+        ...
+
+
 class Output(NamedTuple):
     """What a task hands to the loop at one step."""
 

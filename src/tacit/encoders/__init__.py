@@ -63,6 +63,10 @@ ENCODERS = {
     "audio_causal_tiny": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
     "audio_causal_small": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
     "audio_causal_base": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "wav2vec2_nano": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
+    "wav2vec2_tiny": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
+    "wav2vec2_small": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
+    "wav2vec2_base": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
 }
 READS = {"image": "images", "text": "text", "audio": "recordings"}
 

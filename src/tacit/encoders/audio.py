@@ -90,7 +90,7 @@ class AudioEncoder(nn.Module, ABC):
         if "mel" in batch:
             mel, frames = batch["mel"], batch["frames"]
         elif "audio" in batch and batch["audio"].ndim == 2:
-            mel, frames = log_mel(batch["audio"], batch["length"], self.spec)
+            mel, frames = self.front(batch["audio"], batch["length"])
         else:
             said = "audio " + str(list(batch["audio"].shape)) if "audio" in batch else ", ".join(batch)
             raise UserError(
@@ -99,6 +99,10 @@ class AudioEncoder(nn.Module, ABC):
         if mel.ndim != 3 or mel.shape[2] != self.spec.mels:
             raise UserError(f"the encoder {self.name} takes mel [B T {self.spec.mels}], not {list(mel.shape)}")
         return mel, frames
+
+    def front(self, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """What `frames` gives of samples [B S], `length` [B] of which count."""
+        return log_mel(audio, length, self.spec)
 
     def normalised(self, mel: Tensor, frames: Tensor) -> Tensor:
         """Mean 0 and deviation 1 over the training data; 0 where a recording has ended, whatever was there."""

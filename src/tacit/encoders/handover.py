@@ -17,7 +17,8 @@ from tacit.encoders import OwnEncoder
 from tacit.encoders.audio import AudioEncoder, counted
 from tacit.encoders.base import ImageEncoder
 from tacit.encoders.text import TextEncoder
-from tacit.melspec import FLOOR, LogMel, log_mel
+from tacit.encoders.wav2vec2 import Wav2Vec2
+from tacit.melspec import FLOOR, LogMel
 from tacit.types import Features
 
 Inputs = Mapping[str, Tensor]
@@ -187,7 +188,8 @@ class Sounds:
 
     def __init__(self, encoder: AudioEncoder) -> None:
         self.encoder = encoder
-        self.front = LogMel(encoder.spec)
+        # Samples go into a graph as they are, log-mel frames by matrix products.
+        self.front = encoder.front if isinstance(encoder, Wav2Vec2) else LogMel(encoder.spec)
         self.longest = encoder.length * encoder.spec.hop - 1  # samples of a window
 
     def example(self) -> Inputs:
@@ -212,7 +214,7 @@ class Sounds:
         if torch.compiler.is_exporting():
             mel, frames = self.front(audio, length)
         else:
-            mel, frames = log_mel(audio, length, encoder.spec)
+            mel, frames = encoder.front(audio, length)
         return encoder.graph(mel, frames, depths)
 
     def graph(self, inner: nn.Module) -> nn.Module:
@@ -227,7 +229,8 @@ class Sounds:
         return Graph()
 
     def read(self, model: Any, inputs: Inputs) -> Said:
-        raise NotImplementedError(self.encoder.name)
+        assert isinstance(self.encoder, Wav2Vec2), self.encoder.name
+        return self.encoder.read(model, inputs["audio"], inputs["length"])
 
     def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
         frames = 1 + (inputs["length"] - 1) // self.encoder.spec.hop
@@ -243,10 +246,16 @@ class Sounds:
             "output": _outputs("tokens", encoder.dim),
             "preprocessing": f"one channel of {spec.rate} Hz, at most {self.longest} samples; longer recordings are "
             "cut, and their pooled averaged by length; length counts the samples of each, padded with zeros to the "
-            "longest; the graph makes log-mel frames and normalises them itself",
+            "longest; the graph normalises them, and makes log-mel frames of them where it needs them, itself",
             "rate": spec.rate,
             "samples": self.longest,
             "token": {"samples": encoder.stride * spec.hop},
+            **({} if isinstance(encoder, Wav2Vec2) else self._log_mel()),
+        }
+
+    def _log_mel(self) -> dict[str, Any]:
+        spec = self.encoder.spec
+        return {
             "log_mel": {
                 "window": spec.window,
                 "hop": spec.hop,
