@@ -37,7 +37,8 @@ def test_nothing_asked_for_is_the_recording_itself() -> None:
     mel, frames = log_mel(batch["audio"], batch["length"], SPEC)
     seen = STILL(batch, 0)
     assert torch.equal(seen["frames"], frames)
-    assert "audio" not in seen
+    assert torch.equal(seen["audio"][:, : batch["audio"].shape[1]], batch["audio"])
+    assert torch.equal(seen["length"], batch["length"])
     for row, n in enumerate(frames.tolist()):
         torch.testing.assert_close(seen["mel"][row, :n], mel[row, :n], atol=2e-4, rtol=0)
         assert torch.all(seen["mel"][row, n:] == torch.tensor(SILENCE))
@@ -65,6 +66,22 @@ def test_stretches_lie_inside_and_keep_to_their_share() -> None:
             assert -0.5 <= at[0] <= at[-1] <= frames[row] - 0.5
             assert min(60, round(0.5 * int(frames[row]) - 0.5)) <= n <= max(1, min(60, 0.9 * int(frames[row]) + 0.5))
             torch.testing.assert_close(at.diff()[:-1], torch.ones(n)[:-2], atol=1e-3, rtol=0)
+
+
+def test_samples_are_those_of_the_stretch() -> None:
+    batch = sounds()
+    views = replace(STILL, crop=(0.5, 0.9), tempo=0.3, most=60)
+    for view in range(5):
+        seen = views(batch, view)
+        assert seen["audio"].shape == (len(LENGTHS), 60 * SPEC.hop)
+        for row, n in enumerate(seen["length"].tolist()):
+            said, whole = seen["audio"][row, :n].tolist(), batch["audio"][row].tolist()
+            assert any(whole[at : at + n] == said for at in range(LENGTHS[row] - n + 1))
+            assert not seen["audio"][row, n:].any()
+            assert n <= 60 * SPEC.hop
+            assert (
+                min(60 * SPEC.hop * math.exp(-0.3), 0.5 * LENGTHS[row]) - SPEC.hop <= n <= 0.9 * LENGTHS[row] + SPEC.hop
+            )
 
 
 def test_pitch_moves_every_band_alike() -> None:

@@ -13,22 +13,27 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tacit import keys
 from tacit.encoders import fresh_twin, load_encoder, save_encoder
-from tacit.encoders.wav2vec2 import Wav2Vec2, convolutions
+from tacit.encoders.wav2vec2 import Wav2Vec2 as Wav2Vec2Encoder
+from tacit.encoders.wav2vec2 import convolutions
 from tacit.errors import UserError
 from tacit.exporting import export
+from tacit.tasks.wav2vec2 import Quantiser
+from tacit.tasks.wav2vec2 import Wav2Vec2 as Wav2Vec2Task
 from tacit.types import Encoder, Latent, Masking
 from tests import recordings as made
 from tests.recordings import alone, recordings
+from tests.tiny import TinyBatches, tiny_audio_encoder, tiny_recipe
 
 STEP = 160  # samples of a token
 WINDOW = 4000  # samples
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Wav2Vec2:
+def encoder() -> Wav2Vec2Encoder:
     built = made.encoder("wav2vec2_nano")
-    assert isinstance(built, Wav2Vec2)
+    assert isinstance(built, Wav2Vec2Encoder)
     return built
 
 
@@ -37,7 +42,7 @@ def assert_same(found: Tensor, wanted: Tensor) -> None:
 
 
 @torch.inference_mode()
-def test_shapes(encoder: Wav2Vec2) -> None:
+def test_shapes(encoder: Wav2Vec2Encoder) -> None:
     assert isinstance(encoder, Encoder)
     assert isinstance(encoder, Masking)
     assert isinstance(encoder, Latent)
@@ -51,7 +56,7 @@ def test_shapes(encoder: Wav2Vec2) -> None:
 
 
 @torch.inference_mode()
-def test_padding_and_company_change_nothing(encoder: Wav2Vec2) -> None:
+def test_padding_and_company_change_nothing(encoder: Wav2Vec2Encoder) -> None:
     """Short ones, a whole window, one sample more, several windows; also what the padding holds."""
     depths = range(encoder.n_depths)
     lengths = (777, WINDOW, WINDOW + 1, 1, 3 * WINDOW - 500, 2 * WINDOW, 3199)
@@ -72,7 +77,7 @@ def test_padding_and_company_change_nothing(encoder: Wav2Vec2) -> None:
 
 
 @torch.inference_mode()
-def test_a_latent_hears_its_own_samples_and_a_few_around(encoder: Wav2Vec2) -> None:
+def test_a_latent_hears_its_own_samples_and_a_few_around(encoder: Wav2Vec2Encoder) -> None:
     batch = recordings(3200)
     latents, valid = encoder.latents(batch)
     assert latents.shape == (1, 20, encoder.latent_dim)
@@ -86,7 +91,7 @@ def test_a_latent_hears_its_own_samples_and_a_few_around(encoder: Wav2Vec2) -> N
 
 
 @torch.inference_mode()
-def test_hidden_latents_are_not_seen(encoder: Wav2Vec2) -> None:
+def test_hidden_latents_are_not_seen(encoder: Wav2Vec2Encoder) -> None:
     batch = recordings(3200, 2000)
     latents, valid = encoder.latents(batch)
     mask = torch.zeros_like(valid)
@@ -99,7 +104,7 @@ def test_hidden_latents_are_not_seen(encoder: Wav2Vec2) -> None:
     assert_same(encoder.together(other, valid, mask)[valid], wanted[valid])
 
 
-def test_gradients_reach_every_parameter(encoder: Wav2Vec2) -> None:
+def test_gradients_reach_every_parameter(encoder: Wav2Vec2Encoder) -> None:
     learner = copy.deepcopy(encoder).train()
     assert not learner.mask_token.requires_grad
     learner.mask_token.requires_grad_(True)
@@ -112,7 +117,7 @@ def test_gradients_reach_every_parameter(encoder: Wav2Vec2) -> None:
 
 
 @torch.inference_mode()
-def test_silence_and_extremes_are_finite(encoder: Wav2Vec2) -> None:
+def test_silence_and_extremes_are_finite(encoder: Wav2Vec2Encoder) -> None:
     audio = torch.zeros(3, 2000, dtype=torch.int16)
     audio[1] = 32767
     audio[2, ::2] = -32768
@@ -121,7 +126,7 @@ def test_silence_and_extremes_are_finite(encoder: Wav2Vec2) -> None:
 
 
 @torch.inference_mode()
-def test_saved_and_loaded_is_the_same(encoder: Wav2Vec2, tmp_path: Path) -> None:
+def test_saved_and_loaded_is_the_same(encoder: Wav2Vec2Encoder, tmp_path: Path) -> None:
     save_encoder(encoder, tmp_path / "run" / "encoder")
     loaded = load_encoder(tmp_path / "run")
     batch = recordings(3000, 9000)
@@ -142,9 +147,84 @@ def test_convolutions() -> None:
         assert all(kernel >= stride for kernel, stride in zip(kernels, strides, strict=True))
 
 
-def test_frames_alone_are_refused(encoder: Wav2Vec2) -> None:
+def test_frames_alone_are_refused(encoder: Wav2Vec2Encoder) -> None:
     with pytest.raises(UserError, match=r"wav2vec2_nano takes audio \[B S\], not mel, frames"):
         encoder({"mel": torch.zeros(1, 9, 40), "frames": torch.tensor([9])})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("steps", [0, 3])
+def test_the_task_equals_the_loop_over_hidden_places(steps: int) -> None:
+    task, batch = made_task(), TinyBatches("audio:wav2vec2", 16).batch(steps)
+    assert isinstance(task.encoder, Wav2Vec2Encoder)
+    seen = task.views(batch, 0)
+    mask = task.masks(seen, task.progress)
+    latents, valid = task.encoder.latents(seen)
+    told = task.project(task.encoder.together(latents, valid, mask)).double()
+    wanted, code, chance = task.quantiser(latents, seen["key"], torch.tensor(task.temperatures[0]))
+    others = task.others(mask, seen["key"])
+    total, right, count = 0.0, 0, 0
+    for b, t in mask.nonzero().tolist():
+        drawn = others[b, t].tolist()
+        assert all(mask[b, place] for place in drawn)
+        assert int(mask[b].sum()) == 1 or t not in drawn
+        against = [place for place in drawn if not torch.equal(code[b, place], code[b, t])]
+        scores = [float(torch.cosine_similarity(told[b, t], wanted[b, p].double(), 0)) / 0.1 for p in (t, *against)]
+        total -= scores[0] - float(torch.tensor(scores, dtype=torch.float64).logsumexp(0))
+        right += scores[0] == max(scores)
+        count += 1
+    mean = chance[mask].double().mean(0)  # [G V]
+    used = sum(float(torch.special.entr(book).sum().exp()) for book in mean) / mean.numel()
+    out = task(batch)
+    assert float(out.loss) == pytest.approx(total / count + 0.1 * (1 - used), rel=1e-4)
+    assert float(out.metrics["accuracy"]) == pytest.approx(right / count)
+    assert 1 / mean.shape[1] <= float(out.metrics["codes_used"]) <= 1
+
+
+def made_task() -> Wav2Vec2Task:
+    task = tiny_recipe("audio:wav2vec2").task.eval()
+    assert isinstance(task, Wav2Vec2Task)
+    return task
+
+
+@torch.no_grad()
+def test_negatives_are_drawn_from_all_other_hidden_places() -> None:
+    mask = torch.rand(6, 12) < 0.5
+    mask[0] = torch.arange(12) == 3
+    mask[1] = False
+    mask[2] = torch.arange(12) < 2
+    others = made_task().others(mask, keys.batch_keys(0, 0, torch.arange(6)))
+    assert others.shape == (6, 12, 100)
+    assert set(others[0, 3].tolist()) == {3}
+    for row in range(2, 6):
+        hidden = set(mask[row].nonzero()[:, 0].tolist())
+        for place in hidden:
+            drawn = others[row, place].tolist()
+            assert set(drawn) == hidden - {place}
+            assert max(drawn.count(one) for one in drawn) < 3 * 100 / len(set(drawn)) + 10
+
+
+def test_the_quantiser_passes_gradients_straight_through() -> None:
+    torch.manual_seed(0)
+    quantiser, key = Quantiser(8, 2, 5, 6), keys.batch_keys(0, 0, torch.arange(4))
+    latents = torch.randn(4, 7, 8, requires_grad=True)
+    vectors, code, chance = quantiser(latents, key, torch.tensor(0.5))
+    for b, n in ((0, 0), (3, 6)):
+        side_by_side = torch.cat([quantiser.vectors[book, code[b, n, book]] for book in (0, 1)])
+        torch.testing.assert_close(vectors[b, n], quantiser.leave(side_by_side))
+    assert chance.shape == (4, 7, 2, 5)
+    vectors.square().sum().backward()
+    assert latents.grad is not None
+    assert bool((latents.grad.abs().sum(2) > 0).all())
+    colder = [quantiser(latents, keys.split(key, draw), torch.tensor(0.1))[1] for draw in range(400)]
+    share = torch.stack(colder).eq(0).float().mean(0)  # Gumbel's maximum draws by the chances, whatever the temperature
+    torch.testing.assert_close(share, chance[..., 0], atol=0.12, rtol=0)
+
+
+def test_an_encoder_without_latents_is_named() -> None:
+    task = made_task()
+    with pytest.raises(UserError, match="audio_nano has no latents of samples, which the task 'wav2vec2' needs"):
+        Wav2Vec2Task(tiny_audio_encoder("audio_nano"), task.views, task.masks)
 
 
 # Runs without Tacit: what people have who were given the folder.
@@ -160,7 +240,7 @@ np.save("../found.npy", names["embedding"].numpy())
 
 @pytest.mark.slow
 @torch.inference_mode()
-def test_exported(encoder: Wav2Vec2, tmp_path: Path) -> None:
+def test_exported(encoder: Wav2Vec2Encoder, tmp_path: Path) -> None:
     report = export(encoder, "hf", tmp_path / "hf")
     assert report["difference"] < 1e-4
     assert {"config.json", "model.safetensors", "preprocessor_config.json", "FRONT_END.md"} <= set(report["files"])

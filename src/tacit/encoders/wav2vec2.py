@@ -81,7 +81,7 @@ class Wav2Vec2(AudioEncoder):
         centred = torch.where(there, wave - (wave * there).sum(1, keepdim=True) / length[:, None], 0.0)
         wave = centred * (centred.square().sum(1, keepdim=True) / length[:, None] + 1e-7).rsqrt()
         T = (audio.shape[1] + hop - 1) // hop
-        rows = nn.functional.pad(wave, (0, hop - 1))[:, : T * hop].unflatten(1, (T, hop))
+        rows = nn.functional.pad(wave, (0, hop - 1))[:, : T * hop].reshape(wave.shape[0], T, hop)
         return nn.functional.pad(rows, (0, 1)), frames_of(length, self.spec)
 
     def normalised(self, mel: Tensor, frames: Tensor) -> Tensor:

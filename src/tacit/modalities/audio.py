@@ -68,27 +68,47 @@ class SoundViews:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, view: int) -> Batch:
-        """View number `view` of every recording: `mel` [B T M], `frames` [B], `key` the view's own."""
+        """View number `view` of every recording: `mel` [B T M], `frames` [B], `key` the view's own.
+
+        `audio` [B S] and `length` [B], for encoders of samples, are the same stretch as it was recorded.
+        """
         mel, n = frames_of(batch, self.spec)
         key = keys.split(batch["key"], view)
+        u = keys.uniform(key, "stretch", 5)
+        stretch = self._stretch(n, u)
         with torch.autocast(mel.device.type, enabled=False):
-            seen, frames = self._drawn(mel.float(), n, key)
+            seen, frames = self._drawn(mel.float(), n, stretch, u)
             if self.echo or self.mix or self.noise:
                 seen = self._surrounded(seen, frames, key)
             seen = self._coloured(seen, key)
             if self.hidden:
                 seen = self._masked(seen, frames, key)
-        rest = {name: value for name, value in batch.items() if name not in ("audio", "length")}
-        return {**rest, "mel": seen, "frames": frames, "key": key}
+        said = self._samples(batch, stretch) if "audio" in batch else {}
+        return {**batch, **said, "mel": seen, "frames": frames, "key": key}
 
-    def _drawn(self, mel: Tensor, n: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """The stretch of each recording, sampled bilinearly, and its frames."""
-        u = keys.uniform(key, "stretch", 5)
+    def _stretch(self, n: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where stretches begin, how long they are, and a frame of the view is, in frames of the recordings, [B]."""
         share = self.crop[0] + (self.crop[1] - self.crop[0]) * u[:, 0]
-        rate = torch.exp(self.tempo * _signed(u[:, 1]))  # frames of the recording to one of the view
-        length = (share * n).clamp(min=1.0).minimum(self.most * rate)  # [B] frames of the recording
+        rate = torch.exp(self.tempo * _signed(u[:, 1]))
+        length = (share * n).clamp(min=1.0).minimum(self.most * rate)
+        return u[:, 2] * (n - length), length, rate
+
+    def _samples(self, batch: Batch, stretch: tuple[Tensor, Tensor, Tensor]) -> Batch:
+        """The samples of every stretch, at most those of `most` frames."""
+        hop, (start, length, _) = self.spec.hop, stretch
+        first = (start * hop).long().minimum(batch["length"] - 1)
+        count = (length * hop).round().long().clamp(min=1, max=self.most * hop).minimum(batch["length"] - first)
+        audio = batch["audio"].new_zeros(len(first), self.most * hop)
+        for row, (begin, n) in enumerate(zip(first.tolist(), count.tolist(), strict=True)):
+            audio[row, :n] = batch["audio"][row, begin : begin + n]
+        return {"audio": audio, "length": count}
+
+    def _drawn(
+        self, mel: Tensor, n: Tensor, stretch: tuple[Tensor, Tensor, Tensor], u: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The stretch of each recording, sampled bilinearly, and its frames."""
+        start, length, rate = stretch
         frames = (length / rate).round().long().clamp(min=1, max=self.most)  # [B]
-        start = u[:, 2] * (n - length)
         T, M = self.most, mel.shape[2]  # always, since batch norm sees what is behind the end too
         at = start[:, None] + (torch.arange(T, device=mel.device) + 0.5) * rate[:, None] - 0.5
         at = at.clamp(min=0.0).minimum((n - 1).clamp(min=0)[:, None].float())  # [B T]

@@ -19,16 +19,21 @@ from tacit.tasks.byol import BYOL
 from tacit.tasks.masked import Masked
 from tacit.tasks.next import Next
 from tacit.tasks.simclr import SimCLR
+from tacit.tasks.wav2vec2 import Wav2Vec2
 
 SEEN = 0.95  # seconds of a view, as in BYOL-A
 WHOLE_SEEN = 2.0  # seconds that a task looks at which predicts the recording itself
 MASKED_SHARE, SPAN = 0.4, 3.0  # of the tokens; tokens
 CODES = 512  # of the random quantiser
+SPANS = 0.5, 5.0  # of wav2vec 2.0: share of the tokens; tokens
+BOOK = 64  # codes of one of wav2vec 2.0's books
 AHEAD = 1  # tokens; of 4 frames each, about what is best of single frames
 
 
 def default_encoder(spec: AudioSpec, tasks: Collection[str]) -> str:
-    """The ConvNet: within minutes of a CPU it learned most. Next prediction needs one that does not look ahead."""
+    """The ConvNet: within minutes of a CPU it learned most. Some tasks need what it cannot do."""
+    if "wav2vec2" in tasks:
+        return "wav2vec2_nano"
     return "audio_causal_nano" if "next" in tasks else "audio_convnet"
 
 
@@ -55,6 +60,8 @@ def make_task(name: str, encoder: AudioEncoder) -> Task:
     if name == "byol":
         return BYOL(encoder, views, hidden=2 * encoder.dim, out=128, momentum=0.99)
     masks = SpanMask(spec, encoder.stride, MASKED_SHARE, SPAN)
+    if name == "wav2vec2":
+        return Wav2Vec2(encoder, views, SpanMask(spec, encoder.stride, *SPANS), books=2, codes=BOOK, out=encoder.dim)
     if name == "bestrq":
         return Masked(encoder, views, masks, QuantisedTarget(spec, encoder.stride, codes=CODES), width=CODES)
     target, width = FrameTarget(spec, encoder.stride), encoder.stride * spec.mels
@@ -68,7 +75,7 @@ def default_views(spec: AudioSpec, task: str) -> SoundViews:
     """The views that suit the pretext `task`, or "scratch": strong ones for contrast, else a stretch as it is."""
     per_second = spec.rate / spec.hop
     views = SoundViews(spec, round(per_second * min(WHOLE_SEEN, spec.seconds)))
-    if task in ("masked", "bestrq", "next"):
+    if task in ("masked", "bestrq", "next", "wav2vec2"):
         return views
     views = replace(views, most=round(per_second * SEEN), crop=(0.7, 1.0), tempo=0.15, spread=0.15, shift=0.1, gain=1.0)
     return replace(views, mix=0.4) if task == "byol" else views

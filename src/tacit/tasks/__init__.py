@@ -66,6 +66,13 @@ TASKS = {
         "say what comes next",
         "Chung et al. 2019, arXiv:1904.03240; Kang & McAuley 2018, arXiv:1808.09781",
     ),
+    "wav2vec2": Entry(
+        "contrast",
+        "tacit.tasks.wav2vec2:Wav2Vec2",
+        ("audio",),
+        "tell what was hidden from what else was hidden of the same recording",
+        "Baevski et al. 2020, arXiv:2006.11477",
+    ),
     "simcse": Entry(
         "contrast",
         "tacit.tasks.simclr:SimCLR",
