@@ -18,7 +18,9 @@ from tacit.encoders import fresh_twin, load_encoder, save_encoder
 from tacit.encoders.wav2vec2 import Wav2Vec2 as Wav2Vec2Encoder
 from tacit.encoders.wav2vec2 import convolutions
 from tacit.errors import UserError
+from tacit.evaluation.spectrum import idle_codes
 from tacit.exporting import export
+from tacit.judging import codes_used
 from tacit.tasks.wav2vec2 import Quantiser
 from tacit.tasks.wav2vec2 import Wav2Vec2 as Wav2Vec2Task
 from tacit.types import Encoder, Latent, Masking
@@ -219,6 +221,23 @@ def test_the_quantiser_passes_gradients_straight_through() -> None:
     colder = [quantiser(latents, keys.split(key, draw), torch.tensor(0.1))[1] for draw in range(400)]
     share = torch.stack(colder).eq(0).float().mean(0)  # Gumbel's maximum draws by the chances, whatever the temperature
     torch.testing.assert_close(share, chance[..., 0], atol=0.12, rtol=0)
+
+
+def test_the_alarm_of_a_quantiser_that_collapses() -> None:
+    """Where one code is the best of all latents, the task says so, and the diagnosis warns."""
+    task, batch = made_task(), TinyBatches("audio:wav2vec2", 16).batch(0)
+    healthy = float(task(batch).metrics["codes_used"])
+    with torch.no_grad():
+        task.quantiser.score.bias[::64] += 1000.0
+    collapsed = float(task(batch).metrics["codes_used"])
+    assert collapsed == pytest.approx(1 / 64)
+    histories = [[{"step": 1, "codes_used": 0.01}, {"step": 2, "codes_used": used}] for used in (healthy, collapsed)]
+    assert [list(map(levels, codes_used(history))) for history in histories] == [[[]], [["WARN"]]]
+    assert codes_used([{"masked/loss": 1.0, "wav2vec2/codes_used": 0.5}]) == [0.5]
+
+
+def levels(used: float) -> list[str]:
+    return [alarm.level for alarm in idle_codes(used)]
 
 
 def test_an_encoder_without_latents_is_named() -> None:
