@@ -6,7 +6,7 @@ Shapes: B recordings, S samples, T frames, M bands, N tokens of `stride` frames 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tacit.errors import UserError
-from tacit.melspec import log_mel
+from tacit.melspec import FLOOR, LogMel, log_mel
 from tacit.spec import AudioSpec
 from tacit.types import Batch, Features
 
@@ -103,6 +103,27 @@ class AudioEncoder(nn.Module, ABC):
     def front(self, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """What `frames` gives of samples [B S], `length` [B] of which count."""
         return log_mel(audio, length, self.spec)
+
+    def traced_front(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """`front` by operations that a graph has."""
+        return LogMel(self.spec)
+
+    def front_settings(self) -> dict[str, Any]:
+        """What a graph's description says of `front`."""
+        spec = self.spec
+        return {
+            "log_mel": {
+                "window": spec.window,
+                "hop": spec.hop,
+                "mels": spec.mels,
+                "low": spec.low,
+                "high": spec.high,
+                "scale": "slaney",
+                "floor": FLOOR,
+                "mean": spec.mean,
+                "std": spec.std,
+            }
+        }
 
     def normalised(self, mel: Tensor, frames: Tensor) -> Tensor:
         """Mean 0 and deviation 1 over the training data; 0 where a recording has ended, whatever was there."""
@@ -204,6 +225,10 @@ class AudioEncoder(nn.Module, ABC):
         from transformers import AutoModel
 
         return AutoModel, "model."
+
+    def read(self, model: PreTrainedModel, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """What the opened files of `hugging_face()` say of recordings: pooled [B D] and tokens [B N D]."""
+        raise NotImplementedError(self.name)
 
     def write_companions(self, folder: Path) -> None:
         """What tells other libraries how to prepare sound for the model in `folder`: nothing, no library does it."""

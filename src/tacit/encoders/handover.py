@@ -17,8 +17,6 @@ from tacit.encoders import OwnEncoder
 from tacit.encoders.audio import AudioEncoder, counted
 from tacit.encoders.base import ImageEncoder
 from tacit.encoders.text import TextEncoder
-from tacit.encoders.wav2vec2 import Wav2Vec2
-from tacit.melspec import FLOOR, LogMel
 from tacit.types import Features
 
 Inputs = Mapping[str, Tensor]
@@ -188,8 +186,7 @@ class Sounds:
 
     def __init__(self, encoder: AudioEncoder) -> None:
         self.encoder = encoder
-        # Samples go into a graph as they are, log-mel frames by matrix products.
-        self.front = encoder.front if isinstance(encoder, Wav2Vec2) else LogMel(encoder.spec)
+        self.front = encoder.traced_front()
         self.longest = encoder.length * encoder.spec.hop - 1  # samples of a window
 
     def example(self) -> Inputs:
@@ -229,7 +226,6 @@ class Sounds:
         return Graph()
 
     def read(self, model: Any, inputs: Inputs) -> Said:
-        assert isinstance(self.encoder, Wav2Vec2), self.encoder.name
         return self.encoder.read(model, inputs["audio"], inputs["length"])
 
     def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
@@ -250,23 +246,7 @@ class Sounds:
             "rate": spec.rate,
             "samples": self.longest,
             "token": {"samples": encoder.stride * spec.hop},
-            **({} if isinstance(encoder, Wav2Vec2) else self._log_mel()),
-        }
-
-    def _log_mel(self) -> dict[str, Any]:
-        spec = self.encoder.spec
-        return {
-            "log_mel": {
-                "window": spec.window,
-                "hop": spec.hop,
-                "mels": spec.mels,
-                "low": spec.low,
-                "high": spec.high,
-                "scale": "slaney",
-                "floor": FLOOR,
-                "mean": spec.mean,
-                "std": spec.std,
-            },
+            **encoder.front_settings(),
         }
 
 

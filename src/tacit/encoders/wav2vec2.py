@@ -10,8 +10,9 @@ dropped.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,12 @@ class Wav2Vec2(AudioEncoder):
         rows = nn.functional.pad(wave, (0, hop - 1))[:, : T * hop].reshape(wave.shape[0], T, hop)
         return nn.functional.pad(rows, (0, 1)), frames_of(length, self.spec)
 
+    def traced_front(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        return self.front
+
+    def front_settings(self) -> dict[str, Any]:
+        return {}
+
     def normalised(self, mel: Tensor, frames: Tensor) -> Tensor:
         return mel
 
@@ -133,7 +140,6 @@ class Wav2Vec2(AudioEncoder):
         return self.model
 
     def read(self, model: PreTrainedModel, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """What Hugging Face's model says of recordings: pooled [B D] and tokens [B N D]."""
         x, frames = self.front(audio, length)
         x = nn.functional.pad(x, (0, 0, 0, -x.shape[1] % STRIDE))
         n, step = self.tokens_of(frames), STRIDE * self.spec.hop

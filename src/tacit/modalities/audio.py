@@ -98,7 +98,12 @@ class SoundViews:
         hop, (start, length, _) = self.spec.hop, stretch
         first = (start * hop).long().minimum(batch["length"] - 1)
         count = (length * hop).round().long().clamp(min=1, max=self.most * hop).minimum(batch["length"] - first)
-        audio = batch["audio"].new_zeros(len(first), self.most * hop)
+        place = torch.arange(self.most * hop, device=first.device)
+        if first.device.type != "cpu":
+            at = (first[:, None] + place).clamp(max=batch["audio"].shape[1] - 1)
+            audio = batch["audio"].gather(1, at).masked_fill(place >= count[:, None], 0)
+            return {"audio": audio, "length": count}
+        audio = batch["audio"].new_zeros(len(first), len(place))  # on a CPU ten times as fast as by index
         for row, (begin, n) in enumerate(zip(first.tolist(), count.tolist(), strict=True)):
             audio[row, :n] = batch["audio"][row, begin : begin + n]
         return {"audio": audio, "length": count}
