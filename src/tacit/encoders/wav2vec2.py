@@ -102,24 +102,28 @@ class Wav2Vec2(AudioEncoder):
 
     def layers(self, x: Tensor, frames: Tensor | None) -> Sequence[Tensor]:
         valid = None if frames is None else counted(self.tokens_of(frames), x.shape[1] // STRIDE)
-        return self._together(self._convolved(x[:, :, :-1].flatten(1)), valid, x[:, ::STRIDE, -1] > 0)
+        return self._together(self._convolved(x[:, :, :-1].flatten(1), frames), valid, x[:, ::STRIDE, -1] > 0)
 
     def latents(self, batch: Batch) -> tuple[Tensor, Tensor]:
         x, frames = self.frames(batch)
         x = nn.functional.pad(x, (0, 0, 0, -x.shape[1] % STRIDE))
-        latents = self._convolved(x[:, :, :-1].flatten(1))
+        latents = self._convolved(x[:, :, :-1].flatten(1), frames)
         return latents, counted(self.tokens_of(frames), latents.shape[1])
 
     def together(self, latents: Tensor, valid: Tensor, mask: Tensor) -> Tensor:
         return self._together(latents, valid, mask)[-1]
 
-    def _convolved(self, wave: Tensor) -> Tensor:
-        """Samples [B N*stride*hop] as normed latents [B N C]."""
-        x = nn.functional.pad(wave, (self.before, self.heard - STRIDE * self.spec.hop - self.before))[:, None]
+    def _convolved(self, wave: Tensor, frames: Tensor | None) -> Tensor:
+        """Samples [B N*stride*hop] as normed latents [B N C], 0 behind the end of the longest recording."""
+        step, behind = STRIDE * self.spec.hop, 0
+        if frames is not None and not torch.compiler.is_exporting():
+            behind = wave.shape[1] // step - int(self.tokens_of(frames.max()))
+            wave = wave[:, : wave.shape[1] - behind * step]
+        x = nn.functional.pad(wave, (self.before, self.heard - step - self.before))[:, None]
         for convolution in self.model.feature_extractor.conv_layers:
             x = convolution(x)
-        latents: Tensor = self.model.feature_projection.layer_norm(x.transpose(1, 2))
-        return latents
+        latents = self.model.feature_projection.layer_norm(x.transpose(1, 2))
+        return nn.functional.pad(latents, (0, 0, 0, behind))
 
     def _together(self, latents: Tensor, valid: Tensor | None, mask: Tensor) -> Sequence[Tensor]:
         parts = self.model.feature_projection
