@@ -10,7 +10,7 @@ from functools import cache
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
-LIMIT = 120.0  # seconds after which a child counts as hung
+LIMIT = 300.0  # seconds after which a child counts as hung
 
 
 @cache

@@ -14,6 +14,8 @@ from tacit import keys
 from tacit.masks import Hiding
 from tacit.melspec import log_mel
 from tacit.modalities.audio import CEPSTRA, SEGMENTS, SILENCE, FrameTarget, SoundStatistics, SoundViews, SpanMask
+from tacit.modalities.codes import QuantisedTarget
+from tacit.nn import variety
 from tacit.spec import AudioSpec
 from tacit.types import Batch
 
@@ -37,7 +39,8 @@ def test_nothing_asked_for_is_the_recording_itself() -> None:
     mel, frames = log_mel(batch["audio"], batch["length"], SPEC)
     seen = STILL(batch, 0)
     assert torch.equal(seen["frames"], frames)
-    assert "audio" not in seen
+    assert torch.equal(seen["audio"][:, : batch["audio"].shape[1]], batch["audio"])
+    assert torch.equal(seen["length"], batch["length"])
     for row, n in enumerate(frames.tolist()):
         torch.testing.assert_close(seen["mel"][row, :n], mel[row, :n], atol=2e-4, rtol=0)
         assert torch.all(seen["mel"][row, n:] == torch.tensor(SILENCE))
@@ -67,6 +70,22 @@ def test_stretches_lie_inside_and_keep_to_their_share() -> None:
             torch.testing.assert_close(at.diff()[:-1], torch.ones(n)[:-2], atol=1e-3, rtol=0)
 
 
+def test_samples_are_those_of_the_stretch() -> None:
+    batch = sounds()
+    views = replace(STILL, crop=(0.5, 0.9), tempo=0.3, most=60)
+    for view in range(5):
+        seen = views(batch, view)
+        assert seen["audio"].shape == (len(LENGTHS), 60 * SPEC.hop)
+        for row, n in enumerate(seen["length"].tolist()):
+            said, whole = seen["audio"][row, :n].tolist(), batch["audio"][row].tolist()
+            assert any(whole[at : at + n] == said for at in range(LENGTHS[row] - n + 1))
+            assert not seen["audio"][row, n:].any()
+            assert n <= 60 * SPEC.hop
+            assert (
+                min(60 * SPEC.hop * math.exp(-0.3), 0.5 * LENGTHS[row]) - SPEC.hop <= n <= 0.9 * LENGTHS[row] + SPEC.hop
+            )
+
+
 def test_pitch_moves_every_band_alike() -> None:
     batch = sounds()
     _, frames = log_mel(batch["audio"], batch["length"], SPEC)
@@ -94,6 +113,75 @@ def test_loudness_adds_and_masks_hide() -> None:
     assert along.sum() <= 94
 
 
+def crowd(n: int) -> Batch:
+    """So many recordings, each loud in one band of its own."""
+    mel = torch.full((n, 30, SPEC.mels), SILENCE)
+    mel[torch.arange(n), :, torch.arange(n) % SPEC.mels] = 0.0
+    index = torch.arange(n)
+    frames = torch.full((n,), 30)
+    return {"mel": mel, "frames": frames, "index": index, "key": keys.batch_keys(5, 0, index)}
+
+
+def energy(mel: torch.Tensor) -> torch.Tensor:
+    return mel.double().exp() - math.exp(SILENCE)
+
+
+def test_neighbours_are_mixed_by_energy() -> None:
+    """Exactly one other band is heard, of one of the eight, at most as loud as asked for; which one varies."""
+    views, batch = replace(STILL, most=30, mix=0.4), crowd(20)
+    partners = []
+    for view in range(6):
+        heard = energy(views(batch, view)["mel"])
+        assert torch.allclose(heard, heard[:, :1].expand_as(heard), atol=1e-6)
+        for row, bands in enumerate(heard[:, 0]):
+            [other] = [band for band in (bands > 1e-5).nonzero()[:, 0].tolist() if band != row]
+            assert other // 8 == row // 8
+            assert 0 < bands[other] <= 0.4
+            assert float(bands[other] + bands[row]) == pytest.approx(1.0, abs=1e-4)
+            partners.append((other - row) % 8)
+    assert set(partners) == set(range(1, 8))
+
+
+def test_any_number_of_ranks_mixes_alike() -> None:
+    views, batch = replace(STILL, most=30, mix=0.4, echo=0.3, noise=0.5), crowd(32)
+    whole = views(batch, 1)["mel"]
+    for rank in range(2):
+        part = {name: value[16 * rank : 16 * (rank + 1)] for name, value in batch.items()}
+        torch.testing.assert_close(views(part, 1)["mel"], whole[16 * rank : 16 * (rank + 1)])
+    alone = {name: value[:1] for name, value in batch.items()}
+    torch.testing.assert_close(replace(STILL, most=30, mix=0.4)(alone, 0)["mel"], batch["mel"][:1], atol=1e-4, rtol=0)
+
+
+def test_an_echo_dies_away_by_the_same_factor() -> None:
+    """A click: the energy stays, and falls by 60 dB in a time that is drawn up to the longest."""
+    batch = crowd(20)
+    batch["mel"][:, 1:] = SILENCE
+    heard = energy(replace(STILL, most=30, echo=0.2)(batch, 0)["mel"])
+    assert float(heard.sum((1, 2)).max()) == pytest.approx(1.0, abs=1e-3)
+    times = []
+    for row in range(20):
+        falling = heard[row, :, row]
+        fall = math.log(float(falling[0] / falling[1])) if falling[1] > 1e-4 else math.inf
+        assert float(falling[2]) == pytest.approx(float(falling[0]) * math.exp(-2 * fall), abs=2e-6)
+        times.append(6 * math.log(10) / fall * SPEC.hop / SPEC.rate)
+    assert 0.1 < max(times) <= 0.2
+
+
+def test_noise_is_as_loud_as_asked_for() -> None:
+    batch = crowd(20)
+    batch["frames"] = torch.arange(11, 31)
+    seen = replace(STILL, most=30, noise=0.5)(batch, 0)
+    for row, n in enumerate(seen["frames"].tolist()):
+        assert torch.all(seen["mel"][row, n:] == torch.tensor(SILENCE))
+        clean, heard = energy(STILL(batch, 0)["mel"])[row, :n], energy(seen["mel"])[row, :n]
+        share = float((heard - clean).sum() / clean.sum())
+        assert 0.5e-3 * 0.7 < share < 0.5 * 1.3
+    added = energy(seen["mel"])[:, :11] - energy(STILL(batch, 0)["mel"])[:, :11]
+    assert len(added.mean((1, 2)).unique()) == 20
+    deviation = (added / added.mean((1, 2), keepdim=True)).std()
+    assert float(deviation) == pytest.approx(1.0, abs=0.1)  # as of energies of white noise
+
+
 @pytest.mark.parametrize("stride", [1, 4])
 def test_spans_are_hidden_and_to_be_predicted(stride: int) -> None:
     batch = STILL(sounds(), 0)
@@ -110,6 +198,32 @@ def test_spans_are_hidden_and_to_be_predicted(stride: int) -> None:
             torch.testing.assert_close(target[row, token, : len(expected)], expected)
     back = FrameTarget(SPEC, stride).picture(target, batch)
     torch.testing.assert_close(back, batch["mel"], atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_codes_are_the_nearest_of_a_random_codebook(stride: int) -> None:
+    target, batch = QuantisedTarget(SPEC, stride, codes=64, seed=3), STILL(sounds(), 0)
+    A, codebook = target.projection.double().numpy(), target.codebook.double().numpy()
+    found = target(batch)
+    assert found.shape == (len(LENGTHS), -(-batch["mel"].shape[1] // stride))
+    for row, n in enumerate(batch["frames"].tolist()):
+        mel = batch["mel"][row, :n].double().numpy()
+        x = (mel - mel.mean(0)) / np.sqrt(mel.var(0) + 1e-5)
+        x = np.concatenate([x, np.zeros((-n % stride, SPEC.mels))])
+        for token in range(len(x) // stride):
+            y = x[token * stride : (token + 1) * stride].ravel() @ A
+            distance = np.linalg.norm(y / max(np.linalg.norm(y), 1e-12) - codebook, axis=1)
+            assert distance[found[row, token]] <= distance.min() + 1e-4
+
+
+def test_codes_are_a_function_of_the_seed_and_many_are_in_use() -> None:
+    target, batch = QuantisedTarget(SPEC, 4, codes=64), STILL(sounds(), 0)
+    assert list(target.parameters()) == []
+    assert torch.equal(target(batch), QuantisedTarget(SPEC, 4, codes=64)(batch))
+    assert not torch.equal(target(batch), QuantisedTarget(SPEC, 4, codes=64, seed=1)(batch))
+    louder = {**batch, "mel": batch["mel"] + torch.linspace(0, 5, SPEC.mels)}
+    assert torch.equal(target(batch)[4, :46], target(louder)[4, :46])  # whole tokens of the longest recording
+    assert float(variety(target(batch)[4, :46], 64)) > 20
 
 
 @pytest.mark.parametrize("cepstral", [False, True])

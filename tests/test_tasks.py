@@ -13,13 +13,15 @@ from tacit.engine import make_fabric
 from tacit.errors import UserError
 from tacit.nn import to_float
 from tacit.tasks import TASKS, parse_mixture, task_class
+from tacit.tasks.byol import BYOL
 from tacit.tasks.masked import Masked
+from tacit.tasks.next import Next
 from tacit.tasks.rotation import Rotation
 from tacit.tasks.simclr import SimCLR
 from tacit.tasks.sum import Sum
 from tacit.train import pretrain
 from tacit.types import Batch
-from tests.tiny import AUDIO_SPEC, MIXTURES, TinyBatches, tiny_encoder, tiny_recipe
+from tests.tiny import AUDIO_SPEC, MIXTURES, TinyBatches, tiny_audio_encoder, tiny_encoder, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def test_the_loss_is_a_function_of_key_and_weights(mixture: str) -> None:
     first, again = task(batch), task(batch)
     assert torch.equal(first.loss, again.loss)
     other = task({**batch, "key": keys.split(batch["key"], "other")})
-    if mixture not in ("rotation", "text:simcse"):  # whose views of tiny images, or of short texts, draw nothing
+    if mixture not in ("rotation", "text:simcse", "audio:next"):  # whose views of what is tiny or short draw nothing
         assert not torch.equal(first.loss, other.loss)
 
 
@@ -104,6 +106,45 @@ def test_simclr_equals_the_double_loop(batch: Batch) -> None:
         others = sum(math.exp(float(anchor @ other) / task.temperature) for k, other in enumerate(views) if k != i)
         total -= math.log(math.exp(float(anchor @ views[partner]) / task.temperature) / others)
     assert float(task.loss(z)[0]) == pytest.approx(total / len(views), rel=1e-5)
+
+
+@torch.no_grad()
+def test_byol_equals_the_loop_over_views(batch: Batch) -> None:
+    task = tiny_recipe("byol").task.eval()
+    assert isinstance(task, BYOL)
+    for parameter in task.teacher.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    views = [task.views(batch, view) for view in (0, 1)]
+    told = [task.predictor(task.head(task.encoder(view).pooled)) for view in views]
+    wanted = [task.teacher["head"](task.teacher["encoder"](view).pooled) for view in views]
+    total = 0.0
+    for example in range(len(batch["key"])):
+        for view in (0, 1):
+            q, z = told[view][example], wanted[1 - view][example]
+            total += float((q / q.norm() - z / z.norm()).square().sum())
+    out = task(batch)
+    assert float(out.loss) == pytest.approx(total / len(batch["key"]), rel=1e-4)
+    assert 0 < float(out.metrics["spread"]) < 1.1
+
+
+def test_a_teacher_is_the_moving_average() -> None:
+    """Weights by the cosine of the progress, counts of batch norm as the student has them; no gradient, ever."""
+    task, plan = tiny_recipe("audio:byol").task, tiny_recipe("audio:byol")
+    assert isinstance(task, BYOL)
+    assert isinstance(plan.task, BYOL)
+    students = {"encoder": plan.task.encoder, "head": plan.task.head}
+    assert not any(parameter.requires_grad for parameter in task.teacher.parameters())
+    expected = {name: value.clone() for name, value in task.teacher.named_parameters()}
+    for progress in (0.0, 0.3, 0.9):
+        with torch.no_grad():
+            for parameter in plan.task.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        keep = 1 - (1 - 0.99) * (math.cos(math.pi * progress) + 1) / 2
+        task.teacher.follow(students, torch.tensor(progress))
+        for name, value in torch.nn.ModuleDict(students).named_parameters():
+            expected[name] = keep * expected[name] + (1 - keep) * value
+    for name, value in task.teacher.named_parameters():
+        torch.testing.assert_close(value, expected[name])
 
 
 @torch.no_grad()
@@ -172,6 +213,9 @@ def test_masked_takes_integer_targets(batch: Batch) -> None:
     logs = [-math.log(float(chances[b, n, n % 3])) for b, n in mask.nonzero().tolist()]
     assert float(out.loss) == pytest.approx(sum(logs) / len(logs), rel=1e-5)
     assert "accuracy" in out.metrics
+    shares = [sum(n % 3 == k for _, n in mask.nonzero().tolist()) / len(logs) for k in range(3)]
+    variety = math.exp(-sum(share * math.log(share) for share in shares))
+    assert float(out.metrics["variety"]) == pytest.approx(variety, rel=1e-5)
 
 
 def test_an_encoder_that_cannot_mask_is_named() -> None:
@@ -183,6 +227,69 @@ def test_an_encoder_that_cannot_mask_is_named() -> None:
     for drop, lacks in ((True, "leave tokens out"), (False, "hide tokens")):
         with pytest.raises(UserError, match=f"Plain cannot {lacks}"):
             Masked(Plain(), plain.views, plain.masks, plain.target, width=4, drop=drop)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("ahead", [1, 3])
+@pytest.mark.parametrize("integer", [False, True])
+def test_next_equals_the_loop_over_tokens(integer: bool, ahead: int) -> None:
+    plain = tiny_recipe("audio:next").task
+    assert isinstance(plain, Next)
+    encoder, views, frames = plain.encoder, plain.views, plain.target
+
+    def target(batch: Batch) -> torch.Tensor:
+        return (
+            (frames(batch)[..., 0] > 0).long() + torch.arange(frames(batch).shape[1]) % 2 if integer else frames(batch)
+        )
+
+    width = 3 if integer else 4 * AUDIO_SPEC.mels
+    task, batch = Next(encoder, views, target, width=width, ahead=ahead).eval(), TinyBatches("audio:next", 16).batch(0)
+    seen = task.views(batch, 0)
+    features, truth = task.encoder(seen), target(seen)
+    assert features.valid is not None
+    losses = []
+    for row, n in enumerate(features.valid.sum(1).tolist()):
+        for token in range(n - ahead):
+            said, wanted = task.answer(features.tokens[row, token]), truth[row, token + ahead]
+            losses.append(-float(said.log_softmax(0)[wanted]) if integer else float((said - wanted).abs().mean()))
+    out = task(batch)
+    assert float(out.loss) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    assert ("accuracy" in out.metrics) == integer
+
+
+def test_next_takes_a_loss_of_its_own() -> None:
+    plain, batch = tiny_recipe("audio:next").task, TinyBatches("audio:next", 16).batch(0)
+    assert isinstance(plain, Next)
+    given = []
+
+    def loss(states: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        given.append((states.shape, truth.shape))
+        return (states[:, 0] - truth[:, 0]).square().mean()
+
+    task = Next(plain.encoder, plain.views, plain.target, width=0, loss=loss)
+    assert [name for name, _ in task.named_parameters() if not name.startswith("encoder.")] == []
+    assert float(task(batch).loss.detach()) > 0
+    (states, truth), width = given[0], 4 * AUDIO_SPEC.mels
+    assert states == (truth[0], plain.encoder.dim)
+    assert truth[1] == width
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_where_nothing_comes_next_the_loss_is_0(own: bool) -> None:
+    plain, batch = tiny_recipe("audio:next").task, TinyBatches("audio:next", 4).batch(0)
+    assert isinstance(plain, Next)
+    loss = torch.nn.functional.l1_loss if own else None
+    task = Next(plain.encoder, plain.views, plain.target, width=4 * AUDIO_SPEC.mels, loss=loss)
+    out = task({**batch, "length": torch.full_like(batch["length"], 60)})
+    out.loss.backward()
+    assert float(out.loss.detach()) == 0.0
+
+
+def test_an_encoder_that_looks_ahead_is_named() -> None:
+    plain, nano = tiny_recipe("audio:next").task, tiny_audio_encoder("audio_nano")
+    assert isinstance(plain, Next)
+    with pytest.raises(UserError, match="audio_nano sees what comes after a token, which the task 'next' must not"):
+        Next(nano, plain.views, plain.target, width=4)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from tacit.tasks import check_kind, parse_mixture
 if TYPE_CHECKING:
     from tacit.study import Study
 
-MASKING = {"masked", "electra"}  # tasks that hide tokens
+MASKING = {"masked", "bestrq", "wav2vec2", "electra"}  # tasks that hide tokens
 FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
 
 

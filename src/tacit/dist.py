@@ -58,6 +58,11 @@ def gather(x: Tensor) -> Tensor:
     return x if world() == 1 else _apply(_Gather, x)
 
 
+def total(x: Tensor) -> Tensor:
+    """The sum over ranks, differentiable."""
+    return x if world() == 1 else _apply(_Sum, x)
+
+
 def mean(x: Tensor) -> Tensor:
     """The mean over ranks, not differentiable."""
     if world() == 1:

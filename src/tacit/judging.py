@@ -92,10 +92,10 @@ def diagnoses(study: Study, runs: Mapping[str, Sequence[Run]]) -> dict[str, list
     """What needs no labels, of every task by pretraining seed, and of the untrained encoder they are compared with.
 
     Measured on examples that were pretrained on, the same for all. An encoder whose RankMe fell during its training, by
-    the online probe, is warned of.
+    the online probe, is warned of, and so is a quantiser that has come to use few of its codes.
     """
     from tacit.evaluation.features import extract
-    from tacit.evaluation.spectrum import diagnose, rank_falls
+    from tacit.evaluation.spectrum import diagnose, idle_codes, rank_falls
     from tacit.study import UNTRAINED
     from tacit.tasks import TASKS, parse_mixture
 
@@ -117,13 +117,19 @@ def diagnoses(study: Study, runs: Mapping[str, Sequence[Run]]) -> dict[str, list
             diagnosis = measured(run.task.exported["encoder"], **known)
             ranks = rank_readings(run.history)
             falls = rank_falls(ranks[-1], max(ranks)) if ranks else ()
-            found[name].append(replace(diagnosis, alarms=(*diagnosis.alarms, *falls)))
+            idle = [alarm for used in codes_used(run.history) for alarm in idle_codes(used)]
+            found[name].append(replace(diagnosis, alarms=(*diagnosis.alarms, *falls, *idle)))
     return {**found, UNTRAINED: [untrained]}
 
 
 def rank_readings(history: Sequence[Mapping[str, Any]]) -> list[float]:
     """RankMe as the online probe read it, in the order of the steps."""
     return [float(row["rankme"]) for row in history if "rankme" in row]
+
+
+def codes_used(history: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The share of its codes that a task's quantiser used last, of each part of a sum that has one."""
+    return [float(value) for key, value in history[-1].items() if key.rpartition("/")[2] == "codes_used"]
 
 
 def first_fall(history: Sequence[Mapping[str, Any]]) -> str:

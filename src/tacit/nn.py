@@ -25,6 +25,13 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return (x * weight[:, :, None]).sum(1)
 
 
+def variety(identities: Tensor, n: int) -> Tensor:
+    """How many of n identities [M] are in use: e to the entropy of how often each is, n where all are alike often."""
+    share = torch.bincount(identities, minlength=n) / max(1, len(identities))
+    entropy: Tensor = torch.special.entr(share).sum()
+    return entropy.exp()
+
+
 def together(parts: Sequence[Batch]) -> Batch:
     """Batches one after the other; rows shorter than in others are filled up with zeros, which are not valid."""
 

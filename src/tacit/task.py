@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -40,6 +42,29 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         """What the task sees and answers, for the report: images [B C H W] in [0, 1], or numbers of tokens [B N]."""
+
+
+class Teacher(nn.ModuleDict):
+    """A copy of some modules that follows them: its weights are an exponential moving average of theirs.
+
+    Mean teacher, Tarvainen & Valpola 2017, arXiv:1703.01780. The share that stays at every step goes from `momentum` to
+    1 along a cosine (Grill et al. 2020, arXiv:2006.07733). No gradient reaches it, and `follow` alone writes it.
+    """
+
+    def __init__(self, students: Mapping[str, nn.Module], momentum: float) -> None:
+        super().__init__({name: copy.deepcopy(student) for name, student in students.items()})
+        self.requires_grad_(False)
+        self.momentum = momentum
+
+    @torch.no_grad()
+    def follow(self, students: Mapping[str, nn.Module], progress: Tensor) -> None:
+        """Move towards the students; what they count, such as the statistics of batch norms, is taken as it is."""
+        share = (1 - self.momentum) * (1 + math.cos(math.pi * float(progress))) / 2
+        for name, student in students.items():
+            for weight, learned in zip(self[name].parameters(), student.parameters(), strict=True):
+                weight.lerp_(learned, share)
+            for count, counted in zip(self[name].buffers(), student.buffers(), strict=True):
+                count.copy_(counted)
 
 
 def looks(batch: Batch) -> Tensor:

@@ -29,7 +29,7 @@ class Features(NamedTuple):
     """What an encoder says about a batch."""
 
     tokens: Tensor  # [B N D]  patches, frames, words, items; a ConvNet's map flattened
-    pooled: Tensor  # [B D]    mean over valid tokens; the last valid one when causal
+    pooled: Tensor  # [B D]    mean over valid tokens, or the last valid one where it has seen all others
     valid: Tensor | None = None  # [B N]  False where padding
     grid: tuple[int, ...] | None = None  # (H, W), (D, H, W), (T,): where the N tokens lie
     depths: tuple[Tensor, ...] = ()  # pooled features of the depths asked for, each [B D_i]
@@ -74,6 +74,32 @@ class Dropping(Encoder, Protocol):
 
     def visible(self, batch: Batch, keep: Tensor) -> Tensor:
         """Embed only the tokens numbered in `keep` [B K]; returns [B K D]."""
+        ...
+
+
+@runtime_checkable
+class Causal(Encoder, Protocol):
+    """An encoder whose tokens know only themselves and what came before them, where `causal` is True."""
+
+    causal: bool
+
+
+@runtime_checkable
+class Latent(Encoder, Protocol):
+    """An encoder in two steps: a latent of every place by itself, then what is said of all of them together.
+
+    `mask_token` does not require gradients until a task that hides latents asks for them.
+    """
+
+    latent_dim: int
+    mask_token: nn.Parameter
+
+    def latents(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Latents [B N C] of raw examples, normed, and where they count, [B N]."""
+        ...
+
+    def together(self, latents: Tensor, valid: Tensor, mask: Tensor) -> Tensor:
+        """Tokens [B N D] of latents that count where `valid` [B N] is True, hidden where `mask` [B N] is."""
         ...
 
 

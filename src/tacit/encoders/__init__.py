@@ -63,6 +63,14 @@ ENCODERS = {
     "ast_tiny": Architecture("audio", "tacit.encoders.ast:AudioSpectrogramTransformer"),
     "ast_small": Architecture("audio", "tacit.encoders.ast:AudioSpectrogramTransformer"),
     "ast_base": Architecture("audio", "tacit.encoders.ast:AudioSpectrogramTransformer"),
+    "audio_causal_nano": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "audio_causal_tiny": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "audio_causal_small": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "audio_causal_base": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "wav2vec2_nano": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
+    "wav2vec2_tiny": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
+    "wav2vec2_small": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
+    "wav2vec2_base": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
 }
 READS = {"image": "images", "text": "text", "audio": "recordings"}
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.audio_spectrogram_transformer.configuration_audio_spectrogram_transformer import ASTConfig
 from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import ASTModel
@@ -76,6 +76,15 @@ class AudioSpectrogramTransformer(AudioEncoder):
 
     def hugging_face(self) -> PreTrainedModel:
         return self.model
+
+    def read(self, model: PreTrainedModel, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        mel, frames = self.front(audio, length)
+        x = nn.functional.pad(self.normalised(mel, frames), (0, 0, 0, self.length))[:, : self.length]
+        n, places = self.tokens_of(frames), self.grid[0]
+        said = model(x, attention_mask=self.attended(frames, places)).last_hidden_state[:, FIRST:]
+        tokens = said.reshape(len(x), self.high, places, self.dim).mean(1)
+        share = counted(n, places) / n[:, None]
+        return torch.einsum("bn,bnd->bd", share, tokens), tokens[:, : self.tokens_of(mel.shape[1])]
 
     def write_companions(self, folder: Path) -> None:
         (folder / FRONT_END).write_text(_front_end(self), encoding="utf-8")

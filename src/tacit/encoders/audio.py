@@ -6,7 +6,7 @@ Shapes: B recordings, S samples, T frames, M bands, N tokens of `stride` frames 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tacit.errors import UserError
-from tacit.melspec import log_mel
+from tacit.melspec import FLOOR, LogMel, log_mel
 from tacit.spec import AudioSpec
 from tacit.types import Batch, Features
 
@@ -90,7 +90,7 @@ class AudioEncoder(nn.Module, ABC):
         if "mel" in batch:
             mel, frames = batch["mel"], batch["frames"]
         elif "audio" in batch and batch["audio"].ndim == 2:
-            mel, frames = log_mel(batch["audio"], batch["length"], self.spec)
+            mel, frames = self.front(batch["audio"], batch["length"])
         else:
             said = "audio " + str(list(batch["audio"].shape)) if "audio" in batch else ", ".join(batch)
             raise UserError(
@@ -99,6 +99,31 @@ class AudioEncoder(nn.Module, ABC):
         if mel.ndim != 3 or mel.shape[2] != self.spec.mels:
             raise UserError(f"the encoder {self.name} takes mel [B T {self.spec.mels}], not {list(mel.shape)}")
         return mel, frames
+
+    def front(self, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """What `frames` gives of samples [B S], `length` [B] of which count."""
+        return log_mel(audio, length, self.spec)
+
+    def traced_front(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """`front` by operations that a graph has."""
+        return LogMel(self.spec)
+
+    def front_settings(self) -> dict[str, Any]:
+        """What a graph's description says of `front`."""
+        spec = self.spec
+        return {
+            "log_mel": {
+                "window": spec.window,
+                "hop": spec.hop,
+                "mels": spec.mels,
+                "low": spec.low,
+                "high": spec.high,
+                "scale": "slaney",
+                "floor": FLOOR,
+                "mean": spec.mean,
+                "std": spec.std,
+            }
+        }
 
     def normalised(self, mel: Tensor, frames: Tensor) -> Tensor:
         """Mean 0 and deviation 1 over the training data; 0 where a recording has ended, whatever was there."""
@@ -200,6 +225,10 @@ class AudioEncoder(nn.Module, ABC):
         from transformers import AutoModel
 
         return AutoModel, "model."
+
+    def read(self, model: PreTrainedModel, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """What the opened files of `hugging_face()` say of recordings: pooled [B D] and tokens [B N D]."""
+        raise NotImplementedError(self.name)
 
     def write_companions(self, folder: Path) -> None:
         """What tells other libraries how to prepare sound for the model in `folder`: nothing, no library does it."""

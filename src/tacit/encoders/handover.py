@@ -14,11 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from tacit.encoders import OwnEncoder
-from tacit.encoders.ast import FIRST, AudioSpectrogramTransformer
 from tacit.encoders.audio import AudioEncoder, counted
 from tacit.encoders.base import ImageEncoder
 from tacit.encoders.text import TextEncoder
-from tacit.melspec import FLOOR, LogMel, log_mel
 from tacit.types import Features
 
 Inputs = Mapping[str, Tensor]
@@ -188,7 +186,7 @@ class Sounds:
 
     def __init__(self, encoder: AudioEncoder) -> None:
         self.encoder = encoder
-        self.front = LogMel(encoder.spec)
+        self.front = encoder.traced_front()
         self.longest = encoder.length * encoder.spec.hop - 1  # samples of a window
 
     def example(self) -> Inputs:
@@ -213,7 +211,7 @@ class Sounds:
         if torch.compiler.is_exporting():
             mel, frames = self.front(audio, length)
         else:
-            mel, frames = log_mel(audio, length, encoder.spec)
+            mel, frames = encoder.front(audio, length)
         return encoder.graph(mel, frames, depths)
 
     def graph(self, inner: nn.Module) -> nn.Module:
@@ -228,15 +226,7 @@ class Sounds:
         return Graph()
 
     def read(self, model: Any, inputs: Inputs) -> Said:
-        encoder = self.encoder
-        assert isinstance(encoder, AudioSpectrogramTransformer), encoder.name
-        mel, frames = log_mel(inputs["audio"], inputs["length"], encoder.spec)
-        x = nn.functional.pad(encoder.normalised(mel, frames), (0, 0, 0, encoder.length))[:, : encoder.length]
-        places = encoder.grid[0]
-        said = model(x, attention_mask=encoder.attended(frames, places)).last_hidden_state
-        tokens = said[:, FIRST:].unflatten(1, (encoder.high, places)).mean(1)
-        share = counted(encoder.tokens_of(frames), places) / encoder.tokens_of(frames)[:, None]
-        return torch.einsum("bn,bnd->bd", share, tokens), tokens[:, : encoder.tokens_of(mel.shape[1])]
+        return self.encoder.read(model, inputs["audio"], inputs["length"])
 
     def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
         frames = 1 + (inputs["length"] - 1) // self.encoder.spec.hop
@@ -252,21 +242,11 @@ class Sounds:
             "output": _outputs("tokens", encoder.dim),
             "preprocessing": f"one channel of {spec.rate} Hz, at most {self.longest} samples; longer recordings are "
             "cut, and their pooled averaged by length; length counts the samples of each, padded with zeros to the "
-            "longest; the graph makes log-mel frames and normalises them itself",
+            "longest; the graph normalises them, and makes log-mel frames of them where it needs them, itself",
             "rate": spec.rate,
             "samples": self.longest,
             "token": {"samples": encoder.stride * spec.hop},
-            "log_mel": {
-                "window": spec.window,
-                "hop": spec.hop,
-                "mels": spec.mels,
-                "low": spec.low,
-                "high": spec.high,
-                "scale": "slaney",
-                "floor": FLOOR,
-                "mean": spec.mean,
-                "std": spec.std,
-            },
+            **encoder.front_settings(),
         }
 
 

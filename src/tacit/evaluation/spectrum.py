@@ -154,6 +154,13 @@ def rank_falls(rankme: float, peak: float) -> Iterator[Alarm]:
         yield Alarm("WARN", "rankme_fall", rankme, 0.5 * peak, text)
 
 
+def idle_codes(used: float) -> Iterator[Alarm]:
+    """The alarm where a quantiser that is being learned uses less than a tenth of its codes."""
+    if used < 0.1:
+        text = f"codes are collapsing: of those of the quantiser {used:.1%} are in use, below 10%"
+        yield Alarm("WARN", "codes_used", used, 0.1, text)
+
+
 def _least_rank(d: Diagnosis) -> float:
     """The rank of a few examples says little about the encoder: n centred rows cannot reach above n - 1."""
     return min(10, d.dim / 8, (d.n - 1) / 2)

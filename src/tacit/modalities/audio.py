@@ -2,8 +2,12 @@
 
 A view is drawn in the plane of time and pitch: one sampling per recording moves, stretches and cuts both axes at once,
 as a longer or shorter throat and faster or slower speech would (vocal tract length perturbation, Jaitly & Hinton 2013;
-random resize and crop, Niizumi et al. 2021, BYOL-A, arXiv:2103.06695). Loudness, a tilt of the spectrum and masked
-bands (Park et al. 2019, SpecAugment) follow. Every draw is a function of the example's key.
+random resize and crop, Niizumi et al. 2021, BYOL-A, arXiv:2103.06695). What is around it is added as energy: a room
+that goes on sounding, other recordings (BYOL-A's mixup), noise. Loudness, a tilt of the spectrum and masked bands (Park
+et al. 2019, SpecAugment) follow. Every draw is a function of the example's key.
+
+Departure from BYOL-A: a recording is mixed with one of its few neighbours in the batch, not of those of former batches,
+so that nothing has to be remembered. Neighbours are seen by the same rank, so any number of ranks mixes alike.
 
 Shapes: B recordings, S samples, T frames, M bands.
 """
@@ -25,6 +29,7 @@ from tacit.spec import AudioSpec
 from tacit.types import Batch, Features
 
 SILENCE = math.log(FLOOR)
+NEIGHBOURS = 8  # recordings of a batch, from a multiple of it on, that may be mixed with one another
 SEGMENTS = 4  # parts of a recording whose bands the baseline looks at
 CEPSTRA = 20  # coefficients of MFCCs
 
@@ -43,7 +48,10 @@ class SoundViews:
     The stretch is the share `crop` of the recording, drawn between its two ends. Its time runs up to e^`tempo` times
     faster or slower; its bands are spread by up to e^`spread` and moved by up to the share `shift` of them. `gain` is
     the deviation of its loudness and `tilt` that of the slope from low to high bands, both in natural logarithms of
-    energy; `hidden` the largest share of bands, and of frames, that one mask replaces by the data's mean.
+    energy; `hidden` the largest share of bands, and of frames, that one mask replaces by the data's mean. `echo` is the
+    longest time in seconds after which a sound has lost 60 dB, `mix` the largest share of another recording in the
+    energy, and `noise` the energy of the loudest white noise, as a share of the stretch's, of which a thousandth is the
+    softest.
     """
 
     spec: AudioSpec
@@ -55,28 +63,58 @@ class SoundViews:
     gain: float = 0.0
     tilt: float = 0.0
     hidden: float = 0.0
+    echo: float = 0.0
+    mix: float = 0.0
+    noise: float = 0.0
 
     @torch.no_grad()
     def __call__(self, batch: Batch, view: int) -> Batch:
-        """View number `view` of every recording: `mel` [B T M], `frames` [B], `key` the view's own."""
+        """View number `view` of every recording: `mel` [B T M], `frames` [B], `key` the view's own.
+
+        `audio` [B S] and `length` [B], for encoders of samples, are the same stretch as it was recorded.
+        """
         mel, n = frames_of(batch, self.spec)
         key = keys.split(batch["key"], view)
+        u = keys.uniform(key, "stretch", 5)
+        stretch = self._stretch(n, u)
         with torch.autocast(mel.device.type, enabled=False):
-            seen, frames = self._drawn(mel.float(), n, key)
+            seen, frames = self._drawn(mel.float(), n, stretch, u)
+            if self.echo or self.mix or self.noise:
+                seen = self._surrounded(seen, frames, key)
             seen = self._coloured(seen, key)
             if self.hidden:
                 seen = self._masked(seen, frames, key)
-        rest = {name: value for name, value in batch.items() if name not in ("audio", "length")}
-        return {**rest, "mel": seen, "frames": frames, "key": key}
+        said = self._samples(batch, stretch) if "audio" in batch else {}
+        return {**batch, **said, "mel": seen, "frames": frames, "key": key}
 
-    def _drawn(self, mel: Tensor, n: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """The stretch of each recording, sampled bilinearly, and its frames."""
-        u = keys.uniform(key, "stretch", 5)
+    def _stretch(self, n: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where stretches begin, how long they are, and a frame of the view is, in frames of the recordings, [B]."""
         share = self.crop[0] + (self.crop[1] - self.crop[0]) * u[:, 0]
-        rate = torch.exp(self.tempo * _signed(u[:, 1]))  # frames of the recording to one of the view
-        length = (share * n).clamp(min=1.0).minimum(self.most * rate)  # [B] frames of the recording
+        rate = torch.exp(self.tempo * _signed(u[:, 1]))
+        length = (share * n).clamp(min=1.0).minimum(self.most * rate)
+        return u[:, 2] * (n - length), length, rate
+
+    def _samples(self, batch: Batch, stretch: tuple[Tensor, Tensor, Tensor]) -> Batch:
+        """The samples of every stretch, at most those of `most` frames."""
+        hop, (start, length, _) = self.spec.hop, stretch
+        first = (start * hop).long().minimum(batch["length"] - 1)
+        count = (length * hop).round().long().clamp(min=1, max=self.most * hop).minimum(batch["length"] - first)
+        place = torch.arange(self.most * hop, device=first.device)
+        if first.device.type != "cpu":
+            at = (first[:, None] + place).clamp(max=batch["audio"].shape[1] - 1)
+            audio = batch["audio"].gather(1, at).masked_fill(place >= count[:, None], 0)
+            return {"audio": audio, "length": count}
+        audio = batch["audio"].new_zeros(len(first), len(place))  # on a CPU ten times as fast as by index
+        for row, (begin, n) in enumerate(zip(first.tolist(), count.tolist(), strict=True)):
+            audio[row, :n] = batch["audio"][row, begin : begin + n]
+        return {"audio": audio, "length": count}
+
+    def _drawn(
+        self, mel: Tensor, n: Tensor, stretch: tuple[Tensor, Tensor, Tensor], u: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The stretch of each recording, sampled bilinearly, and its frames."""
+        start, length, rate = stretch
         frames = (length / rate).round().long().clamp(min=1, max=self.most)  # [B]
-        start = u[:, 2] * (n - length)
         T, M = self.most, mel.shape[2]  # always, since batch norm sees what is behind the end too
         at = start[:, None] + (torch.arange(T, device=mel.device) + 0.5) * rate[:, None] - 0.5
         at = at.clamp(min=0.0).minimum((n - 1).clamp(min=0)[:, None].float())  # [B T]
@@ -89,6 +127,33 @@ class SoundViews:
         seen = F.grid_sample(mel[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
         there = torch.arange(T, device=mel.device) < frames[:, None]
         return torch.where(there[:, :, None], seen, SILENCE), frames
+
+    def _surrounded(self, mel: Tensor, frames: Tensor, key: Tensor) -> Tensor:
+        """With echoes, other recordings and noise."""
+        there = (torch.arange(mel.shape[1], device=mel.device) < frames[:, None])[:, :, None]  # [B T 1]
+        energy = mel.exp() - FLOOR
+        if self.echo:
+            energy = self._echoed(energy, key)
+        if self.mix:
+            share = self.mix * keys.uniform(key, "mix", 1)[:, :, None]  # [B 1 1]
+            energy = (1 - share) * energy + share * energy[_neighbours(key)]
+        if self.noise:
+            energy = energy + self._noise(energy * there, frames, key)
+        return torch.where(there, (energy.clamp(min=0.0) + FLOOR).log(), SILENCE)
+
+    def _echoed(self, energy: Tensor, key: Tensor) -> Tensor:
+        """Every frame a mean over those before it, whose weights fall by the same factor from frame to frame."""
+        seconds = (self.echo * keys.uniform(key, "echo", 1)).clamp(min=1e-3)  # [B 1]
+        fall = (6 * math.log(10) * self.spec.hop / self.spec.rate / seconds)[:, :, None]  # from frame to frame
+        place = torch.arange(energy.shape[1], device=energy.device)
+        past = place[:, None] - place  # [T T]
+        return torch.where(past >= 0, torch.exp(-fall * past), 0.0) * (1 - torch.exp(-fall)) @ energy
+
+    def _noise(self, energy: Tensor, frames: Tensor, key: Tensor) -> Tensor:
+        """White noise as loud as drawn, of a view [B T M] that is 0 where it has ended."""
+        B, T, M = energy.shape
+        loud = energy.sum((1, 2)) / (M * frames) * self.noise * 10 ** (-3 * keys.uniform(key, "noise", 1)[:, 0])  # [B]
+        return loud[:, None, None] * -torch.log1p(-keys.uniform(key, "noise/frames", T * M)).reshape(B, T, M)
 
     def _coloured(self, mel: Tensor, key: Tensor) -> Tensor:
         drawn = keys.normal(key, "colour", 2)
@@ -110,6 +175,15 @@ class SoundViews:
         across = run(bands, u[:, 0], u[:, 1], mel.shape[2])
         along = run(frames.float(), u[:, 2], u[:, 3], mel.shape[1])
         return torch.where(across[:, None] | along[:, :, None], self.spec.mean, mel)
+
+
+def _neighbours(key: Tensor) -> Tensor:
+    """For every example of a batch, the row of another of its `NEIGHBOURS`, its own where there is none, [B]."""
+    row = torch.arange(len(key), device=key.device)
+    first = row - row % NEIGHBOURS
+    size = (len(key) - first).clamp(max=NEIGHBOURS)
+    steps = 1 + (keys.uniform(key, "neighbour", 1)[:, 0] * (size - 1)).long()
+    return first + (row - first + steps) % size
 
 
 def _signed(u: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ TINY = 16  # px: up to here images are glyphs and icons, which a mirror turns in
 ALIGNED = 0.1  # alignment from which on images are laid out alike: 0.33 to 0.58 on five such sets, 0.02 on photos
 BLUR_FROM = 64  # px: below, blur takes away what little there is
 
+STRONG = ("simclr", "byol")  # tasks that compare views, which must differ much
+
 MOST_PIXELS = 1024  # values of an image that the plain-pixel baseline looks at
 MOST_COMPONENTS = 64
 MOST_ROWS = 4096  # that its principal components are estimated from
@@ -47,20 +49,20 @@ def unpatches(tokens: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
 def default_views(spec: ImageSpec, task: str) -> Views:
     """The views that suit images of this size, channels and layout, for the pretext `task` or for "scratch".
 
-    Contrast needs strong views; the other tasks read the image itself and want it varied but whole. Colour is left
+    Comparison needs strong views; the other tasks read the image itself and want it varied but whole. Colour is left
     alone where there is none. Tiny images are moved, turned and slanted a little. Where images are laid out alike
     (scans, portraits, products), where something lies tells what it is: they are not mirrored, and crops keep seven
     tenths of the image at least. Of a photo of a scene a twelfth will do.
     """
-    aligned = spec.alignment >= ALIGNED
-    views = _colours(spec) if task == "simclr" else Views(jitter=0.0, grey=0.0, blur=0.0)
+    aligned, strong = spec.alignment >= ALIGNED, task in STRONG
+    views = _colours(spec) if strong else Views(jitter=0.0, grey=0.0, blur=0.0)
     if spec.size <= TINY:
-        if task != "simclr":
+        if not strong:
             return replace(views, flip=0.0, crop=(0.8, 1.1), aspect=(0.9, 1.1), shift=0.05)
         return replace(views, flip=0.0, crop=(0.6, 1.2), aspect=(0.8, 1.25), rotate=15.0, shear=10.0, shift=0.05)
     if aligned:
-        return replace(views, flip=0.0, crop=(0.7, 1.0) if task == "simclr" else (0.5, 1.0))
-    return replace(views, crop={"simclr": (0.08, 1.0), "masked": (0.2, 1.0)}.get(task, (0.5, 1.0)))
+        return replace(views, flip=0.0, crop=(0.7, 1.0) if strong else (0.5, 1.0))
+    return replace(views, crop=(0.08, 1.0) if strong else (0.2, 1.0) if task == "masked" else (0.5, 1.0))
 
 
 def _colours(spec: ImageSpec) -> Views:

@@ -11,21 +11,31 @@ from dataclasses import replace
 from tacit.encoders.audio import AudioEncoder
 from tacit.masks import Hiding
 from tacit.modalities.audio import FrameTarget, SoundViews, SpanMask
+from tacit.modalities.codes import QuantisedTarget
 from tacit.optim import Optim
 from tacit.recipes.base import Recipe, mixed
 from tacit.spec import AudioSpec
 from tacit.task import Task
+from tacit.tasks.byol import BYOL
 from tacit.tasks.masked import Masked
+from tacit.tasks.next import Next
 from tacit.tasks.simclr import SimCLR
+from tacit.tasks.wav2vec2 import Wav2Vec2
 
 SEEN = 0.95  # seconds of a view, as in BYOL-A
-MASKED_SEEN = 2.0  # seconds that masked prediction looks at
+WHOLE_SEEN = 2.0  # seconds that a task looks at which predicts the recording itself
 HIDDEN, SPAN = Hiding(0.4), 3.0  # tokens
+CODES = 512  # of the random quantiser
+SPANS = Hiding(0.5), 5.0  # of wav2vec 2.0; tokens
+BOOK = 64  # codes of one of wav2vec 2.0's books
+AHEAD = 1  # tokens; of 4 frames each, about what is best of single frames
 
 
 def default_encoder(spec: AudioSpec, tasks: Collection[str]) -> str:
-    """The ConvNet: within minutes of a CPU it learned most."""
-    return "audio_convnet"
+    """The ConvNet: within minutes of a CPU it learned most. Some tasks need what it cannot do."""
+    if "wav2vec2" in tasks:
+        return "wav2vec2_nano"
+    return "audio_causal_nano" if "next" in tasks else "audio_convnet"
 
 
 def recipe(
@@ -49,18 +59,30 @@ def make_task(name: str, encoder: AudioEncoder, hiding: Hiding | None = None) ->
     views = default_views(spec, name)
     if name == "simclr":
         return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.1)
+    if name == "byol":
+        return BYOL(encoder, views, hidden=2 * encoder.dim, out=128, momentum=0.99)
+    masks = SpanMask(spec, encoder.stride, hiding or HIDDEN, SPAN)
+    if name == "wav2vec2":
+        hidden, span = SPANS
+        spans = SpanMask(spec, encoder.stride, hiding or hidden, span)
+        return Wav2Vec2(encoder, views, spans, books=2, codes=BOOK, out=encoder.dim)
+    if name == "bestrq":
+        return Masked(encoder, views, masks, QuantisedTarget(spec, encoder.stride, codes=CODES), width=CODES)
+    target, width = FrameTarget(spec, encoder.stride), encoder.stride * spec.mels
+    if name == "next":
+        return Next(encoder, views, target, width=width, ahead=AHEAD, picture=target.picture)
     assert name == "masked", name
-    masks, target = SpanMask(spec, encoder.stride, hiding or HIDDEN, SPAN), FrameTarget(spec, encoder.stride)
-    return Masked(encoder, views, masks, target, width=encoder.stride * spec.mels, picture=target.picture)
+    return Masked(encoder, views, masks, target, width=width, picture=target.picture)
 
 
 def default_views(spec: AudioSpec, task: str) -> SoundViews:
     """The views that suit the pretext `task`, or "scratch": strong ones for contrast, else a stretch as it is."""
     per_second = spec.rate / spec.hop
-    views = SoundViews(spec, round(per_second * min(MASKED_SEEN, spec.seconds)))
-    if task == "masked":
+    views = SoundViews(spec, round(per_second * min(WHOLE_SEEN, spec.seconds)))
+    if task in ("masked", "bestrq", "next", "wav2vec2"):
         return views
-    return replace(views, most=round(per_second * SEEN), crop=(0.7, 1.0), tempo=0.15, spread=0.15, shift=0.1, gain=1.0)
+    views = replace(views, most=round(per_second * SEEN), crop=(0.7, 1.0), tempo=0.15, spread=0.15, shift=0.1, gain=1.0)
+    return replace(views, mix=0.4) if task == "byol" else views
 
 
 def default_optim(encoder: AudioEncoder) -> Optim:

@@ -21,6 +21,7 @@ from tacit.optim import Optim
 from tacit.recipes.base import Recipe, mixed
 from tacit.spec import ImageSpec
 from tacit.task import Task
+from tacit.tasks.byol import BYOL
 from tacit.tasks.masked import Masked
 from tacit.tasks.rotation import Rotation
 from tacit.tasks.simclr import SimCLR
@@ -54,6 +55,8 @@ def make_task(name: str, encoder: ImageEncoder, hiding: Hiding | None = None) ->
     views = default_views(encoder.spec, name)
     if name == "simclr":
         return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=_temperature(encoder.spec))
+    if name == "byol":
+        return BYOL(encoder, views, hidden=2 * encoder.dim, out=128, momentum=0.99)
     if name == "rotation":
         return Rotation(encoder, views)
     assert name == "masked", name

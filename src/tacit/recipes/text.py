@@ -16,12 +16,13 @@ from tacit.optim import Optim
 from tacit.recipes.base import Recipe, mixed
 from tacit.spec import TextSpec
 from tacit.task import Task
+from tacit.tasks.byol import BYOL
 from tacit.tasks.electra import Electra
 from tacit.tasks.masked import Masked
 from tacit.tasks.simclr import SimCLR
 
 PACKING = {"masked", "electra"}  # tasks that learn from single tokens, so that rows may hold several documents
-CONTRAST = {"simclr"}  # tasks that an encoder without layers can learn
+CONTRAST = {"simclr", "byol"}  # tasks that an encoder without layers can learn
 DROPOUT = 0.1  # of an encoder whose dropout makes the two views of a text
 HIDDEN = Hiding(0.3)
 SMALLER = {"tiny": "nano", "small": "tiny", "base": "small"}
@@ -56,6 +57,8 @@ def make_task(name: str, encoder: TextEncoder, hiding: Hiding | None = None) -> 
     views = default_views(encoder.spec, name)
     if name == "simclr":  # features themselves are contrasted: a projection head cost 3 points
         return SimCLR(encoder, views, hidden=0, temperature=0.2)
+    if name == "byol":
+        return BYOL(encoder, views, hidden=2 * encoder.dim, out=128, momentum=0.99)
     if name == "simcse":
         encoder.set_dropout(DROPOUT)
         return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.05)
@@ -68,7 +71,7 @@ def make_task(name: str, encoder: TextEncoder, hiding: Hiding | None = None) -> 
 def default_views(spec: TextSpec, task: str) -> TextViews:
     """The views that suit the pretext `task`: two thinned runs of a document for contrast, else a whole window."""
     views = TextViews(spec, spec.length)
-    return replace(views, crop=(0.1, 0.3), least=24, most=64, delete=0.5) if task == "simclr" else views
+    return replace(views, crop=(0.1, 0.3), least=24, most=64, delete=0.5) if task in CONTRAST else views
 
 
 def _masked(encoder: TextEncoder, views: TextViews, hiding: Hiding) -> Masked:

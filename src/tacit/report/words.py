@@ -91,6 +91,7 @@ SPELLINGS = {
     "std_normalised": "Spread",
     "rankme": "RankMe",
     "rankme_fall": "Fall of RankMe",
+    "codes_used": "Codes in use",
     "lidar": "LiDAR",
     "alpha": "Alpha-ReQ",
     "alpha_r2": "Alpha-ReQ, R²",

@@ -31,6 +31,13 @@ TASKS = {
         "tell two views of the same example from views of all others",
         "Chen et al. 2020, arXiv:2002.05709",
     ),
+    "byol": Entry(
+        "self-prediction",
+        "tacit.tasks.byol:BYOL",
+        ("image", "text", "audio"),
+        "predict what a slower copy of the encoder says of another view",
+        "Grill et al. 2020, arXiv:2006.07733; Niizumi et al. 2021, arXiv:2103.06695",
+    ),
     "rotation": Entry(
         "transformation",
         "tacit.tasks.rotation:Rotation",
@@ -44,6 +51,27 @@ TASKS = {
         ("image", "text", "audio"),
         "fill in the parts that were hidden",
         "He et al. 2022, arXiv:2111.06377; Xie et al. 2022, arXiv:2111.09886; Devlin et al. 2018, arXiv:1810.04805",
+    ),
+    "bestrq": Entry(
+        "reconstruction",
+        "tacit.tasks.masked:Masked",
+        ("audio",),
+        "say which code of a random quantiser was hidden",
+        "Chiu et al. 2022, arXiv:2202.01855",
+    ),
+    "next": Entry(
+        "prediction",
+        "tacit.tasks.next:Next",
+        ("audio",),
+        "say what comes next",
+        "Chung et al. 2019, arXiv:1904.03240; Kang & McAuley 2018, arXiv:1808.09781",
+    ),
+    "wav2vec2": Entry(
+        "contrast",
+        "tacit.tasks.wav2vec2:Wav2Vec2",
+        ("audio",),
+        "tell what was hidden from what else was hidden of the same recording",
+        "Baevski et al. 2020, arXiv:2006.11477",
     ),
     "simcse": Entry(
         "contrast",

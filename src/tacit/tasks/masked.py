@@ -12,6 +12,8 @@ mean over hidden tokens alone.
 - `corrupt`: Devlin et al. 2018, "BERT", arXiv:1810.04805. Some hidden tokens show the mask, some a random token, some
   themselves; the loss, and the costly answer over a vocabulary, are computed at hidden places alone.
 
+- `target`: Chiu et al. 2022, "BEST-RQ", arXiv:2202.01855. The codes of a random quantiser.
+
 With several ranks the mean is over the hidden tokens of all of them.
 
 Departure: the target is standardised by the caller where that helps (per patch for large patches), not here.
@@ -27,7 +29,7 @@ from torch import Tensor, nn
 
 from tacit import dist
 from tacit.errors import UserError
-from tacit.nn import Decoder
+from tacit.nn import Decoder, variety
 from tacit.task import Task, looks
 from tacit.types import Batch, Dropping, Encoder, Masking, Output, ViewMaker
 
@@ -92,7 +94,8 @@ class Masked(Task):
         if truth.is_floating_point():
             return Output(share * nn.functional.mse_loss(answer, truth), {}, {})
         accuracy = (answer.detach().argmax(1) == truth).float().mean()
-        return Output(share * nn.functional.cross_entropy(answer, truth), {"accuracy": accuracy}, {})
+        metrics = {"accuracy": accuracy, "variety": variety(truth, answer.shape[1])}
+        return Output(share * nn.functional.cross_entropy(answer, truth), metrics, {})
 
     def answer(self, batch: Batch, mask: Tensor) -> Tensor:
         """What the task answers at the M hidden places alone, [M P]."""
