@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import subprocess
@@ -19,9 +18,8 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from tacit.data import Dataset, Recordings, clean, decode, listening, open_dataset, recordings, worker
+from tacit.data import Recordings, clean, decode, listening, recordings, worker
 from tacit.data.decode import Pool, SoundPlan, Stretch
 from tacit.data.duplicates import find_copies
 from tacit.data.listening import audio_spec
@@ -33,47 +31,9 @@ from tacit.errors import RunFailed, UserError
 from tacit.sounds import read_sound
 from tacit.spec import AudioSpec
 from tests.recordings import log_mel_of as log_mel
+from tests.sounding import RATE, encoded, folder, heard, noise, recordings_of
 
-RATE = 8_000
 FSDD = Path(__file__).resolve().parents[2] / "shared" / "data" / "fsdd" / "train.parquet"
-
-
-def noise(number: int, seconds: float = 0.2, rate: int = RATE, channels: int = 1) -> NDArray[np.int16]:
-    rng = np.random.default_rng(number)
-    shape = (round(seconds * rate), channels) if channels > 1 else round(seconds * rate)
-    return rng.integers(-9000, 9000, shape).astype(np.int16)
-
-
-def encoded(samples: NDArray[Any], rate: int = RATE, format: str = "WAV", subtype: str = "PCM_16") -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=format, subtype=subtype)
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def cached(tmp_path: Path):
-    def open_(data: object, **settings: Any) -> Dataset:
-        return open_dataset(data, **{"cache": str(tmp_path / "cache"), **settings})  # type: ignore[arg-type]
-
-    return open_
-
-
-def folder(root: Path, n: int = 6) -> Path:
-    """n sounds of growing length in two class folders."""
-    for i in range(n):
-        path = root / ("dog", "cat")[i % 2] / f"{i}{('.wav', '.flac', '.aiff')[i % 3]}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, noise(i, 0.1 + i / 100), RATE)
-    return root
-
-
-def recordings_of(dataset: Dataset) -> Recordings:
-    assert isinstance(dataset.cache, Recordings)
-    return dataset.cache
-
-
-def heard(dataset: Dataset) -> list[list[int]]:
-    return [sound.tolist() for sound in recordings_of(dataset).sounds(np.arange(len(dataset)))]
 
 
 # Where sounds lie

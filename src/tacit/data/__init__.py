@@ -18,12 +18,13 @@ from tacit.data.channels import separated
 from tacit.data.corpora import check_text, open_corpus
 from tacit.data.corpus import Corpus
 from tacit.data.known import resolve
-from tacit.data.labels import FOLDERS, file_columns, own_columns, together, with_folder_labels
+from tacit.data.labels import FOLDERS, file_columns, own_columns, read_labels, together, with_folder_labels
 from tacit.data.listening import SEPARATE, check_sound, open_recordings
 from tacit.data.notes import Notes, few
 from tacit.data.recordings import Recordings
 from tacit.data.source import TEST, TRAIN, VALIDATION, Source, join
 from tacit.data.sources import open_source
+from tacit.data.spans import marked, span_columns
 from tacit.data.tables import Columns, label_files
 from tacit.errors import UserError
 from tacit.spec import Spec
@@ -129,8 +130,8 @@ def open_dataset(
             "digits"; in Python also arrays, tensors, a dict of arrays x and y, data frames, a `datasets.Dataset`, a
             list of paths, PIL images or texts
         kind: what the data are, where they do not say by themselves (image, text, audio)
-        labels: a CSV or Parquet file of file,label, or "folders" for class folders; nothing is labelled unless told.
-            Several files count as one.
+        labels: a CSV or Parquet file of file,label, or of file,start,end,label where stretches of sounds are labelled;
+            or "folders" for class folders; nothing is labelled unless told. Several files count as one.
         label_column: the column of labels, in the table that is the data or in the label file
         ignore_label: a label that means none, such as "unknown"
         group_column: the column that says what belongs together (patient, person); a split never parts a group
@@ -158,7 +159,7 @@ def open_dataset(
         lowercase: whether a tokenizer that is trained takes capitals for small letters
         audio_column: the table's column of encoded sounds
         start_column: the column of the seconds at which each row's stretch of its sound begins; default: start, where a
-            table of paths to sounds has both start and end
+            table of paths to sounds, or a label file of sounds, has both start and end
         end_column: the column of the seconds at which it ends; default: end, likewise
         rate: samples per second that sounds are resampled to, 4,000 to 48,000 Hz; default: the commonest of the files,
             at most 16,000
@@ -192,25 +193,38 @@ def open_dataset(
     if by_folder and label_column is not None:
         raise UserError("--labels folders and --label-column exclude each other; choose one")
     texts = (text_column,) if isinstance(text_column, str) else tuple(text_column or ())
-    columns_named = Columns(kind, image_column, audio_column, path_column, texts, start_column, end_column)
+    tables = {} if by_folder else read_labels(files)
+    spans = span_columns(tables, start_column, end_column)
+    own_span = (None, None) if spans else (start_column, end_column)
+    columns_named = Columns(kind, image_column, audio_column, path_column, texts, *own_span)
     sources = [open_source(d, columns_named) for d in (data, test) if d is not None]
     if by_folder:
         sources = [with_folder_labels(source) for source in sources]
     source = join(*sources) if len(sources) == 2 else sources[0]
     notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
-    if files and not by_folder:
+    root = Path(cache) if cache else default_root()
+    if tables:
         notes.labels_from = f"file {', '.join(file.name for file in files)}"
-        columns = file_columns(source, files, notes, asked.columns, lists=asked.target in LISTS)
+        if spans and source.kind == "audio" and source.whole is None:
+            source, columns = marked(source, tables, spans, asked, notes, root)
+            notes.listed = len(source)
+        else:
+            columns = file_columns(source, tables, notes, asked.columns, lists=asked.target in LISTS)
     else:
         columns = own_columns(source, asked.columns, lists=asked.target in LISTS)
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
         notes.labels_from = notes.labels_from or ("the data themselves" if columns.label is not None else "")
-    root = Path(cache) if cache else default_root()
     _refuse_others(
         source,
         image={"image-size": image_size},
         text={"tokenizer": tokenizer, "vocabulary": vocabulary, "length": length},
-        audio={"rate": rate, "seconds": seconds, "channels": channels},
+        audio={
+            "rate": rate,
+            "seconds": seconds,
+            "channels": channels,
+            "start-column": start_column,
+            "end-column": end_column,
+        },
     )
     if source.kind == "text":
         given: Any = tokenizer  # in Python also the spec of an encoder
@@ -229,7 +243,7 @@ def open_dataset(
         if channels == SEPARATE:
             source, of = separated(source, root)
             columns, notes.listed = columns.take(of), len(source)
-        columns = together(source, columns, asked)
+        source, columns = together(source, columns, asked)
         kept = open_recordings(
             source,
             rate=rate,
