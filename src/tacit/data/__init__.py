@@ -17,14 +17,14 @@ from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
 from tacit.data.channels import separated
 from tacit.data.corpora import check_text, open_corpus
 from tacit.data.corpus import Corpus
-from tacit.data.known import resolve
+from tacit.data.known import Spans, resolve
 from tacit.data.labels import FOLDERS, file_columns, own_columns, read_labels, together, with_folder_labels
 from tacit.data.listening import SEPARATE, check_sound, open_recordings
 from tacit.data.notes import Notes, few
 from tacit.data.recordings import Recordings
 from tacit.data.source import TEST, TRAIN, VALIDATION, Source, join
 from tacit.data.sources import open_source
-from tacit.data.spans import marked, span_columns
+from tacit.data.spans import FRAMES, marked, read_spans, span_columns, whole_columns, with_spans
 from tacit.data.tables import Columns, label_files
 from tacit.errors import UserError
 from tacit.spec import Spec
@@ -68,6 +68,7 @@ class Dataset:
     truth: NDArray[np.float64] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); NaN: unlabelled
     subgroup: NDArray[np.int64] | None = None  # [N] part of the population, -1 where none
     subgroups: tuple[str, ...] = ()  # their names
+    spans: Spans | None = None  # of target tokens: the stretches of recordings whose frames are labelled
 
     def __len__(self) -> int:
         return len(self.cache)
@@ -203,13 +204,22 @@ def open_dataset(
     source = join(*sources) if len(sources) == 2 else sources[0]
     notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
     root = Path(cache) if cache else default_root()
+    named, frames = None, asked.target == "tokens" and source.kind == "audio"
+    if spans and source.kind == "audio" and source.whole is None:
+        named = read_spans(source, tables, spans, asked, notes)
+    elif frames:
+        raise UserError(FRAMES)
     if tables:
         notes.labels_from = f"file {', '.join(file.name for file in files)}"
-        if spans and source.kind == "audio" and source.whole is None:
-            source, columns = marked(source, tables, spans, asked, notes, root)
-            notes.listed = len(source)
-        else:
-            columns = file_columns(source, tables, notes, asked.columns, lists=asked.target in LISTS)
+    if named is not None and frames:
+        if channels == SEPARATE:
+            raise UserError(f"--channels {SEPARATE} and --target tokens exclude each other; choose one")
+        columns = whole_columns(source, named)
+    elif named is not None:
+        source, columns = marked(source, named, notes, root)
+        notes.listed = len(source)
+    elif tables:
+        columns = file_columns(source, tables, notes, asked.columns, lists=asked.target in LISTS)
     else:
         columns = own_columns(source, asked.columns, lists=asked.target in LISTS)
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
@@ -268,6 +278,8 @@ def open_dataset(
     rows = pa.array(kept.rows)
     ids = source.ids.take(rows)
     known = resolve(columns.take(kept.rows), asked, split, ids, notes)
+    if named is not None and frames:
+        known = with_spans(known, named, kept, asked, notes)
     return Dataset(
         name=source.name,
         kind=source.kind,
@@ -284,6 +296,7 @@ def open_dataset(
         truth=known.truth,
         subgroup=known.subgroup,
         subgroups=known.subgroups,
+        spans=known.spans,
     )
 
 

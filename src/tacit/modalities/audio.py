@@ -26,6 +26,7 @@ from tacit.types import Batch, Features
 
 SILENCE = math.log(FLOOR)
 SEGMENTS = 4  # parts of a recording whose bands the baseline looks at
+CONTEXT = 5  # frames on each side of one, whose bands the baseline of frames looks at
 
 
 def frames_of(batch: Batch, spec: AudioSpec) -> tuple[Tensor, Tensor]:
@@ -148,6 +149,38 @@ class SoundStatistics:
         mean = (mel * share[:, :, None]).sum(1)
         square = (torch.square(mel - mean[:, None]) * share[:, :, None]).sum(1)
         return torch.cat([mean, square.sqrt()], dim=1)
+
+
+@dataclass(frozen=True)
+class FrameStatistics:
+    """The baseline of frames: every band, and its mean and deviation over `CONTEXT` frames before and behind.
+
+    As an `Encoder` whose tokens are frames; `pooled` is their mean.
+    """
+
+    spec: AudioSpec
+
+    n_depths = 0
+    stride = 1
+
+    @property
+    def dim(self) -> int:
+        return 3 * self.spec.mels
+
+    def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        mel, n = log_mel(batch["audio"], batch["length"], self.spec)
+        there = (torch.arange(mel.shape[1], device=mel.device) < n[:, None])[:, None].float()  # [B 1 T]
+        x = (mel - self.spec.mean).transpose(1, 2) * there  # [B M T]
+
+        def around(values: Tensor) -> Tensor:
+            return F.avg_pool1d(values, 2 * CONTEXT + 1, stride=1, padding=CONTEXT)
+
+        share = around(there)
+        mean = around(x) / share.clamp(min=1e-6)
+        square = around(x.square()) / share.clamp(min=1e-6) - mean.square()
+        tokens = torch.cat([x, mean, square.clamp(min=0).sqrt()], 1) * there  # [B 3M T]
+        pooled = tokens.sum(2) / n[:, None]
+        return Features(tokens.transpose(1, 2), pooled, there[:, 0] > 0)
 
 
 @dataclass(frozen=True)
