@@ -1,4 +1,4 @@
-"""Labels of stretches in a file beside a folder of recordings: what becomes an example, and what is kept together."""
+"""Stretches of recordings: rows of a table, or labels in a file beside a folder; what stays together, what is left."""
 
 from __future__ import annotations
 
@@ -17,6 +17,76 @@ from tacit.data.spans import LEAST, between
 from tacit.errors import UserError
 from tacit.split import split_dataset
 from tests.sounding import RATE, encoded, heard, noise
+
+# Rows of a table
+
+
+def test_rows_can_be_stretches_of_files(tmp_path: Path, cached):
+    for i in range(12):
+        soundfile.write(tmp_path / f"{i}.wav", noise(i, 1.0), RATE)
+    rows = [(f"{i}.wav", start, end) for i in range(12) for start, end in (("0", "0.25"), ("0.5", ""))]
+    (tmp_path / "a.csv").write_text("file,start,end,label\n" + "".join(f"{f},{s},{e},{s}\n" for f, s, e in rows))
+    dataset = cached(tmp_path / "a.csv", label_column="label")
+    assert dataset.ids.to_pylist()[:2] == ["0.wav#0-0.25", "0.wav#0.5-inf"]
+    assert heard(dataset)[:3] == [
+        noise(0, 1.0)[:2000].tolist(),
+        noise(0, 1.0)[4000:].tolist(),
+        noise(1, 1.0)[:2000].tolist(),
+    ]
+    assert any("each row is a stretch" in line for line in dataset.notes.lines())
+    assert dataset.group is not None
+    assert len(np.unique(dataset.group)) == 12
+    assert (dataset.group[::2] == dataset.group[1::2]).all()
+
+
+def test_columns_of_starts_and_ends_are_those_named(tmp_path: Path, cached):
+    for i in range(2):
+        soundfile.write(tmp_path / f"{i}.wav", noise(i, 1.0), RATE)
+    table = pa.table(
+        {"path": [str(tmp_path / f"{i % 2}.wav") for i in range(4)], "from": [0.0, 0.1, None, 0.9], "to": [1, 2, 3, 4]}
+    )
+    found = cached(table, start_column="from")
+    assert heard(found) == [noise(i % 2, 1.0)[at:].tolist() for i, at in enumerate((0, 800, 0, 7200))]
+    assert found.group is None  # two files are too few to be kept apart
+    both = cached(table, start_column="from", end_column="to", max_bad=1)
+    assert both.ids.to_pylist()[0].endswith("0.wav#0-1")
+    data = pa.table({"audio": [encoded(noise(i, 1.0)) for i in range(2)], "begin": ["0.5", ""]})
+    assert heard(cached(data, start_column="begin")) == [noise(0, 1.0)[4000:].tolist(), noise(1, 1.0).tolist()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"start_column": "when"}, "--start-column when: the data has no such column"),
+        ({"end_column": "path"}, "--end-column path: .* no number"),
+        ({"end_column": "to", "kind": "image"}, "--end-column to contradicts --kind image"),
+        ({"end_column": "to", "text_column": "path"}, "exclude each other"),
+    ],
+)
+def test_stretches_that_cannot_be_meant(tmp_path: Path, cached, settings: dict[str, str], message: str):
+    soundfile.write(tmp_path / "0.wav", noise(0), RATE)
+    table = pa.table({"path": [str(tmp_path / "0.wav")] * 3, "to": [0.1, 0.05, 0.2]})
+    with pytest.raises(UserError, match=message):
+        cached(table, **settings)
+    with pytest.raises(UserError, match=r"--start-column a: .* is no table"):
+        cached(tmp_path, start_column="a")
+
+
+def test_a_stretch_without_length_is_a_bad_one(tmp_path: Path, cached):
+    soundfile.write(tmp_path / "0.wav", noise(0, 1.0), RATE)
+    table = pa.table(
+        {"path": [str(tmp_path / "0.wav")] * 5, "start": [0.0, 0.5, 0.9, 3.0, -1.0], "end": [1.0, 0.6, 0.2, 4.0, 1.0]}
+    )
+    dataset = cached(table, max_bad=0.9)
+    assert len(dataset) == 2
+    assert [text.split(": ")[1] for text in dataset.notes.skipped.first] == [
+        "a stretch from 0.9 to 0.2 s has no length",
+        "a stretch from 3 s on lies beyond its end, which is at 1 s",
+        "a stretch from -1 to 1 s has no length",
+    ]
+
+
+# Rows of a label file
 
 
 def sounding(root: Path, n: int = 12, seconds: float = 2.0) -> Path:
