@@ -1,27 +1,24 @@
 """Masked acoustic training of the same Transformer on the same recordings, beside loading and log-mel per utterance.
 
-    python benchmarks/masked_sound.py LIBRISPEECH --peer PYTHON [--encoder audio_nano] [--steps 20] [--rounds 3]
+    PYTHON benchmarks/masked_sound.py LIBRISPEECH [--encoder audio_nano] [--steps 20] [--rounds 3]
 
 LIBRISPEECH is a Parquet file of encoded recordings, which are written as FLAC files first. PYTHON is an interpreter
-with torch, librosa, soundfile and what Tacit needs. The peer loads as S3PRL's pretraining does: a torch Dataset that
-opens a file, computes its log-mel frames (librosa) and normalises them by utterance; a DataLoader pads the batch, with
-no worker or with two. Encoder, masks, target, loss and AdamW are the same code on both sides; ours reads its cache,
-computes frames by batch, and goes through the whole training loop.
+that has librosa beside what Tacit needs. The peer loads as S3PRL's pretraining does: a torch Dataset that opens a file,
+computes its log-mel frames (librosa) and normalises them by utterance; a DataLoader pads the batch, with no worker or
+with two. Encoder, masks, target, loss and AdamW are the same code on both sides; ours reads its cache, computes frames
+by batch, and goes through the whole training loop.
 
 `whole`: batches of 16 whole utterances. `stretch`: batches of 64 stretches of two seconds at most, drawn anew every
-time, as Tacit's recipe has them; the peer cuts them from the frames of the utterance. Each side runs in a process of
-its own, in turn; the first fifth of the steps is left out. One JSON line a case: seconds of sound that the encoder
-hears in a second, the median over rounds, and how many times as many ours hears; `decoding_seconds` is what the first
-opening took, which decodes into the cache.
+time, as Tacit's recipe has them; the peer cuts them from the frames of the utterance. All run in turn, on one thread
+each; the first fifth of the steps is left out. One JSON line a case: seconds of sound that the encoder hears in a
+second, the median over rounds, and how many times as many ours hears, by the clock and in processor seconds (of workers
+too), which other programs on the machine blur less. `decoding_seconds` is what decoding into the cache took, once.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 RATE, LONGEST = 16_000, 25.0  # Hz; seconds of an utterance at most
 BATCH = {"whole": 16, "stretch": 64}
@@ -36,10 +34,23 @@ STRETCH = 2.0  # seconds
 LR, BETAS, DECAY, CLIP = 1e-3, (0.9, 0.98), 0.05, 1.0
 
 
-def told(steps: int, stamps: list[float], heard: list[float]) -> None:
-    """Print seconds of sound per second, as both sides do."""
-    first = max(1, steps // 5)
-    print(json.dumps({"speed": sum(heard[first:steps]) / (stamps[steps - 1] - stamps[first - 1])}))
+class Watch:
+    """When each step ended, by the clock and in processor seconds, and the seconds of sound that were heard in it."""
+
+    def __init__(self) -> None:
+        self.stamps: list[tuple[float, float]] = []
+        self.heard: list[float] = []
+
+    def step(self, *_: Any) -> None:
+        workers = [sum(child.cpu_times()[:2]) for child in psutil.Process().children()]
+        self.stamps.append((time.perf_counter(), time.process_time() + sum(workers)))
+
+    def speeds(self, steps: int) -> tuple[float, float]:
+        """Seconds of sound in a second, and in a processor second."""
+        first = max(1, steps // 5)
+        taken = (last - began for last, began in zip(self.stamps[steps - 1], self.stamps[first - 1], strict=True))
+        clock, processor = taken
+        return sum(self.heard[first:steps]) / clock, sum(self.heard[first:steps]) / processor
 
 
 def built(encoder: str, spec: Any, views: Any) -> Any:
@@ -57,7 +68,7 @@ def built(encoder: str, spec: Any, views: Any) -> Any:
     return Masked(model, views, masks, target, width=model.stride * spec.mels)
 
 
-def ours(folder: Path, case: str, encoder: str, steps: int, seed: int) -> None:
+def ours(folder: Path, case: str, encoder: str, steps: int, seed: int) -> tuple[float, float]:
     from tacit.data import Recordings, open_dataset
     from tacit.data.order import Batches, Span
     from tacit.data.recordings import Pieces
@@ -73,17 +84,16 @@ def ours(folder: Path, case: str, encoder: str, steps: int, seed: int) -> None:
     assert isinstance(recordings, Recordings)
     seconds = STRETCH if case == "stretch" else float(recordings.lengths.max()) / RATE
     pieces = Pieces(recordings, np.arange(len(dataset)), seconds)
-    heard: list[float] = []
+    watch = Watch()
 
     def read(numbers: Any) -> Any:
         batch = pieces.batch(numbers)
-        heard.append(float(batch["length"].sum()) / RATE)
+        watch.heard.append(float(batch["length"].sum()) / RATE)
         return batch
 
     source = Batches(read, Span(len(pieces)), batch_size=BATCH[case], seed=seed)
     task = built(encoder, spec, SoundViews(spec, round(seconds * spec.rate / spec.hop)))
     optim = Optim("adamw", lr=LR * 256 / BATCH[case], weight_decay=DECAY, warmup=0.1, betas=BETAS, clip=CLIP)
-    stamps: list[float] = []
     pretrain(
         task,
         source,
@@ -92,9 +102,9 @@ def ours(folder: Path, case: str, encoder: str, steps: int, seed: int) -> None:
         fabric=make_fabric(device="cpu", precision="32"),
         seed=seed,
         rows=steps,
-        watch=lambda row, total: stamps.append(time.perf_counter()),
+        watch=watch.step,
     )
-    told(steps, stamps, heard)
+    return watch.speeds(steps)
 
 
 class Utterances:
@@ -138,7 +148,7 @@ def collated(parts: list[Any]) -> Any:
     return {"mel": torch.nn.utils.rnn.pad_sequence(parts, batch_first=True), "frames": frames}
 
 
-def theirs(folder: Path, case: str, encoder: str, steps: int, seed: int, workers: int) -> None:
+def theirs(folder: Path, case: str, encoder: str, steps: int, seed: int, workers: int) -> tuple[float, float]:
     import torch
     from torch.utils.data import DataLoader
 
@@ -164,8 +174,7 @@ def theirs(folder: Path, case: str, encoder: str, steps: int, seed: int, workers
 
     task = built(encoder, spec, lambda batch, view: batch)
     optimizer = torch.optim.AdamW(task.parameters(), LR, BETAS, weight_decay=DECAY)
-    stamps: list[float] = []
-    heard: list[float] = []
+    watch = Watch()
     for step, batch in zip(range(steps), epochs(), strict=False):
         batch["key"] = keys.batch_keys(seed, step, torch.arange(BATCH[case]))
         loss = task(batch).loss
@@ -173,9 +182,9 @@ def theirs(folder: Path, case: str, encoder: str, steps: int, seed: int, workers
         torch.nn.utils.clip_grad_norm_(task.parameters(), CLIP)
         optimizer.step()
         optimizer.zero_grad()
-        stamps.append(time.perf_counter())
-        heard.append(float(batch["frames"].sum()) * spec.hop / RATE)
-    told(steps, stamps, heard)
+        watch.step()
+        watch.heard.append(float(batch["frames"].sum()) * spec.hop / RATE)
+    return watch.speeds(steps)
 
 
 def written(data: Path, folder: Path) -> int:
@@ -194,62 +203,47 @@ def written(data: Path, folder: Path) -> int:
 
 
 def main() -> None:
+    import torch
+    from record import record
+
+    from tacit.data import open_dataset
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--peer", default=sys.executable)
     parser.add_argument("--encoder", default="audio_nano")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--side", choices=["ours", "no workers", "two workers"])
-    parser.add_argument("--case", choices=list(BATCH))
-    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    if asked.side:
-        import torch
-
-        torch.set_num_threads(asked.threads)
-        same = (asked.data, asked.case, asked.encoder, asked.steps, asked.seed)
-        return ours(*same) if asked.side == "ours" else theirs(*same, 2 if asked.side == "two workers" else 0)
-    from record import record
-
-    def run(side: str, case: str, seed: int, steps: int) -> float:
-        python = sys.executable if side == "ours" else asked.peer
-        command = [python, __file__, str(folder), "--side", side, "--case", case, "--seed", str(seed)]
-        command += ["--steps", str(steps), "--threads", str(asked.threads), "--encoder", asked.encoder]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(done.stderr)
-        return float(json.loads(done.stdout.strip().splitlines()[-1])["speed"])
-
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         n = written(asked.data, folder)
         began = time.perf_counter()
-        run("ours", "whole", 0, 2)  # decode once
+        open_dataset(folder / "files", seconds=LONGEST, cache=str(folder / "cache"))
         decoding = time.perf_counter() - began
         for case in BATCH:
-            sides = ("no workers", "two workers", "ours")
-            found: dict[str, list[float]] = {side: [] for side in sides}
+            found: dict[str, list[tuple[float, float]]] = {"ours": [], "no_workers": [], "two_workers": []}
             for seed in range(asked.rounds):
-                for side in sides:
-                    found[side].append(run(side, case, seed, asked.steps))
+                same = (folder, case, asked.encoder, asked.steps, seed)
+                found["no_workers"].append(theirs(*same, 0))
+                found["two_workers"].append(theirs(*same, 2))
+                found["ours"].append(ours(*same))
             figures: dict[str, Any] = {}
-            for side in sides[:2]:
-                ratios = [mine / other for mine, other in zip(found["ours"], found[side], strict=True)]
-                key = side.replace(" ", "_")
-                figures[f"{key}_sound_seconds_per_second"] = round(statistics.median(found[side]), 1)
-                figures[f"{key}_ratio"] = round(statistics.median(ratios), 2)
-                figures[f"{key}_ratios"] = [round(ratio, 2) for ratio in ratios]
+            for number, by in enumerate(("second", "processor_second")):
+                for side, speeds in found.items():
+                    figures[f"{side}_per_{by}"] = round(statistics.median(of[number] for of in speeds), 1)
+                for side in ("no_workers", "two_workers"):
+                    pairs = zip(found["ours"], found[side], strict=True)
+                    ratios = [mine[number] / other[number] for mine, other in pairs]
+                    figures[f"{side}_{by}_ratio"] = round(statistics.median(ratios), 2)
+                    figures[f"{side}_{by}_ratios"] = [round(ratio, 2) for ratio in ratios]
             record(
                 f"masked-sound/{asked.encoder}/{case}",
-                sound_seconds_per_second=round(statistics.median(found["ours"]), 1),
                 **figures,
                 decoding_seconds=round(decoding, 1),
                 utterances=n,
                 steps=asked.steps,
                 batch=BATCH[case],
-                threads=asked.threads,
             )
 
 

@@ -25,7 +25,7 @@ from tests.recordings import SPEC, recordings
 from tests.sounding import RATE, noise
 from tests.test_audio_spans import events
 
-NAMES = ("low", "high")
+NAMES, WHO = ("low", "high"), "file,start,end,label,who"
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +141,9 @@ def test_mistakes_are_one_line(data: tuple[str, str], tmp_path: Path, cached):
         cached(data[0], labels=str(few), target="tokens")
     with pytest.raises(UserError, match="exclude each other"):
         cached(data[0], labels=data[1], target="tokens", channels="separate")
+    both = events(tmp_path / "both.csv", [("00.wav", 0, 1, "a", "m"), ("00.wav", 1, 2, "b", "n")], WHO)
+    with pytest.raises(UserError, match=r"rows of 00\.wav differ in their group"):
+        cached(data[0], labels=both, target="tokens", group_column="who")
     thin = events(tmp_path / "thin.csv", [(f"{n:02}.wav", 0.0811, 0.0812, "ab"[n % 2]) for n in range(6)])
     with pytest.raises(UserError, match="no frame lies in a labelled stretch"):
         split_dataset(cached(data[0], labels=thin, target="tokens"), seed=0, stride=4)

@@ -28,6 +28,7 @@ from tacit.data.recordings import Recordings
 from tacit.data.source import TEST, Source
 from tacit.data.stretches import SPAN, Seconds, as_seconds, cut, headers
 from tacit.data.targets import classes
+from tacit.errors import UserError
 
 LEAST = 0.2  # seconds between two stretches that are worth an example
 
@@ -122,7 +123,15 @@ def between(spans: Iterable[Part], length: float) -> Iterator[Part]:
 
 
 def whole_columns(source: Source, named: Named) -> Columns:
-    """What is known of recordings whose frames are labelled: a group is a recording, unless another is told."""
+    """What is known of recordings whose frames are labelled: a group is a recording, unless another is told.
+
+    UserError where rows of one recording contradict each other.
+    """
+    for key in named.told.texts.keys() - {"label"}:
+        differs = per_example(named.told.texts[key], named.told.rows, len(source))[1]
+        if differs.any():
+            name = source.ids[int(differs.argmax())].as_py()
+            raise UserError(f"--target tokens keeps recordings whole, but rows of {name} differ in their {key}")
     columns = replace(own_columns(replace(source, label=None), named.told.own), **_alike(source, named.told))
     return replace(columns, group=source.ids) if columns.group is None else columns
 

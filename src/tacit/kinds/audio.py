@@ -46,7 +46,9 @@ def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) 
 def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
     spec = _parts(dataset)[0]
     if split.labelled is not None and split.labelled.tokens is not None:
-        return [Arm("log-mel", "baseline", encoders=(FrameStatistics(spec),), encoder="log-mel bands around a frame")]
+        return [
+            Arm("log-mel", "baseline", encoders=(FrameStatistics(spec),), encoder="log-mel bands, mean and deviation")
+        ]
     encoder = SoundStatistics(spec)
     return [Arm("log-mel", "baseline", encoders=(encoder,), encoder="mean and deviation of log-mel bands in parts")]
 
