@@ -3,14 +3,15 @@
     python benchmarks/melspec.py [PYTHON]
 
 PYTHON is an interpreter with librosa installed; without it the peer is left out. librosa is asked clip by clip, as its
-users do, and once for the whole batch; `ratio` and `ratio_at_once` say how
-many times as fast ours is. Seconds are processor seconds of one thread,
-the best of several rounds, so that a busy machine does not blur them.
+users do, and once for the whole batch; `ratio` and `ratio_at_once` say how many times as fast ours is. Seconds are
+processor seconds of one thread, the best of several rounds in each of several processes in turn, so that a busy machine
+does not blur them; `ratios` are those of each pair of processes.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ import numpy as np
 
 # Hz, seconds, clips, bands
 CASES = ((8000, 1, 64, 40), (16000, 10, 16, 64))
-ROUNDS = 15
+ROUNDS, PAIRS = 15, 5
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -80,17 +81,20 @@ def main(peer: str | None) -> None:
         return
     from record import record
 
-    theirs: list[Any] = [None] * len(CASES)
-    if peer:
-        theirs = json.loads(subprocess.run([peer, __file__, "--librosa"], check=True, stdout=subprocess.PIPE).stdout)
-    for case, other in zip(CASES, theirs, strict=True):
-        rate, length, clips, _ = case
-        figures: dict[str, Any] = {"milliseconds": round(1e3 * (taken := ours(*case)), 2)}
-        if other:
-            clip_by_clip, at_once = other
-            figures |= {"librosa_milliseconds": round(1e3 * clip_by_clip, 2)}
-            figures |= {"librosa_at_once_milliseconds": round(1e3 * at_once, 2)}
-            figures |= {"ratio": round(clip_by_clip / taken, 2), "ratio_at_once": round(at_once / taken, 2)}
+    pairs: list[list[tuple[float, Any]]] = [[] for _ in CASES]
+    for _ in range(PAIRS):
+        said = subprocess.run([peer, __file__, "--librosa"], check=True, stdout=subprocess.PIPE).stdout if peer else ""
+        theirs = json.loads(said or "null") or [None] * len(CASES)
+        for case, other, of in zip(CASES, theirs, pairs, strict=True):
+            of.append((ours(*case), other))
+    for (rate, length, clips, _), of in zip(CASES, pairs, strict=True):
+        figures: dict[str, Any] = {"milliseconds": round(1e3 * min(taken for taken, _ in of), 2)}
+        if peer:
+            for number, name in enumerate(("librosa", "librosa_at_once")):
+                figures[f"{name}_milliseconds"] = round(1e3 * min(other[number] for _, other in of), 2)
+            ratios = [[other[number] / taken for taken, other in of] for number in (0, 1)]
+            figures |= {"ratio": round(statistics.median(ratios[0]), 2), "ratios": [round(r, 2) for r in ratios[0]]}
+            figures |= {"ratio_at_once": round(statistics.median(ratios[1]), 2)}
         record(f"melspec/{rate}hz", clips=clips, clip_seconds=length, **figures)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -36,6 +37,18 @@ def _seeded() -> None:
         torch.manual_seed(0)
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed(0)
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> Callable[..., Any]:
+    """`open_dataset` with a cache of the test's own."""
+
+    def open_(data: Any, **settings: Any) -> Any:
+        from tacit.data import open_dataset
+
+        return open_dataset(data, **{"cache": str(tmp_path / "cache"), **settings})
+
+    return open_
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ ROWS = [
         "choices",
         "kinds",
         "language",
+        "frames",
         "split",
         "study",
         "leaks",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tacit.data.asked import FLAGS, Asked, understand
 from tacit.data.known import Labels, resolve
-from tacit.data.labels import FILE_NAMES, FOLDERS, Columns, file_columns, with_folder_labels
+from tacit.data.labels import FILE_NAMES, FOLDERS, Columns, file_columns, read_labels, with_folder_labels
 from tacit.data.notes import Notes
 from tacit.data.tables import label_files
 from tacit.data.targets import describe, names_of
@@ -158,7 +158,8 @@ def _columns(file: Vectors, asked: Asked, labels: Any, notes: Notes) -> tuple[Co
         notes.labels_from = f"file {', '.join(path.name for path in files)}"
         wanted = {key: name for key, name in asked.columns.items() if key not in found}
         lists = asked.target == "multilabel"
-        joined = file_columns(file.source(), files, notes, wanted, lists=lists, keys=(ID, *FILE_NAMES), least=0.0)
+        keys, tables = (ID, *FILE_NAMES), read_labels(files)
+        joined = file_columns(file.source(), tables, notes, wanted, lists=lists, keys=keys, least=0.0)
         found |= {key: column for key, column in vars(joined).items() if column is not None}
     elif by_folder:
         notes.labels_from = FOLDERS

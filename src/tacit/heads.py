@@ -34,7 +34,10 @@ HOW_READ = (
     "cache",
     "max_bad",
 )  # what new data share with those of the run
-HOW_LABELLED = ("labels", "label_column", "ignore_label", "group_column", "test", "target", "multilabel")
+HOW_LABELLED = (
+    *("labels", "label_column", "ignore_label", "group_column", "start_column", "end_column"),
+    *("test", "target", "multilabel"),
+)
 
 
 class Chosen(NamedTuple):
@@ -116,6 +119,10 @@ def labelled_data(
     source = {"data": chosen.asked["data"]} if labelled is None else {}
     told = remembered(chosen.folder, {**source, **how}, "pass it as labelled=")
     dataset = open_dataset(told.pop("data", labelled), **{**chosen.read, **told})
+    if dataset.spans is not None:
+        raise UserError(
+            f"{chosen.folder} was judged by frames, and there is no head for these: load its encoder instead"
+        )
     if not (dataset.label >= 0).any():
         raise UserError(f"{chosen.folder} has no labels to learn from; name them with --labels FILE or --label-column")
     return dataset

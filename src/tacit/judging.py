@@ -178,7 +178,7 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     Every task has an encoder for each of its `seeds`. Where it takes more than `limit` seconds, budgets larger than the
     primary one are given up, the costliest first.
     """
-    from tacit.evaluation.features import extract
+    from tacit.evaluation.features import features_of
     from tacit.evaluation.protocol import plan_for
     from tacit.evaluation.selection import LEARNED_FROM
     from tacit.evaluation.splits import N_FOLDS, draw_labels
@@ -193,13 +193,14 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     planned, primary = plan_for(labelled, parts_of(labelled, 0), study.ask.label_budgets, study.ask.primary_budget)
     budgets = planned.budgets
     began = time.perf_counter()
-    tables = extract(study.fresh(0), labelled.fetch, train)
-    embedding = (time.perf_counter() - began) / len(train)
+    tables = features_of(study.fresh(0), labelled, train)
+    spent = time.perf_counter() - began
+    embedding, embedding_whole = spent / len(train), spent / len(np.unique(study.split.rows[train]))
     encoders = tasks * seeds + 1 + RANDOM_SEEDS + len(study.ask.against or ())
     counting, fitting = study.kind.statistics_seconds(study.dataset, study.split)
     seconds = encoders * 2 * len(labelled.y) * embedding + counting
     diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
-    seconds += (tasks * seeds + 1) * diagnosed * embedding
+    seconds += (tasks * seeds + 1) * diagnosed * embedding_whole
     trained = len(budgets) if study.ask.train_every_budget else 1
     once_trained = study.scratch_seconds()
     scratch_draws = study.scratch_draws(once_trained)

@@ -182,7 +182,8 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     """
     given = {name: value for name, value in options.items() if value is not None}
     more, ignored = given.pop("labels", None), {*_ignored(chosen.asked), *_ignored(given)}
-    names = ("label_column", "test", "labels", "group_column", "split_column", "holdout", "time_column")
+    by_column = ("label_column", "group_column", "split_column", "time_column", "start_column", "end_column")
+    names = ("test", "labels", "holdout", *by_column)
     own = {name: given.pop(name, chosen.asked.get(name)) for name in names}
     own = remembered(chosen.folder, own, "name it again by the same setting")
     read = {**chosen.read, **given, "ignore_label": (), "target": TEXTS, "multilabel": None}

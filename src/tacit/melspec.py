@@ -14,6 +14,7 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -50,20 +51,30 @@ def log_mel(audio: Tensor, length: Tensor, spec: AudioSpec) -> tuple[Tensor, Ten
     rows = max(1, together // T)
     window, neighbours = _constants(_Front.of(spec), audio.device, not audio.is_floating_point())
     mel = torch.empty(B, T, spec.mels, device=audio.device)
+    frames = torch.empty(min(rows, B) * min(T, together), spec.window, device=audio.device)  # filled again and again
     with torch.autocast(audio.device.type, enabled=False):
         for row in range(0, B, rows):
             padded = _padded(audio[row : row + rows], length[row : row + rows], spec.window)
             views = padded.unfold(1, spec.window, spec.hop)  # [b T window], no copy
             for start in range(0, T, together):
-                spectrum = torch.fft.rfft(views[:, start : start + together] * window)
+                part = views[:, start : start + together]  # [b t window]
+                framed = torch.mul(part, window, out=frames[: part.shape[0] * part.shape[1]].view(part.shape))
+                spectrum = torch.fft.rfft(framed)
                 square = torch.view_as_real(spectrum).square_()  # [b t F 2]
                 energy = (square[..., 0] + square[..., 1]).flatten(0, 1)  # [b*t F]
                 said = mel[row : row + rows, start : start + together].view(-1, spec.mels)  # [b*t M]
                 for bands in neighbours:
                     heard = energy[:, bands.first : bands.last]
                     torch.mm(heard, bands.weight, out=said[:, bands.of])
-                said.add_(FLOOR).log_()
-    return mel, frames_of(length, spec)
+    return _logarithm(mel.add_(FLOOR)), frames_of(length, spec)
+
+
+def _logarithm(mel: Tensor) -> Tensor:
+    """In place. On a CPU numpy's takes less than half the time of torch's."""
+    if mel.device.type != "cpu":
+        return mel.log_()
+    np.log(mel.numpy(), out=mel.numpy())
+    return mel
 
 
 def frames_of(length: Tensor, spec: AudioSpec) -> Tensor:
@@ -74,12 +85,14 @@ def frames_of(length: Tensor, spec: AudioSpec) -> Tensor:
 def _padded(sound: Tensor, length: Tensor, window: int) -> Tensor:
     """Sounds [b S] with zeros before and after them, and where they have ended; float32 [b S + window]."""
     (b, S), half = sound.shape, window // 2
-    padded = sound.new_zeros(b, S + window, dtype=torch.float32)
+    padded = sound.new_empty(b, S + window, dtype=torch.float32)
+    padded[:, :half] = 0
     padded[:, half : half + S] = sound
     if sound.device.type == "cpu":  # a mask would take half as long as the transform
         for row, end in zip(padded, length.tolist(), strict=True):
             row[half + end :] = 0
     else:
+        padded[:, half + S :] = 0
         padded[:, half : half + S].masked_fill_(torch.arange(S, device=sound.device) >= length[:, None], 0)
     return padded
 

@@ -76,7 +76,7 @@ def _figures(study: Study, runs: Mapping[str, Run], encoder: Any, name: str) -> 
 def _shown_rows(study: Study) -> NDArray[np.int64]:
     """The examples shown: labelled ones first, since a map is read by its labels."""
     chance = np.random.default_rng(keys.fold(study.ask.seed, "pictures"))
-    labelled = chance.permutation(study.split.rows)
+    labelled = chance.permutation(np.unique(study.split.rows))
     others = chance.permutation(np.setdiff1d(study.split.pretrain, study.split.rows))
     return np.sort(np.concatenate([labelled, others])[:MAPPED])
 

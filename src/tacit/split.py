@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import UserError
+from tacit.frames import labelled_frames
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
@@ -38,9 +39,12 @@ def has_seen(judged: Seal, kept_out: Seal) -> bool:
     return not judged.items or bool(judged.items.keys() - kept_out.items.keys())
 
 
-def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, sealed: Seal | None = None) -> Split:
+def split_dataset(
+    dataset: Dataset, *, seed: int, transductive: bool = False, sealed: Seal | None = None, stride: int = 1
+) -> Split:
     """Seal the test rows first (or take the seal of an earlier run), then say what may be pretrained on.
 
+    Where frames of recordings are labelled, one of every `stride` is a labelled position, and recordings are sealed.
     Labels that were added after the seal join training only. Neither sealed inputs nor other inputs of their groups,
     nor copies of them, are pretrained on unless `transductive`.
     UserError for labels that cannot be judged, or where no sealed example has one.
@@ -66,20 +70,23 @@ def split_dataset(dataset: Dataset, *, seed: int, transductive: bool = False, se
         )
     rows = np.flatnonzero(known & (places.free | places.sealed))
     group = np.arange(len(everything)) if dataset.group is None else dataset.group
+    frames = None if dataset.spans is None else labelled_frames(dataset, rows, stride)
+    rows = frames.row if frames else rows
     labelled = Labelled(
-        fetch=lambda positions: dataset.batch(rows[positions]),
-        y=dataset.label[rows],
+        fetch=frames.pieces.batch if frames else lambda positions: dataset.batch(rows[positions]),
+        y=frames.label if frames else dataset.label[rows],
         classes=dataset.classes,
         group=group[rows],
         train=np.flatnonzero(places.free[rows]),
         test=np.flatnonzero(places.sealed[rows]),
         transductive=transductive,
-        content=dataset.content[rows],
+        content=frames.content if frames else dataset.content[rows],
         target=dataset.target,
         truth=None if dataset.truth is None else dataset.truth[rows],
         subgroup=None if dataset.subgroup is None else dataset.subgroup[rows],
         subgroups=dataset.subgroups,
         pair=None if dataset.pair is None else dataset.pair[rows],
+        tokens=frames.tokens if frames else None,
     )
     untested = places.missing + int((places.sealed & ~known).sum())
     return Split(everything if transductive else np.flatnonzero(places.free), rows, labelled, sealed, untested)

@@ -144,6 +144,8 @@ class Study:
         self.fabric.to_device(encoder)
         if self.kind.same_form(spec, own):
             return encoder
+        if self.dataset.spans is not None:
+            raise UserError(f"the encoder {encoder.name} hears other frames than are judged here; leave it out")
         return InOwnForm(encoder, open_dataset(self.data, **{**self.options, **self.kind.reading(own)}))
 
     def scratch_seconds(self) -> float:
@@ -155,7 +157,7 @@ class Study:
         assert labelled is not None
         rows, views = labelled.train[:64], self.kind.scratch_views(self.dataset.spec)
         training = target_of(labelled).trainable(labelled.answers[rows])
-        if training is None:
+        if training is None or labelled.tokens is not None:
             return 0.0
         spent = []
         for steps in (2, TIMED):
@@ -196,14 +198,15 @@ class Study:
         """A callback that measures a task's encoder while it trains, on training labels only.
 
         `probe` is the target's metric as nearest neighbours have it (of classes, every example is judged by all others
-        that are not of its group); beside it, and alone where there are no labels, the label-free figures. Sealed rows
-        are never embedded.
+        that are not of its group); beside it, and alone where no whole examples are labelled, the label-free figures.
+        Sealed rows are never embedded.
         """
         from tacit.evaluation.features import extract
         from tacit.evaluation.spectrum import diagnose
         from tacit.evaluation.subject import target_of
 
         labelled = self.split.labelled
+        labelled = None if labelled is None or labelled.tokens is not None else labelled
         pool = self.split.pretrain if labelled is None else self.split.rows[labelled.train]
         chance = np.random.default_rng(keys.fold(self.ask.seed, "online probe"))
         chosen = np.sort(chance.permutation(len(pool))[:PROBE_ROWS])
@@ -257,15 +260,19 @@ def open_study(
     log(describe(dataset))
     for line in dataset.notes.lines(private=ask.private):
         log(line)
-    split = split_dataset(dataset, seed=ask.seed, transductive=ask.transductive, sealed=seal)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(keys.fold(ask.seed, "encoder"))
+        built = encoder(dataset.spec)
+    split = split_dataset(
+        dataset, seed=ask.seed, transductive=ask.transductive, sealed=seal, stride=getattr(built, "stride", 1)
+    )
     if split.seal is not None and split.untested:
         log(
             f"{split.untested:,} of {len(split.seal.items):,} sealed test examples are not in the data or have no "
             "label, and are not tested"
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(keys.fold(ask.seed, "encoder"))
-        built = encoder(dataset.spec)
+    if split.labelled is not None and split.labelled.tokens is not None:
+        log(f"{len(split.labelled.y):,} frames are judged, evenly spread over those in labelled stretches")
     convolutional = isinstance(built, MapEncoder | AudioConvNet)
     fabric = make_fabric(device=ask.device, precision=ask.precision, convolutional=convolutional)
     limit = SCRATCH_SECONDS

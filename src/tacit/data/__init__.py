@@ -18,13 +18,14 @@ from tacit.data.channels import separated
 from tacit.data.corpora import check_text, open_corpus
 from tacit.data.corpus import Corpus
 from tacit.data.halves import halved
-from tacit.data.known import resolve
-from tacit.data.labels import FOLDERS, file_columns, own_columns, together, with_folder_labels
+from tacit.data.known import Spans, resolve
+from tacit.data.labels import FOLDERS, file_columns, own_columns, read_labels, together, with_folder_labels
 from tacit.data.listening import SEPARATE, check_sound, open_recordings
 from tacit.data.notes import Notes, few
 from tacit.data.recordings import Recordings
 from tacit.data.source import TEST, TRAIN, VALIDATION, Source, join
 from tacit.data.sources import open_source
+from tacit.data.spans import FRAMES, marked, read_spans, span_columns, whole_columns, with_spans
 from tacit.data.tables import Columns, label_files
 from tacit.errors import UserError
 from tacit.spec import Spec
@@ -69,6 +70,7 @@ class Dataset:
     subgroup: NDArray[np.int64] | None = None  # [N] part of the population, -1 where none
     subgroups: tuple[str, ...] = ()  # their names
     pair: NDArray[np.int64] | None = None  # [N] the pair of each, -1 where none
+    spans: Spans | None = None  # of target tokens: the stretches of recordings whose frames are labelled
 
     def __len__(self) -> int:
         return len(self.cache)
@@ -131,8 +133,8 @@ def open_dataset(
             "digits"; in Python also arrays, tensors, a dict of arrays x and y, data frames, a `datasets.Dataset`, a
             list of paths, PIL images or texts
         kind: what the data are, where they do not say by themselves (image, text, audio)
-        labels: a CSV or Parquet file of file,label, or "folders" for class folders; nothing is labelled unless told.
-            Several files count as one.
+        labels: a CSV or Parquet file of file,label, or of file,start,end,label where stretches of sounds are labelled;
+            or "folders" for class folders; nothing is labelled unless told. Several files count as one.
         label_column: the column of labels, in the table that is the data or in the label file
         ignore_label: a label that means none, such as "unknown"
         group_column: the column that says what belongs together (patient, person); a split never parts a group
@@ -162,7 +164,7 @@ def open_dataset(
         lowercase: whether a tokenizer that is trained takes capitals for small letters
         audio_column: the table's column of encoded sounds
         start_column: the column of the seconds at which each row's stretch of its sound begins; default: start, where a
-            table of paths to sounds has both start and end
+            table of paths to sounds, or a label file of sounds, has both start and end
         end_column: the column of the seconds at which it ends; default: end, likewise
         rate: samples per second that sounds are resampled to, 4,000 to 48,000 Hz; default: the commonest of the files,
             at most 16,000
@@ -196,7 +198,10 @@ def open_dataset(
     if by_folder and label_column is not None:
         raise UserError("--labels folders and --label-column exclude each other; choose one")
     texts = (text_column,) if isinstance(text_column, str) else tuple(text_column or ())
-    columns_named = Columns(kind, image_column, audio_column, path_column, texts, start_column, end_column)
+    tables = {} if by_folder else read_labels(files)
+    spans = span_columns(tables, start_column, end_column)
+    own_span = (None, None) if spans else (start_column, end_column)
+    columns_named = Columns(kind, image_column, audio_column, path_column, texts, *own_span)
 
     def opened(ask: Columns) -> Source:
         sources = [open_source(d, ask) for d in (data, test) if d is not None]
@@ -206,19 +211,38 @@ def open_dataset(
 
     source = opened(columns_named)
     notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
-    if files and not by_folder:
+    root = Path(cache) if cache else default_root()
+    named, frames = None, asked.target == "tokens" and source.kind == "audio"
+    if spans and source.kind == "audio" and source.whole is None:
+        named = read_spans(source, tables, spans, asked, notes)
+    elif frames:
+        raise UserError(FRAMES)
+    if tables:
         notes.labels_from = f"file {', '.join(file.name for file in files)}"
-        columns = file_columns(source, files, notes, asked.columns, lists=asked.target in LISTS)
+    if named is not None and frames:
+        if channels == SEPARATE:
+            raise UserError(f"--channels {SEPARATE} and --target tokens exclude each other; choose one")
+        columns = whole_columns(source, named)
+    elif named is not None:
+        source, columns = marked(source, named, notes, root)
+        notes.listed = len(source)
+    elif tables:
+        columns = file_columns(source, tables, notes, asked.columns, lists=asked.target in LISTS)
     else:
         columns = own_columns(source, asked.columns, lists=asked.target in LISTS)
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
         notes.labels_from = notes.labels_from or ("the data themselves" if columns.label is not None else "")
-    root = Path(cache) if cache else default_root()
     _refuse_others(
         source,
         image={"image-size": image_size},
         text={"tokenizer": tokenizer, "vocabulary": vocabulary, "length": length},
-        audio={"rate": rate, "seconds": seconds, "channels": channels},
+        audio={
+            "rate": rate,
+            "seconds": seconds,
+            "channels": channels,
+            "start-column": start_column,
+            "end-column": end_column,
+        },
     )
     if source.kind == "text":
         if asked.target == "similarity" and len(texts) == 2:
@@ -241,7 +265,7 @@ def open_dataset(
         if channels == SEPARATE:
             source, of = separated(source, root)
             columns, notes.listed = columns.take(of), len(source)
-        columns = together(source, columns, asked)
+        source, columns = together(source, columns, asked)
         kept = open_recordings(
             source,
             rate=rate,
@@ -266,6 +290,8 @@ def open_dataset(
     rows = pa.array(kept.rows)
     ids = source.ids.take(rows)
     known = resolve(columns.take(kept.rows), asked, split, ids, notes)
+    if named is not None and frames:
+        known = with_spans(known, named, kept, asked, notes)
     return Dataset(
         name=source.name,
         kind=source.kind,
@@ -283,6 +309,7 @@ def open_dataset(
         subgroup=known.subgroup,
         subgroups=known.subgroups,
         pair=known.pair,
+        spans=known.spans,
     )
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tacit import sounds
-from tacit.data.cache import private_folder
-from tacit.data.decode import Item, Pool, Stretch
+from tacit.data.decode import Item, Stretch
 from tacit.data.source import Source, digest
-from tacit.files import write_whole
+from tacit.data.stretches import headers
 
 
 def separated(source: Source, root: Path) -> tuple[Source, NDArray[np.int64]]:
@@ -25,7 +21,7 @@ def separated(source: Source, root: Path) -> tuple[Source, NDArray[np.int64]]:
 
     The ids of several channels of a recording end in #1, #2, ...; the headers are read once and kept in `root`.
     """
-    counts = _counted(source, root)
+    counts = headers(source, root)[:, 0].astype(np.int64).clip(min=1)
     rows = np.repeat(np.arange(len(source)), counts)
     channel = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     at = pa.array(rows)
@@ -57,15 +53,3 @@ def separated(source: Source, root: Path) -> tuple[Source, NDArray[np.int64]]:
         remarks=(*source.remarks, remark) if several else source.remarks,
     )
     return found, rows
-
-
-def _counted(source: Source, root: Path) -> NDArray[np.int64]:
-    """How many channels each recording has, 1 where that cannot be read."""
-    form = [source.fingerprint, "channels", sounds.VERSION, sounds.versions()]
-    memo = private_folder(root / "listings") / f"{digest([json.dumps(form).encode()])}.json"
-    with filelock.FileLock(memo.with_suffix(".lock")):
-        if not memo.exists():
-            with Pool() as pool:
-                headers = pool.probe_sounds(source.items())
-                write_whole(memo, json.dumps([1 if header is None else header.channels for header in headers]))
-        return np.array(json.loads(memo.read_text()), np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,15 @@ from tacit.errors import UserError
 MOST_SUBGROUPS = 100
 
 
+class Spans(NamedTuple):
+    """Stretches of recordings, and the class of each, [R]."""
+
+    row: Codes  # of the recording
+    begin: NDArray[np.float64]  # seconds
+    end: NDArray[np.float64]  # seconds
+    label: Codes
+
+
 @dataclass(frozen=True)
 class Labels:
     """What is known of N examples, in numbers."""
@@ -45,6 +55,7 @@ class Labels:
     side: Codes | None = None  # [N] of a pair, 0 or 1
     pair: Codes | None = None  # [N] the pair of each, -1 where none
     token: Codes | None = None  # [N] a token's type; those of which nothing is said share one
+    spans: Spans | None = None  # stretches of which each has a class, in place of the N examples
 
 
 def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Array, notes: Notes) -> Labels:
@@ -52,7 +63,7 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
 
     UserError where what was found makes no sense.
     """
-    text = pa.nulls(len(ids), pa.string()) if columns.label is None else _not_ignored(columns.label, asked, notes)
+    text = pa.nulls(len(ids), pa.string()) if columns.label is None else not_ignored(columns.label, asked, notes)
     if asked.target == "tokens" and columns.group is None:
         raise UserError(
             "--target tokens needs to know which tokens stand in one sentence or document, so that no split parts "
@@ -100,7 +111,8 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
     )
 
 
-def _not_ignored(text: pa.Array, asked: Asked, notes: Notes) -> pa.Array:
+def not_ignored(text: pa.Array, asked: Asked, notes: Notes) -> pa.Array:
+    """Null where a label is one that means none, which `notes` counts."""
     if not asked.ignored:
         return text
     ignored = pc.fill_null(pc.is_in(text, pa.array(asked.ignored, pa.string())), False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -68,15 +69,19 @@ def own_columns(source: Source, names: Mapping[str, str], *, lists: bool = False
     return Columns(**found)
 
 
-def together(source: Source, columns: Columns, asked: Asked) -> Columns:
+def together(source: Source, columns: Columns, asked: Asked) -> tuple[Source, Columns]:
     """Parts of one recording are a group, which no split parts, unless groups or splits are given.
 
-    Nothing is done where there are too few recordings to split by, and for targets that pair examples up.
+    Where there are too few recordings to split by, that is said instead; targets that pair examples up need no groups.
     """
     given = (columns.group, columns.split, columns.holdout, columns.time, source.split)
     if source.whole is None or any(of is not None for of in given) or asked.target not in _APART:
-        return columns
-    return columns if len(pc.unique(source.whole)) < _FEWEST_WHOLES else replace(columns, group=source.whole)
+        return source, columns
+    n = len(pc.unique(source.whole))
+    if n >= _FEWEST_WHOLES:
+        return source, replace(columns, group=source.whole)
+    remark = f"{n} recordings are too few to be kept whole: parts of one may be trained and tested on"
+    return replace(source, remarks=(*source.remarks, remark)), columns
 
 
 def with_folder_labels(source: Source) -> Source:
@@ -91,9 +96,22 @@ def with_folder_labels(source: Source) -> Source:
     return replace(source, label=as_text(label), split=split)
 
 
+class Told(NamedTuple):
+    """What label files say: of each row the example that it means, and texts."""
+
+    rows: NDArray[np.int64]  # [R]
+    texts: dict[str, pa.Array]  # string [R] each
+    own: dict[str, str]  # what the data's own columns tell, and their names
+
+
+def read_labels(files: Sequence[Path]) -> dict[Path, pa.Table]:
+    """Label files as they are."""
+    return {path: _read_file(path) for path in files}
+
+
 def file_columns(
     source: Source,
-    files: Sequence[Path],
+    tables: Mapping[Path, pa.Table],
     notes: Notes,
     names: Mapping[str, str],
     *,
@@ -101,38 +119,55 @@ def file_columns(
     keys: Sequence[str] = FILE_NAMES,
     least: float = _MATCHED,
 ) -> Columns:
-    """Columns of label files, one after the other, joined to the examples by path.
+    """Columns of label files joined to the examples by path, see `told_by`; fills in what `notes` has to say."""
+    told = told_by(source, tables, notes, names, lists=lists, keys=keys, least=least)
+    return placed(source, told, notes)
+
+
+def told_by(
+    source: Source,
+    tables: Mapping[Path, pa.Table],
+    notes: Notes,
+    names: Mapping[str, str],
+    *,
+    lists: bool = False,
+    keys: Sequence[str] = FILE_NAMES,
+    least: float = _MATCHED,
+) -> Told:
+    """Columns of label files, one after the other, with the example that each row means by its path.
 
     A column that no file has is taken from the data themselves, if they have it. Fills in what `notes` has to say about
     the files' rows. `names` and `lists` as for `own_columns`; `keys` are the usual names of the column of paths, first
     choice first. UserError where a column is missing, or where no row or a share under `least` of the rows matches.
     """
-    tables = [_read_file(file) for file in files]
-    there = {name for table in tables for name in table.column_names}
+    there = {name for table in tables.values() for name in table.column_names}
     have = set() if source.columns is None else set(source.columns.column_names) - there
     own = {key: name for key, name in names.items() if key != "label" and name in have}
     wanted = {key: name for key, name in names.items() if key not in own}
-    table = pa.concat_tables(
-        [_file_texts(*of, wanted, keys, lists) for of in zip(tables, files, strict=True)],
-    )
+    table = pa.concat_tables([_file_texts(table, path, wanted, keys, lists) for path, table in tables.items()])
     paths = [text or "" for text in table["file"].to_pylist()]
     rows, agree = match(paths, each(source.ids), source.root)
-    _note_rows(rows, paths, ", ".join(map(str, files)), notes, least)
+    _note_rows(rows, paths, ", ".join(map(str, tables)), notes, least)
     # Of several rows that mean one example, those that agree with more of its path are meant.
     best = np.zeros(len(source), np.int64)
     np.maximum.at(best, rows[rows >= 0], agree[rows >= 0])
     meant = np.flatnonzero((rows >= 0) & (agree == best[rows]))
     texts = {key: one_array(table[key].take(pa.array(meant))) for key in table.column_names if key != "file"}
     notes.empty = texts["label"].null_count
+    return Told(rows[meant], texts, own)
+
+
+def placed(source: Source, told: Told, notes: Notes) -> Columns:
+    """What was told, at its examples; nothing of those of which rows tell different things, which `notes` names."""
     conflict = np.zeros(len(source), np.bool_)
     joined = {}
-    for key, text in texts.items():
-        joined[key], differs = _per_example(text, rows[meant], len(source))
+    for key, text in told.texts.items():
+        joined[key], differs = per_example(text, told.rows, len(source))
         conflict |= differs
     notes.conflicting = _names(source, conflict)
     keep = pa.array(~conflict)
     joined = {key: pc.if_else(keep, text, None) for key, text in joined.items()}
-    return replace(own_columns(replace(source, label=None), own), **joined)
+    return replace(own_columns(replace(source, label=None), told.own), **joined)
 
 
 def as_text(values: pa.Array | pa.ChunkedArray, *, lists: bool = False) -> pa.Array:
@@ -246,7 +281,7 @@ def _note_rows(rows: NDArray[np.int64], paths: list[str], files: str, notes: Not
         )
 
 
-def _per_example(text: pa.Array, rows: NDArray[np.int64], n: int) -> tuple[pa.Array, NDArray[np.bool_]]:
+def per_example(text: pa.Array, rows: NDArray[np.int64], n: int) -> tuple[pa.Array, NDArray[np.bool_]]:
     """Texts of label-file rows placed at their examples, and where several texts meet."""
     encoded = text.dictionary_encode()
     codes = codes_of(encoded)

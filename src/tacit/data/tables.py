@@ -5,7 +5,6 @@ Parquet files are read row group by row group, so that a table larger than memor
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,17 +13,16 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from tacit import sounds
-from tacit.data.decode import Item, Stretch
+from tacit.data.decode import Item
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.lines import line_source
 from tacit.data.opened import LINES, PATH_NAMES, Opened, is_text, open_tables, opened_table, row_ids, strings
 from tacit.data.source import Source, digest, each, spread
+from tacit.data.stretches import SPAN, stretches
 from tacit.data.texts import table_texts, text_columns
 from tacit.errors import UserError
 
@@ -32,7 +30,6 @@ _NAMES = {
     "image": ("image", "img", "picture", "photo", "pixels", "bytes"),
     "audio": ("audio", "sound", "wav", "recording", "bytes"),
 }
-_SPAN = ("start", "end")  # the usual names of columns that say which stretch of a file is meant
 
 
 @dataclass(frozen=True)
@@ -117,8 +114,8 @@ def _encoded_source(table: Opened, name: str, root: Path, ask: Columns) -> Sourc
         columns=others,
     )
     start, end = ask.start_column, ask.end_column
-    if not (start or end) and kind == "audio" and is_path and set(_SPAN) <= set(others.column_names):
-        start, end = _SPAN
+    if not (start or end) and kind == "audio" and is_path and set(SPAN) <= set(others.column_names):
+        start, end = SPAN
     return stretches(source, start, end) if start or end else source
 
 
@@ -206,53 +203,3 @@ def _item(value: Any, root: Path) -> Item:
 def _content(value: Any) -> Any:
     """The bytes of a cell, or the path that it holds."""
     return value.get("bytes") or value.get("path") if isinstance(value, dict) else value
-
-
-# ---------------------------------------------------------------- stretches
-
-
-def stretches(source: Source, start: str | None, end: str | None) -> Source:
-    """Sounds of which only a stretch is meant, from the seconds in one column to those in the other.
-
-    A missing start is the beginning of the file, a missing end its end. UserError for what is no number of seconds.
-    """
-    if source.kind != "audio":
-        flag, column = ("start", start) if start else ("end", end)
-        raise UserError(f"--{flag}-column {column}: {source.name} holds {source.kind} data, no sounds; leave it out")
-    begins = _seconds(source, "start", start, 0.0)
-    ends = _seconds(source, "end", end, math.inf)
-    spans = pa.array([f"#{begin:g}-{end:g}" for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)])
-
-    def items() -> Iterator[Item]:
-        spans = zip(source.items(), begins.tolist(), ends.tolist(), strict=True)
-        return (Stretch(item, begin, end) for item, begin, end in spans)
-
-    def sample(k: int) -> list[Item]:
-        chosen = set(spread(len(source), k))
-        return [item for row, item in enumerate(items()) if row in chosen]
-
-    columns = " and ".join(filter(None, [start, end]))
-    return replace(
-        source,
-        ids=pc.binary_join_element_wise(source.ids, spans, ""),
-        fingerprint=digest([source.fingerprint.encode(), begins.tobytes(), ends.tobytes()]),
-        items=items,
-        sample=sample,
-        whole=source.ids,
-        remarks=(*source.remarks, f"each row is a stretch of its file, in seconds by {columns}"),
-    )
-
-
-def _seconds(source: Source, flag: str, column: str | None, missing: float) -> NDArray[np.float64]:
-    if column is None:
-        return np.full(len(source), missing)
-    if source.columns is None or column not in source.columns.column_names:
-        there = "none" if source.columns is None else ", ".join(source.columns.column_names)
-        raise UserError(f"--{flag}-column {column}: {source.name} has no such column (it has: {there})")
-    try:
-        texts = pc.utf8_trim_whitespace(source.columns[column].cast(pa.string()))
-        texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
-        values = pc.fill_null(texts.cast(pa.float64()), missing).to_numpy()
-    except pa.ArrowException:
-        raise UserError(f"--{flag}-column {column}: {source.name} holds something there that is no number") from None
-    return np.where(np.isnan(values), missing, values)

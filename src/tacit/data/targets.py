@@ -72,6 +72,8 @@ def describe(target: str, known: Any) -> str:
         return f"{n:,} labelled with {names:,} labels, {np.nansum(known.truth) / n:.1f} each on average"
     if target == "pairs":
         return f"{n:,} labelled in {names:,} pairs"
+    if (spans := getattr(known, "spans", None)) is not None:
+        return f"{len(spans.row):,} stretches of {n:,} recordings labelled in {names:,} classes"
     return f"{n:,} {'tokens ' if target == 'tokens' else ''}labelled in {names:,} classes"
 
 

@@ -87,11 +87,13 @@ def extract_tokens(
 ) -> dict[str, NDArray[np.float32]]:
     """The last states [N D], as "pooled", of the tokens [N 2]: the example of each, and its place in it.
 
-    Every example is encoded once, however many of its tokens are asked for.
+    Every example is encoded once, however many of its tokens are asked for. An encoder of which a token is several
+    places, as of sound it is several frames, says how many with `stride`.
     """
     import torch
 
     device = device_of(encoder)
+    places = tokens[:, 1] // getattr(encoder, "stride", 1)
     examples, which = np.unique(tokens[:, 0], return_inverse=True)
     found: NDArray[np.float32] | None = None
     with evaluation_mode(encoder), torch.no_grad():
@@ -100,7 +102,7 @@ def extract_tokens(
             states = encoder({name: tensor.to(device) for name, tensor in batch.items()}).tokens.float().cpu().numpy()
             here = np.flatnonzero((which >= start) & (which < start + batch_size))
             found = np.empty((len(tokens), states.shape[2]), np.float32) if found is None else found
-            found[here] = states[which[here] - start, tokens[here, 1]]
+            found[here] = states[which[here] - start, places[here]]
     assert found is not None, "nothing to embed"
     return _finite({"pooled": found})
 

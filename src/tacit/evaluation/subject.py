@@ -42,7 +42,7 @@ class Labelled:
     truth: NDArray[Any] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); None: y says it all
     subgroup: NDArray[np.int64] | None = None  # [N] each one's part of the population, negative: none; judged apart
     subgroups: tuple[str, ...] = ()  # their names
-    tokens: NDArray[np.int64] | None = None  # [N 2] each one's example, as `fetch` numbers them, and its place therein
+    tokens: NDArray[np.int64] | None = None  # [N 2] each one's example, as `fetch` numbers them, and its place in it
     side: NDArray[np.int64] | None = None  # [N] of a pair, such as picture and caption: seeks partners on the other
     pair: NDArray[np.int64] | None = None  # [N] of each, where two are compared (similarity); negative: none
 

@@ -15,7 +15,7 @@ from tacit.data import Dataset
 from tacit.data.order import Batches, Span
 from tacit.data.recordings import Pieces, Recordings
 from tacit.evaluation import Arm
-from tacit.modalities.audio import SILENCE, SoundStatistics, SoundViews, frames_of
+from tacit.modalities.audio import SILENCE, FrameStatistics, SoundStatistics, SoundViews, frames_of
 from tacit.recipes.audio import default_encoder, default_views, recipe
 from tacit.recipes.base import Recipe
 from tacit.sounds import as_samples
@@ -45,6 +45,9 @@ def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) 
 
 def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
     spec = _parts(dataset)[0]
+    if split.labelled is not None and split.labelled.tokens is not None:
+        around = FrameStatistics(spec)
+        return [Arm("log-mel", "baseline", encoders=(around,), encoder="log-mel bands, mean and deviation")]
     bands, cepstra = SoundStatistics(spec), SoundStatistics(spec, cepstral=True)
     return [
         Arm("log-mel", "baseline", encoders=(bands,), encoder="mean and deviation of log-mel bands in parts"),

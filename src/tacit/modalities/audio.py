@@ -32,6 +32,7 @@ SILENCE = math.log(FLOOR)
 NEIGHBOURS = 8  # recordings of a batch, from a multiple of it on, that may be mixed with one another
 SEGMENTS = 4  # parts of a recording whose bands the baseline looks at
 CEPSTRA = 20  # coefficients of MFCCs
+CONTEXT = 5  # frames on each side of one, whose bands the baseline of frames looks at
 
 
 def frames_of(batch: Batch, spec: AudioSpec) -> tuple[Tensor, Tensor]:
@@ -236,6 +237,38 @@ def cosines(bands: int) -> Tensor:
     scale = torch.full((bands,), math.sqrt(2 / bands))
     scale[0] = math.sqrt(1 / bands)
     return waves * scale
+
+
+@dataclass(frozen=True)
+class FrameStatistics:
+    """The baseline of frames: every band, and its mean and deviation over `CONTEXT` frames before and behind.
+
+    As an `Encoder` whose tokens are frames; `pooled` is their mean.
+    """
+
+    spec: AudioSpec
+
+    n_depths = 0
+    stride = 1
+
+    @property
+    def dim(self) -> int:
+        return 3 * self.spec.mels
+
+    def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        mel, n = log_mel(batch["audio"], batch["length"], self.spec)
+        there = (torch.arange(mel.shape[1], device=mel.device) < n[:, None])[:, None].float()  # [B 1 T]
+        x = (mel - self.spec.mean).transpose(1, 2) * there  # [B M T]
+
+        def around(values: Tensor) -> Tensor:
+            return F.avg_pool1d(values, 2 * CONTEXT + 1, stride=1, padding=CONTEXT)
+
+        share = around(there)
+        mean = around(x) / share.clamp(min=1e-6)
+        square = around(x.square()) / share.clamp(min=1e-6) - mean.square()
+        tokens = torch.cat([x, mean, square.clamp(min=0).sqrt()], 1) * there  # [B 3M T]
+        pooled = tokens.sum(2) / n[:, None]
+        return Features(tokens.transpose(1, 2), pooled, there[:, 0] > 0)
 
 
 @dataclass(frozen=True)

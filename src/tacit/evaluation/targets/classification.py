@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -129,6 +129,9 @@ class Tokens(Classification):
 
     name: ClassVar[str] = "tokens"
     metrics: ClassVar[Sequence[Metric]] = (MACRO_F1, BALANCED, ACCURACY)
+
+    def rules(self, labelled: Labelled) -> Mapping[str, Rule]:
+        return {} if labelled.tokens is None else {"majority": majority_by_type(np.zeros(len(labelled.y), np.int64))}
 
 
 def majority_by_type(types: NDArray[np.int64]) -> Rule:
