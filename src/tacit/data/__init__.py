@@ -1,4 +1,4 @@
-"""Data as people have it, opened as one thing: images, texts or sounds, labels, groups, split, what was left out."""
+"""Data as people have it, opened as one thing: examples of any kind, labels, groups, split, what was left out."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
 from tacit.data.channels import separated
 from tacit.data.corpora import check_text, open_corpus
 from tacit.data.corpus import Corpus
+from tacit.data.histories import Histories
+from tacit.data.interactions import USER_NAMES
 from tacit.data.known import resolve
-from tacit.data.labels import FOLDERS, file_columns, own_columns, together, with_folder_labels
+from tacit.data.labels import FILE_NAMES, FOLDERS, file_columns, own_columns, together, with_folder_labels
 from tacit.data.listening import SEPARATE, check_sound, open_recordings
 from tacit.data.notes import Notes, few
 from tacit.data.recordings import Recordings
+from tacit.data.sequences import Ask, open_histories
 from tacit.data.source import TEST, TRAIN, VALIDATION, Source, join
 from tacit.data.sources import open_source
 from tacit.data.tables import Columns, label_files
@@ -38,6 +41,7 @@ __all__ = [
     "Cache",
     "Corpus",
     "Dataset",
+    "Histories",
     "Notes",
     "Recordings",
     "clean",
@@ -55,7 +59,7 @@ class Dataset:
     name: str
     kind: str
     spec: Spec
-    cache: Cache | Corpus | Recordings
+    cache: Cache | Corpus | Recordings | Histories
     ids: pa.Array  # string [N]: path from the data folder, or whatever names an example
     label: NDArray[np.int64]  # [N] class numbers, or strata of targets without classes; -1 where unlabelled
     classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
@@ -115,6 +119,14 @@ def open_dataset(
     rate: int | None = None,
     seconds: float | None = None,
     channels: str | None = None,
+    user_column: str | None = None,
+    item_column: str | None = None,
+    event_column: str | None = None,
+    event_weight: Sequence[str] = (),
+    session_gap: str | None = None,
+    k_core: int | None = None,
+    items: str | None = None,
+    catalogue: str | None = None,
     cache: str | None = None,
     max_bad: float = 0.05,
     progress: Progress | None = None,
@@ -128,7 +140,7 @@ def open_dataset(
         data: a folder, a .parquet, .csv, .jsonl, .txt, .npz or .npy file, hf:NAME or hf:NAME:SPLIT of Hugging Face,
             "digits"; in Python also arrays, tensors, a dict of arrays x and y, data frames, a `datasets.Dataset`, a
             list of paths, PIL images or texts
-        kind: what the data are, where they do not say by themselves (image, text, audio)
+        kind: what the data are, where they do not say by themselves (image, text, audio, items)
         labels: a CSV or Parquet file of file,label, or "folders" for class folders; nothing is labelled unless told.
             Several files count as one.
         label_column: the column of labels, in the table that is the data or in the label file
@@ -145,7 +157,8 @@ def open_dataset(
         worst_group: the column of parts of the population (hospital, sex) that are judged apart
         holdout: COLUMN=VALUE: the examples of this value are the test split, such as site=B
         time_column: the column of times (numbers, or dates such as 2024-05-31): the latest 30 % of the labelled
-            examples are the test split, and whatever else is as late is not pretrained on either
+            examples are the test split, and whatever else is as late is not pretrained on either. Of events, the column
+            that says when they happened, or their place in an order; default: one of a usual name, else the rows' order
         image_size: px a side; default: the images' own, at most 64
         image_column: the table's column of encoded images
         path_column: the table's column of paths to images or sounds
@@ -154,7 +167,7 @@ def open_dataset(
         tokenizer: bpe (the default), wordpiece or unigram, trained on the texts; or the folder of a Hugging Face model,
             an encoder or a run, whose tokenizer is taken; in Python also the spec of an encoder
         vocabulary: tokens of a tokenizer that is trained; default 8,192
-        length: tokens that are looked at together; default 128
+        length: tokens that are looked at together; default 128. Of events, how many of a history; default 50
         lowercase: whether a tokenizer that is trained takes capitals for small letters
         audio_column: the table's column of encoded sounds
         start_column: the column of the seconds at which each row's stretch of its sound begins; default: start, where a
@@ -164,6 +177,14 @@ def open_dataset(
             at most 16,000
         seconds: of sound that are looked at together, 0.5 to 60; default 10
         channels: mix (the mean of all, the default), left, right, or separate: each channel is an example of its own
+        user_column: the column of users in a table of events, each of whom is an example; default: one of a usual name
+        item_column: its column of items, likewise
+        event_column: its column of weights of events, or of words such as view and purchase
+        event_weight: what a word there weighs, such as purchase=3; others weigh 1, and what weighs 0 is left out
+        session_gap: the time without an event after which a new session begins, such as 30m; each session is an example
+        k_core: leaves out users and items of fewer events than this, again and again until there are none
+        items: a table of the items: their ids, names, and columns of attributes
+        catalogue: a run or an exported encoder whose numbers the items keep; in Python also the spec of an encoder
         cache: the folder for decoded data; default: the user's own cache folder
         max_bad: the fraction of unreadable files from which on the data are refused
         progress: called with the examples decoded so far and in all
@@ -181,6 +202,8 @@ def open_dataset(
         holdout=holdout,
         time_column=time_column,
     )
+    ask = Ask(session_gap, k_core, items, catalogue)
+    ask.check()
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
     check_text(vocabulary, length)
@@ -192,15 +215,32 @@ def open_dataset(
     if by_folder and label_column is not None:
         raise UserError("--labels folders and --label-column exclude each other; choose one")
     texts = (text_column,) if isinstance(text_column, str) else tuple(text_column or ())
-    columns_named = Columns(kind, image_column, audio_column, path_column, texts, start_column, end_column)
+    columns_named = Columns(
+        kind,
+        image_column,
+        audio_column,
+        path_column,
+        texts,
+        start_column,
+        end_column,
+        user_column,
+        item_column,
+        time_column,
+        event_column,
+        tuple(event_weight),
+        session_gap is not None,
+    )
     sources = [open_source(d, columns_named) for d in (data, test) if d is not None]
     if by_folder:
         sources = [with_folder_labels(source) for source in sources]
     source = join(*sources) if len(sources) == 2 else sources[0]
+    keys: tuple[str, ...] = FILE_NAMES
+    if source.kind == "items":
+        keys, asked = (*filter(None, [user_column]), *USER_NAMES, *FILE_NAMES), asked.without("time")
     notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
     if files and not by_folder:
         notes.labels_from = f"file {', '.join(file.name for file in files)}"
-        columns = file_columns(source, files, notes, asked.columns, lists=asked.target in LISTS)
+        columns = file_columns(source, files, notes, asked.columns, lists=asked.target in LISTS, keys=keys)
     else:
         columns = own_columns(source, asked.columns, lists=asked.target in LISTS)
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
@@ -209,8 +249,9 @@ def open_dataset(
     _refuse_others(
         source,
         image={"image-size": image_size},
-        text={"tokenizer": tokenizer, "vocabulary": vocabulary, "length": length},
+        text={"tokenizer": tokenizer, "vocabulary": vocabulary, "length": None if source.kind == "items" else length},
         audio={"rate": rate, "seconds": seconds, "channels": channels},
+        items={"session-gap": session_gap, "k-core": k_core, "items": items, "catalogue": catalogue},
     )
     if source.kind == "text":
         given: Any = tokenizer  # in Python also the spec of an encoder
@@ -240,6 +281,9 @@ def open_dataset(
             progress=progress,
             patience=patience,
         )
+    elif source.kind == "items":
+        columns = together(source, columns, asked)
+        kept = open_histories(source, ask, length=length, root=root, max_bad=max_bad, progress=progress)
     else:
         kept = open_cache(source, image_size, root, max_bad, progress, patience)
     if len(kept.rows) < 2:
@@ -251,8 +295,7 @@ def open_dataset(
     for count, number in kept.counts.items():
         setattr(notes, count, number)
     split = None if source.split is None else source.split[kept.rows]
-    rows = pa.array(kept.rows)
-    ids = source.ids.take(rows)
+    rows, ids = pa.array(kept.rows), kept.named(source.ids)
     known = resolve(columns.take(kept.rows), asked, split, ids, notes)
     return Dataset(
         name=source.name,
@@ -273,7 +316,7 @@ def open_dataset(
     )
 
 
-_SAID = {"image": "images", "text": "texts", "audio": "sounds"}
+_SAID = {"image": "images", "text": "texts", "audio": "sounds", "items": "events"}
 
 
 def _refuse_others(source: Source, **settings: dict[str, Any]) -> None:
