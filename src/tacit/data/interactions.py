@@ -84,13 +84,13 @@ def roles_of(schema: pa.Schema, asked: Mapping[str, str | None], name: str) -> R
             raise UserError(f"{_SETTINGS[role]} {column}: {name} has no such column (it has: {there})")
     known_as = {plain(column): column for column in reversed(schema.names)}
     usual = {"user": USER_NAMES, "item": ITEM_NAMES, "time": (*TIME_NAMES, *ORDER_NAMES)}
-    found = {
-        role: next((known_as[known] for known in names if known in known_as), None) for role, names in usual.items()
-    }
-    found |= {role: column for role, column in asked.items() if column is not None}
+    found = {role: column for role, column in asked.items() if column is not None}
+    for role, names in usual.items():
+        there = (known_as[name] for name in names if name in known_as)
+        found.setdefault(role, next(there, ""))
     user, item = found["user"], found["item"]
-    if user is None or item is None:
-        role = "user" if user is None else "item"
+    if not (user and item):
+        role = "item" if user else "user"
         raise UserError(
             f"{name} has no column of {role}s that is known by its name (of {', '.join(schema.names)}): name it with "
             f"{_SETTINGS[role]}"
@@ -99,7 +99,7 @@ def roles_of(schema: pa.Schema, asked: Mapping[str, str | None], name: str) -> R
         raise UserError(
             f"{user!r} cannot be the column of users and of items; name two with --user-column, --item-column"
         )
-    return Roles(user, item, found["time"], found.get("event"))
+    return Roles(user, item, found["time"] or None, found.get("event"))
 
 
 def plain(column: str) -> str:

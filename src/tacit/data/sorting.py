@@ -106,8 +106,8 @@ def _sorted(rows: Array, form: Form, files: dict[str, IO[bytes]], total: int, fo
     begins = np.ones(len(rows), np.bool_)
     begins[1:] = user[1:] != user[:-1]
     found["single"] += int((np.diff(np.flatnonzero(begins), append=len(rows)) == 1).sum())
-    pairs = user.astype(np.int64) << 32 | rows["item"]
-    found["repeats"] += len(pairs) - len(np.unique(pairs))
+    pairs = np.sort(user.astype(np.int64) << 32 | rows["item"])
+    found["repeats"] += int((pairs[1:] == pairs[:-1]).sum())
     if form.ordered:
         found["tied"] += int((~begins[1:] & (rows["time"][1:] == rows["time"][:-1])).sum())
     if form.timed:
@@ -126,10 +126,13 @@ def _sorted(rows: Array, form: Form, files: dict[str, IO[bytes]], total: int, fo
 
 
 def _once(rows: Array, found: Counter[str]) -> Array:
-    """Without rows that say again what an earlier one says."""
+    """Sorted by user and time: without rows that say again what an earlier one says."""
+    tied = np.zeros(len(rows) + 1, np.bool_)
+    tied[1:-1] = (rows["user"][1:] == rows["user"][:-1]) & (rows["time"][1:] == rows["time"][:-1])
+    among = np.flatnonzero(tied[1:] | tied[:-1])  # what has others of its time beside it
     names = [name for name in ("weight", "item", "time", "user") if name in (rows.dtype.names or ())]
-    order = np.lexsort([rows[name] for name in names])
-    again = np.ones(max(0, len(rows) - 1), np.bool_)
+    order = among[np.lexsort([rows[name][among] for name in names])]
+    again = np.ones(max(0, len(order) - 1), np.bool_)
     for name in names:
         again &= rows[name][order[1:]] == rows[name][order[:-1]]
     found["repeated_rows"] += int(again.sum())
