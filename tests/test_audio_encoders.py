@@ -18,11 +18,11 @@ from tacit.encoders.audio import AudioEncoder
 from tacit.errors import UserError
 from tacit.melspec import log_mel
 from tacit.spec import AudioSpec, ImageSpec
-from tacit.types import Encoder, Masking
+from tacit.types import Causal, Encoder, Masking
 from tests import recordings as made
 from tests.recordings import SPEC, WINDOW, alone, recordings
 
-NAMES = ["audio_convnet", "audio_nano"]
+NAMES = ["audio_convnet", "audio_nano", "audio_causal_nano"]
 HOP = SPEC.hop
 
 
@@ -147,6 +147,24 @@ def test_hidden_tokens_of_long_recordings(encoder: AudioEncoder) -> None:
     assert not changed[0].any()
     assert not changed[1, : 2 * encoder.grid[0]].any()
     assert changed[1, 2 * encoder.grid[0] + 1]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("length", [3000, 2 * WINDOW * HOP + 300])
+def test_a_causal_encoder_does_not_look_ahead(everything: dict[str, AudioEncoder], length: int) -> None:
+    """Frames behind a token may be anything, up to the first one behind it; a token of it changes with its own."""
+    encoder = everything["audio_causal_nano"].eval()
+    assert isinstance(encoder, Causal)
+    assert encoder.causal
+    batch = recordings(length, length // 2)
+    mel, frames = log_mel(batch["audio"], batch["length"], SPEC)
+    said = encoder({"mel": mel, "frames": frames}).tokens
+    for token in range(encoder.tokens_of(length // 2 // HOP) - 1):
+        other = mel.clone()
+        other[:, (token + 1) * encoder.stride :] = torch.randn(SPEC.mels)
+        changed = (encoder({"mel": other, "frames": frames}).tokens - said).abs().amax(2) > 1e-4
+        assert not changed[:, : token + 1].any()
+        assert changed[:, token + 1].all()
 
 
 def test_a_task_that_hides_tokens_learns_the_mask_token(encoder: AudioEncoder) -> None:
@@ -319,6 +337,10 @@ def test_sizes() -> None:
         "audio_tiny": (5, 256, 4),
         "audio_small": (13, 384, 4),
         "audio_base": (13, 768, 4),
+        "audio_causal_nano": (3, 128, 4),
+        "audio_causal_tiny": (5, 256, 4),
+        "audio_causal_small": (13, 384, 4),
+        "audio_causal_base": (13, 768, 4),
     }
 
 

@@ -28,12 +28,13 @@ def fed(lengths: tuple[int, ...]) -> dict[str, np.ndarray]:
 
 @pytest.mark.slow
 @torch.inference_mode()
-def test_onnx(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["audio_nano", "audio_causal_nano"])
+def test_onnx(name: str, tmp_path: Path) -> None:
     """From samples: the log-mel frames are in the graph. Any batch, any length up to a window."""
     pytest.importorskip("onnxscript")
     import onnxruntime
 
-    encoder = made.encoder("audio_nano")
+    encoder = made.encoder(name)
     report = export(encoder, "onnx", tmp_path / "out")
     assert report["difference"] < 1e-3
     assert {"encoder.onnx", "onnx.json", "encoder.json"} <= set(report["files"])

@@ -14,12 +14,13 @@ from tacit.errors import UserError
 from tacit.nn import to_float
 from tacit.tasks import TASKS, parse_mixture, task_class
 from tacit.tasks.masked import Masked
+from tacit.tasks.next import Next
 from tacit.tasks.rotation import Rotation
 from tacit.tasks.simclr import SimCLR
 from tacit.tasks.sum import Sum
 from tacit.train import pretrain
 from tacit.types import Batch
-from tests.tiny import AUDIO_SPEC, MIXTURES, TinyBatches, tiny_encoder, tiny_recipe
+from tests.tiny import AUDIO_SPEC, MIXTURES, TinyBatches, tiny_audio_encoder, tiny_encoder, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_the_loss_is_a_function_of_key_and_weights(mixture: str) -> None:
     first, again = task(batch), task(batch)
     assert torch.equal(first.loss, again.loss)
     other = task({**batch, "key": keys.split(batch["key"], "other")})
-    if mixture not in ("rotation", "text:simcse"):  # whose views of tiny images, or of short texts, draw nothing
+    if mixture not in ("rotation", "text:simcse", "audio:next"):  # whose views of what is tiny or short draw nothing
         assert not torch.equal(first.loss, other.loss)
 
 
@@ -183,6 +184,69 @@ def test_an_encoder_that_cannot_mask_is_named() -> None:
     for drop, lacks in ((True, "leave tokens out"), (False, "hide tokens")):
         with pytest.raises(UserError, match=f"Plain cannot {lacks}"):
             Masked(Plain(), plain.views, plain.masks, plain.target, width=4, drop=drop)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("ahead", [1, 3])
+@pytest.mark.parametrize("integer", [False, True])
+def test_next_equals_the_loop_over_tokens(integer: bool, ahead: int) -> None:
+    plain = tiny_recipe("audio:next").task
+    assert isinstance(plain, Next)
+    encoder, views, frames = plain.encoder, plain.views, plain.target
+
+    def target(batch: Batch) -> torch.Tensor:
+        return (
+            (frames(batch)[..., 0] > 0).long() + torch.arange(frames(batch).shape[1]) % 2 if integer else frames(batch)
+        )
+
+    width = 3 if integer else 4 * AUDIO_SPEC.mels
+    task, batch = Next(encoder, views, target, width=width, ahead=ahead).eval(), TinyBatches("audio:next", 16).batch(0)
+    seen = task.views(batch, 0)
+    features, truth = task.encoder(seen), target(seen)
+    assert features.valid is not None
+    losses = []
+    for row, n in enumerate(features.valid.sum(1).tolist()):
+        for token in range(n - ahead):
+            said, wanted = task.answer(features.tokens[row, token]), truth[row, token + ahead]
+            losses.append(-float(said.log_softmax(0)[wanted]) if integer else float((said - wanted).abs().mean()))
+    out = task(batch)
+    assert float(out.loss) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    assert ("accuracy" in out.metrics) == integer
+
+
+def test_next_takes_a_loss_of_its_own() -> None:
+    plain, batch = tiny_recipe("audio:next").task, TinyBatches("audio:next", 16).batch(0)
+    assert isinstance(plain, Next)
+    given = []
+
+    def loss(states: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        given.append((states.shape, truth.shape))
+        return (states[:, 0] - truth[:, 0]).square().mean()
+
+    task = Next(plain.encoder, plain.views, plain.target, width=0, loss=loss)
+    assert [name for name, _ in task.named_parameters() if not name.startswith("encoder.")] == []
+    assert float(task(batch).loss.detach()) > 0
+    (states, truth), width = given[0], 4 * AUDIO_SPEC.mels
+    assert states == (truth[0], plain.encoder.dim)
+    assert truth[1] == width
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_where_nothing_comes_next_the_loss_is_0(own: bool) -> None:
+    plain, batch = tiny_recipe("audio:next").task, TinyBatches("audio:next", 4).batch(0)
+    assert isinstance(plain, Next)
+    loss = torch.nn.functional.l1_loss if own else None
+    task = Next(plain.encoder, plain.views, plain.target, width=4 * AUDIO_SPEC.mels, loss=loss)
+    out = task({**batch, "length": torch.full_like(batch["length"], 60)})
+    out.loss.backward()
+    assert float(out.loss.detach()) == 0.0
+
+
+def test_an_encoder_that_looks_ahead_is_named() -> None:
+    plain, nano = tiny_recipe("audio:next").task, tiny_audio_encoder("audio_nano")
+    assert isinstance(plain, Next)
+    with pytest.raises(UserError, match="audio_nano sees what comes after a token, which the task 'next' must not"):
+        Next(nano, plain.views, plain.target, width=4)
 
 
 @torch.no_grad()

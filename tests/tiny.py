@@ -14,6 +14,7 @@ from tacit.encoders.audio import AudioEncoder
 from tacit.encoders.base import ImageEncoder
 from tacit.encoders.text import TextEncoder
 from tacit.kinds import kind_named
+from tacit.recipes.audio import default_encoder
 from tacit.recipes.base import Recipe
 from tacit.spec import AudioSpec, ImageSpec, TextSpec
 from tacit.tasks import TASKS, parse_mixture
@@ -100,7 +101,7 @@ def tiny_recipe(mixture: str, *, encoder: str | None = None, batch_size: int = 3
     if kind == "text":
         built: ImageEncoder | TextEncoder | AudioEncoder = tiny_text_encoder(encoder or "bert_nano", seed)
     elif kind == "audio":
-        built = tiny_audio_encoder(encoder or "audio_convnet", seed)
+        built = tiny_audio_encoder(encoder or default_encoder(AUDIO_SPEC, parse_mixture(tasks)), seed)
     else:
         built = tiny_encoder(encoder or "convnet", seed)
     return kind_named(kind).recipe(parse_mixture(tasks), built, examples=EXAMPLES, batch_size=batch_size)

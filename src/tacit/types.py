@@ -29,7 +29,7 @@ class Features(NamedTuple):
     """What an encoder says about a batch."""
 
     tokens: Tensor  # [B N D]  patches, frames, words, items; a ConvNet's map flattened
-    pooled: Tensor  # [B D]    mean over valid tokens; the last valid one when causal
+    pooled: Tensor  # [B D]    mean over valid tokens, or the last valid one where it has seen all others
     valid: Tensor | None = None  # [B N]  False where padding
     grid: tuple[int, ...] | None = None  # (H, W), (D, H, W), (T,): where the N tokens lie
     depths: tuple[Tensor, ...] = ()  # pooled features of the depths asked for, each [B D_i]
@@ -75,6 +75,13 @@ class Dropping(Encoder, Protocol):
     def visible(self, batch: Batch, keep: Tensor) -> Tensor:
         """Embed only the tokens numbered in `keep` [B K]; returns [B K D]."""
         ...
+
+
+@runtime_checkable
+class Causal(Encoder, Protocol):
+    """An encoder whose tokens know only themselves and what came before them, where `causal` is True."""
+
+    causal: bool
 
 
 class Output(NamedTuple):

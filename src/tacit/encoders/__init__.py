@@ -59,6 +59,10 @@ ENCODERS = {
     "audio_tiny": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
     "audio_small": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
     "audio_base": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "audio_causal_nano": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "audio_causal_tiny": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "audio_causal_small": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
+    "audio_causal_base": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
 }
 READS = {"image": "images", "text": "text", "audio": "recordings"}
 

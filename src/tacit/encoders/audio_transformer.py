@@ -4,6 +4,8 @@ Two convolutions over time, each halving it, make tokens of 4 frames, as in Whis
 arXiv:2212.04356) but with even kernels, so that a token lies in the middle of its frames. Blocks norm first (Xiong et
 al. 2020, arXiv:2002.04745), positions are sines and cosines, nothing is dropped out by default. Nobody attends to what
 is behind the end of a recording.
+
+Of a causal one no token looks ahead: it attends to those before it, and its convolutions end with its own last frame.
 """
 
 from __future__ import annotations
@@ -37,33 +39,37 @@ class AudioTransformer(AudioEncoder):
     position: Tensor  # [N D]
 
     def __init__(self, name: str, spec: AudioSpec, *, dropout: float = 0.0) -> None:
-        dim, blocks, heads = LAYOUTS[name.removeprefix("audio_")]
+        dim, blocks, heads = LAYOUTS[name.rpartition("_")[2]]
         super().__init__(name, spec, dim=dim, strides=[STRIDE] * (1 + blocks), options={"dropout": dropout})
-        self.stem = nn.ModuleList(
-            nn.Conv1d(inputs, dim, 4, 2, padding=1)  # from frame 2i - 1 to 2i + 2
-            for inputs in (spec.mels, dim)
-        )
+        self.causal = name.startswith("audio_causal_")
+        self.stem = nn.ModuleList(nn.Conv1d(inputs, dim, 4, 2) for inputs in (spec.mels, dim))
         self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(dim)
         self.register_buffer("position", sines(self.grid[0], dim), persistent=False)
 
     def layers(self, x: Tensor, frames: Tensor | None) -> Sequence[Tensor]:
         x = x.transpose(1, 2)  # [B M T]
+        around = (2, 0) if self.causal else (1, 1)  # from frame 2i - 2 to 2i + 1, else from 2i - 1 to 2i + 2
         for number, convolution in enumerate(self.stem):
-            x = nn.functional.gelu(convolution(x))
+            x = nn.functional.gelu(convolution(nn.functional.pad(x, around)))
             if frames is not None and number == 0:
                 x = x * counted(-(-frames // 2), x.shape[2])[:, None]
         x = x.transpose(1, 2)  # [B N D]
         x = x + self.position[: x.shape[1]]
-        attended = (
-            None if frames is None else counted(self.tokens_of(frames), x.shape[1])[:, None, None, :]
-        )  # [B 1 1 N]
+        attended = self._attended(x.shape[1], frames, x.device)
         said = [x]
         for block in self.blocks:
             x = block(x, attended)
             said.append(x)
         said[-1] = self.norm(x)
         return said
+
+    def _attended(self, N: int, frames: Tensor | None, device: torch.device) -> Tensor | None:
+        """Which token [... N 1] attends to which [... 1 N]; None where every one to all."""
+        place = torch.arange(N, device=device)
+        if self.causal:  # what is behind the end comes after all that counts
+            return place[:, None] >= place  # [N N]
+        return None if frames is None else counted(self.tokens_of(frames), N)[:, None, None, :]  # [B 1 1 N]
 
 
 class Block(nn.Module):

@@ -15,16 +15,18 @@ from tacit.recipes.base import Recipe, mixed
 from tacit.spec import AudioSpec
 from tacit.task import Task
 from tacit.tasks.masked import Masked
+from tacit.tasks.next import Next
 from tacit.tasks.simclr import SimCLR
 
 SEEN = 0.95  # seconds of a view, as in BYOL-A
-MASKED_SEEN = 2.0  # seconds that masked prediction looks at
+WHOLE_SEEN = 2.0  # seconds that masked and next prediction look at
 MASKED_SHARE, SPAN = 0.4, 3.0  # of the tokens; tokens
+AHEAD = 1  # tokens; of 4 frames each, about what is best of single frames
 
 
 def default_encoder(spec: AudioSpec, tasks: Collection[str]) -> str:
-    """The ConvNet: within minutes of a CPU it learned most."""
-    return "audio_convnet"
+    """The ConvNet: within minutes of a CPU it learned most. Next prediction needs one that does not look ahead."""
+    return "audio_causal_nano" if "next" in tasks else "audio_convnet"
 
 
 def recipe(
@@ -47,16 +49,19 @@ def make_task(name: str, encoder: AudioEncoder) -> Task:
     views = default_views(spec, name)
     if name == "simclr":
         return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.2)
+    target, width = FrameTarget(spec, encoder.stride), encoder.stride * spec.mels
+    if name == "next":
+        return Next(encoder, views, target, width=width, ahead=AHEAD, picture=target.picture)
     assert name == "masked", name
-    masks, target = SpanMask(spec, encoder.stride, MASKED_SHARE, SPAN), FrameTarget(spec, encoder.stride)
-    return Masked(encoder, views, masks, target, width=encoder.stride * spec.mels, picture=target.picture)
+    masks = SpanMask(spec, encoder.stride, MASKED_SHARE, SPAN)
+    return Masked(encoder, views, masks, target, width=width, picture=target.picture)
 
 
 def default_views(spec: AudioSpec, task: str) -> SoundViews:
     """The views that suit the pretext `task`, or "scratch": strong ones for contrast, else a stretch as it is."""
     per_second = spec.rate / spec.hop
-    views = SoundViews(spec, round(per_second * min(MASKED_SEEN, spec.seconds)))
-    if task == "masked":
+    views = SoundViews(spec, round(per_second * min(WHOLE_SEEN, spec.seconds)))
+    if task in ("masked", "next"):
         return views
     return replace(views, most=round(per_second * SEEN), crop=(0.7, 1.0), tempo=0.15, spread=0.15, shift=0.1, gain=1.0)
 

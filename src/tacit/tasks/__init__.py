@@ -45,6 +45,13 @@ TASKS = {
         "fill in the parts that were hidden",
         "He et al. 2022, arXiv:2111.06377; Xie et al. 2022, arXiv:2111.09886; Devlin et al. 2018, arXiv:1810.04805",
     ),
+    "next": Entry(
+        "prediction",
+        "tacit.tasks.next:Next",
+        ("audio",),
+        "say what comes next",
+        "Chung et al. 2019, arXiv:1904.03240; Kang & McAuley 2018, arXiv:1808.09781",
+    ),
     "simcse": Entry(
         "contrast",
         "tacit.tasks.simclr:SimCLR",

@@ -1,0 +1,105 @@
+"""Next prediction: say what comes, from what has come.
+
+One task for frames and items. The encoder must be `Causal`: the state h_t of token t knows tokens 1 to t alone. With
+n = `ahead` the loss is the mean, over all tokens t whose token t + n lies inside the sequence, of
+
+    |W h_t - x_{t+n}|                        x float [B N P], mean of absolute differences over P values
+    - log softmax(decoder(h_t))[x_{t+n}]     x integer [B N]
+
+- Frames: Chung, Hsu, Tang & Glass 2019, "An Unsupervised Autoregressive Model for Speech Representation Learning",
+  arXiv:1904.03240 (APC). Some tokens ahead, since the very next frame is nearly the last one.
+- Items: Kang & McAuley 2018, "Self-Attentive Sequential Recommendation", arXiv:1808.09781 (SASRec), the next item.
+  Departure: the whole softmax in place of one negative an item.
+
+With several ranks the mean is over the tokens of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tacit import dist
+from tacit.errors import UserError
+from tacit.task import Task, looks
+from tacit.types import Batch, Causal, Encoder, Output, ViewMaker
+
+
+class Next(Task):
+    """Next prediction; `width` is the size P of a float target or the number of identities of an integer one.
+
+    `target(batch)` says what stands at every token of what the encoder sees. `decoder` answers from states [M D] in
+    place of a new linear layer. `loss` compares states [M D] and truth, [M P] or [M], itself (a sampled softmax) and
+    returns the mean over them; nothing is decoded then. `picture` turns predicted tokens [B N P] and their batch into
+    images [B C H W] or log-mel frames [B T M], for the report.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        views: ViewMaker,
+        target: Callable[[Batch], Tensor],
+        *,
+        width: int,
+        ahead: int = 1,
+        decoder: Callable[[Tensor], Tensor] | None = None,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        picture: Callable[[Tensor, Batch], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        assert ahead > 0, ahead
+        if not isinstance(encoder, Causal) or not encoder.causal:
+            raise UserError(
+                f"the encoder {getattr(encoder, 'name', type(encoder).__name__)} sees what comes after a token, which "
+                "the task 'next' must not; choose another --encoder"
+            )
+        self.encoder = encoder
+        self.views = views
+        self.target = target
+        self.ahead = ahead
+        self.loss = loss
+        self.picture = picture
+        self.decoder: Callable[[Tensor], Tensor] | None = decoder
+        if decoder is None and loss is None:
+            self.decoder = nn.Linear(encoder.dim, width)
+
+    @property
+    def exported(self) -> Mapping[str, Encoder]:
+        return {"encoder": self.encoder}
+
+    def forward(self, batch: Batch) -> Output:
+        seen = self.views(batch, 0)
+        features = self.encoder(seen)
+        truth = self.target(seen)  # [B N P] or [B N]
+        there = features.valid if features.valid is not None else torch.ones_like(features.tokens[..., 0]).bool()
+        counts = there[:, : -self.ahead] & there[:, self.ahead :]  # [B N-n]
+        states, truth = features.tokens[:, : -self.ahead][counts], truth[:, self.ahead :][counts]
+        loss, metrics = self.compare(states, truth)
+        everywhere = dist.mean(torch.tensor(float(len(truth)), device=truth.device)).clamp(min=1.0)
+        return Output(len(truth) / everywhere * loss, metrics, {})
+
+    def compare(self, states: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss of these states [M D] and truths, and its metrics; 0 where there are none."""
+        if self.loss is not None:
+            return (self.loss(states, truth) if len(truth) else states.sum()), {}
+        answer, among = self.answer(states), max(1, len(truth))
+        if truth.is_floating_point():
+            return nn.functional.l1_loss(answer, truth, reduction="sum") / (among * truth.shape[1]), {}
+        accuracy = (answer.detach().argmax(1) == truth).sum() / among
+        return nn.functional.cross_entropy(answer, truth, reduction="sum") / among, {"accuracy": accuracy}
+
+    def answer(self, states: Tensor) -> Tensor:
+        """What is said of the token `ahead`, [... P]."""
+        assert self.decoder is not None
+        return self.decoder(states).float()
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        seen = self.views(batch, 0)
+        if self.picture is None:
+            return {"input": looks(seen)}
+        told = self.answer(self.encoder(seen).tokens)
+        foreseen = self.target(seen).clone()  # its first tokens, of which nothing can be said
+        foreseen[:, self.ahead :] = told[:, : -self.ahead]
+        return {"input": looks(seen), "foreseen": self.picture(foreseen, seen)}
