@@ -17,7 +17,7 @@ from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
 from tacit.data.channels import separated
 from tacit.data.corpora import check_text, open_corpus
 from tacit.data.corpus import Corpus
-from tacit.data.histories import Histories
+from tacit.data.histories import HELD, Histories
 from tacit.data.interactions import USER_NAMES
 from tacit.data.known import resolve
 from tacit.data.labels import FILE_NAMES, FOLDERS, file_columns, own_columns, together, with_folder_labels
@@ -155,7 +155,9 @@ def open_dataset(
             them, an empty one is unlabelled. Implies the target multilabel, which lists of labels in a Parquet file
             need no sign for.
         worst_group: the column of parts of the population (hospital, sex) that are judged apart
-        holdout: COLUMN=VALUE: the examples of this value are the test split, such as site=B
+        holdout: COLUMN=VALUE: the examples of this value are the test split, such as site=B. Of events: last (the
+            default), each user's last for the test and the one before for validation; time, the latest tenth of all and
+            the tenth before; or none: all are pretrained on
         time_column: the column of times (numbers, or dates such as 2024-05-31): the latest 30 % of the labelled
             examples are the test split, and whatever else is as late is not pretrained on either. Of events, the column
             that says when they happened, or their place in an order; default: one of a usual name, else the rows' order
@@ -190,6 +192,7 @@ def open_dataset(
         progress: called with the examples decoded so far and in all
         patience: seconds; where decoding takes longer, a sample of the images stands for all, and nothing is kept
     """
+    held = holdout if holdout in HELD else None
     asked = understand(
         label_column=label_column,
         ignore_label=ignore_label,
@@ -199,10 +202,10 @@ def open_dataset(
         target=target,
         multilabel=multilabel,
         worst_group=worst_group,
-        holdout=holdout,
+        holdout=None if held else holdout,
         time_column=time_column,
     )
-    ask = Ask(session_gap, k_core, items, catalogue)
+    ask = Ask(session_gap, k_core, items, catalogue, held or "last")
     ask.check()
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
@@ -233,6 +236,8 @@ def open_dataset(
     sources = [open_source(d, columns_named) for d in (data, test) if d is not None]
     if by_folder:
         sources = [with_folder_labels(source) for source in sources]
+    if len(sources) == 2 and sources[0].kind == "items":
+        raise UserError(f"--test {test}: what is tested of events is each user's last, or the latest; see --holdout")
     source = join(*sources) if len(sources) == 2 else sources[0]
     keys: tuple[str, ...] = FILE_NAMES
     if source.kind == "items":
@@ -251,7 +256,7 @@ def open_dataset(
         image={"image-size": image_size},
         text={"tokenizer": tokenizer, "vocabulary": vocabulary, "length": None if source.kind == "items" else length},
         audio={"rate": rate, "seconds": seconds, "channels": channels},
-        items={"session-gap": session_gap, "k-core": k_core, "items": items, "catalogue": catalogue},
+        items={"session-gap": session_gap, "k-core": k_core, "items": items, "catalogue": catalogue, "holdout": held},
     )
     if source.kind == "text":
         given: Any = tokenizer  # in Python also the spec of an encoder

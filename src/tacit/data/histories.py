@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.catalogue import FILE_NAME, Catalogue
+from tacit.errors import UserError
 from tacit.spec import ItemSpec
 
 if TYPE_CHECKING:
@@ -29,92 +30,123 @@ if TYPE_CHECKING:
 LONGEST = 4096  # events of a history that `batch` gives, the latest ones
 FORMAT = 1
 COLUMNS = {"events": np.dtype(np.int32), "times": np.dtype(np.float64), "weights": np.dtype(np.float32)}
+HELD = ("last", "time", "none")  # the last two events of each user; all after a moment; nothing
 _AT_ONCE = 1 << 14  # histories whose times are looked at together
+_SOME = 1 << 20  # times that moments are found from
+_MOMENTS = (0.8, 0.9)  # shares of all events before validation, and before the test
 
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Histories:
-    """What N users did, seen up to some event of each; only the rows asked for are copied.
+    """What N users did: history u is `items[start[u]:stop[u]]`, in order of time; only the rows asked for are copied.
 
-    `ends` says where what is seen of each history ends. What comes later is held out: it is in no batch, and `later`
+    `stop` says where what is seen of each history ends. What comes later is held out: it is in no batch, and `later`
     alone tells it. May be read from several threads.
     """
 
-    events: NDArray[np.int32]
-    times: NDArray[np.float64] | None  # seconds where `timed`
-    weights: NDArray[np.float32] | None
-    starts: NDArray[np.int64]  # [N + 1]
-    ends: NDArray[np.int64]  # [N]
+    items: NDArray[np.int32]  # [E] numbers of the catalogue
+    start: NDArray[np.int64]  # [N]
+    stop: NDArray[np.int64]  # [N]
+    n_items: int
+    times: NDArray[np.float64] | None  # [E] seconds where `timed`
+    weights: NDArray[np.float32] | None  # [E]
     owner: NDArray[np.int32]  # [N]
     content: NDArray[np.void]  # [N] 16-byte hash of each history
     spec: ItemSpec
     data_hash: str
     timed: bool  # whether it is known when events happened, and not in which order alone
+    held: str  # what is held out of pretraining, see `HELD`
     folder: Path
 
     @classmethod
-    def load(cls, folder: Path, length: int) -> Histories:
+    def load(cls, folder: Path, length: int, held: str) -> Histories:
         meta = json.loads((folder / "meta.json").read_text())
         catalogue = Catalogue.load(folder / FILE_NAME)
         found = {name: _mapped(folder / f"{name}.bin", dtype) for name, dtype in COLUMNS.items()}
         starts = np.fromfile(folder / "starts.bin", np.int64)
         return cls(
-            events=found["events"],
+            items=found["events"],
+            start=starts[:-1],
+            stop=starts[1:],
+            n_items=len(catalogue),
             times=found["times"] if meta["ordered"] else None,
             weights=found["weights"] if meta["weighted"] else None,
-            starts=starts,
-            ends=starts[1:],
             owner=np.fromfile(folder / "owner.bin", np.int32),
             content=np.fromfile(folder / "content.bin", dtype="V16"),
             spec=ItemSpec(len(catalogue), length, catalogue),
             data_hash=str(meta["data_hash"]),
             timed=bool(meta["timed"]),
+            held=held,
             folder=folder,
         )
 
     def __len__(self) -> int:
-        return len(self.content)
+        return len(self.start)
 
     @property
     def nbytes(self) -> int:
         """Bytes on the disk."""
-        each = self.starts.itemsize + self.owner.itemsize + self.content.itemsize
-        return sum(column.nbytes for column in (self.events, self.times, self.weights) if column is not None) + (
-            each * len(self)
-        )
+        columns = (self.items, self.times, self.weights, self.start, self.owner, self.content)
+        return sum(column.nbytes for column in columns if column is not None)
 
     @property
     def lengths(self) -> Rows:
         """Events seen of each history, [N]."""
-        return np.asarray(self.ends - self.starts[:-1])
+        return np.asarray(self.stop - self.start)
+
+    @property
+    def ends(self) -> Rows:
+        """Where each history ends, with what is held out, [N]."""
+        return np.append(self.start[1:], len(self.items))
 
     def seen(self, rows: Rows) -> list[NDArray[np.int32]]:
-        """The items seen of each of these histories, numbers of the catalogue, from the first to the latest."""
-        bounds = zip(self.starts[rows].tolist(), self.ends[rows].tolist(), strict=True)
-        return [self.events[begin:end] for begin, end in bounds]
+        """The items seen of each of these histories, from the first to the latest."""
+        bounds = zip(self.start[rows].tolist(), self.stop[rows].tolist(), strict=True)
+        return [self.items[begin:end] for begin, end in bounds]
 
     def later(self, rows: Rows) -> list[NDArray[np.int32]]:
         """The items held out of each of these histories: what comes after what is seen."""
-        bounds = zip(self.ends[rows].tolist(), self.starts[rows + 1].tolist(), strict=True)
-        return [self.events[begin:end] for begin, end in bounds]
+        bounds = zip(self.stop[rows].tolist(), self.ends[rows].tolist(), strict=True)
+        return [self.items[begin:end] for begin, end in bounds]
 
     def without_last(self, k: int) -> Histories:
         """Without the last k events of each history, of which the first always stays."""
-        whole = np.diff(self.starts)
-        return replace(self, ends=self.starts[1:] - np.minimum(k, whole - 1))
+        ends = self.ends
+        return replace(self, stop=ends - np.minimum(k, ends - self.start - 1))
 
     def before(self, moment: float) -> Histories:
         """Without the events from this moment on. Some histories may then be empty."""
         assert self.times is not None
-        ends = np.empty(len(self), np.int64)
+        ends, stop = self.ends, np.empty(len(self), np.int64)
         for first in range(0, len(self), _AT_ONCE):
-            bounds = self.starts[first : first + _AT_ONCE + 1]
-            earlier = np.concatenate([[0], np.cumsum(self.times[bounds[0] : bounds[-1]] < moment)])
-            at = bounds - bounds[0]
-            ends[first : first + _AT_ONCE] = bounds[:-1] + earlier[at[1:]] - earlier[at[:-1]]
-        return replace(self, ends=ends)
+            start, end = self.start[first : first + _AT_ONCE], ends[first : first + _AT_ONCE]
+            earlier = np.concatenate([[0], np.cumsum(self.times[start[0] : end[-1]] < moment)])
+            stop[first : first + _AT_ONCE] = start + earlier[end - start[0]] - earlier[start - start[0]]
+        return replace(self, stop=stop)
+
+    def moments(self) -> tuple[float, float]:
+        """When validation begins, and when the test does: after 80 and 90 % of all events.
+
+        UserError where there are no times, or all events are of one.
+        """
+        if self.times is None or not self.timed:
+            raise UserError("--holdout time needs times, and here is an order alone; hold out the last events of each")
+        some = self.times[:: 1 + len(self.times) // _SOME]
+        early, late = np.quantile(some, _MOMENTS, method="higher").tolist()
+        if not some.min() < early < late:
+            raise UserError(
+                "--holdout time: too many events are of one time to part them into what is learned from, validation "
+                "and test; hold out the last events of each user instead"
+            )
+        return float(early), float(late)
+
+    def learned(self) -> Histories:
+        """What pretraining may see: without what validation and test ask about."""
+        if self.held == "time":
+            return self.before(self.moments()[0])
+        return self if self.held == "none" else self.without_last(2)
 
     def batch(self, rows: Rows) -> Batch:
         """`tokens` [B N], 0 where padding, `valid` [B N], `index` [B], and `weight` [B N] where events have one.
@@ -124,13 +156,13 @@ class Histories:
         import torch
 
         rows = np.asarray(rows, np.int64)
-        ends = self.ends[rows]
-        lengths = np.minimum(ends - self.starts[rows], LONGEST)
+        stop = self.stop[rows]
+        lengths = np.minimum(stop - self.start[rows], LONGEST)
         place = np.arange(int(lengths.max(initial=1)))  # [N]
         valid = place < lengths[:, None]  # [B N]
-        source = ((ends - lengths)[:, None] + place)[valid]
+        source = ((stop - lengths)[:, None] + place)[valid]
         tokens = np.full(valid.shape, self.spec.pad, np.int64)
-        tokens[valid] = self.events[source] + np.int64(self.spec.first)
+        tokens[valid] = self.items[source] + np.int64(self.spec.first)
         batch = {"tokens": tokens, "valid": valid, "index": rows.copy()}
         if self.weights is not None:
             batch["weight"] = np.zeros(valid.shape, np.float32)

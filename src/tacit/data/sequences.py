@@ -36,6 +36,7 @@ class Ask:
     k_core: int | None = None
     items: str | None = None  # a table of the items
     catalogue: str | ItemSpec | None = None  # whose numbers the items have: a folder, or the spec of an encoder
+    held: str = "last"  # see `histories.HELD`
 
     def check(self) -> None:
         """UserError where one of these makes no sense."""
@@ -68,10 +69,13 @@ def open_histories(
     kept = find_or_make(
         memo,
         root,
-        lambda: _remembered(memo, folders, length or LENGTH),
+        lambda: _remembered(memo, folders, length or LENGTH, ask.held),
         lambda: None,
         lambda: _make(source, ask, given, folders, memo, max_bad, progress),
     )
+    assert isinstance(kept.cache, Histories)
+    if ask.held == "time":
+        kept.cache.moments()
     return kept
 
 
@@ -88,7 +92,7 @@ def _given(catalogue: str | ItemSpec | None) -> Catalogue | None:
     return Catalogue.load(found[0])
 
 
-def _remembered(memo: Path, folders: Path, length: int) -> Kept | None:
+def _remembered(memo: Path, folders: Path, length: int, held: str) -> Kept | None:
     """What an earlier run has left, if it is all still there."""
     if not memo.exists():
         return None
@@ -96,7 +100,7 @@ def _remembered(memo: Path, folders: Path, length: int) -> Kept | None:
     folder = folders / known["cache"]
     if not is_whole(folder):
         return None
-    histories = Histories.load(folder, length)
+    histories = Histories.load(folder, length, held)
     return Kept(
         histories,
         histories.owner.astype(np.int64),

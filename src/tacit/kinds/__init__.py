@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tacit.split import Split
     from tacit.types import ViewMaker
 
-KINDS = {"image": "tacit.kinds.image", "text": "tacit.kinds.text", "audio": "tacit.kinds.audio"}
+KINDS = {name: f"tacit.kinds.{name}" for name in ("image", "text", "audio", "items")}
 
 
 class Kind(Protocol):

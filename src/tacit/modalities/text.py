@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tacit import keys
 from tacit.masks import span_starts, unit_mask
-from tacit.spec import TextSpec
+from tacit.spec import ItemSpec, TextSpec
 from tacit.types import Batch
 
 LINEAR_C = tuple(10.0**power for power in range(-1, 4))  # penalties of the word counts' classifier
@@ -116,7 +116,7 @@ class TokenMask:
 class Corruption:
     """What stands at hidden places: the mask, or with these shares a random token, or what was there."""
 
-    spec: TextSpec
+    spec: TextSpec | ItemSpec
     random: float = 0.0
     kept: float = 0.0
 
@@ -132,7 +132,7 @@ class Corruption:
 
 
 def own_tokens(batch: Batch) -> Tensor:
-    """What masked prediction predicts of text: the tokens themselves, [B N]."""
+    """What is predicted of text and of items: the tokens themselves, [B N]."""
     return batch["tokens"]
 
 
