@@ -70,11 +70,11 @@ def documents() -> Tensor:
 
 @cache
 def histories() -> Tensor:
-    """People who go round the catalogue in steps of their own: 4 to 20 items, [512 20], padded."""
+    """People who go round every fifth item in steps of their own: 4 to 20 events, [512 20], padded."""
     rows = torch.zeros(EXAMPLES, 20, dtype=torch.int64)
     for row in range(EXAMPLES):
         n, step = 4 + row % 17, 1 + row % 3
-        rows[row, :n] = torch.tensor([(row * 7 + step * i) % ITEMS + ITEM_SPEC.first for i in range(n)])
+        rows[row, :n] = torch.tensor([(row * 7 + 5 * step * i) % ITEMS + ITEM_SPEC.first for i in range(n)])
     return rows
 
 

@@ -13,6 +13,7 @@ A folder of it, histories/KEY/ beside the folders of `tacit.data.cache`, holds
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
 
 LONGEST = 4096  # events of a history that `batch` gives, the latest ones
 FORMAT = 1
-COLUMNS = {"events": np.dtype(np.int32), "times": np.dtype(np.float64), "weights": np.dtype(np.float32)}
+COLUMNS: Mapping[str, np.dtype[Any]] = {
+    "events": np.dtype(np.int32),
+    "times": np.dtype(np.float64),
+    "weights": np.dtype(np.float32),
+}
 HELD = ("last", "time", "none")  # the last two events of each user; all after a moment; nothing
 _AT_ONCE = 1 << 14  # histories whose times are looked at together
 _SOME = 1 << 20  # times that moments are found from

@@ -86,8 +86,7 @@ def roles_of(schema: pa.Schema, asked: Mapping[str, str | None], name: str) -> R
     usual = {"user": USER_NAMES, "item": ITEM_NAMES, "time": (*TIME_NAMES, *ORDER_NAMES)}
     found = {role: column for role, column in asked.items() if column is not None}
     for role, names in usual.items():
-        there = (known_as[name] for name in names if name in known_as)
-        found.setdefault(role, next(there, ""))
+        found.setdefault(role, next((known_as[name] for name in names if name in known_as), ""))
     user, item = found["user"], found["item"]
     if not (user and item):
         role = "item" if user else "user"
@@ -187,7 +186,8 @@ def _weights(values: pa.Array, weights: Mapping[str, float], column: str) -> NDA
     try:
         if is_text(values.type):
             values = pc.if_else(pc.equal(values, ""), None, values)
-        return np.nan_to_num(pc.fill_null(values.cast(pa.float32()), 1.0).to_numpy(zero_copy_only=False), nan=1.0)
+        said = pc.fill_null(values.cast(pa.float32()), 1.0).to_numpy(zero_copy_only=False)
+        return np.where(np.isnan(said), np.float32(1.0), said)
     except pa.ArrowException:
         words = [word for word in pc.unique(values).to_pylist() if word][:3]
         raise UserError(

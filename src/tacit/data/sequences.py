@@ -69,7 +69,7 @@ def open_histories(
     kept = find_or_make(
         memo,
         root,
-        lambda: _remembered(memo, folders, length or LENGTH, ask.held),
+        lambda: _remembered(memo, folders, length or _own_length(ask.catalogue), ask.held),
         lambda: None,
         lambda: _make(source, ask, given, folders, memo, max_bad, progress),
     )
@@ -77,6 +77,10 @@ def open_histories(
     if ask.held == "time":
         kept.cache.moments()
     return kept
+
+
+def _own_length(catalogue: str | ItemSpec | None) -> int:
+    return catalogue.length if isinstance(catalogue, ItemSpec) else LENGTH
 
 
 def _given(catalogue: str | ItemSpec | None) -> Catalogue | None:

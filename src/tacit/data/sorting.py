@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -97,7 +97,7 @@ def sort(spooled: Path, users: int, folder: Path, form: Form, found: Counter[str
             (folder / f"{name}.bin").unlink()
 
 
-def _sorted(rows: Array, form: Form, files: dict[str, IO[bytes]], total: int, found: Counter[str]) -> int:
+def _sorted(rows: Array, form: Form, files: Mapping[str, IO[bytes]], total: int, found: Counter[str]) -> int:
     """Write the events of some users; how many there are with them."""
     rows = rows[np.lexsort((rows["time"], rows["user"])) if form.ordered else np.argsort(rows["user"], kind="stable")]
     if form.ordered:
@@ -223,7 +223,7 @@ def contents(folder: Path, ids: Iterable[str]) -> tuple[NDArray[np.void], NDArra
     digests = []
     for rows, _, item in _chunks(events, starts, owner):
         np.add.at(counts, item, 1)
-        said = memoryview(named[item]).cast("B")
+        said = memoryview(named[item].tobytes())
         bounds = (8 * (starts[rows.start : rows.stop + 1] - starts[rows.start])).tolist()
         digests += [hashlib.blake2b(said[begin:end], digest_size=16).digest() for begin, end in pairwise(bounds)]
     return np.frombuffer(b"".join(digests), "V16"), counts

@@ -33,6 +33,7 @@ class Bert4Rec(ItemEncoder):
             max_position_embeddings=spec.length,
             type_vocab_size=1,
             pad_token_id=spec.pad,
+            initializer_range=0.1,  # with the usual 0.02 what stands around a mask is heard only after long
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,
             **LAYOUTS[name.removeprefix("bert4rec_")],

@@ -66,6 +66,9 @@ class Kind(Protocol):
     def reading(self, spec: Any) -> dict[str, Any]:
         """Settings of `open_dataset` by which data are read as an encoder of this spec reads them."""
 
+    def fitted(self, encoder: Any, spec: Any) -> Any:
+        """An encoder that comes with its weights, ready for data of this spec, which were read as it reads them."""
+
     def describe(self, dataset: Dataset) -> str:
         """The data in a few words."""
 

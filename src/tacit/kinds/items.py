@@ -53,7 +53,7 @@ def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
     assert labelled is not None
     if labelled.target != "classification":
         return []
-    spec, histories = _parts(dataset)
+    histories = _parts(dataset)[1]
 
     def texts(positions: NDArray[np.int64]) -> list[str]:
         return [" ".join(f"item{n}" for n in items.tolist()) for items in histories.seen(split.rows[positions])]
@@ -78,12 +78,18 @@ def reading(spec: ItemSpec) -> dict[str, Any]:
     return {"catalogue": spec}
 
 
+def fitted(encoder: Any, spec: Any) -> Any:
+    if isinstance(spec, ItemSpec):
+        encoder.grow(spec.known)
+    return encoder
+
+
 def describe(dataset: Dataset) -> str:
     spec, histories = _parts(dataset)
     sampled = f", each compared with {NEGATIVES:,} sampled ones" if spec.items >= SAMPLED_FROM else ""
     return (
-        f"{len(dataset):,} histories of {histories.lengths.mean():,.1f} events on average, {spec.items:,} items{sampled}, "
-        f"{'in time' if histories.timed else 'order only'}, {histories.nbytes / 2**20:,.1f} MiB sorted"
+        f"{len(dataset):,} histories of {histories.lengths.mean():,.1f} events on average, {spec.items:,} items"
+        f"{sampled}; {'in time' if histories.timed else 'order only'}; {histories.nbytes / 2**20:,.1f} MiB sorted"
     )
 
 

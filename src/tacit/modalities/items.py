@@ -109,9 +109,9 @@ class ItemMask:
 class SampledSoftmax:
     """Cross-entropy over all items, estimated from the true one and `negatives` others, the same for all M places.
 
-    With n items of which S are drawn, each as likely, the sum over all others of exp(score) is n - 1 times the mean over
-    those drawn: their scores get log((n - 1) / S), the correction by the logarithm of how likely each was to be drawn
-    (Bengio & Senecal 2008). A draw that is the true item counts for nothing. Drawn from torch's own generator.
+    With n items of which S are drawn, each as likely, the sum over all others of exp(score) is n - 1 times the mean
+    over those drawn: their scores get log((n - 1) / S), the correction by the logarithm of how likely each was to be
+    drawn (Bengio & Senecal 2008). A draw that is the true item counts for nothing. Drawn from torch's own generator.
     """
 
     table: Callable[[], Tensor]  # embeddings [V D]

@@ -81,7 +81,7 @@ def catalogue_loss(encoder: ItemEncoder) -> Callable[[Tensor, Tensor], Tensor] |
 
 
 def default_views(spec: ItemSpec, task: str) -> ItemViews:
-    """The views that suit the pretext `task`, or "scratch": changed in one of three ways for contrast, else a window."""
+    """The views that suit the pretext `task`, or "scratch": changed in one of three ways for contrast, or a window."""
     views = ItemViews(spec, spec.length)
     return replace(views, ways=("crop", "mask", "reorder")) if task == "simclr" else views
 
