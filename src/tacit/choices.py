@@ -63,7 +63,7 @@ def as_read_by(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
 
 def fitted(encoder: OwnEncoder) -> Callable[[Spec], OwnEncoder]:
     """This encoder, made ready for the data once they are known."""
-    return lambda spec: kind_of(encoder.spec).fitted(encoder, spec)  # type: ignore[no-any-return]
+    return lambda spec: kind_of(encoder.spec).fitted(encoder, spec)
 
 
 def named_tasks(ask: SimpleNamespace) -> set[str]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tacit.data.asked import LISTS, understand
 from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
 from tacit.data.channels import separated
-from tacit.data.corpora import check_text, open_corpus
+from tacit.data.corpora import open_corpus
 from tacit.data.corpus import Corpus
 from tacit.data.histories import HELD, Histories
 from tacit.data.interactions import USER_NAMES
@@ -209,7 +209,6 @@ def open_dataset(
     ask.check()
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
-    check_text(vocabulary, length)
     check_sound(rate, seconds, channels)
     if not 0 <= max_bad <= 1:
         raise UserError(f"--max-bad {max_bad:g} is no fraction; choose 0 to 1, such as 0.05")

@@ -8,7 +8,6 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -107,17 +106,18 @@ def _decoded(head: bytes) -> str:
 
 
 def _lines(path: Path) -> Events:
-    def opened() -> Any:
-        options = pyarrow.json.ReadOptions(block_size=_BLOCK, use_threads=False)
-        return pyarrow.json.open_json(opened_file(path), read_options=options)
+    options = pyarrow.json.ReadOptions(block_size=_BLOCK, use_threads=False)
+    with opened_file(path) as file:
+        schema = pyarrow.json.open_json(file, read_options=options).schema
 
     def stream(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         try:
-            for batch in opened():
-                yield batch.select(list(columns))
+            with opened_file(path) as file:
+                for batch in pyarrow.json.open_json(file, read_options=options):
+                    yield batch.select(list(columns))
         except pa.ArrowInvalid as error:
             if "changed from" in str(error):
                 raise UserError(f"{path} mixes numbers and words in one column: write all of them in quotes") from None
             raise
 
-    return Events(opened().schema, stream, [])
+    return Events(schema, stream, [])

@@ -225,8 +225,8 @@ class Sequences(Numbers):
         return {
             "input": {"input_ids": {**numbers, "range": [0, spec.vocabulary - 1]}, "attention_mask": numbers},
             "output": _outputs("tokens", self.encoder.dim),
-            "preprocessing": f"the number of an item is its row in items.parquet, from 0 on, plus {spec.first}; the latest "
-            f"{spec.length} events of a history, the first of them first, padded at the end; attention_mask is 0 there",
+            "preprocessing": f"the number of an item is its row in items.parquet, from 0 on, plus {spec.first}; the "
+            f"latest {spec.length} events, the first of them first, padded at the end; attention_mask is 0 there",
             "length": spec.length,
             "pad": spec.pad,
             "mask": spec.mask,
