@@ -225,7 +225,7 @@ def test_items_have_names_and_attributes(tmp_path: Path, cached):
         {"item_id": str(n), "title": f"film {n}", "genres": "Drama|War" if n % 2 else "Comedy", "year": 1990 + n % 3}
         for n in range(25)
     ]
-    dataset = cached(pa.Table.from_pylist(rows), items=str(write(about, tmp_path / "about.csv")))
+    dataset = cached(pa.Table.from_pylist(rows), item_table=str(write(about, tmp_path / "about.csv")))
     known = dataset.spec.known
     number = int(known.numbers([7])[0])
     assert known.title(number) == "film 7"

@@ -125,7 +125,7 @@ def open_dataset(
     event_weight: Sequence[str] = (),
     session_gap: str | None = None,
     k_core: int | None = None,
-    items: str | None = None,
+    item_table: str | None = None,
     catalogue: str | None = None,
     cache: str | None = None,
     max_bad: float = 0.05,
@@ -185,7 +185,7 @@ def open_dataset(
         event_weight: what a word there weighs, such as purchase=3; others weigh 1, and what weighs 0 is left out
         session_gap: the time without an event after which a new session begins, such as 30m; each session is an example
         k_core: leaves out users and items of fewer events than this, again and again until there are none
-        items: a table of the items: their ids, names, and columns of attributes
+        item_table: a table of the items: their ids, names, and columns of attributes
         catalogue: a run or an exported encoder whose numbers the items keep; in Python also the spec of an encoder
         cache: the folder for decoded data; default: the user's own cache folder
         max_bad: the fraction of unreadable files from which on the data are refused
@@ -205,7 +205,7 @@ def open_dataset(
         holdout=None if held else holdout,
         time_column=time_column,
     )
-    ask = Ask(session_gap, k_core, items, catalogue, held or "last")
+    ask = Ask(session_gap, k_core, item_table, catalogue, held or "last")
     ask.check()
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
@@ -255,7 +255,13 @@ def open_dataset(
         image={"image-size": image_size},
         text={"tokenizer": tokenizer, "vocabulary": vocabulary, "length": None if source.kind == "items" else length},
         audio={"rate": rate, "seconds": seconds, "channels": channels},
-        items={"session-gap": session_gap, "k-core": k_core, "items": items, "catalogue": catalogue, "holdout": held},
+        items={
+            "session-gap": session_gap,
+            "k-core": k_core,
+            "item-table": item_table,
+            "catalogue": catalogue,
+            "holdout": held,
+        },
     )
     if source.kind == "text":
         given: Any = tokenizer  # in Python also the spec of an encoder

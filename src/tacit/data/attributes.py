@@ -77,14 +77,14 @@ def _rows(path: Path, ids: Sequence[str]) -> tuple[str | None, list[str], dict[s
     usual = {plain(column): column for column in reversed(table.column_names)}
     key = next((usual[name] for name in (*ITEM_NAMES, "id") if name in usual), None)
     if key is None:
+        there = ", ".join(table.column_names)
         raise UserError(
-            f"--items {path} has no column of items that is known by its name (of {', '.join(table.column_names)}): "
-            "call it 'item'"
+            f"--item-table {path} has no column of items that is known by its name (of {there}): call it 'item'"
         )
     wanted = set(ids)
     found = {as_id(row[key]): row for row in table.to_pylist() if as_id(row[key]) in wanted}
     if not found:
-        raise UserError(f"--items {path}: none of the items occurs in its column {key!r}")
+        raise UserError(f"--item-table {path}: none of the items occurs in its column {key!r}")
     name = next((usual[known] for known in NAMES if known in usual), None)
     return name, [column for column in table.column_names if column not in (key, name)], found
 

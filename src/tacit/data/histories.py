@@ -69,7 +69,7 @@ class Histories:
     def load(cls, folder: Path, length: int, held: str) -> Histories:
         meta = json.loads((folder / "meta.json").read_text())
         catalogue = Catalogue.load(folder / FILE_NAME)
-        found = {name: _mapped(folder / f"{name}.bin", dtype) for name, dtype in COLUMNS.items()}
+        found = {name: mapped(folder / f"{name}.bin", dtype) for name, dtype in COLUMNS.items()}
         starts = np.fromfile(folder / "starts.bin", np.int64)
         return cls(
             items=found["events"],
@@ -193,7 +193,7 @@ def is_whole(folder: Path) -> bool:
     return bool(meta["sizes"] == sizes and (folder / FILE_NAME).is_file())
 
 
-def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+def mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
     if not path.is_file() or not path.stat().st_size:
         return np.empty(0, dtype)
     return np.asarray(np.memmap(path, dtype, "r"))

@@ -152,10 +152,11 @@ def interactions_source(
 
 def as_words(values: pa.Array, column: str) -> tuple[list[str | None], NDArray[np.int32]]:
     """Ids of any type as the different texts among them, and the number of each in these, [n], -1 where empty."""
+    held = values.type.value_type if isinstance(values, pa.DictionaryArray) else values.type
+    if pa.types.is_nested(held) or pa.types.is_binary(held) or pa.types.is_large_binary(held):
+        raise UserError(f"column {column!r} holds {held}, no ids; give text or whole numbers")
     encoded = values if isinstance(values, pa.DictionaryArray) else values.dictionary_encode()
     words = encoded.dictionary
-    if pa.types.is_nested(words.type) or pa.types.is_binary(words.type) or pa.types.is_large_binary(words.type):
-        raise UserError(f"column {column!r} holds {words.type}, no ids; give text or whole numbers")
     if pa.types.is_floating(words.type):
         try:
             words = pc.if_else(pc.is_finite(words), words, None).cast(pa.int64())

@@ -57,6 +57,7 @@ class Notes:
     silent: int = 0  # recordings of one value throughout
     clipped: int = 0  # recordings with many samples at full scale
     truncated: int = 0  # recordings that end earlier than they say
+    events: int = 0  # rows of a table of events
     unplaced: int = 0  # events without a user, an item or a time
     weightless: int = 0  # events that weigh nothing
     repeated_rows: int = 0  # rows that say again what an earlier one says

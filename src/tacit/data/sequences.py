@@ -34,7 +34,7 @@ class Ask:
 
     session_gap: str | None = None
     k_core: int | None = None
-    items: str | None = None  # a table of the items
+    item_table: str | None = None
     catalogue: str | ItemSpec | None = None  # whose numbers the items have: a folder, or the spec of an encoder
     held: str = "last"  # see `histories.HELD`
 
@@ -44,8 +44,8 @@ class Ask:
             raise UserError(f"--k-core {self.k_core} is out of range; choose {_CORES[0]} to {_CORES[1]:,} events")
         if self.session_gap is not None:
             duration(self.session_gap)
-        if self.items is not None and not Path(self.items).is_file():
-            raise UserError(f"--items {self.items}: no such file")
+        if self.item_table is not None and not Path(self.item_table).is_file():
+            raise UserError(f"--item-table {self.item_table}: no such file")
 
 
 def open_histories(
@@ -62,7 +62,7 @@ def open_histories(
     if ask.session_gap is not None and when.by != "time":
         raise UserError(f"--session-gap {ask.session_gap} needs times, and {source.name} is {when.said}; leave it out")
     given = _given(ask.catalogue)
-    table = [] if ask.items is None else [said.decode() for said in stamps_of([Path(ask.items)])]
+    table = [] if ask.item_table is None else [said.decode() for said in stamps_of([Path(ask.item_table)])]
     known = [source.fingerprint, FORMAT, ask.session_gap, ask.k_core, table, None if given is None else given.digest]
     listings, folders = private_folder(root / "listings"), private_folder(root / "histories")
     memo = listings / f"{digest([json.dumps(known).encode()])}.json"
@@ -71,8 +71,14 @@ def open_histories(
         root,
         lambda: _remembered(memo, folders, length or _own_length(ask.catalogue), ask.held),
         lambda: None,
-        lambda: _make(source, ask, given, folders, memo, max_bad, progress),
+        lambda: _make(source, ask, given, folders, memo, progress),
     )
+    events, unplaced = kept.counts["events"], kept.counts["unplaced"]
+    if unplaced > max_bad * events:
+        raise UserError(
+            f"{unplaced:,} of {events:,} events of {source.name} lack a user, an item or a time, more than --max-bad "
+            f"{max_bad:g} allows; mend them, or raise --max-bad"
+        )
     assert isinstance(kept.cache, Histories)
     if ask.held == "time":
         kept.cache.moments()
@@ -129,7 +135,6 @@ def _make(
     given: Catalogue | None,
     folders: Path,
     memo: Path,
-    max_bad: float,
     progress: Progress | None,
 ) -> None:
     """Sort into a folder of its own and move it into place. A listing's lock is held."""
@@ -141,7 +146,8 @@ def _make(
     before, found = len(number), Counter[str]()
     with partial_folder(folders, memo.stem) as partial, partial_folder(folders, f"{memo.stem}.spool") as spooled:
         sorting.spool(source.items(), spooled, form, number, found)
-        _refuse(source, found, max_bad)
+        if not found["events"] - found["unplaced"] - found["weightless"]:
+            raise UserError(f"{source.name} holds no event with a user, an item and a time")
         sorting.sort(
             spooled,
             len(source),
@@ -160,7 +166,7 @@ def _make(
             raise UserError(f"{source.name} holds no event that can be used{left}")
         content.tofile(partial / "content.bin")
         found["once"] = int((counts == 1).sum())
-        catalogue, remarks = with_attributes(ids, about.whole if given is None else given.whole, ask.items, given)
+        catalogue, remarks = with_attributes(ids, about.whole if given is None else given.whole, ask.item_table, given)
         data_hash = digest([content.tobytes()])
         describe(partial, catalogue, data_hash, ordered=form.ordered, timed=form.timed, weighted=form.weighted)
         final = folders / digest([memo.stem.encode(), data_hash.encode()])
@@ -174,19 +180,9 @@ def _make(
             {
                 "cache": final.name,
                 "duplicates": len(content) - len(distinct),
-                "counts": {name: count for name, count in found.items() if name != "events"},
+                "counts": found,
                 "remarks": remarks,
                 "parted": gap is not None,
             }
         ),
     )
-
-
-def _refuse(source: Source, found: Counter[str], max_bad: float) -> None:
-    if not found["events"] - found["unplaced"] - found["weightless"]:
-        raise UserError(f"{source.name} holds no event with a user, an item and a time")
-    if found["unplaced"] > max_bad * found["events"]:
-        raise UserError(
-            f"{found['unplaced']:,} of {found['events']:,} events of {source.name} lack a user, an item or a time, "
-            f"more than --max-bad {max_bad:g} allows; mend them, or raise --max-bad"
-        )

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.data.histories import COLUMNS
+from tacit.data.histories import COLUMNS, mapped
 from tacit.data.interactions import Part, renumbered
 from tacit.data.times import LATEST
 
@@ -202,8 +202,11 @@ def _filter(
 
 
 def _opened(folder: Path) -> tuple[Array, Array, Array]:
-    events = np.memmap(folder / "events.bin", np.int32, "r")
-    return events, np.fromfile(folder / "starts.bin", np.int64), np.fromfile(folder / "owner.bin", np.int32)
+    return (
+        mapped(folder / "events.bin", COLUMNS["events"]),
+        np.fromfile(folder / "starts.bin", np.int64),
+        np.fromfile(folder / "owner.bin", np.int32),
+    )
 
 
 def _chunks(events: Array, starts: Array, owner: Array) -> Iterator[tuple[slice, Array, Array]]:

@@ -170,7 +170,9 @@ class AttributeLoss(nn.Module):
         super().__init__()
         lists = spec.known.attributes
         if lists is None:
-            raise UserError("the task 'attributes' needs attributes of the items: name a table of them with --items")
+            raise UserError(
+                "the task 'attributes' needs attributes of the items: name a table of them with --item-table"
+            )
         bounds = torch.from_numpy(lists.offsets.to_numpy().astype("int64"))
         self.register_buffer("flat", torch.from_numpy(lists.values.to_numpy().astype("int64")), persistent=False)
         self.register_buffer("bounds", bounds - bounds[0], persistent=False)
