@@ -186,7 +186,11 @@ def test_a_large_catalogue_is_compared_with_a_sample(task: str, monkeypatch: pyt
     assert encoder.table.grad is not None
 
 
-def test_dropout_views_need_dropout():
+def test_tasks_name_the_encoder_that_they_need():
+    with pytest.raises(UserError, match=r"sasrec_nano sees only what came before an item.*choose --encoder bert4rec"):
+        recipes.make_task("masked", tiny_item_encoder())
+    with pytest.raises(UserError, match="bert4rec_nano sees what comes after a token, which the task 'next' must not"):
+        recipes.make_task("next", tiny_item_encoder("bert4rec_nano"))
     encoder = tiny_item_encoder(dropout=0.0)
     with pytest.raises(UserError, match="the task 'simcse' needs dropout, and sasrec_nano has none"):
         recipes.make_task("simcse", encoder)

@@ -92,14 +92,11 @@ def _own_length(catalogue: str | ItemSpec | None) -> int:
 def _given(catalogue: str | ItemSpec | None) -> Catalogue | None:
     if catalogue is None or isinstance(catalogue, ItemSpec):
         return None if catalogue is None else catalogue.known
-    found = [
-        Path(catalogue) / inner / FILE_NAME
-        for inner in ("", "encoder")
-        if (Path(catalogue) / inner / FILE_NAME).is_file()
-    ]
-    if not found:
+    places = (Path(catalogue) / inner / FILE_NAME for inner in ("", "encoder"))
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
         raise UserError(f"--catalogue {catalogue}: there is no {FILE_NAME}; name a run or an exported encoder of items")
-    return Catalogue.load(found[0])
+    return Catalogue.load(found)
 
 
 def _remembered(memo: Path, folders: Path, length: int, held: str) -> Kept | None:

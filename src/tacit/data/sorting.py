@@ -23,7 +23,7 @@ from tacit.data.histories import COLUMNS, mapped
 from tacit.data.interactions import Part, renumbered
 from tacit.data.times import LATEST
 
-TOGETHER = 1 << 14  # users sorted together
+TOGETHER = 1 << 13  # users sorted together
 _AT_ONCE = 1 << 16  # histories filtered together
 
 Array = NDArray[Any]

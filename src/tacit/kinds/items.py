@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ contrast = "simclr"
 SHOWN = 8  # the latest items, which stand for a history
 LETTERS = 40  # of an item's name
 TERMS_FROM = 50_000  # histories at most that items are counted in
+COUNTED = 200  # histories whose items are counted to tell how long all of them take
 LEAST = 2  # events that something can be learned from
 
 
@@ -53,17 +55,28 @@ def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
     assert labelled is not None
     if labelled.target != "classification":
         return []
-    histories = _parts(dataset)[1]
-
-    def texts(positions: NDArray[np.int64]) -> list[str]:
-        return [" ".join(f"item{n}" for n in items.tolist()) for items in histories.seen(split.rows[positions])]
-
-    counts = word_counts(texts, labelled.train[:TERMS_FROM], characters=False)
+    counts = word_counts(_as_texts(dataset, split), labelled.train[:TERMS_FROM], characters=False)
     return [Arm("tfidf-items", "baseline", rule=counts, encoder="TF-IDF of items and pairs")]
 
 
 def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[[int], float]]:
-    return 0.0, lambda labels: 0.0
+    labelled = split.labelled
+    if labelled is None or labelled.target != "classification":
+        return 0.0, lambda labels: 0.0
+    some = labelled.train[:COUNTED]
+    began = time.perf_counter()
+    rule = word_counts(_as_texts(dataset, split), some, characters=False)
+    rule(some, labelled.y[some], some)
+    each = (time.perf_counter() - began) / len(some)
+    return each * len(labelled.y), lambda labels: each * labels
+
+
+def _as_texts(dataset: Dataset, split: Split) -> Callable[[NDArray[np.int64]], list[str]]:
+    """Labelled histories as texts of which each item is a word."""
+    histories = _parts(dataset)[1]
+    return lambda positions: [
+        " ".join(f"item{n}" for n in items.tolist()) for items in histories.seen(split.rows[positions])
+    ]
 
 
 def same_form(spec: ItemSpec, other: ItemSpec) -> bool:

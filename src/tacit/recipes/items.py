@@ -60,6 +60,11 @@ def make_task(name: str, encoder: ItemEncoder) -> Task:
     if name == "next":
         return Next(encoder, views, own_tokens, width=spec.vocabulary, decoder=encoder.logits, loss=loss)
     assert name == "masked", name
+    if encoder.causal:
+        raise UserError(
+            f"the encoder {encoder.name} sees only what came before an item, and the task 'masked' fills in from both "
+            "sides; choose --encoder bert4rec_nano"
+        )
     masks, corrupt = ItemMask(MASKED_SHARE, LAST_SHARE), Corruption(spec)
     return Masked(
         encoder,
