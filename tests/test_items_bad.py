@@ -85,11 +85,16 @@ def test_times_that_were_hardly_meant(cached):
 def test_dates_among_which_one_is_none(tmp_path: Path, cached):
     rows = some_events(40)
     dated = [{**row, "timestamp": str(np.datetime64(row["timestamp"], "s"))} for row in rows]
-    dated[7]["timestamp"] = "yesterday"
-    dataset = cached(write(dated, tmp_path / "t.csv"))
-    assert dataset.notes.unplaced == 1
+    numbered = [{**row, "timestamp": 1000 * row["timestamp"]} for row in rows]
     told = {user: [*map(str, items)] for user, items in by_hand(rows[:7] + rows[8:]).items()}
-    assert as_told(dataset) == told
+    for written in (dated, numbered):
+        written[7]["timestamp"] = "yesterday"
+        dataset = cached(write(written, tmp_path / "t.csv"))
+        assert dataset.notes.unplaced == 1
+        assert as_told(dataset) == told
+        times = histories_of(dataset).times
+        assert times is not None
+        assert times.min() == BEGIN + min(row["timestamp"] - BEGIN for row in rows[:7] + rows[8:])
 
 
 @pytest.mark.parametrize(("large", "said"), [(False, ""), (True, "each compared with 4,096 sampled ones")])
@@ -124,6 +129,7 @@ def test_a_large_catalogue_is_sampled_and_this_is_said(cached, large: bool, said
         ({"catalogue": "nowhere"}, "--catalogue nowhere: there is no items.parquet"),
         ({"length": 1}, "--length 1 is out of range; choose 2 to 4,096 events"),
         ({"event_weight": ["buy"]}, "--event-weight buy: write the word and its weight"),
+        ({"event_weight": ["buy=2"]}, "--event-weight says what words of a column weigh: name it with --event-column"),
         ({"event_weight": ["buy=-1"]}, "--event-weight buy=-1: write the word and its weight"),
         ({"test": "digits"}, "--test digits: what is tested of events is each user's last"),
         ({"label_column": "age"}, "--label-column age: the data has no such column"),

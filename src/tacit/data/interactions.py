@@ -5,6 +5,7 @@ Events may lie in any order; `tacit.data.sequences` sorts them by user and time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -202,10 +203,7 @@ def event_weights(said: Sequence[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for text in said:
         word, _, weight = text.rpartition("=")
-        try:
-            found[word.strip()] = float(weight)
-        except ValueError:
-            found[""] = -1.0
-        if not word.strip() or not 0 <= found.get(word.strip(), -1.0) < float("inf"):
+        if not word.strip() or re.fullmatch(r"\d+(\.\d+)?", weight.strip()) is None:
             raise UserError(f"--event-weight {text}: write the word and its weight, 0 or more, such as purchase=3")
+        found[word.strip()] = float(weight)
     return found

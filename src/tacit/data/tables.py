@@ -100,8 +100,10 @@ def _events(data: pa.Table | list[Path], name: str, ask: Columns) -> Source | No
     if not must and not (are_events(events.schema) and _of_events_alone(events)):
         return None
     named = {"user": ask.user_column, "item": ask.item_column, "time": ask.time_column, "event": ask.event_column}
-    roles = roles_of(events.schema, named, name)
-    return interactions_source(events, roles, name, event_weights(ask.event_weight), parted=ask.sessions)
+    roles, weights = roles_of(events.schema, named, name), event_weights(ask.event_weight)
+    if weights and roles.event is None:
+        raise UserError("--event-weight says what words of a column weigh: name it with --event-column")
+    return interactions_source(events, roles, name, weights, parted=ask.sessions)
 
 
 def _of_events_alone(events: Events) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -44,7 +45,7 @@ class When:
         numbers = _numbers(values)
         if numbers is not None:
             return np.asarray(np.where(np.isfinite(numbers), numbers, np.nan) * UNITS[self.unit], np.float64)
-        return _dates(values)
+        return _dates(values, UNITS[self.unit])
 
 
 def when_of(events: Events, column: str | None, *, usual: bool) -> When:
@@ -64,10 +65,12 @@ def when_of(events: Events, column: str | None, *, usual: bool) -> When:
     if numbers is None:
         if not (is_text(held) or pa.types.is_temporal(held)):
             raise UserError(f"--time-column {column} holds {held}; give numbers, or dates such as 2024-05-31")
-        if np.isnan(_dates(values)).all():
+        if not np.isnan(_dates(values, math.nan)).all():  # something is a date
+            return When("time", column)
+        numbers = _dates(values, 1.0)
+        if np.isnan(numbers).all():
             some = next((value for value in values.to_pylist() if value), None)
             raise UserError(f"--time-column {column}: {some!r} is neither a number nor a date such as 2024-05-31")
-        return When("time", column)
     there = numbers[np.isfinite(numbers)]
     middle = float(np.median(np.abs(there))) if len(there) else 0.0
     if middle < _EARLIEST:
@@ -88,37 +91,34 @@ def _numbers(values: pa.Array) -> NDArray[np.float64] | None:
         return None
 
 
-def _dates(values: pa.Array) -> NDArray[np.float64]:
-    """Cells as seconds since 1970, NaN where one is no date."""
+def _dates(values: pa.Array, unit: float) -> NDArray[np.float64]:
+    """Cells as seconds since 1970, numbers times `unit` of them; NaN where one is neither a date nor a number."""
     for kind in _DATES:
         try:
             return _seconds(values.cast(kind))
         except pa.ArrowException:
             continue
     encoded = values.cast(pa.string()).dictionary_encode()
-    each = np.array([*map(_date, encoded.dictionary.to_pylist()), np.nan])
+    each = np.array([*(_date(text, unit) for text in encoded.dictionary.to_pylist()), np.nan])
     return np.asarray(each[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)])
 
 
-def _date(text: str) -> float:
-    for kind in (pa.float64(), *_DATES):
-        try:
-            found = pa.array([text.strip()]).cast(kind)
-            return float(found[0].as_py()) if kind == pa.float64() else float(_seconds(found)[0])
-        except pa.ArrowException:
-            continue
+def _date(text: str, unit: float) -> float:
+    cell = pa.array([text.strip()])
+    try:
+        return unit * float(cell.cast(pa.float64())[0].as_py())
+    except pa.ArrowException:
+        for kind in _DATES:
+            try:
+                return float(_seconds(cell.cast(kind))[0])
+            except pa.ArrowException:
+                continue
     return np.nan
 
 
 def _seconds(moments: pa.Array) -> NDArray[np.float64]:
     since = moments.cast(pa.int64()).cast(pa.float64(), safe=False)
     return np.asarray(pc.fill_null(since, np.nan).to_numpy(zero_copy_only=False) / 1e6)
-
-
-def moment(text: str) -> float | None:
-    """A date or a number as seconds; None where it is neither."""
-    found = _date(text)
-    return None if np.isnan(found) else found
 
 
 def duration(text: str) -> float:

@@ -20,16 +20,15 @@ from tacit.spec import ItemSpec
 from tacit.types import Batch
 
 OF_EVENTS = ("tokens", "weight")  # what a batch has of every event, [B N]
-WAYS = ("crop", "mask", "reorder", "substitute")
 
 
 @dataclass(frozen=True)
 class ItemViews:
     """Views of histories: at most `length` events in a row, changed in one of the `ways`, drawn for each view.
 
-    The run of events is the latest one in the share `latest` of all rows, else any. Of CL4SRec (Xie et al. 2020,
-    arXiv:2010.14395): a shorter run, the share `crop` of it; a `mask` in place of a share of the events; the order of a
-    share of neighbouring events changed; and in place of a share of the events any other items, where CL4SRec has none.
+    The run of events is the latest one in the share `latest` of all rows, else any. The ways are named as the shares of
+    events that they change: of CL4SRec (Xie et al. 2020, arXiv:2010.14395) crop, mask and reorder, neighbouring events
+    in another order; and substitute, any other items in place of some.
     """
 
     spec: ItemSpec
