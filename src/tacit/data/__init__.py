@@ -18,7 +18,7 @@ from tacit.data.channels import separated
 from tacit.data.corpora import open_corpus
 from tacit.data.corpus import Corpus
 from tacit.data.histories import HELD, Histories
-from tacit.data.interactions import USER_NAMES
+from tacit.data.interactions import USER_NAMES, Named
 from tacit.data.known import resolve
 from tacit.data.labels import FILE_NAMES, FOLDERS, file_columns, own_columns, together, with_folder_labels
 from tacit.data.listening import SEPARATE, check_sound, open_recordings
@@ -217,21 +217,8 @@ def open_dataset(
     if by_folder and label_column is not None:
         raise UserError("--labels folders and --label-column exclude each other; choose one")
     texts = (text_column,) if isinstance(text_column, str) else tuple(text_column or ())
-    columns_named = Columns(
-        kind,
-        image_column,
-        audio_column,
-        path_column,
-        texts,
-        start_column,
-        end_column,
-        user_column,
-        item_column,
-        time_column,
-        event_column,
-        tuple(event_weight),
-        session_gap is not None,
-    )
+    events = Named(user_column, item_column, time_column, event_column, tuple(event_weight), session_gap is not None)
+    columns_named = Columns(kind, image_column, audio_column, path_column, texts, start_column, end_column, events)
     sources = [open_source(d, columns_named) for d in (data, test) if d is not None]
     if by_folder:
         sources = [with_folder_labels(source) for source in sources]
@@ -255,13 +242,7 @@ def open_dataset(
         image={"image-size": image_size},
         text={"tokenizer": tokenizer, "vocabulary": vocabulary, "length": None if source.kind == "items" else length},
         audio={"rate": rate, "seconds": seconds, "channels": channels},
-        items={
-            "session-gap": session_gap,
-            "k-core": k_core,
-            "item-table": item_table,
-            "catalogue": catalogue,
-            "holdout": held,
-        },
+        items={**ask.settings(), "holdout": held},
     )
     if source.kind == "text":
         given: Any = tokenizer  # in Python also the spec of an encoder

@@ -35,6 +35,21 @@ ORDER_NAMES = ("position", "order", "rank", "step", "sequencenumber", "eventinde
 _SETTINGS = {"user": "--user-column", "item": "--item-column", "time": "--time-column", "event": "--event-column"}
 
 
+class Named(NamedTuple):
+    """What a person has said of the columns of a table of events."""
+
+    user: str | None = None
+    item: str | None = None
+    time: str | None = None
+    event: str | None = None
+    weights: tuple[str, ...] = ()  # what words of the event column weigh, see `event_weights`
+    sessions: bool = False  # a user's events may be parted
+
+    @property
+    def columns(self) -> dict[str, str | None]:
+        return {"user": self.user, "item": self.item, "time": self.time, "event": self.event}
+
+
 @dataclass(frozen=True)
 class Roles:
     """The columns of a table of events; without one of times or places, its rows are in order."""
@@ -74,18 +89,18 @@ def are_events(schema: pa.Schema) -> bool:
     return bool(names & set(USER_NAMES) and names & set(ITEM_NAMES))
 
 
-def roles_of(schema: pa.Schema, asked: Mapping[str, str | None], name: str) -> Roles:
-    """The columns named in `asked` by user, item, time and event, else those of usual names.
+def roles_of(schema: pa.Schema, asked: Named, name: str) -> Roles:
+    """The columns that are named, else those of usual names.
 
     UserError where one that is named is missing, or users or items are.
     """
-    for role, column in asked.items():
+    for role, column in asked.columns.items():
         if column is not None and column not in schema.names:
             there = ", ".join(schema.names)
             raise UserError(f"{_SETTINGS[role]} {column}: {name} has no such column (it has: {there})")
     known_as = {plain(column): column for column in reversed(schema.names)}
     usual = {"user": USER_NAMES, "item": ITEM_NAMES, "time": (*TIME_NAMES, *ORDER_NAMES)}
-    found = {role: column for role, column in asked.items() if column is not None}
+    found = {role: column for role, column in asked.columns.items() if column is not None}
     for role, names in usual.items():
         found.setdefault(role, next((known_as[name] for name in names if name in known_as), ""))
     user, item = found["user"], found["item"]
@@ -107,13 +122,14 @@ def plain(column: str) -> str:
     return column.partition(":")[0].lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
-def interactions_source(
-    events: Events, roles: Roles, name: str, weights: Mapping[str, float], *, parted: bool
-) -> Source:
-    """One example per user, in the order in which they first occur; `parted` where a user may become several.
+def interactions_source(events: Events, asked: Named, name: str) -> Source:
+    """One example per user, in the order in which they first occur.
 
-    `weights` says what the words of the event column weigh; without it, the column holds the weights themselves.
+    UserError where columns are missing, or hold what is no user, item, time or weight.
     """
+    roles, weights = roles_of(events.schema, asked, name), event_weights(asked.weights)
+    if weights and roles.event is None:
+        raise UserError("--event-weight says what words of a column weigh: name it with --event-column")
     number: dict[str, int] = {}
     for batch in events.stream([roles.user]):
         _numbers(batch.column(0), number, roles.user)
@@ -145,7 +161,7 @@ def interactions_source(
         fingerprint=digest(chain([b"items", "\0".join(told).encode()], stamps)),
         items=items,
         sample=lambda k: [],
-        whole=ids if parted else None,
+        whole=ids if asked.sessions else None,
         remarks=(f"users by {roles.user!r}, items by {roles.item!r}, {when.said}",),
         interactions=Interactions(when, pa.types.is_integer(held), roles.event is not None),
     )
@@ -181,6 +197,7 @@ def renumbered(words: Sequence[str | None], number: dict[str, int]) -> NDArray[n
 
 
 def _weights(values: pa.Array, weights: Mapping[str, float], column: str) -> NDArray[np.float32]:
+    """What each event weighs [n], by its word, or by the number that stands there where no words are given; else 1."""
     if weights:
         words, found = as_words(values, column)
         return np.array([*(weights.get(word or "", 1.0) for word in words), 1.0], np.float32)[found]

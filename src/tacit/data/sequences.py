@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,11 @@ class Ask:
     item_table: str | None = None
     catalogue: str | ItemSpec | None = None  # whose numbers the items have: a folder, or the spec of an encoder
     held: str = "last"  # see `histories.HELD`
+
+    def settings(self) -> dict[str, Any]:
+        """Those that a person may have given, by their flags."""
+        given = {"session-gap": self.session_gap, "k-core": self.k_core, "item-table": self.item_table}
+        return {**given, "catalogue": self.catalogue}
 
     def check(self) -> None:
         """UserError where one of these makes no sense."""

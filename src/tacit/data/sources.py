@@ -49,8 +49,8 @@ def _one_kind(ask: Columns) -> Columns:
     if ask.start_column or ask.end_column:
         flag = "start" if ask.start_column else "end"
         said.setdefault("audio", f"--{flag}-column {ask.start_column or ask.end_column}")
-    for role, column in {"user": ask.user_column, "item": ask.item_column, "event": ask.event_column}.items():
-        if column:
+    for role, column in ask.events.columns.items():
+        if column and role != "time":
             said["items"] = f"--{role}-column {column}"
     if len(said) > 1:
         raise UserError(f"{' and '.join(list(said.values())[:2])} exclude each other; choose one")

@@ -9,7 +9,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tacit import sounds
 from tacit.data.decode import Item, Stretch
 from tacit.data.events import Events, in_memory, open_events
-from tacit.data.interactions import are_events, event_weights, interactions_source, roles_of
+from tacit.data.interactions import Named, are_events, interactions_source
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.lines import line_source
 from tacit.data.opened import LINES, PATH_NAMES, Opened, is_text, open_tables, opened_table, row_ids, strings
@@ -48,12 +48,7 @@ class Columns:
     text_column: tuple[str, ...] = ()
     start_column: str | None = None
     end_column: str | None = None
-    user_column: str | None = None
-    item_column: str | None = None
-    time_column: str | None = None
-    event_column: str | None = None
-    event_weight: tuple[str, ...] = ()
-    sessions: bool = False  # a user's events may be parted
+    events: Named = field(default_factory=Named)
 
     @property
     def encoded(self) -> str | None:
@@ -99,11 +94,7 @@ def _events(data: pa.Table | list[Path], name: str, ask: Columns) -> Source | No
         return None  # whoever reads it says what is wrong with it
     if not must and not (are_events(events.schema) and _of_events_alone(events)):
         return None
-    named = {"user": ask.user_column, "item": ask.item_column, "time": ask.time_column, "event": ask.event_column}
-    roles, weights = roles_of(events.schema, named, name), event_weights(ask.event_weight)
-    if weights and roles.event is None:
-        raise UserError("--event-weight says what words of a column weigh: name it with --event-column")
-    return interactions_source(events, roles, name, weights, parted=ask.sessions)
+    return interactions_source(events, ask.events, name)
 
 
 def _of_events_alone(events: Events) -> bool:
