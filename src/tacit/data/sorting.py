@@ -24,7 +24,7 @@ from tacit.data.interactions import Part, renumbered
 from tacit.data.times import LATEST
 
 TOGETHER = 1 << 13  # users sorted together
-_AT_ONCE = 1 << 16  # histories filtered together
+_AT_ONCE = 1 << 20  # events looked at together, about
 
 Array = NDArray[Any]
 
@@ -211,10 +211,12 @@ def _opened(folder: Path) -> tuple[Array, Array, Array]:
 
 def _chunks(events: Array, starts: Array, owner: Array) -> Iterator[tuple[slice, Array, Array]]:
     """Some histories at a time: which, and the user and the item of each of their events."""
-    for first in range(0, len(owner), _AT_ONCE):
-        rows = slice(first, min(first + _AT_ONCE, len(owner)))
-        bounds = starts[rows.start : rows.stop + 1]
+    first = 0
+    while first < len(owner):
+        last = max(first + 1, int(np.searchsorted(starts, starts[first] + _AT_ONCE, side="right")) - 1)
+        rows, bounds = slice(first, last), starts[first : last + 1]
         yield rows, np.repeat(owner[rows], np.diff(bounds)), np.asarray(events[bounds[0] : bounds[-1]])
+        first = last
 
 
 def contents(folder: Path, ids: Iterable[str]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
