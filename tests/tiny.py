@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from tacit import keys
-from tacit.encoders import build_encoder
+from tacit.catalogue import Catalogue
+from tacit.encoders import OwnEncoder, build_encoder
 from tacit.encoders.audio import AudioEncoder
 from tacit.encoders.base import ImageEncoder
+from tacit.encoders.items import ItemEncoder
 from tacit.encoders.text import TextEncoder
 from tacit.kinds import kind_named
-from tacit.recipes.audio import default_encoder
+from tacit.recipes import audio, items
 from tacit.recipes.base import Recipe
-from tacit.spec import AudioSpec, ImageSpec, TextSpec
+from tacit.spec import AudioSpec, ImageSpec, ItemSpec, TextSpec
 from tacit.tasks import TASKS, parse_mixture
 from tacit.types import Batch
 
@@ -24,6 +27,13 @@ SPEC = ImageSpec(size=8, channels=1, mean=(0.3,), std=(0.37,))
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 TEXT_SPEC = TextSpec("", 24, 69, PAD, CLS, SEP, MASK, UNKNOWN, (PAD, UNKNOWN, CLS, SEP, MASK))
 AUDIO_SPEC = AudioSpec(rate=4000, seconds=1.0, window=100, hop=40, mels=16, low=50.0, high=2000.0, mean=-7.5, std=4.0)
+ITEMS, ATTRIBUTES = 40, 5
+CATALOGUE = Catalogue(
+    pa.array([f"item {n}" for n in range(ITEMS)]),
+    attributes=pa.array([[n % ATTRIBUTES] if n % 3 else [] for n in range(ITEMS)], pa.list_(pa.int32())),
+    n_attributes=ATTRIBUTES,
+)
+ITEM_SPEC = ItemSpec(ITEMS, 12, CATALOGUE)
 EXAMPLES = 512
 
 # Every task of every kind, and a sum; what is not of images carries its kind in front.
@@ -34,6 +44,8 @@ MIXTURES = [
     "text:masked+0.5*simclr",
     *(f"audio:{name}" for name, entry in TASKS.items() if "audio" in entry.kinds),
     "audio:masked+0.5*simclr",
+    *(f"items:{name}" for name, entry in TASKS.items() if "items" in entry.kinds),
+    "items:next+0.1*simclr",
 ]
 
 
@@ -53,6 +65,16 @@ def documents() -> Tensor:
     for row in range(EXAMPLES):
         n, step = 6 + row % 15, 1 + row % 4
         rows[row, : n + 2] = torch.tensor([CLS, *((row * 7 + step * i) % 64 + 5 for i in range(n)), SEP])
+    return rows
+
+
+@cache
+def histories() -> Tensor:
+    """People who go round every fifth item in steps of their own: 4 to 20 events, [512 20], padded."""
+    rows = torch.zeros(EXAMPLES, 20, dtype=torch.int64)
+    for row in range(EXAMPLES):
+        n, step = 4 + row % 17, 1 + row % 3
+        rows[row, :n] = torch.tensor([(row * 7 + 5 * step * i) % ITEMS + ITEM_SPEC.first for i in range(n)])
     return rows
 
 
@@ -96,12 +118,22 @@ def tiny_audio_encoder(name: str = "audio_convnet", seed: int = 0) -> AudioEncod
     return found
 
 
+def tiny_item_encoder(name: str = "sasrec_nano", seed: int = 0, **options: float) -> ItemEncoder:
+    torch.manual_seed(seed)
+    found = build_encoder(name, ITEM_SPEC, **options)
+    assert isinstance(found, ItemEncoder)
+    return found
+
+
 def tiny_recipe(mixture: str, *, encoder: str | None = None, batch_size: int = 32, seed: int = 0) -> Recipe:
     kind, tasks = kind_and_tasks(mixture)
+    built: OwnEncoder
     if kind == "text":
-        built: ImageEncoder | TextEncoder | AudioEncoder = tiny_text_encoder(encoder or "bert_nano", seed)
+        built = tiny_text_encoder(encoder or "bert_nano", seed)
     elif kind == "audio":
-        built = tiny_audio_encoder(encoder or default_encoder(AUDIO_SPEC, parse_mixture(tasks)), seed)
+        built = tiny_audio_encoder(encoder or audio.default_encoder(AUDIO_SPEC, parse_mixture(tasks)), seed)
+    elif kind == "items":
+        built = tiny_item_encoder(encoder or items.default_encoder(ITEM_SPEC, parse_mixture(tasks)), seed)
     else:
         built = tiny_encoder(encoder or "convnet", seed)
     return kind_named(kind).recipe(parse_mixture(tasks), built, examples=EXAMPLES, batch_size=batch_size)
@@ -120,7 +152,7 @@ class TinyBatches:
         share = self.batch_size // world
         positions = torch.arange(rank * share, (rank + 1) * share)
         rows = (step * self.batch_size + positions) % EXAMPLES
-        read = {"image": self.images, "text": self.texts, "audio": self.sounds}[self.kind]
+        read = {"image": self.images, "text": self.texts, "audio": self.sounds, "items": self.histories}[self.kind]
         return {**read(rows), "index": rows, "key": keys.batch_keys(self.seed, step, positions)}
 
     def images(self, rows: Tensor) -> Batch:
@@ -138,6 +170,9 @@ class TinyBatches:
     def sounds(self, rows: Tensor) -> Batch:
         audio, length = tones()
         return {"audio": audio[rows], "length": length[rows]}
+
+    def histories(self, rows: Tensor) -> Batch:
+        return {"tokens": histories()[rows], "valid": histories()[rows] != ITEM_SPEC.pad}
 
     def stream(self, start: int, stop: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         for step in range(start, stop):

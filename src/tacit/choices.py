@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from tacit.encoders.text import TextEncoder
 from tacit.errors import UserError
 from tacit.kinds import kind_named, kind_of
 from tacit.masks import UNITS, Hiding
+from tacit.spec import Spec
 from tacit.tasks import check_kind, parse_mixture
 
 if TYPE_CHECKING:
@@ -59,6 +61,11 @@ def as_read_by(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
     """Settings by which data are read as this encoder reads them, where no other are given."""
     given = {name: value for name, value in options.items() if value is not None}
     return {**options, **kind_of(encoder.spec).reading(encoder.spec), **given}
+
+
+def fitted(encoder: OwnEncoder) -> Callable[[Spec], OwnEncoder]:
+    """This encoder, made ready for the data once they are known."""
+    return lambda spec: kind_of(encoder.spec).fitted(encoder, spec)
 
 
 def named_tasks(ask: SimpleNamespace) -> set[str]:

@@ -22,7 +22,7 @@ from tacit.evaluation.features import candidates
 from tacit.evaluation.selection import FINAL
 from tacit.files import sha256
 from tacit.graphs import write_graph
-from tacit.spec import AudioSpec, TextSpec
+from tacit.spec import AudioSpec, ItemSpec, TextSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,6 +77,12 @@ def left_to_do(spec: Spec, head: Head) -> list[str]:
             f"cut after {spec.seconds:g} s; tacit predict reads longer recordings in several windows",
             "float32 in [-1, 1], padded with zeros to the longest of a batch, audio [B S]",
             "length [B] int64 counts the samples of each",
+        ]
+    if isinstance(spec, ItemSpec):
+        return [
+            f"number each item by its row in items.parquet, from 0 on, plus {spec.first}, and leave unknown ones out",
+            f"take the latest {spec.length} events, the first of them first",
+            f"pad with {spec.pad} to the longest of a batch, input_ids [B N]; attention_mask [B N] is 0 there, else 1",
         ]
     dtype, white = ("uint16", 65535) if head.deep else ("uint8", 255)
     channels = "one channel of grey" if spec.channels == 1 else "three channels, red, green, blue"
@@ -192,8 +198,18 @@ inputs = {"audio": batch["audio"].float().numpy() / 32768, "length": batch["leng
 )
 
 
+HISTORIES = Words(
+    "history",
+    "takes what stands at the last event, or the mean, itself",
+    "histories)` does all of this for lists of item ids",
+    "[[first, ..., latest]]",
+    """batch = tacit.load_encoder(".").prepare([[first, ..., latest]])  # ids of items, or numbers as listed above
+inputs = {"input_ids": batch["tokens"].numpy(), "attention_mask": batch["valid"].long().numpy()}""",
+)
+
+
 def _words(encoder: OwnEncoder) -> Words:
-    return {"image": IMAGES, "text": TEXTS, "audio": SOUNDS}[encoder.spec.kind]
+    return {"image": IMAGES, "text": TEXTS, "audio": SOUNDS, "items": HISTORIES}[encoder.spec.kind]
 
 
 def _readme(encoder: OwnEncoder, head: Head, to: str) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tacit.data import Corpus, open_dataset
 from tacit.encoders import READS, load_encoder
+from tacit.encoders.items import ItemEncoder
 from tacit.encoders.text import LONGEST, TextEncoder
 from tacit.engine import make_fabric
 from tacit.errors import UserError
@@ -38,9 +39,12 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
     found = load_encoder(encoder, offline=ask.offline) if isinstance(encoder, str | Path) else encoder
     fabric = make_fabric(device=ask.device, precision="32")
     fabric.to_device(found)
+    if ask.of_items and not isinstance(found, ItemEncoder):
+        raise UserError(f"--of-items: the encoder {found.name} reads {READS[found.spec.kind]}; leave it out")
     dataset = open_dataset(data, **{**kind_of(found.spec).reading(found.spec), **_given(options)})
     with whole_file(out) as partial:
-        written = _write(partial, (_words if ask.words else _examples)(found, dataset, ask.batch_size))
+        kind = _items if ask.of_items else _words if ask.words else _examples
+        written = _write(partial, kind(found, dataset, ask.batch_size))
     print(f"{written:,} embeddings of {found.dim} numbers: {out}")
     return 0
 
@@ -78,6 +82,10 @@ def _examples(encoder: Any, dataset: Dataset, batch_size: int) -> Iterator[pa.Ta
         pooled = extract(encoder, dataset.batch, rows, batch_size=batch_size)["pooled"]
         columns = {"id": dataset.ids.take(pa.array(rows)), "embedding": _column(pooled)}
         yield pa.table(columns | _own(dataset, rows, *columns))
+
+
+def _items(encoder: Any, dataset: Dataset, batch_size: int) -> Iterator[pa.Table]:
+    yield encoder.item_table()
 
 
 def _words(encoder: Any, dataset: Dataset, batch_size: int) -> Iterator[pa.Table]:

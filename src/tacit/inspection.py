@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.budget import clock, parse_budget
-from tacit.choices import as_read_by, checked_seeds, initial_encoder, mixtures_of, named_tasks
+from tacit.choices import as_read_by, checked_seeds, fitted, initial_encoder, mixtures_of, named_tasks
 from tacit.data.asked import NUMERIC
 from tacit.data.targets import describe
 from tacit.errors import UserError
@@ -51,7 +51,7 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
         architecture = chosen_encoder(ask.encoder, offline=ask.offline, tasks=named_tasks(ask))
         initial = initial_encoder(ask)
         if initial is not None:
-            architecture, options = lambda spec: initial, as_read_by(initial, options)
+            architecture, options = fitted(initial), as_read_by(initial, options)
         study = open_study(
             data,
             ask,

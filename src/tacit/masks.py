@@ -62,10 +62,11 @@ def unit_mask(key: Tensor, counts: Tensor, starts: Tensor, ratio: float | Tensor
     until the share is reached, the last one whole too; a row of which anything counts hides at least one.
     """
     n = counts.shape[1]
-    unit = starts.long().cumsum(1).clamp(max=n - 1)  # [B N]
-    priority = keys.uniform(key, "mask/unit", n).gather(1, unit).masked_fill(~counts, 2.0)
+    unit = starts.long().cumsum(1)  # [B N] 0 to n
+    priority = keys.uniform(key, "mask/unit", n + 1).gather(1, unit).masked_fill(~counts, 2.0)
     rank = priority.argsort(dim=1, stable=True).argsort(dim=1)  # units stay together, what does not count comes last
-    first = torch.full_like(rank, n).scatter_reduce(1, unit, rank.masked_fill(~counts, n), "amin")  # [B N] of each unit
+    first = rank.new_full((len(rank), n + 1), n)  # [B N+1] of each unit
+    first = first.scatter_reduce(1, unit, rank.masked_fill(~counts, n), "amin")
     wanted = (ratio * counts.sum(1)).round().clamp(min=1)
     return counts & (first.gather(1, unit) < wanted[:, None])
 

@@ -15,12 +15,9 @@ import torch
 from tacit import keys
 from tacit.budget import Budget, clock, parse_budget
 from tacit.callables import as_encoder, import_callable, is_callable_name
-from tacit.choices import FEWEST_SEEDS, as_read_by, checked_seeds, initial_encoder, mixtures_of, named_tasks
+from tacit.choices import FEWEST_SEEDS, as_read_by, checked_seeds, fitted, initial_encoder, mixtures_of, named_tasks
 from tacit.data.asked import target_named, target_settings
-from tacit.encoders import load_encoder, save_encoder
-from tacit.encoders.audio import AudioEncoder
-from tacit.encoders.base import ImageEncoder
-from tacit.encoders.text import TextEncoder
+from tacit.encoders import is_own, load_encoder, save_encoder
 from tacit.errors import RunFailed, UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
 from tacit.judging import (
@@ -211,9 +208,9 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
     transductive = named and _has_seen(Path(encoder), seal, data, options)
     ask = SimpleNamespace(**settings, transductive=transductive, precision="32")
     name, found = _subject(encoder, offline=ask.offline)
-    ours = isinstance(found, ImageEncoder | TextEncoder | AudioEncoder)
+    ours = is_own(found)
     with Log() as log:
-        architecture = (lambda spec: found) if ours else chosen_encoder(None)
+        architecture = fitted(found) if ours else chosen_encoder(None)
         read = as_read_by(found, options) if ours else options
         study = open_study(data, ask, read, log, encoder=architecture, seal=seal)
         labelled, sealed = study.split.labelled, study.split.seal
@@ -307,7 +304,7 @@ def _open(
     architecture = chosen_encoder(ask.encoder, offline=ask.offline, tasks=named_tasks(ask))
     initial = initial_encoder(ask)
     if initial is not None:
-        architecture, options = lambda spec: initial, as_read_by(initial, options)
+        architecture, options = fitted(initial), as_read_by(initial, options)
     sealed_before = (space.path / "seal.json").exists()
     source = space.path if sealed_before else ask.seal
     seal = Seal.load(source) if source is not None else None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tacit.catalogue import Catalogue
+
 
 @dataclass(frozen=True)
 class ImageSpec:
@@ -108,9 +110,44 @@ class AudioSpec:
         return cls(**{**whole, **parts})  # type: ignore[arg-type]
 
 
-Spec = ImageSpec | TextSpec | AudioSpec
-SPECS: Mapping[str, type[ImageSpec | TextSpec | AudioSpec]] = {
-    spec.kind: spec for spec in (ImageSpec, TextSpec, AudioSpec)
+@dataclass(frozen=True)
+class ItemSpec:
+    """A history of events as an encoder sees it: the numbers of `items` items, at most `length` events at once.
+
+    0 is padding, 1 hides an item, and item i of the `catalogue` is i + 2, so that a catalogue can grow at its end.
+    """
+
+    kind: ClassVar[str] = "items"
+    pad: ClassVar[int] = 0
+    mask: ClassVar[int] = 1
+    first: ClassVar[int] = 2
+
+    items: int
+    length: int = 50
+    catalogue: Catalogue | None = None  # None where the items are known by their numbers alone
+
+    def __post_init__(self) -> None:
+        assert self.items > 0, self.items
+        assert self.length > 1, self.length
+        assert self.catalogue is None or len(self.catalogue) == self.items, (len(self.catalogue), self.items)
+
+    @property
+    def vocabulary(self) -> int:
+        """Numbers that can be embedded."""
+        return self.first + self.items
+
+    @property
+    def known(self) -> Catalogue:
+        return Catalogue.of_numbers(self.items) if self.catalogue is None else self.catalogue
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> ItemSpec:
+        return cls(int(values["items"]), int(values["length"]), values.get("catalogue"))
+
+
+Spec = ImageSpec | TextSpec | AudioSpec | ItemSpec
+SPECS: Mapping[str, type[ImageSpec | TextSpec | AudioSpec | ItemSpec]] = {
+    spec.kind: spec for spec in (ImageSpec, TextSpec, AudioSpec, ItemSpec)
 }
 
 

@@ -50,11 +50,12 @@ def run(
         data: A folder of images or of texts, a table (Parquet, CSV, JSONL), arrays (.npy, .npz), or the built-in
             `digits`.
         tasks: Names separated by commas; `a+0.4*b` trains one encoder on a weighted sum. `tacit tasks` lists them. By
-            default simclr,rotation,masked for images and simclr for text.
+            default simclr,rotation,masked for images, simclr for text and sound, and next for histories of items.
         budget: A time for the whole command (90s, 10m, 2h), or steps or epochs for each task (5000steps, 20epochs).
         encoder: convnet, resnet18, resnet50, vit_tiny, vit_small or vit_base for images; bert_bag, and bert_ or
-            modernbert_ nano, tiny, small or base for text; audio_convnet, and audio_ or ast_ nano, tiny, small or
-            base for sound; chosen from the data and the tasks by default.
+            modernbert_ nano, tiny, small or base for text; audio_convnet, and audio_, audio_causal_, ast_ or wav2vec2_
+            nano, tiny, small or base for sound; sasrec_ and bert4rec_ nano, tiny or small for histories of items;
+            chosen from the data and the tasks by default.
         init: An encoder to go on from with its weights, and of text with its tokenizer: a run folder, an exported
             folder, or hf:FOLDER_OR_NAME. The report compares before with after.
         add_words: A file of words, one per line, that the tokenizer of --init shall know as a whole: those of a trade.

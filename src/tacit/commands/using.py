@@ -17,6 +17,7 @@ def embed(
     *,
     out: str,
     words: bool = False,
+    of_items: bool = False,
     batch_size: int = 256,
     device: str = "auto",
     offline: bool = False,
@@ -31,11 +32,15 @@ def embed(
     `sentence` (the text's id); lists as long as the text has words, such as tags, are taken apart likewise, other
     columns repeated. `tacit evaluate FILE --target tokens --group-column sentence` judges them.
 
+    With `of_items`, every item of an encoder of histories gets a row in place of every history: `item` (its id) and
+    `embedding`.
+
     Args:
         encoder: A run folder, an exported folder, or hf:FOLDER_OR_NAME.
         data: A folder of images, a table, arrays, or the built-in `digits`.
         out: The Parquet file to write.
         words: Embed every word of a text, as its list of words or its blanks part it.
+        of_items: Embed every item that the encoder knows.
         batch_size: Examples at a time; embeddings do not depend on it.
         device: auto, cpu, cuda or mps.
         offline: Use no network, also for hf: names.

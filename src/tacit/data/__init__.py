@@ -1,4 +1,4 @@
-"""Data as people have it, opened as one thing: images, texts or sounds, labels, groups, split, what was left out."""
+"""Data as people have it, opened as one thing: examples of any kind, labels, groups, split, what was left out."""
 
 from __future__ import annotations
 
@@ -15,14 +15,25 @@ from numpy.typing import NDArray
 from tacit.data.asked import LISTS, understand
 from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
 from tacit.data.channels import separated
-from tacit.data.corpora import check_text, open_corpus
+from tacit.data.corpora import open_corpus
 from tacit.data.corpus import Corpus
 from tacit.data.halves import halved
+from tacit.data.histories import HELD, Histories
+from tacit.data.interactions import USER_NAMES, Named
 from tacit.data.known import Spans, resolve
-from tacit.data.labels import FOLDERS, file_columns, own_columns, read_labels, together, with_folder_labels
+from tacit.data.labels import (
+    FILE_NAMES,
+    FOLDERS,
+    file_columns,
+    own_columns,
+    read_labels,
+    together,
+    with_folder_labels,
+)
 from tacit.data.listening import SEPARATE, check_sound, open_recordings
 from tacit.data.notes import Notes, few
 from tacit.data.recordings import Recordings
+from tacit.data.sequences import Ask, open_histories
 from tacit.data.source import TEST, TRAIN, VALIDATION, Source, join
 from tacit.data.sources import open_source
 from tacit.data.spans import FRAMES, marked, read_spans, span_columns, whole_columns, with_spans
@@ -40,6 +51,7 @@ __all__ = [
     "Cache",
     "Corpus",
     "Dataset",
+    "Histories",
     "Notes",
     "Recordings",
     "clean",
@@ -57,7 +69,7 @@ class Dataset:
     name: str
     kind: str
     spec: Spec
-    cache: Cache | Corpus | Recordings
+    cache: Cache | Corpus | Recordings | Histories
     ids: pa.Array  # string [N]: path from the data folder, or whatever names an example
     label: NDArray[np.int64]  # [N] class numbers, or strata of targets without classes; -1 where unlabelled
     classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
@@ -119,6 +131,14 @@ def open_dataset(
     rate: int | None = None,
     seconds: float | None = None,
     channels: str | None = None,
+    user_column: str | None = None,
+    item_column: str | None = None,
+    event_column: str | None = None,
+    event_weight: Sequence[str] = (),
+    session_gap: str | None = None,
+    k_core: int | None = None,
+    item_table: str | None = None,
+    catalogue: str | None = None,
     cache: str | None = None,
     max_bad: float = 0.05,
     progress: Progress | None = None,
@@ -132,7 +152,7 @@ def open_dataset(
         data: a folder, a .parquet, .csv, .jsonl, .txt, .npz or .npy file, hf:NAME or hf:NAME:SPLIT of Hugging Face,
             "digits"; in Python also arrays, tensors, a dict of arrays x and y, data frames, a `datasets.Dataset`, a
             list of paths, PIL images or texts
-        kind: what the data are, where they do not say by themselves (image, text, audio)
+        kind: what the data are, where they do not say by themselves (image, text, audio, items)
         labels: a CSV or Parquet file of file,label, or of file,start,end,label where stretches of sounds are labelled;
             or "folders" for class folders; nothing is labelled unless told. Several files count as one.
         label_column: the column of labels, in the table that is the data or in the label file
@@ -148,9 +168,12 @@ def open_dataset(
             them, an empty one is unlabelled. Implies the target multilabel, which lists of labels in a Parquet file
             need no sign for.
         worst_group: the column of parts of the population (hospital, sex) that are judged apart
-        holdout: COLUMN=VALUE: the examples of this value are the test split, such as site=B
+        holdout: COLUMN=VALUE: the examples of this value are the test split, such as site=B. Of events: last (the
+            default), each user's last for the test and the one before for validation; time, the latest tenth of all and
+            the tenth before; or none: all are pretrained on
         time_column: the column of times (numbers, or dates such as 2024-05-31): the latest 30 % of the labelled
-            examples are the test split, and whatever else is as late is not pretrained on either
+            examples are the test split, and whatever else is as late is not pretrained on either. Of events, the column
+            that says when they happened, or their place in an order; default: one of a usual name, else the rows' order
         image_size: px a side; default: the images' own, at most 64
         image_column: the table's column of encoded images
         path_column: the table's column of paths to images or sounds
@@ -160,7 +183,7 @@ def open_dataset(
         tokenizer: bpe (the default), wordpiece or unigram, trained on the texts; or the folder of a Hugging Face model,
             an encoder or a run, whose tokenizer is taken; in Python also the spec of an encoder
         vocabulary: tokens of a tokenizer that is trained; default 8,192
-        length: tokens that are looked at together; default 128
+        length: tokens that are looked at together; default 128. Of events, how many of a history; default 50
         lowercase: whether a tokenizer that is trained takes capitals for small letters
         audio_column: the table's column of encoded sounds
         start_column: the column of the seconds at which each row's stretch of its sound begins; default: start, where a
@@ -170,11 +193,20 @@ def open_dataset(
             at most 16,000
         seconds: of sound that are looked at together, 0.5 to 60; default 10
         channels: mix (the mean of all, the default), left, right, or separate: each channel is an example of its own
+        user_column: the column of users in a table of events, each of whom is an example; default: one of a usual name
+        item_column: its column of items, likewise
+        event_column: its column of weights of events, or of words such as view and purchase
+        event_weight: what a word there weighs, such as purchase=3; others weigh 1, and what weighs 0 is left out
+        session_gap: the time without an event after which a new session begins, such as 30m; each session is an example
+        k_core: leaves out users and items of fewer events than this, again and again until there are none
+        item_table: a table of the items: their ids, names, and columns of attributes
+        catalogue: a run or an exported encoder whose numbers the items keep; in Python also the spec of an encoder
         cache: the folder for decoded data; default: the user's own cache folder
         max_bad: the fraction of unreadable files from which on the data are refused
         progress: called with the examples decoded so far and in all
         patience: seconds; where decoding takes longer, a sample of the images stands for all, and nothing is kept
     """
+    held = holdout if holdout in HELD else None
     asked = understand(
         label_column=label_column,
         ignore_label=ignore_label,
@@ -184,12 +216,13 @@ def open_dataset(
         target=target,
         multilabel=multilabel,
         worst_group=worst_group,
-        holdout=holdout,
+        holdout=None if held else holdout,
         time_column=time_column,
     )
+    ask = Ask(session_gap, k_core, item_table, catalogue, held or "last")
+    ask.check()
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
-    check_text(vocabulary, length)
     check_sound(rate, seconds, channels)
     if not 0 <= max_bad <= 1:
         raise UserError(f"--max-bad {max_bad:g} is no fraction; choose 0 to 1, such as 0.05")
@@ -201,15 +234,22 @@ def open_dataset(
     tables = {} if by_folder else read_labels(files)
     spans = span_columns(tables, start_column, end_column)
     own_span = (None, None) if spans else (start_column, end_column)
-    columns_named = Columns(kind, image_column, audio_column, path_column, texts, *own_span)
+    events = Named(user_column, item_column, time_column, event_column, tuple(event_weight), session_gap is not None)
+    columns_named = Columns(kind, image_column, audio_column, path_column, texts, *own_span, events)
 
     def opened(ask: Columns) -> Source:
         sources = [open_source(d, ask) for d in (data, test) if d is not None]
         if by_folder:
             sources = [with_folder_labels(source) for source in sources]
+        if len(sources) == 2 and sources[0].kind == "items":
+            said = "what is tested of events is each user's last, or the latest; see --holdout"
+            raise UserError(f"--test {test}: {said}")
         return join(*sources) if len(sources) == 2 else sources[0]
 
     source = opened(columns_named)
+    keys: tuple[str, ...] = FILE_NAMES
+    if source.kind == "items":
+        keys, asked = (*filter(None, [user_column]), *USER_NAMES, *FILE_NAMES), asked.without("time")
     notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
     root = Path(cache) if cache else default_root()
     named, frames = None, asked.target == "tokens" and source.kind == "audio"
@@ -227,7 +267,7 @@ def open_dataset(
         source, columns = marked(source, named, notes, root)
         notes.listed = len(source)
     elif tables:
-        columns = file_columns(source, tables, notes, asked.columns, lists=asked.target in LISTS)
+        columns = file_columns(source, tables, notes, asked.columns, lists=asked.target in LISTS, keys=keys)
     else:
         columns = own_columns(source, asked.columns, lists=asked.target in LISTS)
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
@@ -235,7 +275,7 @@ def open_dataset(
     _refuse_others(
         source,
         image={"image-size": image_size},
-        text={"tokenizer": tokenizer, "vocabulary": vocabulary, "length": length},
+        text={"tokenizer": tokenizer, "vocabulary": vocabulary, "length": None if source.kind == "items" else length},
         audio={
             "rate": rate,
             "seconds": seconds,
@@ -243,6 +283,7 @@ def open_dataset(
             "start-column": start_column,
             "end-column": end_column,
         },
+        items={**ask.settings(), "holdout": held},
     )
     if source.kind == "text":
         if asked.target == "similarity" and len(texts) == 2:
@@ -276,6 +317,9 @@ def open_dataset(
             progress=progress,
             patience=patience,
         )
+    elif source.kind == "items":
+        source, columns = together(source, columns, asked)
+        kept = open_histories(source, ask, length=length, root=root, max_bad=max_bad, progress=progress)
     else:
         kept = open_cache(source, image_size, root, max_bad, progress, patience)
     if len(kept.rows) < 2:
@@ -287,8 +331,7 @@ def open_dataset(
     for count, number in kept.counts.items():
         setattr(notes, count, number)
     split = None if source.split is None else source.split[kept.rows]
-    rows = pa.array(kept.rows)
-    ids = source.ids.take(rows)
+    rows, ids = pa.array(kept.rows), kept.named(source.ids)
     known = resolve(columns.take(kept.rows), asked, split, ids, notes)
     if named is not None and frames:
         known = with_spans(known, named, kept, asked, notes)
@@ -313,7 +356,7 @@ def open_dataset(
     )
 
 
-_SAID = {"image": "images", "text": "texts", "audio": "sounds"}
+_SAID = {"image": "images", "text": "texts", "audio": "sounds", "items": "events"}
 
 
 def _refuse_others(source: Source, **settings: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tacit.errors import UserError, nearest
@@ -33,6 +33,10 @@ class Asked:
     separator: str | None = None  # between the labels of one cell
     ignored: tuple[str, ...] = ()  # labels that mean none
     held_out: str | None = None  # the value of the column `holdout` that makes an example a test example
+
+    def without(self, key: str) -> Asked:
+        """Where a column that is named means something else."""
+        return replace(self, columns={of: column for of, column in self.columns.items() if of != key})
 
 
 def target_named(target: str | None, multilabel: str | None) -> str:

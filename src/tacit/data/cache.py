@@ -4,6 +4,7 @@ A cache folder holds
     decoded/KEY/     images.bin, content.bin (16-byte hash per example), meta.json; KEY names content and form
     texts/KEY/       the same of texts, see `tacit.data.corpus`
     sounds/KEY/      the same of sounds, see `tacit.data.recordings`
+    histories/KEY/   the same of events, see `tacit.data.histories`
     listings/KEY.*   which cache folder belongs to a listing of files (paths, sizes, times) and which files were bad
 and is readable by its owner only. Folders appear whole or not at all; a lock per listing makes a second run wait.
 """
@@ -24,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import numpy as np
 import PIL
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit import pixels
@@ -36,6 +39,7 @@ from tacit.spec import ImageSpec
 
 if TYPE_CHECKING:
     from tacit.data.corpus import Corpus
+    from tacit.data.histories import Histories
     from tacit.data.recordings import Recordings
     from tacit.types import Batch
 
@@ -97,7 +101,7 @@ class Cache:
 class Kept:
     """A listing's cache, and which of the listed examples are in it."""
 
-    cache: Cache | Corpus | Recordings
+    cache: Cache | Corpus | Recordings | Histories
     rows: NDArray[np.int64]  # [N] numbers in the listing
     bad: tuple[tuple[int, str], ...] = ()  # (number in the listing, reason) of the others
     duplicates: int = 0
@@ -105,6 +109,14 @@ class Kept:
     blank: int = 0  # listed texts without any word: they are in no cache and not bad either
     counts: Mapping[str, int] = field(default_factory=dict)  # of texts: converted, cleaned, cut; of sounds: silent, ...
     remarks: tuple[str, ...] = ()
+    part: NDArray[np.int64] | None = None  # [N] where one that is listed became several: the number of each
+
+    def named(self, listed: pa.Array) -> pa.Array:
+        """The names of the examples, from those of the listing."""
+        names = listed.take(pa.array(self.rows))
+        if self.part is None:
+            return names
+        return pc.binary_join_element_wise(names, pa.array(self.part).cast(pa.string()), "#")
 
 
 def default_root() -> Path:
@@ -189,7 +201,7 @@ def clean(root: Path | None = None) -> int:
         except filelock.Timeout:
             raise UserError(f"another run is decoding into {root}; clean it when that has ended") from None
     freed = 0
-    for folder in (root / "listings", root / "decoded", root / "texts", root / "sounds"):
+    for folder in (root / name for name in ("listings", "decoded", "texts", "sounds", "histories")):
         freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         shutil.rmtree(folder, ignore_errors=True)
         freed -= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())  # what is open on Windows

@@ -81,6 +81,7 @@ def open_corpus(
 
     `tokenizer` names an algorithm, or where one lies; or it is the spec of an encoder, which brings its own.
     """
+    check_text(vocabulary, length)
     if isinstance(tokenizer, TextSpec):
         ask = Ask("that of the encoder", None, length or tokenizer.length, lowercase)
         spec = replace(tokenizer, length=ask.length)

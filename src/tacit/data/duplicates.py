@@ -30,6 +30,7 @@ from tacit.data.cache import Cache
 
 if TYPE_CHECKING:
     from tacit.data.corpus import Corpus
+    from tacit.data.histories import Histories
     from tacit.data.recordings import Recordings
 
 Rows = NDArray[np.int64]
@@ -65,7 +66,7 @@ class Copies:
         return self.twin >= 0
 
 
-def find_copies(cache: Cache | Corpus | Recordings, rows: Rows, among: Rows) -> Copies:
+def find_copies(cache: Cache | Corpus | Recordings | Histories, rows: Rows, among: Rows) -> Copies:
     """Copies and near-copies of the examples `rows` among the examples `among`, which holds none of them."""
     assert not len(np.intersect1d(rows, among)), "an example is no copy of itself"
     twin = _same_content(cache.content, rows, among)

@@ -22,6 +22,7 @@ KINDS = {
     "image": Kind(pixels.SUFFIXES, "image", readable=True),
     "audio": Kind(sounds.SUFFIXES, "audio", readable=True),
     "text": Kind(frozenset([".txt", ".md", ".txt.gz", ".md.gz"]), None, readable=True),
+    "items": Kind(frozenset(), None, readable=True),
 }
 
 # A README.txt among a thousand photographs is no second kind.

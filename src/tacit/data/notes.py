@@ -57,6 +57,16 @@ class Notes:
     silent: int = 0  # recordings of one value throughout
     clipped: int = 0  # recordings with many samples at full scale
     truncated: int = 0  # recordings that end earlier than they say
+    events: int = 0  # rows of a table of events
+    unplaced: int = 0  # events without a user, an item or a time
+    weightless: int = 0  # events that weigh nothing
+    repeated_rows: int = 0  # rows that say again what an earlier one says
+    tied: int = 0  # events of the same time as the one before
+    repeats: int = 0  # events of an item that the user has met before
+    odd_times: int = 0  # events before 1970 or after 2100
+    out_of_core: int = 0  # events taken out with rare users and items
+    single: int = 0  # users with one event
+    once: int = 0  # items that occur once
     remarks: tuple[str, ...] = ()  # whole sentences
     test_split: str = ""  # what was held out for the test, where a value or the time says
 
@@ -94,6 +104,15 @@ class Notes:
             (self.silent, "recordings hold nothing but silence (or a constant) and were kept"),
             (self.clipped, "recordings are clipped: many of their samples are at full scale"),
             (self.truncated, "recordings are damaged or end too early; what could be read of them was kept"),
+            (self.unplaced, "events lack a user, an item or a time and were left out"),
+            (self.weightless, "events weigh nothing and were left out"),
+            (self.repeated_rows, "rows repeat an earlier one and were left out"),
+            (self.tied, "events are of the same time as the one before; they keep the order of the rows"),
+            (self.repeats, "events are of an item that the user had met before; they were kept"),
+            (self.odd_times, "events are dated before 1970 or after 2100; they were kept in that order"),
+            (self.out_of_core, "events were taken out with users and items of fewer than --k-core asks for"),
+            (self.single, "users have a single event, of which nothing can be held out"),
+            (self.once, "items occur once"),
             (self.duplicates, "examples repeat the content of an earlier one"),
         ]
         lines += [f"{number:,} {what}" for number, what in numbers if number]

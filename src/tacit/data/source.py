@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.errors import UserError
+
+if TYPE_CHECKING:
+    from tacit.data.interactions import Interactions
 
 TRAIN, TEST, VALIDATION = 0, 1, 2
 
@@ -28,7 +31,9 @@ class Source:
     name: str
     ids: pa.Array  # string [N]
     fingerprint: str  # changes when the data do; cheap where files tell by size and time of change
-    items: Callable[[], Iterator[Any]]  # all N in order: an `Item` each, a `Document` of texts
+    items: Callable[
+        [], Iterator[Any]
+    ]  # all N in order: an `Item` each, a `Document` of texts; of events, a `Part` each
     sample: Callable[[int], list[Any]]  # about so many of them, spread over the whole
     kind: str = "image"
     root: str = ""  # the folder that the ids start from, where they are paths
@@ -38,6 +43,7 @@ class Source:
     whole: pa.Array | None = None  # string [N] where examples are parts of something, such as a recording: its name
     skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of what was not even listed
     remarks: tuple[str, ...] = ()  # what else a person should know
+    interactions: Interactions | None = None  # where examples are users and `items` their events in any order
 
     def __len__(self) -> int:
         return len(self.ids)

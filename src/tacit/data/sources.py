@@ -49,6 +49,9 @@ def _one_kind(ask: Columns) -> Columns:
     if ask.start_column or ask.end_column:
         flag = "start" if ask.start_column else "end"
         said.setdefault("audio", f"--{flag}-column {ask.start_column or ask.end_column}")
+    for role, column in ask.events.columns.items():
+        if column and role != "time":
+            said["items"] = f"--{role}-column {column}"
     if len(said) > 1:
         raise UserError(f"{' and '.join(list(said.values())[:2])} exclude each other; choose one")
     for kind, setting in said.items():
@@ -105,7 +108,7 @@ def _from_memory(data: Any, ask: Columns) -> Source:
     if hasattr(data, "with_format") and hasattr(data, "features"):  # a datasets.Dataset, its selection applied
         return table_source(with_class_names(data.with_format("arrow")[:], data.features), _IN_MEMORY, ask)
     if hasattr(data, "__arrow_c_stream__"):  # pyarrow, pandas, polars
-        return table_source(pa.table(data), _IN_MEMORY, ask)
+        return table_source(_table(data), _IN_MEMORY, ask)
     if isinstance(data, Mapping):
         return arrays_source({str(name): _array(value) for name, value in data.items()}, _IN_MEMORY)
     if isinstance(data, list | tuple) and data:
@@ -116,6 +119,15 @@ def _from_memory(data: Any, ask: Columns) -> Source:
     if ask.kind == "audio":
         raise UserError(f"{type(data).__name__}: give sounds as a folder, a table, or a list of paths to files")
     return arrays_source({"x": _array(data)}, _IN_MEMORY)
+
+
+def _table(data: Any) -> pa.Table:
+    """A data frame as arrow's. UserError where a column mixes types."""
+    try:
+        return pa.table(data)
+    except (pa.ArrowException, TypeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise UserError(f"the data frame cannot be read: {said}; give each column values of one type") from None
 
 
 def _from_strings(data: list[str], ask: Columns) -> Source:

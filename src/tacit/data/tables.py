@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,12 +18,14 @@ import pyarrow.compute as pc
 
 from tacit import sounds
 from tacit.data.decode import Item
+from tacit.data.events import Events, in_memory, open_events
+from tacit.data.interactions import Named, are_events, interactions_source
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.lines import line_source
 from tacit.data.opened import LINES, PATH_NAMES, Opened, is_text, open_tables, opened_table, row_ids, strings
 from tacit.data.source import Source, digest, each, spread
 from tacit.data.stretches import SPAN, stretches
-from tacit.data.texts import table_texts, text_columns
+from tacit.data.texts import TEXT_NAMES, table_texts, text_columns
 from tacit.errors import UserError
 
 _NAMES = {
@@ -43,6 +45,7 @@ class Columns:
     text_column: tuple[str, ...] = ()
     start_column: str | None = None
     end_column: str | None = None
+    events: Named = field(default_factory=Named)
 
     @property
     def encoded(self) -> str | None:
@@ -60,6 +63,8 @@ def table_source(data: Path | list[Path] | pa.Table, name: str, ask: Columns, st
     paths = [] if isinstance(data, pa.Table) else data if isinstance(data, list) else [data]
     root = paths[0].resolve().parent if paths else Path.cwd()
     asked = (ask.encoded or ask.path_column) is not None
+    if not asked and (events := _events(data if isinstance(data, pa.Table) else paths, name, ask)) is not None:
+        return events
     if paths and not asked and suffix_of(paths[0].name) in LINES:
         texts = line_source(paths, name, lambda head: _texts(head, name, ask.kind, ask.text_column))
         if texts is not None:
@@ -71,6 +76,32 @@ def table_source(data: Path | list[Path] | pa.Table, name: str, ask: Columns, st
     if columns:
         return table_texts(table, columns, name)
     return _encoded_source(table, name, root, ask)
+
+
+def _events(data: pa.Table | list[Path], name: str, ask: Columns) -> Source | None:
+    """One example per user, where the table has columns of users and of items, and is of no other kind as well."""
+    if ask.kind not in (None, "items"):
+        return None
+    must = ask.kind == "items"
+    try:
+        events = in_memory(data) if isinstance(data, pa.Table) else open_events(data)
+    except UserError:
+        if must:
+            raise
+        return None  # whoever reads it says what is wrong with it
+    if not must and not (are_events(events.schema) and _of_events_alone(events)):
+        return None
+    return interactions_source(events, ask.events, name)
+
+
+def _of_events_alone(events: Events) -> bool:
+    """Whether a table has no column of contents or texts of a usual name, and none of paths to files."""
+    fields = {field.name.lower(): field.type for field in events.schema}
+    if any(_is_bytes(held) or (name in TEXT_NAMES and is_text(held)) for name, held in fields.items()):
+        return False
+    paths = [c for c in PATH_NAMES if c in events.schema.names and is_text(events.schema.field(c).type)]
+    first = next(iter(events.stream(paths)), None) if paths else None
+    return first is None or not any(_kinds_of_paths(strings(pa.chunked_array([c]))) for c in first.columns)
 
 
 def _texts(table: Opened, name: str, kind: str | None, asked: Sequence[str]) -> tuple[str, ...]:

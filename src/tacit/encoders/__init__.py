@@ -1,7 +1,7 @@
 """Encoders: one table of architectures, and how to build, save and load them. Imports no torch until one is built.
 
-To add an architecture: write one file here with a class derived from `ImageEncoder`, `TextEncoder` or
-`AudioEncoder` and add one line to `ENCODERS`.
+To add an architecture: write one file here with a class derived from `ImageEncoder`, `TextEncoder`, `AudioEncoder` or
+`ItemEncoder` and add one line to `ENCODERS`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 from tacit.encoders import saved
 from tacit.errors import UserError, nearest
 from tacit.files import whole_folder
-from tacit.spec import AudioSpec, ImageSpec, Spec, TextSpec
+from tacit.spec import AudioSpec, ImageSpec, ItemSpec, Spec, TextSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
     from tacit.encoders.audio import AudioEncoder
     from tacit.encoders.base import ImageEncoder
+    from tacit.encoders.items import ItemEncoder
     from tacit.encoders.text import TextEncoder
 
-OwnEncoder: TypeAlias = "ImageEncoder | TextEncoder | AudioEncoder"
+OwnEncoder: TypeAlias = "ImageEncoder | TextEncoder | AudioEncoder | ItemEncoder"
 """An encoder that can be written, loaded and trained here, whatever it reads."""
 
-Same = TypeVar("Same", bound="ImageEncoder | TextEncoder | AudioEncoder")
+Same = TypeVar("Same", bound="ImageEncoder | TextEncoder | AudioEncoder | ItemEncoder")
 
 
 class Architecture(NamedTuple):
@@ -71,8 +72,14 @@ ENCODERS = {
     "wav2vec2_tiny": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
     "wav2vec2_small": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
     "wav2vec2_base": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
+    "sasrec_nano": Architecture("items", "tacit.encoders.sasrec:SASRec"),
+    "sasrec_tiny": Architecture("items", "tacit.encoders.sasrec:SASRec"),
+    "sasrec_small": Architecture("items", "tacit.encoders.sasrec:SASRec"),
+    "bert4rec_nano": Architecture("items", "tacit.encoders.bert4rec:Bert4Rec"),
+    "bert4rec_tiny": Architecture("items", "tacit.encoders.bert4rec:Bert4Rec"),
+    "bert4rec_small": Architecture("items", "tacit.encoders.bert4rec:Bert4Rec"),
 }
-READS = {"image": "images", "text": "text", "audio": "recordings"}
+READS = {"image": "images", "text": "text", "audio": "recordings", "items": "histories of items"}
 
 
 def check_encoder(name: str) -> None:
@@ -85,9 +92,10 @@ def is_own(encoder: object) -> bool:
     """Whether an encoder can be written, loaded and trained here."""
     from tacit.encoders.audio import AudioEncoder
     from tacit.encoders.base import ImageEncoder
+    from tacit.encoders.items import ItemEncoder
     from tacit.encoders.text import TextEncoder
 
-    return isinstance(encoder, ImageEncoder | TextEncoder | AudioEncoder)
+    return isinstance(encoder, ImageEncoder | TextEncoder | AudioEncoder | ItemEncoder)
 
 
 @overload
@@ -102,12 +110,16 @@ def build_encoder(name: str, spec: TextSpec, *, offline: bool = False, **options
 def build_encoder(name: str, spec: AudioSpec, *, offline: bool = False, **options: Any) -> AudioEncoder: ...
 
 
+@overload
+def build_encoder(name: str, spec: ItemSpec, *, offline: bool = False, **options: Any) -> ItemEncoder: ...
+
+
 def build_encoder(name: str, spec: Spec, *, offline: bool = False, **options: Any) -> OwnEncoder:
     """An encoder for data of `spec` with fresh weights from torch's random numbers; `hf:NAME` comes with its own.
 
-    `options` are the architecture's: `patch` (px) for ViTs, `width` for ConvNets, `dropout` for Transformers over text
-    and sound; None is the default. `offline` forbids `hf:NAME` the network. Text is read by the tokenizer of `hf:NAME`,
-    whatever `spec` has.
+    `options` are the architecture's: `patch` (px) for ViTs, `width` for ConvNets, `dropout` for Transformers over text,
+    sound and items; None is the default. `offline` forbids `hf:NAME` the network. Text is read by the tokenizer of
+    `hf:NAME`, whatever `spec` has.
     UserError where the encoder reads another kind of data.
     """
     check_encoder(name)

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from tacit.encoders import OwnEncoder
 from tacit.encoders.audio import AudioEncoder, counted
 from tacit.encoders.base import ImageEncoder
+from tacit.encoders.items import ItemEncoder, at_place
 from tacit.encoders.text import TextEncoder
+from tacit.nn import masked_mean
 from tacit.types import Features
 
 Inputs = Mapping[str, Tensor]
@@ -109,13 +111,31 @@ class Images:
         }
 
 
-class Texts:
-    """`input_ids` and `attention_mask` int64 [B N], N at most a window; the graph leaves special tokens out itself."""
+class Numbers:
+    """`input_ids` and `attention_mask` int64 [B N], N at most a window."""
 
     axes: Mapping[str, Mapping[int, str]] = {
         "input_ids": {0: "batch", 1: "tokens"},
         "attention_mask": {0: "batch", 1: "tokens"},
     }
+
+    def graph(self, inner: nn.Module) -> nn.Module:
+        class Graph(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = inner
+
+            def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+                return self.inner({"input_ids": input_ids, "attention_mask": attention_mask})
+
+        return Graph()
+
+    def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
+        return tokens * inputs["attention_mask"][:, :, None].to(tokens)
+
+
+class Texts(Numbers):
+    """The graph leaves special tokens out itself."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder
@@ -145,26 +165,12 @@ class Texts:
         device = encoder.special.device
         return encoder.graph(inputs["input_ids"].to(device), inputs["attention_mask"].to(device) != 0, depths)
 
-    def graph(self, inner: nn.Module) -> nn.Module:
-        class Graph(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.inner = inner
-
-            def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
-                return self.inner({"input_ids": input_ids, "attention_mask": attention_mask})
-
-        return Graph()
-
     def read(self, model: Any, inputs: Inputs) -> Said:
         tokens = model(**inputs).last_hidden_state
         own = inputs["attention_mask"].bool()
         counted = own & ~torch.isin(inputs["input_ids"], torch.tensor(self.encoder.spec.specials))
         counted = torch.where(counted.any(1, keepdim=True), counted, own)[:, :, None]
         return (tokens * counted).sum(1) / counted.sum(1), tokens
-
-    def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
-        return tokens * inputs["attention_mask"][:, :, None].to(tokens)
 
     def sidecar(self) -> dict[str, Any]:
         spec = self.encoder.spec
@@ -176,6 +182,53 @@ class Texts:
             "where padding; the graph leaves special tokens out of pooled itself",
             "length": spec.length,
             "pad": spec.pad,
+        }
+
+
+class Sequences(Numbers):
+    """Histories of items, the latest event last."""
+
+    def __init__(self, encoder: ItemEncoder) -> None:
+        self.encoder = encoder
+
+    def example(self) -> Inputs:
+        return self._histories([self.encoder.spec.length - 1, 2], torch.Generator().manual_seed(0))
+
+    def trial(self) -> Iterator[Inputs]:
+        """Histories of random items, short ones and full windows, beside others and alone."""
+        generator, length = torch.Generator().manual_seed(0), self.encoder.spec.length
+        for rows in BATCHES:
+            for longest in (min(3, length), length):
+                rest = torch.randint(1, longest + 1, (rows - 1,), generator=generator).tolist()
+                yield self._histories([longest, *rest], generator)
+
+    def _histories(self, lengths: list[int], generator: torch.Generator) -> Inputs:
+        spec = self.encoder.spec
+        valid = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]  # [B N]
+        tokens = torch.randint(spec.first, spec.vocabulary, valid.shape, generator=generator)
+        return {"input_ids": torch.where(valid, tokens, spec.pad), "attention_mask": valid.long()}
+
+    def features(self, encoder: ItemEncoder, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
+        device = encoder.table.device
+        return encoder.graph(inputs["input_ids"].to(device), inputs["attention_mask"].to(device) != 0, depths)
+
+    def read(self, model: Any, inputs: Inputs) -> Said:
+        tokens, valid = model(**inputs).last_hidden_state, inputs["attention_mask"].bool()
+        if self.encoder.causal:
+            return at_place(tokens, valid.sum(1) - 1), tokens
+        return masked_mean(tokens, valid), tokens
+
+    def sidecar(self) -> dict[str, Any]:
+        spec = self.encoder.spec
+        numbers = {"shape": ["batch", "tokens"], "dtype": "int64"}
+        return {
+            "input": {"input_ids": {**numbers, "range": [0, spec.vocabulary - 1]}, "attention_mask": numbers},
+            "output": _outputs("tokens", self.encoder.dim),
+            "preprocessing": f"the number of an item is its row in items.parquet, from 0 on, plus {spec.first}; the "
+            f"latest {spec.length} events, the first of them first, padded at the end; attention_mask is 0 there",
+            "length": spec.length,
+            "pad": spec.pad,
+            "mask": spec.mask,
         }
 
 
@@ -254,6 +307,8 @@ def handover(encoder: OwnEncoder) -> Handover:
     """How this encoder is handed over."""
     if isinstance(encoder, AudioEncoder):
         return Sounds(encoder)
+    if isinstance(encoder, ItemEncoder):
+        return Sequences(encoder)
     return Texts(encoder) if isinstance(encoder, TextEncoder) else Images(encoder)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 FORMAT = "tacit-encoder"
 VERSION = 1
 DESCRIPTION, WEIGHTS, NETWORK = "encoder.json", "encoder.safetensors", "model.safetensors"
+BESIDE = {
+    "text": "tacit.encoders.text_files",
+    "items": "tacit.encoders.items",
+}  # kinds with a part of the spec in a file
 PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
 
 
@@ -102,11 +107,11 @@ def read(folder: Path) -> Saved:
 
 def _spec(said: Mapping[str, Any], folder: Path) -> Spec:
     kind = said.get("kind", "image")  # the only one that older folders have
-    if kind != "text":
+    if kind not in BESIDE:
         return spec_of(kind, said["spec"])
-    from tacit.encoders.text_files import read_spec
-
-    return read_spec(said["spec"], folder)
+    read: Any = import_module(BESIDE[kind]).read_spec
+    spec: Spec = read(said["spec"], folder)
+    return spec
 
 
 def restore(encoder: OwnEncoder, folder: Path) -> None:

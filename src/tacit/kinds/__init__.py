@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tacit.split import Split
     from tacit.types import ViewMaker
 
-KINDS = {"image": "tacit.kinds.image", "text": "tacit.kinds.text", "audio": "tacit.kinds.audio"}
+KINDS = {name: f"tacit.kinds.{name}" for name in ("image", "text", "audio", "items")}
 
 
 class Kind(Protocol):
@@ -67,6 +67,9 @@ class Kind(Protocol):
 
     def reading(self, spec: Any) -> dict[str, Any]:
         """Settings of `open_dataset` by which data are read as an encoder of this spec reads them."""
+
+    def fitted(self, encoder: Any, spec: Any) -> Any:
+        """An encoder that comes with its weights, ready for data of this spec, which were read as it reads them."""
 
     def describe(self, dataset: Dataset) -> str:
         """The data in a few words."""

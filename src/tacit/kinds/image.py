@@ -58,6 +58,10 @@ def reading(spec: ImageSpec) -> dict[str, Any]:
     return {"image_size": spec.size}
 
 
+def fitted(encoder: Any, spec: Any) -> Any:
+    return encoder
+
+
 def describe(dataset: Dataset) -> str:
     spec, cache = _parts(dataset)
     colour = "grey" if spec.channels == 1 else "colour"

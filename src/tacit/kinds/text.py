@@ -141,6 +141,10 @@ def reading(spec: TextSpec) -> dict[str, Any]:
     return {"tokenizer": spec}
 
 
+def fitted(encoder: Any, spec: Any) -> Any:
+    return encoder
+
+
 def describe(dataset: Dataset) -> str:
     spec, corpus = _parts(dataset)
     return (

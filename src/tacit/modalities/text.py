@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tacit import keys
 from tacit.masks import Hiding, span_starts, unit_mask
-from tacit.spec import TextSpec
+from tacit.spec import ItemSpec, TextSpec
 from tacit.types import Batch
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class TokenMask:
 class Corruption:
     """What stands at hidden places: the mask, or with these shares a random token, or what was there."""
 
-    spec: TextSpec
+    spec: TextSpec | ItemSpec
     random: float = 0.0
     kept: float = 0.0
 
@@ -130,7 +130,7 @@ class Corruption:
 
 
 def own_tokens(batch: Batch) -> Tensor:
-    """What masked prediction predicts of text: the tokens themselves, [B N]."""
+    """What is predicted of text and of items: the tokens themselves, [B N]."""
     return batch["tokens"]
 
 

@@ -27,7 +27,7 @@ TASKS = {
     "simclr": Entry(
         "contrast",
         "tacit.tasks.simclr:SimCLR",
-        ("image", "text", "audio"),
+        ("image", "text", "audio", "items"),
         "tell two views of the same example from views of all others",
         "Chen et al. 2020, arXiv:2002.05709",
     ),
@@ -48,7 +48,7 @@ TASKS = {
     "masked": Entry(
         "reconstruction",
         "tacit.tasks.masked:Masked",
-        ("image", "text", "audio"),
+        ("image", "text", "audio", "items"),
         "fill in the parts that were hidden",
         "He et al. 2022, arXiv:2111.06377; Xie et al. 2022, arXiv:2111.09886; Devlin et al. 2018, arXiv:1810.04805",
     ),
@@ -62,7 +62,7 @@ TASKS = {
     "next": Entry(
         "prediction",
         "tacit.tasks.next:Next",
-        ("audio",),
+        ("audio", "items"),
         "say what comes next",
         "Chung et al. 2019, arXiv:1904.03240; Kang & McAuley 2018, arXiv:1808.09781",
     ),
@@ -76,9 +76,16 @@ TASKS = {
     "simcse": Entry(
         "contrast",
         "tacit.tasks.simclr:SimCLR",
-        ("text",),
-        "tell the same text under other dropout from all others",
+        ("text", "items"),
+        "tell the same example under other dropout from all others",
         "Gao et al. 2021, arXiv:2104.08821",
+    ),
+    "attributes": Entry(
+        "prediction",
+        "tacit.tasks.next:Next",
+        ("items",),
+        "say which attributes the next item has",
+        "Zhou et al. 2020, arXiv:2008.07873",
     ),
     "electra": Entry(
         "detection",

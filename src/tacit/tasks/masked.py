@@ -41,7 +41,8 @@ class Masked(Task):
 
     `masks` says where to hide, at which `progress` of the training; with `drop` as many tokens in every row. `corrupt`
     hides in the batch itself (mask tokens of a vocabulary, random ones), for encoders that need no mask token of their
-    own; `decoder` answers in place of a new linear layer. `picture` turns predicted tokens [B N P] and their batch into
+    own; `decoder` answers in place of a new linear layer. `loss` compares states [M D] and truth [M] itself (a sampled
+    softmax) and returns the mean over them. `picture` turns predicted tokens [B N P] and their batch into
     images [B C H W], for the report.
     """
 
@@ -56,6 +57,7 @@ class Masked(Task):
         drop: bool = False,
         corrupt: Callable[[Batch, Tensor], Batch] | None = None,
         decoder: Callable[[Tensor], Tensor] | None = None,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         decoder_dim: int = 128,
         decoder_depth: int = 2,
         picture: Callable[[Tensor, Batch], Tensor] | None = None,
@@ -67,6 +69,7 @@ class Masked(Task):
         self.corrupt = corrupt
         self.picture = picture
         self.drop = drop
+        self.loss = loss
         self.encoder = encoder
         self.decoder: Callable[..., Tensor]
         if drop:
@@ -88,9 +91,11 @@ class Masked(Task):
     def forward(self, batch: Batch) -> Output:
         seen = self.views(batch, 0)
         mask = self.masks(seen, self.progress)  # [B N]
-        answer = self.answer(seen, mask)  # [M P]
         truth = self.target(seen)[mask]  # [M P] or [M]
         share = len(truth) / dist.mean(torch.tensor(float(len(truth)), device=truth.device))
+        if self.loss is not None:
+            return Output(share * self.loss(self.states(seen, mask)[mask], truth), {}, {})
+        answer = self.answer(seen, mask)  # [M P]
         if truth.is_floating_point():
             return Output(share * nn.functional.mse_loss(answer, truth), {}, {})
         accuracy = (answer.detach().argmax(1) == truth).float().mean()

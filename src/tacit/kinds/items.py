@@ -1,0 +1,156 @@
+"""Histories of items, as a run asks for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tacit.data import Dataset
+from tacit.data.histories import Histories
+from tacit.data.order import Batches
+from tacit.errors import UserError
+from tacit.evaluation import Arm
+from tacit.modalities.items import ItemViews
+from tacit.modalities.text import snippet, word_counts
+from tacit.recipes.base import Recipe
+from tacit.recipes.items import NEGATIVES, SAMPLED_FROM, default_encoder, default_views, recipe
+from tacit.spec import ItemSpec
+from tacit.split import Split
+
+__all__ = ["default_encoder", "default_views", "recipe"]
+
+tasks = "next"
+contrast = "simclr"
+
+SHOWN = 8  # the latest items, which stand for a history
+LETTERS = 40  # of an item's name
+TERMS_FROM = 50_000  # histories at most that items are counted in
+COUNTED = 200  # histories whose items are counted to tell how long all of them take
+LEAST = 2  # events that something can be learned from
+
+
+def scratch_views(spec: ItemSpec) -> ItemViews:
+    return default_views(spec, "scratch")
+
+
+def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
+    """Without what is held out, and without histories of which a single event is then left."""
+    learned = _parts(dataset)[1].learned()
+    among = rows[learned.lengths[rows] >= LEAST]
+    if not len(among):
+        raise UserError(
+            f"no history of {dataset.name} has {LEAST} events beside those that are held out; hold out none with "
+            "--holdout none, or give longer ones"
+        )
+    return Batches(learned.batch, among, batch_size=plan.batch_size, seed=seed)
+
+
+def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
+    labelled = split.labelled
+    assert labelled is not None
+    if labelled.target != "classification":
+        return []
+    counts = word_counts(_as_texts(dataset, split), labelled.train[:TERMS_FROM], characters=False)
+    return [Arm("tfidf-items", "baseline", rule=counts, encoder="TF-IDF of items and pairs")]
+
+
+def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[[int], float]]:
+    labelled = split.labelled
+    if labelled is None or labelled.target != "classification":
+        return 0.0, lambda labels: 0.0
+    some = labelled.train[:COUNTED]
+    began = time.perf_counter()
+    rule = word_counts(_as_texts(dataset, split), some, characters=False)
+    rule(some, labelled.y[some], some)
+    each = (time.perf_counter() - began) / len(some)
+    return each * len(labelled.y), lambda labels: each * labels
+
+
+def _as_texts(dataset: Dataset, split: Split) -> Callable[[NDArray[np.int64]], list[str]]:
+    """Labelled histories as texts of which each item is a word."""
+    histories = _parts(dataset)[1]
+    return lambda positions: [
+        " ".join(f"item{n}" for n in items.tolist()) for items in histories.seen(split.rows[positions])
+    ]
+
+
+def same_form(spec: ItemSpec, other: ItemSpec) -> bool:
+    return spec.known == other.known
+
+
+def mismatch(own: ItemSpec, opened: Dataset) -> str:
+    return ""
+
+
+def reading(spec: ItemSpec) -> dict[str, Any]:
+    return {"catalogue": spec}
+
+
+def fitted(encoder: Any, spec: Any) -> Any:
+    if isinstance(spec, ItemSpec):
+        encoder.grow(spec.known)
+    return encoder
+
+
+def describe(dataset: Dataset) -> str:
+    spec, histories = _parts(dataset)
+    sampled = f", each compared with {NEGATIVES:,} sampled ones" if spec.items >= SAMPLED_FROM else ""
+    return (
+        f"{len(dataset):,} histories of {histories.lengths.mean():,.1f} events on average, {spec.items:,} items"
+        f"{sampled}; {'in time' if histories.timed else 'order only'}; {histories.nbytes / 2**20:,.1f} MiB sorted"
+    )
+
+
+def about(dataset: Dataset) -> list[str]:
+    spec, histories = _parts(dataset)
+    low, middle, high = np.quantile(histories.lengths, [0.05, 0.5, 0.95])
+    held = {"last": "the last event of each and the one before", "time": "the latest fifth", "none": "nothing"}
+    return [
+        f"length: median {middle:,.0f} events, nine in ten from {low:,.0f} to {high:,.0f}; an encoder sees the latest "
+        f"{spec.length}",
+        f"events: {len(histories.items):,} in all; {spec.known.n_attributes:,} attributes of items; held out: "
+        f"{held[histories.held]}",
+    ]
+
+
+def facts(dataset: Dataset) -> dict[str, Any]:
+    spec, histories = _parts(dataset)
+    return {
+        "items": spec.items,
+        "events": len(histories.items),
+        "length": spec.length,
+        "timed": histories.timed,
+        "held_out": histories.held,
+        "sampled_softmax": NEGATIVES if spec.items >= SAMPLED_FROM else 0,
+    }
+
+
+def pictures(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[Any]:
+    spec, histories = _parts(dataset)
+    return [_told(spec, items[-SHOWN:].tolist()) for items in histories.seen(np.asarray(rows, np.int64))]
+
+
+def sounds(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[bytes | None]:
+    return [None] * len(rows)
+
+
+def shown(dataset: Dataset, preview: Tensor) -> Sequence[Any]:
+    spec, _ = _parts(dataset)
+    rows = [[number - spec.first for number in row if number != spec.pad] for row in preview.cpu().tolist()]
+    return [_told(spec, row[-SHOWN:]) for row in rows]
+
+
+def _told(spec: ItemSpec, items: Sequence[int]) -> str:
+    """Items by their names, in the order of time; a hidden one as [?]."""
+    return " → ".join(snippet(spec.known.title(item), LETTERS) if item >= 0 else "[?]" for item in items)
+
+
+def _parts(dataset: Dataset) -> tuple[ItemSpec, Histories]:
+    assert isinstance(dataset.spec, ItemSpec)
+    assert isinstance(dataset.cache, Histories)
+    return dataset.spec, dataset.cache
