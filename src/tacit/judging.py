@@ -172,7 +172,6 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     Every task has an encoder for each of its `seeds`. Where it takes more than `limit` seconds, budgets larger than the
     primary one are given up, the costliest first.
     """
-    from tacit.evaluation.features import extract
     from tacit.evaluation.protocol import plan_for
     from tacit.evaluation.splits import N_FOLDS, draw_labels
     from tacit.evaluation.subject import parts_of, target_of
@@ -186,7 +185,7 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     planned, primary = plan_for(labelled, parts_of(labelled, 0), primary=study.ask.primary_budget)
     budgets = planned.budgets
     began = time.perf_counter()
-    tables = extract(study.fresh(0), labelled.fetch, train)
+    tables = target.read(study.fresh(0), labelled, train)
     embedding = (time.perf_counter() - began) / len(train)
     encoders = tasks * seeds + 1 + RANDOM_SEEDS + len(study.ask.against or ())
     counting, fitting = study.kind.statistics_seconds(study.dataset, study.split)

@@ -18,6 +18,9 @@ example's own source of randomness in this step (see `tacit.keys`); `valid` [B N
 
 Text: `tokens` [B N] int64, a tokenizer's numbers; `valid` [B N] False where padding; `word` [B N] True where a word
 begins; `segment` [B N] int64 where a row holds several documents, each of which attends to itself alone.
+
+Items: `tokens` [B N] int64, a whole history in order of time: 0 is padding, 1 the mask, item i of a catalogue i + 2;
+`valid` [B N] False where padding.
 """
 
 
@@ -74,6 +77,15 @@ class Dropping(Encoder, Protocol):
 
     def visible(self, batch: Batch, keep: Tensor) -> Tensor:
         """Embed only the tokens numbered in `keep` [B K]; returns [B K D]."""
+        ...
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """Anything that says of every item of a catalogue how likely it comes next: an encoder of items, plain counts."""
+
+    def scores(self, batch: Batch) -> Tensor:
+        """[B n], higher is likelier."""
         ...
 
 

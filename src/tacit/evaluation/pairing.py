@@ -59,7 +59,7 @@ def pair(one: Predictions, other: Predictions, *, protocol: str | None = None) -
     metric = target.metric(one.metric)
     unit = np.unique(one.unit[here], return_inverse=True)[1]
     extra = target.smoothing(one.truth[here], unit)
-    noun = "items" if len(np.unique(unit)) == len(unit) else "groups"
+    noun = target.examples if len(np.unique(unit)) == len(unit) else "groups"
     theirs_at = {budget.name: budget for budget in other.budgets}
     protocol = protocol or next(iter(target.protocols))
     found: list[Paired] = []

@@ -183,7 +183,8 @@ class Report:
         n_test = max((r.n_test for r in self.results), default=0)
         measure = self.data.get("measure", "no metric")
         half = ", at other budgets half of them (±)" if len({r.budget for r in self.results}) > 1 else ""
-        return f"{measure}, on {n_test:,} test items, with 95 % intervals{half}"
+        examples = self.data.get("examples", "items")
+        return f"{measure}, on {n_test:,} test {examples}, with 95 % intervals{half}"
 
     def _notes(self) -> list[str]:
         notes = [self.labels_saved["text"]] if "text" in self.labels_saved else []

@@ -46,13 +46,14 @@ class Setting:
     n_folds: int = 0  # of cross-fitting; 0: a sealed test set
     left_out: tuple[str, ...] = ()  # classes
     missing: tuple[str, ...] = ()  # mandatory baselines that cannot be had here
-    groups: str = "groups"  # their noun
+    examples: str = "items"  # the noun of what is tested
+    groups: str = "groups"  # and of what varies
     measure: str = "balanced accuracy"  # the metric
     protocols: Mapping[str, str] = field(default_factory=lambda: {"linear": "linear probe"})  # in words
 
     @property
     def unit(self) -> str:
-        return "items" if self.n_units == self.n_test else self.groups
+        return self.examples if self.n_units == self.n_test else self.groups
 
 
 def is_failure(alarm: Any) -> bool:
@@ -210,8 +211,8 @@ def what_it_would_take(estimate: Estimate, unit: str) -> str:
 
 
 def _circumstances(protocol: str, decisive: Comparison | None, setting: Setting, absent: Sequence[str]) -> list[str]:
-    tested = f"{setting.n_test:,} test items"
-    if setting.unit != "items":
+    tested = f"{setting.n_test:,} test {setting.examples}"
+    if setting.unit != setting.examples:
         tested += f" in {setting.n_units:,} {setting.unit}"
     measure = f"{setting.measure}, {setting.protocols.get(protocol, 'fine-tuned')}"
     if decisive and decisive.budget.total:

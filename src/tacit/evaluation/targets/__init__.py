@@ -17,6 +17,8 @@ _HOME: Mapping[str, tuple[str, str]] = {
     "regression": ("regression", "Regression"),
     "retrieval": ("retrieval", "Retrieval"),
     "pairs": ("retrieval", "Pairs"),
+    "recommendation": ("recommendation", "Recommendation"),
+    "repeats": ("recommendation", "Repeats"),
 }
 
 __all__ = ["Metric", "Rule", "Supervised", "Target", "Tested", "Trainable", "make_target"]

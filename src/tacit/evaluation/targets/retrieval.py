@@ -60,7 +60,7 @@ class Retrieval(Target):
         relevant = self.revealed(found, labelled, pool, tested)
         return float(np.mean([metric.value(of[0], tested.truth) for of in relevant]))
 
-    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float | None:
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats, encoder: Any) -> float | None:
         if not self.expected(labelled, positions).any():
             return None
         return self.validate(labelled, [features], positions, (), self.metrics[0], 0)

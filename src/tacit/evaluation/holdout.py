@@ -1,0 +1,127 @@
+"""What is held out of interactions: the event that each person is asked about, and one before it to choose by.
+
+leave one out   test: the last event of everyone who has two or more; everything before it is known
+by time         test: the first event after a moment, of everyone who has events before it as well; what happened until
+                that moment is known. People whose first event lies behind it cannot be asked about
+
+Validation asks the same one step earlier: about the last event but one, or about the first event after an earlier
+moment. What is learned from ends where validation begins, so that what is chosen there was never learned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit import keys
+from tacit.errors import UserError
+from tacit.evaluation.splits import Positions
+from tacit.evaluation.subject import Labelled
+from tacit.histories import Histories
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Held:
+    """N questions about U people, and what may be learned from."""
+
+    learn: Histories  # [U]
+    asked: Histories  # [N] what is known when a question is asked
+    came: Ints  # [N] the item that came next
+    user: Ints  # [N]
+    train: Positions  # the questions of validation
+    test: Positions
+    left_out: int  # people who cannot be asked about
+
+    def labelled(self, names: Sequence[str] | None = None, *, target: str = "recommendation") -> Labelled:
+        """For `evaluate`; `names` [U] of the people let judgements of the same questions be paired and sealed."""
+        questions = np.arange(len(self.came))
+        return Labelled(
+            fetch=self.asked.batch,
+            y=np.zeros(len(questions), np.int64),
+            classes=(),
+            group=questions,  # one person's questions are kept apart by time, not by a split of people
+            train=self.train,
+            test=self.test,
+            content=None if names is None else self._content(names),
+            target=target,
+            truth=self.came,
+            popularity=self.learn.counts(),
+            lengths=self.asked.lengths,
+        )
+
+    def _content(self, names: Sequence[str]) -> NDArray[np.void]:
+        """A question is told by the person and the place of its event in their history."""
+        place = self.asked.lengths.tolist()
+        said = (f"{names[user]}/{at}".encode() for user, at in zip(self.user.tolist(), place, strict=True))
+        return np.array([hashlib.blake2b(text, digest_size=16).digest() for text in said], "V16")
+
+
+def leave_one_out(histories: Histories, *, validation: float = 1.0, seed: int = 0) -> Held:
+    """The last event of everyone is tested; for this share of those with three events or more, the one before chooses.
+
+    Raises `UserError` where fewer than two people have two events.
+    """
+    lengths = histories.lengths
+    tested = np.flatnonzero(lengths >= 2)
+    if len(tested) < 2:
+        raise UserError(
+            f"{len(tested)} of {len(histories):,} people have two events or more: nothing can be held out of the others"
+        )
+    able = np.flatnonzero(lengths >= 3)
+    some = np.random.default_rng(keys.fold(seed, "validation")).permutation(able)[: round(validation * len(able))]
+    chosen = np.sort(some)
+    last = histories.stop - 1
+    learned = np.where(lengths >= 2, last, histories.stop)
+    learned[chosen] -= 1
+    return _held(histories, learned, (chosen, learned[chosen]), (tested, last[tested]))
+
+
+def by_time(histories: Histories, times: NDArray[np.generic], *, test: float = 0.1, validation: float = 0.1) -> Held:
+    """The last share `test` of all events lies behind the moment that is tested; `validation` is that before it.
+
+    `times` [E] are those of `histories.items`. Raises `UserError` where fewer than two people can be asked.
+    """
+    own = np.concatenate(list(histories.blocks()))
+    moments = np.quantile(times[own], [1 - test - validation, 1 - test], method="higher")
+    early, late = (_before(histories, times, own, moment) for moment in moments)
+    tested = _asked(histories, late)
+    if len(tested) < 2:
+        raise UserError(
+            f"{len(tested)} of {len(histories):,} people have events both among the last {100 * test:g} % of all and "
+            "before: hold out the last event of each instead"
+        )
+    chosen = np.flatnonzero((early > 0) & (early < late))
+    start = histories.start
+    return _held(histories, start + early, (chosen, (start + early)[chosen]), (tested, (start + late)[tested]))
+
+
+def _before(histories: Histories, times: NDArray[np.generic], own: Ints, moment: np.generic) -> Ints:
+    """How many events [U] of each history lie before a moment."""
+    passed = np.concatenate([[0], np.cumsum(times[own] < moment)])  # type: ignore[operator]
+    ends = np.cumsum(histories.lengths)
+    return np.asarray(passed[ends] - passed[ends - histories.lengths], np.int64)
+
+
+def _asked(histories: Histories, before: Ints) -> Ints:
+    return np.flatnonzero((before > 0) & (before < histories.lengths))
+
+
+def _held(histories: Histories, learned: Ints, validation: tuple[Ints, Ints], test: tuple[Ints, Ints]) -> Held:
+    """From where learning stops [U], and the people and places of both kinds of questions."""
+    user, place = (np.concatenate(parts) for parts in zip(validation, test, strict=True))
+    n = len(validation[0])
+    return Held(
+        learn=Histories(histories.items, histories.start, learned, histories.n_items),
+        asked=Histories(histories.items, histories.start[user], place, histories.n_items),
+        came=np.asarray(histories.items[place], np.int64),
+        user=user,
+        train=np.arange(n),
+        test=np.arange(n, len(user)),
+        left_out=len(histories) - len(test[0]),
+    )
