@@ -47,18 +47,19 @@ class Histories:
     def counts(self) -> Ints:
         """How often each item occurs [n_items]."""
         found = np.zeros(self.n_items, np.int64)
-        for events in self.blocks():
-            found += np.bincount(self.items[events], minlength=self.n_items)
+        for _, places in self.events():
+            found += np.bincount(self.items[places], minlength=self.n_items)
         return found
 
-    def blocks(self, size: int = 2**22) -> Iterator[Ints]:
-        """The places of all events, history after history, about `size` of them at once."""
+    def events(self, size: int = 2**22) -> Iterator[tuple[Ints, Ints]]:
+        """The history and the place in `items` of every event, in blocks of whole histories, of about `size` events."""
         ends = np.cumsum(self.lengths)
-        cuts = np.searchsorted(ends, np.arange(size, ends[-1:].sum(), size)) + 1
+        cuts = (np.searchsorted(ends, np.arange(size, ends[-1:].sum(), size)) + 1).tolist()
         for rows in np.split(np.arange(len(self)), cuts):
             lengths = self.lengths[rows]
-            first = np.repeat(self.start[rows] - np.cumsum(lengths) + lengths, lengths)
-            yield first + np.arange(lengths.sum())
+            history = np.repeat(rows, lengths)
+            since = np.arange(len(history)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+            yield history, self.start[history] + since
 
     def batch(self, rows: Ints) -> Batch:
         """The histories of these rows as `types.Batch` has them, whole."""

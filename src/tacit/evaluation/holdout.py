@@ -87,7 +87,7 @@ def by_time(histories: Histories, times: NDArray[np.generic], *, test: float = 0
 
     `times` [E] are those of `histories.items`. Raises `UserError` where fewer than two people can be asked.
     """
-    own = np.concatenate(list(histories.blocks()))
+    own = np.concatenate([places for _, places in histories.events()])
     moments = np.quantile(times[own], [1 - test - validation, 1 - test], method="higher")
     early, late = (_before(histories, times, own, moment) for moment in moments)
     tested = _asked(histories, late)

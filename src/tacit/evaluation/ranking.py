@@ -100,7 +100,10 @@ def _first(scores: Tensor, k: int, tie: Tensor, index: Tensor) -> Tensor:
     tied = (beyond | (values[:, 1:] == values[:, :-1]).any(1)).nonzero()[:, 0]
     for start in range(0, len(tied), _TIED):
         rows = tied[start : start + _TIED]
-        items[rows] = _drawn(scores[rows], k, tie, index[rows])
+        among = scores[rows]
+        near = ((among >= values[rows, -1:]) & (among > -torch.inf)).any(0).nonzero()[:, 0]  # that any of them may list
+        drawn = near[_drawn(among[:, near], min(k, len(near)), tie[near], index[rows])]
+        items[rows, : drawn.shape[1]] = drawn
     return items.masked_fill(values == -torch.inf, NOBODY)
 
 
