@@ -40,7 +40,7 @@ POWERS = (1.0, 0.5, 0.25)
 WINDOW = 10  # events after an item that count as following it
 REMEMBERED = 200  # last events of a history in which items meet
 ENOUGH = 3_000_000  # events that links are counted in
-CHOSEN_BY = 1_000  # histories of the validation that settings are chosen by
+CHOSEN_BY = 2_000  # histories of the validation that settings are chosen by
 _FAINT = 1e-3  # weight of an event that is left out
 _LEAST = 1e-9  # what popularity adds, so that it orders what has no score and nothing else
 
