@@ -214,6 +214,56 @@ def nearest(points: Sequence[tuple[float, float]], x: float) -> float:
     return min(points, key=lambda point: abs(point[0] - x), default=(x, math.nan))[1]
 
 
+@dataclass(frozen=True)
+class Spot:
+    """An arm in a plane of two metrics, fractions of 1, and what the page says of it besides."""
+
+    name: str
+    x: float
+    y: float
+    tip: str
+    chosen: bool = False
+    colour: str = "c0"
+
+
+def plane(spots: Sequence[Spot], width: int, along: str, up: str) -> Markup:
+    """One dot per arm, its name beside the plane; `along` and `up` say what the axes are, both in per cent."""
+    narrow = width < 480
+    height, left, right, top = 300, 44, 112 if narrow else 168, 14
+    bottom, side = height - 44, width - right
+
+    def axis(values: Sequence[float]) -> tuple[float, float]:
+        margin = max(0.1 * (max(values) - min(values)), 0.005)
+        return min(values) - margin, max(values) + margin
+
+    xs, ys = axis([0.0, *(spot.x for spot in spots)]), axis([0.0, *(spot.y for spot in spots)])
+    across, onto = linear(*xs, left, side - 8), linear(*ys, bottom, top)
+    parts: list[object] = []
+    for tick in ticks(100 * xs[0], 100 * xs[1], 4 if narrow else 6):
+        x = across(tick / 100)
+        parts.append(rule(x, top, x, bottom, "grid" if tick else "zero"))
+        parts.append(text(x, bottom + 15, f"{tick:g}".replace("-", "−"), "middle"))
+    for tick in ticks(100 * ys[0], 100 * ys[1], 5):
+        y = onto(tick / 100)
+        parts += [rule(left, y, side - 8, y, "grid"), text(left - 7, y + 4, f"{tick:g}".replace("-", "−"), "end")]
+    parts.append(text(left, top - 3, shortened(up, 30 if narrow else 80), class_="small"))
+    parts.append(text((left + side) / 2, bottom + 32, shortened(along, 42 if narrow else 90), "middle"))
+    places = spread([onto(spot.y) for spot in spots], 16, top + 2, bottom - 2)
+    for spot, place in zip(spots, places, strict=True):
+        x, y = across(spot.x), onto(spot.y)
+        name = text(
+            side + 12,
+            place + 4,
+            shortened(spot.name, 15 if narrow else 24),
+            class_=f"name {spot.colour}{' strong' if spot.chosen else ''}",
+        )
+        dot = tag("circle", cx=x, cy=y, r=6 if spot.chosen else 4.5, class_=f"dot {spot.colour}")
+        leader = path([(x, y), (side + 4, place), (side + 9, place)], f"leader {spot.colour}")
+        parts.append(tag("g", leader, name, dot, data_tip=f"{spot.name}\n{spot.tip}"))
+    spoken = "; ".join(f"{spot.name}: {spot.tip}".replace("\n", ", ") for spot in spots)
+    return svg(width, height, f"{up} against {along}: {spoken}", *parts)
+
+
 def loss_and_probe(
     loss: Sequence[tuple[float, float]],
     probe: Sequence[tuple[float, float]],

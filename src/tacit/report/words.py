@@ -54,6 +54,8 @@ PROTOCOLS = {
     "finetune": "fine-tuning",
     "scratch": "training from scratch",
     "cosine": "search by cosine",
+    "ranking": "full ranking of what was not seen",
+    "ranking-again": "full ranking of everything",
     "rule": "no features",
 }
 
@@ -64,7 +66,11 @@ METRICS = {
     "macro_f1": "macro F1",
     "label_accuracy": "share of labels right",
     "d2_absolute_error": "D2 of the absolute error",
+    "coverage@10": "share of the catalogue recommended to anyone",
+    "popularity_bias@10": "popularity beyond what came",
 }
+_RANKINGS = {"ndcg": "nDCG", "hr": "hit rate", "mrr": "MRR", "recall": "recall"}
+
 
 # Between what a label-free metric is compared with the transfer, and what to mind there.
 SCOPES: dict[str, tuple[str, str]] = {
@@ -206,8 +212,8 @@ def duration(seconds: Any) -> str:
 
 def plain(name: Any) -> str:
     """A metric's name in running text; `ndcg@10/test-gallery` is nDCG@10 among the test items."""
-    if found := re.fullmatch(r"(ndcg|recall)(@\d+)/test-gallery", str(name)):
-        return f"{'nDCG' if found[1] == 'ndcg' else found[1]}{found[2]} among the test items"
+    if found := re.fullmatch(r"(\w+)(@\d+)/(test-gallery|full/.*)", str(name)):
+        return f"{_RANKINGS[found[1]]}{found[2]}{' among the test items' if found[3] == 'test-gallery' else ''}"
     return METRICS.get(str(name), str(name).replace("_", " "))
 
 

@@ -57,7 +57,7 @@ class Recommendation(Target):
     def probe(
         self, part: Part, train: Values, test: Values, draws: Sequence[Positions], seed: int
     ) -> Mapping[str, Values]:
-        return {"ranking": test[None]}
+        return {next(iter(self.protocols)): test[None]}
 
     def validate(
         self, labelled: Labelled, features: Sequence[Values], pool: Positions, rounds: Any, metric: Metric, seed: int
@@ -113,7 +113,7 @@ class Repeats(Recommendation):
     name: ClassVar[str] = "repeats"
     metrics: ClassVar[Sequence[Metric]] = _metrics("seen-kept")
     within: ClassVar[Metric] = metrics[0]
-    protocols: ClassVar[Mapping[str, str]] = {"ranking": "full ranking of everything"}
+    protocols: ClassVar[Mapping[str, str]] = {"ranking-again": "full ranking of everything"}
     again: ClassVar[bool] = True
 
 
