@@ -16,8 +16,8 @@ from torch import Tensor
 
 import tacit
 from tacit.errors import UserError
-from tacit.evaluation import Arm, Predictions, Report, evaluate, pair, seal, select
-from tacit.evaluation.holdout import Held, by_time, leave_one_out
+from tacit.evaluation import Arm, Predictions, Report, evaluate, pair, select
+from tacit.evaluation.holdout import Held, by_time, leave_one_out, sealed_places
 from tacit.evaluation.metrics import coverage, popularity_bias
 from tacit.evaluation.ranking import rank
 from tacit.evaluation.subject import parts_of, target_of
@@ -171,15 +171,21 @@ def test_what_happened_after_a_moment_is_left_out() -> None:
         by_time(histories([[0], [1]], 2), np.array([1.0, 2.0]))
 
 
-def test_the_same_questions_have_the_same_names_when_people_went_on() -> None:
-    first, later = histories([[0, 1, 2], [3, 4]], 9), histories([[0, 1, 2, 5], [3, 4]], 9)
-    one, other = (leave_one_out(h).labelled(["ann", "bob"]) for h in (first, later))
+def test_a_seal_finds_its_events_again_when_people_went_on() -> None:
+    first = histories([[0, 1, 2], [3, 4], [5, 6, 7]], 9)
+    later = histories([[8, 8], [0, 1, 2, 5, 6], [3, 4], [5]], 9)  # dan is new, ann went on, cy lost something
+    sealed = leave_one_out(first).seal(["ann", "bob", "cy"])
+    assert len(sealed.items) == 3
+    places = sealed_places(sealed, ["dan", "ann", "bob", "cy"], later)
+    assert places.tolist() == [-1, 2, 1, -1]
+    held = leave_one_out(later, sealed=places)
+    assert [events(held.asked)[q] for q in held.test] == [[0, 1], [3]]
+    assert held.came[held.test].tolist() == [2, 4]
+    assert events(held.learn) == [[8, 8], [0], [3], [5]]  # nothing that ann did since
+    one, other = leave_one_out(first).labelled(["ann", "bob", "cy"]), held.labelled(["dan", "ann", "bob", "cy"])
     assert one.content is not None
     assert other.content is not None
-    assert set(one.content[one.test].tolist()) & set(other.content[other.train].tolist())  # then tested, now behind
-    assert one.content[one.test[1]] == other.content[other.test[1]]
-    sealed = seal(one.y, None, one.content, seed=0, split=np.isin(np.arange(3), one.test).astype(np.int64))
-    assert sealed.place(None, one.content).sealed.tolist() == [False, True, True]
+    np.testing.assert_array_equal(one.content[one.test[:2]], other.content[other.test])
 
 
 # ---------------------------------------------------------------- metrics

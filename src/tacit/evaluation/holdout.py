@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tacit import keys
 from tacit.errors import UserError
+from tacit.evaluation.sealing import Seal, content_digests, group_digest, seal
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.subject import Labelled
 from tacit.histories import Histories
@@ -55,31 +56,54 @@ class Held:
             lengths=self.asked.lengths,
         )
 
+    def seal(self, names: Sequence[str], *, seed: int = 0) -> Seal:
+        """The seal of the test's events, which `sealed_places` finds again when people have gone on."""
+        said = np.array([names[user] for user in self.user[self.test].tolist()])
+        everything = np.ones(len(self.test), np.int64)
+        return seal(everything - 1, said, self._content(names)[self.test], seed=seed, split=everything)
+
     def _content(self, names: Sequence[str]) -> NDArray[np.void]:
-        """A question is told by the person and the place of its event in their history."""
         place = self.asked.lengths.tolist()
-        said = (f"{names[user]}/{at}".encode() for user, at in zip(self.user.tolist(), place, strict=True))
-        return np.array([hashlib.blake2b(text, digest_size=16).digest() for text in said], "V16")
+        return _hashes([(names[user], at) for user, at in zip(self.user.tolist(), place, strict=True)])
 
 
-def leave_one_out(histories: Histories, *, validation: float = 1.0, seed: int = 0) -> Held:
-    """The last event of everyone is tested; for this share of those with three events or more, the one before chooses.
+def leave_one_out(histories: Histories, *, validation: float = 1.0, seed: int = 0, sealed: Ints | None = None) -> Held:
+    """The last event of everyone is tested; of this share of them the one before chooses, if there is one before that.
 
-    Raises `UserError` where fewer than two people have two events.
+    `sealed` [U] are the places of the events that are tested instead, negative for people of whom none is: all that
+    these did is learned from. Raises `UserError` where fewer than two people can be asked.
     """
-    lengths = histories.lengths
-    tested = np.flatnonzero(lengths >= 2)
+    place = histories.lengths - 1 if sealed is None else sealed
+    tested = np.flatnonzero(place >= 1)
     if len(tested) < 2:
         raise UserError(
             f"{len(tested)} of {len(histories):,} people have two events or more: nothing can be held out of the others"
         )
-    able = np.flatnonzero(lengths >= 3)
+    able = np.flatnonzero(place >= 2)
     some = np.random.default_rng(keys.fold(seed, "validation")).permutation(able)[: round(validation * len(able))]
     chosen = np.sort(some)
-    last = histories.stop - 1
-    learned = np.where(lengths >= 2, last, histories.stop)
+    event = histories.start + place
+    learned = np.where(place >= 1, event, histories.stop)
     learned[chosen] -= 1
-    return _held(histories, learned, (chosen, learned[chosen]), (tested, last[tested]))
+    return _held(histories, learned, (chosen, learned[chosen]), (tested, event[tested]))
+
+
+def sealed_places(kept: Seal, names: Sequence[str], histories: Histories) -> Ints:
+    """The place [U] in each history of the event that an earlier seal keeps; -1 of those of whom it keeps none."""
+    by_person = {of: item for item, of in kept.items.items()}
+    place = np.full(len(histories), -1, np.int64)
+    for user, length in enumerate(histories.lengths.tolist()):
+        item = by_person.get(group_digest(names[user]))
+        if item is not None:
+            digests = (content_digests(_hashes([(names[user], at)]))[0] for at in range(length - 1, 0, -1))
+            place[user] = next((length - 1 - back for back, digest in enumerate(digests) if digest == item), -1)
+    return place
+
+
+def _hashes(questions: Sequence[tuple[str, int]]) -> NDArray[np.void]:
+    """A question is told by the person and the place of its event in their history."""
+    said = (f"{name}/{place}".encode() for name, place in questions)
+    return np.array([hashlib.blake2b(text, digest_size=16).digest() for text in said], "V16")
 
 
 def by_time(histories: Histories, times: NDArray[np.generic], *, test: float = 0.1, validation: float = 0.1) -> Held:
