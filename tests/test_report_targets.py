@@ -16,6 +16,7 @@ import tacit
 from tacit.evaluation import Arm, Report, evaluate
 from tacit.evaluation.subject import target_of
 from tacit.evaluation.targets import make_target
+from tacit.picturing import recommended
 from tacit.report import (
     Figures,
     Neighbours,
@@ -31,6 +32,7 @@ from tacit.report import (
     write,
 )
 from tests.reports import Reader
+from tests.test_ranking import ITEMS, neighbours
 from tests.test_ranking import judged as recommendations
 from tests.test_targets import TARGETS, N, arm, judged, problem
 
@@ -361,6 +363,23 @@ def test_dots_lie_where_their_metrics_are() -> None:
         assert dots[1][0] < dots[2][0] < dots[0][0] < width
         assert dots[0][1] == dots[2][1] < dots[1][1]
         assert dots[2][0] - dots[1][0] == pytest.approx(dots[0][0] - dots[2][0], abs=0.2)
+
+
+def test_some_histories_are_shown_with_what_was_recommended_and_what_came() -> None:
+    held, _ = recommendations()
+    labelled = held.labelled()
+    rows = recommended(neighbours, labelled, lambda item: f"item {item}", seed=0)
+    assert len(rows) == 6
+    questions = {
+        (tuple(held.asked.items[a:b][-8:].tolist()), came): (a, b)
+        for a, b, came in zip(held.asked.start, held.asked.stop, held.came.tolist(), strict=True)
+    }
+    for row in rows:
+        history, came = (tuple(int(name.split()[1]) for name in names) for names in (row.history, [row.came]))
+        begin, end = questions[history, came[0]]
+        free = [(history[-1] + step) % ITEMS for step in range(ITEMS)]
+        own = set(held.asked.items[begin:end].tolist())
+        assert list(row.items) == [f"item {item}" for item in free if item not in own][:10]
 
 
 def test_recommendations_in_private(tmp_path: Path) -> None:
