@@ -16,7 +16,7 @@ from torch import Tensor
 
 import tacit
 from tacit.errors import UserError
-from tacit.evaluation import Arm, Predictions, Report, evaluate, pair, select
+from tacit.evaluation import Arm, Predictions, Report, evaluate, holdout, pair, select
 from tacit.evaluation.holdout import Held, by_time, leave_one_out, sealed_places
 from tacit.evaluation.metrics import coverage, popularity_bias
 from tacit.evaluation.ranking import rank
@@ -169,6 +169,15 @@ def test_what_happened_after_a_moment_is_left_out() -> None:
     assert held.came[held.train].tolist() == [2, 7]
     with pytest.raises(UserError, match="0 of 2 people have events both among the last 10 % of all and before"):
         by_time(histories([[0], [1]], 2), np.array([1.0, 2.0]))
+
+
+def test_not_everybody_is_asked_where_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    everyone = leave_one_out(walks())
+    monkeypatch.setattr(holdout, "MOST", 50)
+    some = leave_one_out(walks())
+    assert (len(some.train), len(some.test), some.left_out) == (50, 50, 0)
+    assert events(some.learn) == events(everyone.learn)
+    np.testing.assert_array_equal(some.came[some.test], everyone.came[everyone.test[some.user[some.test]]])
 
 
 def test_a_seal_finds_its_events_again_when_people_went_on() -> None:

@@ -5,7 +5,8 @@ by time         test: the first event after a moment, of everyone who has events
                 that moment is known. People whose first event lies behind it cannot be asked about
 
 Validation asks the same one step earlier: about the last event but one, or about the first event after an earlier
-moment. What is learned from ends where validation begins, so that what is chosen there was never learned.
+moment. What is learned from ends where validation begins, so that what is chosen there was never learned. Of more than
+a hundred thousand people as many are asked, taken at random.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,9 @@ from tacit.evaluation.sealing import Seal, content_digests, group_digest, seal
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.subject import Labelled
 from tacit.histories import Histories
+
+MOST = 100_000  # questions of a kind
+_SOME = 2**20  # times that moments are found from
 
 Ints = NDArray[np.int64]
 
@@ -106,14 +111,15 @@ def _hashes(questions: Sequence[tuple[str, int]]) -> NDArray[np.void]:
     return np.array([hashlib.blake2b(text, digest_size=16).digest() for text in said], "V16")
 
 
-def by_time(histories: Histories, times: NDArray[np.generic], *, test: float = 0.1, validation: float = 0.1) -> Held:
+def by_time(histories: Histories, times: NDArray[Any], *, test: float = 0.1, validation: float = 0.1) -> Held:
     """The last share `test` of all events lies behind the moment that is tested; `validation` is that before it.
 
     `times` [E] are those of `histories.items`. Raises `UserError` where fewer than two people can be asked.
     """
-    own = np.concatenate([places for _, places in histories.events()])
-    moments = np.quantile(times[own], [1 - test - validation, 1 - test], method="higher")
-    early, late = (_before(histories, times, own, moment) for moment in moments)
+    step = 1 + int(histories.lengths.sum()) // _SOME
+    some = np.concatenate([times[places[::step]] for _, places in histories.events()])
+    moments = np.quantile(some, [1 - test - validation, 1 - test], method="higher")
+    early, late = (_before(histories, times, moment) for moment in moments)
     tested = _asked(histories, late)
     if len(tested) < 2:
         raise UserError(
@@ -125,11 +131,12 @@ def by_time(histories: Histories, times: NDArray[np.generic], *, test: float = 0
     return _held(histories, start + early, (chosen, (start + early)[chosen]), (tested, (start + late)[tested]))
 
 
-def _before(histories: Histories, times: NDArray[np.generic], own: Ints, moment: np.generic) -> Ints:
+def _before(histories: Histories, times: NDArray[Any], moment: Any) -> Ints:
     """How many events [U] of each history lie before a moment."""
-    passed = np.concatenate([[0], np.cumsum(times[own] < moment)])  # type: ignore[operator]
-    ends = np.cumsum(histories.lengths)
-    return np.asarray(passed[ends] - passed[ends - histories.lengths], np.int64)
+    found = np.zeros(len(histories), np.int64)
+    for history, places in histories.events():
+        found += np.bincount(history[times[places] < moment], minlength=len(found))
+    return found
 
 
 def _asked(histories: Histories, before: Ints) -> Ints:
@@ -138,8 +145,9 @@ def _asked(histories: Histories, before: Ints) -> Ints:
 
 def _held(histories: Histories, learned: Ints, validation: tuple[Ints, Ints], test: tuple[Ints, Ints]) -> Held:
     """From where learning stops [U], and the people and places of both kinds of questions."""
-    user, place = (np.concatenate(parts) for parts in zip(validation, test, strict=True))
-    n = len(validation[0])
+    asked = [_some(*validation), _some(*test)]
+    user, place = (np.concatenate(parts) for parts in zip(*asked, strict=True))
+    n = len(asked[0][0])
     return Held(
         learn=Histories(histories.items, histories.start, learned, histories.n_items),
         asked=Histories(histories.items, histories.start[user], place, histories.n_items),
@@ -149,3 +157,11 @@ def _held(histories: Histories, learned: Ints, validation: tuple[Ints, Ints], te
         test=np.arange(n, len(user)),
         left_out=len(histories) - len(test[0]),
     )
+
+
+def _some(people: Ints, place: Ints) -> tuple[Ints, Ints]:
+    """At most as many questions as intervals gain by, taken at random."""
+    if len(people) <= MOST:
+        return people, place
+    taken = np.sort(np.random.default_rng(0).permutation(len(people))[:MOST])
+    return people[taken], place[taken]

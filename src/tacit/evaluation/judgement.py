@@ -86,6 +86,7 @@ def _judged(predicted: Predicted) -> Report:
         examples=target.examples,
         groups=target.groups,
         measure=metric.words,
+        margin=metric.margin,
         protocols=target.protocols,
     )
     usual = next(iter(target.protocols))  # the protocol that the verdict is about

@@ -24,10 +24,14 @@ Ints = NDArray[np.int64]
 Influence = Callable[[NDArray[Any], NDArray[Any], Ints], Floats]
 
 
+MARGIN = 0.01  # one point
+
+
 class Metric(NamedTuple):
     """One metric; `low` and `high` bound it, `scores` says that classes alone cannot tell it.
 
-    Verdicts are about metrics of which more is better; `sign` is -1 for an error that is only reported.
+    Verdicts are about metrics of which more is better; `sign` is -1 for an error that is only reported. Differences up
+    to `margin` are of no practical size.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Metric(NamedTuple):
     scores: bool = False
     sign: int = 1
     discrete: bool = True  # made of hits and ranks, of which few test items have few; see `statistics.smoothing`
+    margin: float = MARGIN
 
     def value(self, predicted: NDArray[Any], truth: NDArray[Any]) -> float:
         """Of predictions [n ...], every item a unit of its own."""

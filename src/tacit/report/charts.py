@@ -43,7 +43,7 @@ class Gain:
 
 def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str) -> Markup:
     """The gain over each baseline with its interval, against zero."""
-    percent = words.is_fraction(metric)
+    percent, zone = words.is_fraction(metric), words.margin(metric)
     narrow = width < 480
     left, right, row, top = (14, 14, 58, 10) if narrow else (190, 150, 34, 8)
     height = top + row * len(rows) + 40
@@ -59,13 +59,13 @@ def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str) -> Markup
         return min(max(place(value), left), width - right)
 
     if percent:
-        parts.append(tag("rect", x=at(-0.01), y=top, width=at(0.01) - at(-0.01), height=bottom - top, class_="zone"))
+        parts.append(tag("rect", x=at(-zone), y=top, width=at(zone) - at(-zone), height=bottom - top, class_="zone"))
     scale = 100 if percent else 1
     for tick in ticks((low - margin) * scale, (high + margin) * scale, 4 if narrow else 6):
         x = at(tick / scale)
         parts.append(rule(x, top, x, bottom, "zero" if tick == 0 else "grid"))
         parts.append(text(x, bottom + 15, f"{tick:+g}".replace("-", "−") if tick else "0", "middle"))
-    axis = f"percentage points{'' if narrow else f' of {words.plain(metric)}'}; shaded: within one"
+    axis = f"percentage points{'' if narrow else f' of {words.plain(metric)}'}; shaded: within {100 * zone:g}"
     axis = axis if percent else f"difference in {words.plain(metric)}"
     parts.append(text((left + width - right) / 2, bottom + 32, axis, "middle"))
     for number, r in enumerate(rows):

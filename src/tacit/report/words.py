@@ -26,7 +26,7 @@ OUTCOMES: dict[str, tuple[str, str, str]] = {
     "equivalent": (
         "No evidence of a gain: equivalent",
         "=",
-        "The difference lies within one point either way. Pretraining changed nothing of practical size here.",
+        "The difference is too small to matter, either way. Pretraining changed nothing of practical size here.",
     ),
     "underpowered": (
         "No evidence of a gain: underpowered",
@@ -135,6 +135,11 @@ def is_number(value: object) -> bool:
 def is_fraction(metric: str) -> bool:
     """Whether a metric is a fraction of 1, read as a percentage; errors in the target's units are not."""
     return not re.match(r"(mae|mse|rmse)\b", metric.lower())
+
+
+def margin(metric: str) -> float:
+    """Up to where a difference in a fraction of 1 is of no practical size, as the judge has it."""
+    return 0.002 if "/full/" in metric else 0.01
 
 
 def _plain(value: float, decimals: int, *, sign: bool = False) -> str:
@@ -274,7 +279,8 @@ def sentence(verdict: Mapping[str, Any], metric: str) -> str:
         return f"{title(subject)} has collapsed."
     if outcome == "harms":
         return f"{at}, {subject} scored below {baseline}: {size}."
-    ending = "within one point of it" if outcome == "equivalent" else "the interval includes zero"
+    within = "one point" if margin(metric) == 0.01 else f"{100 * margin(metric):g} points"
+    ending = f"within {within} of it" if outcome == "equivalent" else "the interval includes zero"
     return f"{at}, {subject} against {baseline}: {size}; {ending}."
 
 
