@@ -358,6 +358,8 @@ def test_what_was_seen_can_come_again() -> None:
     held = leave_one_out(h)
     same = np.zeros((len(held.came), 10))
     same[np.arange(len(held.came)), held.came] = 1
+    assert held.returns == len(held.test)
+    assert leave_one_out(walks()).returns == 0
     once, again = (evaluate(Scores(same), held.labelled(target=t)).results[0] for t in ("recommendation", "repeats"))
     assert (once.mean, again.mean) == (0, 1)
     assert again.metric == "ndcg@10/full/seen-kept"
@@ -368,6 +370,7 @@ def test_a_glance_asks_the_encoder() -> None:
     labelled = held.labelled()
     glance = target_of(labelled).glance(labelled, held.train, np.empty((0, 0), np.float32), neighbours)
     assert glance == pytest.approx(report.data["validation"]["neighbours"]["pooled"])
+    assert target_of(labelled).glance(labelled, held.train[:1], np.empty((0, 0), np.float32), neighbours) is None
 
 
 def test_the_catalogue_must_be_known() -> None:

@@ -5,7 +5,7 @@ No torch until a batch is asked for: data, baselines and the judge share it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
-PADDING, MASK, FIRST = 0, 1, 2  # numbers in a batch; item i of the catalogue is FIRST + i
+PADDING, FIRST = 0, 2  # numbers in a batch: item i of the catalogue is FIRST + i, and 1 is the mask
+_SOME = 2**20  # times that moments are found from
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ class Histories:
             history = np.repeat(rows, lengths)
             since = np.arange(len(history)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
             yield history, self.start[history] + since
+
+    def moments(self, times: NDArray[Any], shares: Sequence[float]) -> list[Any]:
+        """The times before which about these shares of all events lie; `times` [E] are those of `items`."""
+        step = 1 + int(self.lengths.sum()) // _SOME
+        some = np.concatenate([times[places[::step]] for _, places in self.events()])
+        return list(np.quantile(some, shares, method="higher"))
 
     def batch(self, rows: Ints) -> Batch:
         """The histories of these rows as `types.Batch` has them, whole."""

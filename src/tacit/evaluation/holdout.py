@@ -27,7 +27,6 @@ from tacit.evaluation.subject import Labelled
 from tacit.histories import Histories
 
 MOST = 100_000  # questions of a kind
-_SOME = 2**20  # times that moments are found from
 
 Ints = NDArray[np.int64]
 
@@ -60,6 +59,15 @@ class Held:
             popularity=self.learn.counts(),
             lengths=self.asked.lengths,
         )
+
+    @property
+    def returns(self) -> int:
+        """Test questions that ask for what the history holds: nobody finds it where what was seen is left out."""
+        test = self.asked.take(self.test)
+        found = np.zeros(len(test), bool)
+        for history, places in test.events():
+            found[history[test.items[places] == self.came[self.test][history]]] = True
+        return int(found.sum())
 
     def seal(self, names: Sequence[str], *, seed: int = 0) -> Seal:
         """The seal of the test's events, which `sealed_places` finds again when people have gone on."""
@@ -116,9 +124,7 @@ def by_time(histories: Histories, times: NDArray[Any], *, test: float = 0.1, val
 
     `times` [E] are those of `histories.items`. Raises `UserError` where fewer than two people can be asked.
     """
-    step = 1 + int(histories.lengths.sum()) // _SOME
-    some = np.concatenate([times[places[::step]] for _, places in histories.events()])
-    moments = np.quantile(some, [1 - test - validation, 1 - test], method="higher")
+    moments = histories.moments(times, [1 - test - validation, 1 - test])
     early, late = (_before(histories, times, moment) for moment in moments)
     tested = _asked(histories, late)
     if len(tested) < 2:

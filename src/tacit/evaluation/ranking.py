@@ -48,7 +48,8 @@ def rank(
     """
     import torch
 
-    scores_of, device = as_scores(ranker), device_of(ranker)
+    scores_of: Callable[[Batch], Tensor] = getattr(ranker, "scores", ranker)
+    device = device_of(ranker)
     tie = keys.split(torch.arange(n_items, device=device), "tie")  # [n]
     size = max(1, min(_CELLS // n_items, _MOST, getattr(ranker, "at_once", _MOST)))
     found = np.full((len(rows), k), NOBODY, np.int32)
@@ -58,12 +59,6 @@ def rank(
             scores = _checked(scores_of(batch), len(batch["index"]), n_items, ranker)
             first = _first(scores if seen else _without_seen(scores, batch), min(k, n_items), tie, batch["index"])
             found[start : start + size, : first.shape[1]] = first.cpu().numpy()
-    return found
-
-
-def as_scores(ranker: Any) -> Callable[[Batch], Tensor]:
-    """What answers a batch with scores [B n]."""
-    found: Callable[[Batch], Tensor] = getattr(ranker, "scores", ranker)
     return found
 
 

@@ -38,9 +38,11 @@ NEIGHBOURS = (math.inf, 50, 200)
 DECAYS = (0.7, 0.5, 0.85)
 POWERS = (1.0, 0.5, 0.25)
 WINDOW = 10  # events after an item that count as following it
-REMEMBERED = 200  # last events of a history in which items meet
-ENOUGH = 3_000_000  # events that links are counted in
-CHOSEN_BY = 2_000  # histories of the validation that settings are chosen by
+REMEMBERED = 50  # last events of a history in which items meet
+ENOUGH = 1_500_000  # events that links are counted in
+CHOSEN_BY, FEWEST = 2_000, 100  # histories of the validation that settings are chosen by, and of huge catalogues
+_SCORED = 2**28  # scores of these at which a catalogue is huge
+_CELLS = 2**22  # scores held at once
 _FAINT = 1e-3  # weight of an event that is left out
 _LEAST = 1e-9  # what popularity adds, so that it orders what has no score and nothing else
 
@@ -78,11 +80,12 @@ def counted(
 ) -> dict[str, Popularity | Links]:
     """The four of them by name; `came` is what followed the histories that validation asks about.
 
-    `times` [E] are those of `learn.items`. Links are counted in as many whole histories as have three million events.
+    `times` [E] are those of `learn.items`. Links are counted in as many whole histories as have 1.5 million events.
     """
     uses = learn.counts()
     rest = (_LEAST * uses / (1 + uses.max())).astype(np.float32)
-    some = np.sort(np.random.default_rng(0).permutation(len(asked))[:CHOSEN_BY])
+    most = min(CHOSEN_BY, max(FEWEST, _SCORED // learn.n_items))
+    some = np.sort(np.random.default_rng(0).permutation(len(asked))[:most])
     asked, came = asked.take(some), came[some]
     few = enough(learn)
     together, users = meetings(few)
@@ -111,7 +114,7 @@ def counted(
 
 
 def enough(histories: Histories) -> Histories:
-    """As many whole histories, taken at random, as have three million events."""
+    """As many whole histories, taken at random, as have 1.5 million events."""
     order = np.random.default_rng(0).permutation(len(histories))
     within = np.cumsum(histories.lengths[order]) <= ENOUGH
     return histories if within.all() else histories.take(np.sort(order[within]))
@@ -122,9 +125,11 @@ def lately(histories: Histories, times: NDArray[np.generic] | None, share: float
     if times is None:
         count = np.ceil(share * histories.lengths).astype(np.int64)
         return Histories(histories.items, histories.stop - count, histories.stop, histories.n_items).counts()
-    places = np.concatenate([places for _, places in histories.events()])
-    late = places[times[places] >= np.quantile(times[places], 1 - share, method="higher")]
-    return np.bincount(histories.items[late], minlength=histories.n_items)
+    found = np.zeros(histories.n_items, np.int64)
+    [moment] = histories.moments(times, [1 - share])
+    for _, places in histories.events():
+        found += np.bincount(histories.items[places[times[places] >= moment]], minlength=len(found))
+    return found
 
 
 def meetings(histories: Histories) -> tuple[csr_array, Floats]:
@@ -133,9 +138,9 @@ def meetings(histories: Histories) -> tuple[csr_array, Floats]:
     first = np.maximum(histories.start, histories.stop - REMEMBERED)
     found, users = csr_array((n, n), dtype=np.float32), np.zeros(n, np.float32)
     for history, places in Histories(histories.items, first, histories.stop, n).events():
-        pairs = np.unique(np.stack([history - history.min(initial=0), histories.items[places]]), axis=1)
-        ones = np.ones(pairs.shape[1], np.float32)
-        used = csr_array((ones, (pairs[0], pairs[1])), shape=(int(pairs[0].max(initial=0)) + 1, n))
+        people, person = np.unique(history, return_inverse=True)
+        used = csr_array((np.ones(len(person), np.float32), (person, histories.items[places])), shape=(len(people), n))
+        used.data[:] = 1  # also of what was used twice
         found, users = found + used.T @ used, users + used.sum(axis=0)
     found.setdiag(0)
     found.eliminate_zeros()
@@ -186,9 +191,9 @@ def chosen(make: Callable[..., Any], settings: Mapping[str, Sequence[float]], as
     return make(**best)
 
 
-def expected_gain(ranker: Ranker, asked: Histories, came: Ints, *, size: int = 64) -> float:
+def expected_gain(ranker: Ranker, asked: Histories, came: Ints) -> float:
     """nDCG@10 of what came among what is not in the histories; of equal scores, at their mean place."""
-    places = []
+    places, size = [], max(1, min(64, _CELLS // asked.n_items))
     for start in range(0, len(came), size):
         batch = asked.batch(np.arange(start, min(start + size, len(came))))
         scores = ranker.scores(batch).numpy().copy()

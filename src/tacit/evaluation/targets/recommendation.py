@@ -70,6 +70,8 @@ class Recommendation(Target):
         return float(np.mean([metric.value(of[0], tested.truth) for of in found]))
 
     def glance(self, labelled: Labelled, positions: Positions, features: Floats, encoder: Any) -> float | None:
+        if len(positions) < 2:
+            return None
         found = self.read(encoder, labelled, positions)
         return self.validate(labelled, [found["pooled"]], positions, (), self.metrics[0], 0)
 
