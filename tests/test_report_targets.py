@@ -16,8 +16,24 @@ import tacit
 from tacit.evaluation import Arm, Report, evaluate
 from tacit.evaluation.subject import target_of
 from tacit.evaluation.targets import make_target
-from tacit.report import Figures, Neighbours, Picture, Points, charts, html, maps, render, tables, words, write
+from tacit.picturing import recommended
+from tacit.report import (
+    Figures,
+    Neighbours,
+    Picture,
+    Points,
+    Recommended,
+    charts,
+    html,
+    maps,
+    render,
+    tables,
+    words,
+    write,
+)
 from tests.reports import Reader
+from tests.test_ranking import ITEMS, neighbours
+from tests.test_ranking import judged as recommendations
 from tests.test_targets import TARGETS, N, arm, judged, problem
 
 SEARCHED = ("retrieval", "pairs", "similarity")
@@ -47,7 +63,7 @@ def in_parts() -> Report:
 @pytest.mark.parametrize("name", TARGETS)
 def test_metrics_and_probes_are_called_as_the_judge_calls_them(name: str) -> None:
     target = make_target(name, 3)
-    for metric in (*target.metrics, *target.asides, *([target.within] if target.within else [])):
+    for metric in (*target.metrics, *target.asides(problem(name)[0]), *([target.within] if target.within else [])):
         assert words.plain(metric.name) == metric.words
     for protocol, spoken in target.protocols.items():
         assert words.protocol(protocol, name) == spoken
@@ -300,3 +316,82 @@ def test_labels_saved_in_words() -> None:
     never = {**row, "at_least": True, "low_at_least": True, "high_at_least": True, "low": 2000}
     assert words.saved({**never, "baseline_labels": 2000}).endswith("pixels needs at least 2000 [at least 2000].")
     assert words.saved({**row, "baseline_labels": 40, "low": 30, "high": 50}).startswith("None: to do what simclr does")
+
+
+# ---------------------------------------------------------------- recommendations
+
+
+@pytest.mark.parametrize("name", ["recommendation", "repeats"])
+def test_recommendations_are_called_as_the_judge_calls_them(name: str) -> None:
+    target = make_target(name, 0)
+    asides = target.asides(recommendations()[0].labelled())
+    for metric in (*target.metrics, *asides):
+        assert words.plain(metric.name) == metric.words
+    for protocol, spoken in target.protocols.items():
+        assert words.protocol(protocol, name) == spoken
+        assert html._watched({"data": {"target": name}}) == f"nDCG@10, {spoken}"
+
+
+def test_the_page_of_recommendations() -> None:
+    _, report = recommendations()
+    shown = Recommended(["tea", "<cup>"], ["pot", "kettle"], "kettle")
+    missed = Recommended(["pen"], ["ink", "paper"], "quill")
+    page = render(report.to_json(), Figures(recommended=[shown, missed]))
+    text = said(page)
+    assert "With no labels this checkpoint (neighbours) beat every baseline" in text
+    assert "nDCG@10, full ranking of what was not seen" in text
+    assert "Popularity against accuracy" in text
+    assert "tea → <cup>" in text
+    assert "<b>✓ kettle</b>" in page
+    assert "place 2" in text
+    assert "quill not among these" in text
+    assert "histories of less than 5 events" in text
+    tips = re.findall(r'data-tip="(neighbours[^"]*)"', page)
+    assert any("popularity beyond what came" in tip and "share of the catalogue" in tip for tip in tips)
+    assert "Popularity against accuracy" not in said(render(judged("retrieval").to_json()))
+
+
+def test_dots_lie_where_their_metrics_are() -> None:
+    spots = [
+        charts.Spot("a", 0.3, 0.1, "", colour="c0"),
+        charts.Spot("b", -0.1, 0.05, ""),
+        charts.Spot("c", 0.1, 0.1, ""),
+    ]
+    for width in (340, 900):
+        drawn = str(charts.plane(spots, width, "along", "up"))
+        dots = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawn)]
+        assert dots[1][0] < dots[2][0] < dots[0][0] < width
+        assert dots[0][1] == dots[2][1] < dots[1][1]
+        assert dots[2][0] - dots[1][0] == pytest.approx(dots[0][0] - dots[2][0], abs=0.2)
+
+
+def test_some_histories_are_shown_with_what_was_recommended_and_what_came() -> None:
+    held, _ = recommendations()
+    labelled = held.labelled()
+    rows = recommended(neighbours, labelled, lambda item: f"item {item}", seed=0)
+    assert len(rows) == 6
+    questions = {
+        (tuple(held.asked.items[a:b][-8:].tolist()), came): (a, b)
+        for a, b, came in zip(held.asked.start, held.asked.stop, held.came.tolist(), strict=True)
+    }
+    for row in rows:
+        history, came = (tuple(int(name.split()[1]) for name in names) for names in (row.history, [row.came]))
+        begin, end = questions[history, came[0]]
+        free = [(history[-1] + step) % ITEMS for step in range(ITEMS)]
+        own = set(held.asked.items[begin:end].tolist())
+        assert list(row.items) == [f"item {item}" for item in free if item not in own][:10]
+
+
+def test_recommendations_in_private(tmp_path: Path) -> None:
+    _, report = recommendations()
+    arms = tuple(replace(a, name=CANARY if a.name == "other chance" else a.name) for a in report.arms)
+    report = replace(report, arms=arms)
+    figures = Figures(recommended=[Recommended([CANARY], [CANARY], CANARY)])
+    write(report.to_json(), figures, tmp_path, private=True)
+    text = "".join((tmp_path / file).read_text("utf-8") for file in ("report.html", "report.json"))
+    assert CANARY not in text
+    clean = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert "; nDCG@10, full ranking of what was not seen, 300 test histories" in clean["verdict"]["text"]
+    assert clean["data"]["target"] == "recommendation"
+    assert {r["metric"] for r in clean["results"]} == {r.metric for r in report.results}
+    assert "Popularity against accuracy" in said((tmp_path / "report.html").read_text("utf-8"))

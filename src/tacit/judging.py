@@ -178,7 +178,6 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     Every task has an encoder for each of its `seeds`. Where it takes more than `limit` seconds, budgets larger than the
     primary one are given up, the costliest first.
     """
-    from tacit.evaluation.features import features_of
     from tacit.evaluation.protocol import plan_for
     from tacit.evaluation.selection import LEARNED_FROM
     from tacit.evaluation.splits import N_FOLDS, draw_labels
@@ -193,7 +192,7 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     planned, primary = plan_for(labelled, parts_of(labelled, 0), study.ask.label_budgets, study.ask.primary_budget)
     budgets = planned.budgets
     began = time.perf_counter()
-    tables = features_of(study.fresh(0), labelled, train)
+    tables = target.read(study.fresh(0), labelled, train)
     spent = time.perf_counter() - began
     embedding, embedding_whole = spent / len(train), spent / len(np.unique(study.split.rows[train]))
     encoders = tasks * seeds + 1 + RANDOM_SEEDS + len(study.ask.against or ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 from tacit import keys
 from tacit.data.asked import NUMERIC
 from tacit.data.targets import names_of
-from tacit.evaluation import Report
+from tacit.evaluation import Labelled, Report
 from tacit.evaluation.features import extract
-from tacit.report import Figures, Neighbours, Picture, Points, write
+from tacit.evaluation.subject import target_of
+from tacit.histories import FIRST
+from tacit.report import Figures, Neighbours, Picture, Points, Recommended, write
 from tacit.study import Study
 from tacit.train import Run
 from tacit.workspace import environment
 
 MAPPED = 1000  # examples on the map
 QUERIES, NEAREST = 6, 6
+EVENTS, LISTED = 8, 10  # of a history that are shown, and items that are recommended after it
 SAMPLES = 6  # images per task
 
 
@@ -141,6 +144,27 @@ def _heard(study: Study, row: int) -> Picture:
     """The picture of an example with its sound, if it has one."""
     [sound] = study.kind.sounds(study.dataset, np.array([row]))
     return replace(_picture(study, row), sound=sound)
+
+
+def recommended(encoder: Any, labelled: Labelled, title: Callable[[int], str], *, seed: int) -> list[Recommended]:
+    """Some held-out histories with what the encoder puts first, and what came; `title` names an item of the catalogue.
+
+    For after the verdict: it reads what came.
+    """
+    target = target_of(labelled)
+    chance = np.random.default_rng(keys.fold(seed, "pictures"))
+    rows = chance.permutation(labelled.test if len(labelled.test) else labelled.train)[:QUERIES]
+    lists = target.read(encoder, labelled, rows)["pooled"][:, :LISTED]
+    histories = [tokens[tokens >= FIRST][-EVENTS:] - FIRST for tokens in labelled.fetch(rows)["tokens"].numpy()]
+    came = labelled.answers[rows].astype(np.int64)
+
+    def titles(items: NDArray[Any]) -> list[str]:
+        return [title(item) for item in items.tolist() if item >= 0]
+
+    return [
+        Recommended(titles(history), titles(first), title(int(item)))
+        for history, first, item in zip(histories, lists, came, strict=True)
+    ]
 
 
 def _samples(study: Study, run: Run) -> dict[str, list[Any]]:

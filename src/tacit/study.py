@@ -217,7 +217,7 @@ class Study:
             pooled = extract(encoder, self.dataset.batch, pool[chosen])["pooled"]
             found = diagnose(pooled, views=self.two_views(encoder, pool[viewed])).figures
             if labelled is not None:
-                probe = target_of(labelled).glance(labelled, labelled.train[chosen], pooled)
+                probe = target_of(labelled).glance(labelled, labelled.train[chosen], pooled, encoder)
                 found |= {} if probe is None else {"probe": probe}
             return found
 

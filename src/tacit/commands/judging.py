@@ -53,7 +53,8 @@ def evaluate(
             class and at 1, 10 and 100 %. May be repeated.
         metric: What the verdict is about: balanced_accuracy, accuracy, macro_f1, auroc or average_precision of classes;
             r2 or d2_absolute_error of numbers; ndcg@10/test-gallery or recall@1/test-gallery of searches;
-            spearman/cosine of scored pairs; ...
+            spearman/cosine of scored pairs; ndcg@10/full/seen-filtered or hr@10/full/seen-filtered of recommendations;
+            ...
         train_every_budget: Train from scratch and fine-tune at every label budget, not at the primary one alone.
         seal: A run folder or its seal.json to take the test set from; transductive where the encoder's run saw it.
         device: auto, cpu, cuda or mps.

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tacit.evaluation.holdout import Held, by_time, leave_one_out
     from tacit.evaluation.pairing import Paired, pair
     from tacit.evaluation.predictions import Predictions
     from tacit.evaluation.protocol import evaluate
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from tacit.evaluation.subject import Arm, Labelled
 
 _HOME = {
+    "Held": "holdout",
+    "by_time": "holdout",
+    "leave_one_out": "holdout",
     "evaluate": "protocol",
     "Paired": "pairing",
     "pair": "pairing",
@@ -51,6 +55,9 @@ __all__ = [  # noqa: RUF022  the order in which one meets them
     "Places",
     "count_read",
     "Labelled",
+    "leave_one_out",
+    "by_time",
+    "Held",
     "Arm",
     "Selection",
     "Report",

@@ -83,8 +83,10 @@ def _judged(predicted: Predicted) -> Report:
         transductive=labelled.transductive,
         n_folds=len(predicted.sizes) if len(predicted.sizes) > 1 else 0,
         left_out=tuple(line.split(":")[0] for line in left_out),
+        examples=target.examples,
         groups=target.groups,
         measure=metric.words,
+        margin=metric.margin,
         protocols=target.protocols,
     )
     usual = next(iter(target.protocols))  # the protocol that the verdict is about
@@ -196,6 +198,7 @@ def _chosen_by_fold(predicted: Predicted) -> dict[str, dict[tuple[str, str], NDA
 def _results(predicted: Predicted, sheet: Sheet, setting: Setting) -> list[Result]:
     """Every figure of every arm: the verdict's metric first, then what else its predictions tell."""
     target, metric = predicted.target, predicted.metric
+    everything = [*target.metrics, *target.asides(predicted.labelled)]
     results = []
     for arm in predicted.arms:
         for protocol in (*target.protocols, TUNED, SCRATCH, RULE):
@@ -204,7 +207,7 @@ def _results(predicted: Predicted, sheet: Sheet, setting: Setting) -> list[Resul
                 if (protocol, budget.name) not in sheet.predicted[arm.name]:
                     continue
                 scored = sheet.predicted[arm.name][protocol, budget.name].dtype.kind == "f"
-                others = [m for m in (*target.metrics, *target.asides) if m is not metric and (scored or not m.scores)]
+                others = [m for m in everything if m is not metric and (scored or not m.scores)]
                 for of in (metric, *(others if budget == predicted.primary else ())):
                     values = sheet.values(of, arm.name, protocol, budget)
                     assert values is not None
@@ -259,6 +262,7 @@ def _data(predicted: Predicted, setting: Setting, left_out: Sequence[str]) -> di
         "n_test": setting.n_test,
         "n_test_groups": setting.n_units,
         "grouped": labelled.grouped,
+        "examples": setting.examples,
         "classes": list(labelled.classes),
         "classes_left_out": list(left_out),
         "budgets_dropped": list(predicted.plan.dropped),

@@ -24,10 +24,14 @@ Ints = NDArray[np.int64]
 Influence = Callable[[NDArray[Any], NDArray[Any], Ints], Floats]
 
 
+MARGIN = 0.01  # one point
+
+
 class Metric(NamedTuple):
     """One metric; `low` and `high` bound it, `scores` says that classes alone cannot tell it.
 
-    Verdicts are about metrics of which more is better; `sign` is -1 for an error that is only reported.
+    Verdicts are about metrics of which more is better; `sign` is -1 for an error that is only reported. Differences up
+    to `margin` are of no practical size.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Metric(NamedTuple):
     scores: bool = False
     sign: int = 1
     discrete: bool = True  # made of hits and ranks, of which few test items have few; see `statistics.smoothing`
+    margin: float = MARGIN
 
     def value(self, predicted: NDArray[Any], truth: NDArray[Any]) -> float:
         """Of predictions [n ...], every item a unit of its own."""
@@ -286,6 +291,69 @@ def ndcg_at(k: int) -> Influence:
     def values(relevant: NDArray[Any], expected: NDArray[Any], unit: Ints) -> Floats:
         gain = (relevant[..., :k] * discount[: relevant.shape[-1]]).sum(axis=-1)
         return _mean(gain / ideal[np.minimum(expected, k).astype(np.int64)], unit)
+
+    return values
+
+
+# ---------------------------------------------------------------- recommendations
+# Predictions [... n 1+k] hold for each history the place of what came next in the ranking, from 1 on, 0 where it is
+# not among the places that were kept; behind it the first k items, -1 where there are fewer. What came is the truth.
+
+
+def by_place(gain: Callable[[NDArray[Any]], NDArray[Any]]) -> Influence:
+    """The mean over histories of what the place of the next item is worth; nothing where it has none."""
+
+    def values(found: NDArray[Any], came: NDArray[Any], unit: Ints) -> Floats:
+        place = found[..., 0].astype(np.float64)
+        return _mean(np.where(place > 0, gain(np.maximum(place, 1)), 0.0), unit)
+
+    return values
+
+
+def next_ndcg_at(k: int) -> Influence:
+    """Of a single relevant item: 1 at the first place, 1 / log2(1 + place) down to place k."""
+    return by_place(lambda place: (place <= k) / np.log2(1 + place))
+
+
+def hit_rate_at(k: int) -> Influence:
+    """Share of the histories with the next item among the first k."""
+    return by_place(lambda place: place <= k)
+
+
+def reciprocal_rank_at(k: int) -> Influence:
+    """1 / place down to place k."""
+    return by_place(lambda place: (place <= k) / place)
+
+
+def coverage(n_items: int) -> Influence:
+    """Share of a catalogue that is among the first items of any history; each unit left out in turn, exactly."""
+
+    def values(found: NDArray[Any], came: NDArray[Any], unit: Ints) -> Floats:
+        lists = found[..., 1:]
+        rows = [_covered(row, unit, n_items) for row in lists.reshape(-1, *lists.shape[-2:])]
+        return np.stack(rows).reshape(*lists.shape[:-2], -1)
+
+    return values
+
+
+def _covered(lists: NDArray[Any], unit: Ints, n_items: int) -> Floats:
+    listed = lists >= 0
+    pairs = np.unique(np.repeat(unit, listed.sum(axis=1)) * n_items + lists[listed])  # (unit, item), each once
+    units, items = np.divmod(pairs, n_items)
+    uses = np.bincount(items, minlength=n_items)
+    alone = np.bincount(units[uses[items] == 1], minlength=int(unit.max()) + 1)  # items that no other unit is shown
+    whole = float((uses > 0).mean())
+    return _values(whole, whole - alone / n_items)
+
+
+def popularity_bias(percentile: Floats) -> Influence:
+    """How much more popular what is recommended is than what came, in percentiles [I] of the catalogue's popularity."""
+
+    def values(found: NDArray[Any], came: NDArray[Any], unit: Ints) -> Floats:
+        lists = found[..., 1:]
+        listed = lists >= 0
+        shown = np.where(listed, percentile[lists], 0.0).sum(axis=-1) / np.maximum(listed.sum(axis=-1), 1)
+        return _mean(shown - percentile[came], unit)
 
     return values
 

@@ -23,7 +23,7 @@ from tacit.evaluation.sheet import draw_variance_of
 from tacit.evaluation.splits import Budget, Positions
 from tacit.evaluation.statistics import LEVEL, DrawVariance, Estimate, crossed, holm
 from tacit.evaluation.targets import make_target
-from tacit.evaluation.verdict import MARGIN, in_points, interval_in_points, labels_in_words, what_it_would_take
+from tacit.evaluation.verdict import exactly, in_points, interval_in_points, labels_in_words, what_it_would_take
 
 CAUTION = "who picks the better one by these figures should have it judged on a test set that nothing was picked on"
 
@@ -38,6 +38,7 @@ class Paired:
     estimate: Estimate
     n_test: int
     unit: str  # items or groups
+    margin: float  # of equivalence
 
 
 def pair(one: Predictions, other: Predictions, *, protocol: str | None = None) -> tuple[list[Paired], list[str]]:
@@ -59,7 +60,7 @@ def pair(one: Predictions, other: Predictions, *, protocol: str | None = None) -
     metric = target.metric(one.metric)
     unit = np.unique(one.unit[here], return_inverse=True)[1]
     extra = target.smoothing(one.truth[here], unit)
-    noun = "items" if len(np.unique(unit)) == len(unit) else "groups"
+    noun = target.examples if len(np.unique(unit)) == len(unit) else "groups"
     theirs_at = {budget.name: budget for budget in other.budgets}
     protocol = protocol or next(iter(target.protocols))
     found: list[Paired] = []
@@ -80,7 +81,7 @@ def pair(one: Predictions, other: Predictions, *, protocol: str | None = None) -
         values = (first.mean(0) - second.mean(0))[None]
         smaller = draw_variance_of(target, values, budget, smaller)
         estimate = crossed(values, pool_share=budget.pool_share, draw=smaller, extra=extra)
-        found.append(Paired(budget, estimate, len(here), noun))
+        found.append(Paired(budget, estimate, len(here), noun, metric.margin))
     return found, reasons
 
 
@@ -102,7 +103,7 @@ def _common(one: Predictions, other: Predictions) -> tuple[Positions, Positions]
 def decide(pairs: Sequence[Paired]) -> list[Outcome]:
     """What each of these comparisons comes to, all together (Holm) at 95 %."""
     different = holm([2 * min(p.estimate.below(0), p.estimate.above(0)) for p in pairs])
-    same = holm([p.estimate.equivalent(MARGIN) for p in pairs])
+    same = holm([p.estimate.equivalent(p.margin) for p in pairs])
     return [_outcome(p.estimate, float(d), float(s)) for p, d, s in zip(pairs, different, same, strict=True)]
 
 
@@ -123,16 +124,15 @@ def in_words(one: str, other: str, paired: Paired, outcome: Outcome, measure: st
         "better": f"BETTER: {at} {one} beat {other}; {figures}",
         "worse": f"WORSE: {at} {one} did worse than {other}; {figures}",
         "equivalent": (
-            f"NO EVIDENCE, equivalent: {at} {one} and {other} differ by less than "
-            f"{in_points(MARGIN, digits=0)}; {figures}"
+            f"NO EVIDENCE, equivalent: {at} {one} and {other} differ by less than {exactly(paired.margin)}; {figures}"
         ),
         "underpowered": (
             f"NO EVIDENCE, underpowered: {at} {one} and {other} were not shown to differ; {figures}; "
-            f"{what_it_would_take(replace(estimate, mean=abs(estimate.mean)), paired.unit)}"
+            f"{what_it_would_take(replace(estimate, mean=abs(estimate.mean)), paired.unit, paired.margin)}"
         ),
     }[outcome]
-    tested = f"{paired.n_test:,} test items"
-    if paired.unit == "groups":
-        tested += f" in {estimate.units:,} groups"
+    grouped = paired.unit == "groups"
+    tested = f"{paired.n_test:,} test {'items' if grouped else paired.unit}"
+    tested += f" in {estimate.units:,} groups" if grouped else ""
     draws = f"{estimate.draws} draw{'s' * (estimate.draws != 1)}"
     return f"{said}; {measure}, {draws}, {tested}; about these checkpoints, not their recipes"

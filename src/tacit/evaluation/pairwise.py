@@ -27,7 +27,7 @@ def compare_all(predicted: Predicted, sheet: Sheet, protocol: str, unit: str) ->
             draw = draw_variance_of(predicted.target, values, budget, draw)
             if budget == predicted.primary:
                 estimate = crossed(values, pool_share=budget.pool_share, draw=draw, extra=sheet.extra)
-                found[one, other] = Paired(budget, estimate, len(sheet.truth), unit)
+                found[one, other] = Paired(budget, estimate, len(sheet.truth), unit, predicted.metric.margin)
                 break
     rows = []
     for ((one, other), paired), outcome in zip(found.items(), decide(list(found.values())), strict=True):

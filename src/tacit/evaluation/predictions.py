@@ -117,7 +117,8 @@ def _narrow(predicted: NDArray[Any]) -> NDArray[Any]:
     """Integers in as few bytes as hold them."""
     if predicted.dtype.kind != "i":
         return predicted
-    return predicted.astype(np.min_scalar_type(int(predicted.max(initial=0))))
+    ends = (np.min_scalar_type(int(end)) for end in (predicted.min(initial=0), predicted.max(initial=0)))
+    return predicted.astype(np.result_type(*ends))
 
 
 def item_names(labelled: Labelled, positions: Positions) -> Names:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.evaluation.features import features_of
 from tacit.evaluation.judgement import judge_predictions
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.results import Report
@@ -204,15 +203,16 @@ def _probe(
     depths: Sequence[str],
     seed: int,
 ) -> Predictions:
-    """Every protocol on frozen features at every budget."""
-    rows = np.unique(np.concatenate([positions for part in parts for positions in (part.train, part.test)]))
+    """Every protocol on what frozen encoders say, at every budget."""
+    learned = [part.train if target.needs_labels else part.train[:0] for part in parts]
+    rows = np.unique(np.concatenate([*learned, *(part.test for part in parts)]))
     by_encoder = []
     for encoder in arm.encoders:
-        features = features_of(encoder, parts[0].labelled, rows)
-        features = {name: features[name] for name in set(depths)}
+        said = target.read(encoder, parts[0].labelled, rows)
+        said = {name: said[name] for name in set(depths)}
         by_part = []
-        for part, draws, depth in zip(parts, drawn, depths, strict=True):
-            train, test = (features[depth][np.searchsorted(rows, at)] for at in (part.train, part.test))
+        for part, train_on, draws, depth in zip(parts, learned, drawn, depths, strict=True):
+            train, test = (said[depth][np.searchsorted(rows, at)] for at in (train_on, part.test))
             predicted: dict[tuple[str, str], NDArray[Any]] = {}
             for budget in budgets:
                 for protocol, found in target.probe(part, train, test, draws[budget.name], seed).items():

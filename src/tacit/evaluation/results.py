@@ -183,7 +183,8 @@ class Report:
         n_test = max((r.n_test for r in self.results), default=0)
         measure = self.data.get("measure", "no metric")
         half = ", at other budgets half of them (±)" if len({r.budget for r in self.results}) > 1 else ""
-        return f"{measure}, on {n_test:,} test items, with 95 % intervals{half}"
+        examples = self.data.get("examples", "items")
+        return f"{measure}, on {n_test:,} test {examples}, with 95 % intervals{half}"
 
     def _notes(self) -> list[str]:
         notes = [self.labels_saved["text"]] if "text" in self.labels_saved else []
@@ -194,7 +195,7 @@ class Report:
             notes.append("budgets dropped: " + "; ".join(self.data["budgets_dropped"]))
         if self.data.get("shortened"):
             notes.append("cut short by the time budget: " + "; ".join(self.data["shortened"]))
-        notes += _subgroups(self.data.get("subgroups") or ())
+        notes += _subgroups(self.data.get("subgroups") or (), self.data.get("examples", "items"))
         if self.data.get("worst_group") and not self.data.get("subgroups"):
             notes.append(f"the parts by {self.data['worst_group']} were not judged apart: see the report")
         if self.data.get("without_copies"):
@@ -205,7 +206,7 @@ class Report:
         return notes
 
 
-def _subgroups(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _subgroups(rows: Sequence[Mapping[str, Any]], examples: str) -> list[str]:
     """The part of the population that does worst, and those that are harmed."""
     if not rows:
         return []
@@ -213,7 +214,7 @@ def _subgroups(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     unit = 1 if worst["metric"] in IN_UNITS else 100
     mean, low, high = (unit * worst[key] for key in ("mean", "low", "high"))
     figure = f"{mean:.3g} [{low:.3g}, {high:.3g}]" if unit == 1 else f"{mean:.1f} % [{low:.1f}, {high:.1f}]"
-    lines = [f"worst part: {worst['subgroup']} ({worst['items']:,} test items), {worst['measure']}: {figure}"]
+    lines = [f"worst part: {worst['subgroup']} ({worst['items']:,} test {examples}), {worst['measure']}: {figure}"]
     harmed = [row for row in rows if row.get("harmed")]
     for row in harmed[:NAMED]:
         size, low, high = (unit * row[key] for key in ("gain", "gain_low", "gain_high"))

@@ -189,5 +189,10 @@ def content_digests(content_hashes: NDArray[Any]) -> list[str]:
     return [str(item) for item in content_hashes]
 
 
+def group_digest(name: Any) -> str:
+    """What a seal calls a group."""
+    return short_digest(f"group/{name}")
+
+
 def _group_digests(group: NDArray[Any] | None, content: Sequence[str]) -> Sequence[str]:
-    return [short_digest(f"group/{value}") for value in group] if group is not None else list(content)
+    return [group_digest(value) for value in group] if group is not None else list(content)

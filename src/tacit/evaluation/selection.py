@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.evaluation.features import features_of
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import (
     Budget,
@@ -29,7 +28,7 @@ from tacit.evaluation.subject import Arm, Labelled, as_arms, parts_of, scoring, 
 from tacit.evaluation.targets.base import Target
 from tacit.evaluation.verdict import is_failure
 
-Table = dict[str, NDArray[np.float32]]  # representation -> features [N D]
+Table = Mapping[str, NDArray[Any]]  # representation -> features [N D], or whatever else the target reads
 
 FINAL = "pooled"  # the encoder's own output
 ENOUGH = 5_000  # examples beyond which validation gains nothing
@@ -69,7 +68,7 @@ def select(
     if not (target.needs_labels or (len(labelled.test) and len(labelled.train))):  # nothing is left to choose by
         return _unchosen(arms)
     pool = _enough(labelled.train, seed)
-    features = {arm.name: [features_of(encoder, labelled, pool) for encoder in arm.encoders] for arm in arms}
+    features = {arm.name: [target.read(encoder, hidden, pool) for encoder in arm.encoders] for arm in arms}
 
     def choose(labelled: Labelled, pool_: Positions) -> Selection:
         return _choose(arms, features, labelled, pool, pool_, target, by, primary, seed)

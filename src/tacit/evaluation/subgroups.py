@@ -1,7 +1,7 @@
 """How a judgement comes out in each part of the population: hospitals, machines, groups of age or sex.
 
 An encoder can gain on average and harm a part. Every part of ten test items or more gets its figure and the gain over
-every baseline there; what does worse in a part, after Holm over parts and baselines, is named.
+every baseline there; what does worse in a part, after Holm over parts and baselines, is named. Parts may overlap.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ LISTED = 20  # of these, the worst; of the others those that are harmed
 def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: str, arm: str) -> dict[str, Any]:
     """The rows of every part at the primary budget, the worst first, for the report's `data`; empty where none is told.
 
-    The parts are those that were asked for, else the groups where these are large. A row is about `arm`, the chosen
-    one, and the baseline that did best there.
+    The parts are the target's own and those that were asked for, else the groups where these are large. A row is about
+    `arm`, the chosen one, and the baseline that did best there.
     """
     metric = predicted.target.within
     if arm not in sheet.predicted:
         return {}
-    part, names = _parts(predicted, sheet, tested)
-    sizes = np.bincount(part[part >= 0], minlength=len(names))
+    parts = sorted(_parts(predicted, sheet, tested).items(), key=lambda part: -part[1].sum())
     predicted = replace(predicted, plan=Plan([predicted.primary], []))
     primary = {
         name: {key: found for key, found in of.items() if key[1] == predicted.primary.name}
@@ -40,16 +39,16 @@ def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: st
     }
     sheet = replace(sheet, predicted=primary)
     found = []
-    for number in np.argsort(-sizes, kind="stable")[:MOST].tolist():
-        if sizes[number] < FEWEST:
+    for name, inside in parts[:MOST]:
+        if inside.sum() < FEWEST:
             break
-        name, here = names[number], sheet.only(part == number, metric)
+        here = sheet.only(inside, metric)
         values = here.values(metric, arm, protocol, predicted.primary)
         assert values is not None
         share = predicted.primary.pool_share
         own = crossed(values, pool_share=share, extra=here.extra)
         compared = compare(arm, protocol, predicted, here, metric)
-        found.append((name, int(sizes[number]), own, {c.baseline: c.estimate for c in compared}))
+        found.append((name, int(inside.sum()), own, {c.baseline: c.estimate for c in compared}))
     if len(found) < 2:
         return {}
     sign = metric.sign
@@ -70,14 +69,19 @@ def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: st
     return {"subgroups": rows[:LISTED] + [row for row in rows[LISTED:] if row.get("harmed")]}
 
 
-def _parts(predicted: Predicted, sheet: Sheet, tested: Tested) -> tuple[NDArray[np.int64], list[str]]:
-    """The number [n] of each test item's part, negative where it has none, and the parts' names."""
-    labelled = predicted.labelled
+def _parts(predicted: Predicted, sheet: Sheet, tested: Tested) -> dict[str, NDArray[np.bool_]]:
+    """The test examples of each part, masks [n]."""
+    labelled, positions = predicted.labelled, predicted.tested[tested.counts]
+    always = dict(predicted.target.parts(labelled, positions))
     if labelled.subgroup is not None:
-        return labelled.subgroup[predicted.tested][tested.counts], list(labelled.subgroups)
-    if not labelled.grouped:
-        return np.full(len(sheet.unit), -1, np.int64), []
-    return sheet.unit, [f"group {number + 1}" for number in range(int(sheet.unit.max()) + 1)]
+        part, names = labelled.subgroup[positions], list(labelled.subgroups)
+    elif labelled.grouped:
+        part, names = sheet.unit, [f"group {number + 1}" for number in range(int(sheet.unit.max()) + 1)]
+    else:
+        return always
+    sizes = np.bincount(part[part >= 0], minlength=len(names))
+    largest = np.argsort(-sizes, kind="stable")[:MOST].tolist()
+    return always | {names[number]: part == number for number in largest}
 
 
 def _figures(name: str, estimate: Estimate, sign: int = 1) -> dict[str, float]:

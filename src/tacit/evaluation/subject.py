@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tacit.evaluation.metrics import Metric
     from tacit.evaluation.targets.base import Rule, Target
-    from tacit.types import Batch, Encoder
+    from tacit.types import Batch, Encoder, Ranker
 
 HIDDEN = -1  # a label that must not be known yet
 
@@ -45,6 +45,8 @@ class Labelled:
     tokens: NDArray[np.int64] | None = None  # [N 2] each one's example, as `fetch` numbers them, and its place in it
     side: NDArray[np.int64] | None = None  # [N] of a pair, such as picture and caption: seeks partners on the other
     pair: NDArray[np.int64] | None = None  # [N] of each, where two are compared (similarity); negative: none
+    popularity: NDArray[np.int64] | None = None  # [I] uses of each item that may be recommended, in what may be learned
+    lengths: NDArray[np.int64] | None = None  # [N] of examples that are histories: their events
 
     def __post_init__(self) -> None:
         if len(self.y) != len(self.group):
@@ -116,8 +118,8 @@ def parts_of(labelled: Labelled, seed: int) -> list[Part]:
 
 @dataclass(frozen=True)
 class Arm:
-    """One candidate or baseline: encoders to probe, a recipe for training from scratch on the labels themselves, or a
-    rule that needs no features.
+    """One candidate or baseline: encoders to probe (or rankers, which recommend), a recipe for training from scratch on
+    the labels themselves, or a rule that needs no features.
 
     Several encoders of a baseline are initialisation seeds, averaged; of a pretrained arm, pretraining seeds: one makes
     a claim about this checkpoint, three or more one about the recipe.
@@ -125,7 +127,7 @@ class Arm:
 
     name: str
     kind: Literal["pretrained", "baseline"]
-    encoders: tuple[Encoder, ...] = ()
+    encoders: tuple[Encoder | Ranker, ...] = ()
     build: Callable[[int], nn.Module] | None = None
     rule: Rule | None = None
     views: Callable[[Batch, int], Batch] | None = None

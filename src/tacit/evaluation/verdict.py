@@ -2,7 +2,7 @@
 
 TRANSFERS       every baseline is beaten: each difference's 95 % interval lies above 0
 HARMS           some baseline did better, after Holm over all baselines and budgets; it is named
-equivalent      within 1 point of some baseline, by two one-sided tests after Holm over the baselines
+equivalent      within the margin (1 point) of some baseline, by two one-sided tests after Holm over the baselines
 underpowered    none of these: says what difference the test could have shown, and what it would take
 collapsed       the encoder failed its label-free alarms: whatever it scores is no transfer
 
@@ -17,11 +17,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tacit.evaluation.metrics import MARGIN
 from tacit.evaluation.results import Claim, Outcome, Verdict
 from tacit.evaluation.splits import Budget
 from tacit.evaluation.statistics import LEVEL, Estimate, holm
-
-MARGIN = 0.01  # of equivalence: one point
 
 _PUBLIC = "any public pretrained encoder"
 
@@ -46,13 +45,15 @@ class Setting:
     n_folds: int = 0  # of cross-fitting; 0: a sealed test set
     left_out: tuple[str, ...] = ()  # classes
     missing: tuple[str, ...] = ()  # mandatory baselines that cannot be had here
-    groups: str = "groups"  # their noun
+    examples: str = "items"  # the noun of what is tested
+    groups: str = "groups"  # and of what varies
     measure: str = "balanced accuracy"  # the metric
+    margin: float = MARGIN  # of equivalence
     protocols: Mapping[str, str] = field(default_factory=lambda: {"linear": "linear probe"})  # in words
 
     @property
     def unit(self) -> str:
-        return "items" if self.n_units == self.n_test else self.groups
+        return self.examples if self.n_units == self.n_test else self.groups
 
 
 def is_failure(alarm: Any) -> bool:
@@ -86,9 +87,10 @@ def judge(
         absent = [name for name in everyone if name not in {c.baseline for c in here}]
         harms = [c for c in here if (c.baseline, budget.name) in harmful]
         beaten = all(c.estimate.covers_draws and c.estimate.interval()[0] > 0 for c in here)
-        outcome, decisive = _decide(here, harms, collapsed, beaten and (beating is None or budget.name in beating))
+        beaten = beaten and (beating is None or budget.name in beating)
+        outcome, decisive = _decide(here, harms, collapsed, beaten, setting.margin)
         partly = bool(absent or setting.missing or protocol not in setting.protocols)  # only some are fine-tuned
-        said = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), partly, setting.unit)
+        said = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), partly, setting)
         circumstances = _circumstances(protocol, decisive, setting, absent)
         low, high = decisive.estimate.interval() if decisive else (None, None)
         verdicts.append(
@@ -141,7 +143,7 @@ def nothing_to_judge(budget: Budget, protocol: str, transductive: bool) -> Verdi
 
 
 def _decide(
-    here: Sequence[Comparison], harms: Sequence[Comparison], collapsed: bool, beaten: bool
+    here: Sequence[Comparison], harms: Sequence[Comparison], collapsed: bool, beaten: bool, margin: float
 ) -> tuple[Outcome, Comparison | None]:
     """The outcome at one budget, and the comparison that decided it."""
     if not here:
@@ -154,7 +156,7 @@ def _decide(
         return "harms", min(harms, key=lambda c: c.estimate.mean)
     if beaten:
         return "transfers", closest
-    same = holm([c.estimate.equivalent(MARGIN) if c.estimate.covers_draws else 1.0 for c in here])
+    same = holm([c.estimate.equivalent(margin) if c.estimate.covers_draws else 1.0 for c in here])
     if same.min() < 1 - LEVEL:
         return "equivalent", here[int(same.argmin())]
     return "underpowered", hardest
@@ -167,7 +169,7 @@ def _sentence(
     decisive: Comparison | None,
     n_baselines: int,
     others_absent: bool,
-    unit: str,
+    setting: Setting,
 ) -> str:
     at = f"{'with' if budget.in_all == 0 else 'at'} {labels_in_words(budget)} "
     if decisive is None:
@@ -188,18 +190,18 @@ def _sentence(
     if outcome == "equivalent":
         return (
             f"NO EVIDENCE, equivalent: {at}{subject} and {baseline} differ by less than "
-            f"{in_points(MARGIN, digits=0)}; gain {figures}"
+            f"{exactly(setting.margin)}; gain {figures}"
         )
     said = f"NO EVIDENCE, underpowered: {at}{subject} was not shown to beat {baseline}; gain {figures}"
-    return f"{said}; {what_it_would_take(estimate, unit)}"
+    return f"{said}; {what_it_would_take(estimate, setting.unit, setting.margin)}"
 
 
-def what_it_would_take(estimate: Estimate, unit: str) -> str:
-    """What the test could show, and what it would take to show a gain like the one seen."""
+def what_it_would_take(estimate: Estimate, unit: str, margin: float) -> str:
+    """What the test could show, and what it would take to show a gain like the one seen, or of the margin."""
     if not estimate.covers_draws:
         return "one draw of the labels cannot tell how much another would change: judge at a smaller budget"
     shown = f"a test like this shows {in_points(estimate.detectable())} in four cases of five"
-    gain = max(estimate.mean, MARGIN)
+    gain = max(estimate.mean, margin)
     needed = estimate.units_needed(gain)
     if needed is None:
         source = "pretraining seeds or labels" if estimate.seeds > 1 else "labels to draw from"
@@ -210,8 +212,8 @@ def what_it_would_take(estimate: Estimate, unit: str) -> str:
 
 
 def _circumstances(protocol: str, decisive: Comparison | None, setting: Setting, absent: Sequence[str]) -> list[str]:
-    tested = f"{setting.n_test:,} test items"
-    if setting.unit != "items":
+    tested = f"{setting.n_test:,} test {setting.examples}"
+    if setting.unit != setting.examples:
         tested += f" in {setting.n_units:,} {setting.unit}"
     measure = f"{setting.measure}, {setting.protocols.get(protocol, 'fine-tuned')}"
     if decisive and decisive.budget.total:
@@ -254,6 +256,11 @@ def in_points(value: float, digits: int = 1) -> str:
     """`5.9 points`."""
     number = f"{100 * value:.{digits}f}"
     return f"{number} point{'s' * (number != '1')}"
+
+
+def exactly(margin: float) -> str:
+    """`1 point`, `0.2 points`."""
+    return f"{100 * margin:g} point{'s' * (margin != MARGIN)}"
 
 
 def interval_in_points(estimate: Estimate) -> str:

@@ -43,7 +43,7 @@ class Gain:
 
 def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str) -> Markup:
     """The gain over each baseline with its interval, against zero."""
-    percent = words.is_fraction(metric)
+    percent, zone = words.is_fraction(metric), words.margin(metric)
     narrow = width < 480
     left, right, row, top = (14, 14, 58, 10) if narrow else (190, 150, 34, 8)
     height = top + row * len(rows) + 40
@@ -59,13 +59,13 @@ def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str) -> Markup
         return min(max(place(value), left), width - right)
 
     if percent:
-        parts.append(tag("rect", x=at(-0.01), y=top, width=at(0.01) - at(-0.01), height=bottom - top, class_="zone"))
+        parts.append(tag("rect", x=at(-zone), y=top, width=at(zone) - at(-zone), height=bottom - top, class_="zone"))
     scale = 100 if percent else 1
     for tick in ticks((low - margin) * scale, (high + margin) * scale, 4 if narrow else 6):
         x = at(tick / scale)
         parts.append(rule(x, top, x, bottom, "zero" if tick == 0 else "grid"))
         parts.append(text(x, bottom + 15, f"{tick:+g}".replace("-", "−") if tick else "0", "middle"))
-    axis = f"percentage points{'' if narrow else f' of {words.plain(metric)}'}; shaded: within one"
+    axis = f"percentage points{'' if narrow else f' of {words.plain(metric)}'}; shaded: within {100 * zone:g}"
     axis = axis if percent else f"difference in {words.plain(metric)}"
     parts.append(text((left + width - right) / 2, bottom + 32, axis, "middle"))
     for number, r in enumerate(rows):
@@ -212,6 +212,56 @@ def foot(values: Sequence[float]) -> float:
 def nearest(points: Sequence[tuple[float, float]], x: float) -> float:
     """The value of the point closest to `x`; NaN where there is none."""
     return min(points, key=lambda point: abs(point[0] - x), default=(x, math.nan))[1]
+
+
+@dataclass(frozen=True)
+class Spot:
+    """An arm in a plane of two metrics, fractions of 1, and what the page says of it besides."""
+
+    name: str
+    x: float
+    y: float
+    tip: str
+    chosen: bool = False
+    colour: str = "c0"
+
+
+def plane(spots: Sequence[Spot], width: int, along: str, up: str) -> Markup:
+    """One dot per arm, its name beside the plane; `along` and `up` say what the axes are, both in per cent."""
+    narrow = width < 480
+    height, left, right, top = 300, 44, 112 if narrow else 168, 14
+    bottom, side = height - 44, width - right
+
+    def axis(values: Sequence[float]) -> tuple[float, float]:
+        margin = max(0.1 * (max(values) - min(values)), 0.005)
+        return min(values) - margin, max(values) + margin
+
+    xs, ys = axis([0.0, *(spot.x for spot in spots)]), axis([0.0, *(spot.y for spot in spots)])
+    across, onto = linear(*xs, left, side - 8), linear(*ys, bottom, top)
+    parts: list[object] = []
+    for tick in ticks(100 * xs[0], 100 * xs[1], 4 if narrow else 6):
+        x = across(tick / 100)
+        parts.append(rule(x, top, x, bottom, "grid" if tick else "zero"))
+        parts.append(text(x, bottom + 15, f"{tick:g}".replace("-", "−"), "middle"))
+    for tick in ticks(100 * ys[0], 100 * ys[1], 5):
+        y = onto(tick / 100)
+        parts += [rule(left, y, side - 8, y, "grid"), text(left - 7, y + 4, f"{tick:g}".replace("-", "−"), "end")]
+    parts.append(text(left, top - 3, shortened(up, 30 if narrow else 80), class_="small"))
+    parts.append(text((left + side) / 2, bottom + 32, shortened(along, 42 if narrow else 90), "middle"))
+    places = spread([onto(spot.y) for spot in spots], 16, top + 2, bottom - 2)
+    for spot, place in zip(spots, places, strict=True):
+        x, y = across(spot.x), onto(spot.y)
+        name = text(
+            side + 12,
+            place + 4,
+            shortened(spot.name, 15 if narrow else 24),
+            class_=f"name {spot.colour}{' strong' if spot.chosen else ''}",
+        )
+        dot = tag("circle", cx=x, cy=y, r=6 if spot.chosen else 4.5, class_=f"dot {spot.colour}")
+        leader = path([(x, y), (side + 4, place), (side + 9, place)], f"leader {spot.colour}")
+        parts.append(tag("g", leader, name, dot, data_tip=f"{spot.name}\n{spot.tip}"))
+    spoken = "; ".join(f"{spot.name}: {spot.tip}".replace("\n", ", ") for spot in spots)
+    return svg(width, height, f"{up} against {along}: {spoken}", *parts)
 
 
 def loss_and_probe(

@@ -47,6 +47,15 @@ class Points:
 
 
 @dataclass(frozen=True)
+class Recommended:
+    """What was recommended after a history, the likeliest first, and what came; all by name."""
+
+    history: Sequence[str]  # the latest events, in order of time
+    items: Sequence[str]
+    came: str
+
+
+@dataclass(frozen=True)
 class Figures:
     """`history` rows are {"arm", "step", "loss", "probe"}; a value that was not measured at a step is None or absent.
 
@@ -58,5 +67,6 @@ class Figures:
     gallery: Sequence[Neighbours] = ()
     points: Points | None = None
     samples: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    recommended: Sequence[Recommended] = ()
     config: str = ""  # YAML
     environment: Mapping[str, Any] = field(default_factory=dict)

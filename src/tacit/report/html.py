@@ -26,6 +26,7 @@ from tacit.report.images import PIXELATED_BELOW, data_uri, thumbnail
 from tacit.report.private import without_data
 
 WIDE, NARROW = 900, 340  # px: what a laptop and a phone have room for
+BIAS = ("popularity_bias@10", "coverage@10")  # what recommendations show besides how good they are
 _HERE = Path(__file__).parent
 Report = Mapping[str, Any]
 
@@ -68,6 +69,8 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         facts=_facts(report, verdict, metric),
         gains=_gains(report, verdict, metric),
         curves=_curves(report, verdict),
+        popularity=_popularity(report, verdict, metric),
+        recommended=tables.recommended(figures.recommended),
         saved=tables.saved(report.get("labels_saved") or {}),
         saving=words.saved(report["labels_saved"]) if "labels" in (report.get("labels_saved") or {}) else "",
         verdicts=tables.verdicts(report, metric, of=verdict.get("arm"), others=False),
@@ -142,12 +145,14 @@ def _measure(report: Report, verdict: Report, metric: str) -> str:
 
 def _watched(report: Report) -> str:
     """What a training is watched by: the usual metric of its target, in words."""
-    how = {"retrieval": "search by cosine", "pairs": "search by cosine", "similarity": "cosine of each pair"}
-    metrics = {"multilabel": "auroc", "regression": "r2", "similarity": "spearman/cosine"}
-    metrics |= dict.fromkeys(("retrieval", "pairs"), "ndcg@10/test-gallery")
+    asked = {"retrieval": "cosine", "pairs": "cosine", "recommendation": "ranking", "repeats": "ranking-again"}
+    metrics = {"multilabel": "auroc", "regression": "r2"}
     target = tables.target_of(report)
-    metric = metrics.get(target, "balanced_accuracy")
-    return f"{words.plain(metric).removesuffix(' among the test items')}, {how.get(target, 'nearest neighbours')}"
+    if target in asked:
+        return f"nDCG@10, {words.protocol(asked[target], target)}"
+    if target == "similarity":
+        return f"{words.plain('spearman/cosine')}, cosine of each pair"
+    return f"{words.plain(metrics.get(target, 'balanced_accuracy'))}, nearest neighbours"
 
 
 def _facts(report: Report, verdict: Report, metric: str) -> list[tuple[str, str, str]]:
@@ -191,6 +196,20 @@ def _gains(report: Report, verdict: Report, metric: str) -> Markup | None:
     ]
     rows.sort(key=lambda row: row.gain)
     return _both(lambda width: charts.gains(rows, width, metric, verdict["outcome"])) if rows else None
+
+
+def _popularity(report: Report, verdict: Report, metric: str) -> Markup | None:
+    """Every arm's score against how much more popular than what came its recommendations are."""
+    colours, spots = tables.colours(report), []
+    for name, colour in colours.items():
+        rows = [tables.result_of(report, verdict, name, of) or {} for of in (metric, *BIAS)]
+        score, bias, covered = (_finite(row.get("mean")) for row in rows)
+        if math.isfinite(score) and math.isfinite(bias):
+            tip = f"{words.plain(metric)} {words.score(score, metric)}\n{words.plain(BIAS[0])} {words.gain(bias)}"
+            tip += f"\n{words.plain(BIAS[1])} {words.score(covered)}"
+            spots.append(charts.Spot(name, bias, score, tip, name == verdict.get("arm"), colour))
+    along, up = "percentiles of popularity beyond what came", f"{words.plain(metric)}, in per cent"
+    return _both(lambda width: charts.plane(spots, width, along, up)) if spots else None
 
 
 def _curves(report: Report, verdict: Report) -> list[tuple[str, str, Markup]]:

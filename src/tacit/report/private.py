@@ -15,6 +15,7 @@ from tacit.report.words import METRICS, SCOPES, is_number, sentence
 _WORD = re.compile(r"[a-z][a-z_ ]{0,30}", re.IGNORECASE)
 _METRIC = re.compile(
     rf"balanced_accuracy|accuracy|average_precision|{'|'.join(METRICS)}|(ndcg|recall)@\d+/test-gallery"
+    r"|(ndcg|hr|mrr)@\d+/full/seen-(filtered|kept)"
 )
 _BUDGET = re.compile(r"\d+( per class| in all)?|[\d.]+ ?%|no labels")
 _DATE = re.compile(r"[\d:T.Z+ -]{8,40}")
@@ -27,25 +28,31 @@ _base _nano _small _tiny alignment alpha alpha_r and ast_base ast_nano ast_small
 audio_causal_base audio_causal_nano audio_causal_small audio_causal_tiny audio_convnet audio_nano audio_small
 audio_tiny bad_rows bands before bert4rec_nano bert4rec_small bert4rec_tiny bert_bag bert_base bert_nano bert_small
 bert_tiny bestrq bm by byol chance characters codes_used components convnet dead_share depth deviation electra
-embeddings features fine-tuned from grid held_out in init items lidar log-mel loss majority masked mean mfcc mfccs
-modernbert_base modernbert_nano modernbert_small modernbert_tiny nan next no numbers of opening pairs participation
-parts pca perplexity pixels pooled principal random random-init rankme rankme_fall resnet rotation sasrec_nano
-sasrec_small sasrec_tiny scratch simclr simcse std_normalised texts tf-idf tfidf-characters tfidf-items tfidf-words
-their to tokens type uniformity untrained vec vit_base vit_small vit_tiny wav wav2vec2 words
+embeddings features fine-tuned from grid held_out in init item-knn items lidar log-mel loss majority markov masked
+mean mfcc mfccs modernbert_base modernbert_nano modernbert_small modernbert_tiny nan next no numbers of opening pairs
+participation parts pca perplexity pixels pooled popularity principal random random-init rankme rankme_fall recent
+resnet rotation sasrec_nano sasrec_small sasrec_tiny scratch simclr simcse std_normalised texts tf-idf
+tfidf-characters tfidf-items tfidf-words their to tokens type uniformity untrained vec vit_base vit_small vit_tiny wav
+wav2vec2 words
 """
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
 a about absolute accuracy all alone among and another any architecture at auroc average balanced budget by cannot
-cases chance change classes compared correlation cosine cross-fitting d2 data do draw draws each encoder error f1 few
-fine-tuned five fold folds for four from groups how in input inputs it items its judge known labels like linear macro
-majority mean more much ndcg@10 nearest neighbours not of one only or pair pairs pearson pixels point points precision
-pretrained pretraining probe public r2 random-init raw recall@1 recall@10 recall@5 regression ridge scores scratch
-sealed search seeds set shows smaller spearman take tell test the this to too training transductive type untrained
-were with would
+cases chance change classes compared correlation cosine cross-fitting d2 data do draw draws each encoder error
+everything f1 few fine-tuned five fold folds for four from full groups histories hit how in input inputs it items its
+judge known labels like linear macro majority mean more mrr@100 much ndcg@10 ndcg@20 ndcg@5 nearest neighbours next
+not of one only or pair pairs pearson pixels point points precision pretrained pretraining probe public r2 random-init
+ranking rate@1 rate@10 rate@20 rate@5 raw recall@1 recall@10 recall@5 regression ridge scores scratch sealed search
+seeds seen set shows smaller spearman take tell test the this to too training transductive type untrained used was
+were what with would
 """
 _PLAIN = {
     "kind": ("image", "audio", "text", "items", "pairs", "series", "table", "embeddings"),
-    "target": ("classification", "multilabel", "regression", "retrieval", "pairs", "tokens", "similarity"),
+    "target": (
+        *("classification", "multilabel", "regression", "tokens"),
+        *("retrieval", "pairs", "similarity", "recommendation", "repeats"),
+    ),
+    "examples": ("items", "histories"),
 }
 _HASHES = ("hash", "data_hash")
 _NAMES = ("arm", "name", "baseline", "task", "encoder")

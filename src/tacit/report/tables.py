@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tacit.report import charts, words
+from tacit.report.figures import Recommended
 
 Report = Mapping[str, Any]
 TUNED = "finetune"  # the protocol of the chosen encoder trained further, which stands beside training from scratch
@@ -128,6 +129,19 @@ def language(said: Mapping[str, Any]) -> dict[str, Any] | None:
         "perplexity": Table(["Encoder", "Pseudo-perplexity"], rows, frozenset([1])),
         "fills": Table(["Text", "There stood", "Most likely"], fills) if fills else None,
     }
+
+
+def recommended(rows: Sequence[Recommended]) -> list[dict[str, Any]]:
+    """Histories, what was recommended after them and what came, with its place there or what says that it has none."""
+    return [
+        {
+            "history": list(row.history),
+            "items": [(item, item == row.came) for item in row.items],
+            "came": row.came,
+            "place": f"place {row.items.index(row.came) + 1}" if row.came in row.items else "not among these",
+        }
+        for row in rows
+    ]
 
 
 def proxies(rows: Sequence[Report]) -> list[dict[str, Any]]:

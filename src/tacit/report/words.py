@@ -26,7 +26,7 @@ OUTCOMES: dict[str, tuple[str, str, str]] = {
     "equivalent": (
         "No evidence of a gain: equivalent",
         "=",
-        "The difference lies within one point either way. Pretraining changed nothing of practical size here.",
+        "The difference is too small to matter, either way. Pretraining changed nothing of practical size here.",
     ),
     "underpowered": (
         "No evidence of a gain: underpowered",
@@ -54,6 +54,8 @@ PROTOCOLS = {
     "finetune": "fine-tuning",
     "scratch": "training from scratch",
     "cosine": "search by cosine",
+    "ranking": "full ranking of what was not seen",
+    "ranking-again": "full ranking of everything",
     "rule": "no features",
     "paired": "cosine of each pair",
 }
@@ -67,7 +69,11 @@ METRICS = {
     "d2_absolute_error": "D2 of the absolute error",
     "spearman/cosine": "Spearman correlation with the scores",
     "pearson/cosine": "Pearson correlation with the scores",
+    "coverage@10": "share of the catalogue recommended to anyone",
+    "popularity_bias@10": "popularity beyond what came",
 }
+_RANKINGS = {"ndcg": "nDCG", "hr": "hit rate", "mrr": "MRR", "recall": "recall"}
+
 
 # Between what a label-free metric is compared with the transfer, and what to mind there.
 SCOPES: dict[str, tuple[str, str]] = {
@@ -133,6 +139,11 @@ def is_number(value: object) -> bool:
 def is_fraction(metric: str) -> bool:
     """Whether a metric is a fraction of 1, read as a percentage; errors in the target's units are not."""
     return not re.match(r"(mae|mse|rmse)\b", metric.lower())
+
+
+def margin(metric: str) -> float:
+    """Up to where a difference in a fraction of 1 is of no practical size, as the judge has it."""
+    return 0.002 if "/full/" in metric else 0.01
 
 
 def _plain(value: float, decimals: int, *, sign: bool = False) -> str:
@@ -210,8 +221,8 @@ def duration(seconds: Any) -> str:
 
 def plain(name: Any) -> str:
     """A metric's name in running text; `ndcg@10/test-gallery` is nDCG@10 among the test items."""
-    if found := re.fullmatch(r"(ndcg|recall)(@\d+)/test-gallery", str(name)):
-        return f"{'nDCG' if found[1] == 'ndcg' else found[1]}{found[2]} among the test items"
+    if found := re.fullmatch(r"(\w+)(@\d+)/(test-gallery|full/.*)", str(name)):
+        return f"{_RANKINGS[found[1]]}{found[2]}{' among the test items' if found[3] == 'test-gallery' else ''}"
     return METRICS.get(str(name), str(name).replace("_", " "))
 
 
@@ -272,7 +283,8 @@ def sentence(verdict: Mapping[str, Any], metric: str) -> str:
         return f"{title(subject)} has collapsed."
     if outcome == "harms":
         return f"{at}, {subject} scored below {baseline}: {size}."
-    ending = "within one point of it" if outcome == "equivalent" else "the interval includes zero"
+    within = "one point" if margin(metric) == 0.01 else f"{100 * margin(metric):g} points"
+    ending = f"within {within} of it" if outcome == "equivalent" else "the interval includes zero"
     return f"{at}, {subject} against {baseline}: {size}; {ending}."
 
 

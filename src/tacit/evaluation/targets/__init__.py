@@ -18,6 +18,8 @@ _HOME: Mapping[str, tuple[str, str]] = {
     "retrieval": ("retrieval", "Retrieval"),
     "pairs": ("retrieval", "Pairs"),
     "similarity": ("similarity", "Similarity"),
+    "recommendation": ("recommendation", "Recommendation"),
+    "repeats": ("recommendation", "Repeats"),
 }
 
 __all__ = ["Metric", "Rule", "Supervised", "Target", "Tested", "Trainable", "make_target"]

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # i
 
 from tacit import keys
 from tacit.errors import UserError, nearest
+from tacit.evaluation.features import features_of
 from tacit.evaluation.linear import blocks
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import Positions
@@ -72,22 +73,29 @@ class Target(ABC):
 
     name: ClassVar[str]
     metrics: ClassVar[Sequence[Metric]]  # that a verdict can be about, the usual one first
-    asides: ClassVar[Sequence[Metric]] = ()  # that are only reported
     within: ClassVar[Metric]  # of a part of the population, which may lack classes
     protocols: ClassVar[Mapping[str, str]]  # how features are read, in words
     by_class: ClassVar[bool] = False  # labels are counted per class
     needs_labels: ClassVar[bool] = True  # to learn from
-    groups: ClassVar[str] = "groups"  # what units are where they are not items
+    examples: ClassVar[str] = "items"  # what is tested
+    groups: ClassVar[str] = "groups"  # what units are where they are not examples
+
+    def read(self, encoder: Any, labelled: Labelled, rows: Positions) -> Mapping[str, Values]:
+        """What an encoder says of these examples, [N ...] by representation: its features, unless another is wanted."""
+        return features_of(encoder, labelled, rows)
 
     @abstractmethod
     def probe(
-        self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int
+        self, part: Part, train: Values, test: Values, draws: Sequence[Positions], seed: int
     ) -> Mapping[str, Values]:
-        """Predictions [S n ...] of every protocol, from features of `part.train` and of `part.test`."""
+        """Predictions [S n ...] of every protocol, from what was read of `part.train` and of `part.test`.
+
+        Where nothing is learned from labels, `part.train` is not read, and `train` is empty.
+        """
 
     @abstractmethod
     def validate(
-        self, labelled: Labelled, features: Sequence[Floats], pool: Positions, rounds: Any, metric: Metric, seed: int
+        self, labelled: Labelled, features: Sequence[Values], pool: Positions, rounds: Any, metric: Metric, seed: int
     ) -> float:
         """The metric inside the labels of `pool`; `features` hold one table of the pool for every encoder.
 
@@ -95,10 +103,10 @@ class Target(ABC):
         """
 
     @abstractmethod
-    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float | None:
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats, encoder: Any) -> float | None:
         """The usual metric inside the labels of these positions, quickly: what training is watched by.
 
-        None where these cannot tell.
+        `features` [n D] are those of `encoder`, which may be asked for more. None where the labels cannot tell.
         """
 
     @abstractmethod
@@ -128,6 +136,14 @@ class Target(ABC):
     def trainable(self, truth: Values) -> Trainable | None:
         """How to train on these labels; None where this target has no such thing."""
         return None
+
+    def asides(self, labelled: Labelled) -> Sequence[Metric]:
+        """Metrics that are only reported."""
+        return ()
+
+    def parts(self, labelled: Labelled, positions: Positions) -> Mapping[str, NDArray[np.bool_]]:
+        """Parts of these test examples, masks [n], that are always looked at apart."""
+        return {}
 
     def rules(self, labelled: Labelled) -> Mapping[str, Rule]:
         """Baselines that need no features."""
@@ -231,7 +247,7 @@ class Supervised(Target):
                 truth.append(labelled.answers[fold])
         return self.score(np.concatenate(predicted), np.concatenate(truth), metric) if predicted else 0.0
 
-    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float | None:
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats, encoder: Any) -> float | None:
         half = np.unique(labelled.group[positions], return_inverse=True)[1] % 2 == 1
         truth = labelled.answers[positions]
         if min(half.sum(), (~half).sum()) < 2 or not (self.learnable(truth[half]) and self.learnable(truth[~half])):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ class Classification(Supervised):
         votes = knn_votes(X, truth, test, self.n_classes)
         return votes if self.scores else votes.argmax(axis=1).astype(np.int32)
 
-    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float | None:
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats, encoder: Any) -> float | None:
         y, group = labelled.y[positions], labelled.group[positions]
         if not np.ptp(group):
             return None

@@ -78,7 +78,7 @@ class Compared(Target):
         revealed = self.revealed(said, labelled, pool, tested)
         return float(np.mean([metric.value(of[0], tested.truth) for of in revealed]))
 
-    def glance(self, labelled: Labelled, positions: Positions, features: Floats) -> float | None:
+    def glance(self, labelled: Labelled, positions: Positions, features: Floats, encoder: Any) -> float | None:
         if not self.comparable(labelled, positions):
             return None
         return self.validate(labelled, [features], positions, (), self.metrics[0], 0)

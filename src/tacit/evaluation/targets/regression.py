@@ -34,7 +34,6 @@ class Regression(Supervised):
         Metric("r2", "R2", metrics.r2, low=-np.inf, discrete=False),
         Metric("d2_absolute_error", "D2 of the absolute error", metrics.d2_absolute_error, low=-np.inf, discrete=False),
     )
-    asides: ClassVar[Sequence[Metric]] = (MAE,)
     within: ClassVar[Metric] = MAE  # variances differ between parts of a population, and R2 with them
     protocols: ClassVar[Mapping[str, str]] = {"linear": "ridge regression", "knn": "nearest neighbours"}
     link: ClassVar[Literal["identity"]] = "identity"
@@ -48,6 +47,9 @@ class Regression(Supervised):
 
     def near(self, X: Floats, truth: Values, test: Floats) -> Values:
         return np.asarray(knn_average(X, truth[:, None] - truth.mean(), test)[:, 0] + truth.mean())
+
+    def asides(self, labelled: Labelled) -> Sequence[Metric]:
+        return (MAE,)
 
     def learnable(self, truth: Values) -> bool:
         return bool(np.ptp(truth))

@@ -33,9 +33,11 @@ class Similarity(Compared):
 
     name: ClassVar[str] = "similarity"
     metrics: ClassVar[Sequence[Metric]] = (SPEARMAN,)
-    asides: ClassVar[Sequence[Metric]] = (PEARSON,)
     within: ClassVar[Metric] = SPEARMAN
     protocols: ClassVar[Mapping[str, str]] = {"paired": "cosine of each pair"}
+
+    def asides(self, labelled: Labelled) -> Sequence[Metric]:
+        return (PEARSON,)
 
     def answers(self, labelled: Labelled, positions: Positions, alike: Alike) -> Values:
         partner = self.partners(labelled, positions)
