@@ -44,10 +44,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-counts", action="store_true", help="the encoder alone")
+    parser.add_argument("--folder", type=Path, help="go on from the training that was interrupted there")
     parser.add_argument("--test", action="store_true", help="read the test's events, once everything is chosen")
     asked, settings = parser.parse_known_args()
     told = dict(setting.split("=", 1) for setting in settings)
     torch.set_num_threads(asked.threads)
+    if asked.folder is not None:
+        asked.folder.mkdir(parents=True, exist_ok=True)
     dataset = open_dataset(str(asked.table), length=int(told.get("length", 50)))
     histories, weights = dataset.cache, parse_mixture(asked.task)
     assert isinstance(histories, Histories)
@@ -69,6 +72,7 @@ def main() -> None:
         optim=replace(plan.optim, lr=lr, weight_decay=decay),
         fabric=fabric,
         seed=asked.seed,
+        folder=asked.folder,
     )
     trained, spent = time.perf_counter() - began, time.process_time() - spent
     arms = [Arm(encoder.name, "pretrained", (encoder,), encoder=encoder.name)]

@@ -145,7 +145,7 @@ class ItemEncoder(nn.Module, ABC):
     def next_state(self, batch: Batch) -> Tensor:
         """The state [B D] that says what comes next: of the last event, or of a mask put behind it."""
         if self.causal:
-            return self(batch).pooled
+            return self.forward(batch).pooled
         tokens, valid = self.window(batch, self.spec.length - 1)
         last = valid.sum(1, keepdim=True)  # [B 1]
         tokens = nn.functional.pad(tokens, (0, 1), value=self.spec.pad).scatter(1, last, self.spec.mask)

@@ -1,9 +1,10 @@
 """Where embeddings of items begin: which items stood near each other, before anything is learned.
 
 c_ij sums 0.5^(k-1) over all times that items i and j stood k events apart, up to ten. With c_i = sum_j c_ij and
-q_j = c_j^0.75 / sum c^0.75, M_ij = max(0, log(c_ij / (c_i q_j)) + 1), and its largest singular vectors, M = U S V',
-give item i the row i of U S^(1/2) (Levy, Goldberg & Dagan 2015, "Improving distributional similarity with lessons learned
-from word embeddings"). Departure: 1 is added where they take the logarithm of a number away, since counts are few.
+q_j = c_j^0.75 / sum_i c_i^0.75, the matrix M_ij = max(0, log(c_ij / (c_i q_j)) + 1) is nearly U S V' of its largest
+singular values, and item i begins as the row i of U S^(1/2) (Levy, Goldberg & Dagan 2015, "Improving distributional
+similarity with lessons learned from word embeddings"). Departure: 1 is added where they take the logarithm of a number
+away, since counts are few.
 """
 
 from __future__ import annotations
