@@ -84,10 +84,10 @@ def main() -> None:
     began = time.perf_counter()
     report = evaluate(arms, (held if asked.test else earlier(held)).labelled())
     judging = time.perf_counter() - began
-    found = {
-        arm.name: {r.metric.split("/")[0]: r for r in report.results if r.arm == arm.name and r.metric in FIGURES}
-        for arm in arms
-    }
+    found: dict[str, dict[str, list[float]]] = {arm.name: {} for arm in arms}
+    for result in report.results:
+        if (metric := result.metric.split("/")[0]) in FIGURES:
+            found[result.arm][metric] = [round(100 * value, 2) for value in (result.mean, result.low, result.high)]
     print(report)
     record(
         f"recommending/{asked.table.parent.name}/{asked.task}/{encoder.name}",
@@ -103,7 +103,7 @@ def main() -> None:
         processor_seconds=round(spent, 1),
         events_per_second=round(asked.epochs * int(histories.learned().lengths.sum()) / run.seconds),
         judging_seconds=round(judging, 1),
-        found={name: {m: percent(r) for m, r in of.items()} for name, of in found.items()},
+        found=found,
         threads=asked.threads,
     )
 
@@ -111,10 +111,6 @@ def main() -> None:
 def earlier(held: Held) -> Held:
     """With the questions of validation in place of the test's."""
     return replace(held, train=held.train[:0], test=held.train)
-
-
-def percent(result: object) -> list[float]:
-    return [round(100 * getattr(result, name), 2) for name in ("mean", "low", "high")]
 
 
 if __name__ == "__main__":
