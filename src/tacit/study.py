@@ -302,9 +302,10 @@ def about_held(split: Split) -> list[str]:
     if split.held is None:
         return []
     held, tested = split.held, len(split.held.test)
+    few = f"; {held.left_out:,} {'has' if held.left_out == 1 else 'have'} too few events to be asked about"
     lines = [
-        f"{tested:,} histories are tested by the event that came next, {len(held.train):,} choose by one before it; "
-        f"of {held.left_out:,} nothing can be asked"
+        f"{tested:,} histories are tested by the event that came next, {len(held.train):,} choose by one before it"
+        + (few if held.left_out else "")
     ]
     again = held.returns
     if again and split.labelled is not None and split.labelled.target == RECOMMENDING[0]:
