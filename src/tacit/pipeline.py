@@ -17,9 +17,11 @@ from tacit.budget import Budget, clock, parse_budget
 from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.choices import FEWEST_SEEDS, as_read_by, checked_seeds, fitted, initial_encoder, mixtures_of, named_tasks
 from tacit.data.asked import target_named, target_settings
+from tacit.data.histories import HELD
 from tacit.encoders import is_own, load_encoder, save_encoder
 from tacit.errors import RunFailed, UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
+from tacit.evaluation.sealing import EVENT_SEALS
 from tacit.judging import (
     JUDGING_SHARE,
     Judging,
@@ -202,20 +204,26 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
     if named:
         settings, options = _as_the_run(Path(encoder), settings, options)
     out = report_folder(settings["out"], overwrite=settings["overwrite"])
-    own = Path(encoder) if named and (Path(encoder) / "seal.json").exists() else None
-    source = settings["seal"] if settings["seal"] is not None else own
-    seal = Seal.load(source) if source is not None else None
-    transductive = named and _has_seen(Path(encoder), seal, data, options)
-    ask = SimpleNamespace(**settings, transductive=transductive, precision="32")
-    name, found = _subject(encoder, offline=ask.offline)
+    given = Seal.load(settings["seal"]) if settings["seal"] is not None else None
+    name, found = _subject(encoder, offline=settings["offline"])
     ours = is_own(found)
+    sealed_by = _events_held(options) if ours and found.spec.kind == "items" else None
+    own = Path(encoder) if named and _sealed_alike(Path(encoder), sealed_by) else None
+    source = settings["seal"] if given is not None else own
+    seal = given if given is not None or own is None else Seal.load(own)
+    transductive = named and _has_seen(Path(encoder), seal, data, options, sealed_by)
+    ask = SimpleNamespace(**settings, transductive=transductive, precision="32")
     with Log() as log:
         architecture = fitted(found) if ours else chosen_encoder(None)
         read = as_read_by(found, options) if ours else options
         study = open_study(data, ask, read, log, encoder=architecture, seal=seal)
         labelled, sealed = study.split.labelled, study.split.seal
         if labelled is None or sealed is None:
-            raise UserError("evaluation needs labels; name them with --labels FILE, --labels folders or --label-column")
+            raise UserError(
+                "evaluation needs labels; name them with --labels FILE, --labels folders or --label-column"
+                if study.dataset.kind != "items"
+                else "evaluation needs labels, or events that are held out; leave --holdout none out"
+            )
         subject = study.suited(found) if ours else found
         arms = [
             Arm(name, "pretrained", (subject,), encoder=study.encoder.name),
@@ -266,18 +274,37 @@ def _as_the_run(run: Path, settings: dict[str, Any], options: dict[str, Any]) ->
     if target_named(**target) != target_named(**target_settings(asked)):
         return settings, options
     metric = settings["metric"] if settings["metric"] is not None else asked.get("metric")
+    if options.get("holdout") is None and asked.get("holdout") in HELD:
+        options = {**options, "holdout": asked["holdout"]}
     return {**settings, "metric": metric}, {**options, **target}
 
 
-def _has_seen(run: Path, seal: Seal | None, data: Any, options: dict[str, Any]) -> bool:
+def _events_held(options: dict[str, Any]) -> str | None:
+    """The source of the seal that judges histories by what comes next; None where labels are named to judge them by."""
+    if options.get("labels") is not None:
+        return None
+    return EVENT_SEALS[options.get("holdout") or HELD[0]]
+
+
+def _sealed_alike(run: Path, events: str | None) -> bool:
+    """Whether a run has a seal for what is judged now: events by `_events_held`, or else examples."""
+    if not (run / "seal.json").exists():
+        return False
+    source = Seal.load(run).source
+    return source == events if events else source not in EVENT_SEALS.values()
+
+
+def _has_seen(run: Path, seal: Seal | None, data: Any, options: dict[str, Any], events: str | None) -> bool:
     """Whether a run may have pretrained on what is tested now; of what is no run nothing is known."""
     if not is_run(run):
         return False
     asked = settings_of(run)
     if asked.get("transductive"):
         return True
-    if not (run / "seal.json").exists():  # pretrained without labels, on all but a test split that was given
+    if not _sealed_alike(run, events):  # pretrained without labels, on all but a test split that was given
         kept_out = [name for name in ("split_column", "test") if asked.get(name) is not None]
+        if events and (asked.get("holdout") or HELD[0]) == (options.get("holdout") or HELD[0]):
+            return False
         return asked["data"] == str(data) and not any(asked[name] == options.get(name) for name in kept_out)
     if seal is None or (not seal.items and asked["data"] != str(data)):
         return False
@@ -321,6 +348,11 @@ def _open(
         seeds=seeds,
         continued=initial is not None,
     )
+    if ask.transductive and study.split.held is not None:
+        raise UserError(
+            "--transductive: what histories hold before the tested event is always known, and what came must not be; "
+            "leave it out"
+        )
     if not sealed_before and study.split.seal is not None:
         study.split.seal.save(space.path)
     return study

@@ -120,7 +120,8 @@ def open_dataset(
         target: what a label says: a class (classification, the default), any of several (multilabel), a number
             (regression), what belongs together and is to be found again (retrieval), the one partner (pairs), how much
             the two of a pair are alike, as a number (similarity), or the class of a token of the sentence that
-            --group-column names (tokens); the run's own where a run is judged
+            --group-column names (tokens); the run's own where a run is judged. Of events without labels what comes
+            next, of all that a user has not used (recommendation, the default) or of everything (repeats)
         multilabel: the sign between the labels of one cell, such as "|"; a cell that holds nothing else means none of
             them, an empty one is unlabelled. Implies the target multilabel, which lists of labels in a Parquet file
             need no sign for.
@@ -289,6 +290,8 @@ def open_dataset(
     notes.blank, notes.remarks = kept.blank, (*source.remarks, *kept.remarks)
     for count, number in kept.counts.items():
         setattr(notes, count, number)
+    unnamed = target is None and multilabel is None
+    asked = asked.of_kind(source.kind, labelled=columns.label is not None, unnamed=unnamed, held=held != "none")
     split = None if source.split is None else source.split[kept.rows]
     rows, ids = pa.array(kept.rows), kept.named(source.ids)
     known = resolve(columns.take(kept.rows), asked, split, ids, notes)

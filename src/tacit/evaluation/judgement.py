@@ -78,7 +78,7 @@ def _judged(predicted: Predicted) -> Report:
     setting = Setting(
         n_test=n_test,
         n_units=int(unit.max()) + 1,
-        public=_any_public(predicted.arms),
+        public=labelled.own or _any_public(predicted.arms),
         missing=predicted.missing,
         transductive=labelled.transductive,
         n_folds=len(predicted.sizes) if len(predicted.sizes) > 1 else 0,

@@ -202,7 +202,8 @@ class Report:
             notes.append(_without_copies(self.data["without_copies"]))
         if self.data.get("seal_reads"):
             times = self.data["seal_reads"]
-            notes.append(f"the sealed test labels have been read {times} time{'s' * (times != 1)}")
+            what = "events" if self.data.get("examples") == "histories" else "labels"
+            notes.append(f"the sealed test {what} have been read {times} time{'s' * (times != 1)}")
         return notes
 
 

@@ -53,6 +53,8 @@ _PLAIN = {
         *("retrieval", "pairs", "similarity", "recommendation", "repeats"),
     ),
     "examples": ("items", "histories"),
+    "order": ("in time", "order only"),
+    "held_out": ("last", "time", "none"),
 }
 _HASHES = ("hash", "data_hash")
 _NAMES = ("arm", "name", "baseline", "task", "encoder")
