@@ -22,16 +22,14 @@ def as_the_run(run: Path, settings: dict[str, Any], options: dict[str, Any]) -> 
     if target_named(**target) != target_named(**target_settings(asked)):
         return settings, options
     metric = settings["metric"] if settings["metric"] is not None else asked.get("metric")
-    if options.get("holdout") is None and asked.get("holdout") in HELD:
+    if options.get("holdout") is None and asked.get("holdout") in EVENT_SEALS:
         options = {**options, "holdout": asked["holdout"]}
     return {**settings, "metric": metric}, {**options, **target}
 
 
 def events_held(options: dict[str, Any]) -> str | None:
-    """The source of the seal that judges histories by what comes next; None where labels are named to judge them by."""
-    if options.get("labels") is not None:
-        return None
-    return EVENT_SEALS[options.get("holdout") or HELD[0]]
+    """The source of the seal that judges histories by what comes next; None where labels judge them, or nothing does."""
+    return None if options.get("labels") is not None else EVENT_SEALS.get(options.get("holdout") or HELD[0])
 
 
 def sealed_alike(run: Path, events: str | None) -> bool:
@@ -42,17 +40,17 @@ def sealed_alike(run: Path, events: str | None) -> bool:
     return source == events if events else source not in EVENT_SEALS.values()
 
 
-def run_has_seen(run: Path, seal: Seal | None, data: Any, options: dict[str, Any], events: str | None) -> bool:
+def run_has_seen(run: Path, seal: Seal | None, data: Any, options: dict[str, Any], events: str | None = None) -> bool:
     """Whether a run may have pretrained on what is tested now; of what is no run nothing is known."""
     if not is_run(run):
         return False
     asked = settings_of(run)
     if asked.get("transductive"):
         return True
-    if not sealed_alike(run, events):  # pretrained without labels, on all but a test split that was given
-        kept_out = [name for name in ("split_column", "test") if asked.get(name) is not None]
+    if not sealed_alike(run, events):  # pretrained without such labels, on all but a test split that was given
         if events and (asked.get("holdout") or HELD[0]) == (options.get("holdout") or HELD[0]):
-            return False
+            return False  # whoever is judged, the same events are held out of all
+        kept_out = [name for name in ("split_column", "test") if asked.get(name) is not None]
         return asked["data"] == str(data) and not any(asked[name] == options.get(name) for name in kept_out)
     if seal is None or (not seal.items and asked["data"] != str(data)):
         return False
