@@ -28,7 +28,7 @@ def as_the_run(run: Path, settings: dict[str, Any], options: dict[str, Any]) -> 
 
 
 def events_held(options: dict[str, Any]) -> str | None:
-    """The source of the seal that judges histories by what comes next; None where labels judge them, or nothing does."""
+    """The source of the seal that judges histories by what comes next; None where labels do, or nothing."""
     return None if options.get("labels") is not None else EVENT_SEALS.get(options.get("holdout") or HELD[0])
 
 
