@@ -51,6 +51,7 @@ ROWS = [
         "heads",
         "predicting",
         "recommending",
+        "rejudging",
         "labelling",
         "comparing",
     },

@@ -262,7 +262,7 @@ def _data(predicted: Predicted, setting: Setting, left_out: Sequence[str]) -> di
         "n_test": setting.n_test,
         "n_test_groups": setting.n_units,
         "grouped": labelled.grouped,
-        "examples": setting.examples,
+        "noun": setting.examples,
         "classes": list(labelled.classes),
         "classes_left_out": list(left_out),
         "budgets_dropped": list(predicted.plan.dropped),

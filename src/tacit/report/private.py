@@ -52,7 +52,7 @@ _PLAIN = {
         *("classification", "multilabel", "regression", "tokens"),
         *("retrieval", "pairs", "similarity", "recommendation", "repeats"),
     ),
-    "examples": ("items", "histories"),
+    "noun": ("items", "histories"),
     "order": ("in time", "order only"),
     "held_out": ("last", "time", "none"),
 }

@@ -32,7 +32,7 @@ def target_of(report: Report) -> str:
 
 def examples_of(report: Report) -> str:
     """What is tested: items, or histories."""
-    return str(report.get("data", {}).get("examples") or "items")
+    return str(report.get("data", {}).get("noun") or "items")
 
 
 def asks(report: Report) -> bool:
@@ -297,7 +297,7 @@ def notes(data: Report) -> dict[str, Any]:
 
     A list is a sequence, or {"count", "first"} where only the first are named. What is empty or zero is not mentioned.
     """
-    elsewhere = {"notes", "name", "diagnosis", "validation", "representation"}
+    elsewhere = {"notes", "name", "noun", "diagnosis", "validation", "representation"}
     elsewhere |= {"selected_arm", "seal_reads", "without_copies", "proxies", "subgroups", "primary_metric", "pairwise"}
     if not data.get("grouped"):
         elsewhere.add("n_test_groups")
