@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tacit.evaluation import Held, Labelled, Seal
 
 Rows = NDArray[np.int64]
-KEPT = {
+KEPT: Mapping[str, str] = {
     EVENT_SEALS["last"]: "the last event of each history",
     EVENT_SEALS["time"]: "the first event of each history after a moment",
 }
