@@ -73,7 +73,7 @@ def main() -> None:
     heard = np.flatnonzero(who != asked.without)
     torch.manual_seed(int(told.get("seed", 0)))
     encoder, untrained = build_encoder(asked.encoder, dataset.spec), build_encoder(asked.encoder, dataset.spec)
-    fabric = make_fabric(device="cpu", convolutional=asked.encoder == "audio_convnet")
+    fabric = make_fabric(device="cpu", bf16_pays=asked.encoder == "audio_convnet")
     plan = recipe(parse_mixture(asked.task), encoder, examples=len(heard), batch_size=int(told.get("batch", 0)) or None)
     adjusted(plan.task, told)
     optim = replace(plan.optim, lr=float(told.get("lr", plan.optim.lr)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 import torch
 
 from tacit.catalogue import FILE_NAME, Catalogue
-from tacit.encoders import load_encoder, save_encoder
-from tacit.encoders.items import ItemEncoder
+from tacit.encoders import build_encoder, load_encoder, save_encoder
+from tacit.encoders.items import GROUPS, ItemEncoder
 from tacit.errors import UserError
 from tacit.exporting import export
 from tacit.types import Batch, Causal, Encoder, Ranker
@@ -79,6 +80,44 @@ def test_a_mask_behind_the_history_asks_for_what_comes_next() -> None:
         state = encoder({"tokens": asked, "valid": asked != 0}).tokens[0, -1]
         expected = (state @ encoder.table.T)[ITEM_SPEC.first :]
         torch.testing.assert_close(encoder.scores(batch)[row], expected)
+
+
+@torch.no_grad()
+def test_scores_are_cosines_over_a_temperature_or_products(tmp_path: Path) -> None:
+    batch = rows(3, 9)
+    for temperature in (0.2, 0.0):
+        encoder = tiny_item_encoder(temperature=temperature, dropout=0.4).eval()
+        state, table = encoder(batch).pooled, encoder.table[ITEM_SPEC.first :]
+        cosines = torch.nn.functional.cosine_similarity(state[:, None], table[None], dim=2)
+        expected = cosines / temperature if temperature else state @ table.T
+        torch.testing.assert_close(encoder.scores(batch), expected)
+        save_encoder(encoder, tmp_path / "encoder")
+        found = load_encoder(tmp_path / "encoder")
+        assert isinstance(found, ItemEncoder)
+        assert found.options == {"dropout": 0.4, "temperature": temperature}
+        torch.testing.assert_close(found.scores(batch), expected)
+        assert found.recommend(["item 3"], 5) == encoder.recommend(["item 3"], 5)
+        said = json.loads((tmp_path / "encoder" / "encoder.json").read_text())
+        assert ("cosine, over 0.2," if temperature else "its product with") in said["pooled"]
+
+
+def test_the_rarer_items_are_the_more_is_dropped_out() -> None:
+    dropout = [tiny_item_encoder().options["dropout"]]
+    for uses in (5.0, 500.0):
+        dropout.append(build_encoder("sasrec_nano", replace(ITEM_SPEC, uses=uses)).options["dropout"])
+    assert dropout[1] > dropout[2] == dropout[0]
+    assert build_encoder("sasrec_nano", replace(ITEM_SPEC, uses=5.0), dropout=0.0).options["dropout"] == 0
+
+
+@by_name
+@torch.no_grad()
+def test_rows_are_encoded_together_with_those_of_about_their_length(name: str) -> None:
+    encoder, batch = shaken(name), rows(*range(1, ITEM_SPEC.length + 1), 1, 7, 3)
+    assert len(batch["tokens"]) >= 2 * GROUPS
+    together, whole = encoder(batch, depths=(0, 1)), encoder.graph(batch["tokens"], batch["valid"], (0, 1))
+    torch.testing.assert_close(together.pooled, whole.pooled)
+    torch.testing.assert_close(together.depths, whole.depths)
+    torch.testing.assert_close(together.tokens[batch["valid"]], whole.tokens[batch["valid"]])
 
 
 @by_name

@@ -88,6 +88,32 @@ def test_what_is_held_out_is_in_no_batch_of_training(folder: Path):
             assert (tokens[valid] - 2).tolist() == known.tolist()
 
 
+def test_embeddings_begin_near_those_that_items_stood_beside(folder: Path):
+    rows = [
+        {"user": user, "item": 10 * (user % 2) + (user // 2 + 3 * place) % 10, "position": place}
+        for user in range(80)
+        for place in range(8)
+    ]
+    begun = begun_on(rows, folder)
+    assert torch.equal(begun, begun_on(rows, folder)), "the same every time"
+    later = [{**row, "item": 0} if row["position"] >= 6 else row for row in rows]
+    assert torch.equal(begun, begun_on(later, folder)), "of what is held out nothing is known"
+    kinds = torch.arange(20) // 10
+    alike = torch.nn.functional.cosine_similarity(begun[:, None], begun[None], dim=2)
+    beside, apart = alike[kinds[:, None] == kinds], alike[kinds[:, None] != kinds]
+    assert float(beside.mean()) > 0.05 + float(apart.mean())
+
+
+def begun_on(rows: list[dict[str, int]], folder: Path) -> torch.Tensor:
+    """The embeddings of items that training begins with, in the order of their ids."""
+    dataset = open_dataset(pa.Table.from_pylist(rows), cache=str(folder / "cache"))
+    torch.manual_seed(0)
+    encoder = tacit.encoders.build_encoder("sasrec_nano", dataset.spec)
+    kind.begun(encoder, dataset, np.arange(len(dataset)))
+    order = dataset.spec.known.numbers(range(20))
+    return encoder.table[2:].detach()[torch.from_numpy(order)]
+
+
 def test_people_see_names_in_order(folder: Path):
     rows = [{"user": u, "item": i, "position": i} for u in "ab" for i in range(3)]
     about = write([{"item": i, "title": f"film {i}"} for i in range(2)], folder / "films.csv")

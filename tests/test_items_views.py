@@ -16,6 +16,7 @@ from tacit import keys
 from tacit.catalogue import Catalogue
 from tacit.errors import UserError
 from tacit.modalities.items import GBCE, AttributeLoss, ItemMask, ItemViews, SampledSoftmax
+from tacit.modalities.items import _compared as compared
 from tacit.modalities.text import Corruption
 from tacit.recipes import items as recipes
 from tacit.spec import ItemSpec
@@ -140,6 +141,17 @@ def test_sampled_softmax_is_right_on_average_and_with_every_item_drawn(monkeypat
     monkeypatch.setattr(torch, "randint", lambda *_, **__: every)
     full = SampledSoftmax(lambda: table, ITEM_SPEC, ITEMS)(hidden, truth)
     torch.testing.assert_close(full, cross_entropy(scores, truth - 2))
+
+
+def test_sampled_losses_compare_as_the_encoder_does():
+    encoder = tiny_item_encoder(temperature=0.5)
+    hidden, truth = torch.randn(5, encoder.dim), torch.arange(2, 7)
+    loss = SampledSoftmax(lambda: encoder.table, ITEM_SPEC, 1, encoder.comparable)
+    right, others = compared(loss, hidden, truth)
+    among = encoder.logits(hidden)
+    torch.testing.assert_close(right, among.gather(1, truth[:, None])[:, 0])
+    drawn = others.isfinite()[:, 0]
+    assert torch.isclose(among[drawn], others[drawn]).any(1).all()
 
 
 def test_gbce_equals_the_loop(monkeypatch: pytest.MonkeyPatch):

@@ -18,11 +18,11 @@ Precision = Literal["auto", "32", "bf16"]
 __all__ = ["Fabric", "Precision", "make_fabric"]
 
 
-def make_fabric(*, device: str = "auto", precision: Precision = "auto", convolutional: bool = False) -> Fabric:
+def make_fabric(*, device: str = "auto", precision: Precision = "auto", bf16_pays: bool = False) -> Fabric:
     """A Fabric for this process, also under torchrun; `device` is auto, cpu, cuda or mps.
 
-    Precision `auto` is bf16 on CUDA, and on CPUs that compute in it for convolutional encoders; 32 bits elsewhere. On a
-    CPU that has to emulate it bf16 was measured to be 7 to 14 times slower (see docs/experiments.md).
+    Precision `auto` is bf16 on CUDA, and on CPUs that compute in it where `bf16_pays`; 32 bits elsewhere. On a CPU that
+    has to emulate it bf16 was measured to be 7 to 14 times slower (see docs/experiments.md).
     """
     keep_memory()
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -30,7 +30,7 @@ def make_fabric(*, device: str = "auto", precision: Precision = "auto", convolut
     if precision == "auto":
         cuda = device in {"auto", "cuda"} and torch.cuda.is_available()
         mps = device in {"auto", "mps"} and torch.backends.mps.is_available()
-        precision = "bf16" if cuda or (convolutional and not mps and cpu_has_bf16()) else "32"
+        precision = "bf16" if cuda or (bf16_pays and not mps and cpu_has_bf16()) else "32"
     fabric = Fabric(
         accelerator=device,
         devices=local,

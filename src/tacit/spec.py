@@ -115,6 +115,7 @@ class ItemSpec:
     """A history of events as an encoder sees it: the numbers of `items` items, at most `length` events at once.
 
     0 is padding, 1 hides an item, and item i of the `catalogue` is i + 2, so that a catalogue can grow at its end.
+    `uses` is how many events the data have of an item, on average: how much can be learned of each.
     """
 
     kind: ClassVar[str] = "items"
@@ -125,6 +126,7 @@ class ItemSpec:
     items: int
     length: int = 50
     catalogue: Catalogue | None = None  # None where the items are known by their numbers alone
+    uses: float = 0.0  # 0 where it is not known
 
     def __post_init__(self) -> None:
         assert self.items > 0, self.items
@@ -142,7 +144,8 @@ class ItemSpec:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> ItemSpec:
-        return cls(int(values["items"]), int(values["length"]), values.get("catalogue"))
+        uses = float(values.get("uses", 0.0))
+        return cls(int(values["items"]), int(values["length"]), values.get("catalogue"), uses)
 
 
 Spec = ImageSpec | TextSpec | AudioSpec | ItemSpec

@@ -21,8 +21,6 @@ from tacit.data import Dataset, open_dataset
 from tacit.data.asked import RECOMMENDING
 from tacit.data.targets import describe as describe_labels
 from tacit.encoders import OwnEncoder, build_encoder, check_encoder, fresh_twin, load_encoder
-from tacit.encoders.audio_convnet import AudioConvNet
-from tacit.encoders.base import MapEncoder
 from tacit.engine import Fabric, make_fabric
 from tacit.errors import UserError
 from tacit.kinds import Kind, kind_of
@@ -86,10 +84,16 @@ class Study:
         return int(self.ask.seed) if number == 1 else keys.fold(self.ask.seed, "pretraining seed", number)
 
     def start(self, number: int = 1) -> OwnEncoder:
-        """The encoder as every task begins with it: new weights for each number, or those that it came with."""
-        if number == 1 or self.continued:
+        """The encoder as every task begins with it: new weights for each number, or those that it came with.
+
+        New ones may know what plain counts of the data to learn from say, see `Kind.begun`.
+        """
+        if self.continued:
             return copy.deepcopy(self.encoder)
-        return fresh_twin(self.encoder, keys.fold(self.seed(number), "encoder"))
+        seed = keys.fold(self.seed(number), "encoder")
+        new = copy.deepcopy(self.encoder) if number == 1 else fresh_twin(self.encoder, seed)
+        begun: OwnEncoder = self.kind.begun(new, self.dataset, self.split.pretrain)
+        return begun
 
     def fresh(self, seed: int) -> OwnEncoder:
         """The architecture with new weights, which depend on `seed` alone."""
@@ -283,8 +287,8 @@ def open_study(
         log(line)
     if split.labelled is not None and split.labelled.tokens is not None:
         log(f"{len(split.labelled.y):,} frames are judged, evenly spread over those in labelled stretches")
-    convolutional = isinstance(built, MapEncoder | AudioConvNet)
-    fabric = make_fabric(device=ask.device, precision=ask.precision, convolutional=convolutional)
+    bf16_pays = kind_of(dataset.spec).bf16_pays(built)
+    fabric = make_fabric(device=ask.device, precision=ask.precision, bf16_pays=bf16_pays)
     limit = SCRATCH_SECONDS
     if seconds is not None and split.labelled is not None:
         trainings = (1 + seeds) * SCRATCH_DRAWS * split.labelled.n_folds  # from scratch, and on from each encoder

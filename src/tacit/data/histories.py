@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit import histories
 from tacit.catalogue import FILE_NAME, Catalogue
 from tacit.errors import UserError
 from tacit.spec import ItemSpec
@@ -80,7 +81,7 @@ class Histories:
             weights=found["weights"] if meta["weighted"] else None,
             owner=np.fromfile(folder / "owner.bin", np.int32),
             content=np.fromfile(folder / "content.bin", dtype="V16"),
-            spec=ItemSpec(len(catalogue), length, catalogue),
+            spec=ItemSpec(len(catalogue), length, catalogue, uses=len(found["events"]) / len(catalogue)),
             data_hash=str(meta["data_hash"]),
             timed=bool(meta["timed"]),
             held=held,
@@ -115,6 +116,10 @@ class Histories:
         """The items held out of each of these histories: what comes after what is seen."""
         bounds = zip(self.stop[rows].tolist(), self.ends[rows].tolist(), strict=True)
         return [self.items[begin:end] for begin, end in bounds]
+
+    def take(self, rows: Rows) -> histories.Histories:
+        """What is seen of these histories, for who needs no more."""
+        return histories.Histories(self.items, self.start[rows], self.stop[rows], self.n_items)
 
     def without_last(self, k: int) -> Histories:
         """Without the last k events of each history, of which the first always stays."""

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+GROUPS = 4  # of rows by their lengths
+RARE = 30  # events of an item on average below which items are rare
+
+
 class Encoded(NamedTuple):
     """What an encoder says of one history."""
 
@@ -48,7 +52,8 @@ class ItemEncoder(nn.Module, ABC):
 
     `name` and `options` rebuild it (`build_encoder(name, spec, **options)`), `source` says where its weights came from,
     `dim` is the width D of tokens and of `pooled`, `model` is Hugging Face's. Where `causal`, an event knows only what
-    came before it, and `pooled` is the state of the last one, else the mean.
+    came before it, and `pooled` is the state of the last one, else the mean. An item's score is the product of its
+    embedding and the state, or, with a `temperature` above 0 among the options, their cosine over that.
     """
 
     causal: bool
@@ -69,6 +74,7 @@ class ItemEncoder(nn.Module, ABC):
         self.dim = dim
         self.n_depths = n_depths
         self.options = dict(options)
+        self.temperature = float(self.options.get("temperature", 0.0))
         self.source: dict[str, Any] = {}
         self.model = model
 
@@ -81,13 +87,36 @@ class ItemEncoder(nn.Module, ABC):
 
         Numbers beyond the catalogue are left out.
         """
-        return self.graph(*self.window(batch, self.spec.length), depths)
+        tokens, valid = self.window(batch, self.spec.length)
+        return self._features(self.said(tokens, valid), valid, depths)
 
     def graph(self, tokens: Tensor, valid: Tensor, depths: Sequence[int] = ()) -> Features:
         """`forward` of windows, free of questions about the values in them, so that it can be traced."""
-        said = self.layers(tokens, valid)
+        return self._features(self.layers(tokens, valid), valid, depths)
+
+    def _features(self, said: Sequence[Tensor], valid: Tensor, depths: Sequence[int]) -> Features:
         pooled = [self._pooled(said[depth], valid) for depth in (*depths, self.n_depths - 1)]
         return Features(said[-1], pooled[-1], valid, depths=tuple(pooled[:-1]))
+
+    def said(self, tokens: Tensor, valid: Tensor) -> Sequence[Tensor]:
+        """`layers`; on a CPU rows of about one length at a time, since most of a window of rare long ones is padding.
+
+        There in 32 bits, whatever the catalogue is compared in: bf16 made such small layers slower.
+        """
+        if tokens.device.type != "cpu" or len(tokens) < 2 * GROUPS:
+            return self.layers(tokens, valid)
+        lengths = valid.sum(1)
+        groups = lengths.argsort(stable=True).chunk(GROUPS)
+        with torch.autocast("cpu", enabled=False):
+            parts = [self._within(tokens[rows], valid[rows], int(lengths[rows].max())) for rows in groups]
+        back = torch.cat(groups).argsort()
+        return [torch.cat(depth)[back] for depth in zip(*parts, strict=True)]
+
+    def _within(self, tokens: Tensor, valid: Tensor, length: int) -> list[Tensor]:
+        """`layers` of the first events alone, and 0 behind them."""
+        n = max(1, length)
+        behind = (0, 0, 0, tokens.shape[1] - n)
+        return [nn.functional.pad(said, behind) for said in self.layers(tokens[:, :n], valid[:, :n])]
 
     def _pooled(self, said: Tensor, valid: Tensor) -> Tensor:
         return at_place(said, valid.sum(1) - 1) if self.causal else masked_mean(said, valid)
@@ -116,15 +145,23 @@ class ItemEncoder(nn.Module, ABC):
     def next_state(self, batch: Batch) -> Tensor:
         """The state [B D] that says what comes next: of the last event, or of a mask put behind it."""
         if self.causal:
-            return self.graph(*self.window(batch, self.spec.length)).pooled
+            return self.forward(batch).pooled
         tokens, valid = self.window(batch, self.spec.length - 1)
         last = valid.sum(1, keepdim=True)  # [B 1]
         tokens = nn.functional.pad(tokens, (0, 1), value=self.spec.pad).scatter(1, last, self.spec.mask)
-        return at_place(self.layers(tokens, nn.functional.pad(valid, (0, 1)).scatter(1, last, True))[-1], last[:, 0])
+        return at_place(self.said(tokens, nn.functional.pad(valid, (0, 1)).scatter(1, last, True))[-1], last[:, 0])
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log-probabilities [M V] of what stands where the encoder says `hidden` [M D]."""
-        return hidden @ self.table.T
+        hidden, table = self.comparable(hidden, self.table)
+        return hidden @ table.T
+
+    def comparable(self, hidden: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """States [M D] and embeddings of items [n D] as they are compared: their products are the scores."""
+        if not self.temperature:
+            return hidden, embeddings
+        normalize = nn.functional.normalize
+        return normalize(hidden, dim=-1) / self.temperature, normalize(embeddings, dim=-1)
 
     def scores(self, batch: Batch) -> Tensor:
         """One number for every item of the catalogue [B n], higher where it is likelier to be the next."""
@@ -239,7 +276,8 @@ class ItemEncoder(nn.Module, ABC):
     def pooling(self) -> str:
         """How `pooled` follows from the `last_hidden_state` of `hugging_face()`, for people who open it there."""
         if self.causal:
-            return "last_hidden_state of the last event; its product with the input embeddings scores what comes next"
+            what = f"cosine, over {self.temperature:g}," if self.temperature else "product"
+            return f"last_hidden_state of the last event; its {what} with the input embeddings scores what comes next"
         return "the mean of last_hidden_state over the events; what comes next is asked by a mask behind the last one"
 
 
@@ -251,6 +289,11 @@ def read_spec(values: Mapping[str, Any], folder: Path) -> ItemSpec:
     if sha256(path) != values["catalogue"]["sha256"]:
         raise UserError(f"{path} is damaged: its SHA-256 is not the one in encoder.json; export the encoder again")
     return ItemSpec.of({**values, "catalogue": Catalogue.load(path)})
+
+
+def usual_dropout(spec: ItemSpec) -> float:
+    """The rarer items are, the more: chosen by measurement, see docs/experiments.md."""
+    return 0.5 if 0 < spec.uses < RARE else 0.3
 
 
 class evaluating:  # noqa: N801  (read as a word of the sentence)

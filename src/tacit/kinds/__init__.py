@@ -71,6 +71,12 @@ class Kind(Protocol):
     def fitted(self, encoder: Any, spec: Any) -> Any:
         """An encoder that comes with its weights, ready for data of this spec, which were read as it reads them."""
 
+    def begun(self, encoder: Any, dataset: Dataset, rows: NDArray[np.int64]) -> Any:
+        """An encoder with new weights as its pretraining on these rows begins, by what counts of them say at most."""
+
+    def bf16_pays(self, encoder: Any) -> bool:
+        """Whether a CPU that computes in bf16 trains this encoder faster in it."""
+
     def describe(self, dataset: Dataset) -> str:
         """The data in a few words."""
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from tacit.data import Dataset
 from tacit.data.order import Batches, Span
 from tacit.data.recordings import Pieces, Recordings
+from tacit.encoders.audio_convnet import AudioConvNet
 from tacit.evaluation import Arm
 from tacit.modalities.audio import SILENCE, FrameStatistics, SoundStatistics, SoundViews, frames_of
 from tacit.recipes.audio import default_encoder, default_views, recipe
@@ -73,6 +74,14 @@ def reading(spec: AudioSpec) -> dict[str, Any]:
 
 def fitted(encoder: Any, spec: Any) -> Any:
     return encoder
+
+
+def begun(encoder: Any, dataset: Dataset, rows: NDArray[np.int64]) -> Any:
+    return encoder
+
+
+def bf16_pays(encoder: Any) -> bool:
+    return isinstance(encoder, AudioConvNet)
 
 
 def describe(dataset: Dataset) -> str:

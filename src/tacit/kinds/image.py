@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tacit.data import Cache, Dataset
 from tacit.data.order import Batches
+from tacit.encoders.base import MapEncoder
 from tacit.evaluation import Arm
 from tacit.modalities.image import PixelStatistics, default_views
 from tacit.modalities.views import Views
@@ -60,6 +61,14 @@ def reading(spec: ImageSpec) -> dict[str, Any]:
 
 def fitted(encoder: Any, spec: Any) -> Any:
     return encoder
+
+
+def begun(encoder: Any, dataset: Dataset, rows: NDArray[np.int64]) -> Any:
+    return encoder
+
+
+def bf16_pays(encoder: Any) -> bool:
+    return isinstance(encoder, MapEncoder)
 
 
 def describe(dataset: Dataset) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from tacit.data.order import Batches
 from tacit.errors import UserError
 from tacit.evaluation import Arm
 from tacit.masks import Hiding
+from tacit.modalities.associations import associations
 from tacit.modalities.counts import counted
 from tacit.modalities.items import ItemViews
 from tacit.modalities.text import snippet, word_counts
@@ -34,6 +36,8 @@ SHOWN = 8  # the latest items, which stand for a history
 LETTERS = 40  # of an item's name
 TERMS_FROM = 50_000  # histories at most that items are counted in
 COUNTED = 200  # histories whose items are counted to tell how long all of them take
+BEGUN = 0.1  # root mean square of the embeddings that training begins with
+LARGE = 1_000  # items of a catalogue that is faster compared with in bf16
 LEAST = 2  # events that something can be learned from
 
 
@@ -108,6 +112,19 @@ def fitted(encoder: Any, spec: Any) -> Any:
     if isinstance(spec, ItemSpec):
         encoder.grow(spec.known)
     return encoder
+
+
+def begun(encoder: Any, dataset: Dataset, rows: NDArray[np.int64]) -> Any:
+    """Items that stood near each other in what is learned from begin alike."""
+    learned = _parts(dataset)[1].learned().take(rows)
+    with torch.no_grad():
+        items = encoder.table[encoder.spec.first :]
+        items += torch.from_numpy(associations(learned, items.shape[1])).to(items) * BEGUN
+    return encoder
+
+
+def bf16_pays(encoder: Any) -> bool:
+    return bool(encoder.spec.items >= LARGE)
 
 
 def describe(dataset: Dataset) -> str:

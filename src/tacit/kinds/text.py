@@ -145,6 +145,14 @@ def fitted(encoder: Any, spec: Any) -> Any:
     return encoder
 
 
+def begun(encoder: Any, dataset: Dataset, rows: NDArray[np.int64]) -> Any:
+    return encoder
+
+
+def bf16_pays(encoder: Any) -> bool:
+    return False
+
+
 def describe(dataset: Dataset) -> str:
     spec, corpus = _parts(dataset)
     return (

@@ -103,6 +103,13 @@ class ItemMask:
 
 # ---------------------------------------------------------------- losses over a large catalogue
 
+Comparable = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""States [M D] and embeddings [n D] as they are compared: their products are the scores."""
+
+
+def as_they_are(states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    return states, embeddings
+
 
 @dataclass(frozen=True)
 class SampledSoftmax:
@@ -116,6 +123,7 @@ class SampledSoftmax:
     table: Callable[[], Tensor]  # embeddings [V D]
     spec: ItemSpec
     negatives: int
+    comparable: Comparable = as_they_are
 
     def __call__(self, states: Tensor, truth: Tensor) -> Tensor:
         right, others = _compared(self, states, truth)
@@ -138,6 +146,7 @@ class GBCE:
     spec: ItemSpec
     negatives: int
     calibration: float = 0.75
+    comparable: Comparable = as_they_are
 
     def __call__(self, states: Tensor, truth: Tensor) -> Tensor:
         right, others = _compared(self, states, truth)
@@ -150,8 +159,9 @@ def _compared(loss: SampledSoftmax | GBCE, states: Tensor, truth: Tensor) -> tup
     """Scores of the true items [M] and of those drawn [M S], minus infinity where one is the true item."""
     spec, table = loss.spec, loss.table()
     drawn = torch.randint(spec.first, spec.vocabulary, (loss.negatives,), device=states.device)
-    right = (states * table[truth]).sum(1).float()
-    others = (states @ table[drawn].T).float()
+    asked, said = loss.comparable(states, table[torch.cat([truth, drawn])])
+    right = (asked * said[: len(truth)]).sum(1).float()
+    others = (asked @ said[len(truth) :].T).float()
     return right, others.masked_fill(drawn == truth[:, None], -math.inf)
 
 
