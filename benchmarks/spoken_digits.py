@@ -6,7 +6,8 @@ FSDD is the folder with train.parquet and test.parquet (audio, label, speaker), 
 
     heard     every clip is pretrained on, without labels; then each speaker in turn is the test set: transductive
     unheard   six pretrainings, each without the speaker that it is judged on
-    few       the official split, whose speakers are all known: 60 labels
+    few       the official split, whose speakers are all known: 60 labels, 6 of each digit at random, and, with
+              intervals over ten draws, one of each digit by each speaker
 
 One JSON line per speaker with every arm's balanced accuracy in percent and its 95 % interval, and one with the means
 over speakers, whose intervals are Student's over the six.
@@ -26,11 +27,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from record import record
 from scipy.stats import t
 
+from tacit.spec import AudioSpec
+
 METRIC = "balanced_accuracy"
 ALL = "100 %"
+DRAWS = 10
 FURTHER: list[str] = []  # settings of tacit run
 
 
@@ -65,6 +70,45 @@ def figures(report: Path, budget: str) -> dict[str, list[float]]:
     return found
 
 
+def one_of_each(run: Path, table: Path) -> dict[str, list[float]]:
+    """Accuracy on the test clips where each speaker has labelled each digit once, by the linear probe of `pooled`."""
+    from tacit.data import open_dataset
+    from tacit.encoders import fresh_twin, load_encoder
+    from tacit.evaluation.features import extract
+    from tacit.evaluation.targets.classification import Classification
+    from tacit.modalities.audio import SoundStatistics
+
+    dataset = open_dataset(table, label_column="label", split_column="split")
+    assert isinstance(dataset.spec, AudioSpec)
+    assert dataset.split is not None
+    known = np.flatnonzero(dataset.label >= 0)
+    who = np.array(dataset.columns["speaker"].to_pylist())[known]  # type: ignore[index]
+    y, train = dataset.label[known], np.flatnonzero(dataset.split[known] != 1)
+    test = np.flatnonzero(dataset.split[known] == 1)
+    draws = []
+    for seed in range(DRAWS):
+        order = np.random.default_rng(seed).permutation(train)
+        _, first = np.unique(
+            np.stack([y[order], np.unique(who[order], return_inverse=True)[1]]), axis=1, return_index=True
+        )
+        draws.append(np.sort(order[first]))
+    encoder: Any = load_encoder(run)
+    arms: dict[str, Any] = {"simclr": encoder, "random-init": fresh_twin(encoder, 0)}
+    arms |= {"log-mel": SoundStatistics(dataset.spec), "mfcc": SoundStatistics(dataset.spec, cepstral=True)}
+    found = {}
+    for name, arm in arms.items():
+        X = extract(arm, dataset.batch, known)["pooled"]
+        said = Classification(len(dataset.classes)).linear(X, y, draws, X[test], seed=0)
+        found[name] = interval((said == y[test]).mean(1) * 100)
+    return found
+
+
+def interval(values: NDArray[np.float64]) -> list[float]:
+    """Mean, and the ends of Student's 95 % interval."""
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return [round(float(v), 1) for v in (values.mean(), values.mean() - half, values.mean() + half)]
+
+
 def tacit(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "tacit", *map(str, words)], check=True)
 
@@ -73,9 +117,7 @@ def told(case: str, by_speaker: dict[str, dict[str, list[float]]], seconds: floa
     arms = sorted(set.intersection(*(set(found) for found in by_speaker.values())))
     means = {}
     for arm in arms:
-        values = np.array([found[arm][0] for found in by_speaker.values()])
-        half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-        means[arm] = [round(float(v), 1) for v in (values.mean(), values.mean() - half, values.mean() + half)]
+        means[arm] = interval(np.array([found[arm][0] for found in by_speaker.values()]))
     record(f"spoken_digits/{case}/mean", speakers=len(by_speaker), means=means, seconds=round(seconds), **more)
 
 
@@ -101,7 +143,9 @@ def main() -> None:
             split = ["--split-column", "split", "--label-budgets", "6 per class"]
             tacit("run", table, *labels, *split, "--budget", given.budget, "--out", out / "few", *FURTHER)
             found = figures(out / "few" / "report.json", "6 per class")
-            record("spoken_digits/few", labels=60, figures=found, seconds=round(time.perf_counter() - began))
+            each = one_of_each(out / "few", table)
+            spent = round(time.perf_counter() - began)
+            record("spoken_digits/few", labels=60, figures=found, one_of_each=each, budget=given.budget, seconds=spent)
             return
         by_speaker = {}
         judged = ["--label-budgets", ALL]

@@ -23,7 +23,7 @@ from tacit.errors import UserError
 from tacit.evaluation import Predictions, Report, Seal, scratch
 from tacit.evaluation.features import extract
 from tacit.evaluation.linear import fit_probe
-from tacit.pipeline import _has_seen
+from tacit.rejudging import run_has_seen
 from tacit.report import without_data
 from tacit.split import split_dataset
 from tests.tiny import digits
@@ -216,8 +216,8 @@ def test_what_a_run_may_have_seen(first: Path, tmp_path: Path) -> None:
     """Test inputs that were pretrained on are called so, whichever seal they come from."""
     images, own = "images", Seal.load(first)
     other = Seal(0, "hash", {"0" * 32: "0" * 32})
-    assert not _has_seen(first, own, images, {})
-    assert _has_seen(first, other, images, {})
+    assert not run_has_seen(first, own, images, {})
+    assert run_has_seen(first, other, images, {})
     for name, said, expected in (
         ("unlabelled", "data: images\n", True),
         ("elsewhere", "data: others\n", False),
@@ -226,8 +226,8 @@ def test_what_a_run_may_have_seen(first: Path, tmp_path: Path) -> None:
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(said)
-        assert _has_seen(tmp_path / name, None, images, {"split_column": "part"}) is expected, name
-    assert not _has_seen(tmp_path / "no run", own, images, {})
+        assert run_has_seen(tmp_path / name, None, images, {"split_column": "part"}) is expected, name
+    assert not run_has_seen(tmp_path / "no run", own, images, {})
 
 
 # ---------------------------------------------------------------- compare

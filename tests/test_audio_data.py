@@ -179,3 +179,25 @@ def test_windows_are_even_so_that_frames_can_be_counted():
         assert spec.window % 2 == 0
         assert abs(spec.window - 0.025 * rate) <= 1
         assert abs(spec.hop - 0.01 * rate) <= 0.5
+
+
+def test_one_speaker_stays_together_by_default(tmp_path: Path, cached):
+    sounds = [encoded(noise(i)) for i in range(24)]
+    table = {"audio": sounds, "label": ["a", "b"] * 12, "speaker": [f"who {i % 6}" for i in range(24)]}
+    dataset = cached(pa.table(table), label_column="label")
+    assert dataset.group is not None
+    assert [len(set(dataset.group[i::6])) for i in range(6)] == [1] * 6
+    assert len(np.unique(dataset.group)) == 6
+    assert any("grouped by the column speaker" in line for line in dataset.notes.lines())
+    held = cached(pa.table(table), label_column="label", holdout="speaker=who 1")
+    assert held.group is None
+    few = cached(pa.table({**table, "speaker": ["one", "two"] * 12}), label_column="label")
+    assert few.group is None
+    assert any("2 speakers are too few" in line for line in few.notes.lines())
+    labels = tmp_path / "labels.csv"
+    folder(tmp_path / "sounds", 12)
+    rows = [f"{path.name},{i % 2},{i // 2}" for i, path in enumerate(sorted((tmp_path / "sounds").rglob("*.*")))]
+    labels.write_text("\n".join(["file,label,speaker", *rows]))
+    beside = cached(tmp_path / "sounds", labels=str(labels))
+    assert beside.group is not None
+    assert len(np.unique(beside.group)) == 6

@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from tacit.evaluation.holdout import leave_one_out
-from tacit.evaluation.metrics import next_ndcg_at
+from tacit.evaluation.ranked import next_ndcg_at
 from tacit.evaluation.ranking import rank
 from tacit.modalities import counts
 from tacit.modalities.counts import Links, chosen, counted, expected_gain, followers, lately, meetings, nearest

@@ -50,6 +50,8 @@ ROWS = [
         "callables",
         "heads",
         "predicting",
+        "recommending",
+        "rejudging",
         "labelling",
         "comparing",
     },
@@ -70,7 +72,7 @@ STRANGERS = {
 
 PUBLIC = {
     *("run", "inspect", "pretrain", "evaluate", "compare", "predict", "next_labels", "embed", "export", "fill_mask"),
-    *("doctor", "clean"),
+    *("recommend", "doctor", "clean"),
     *("load_encoder", "open_dataset", "wrap", "Report", "Task", "Encoder", "Batch", "Features", "Output"),
     *("UserError", "RunFailed", "Interrupted"),
 }

@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 from sklearn import metrics as sk
 
 from tacit.evaluation import metrics
+from tacit.evaluation.ranked import ndcg_at, recall_at
 from tacit.evaluation.statistics import crossed
 
 N = 60
@@ -133,17 +134,17 @@ def test_rankings_by_hand() -> None:
     relevant = np.array([[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]], bool)
     expected = np.array([2, 1, 3])
     unit = np.arange(3)
-    np.testing.assert_allclose(metrics.recall_at(1)(relevant, expected, unit), [0, 1, 0], atol=1e-12)
-    np.testing.assert_allclose(metrics.recall_at(2)(relevant, expected, unit), [1, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(recall_at(1)(relevant, expected, unit), [0, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(recall_at(2)(relevant, expected, unit), [1, 1, 0], atol=1e-12)
     d = 1 / np.log2(np.arange(2, 6))
-    np.testing.assert_allclose(metrics.ndcg_at(10)(relevant, expected, unit), [(d[1] + d[3]) / (d[0] + d[1]), 1, 0])
+    np.testing.assert_allclose(ndcg_at(10)(relevant, expected, unit), [(d[1] + d[3]) / (d[0] + d[1]), 1, 0])
 
 
 def test_ndcg_is_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     similarity, truth = rng.random((20, 30)), rng.integers(0, 2, (20, 30))
     ranked = np.take_along_axis(truth, np.argsort(-similarity, axis=1), axis=1)[:, :10] > 0
-    values = metrics.ndcg_at(10)(ranked, truth.sum(axis=1), np.arange(20))
+    values = ndcg_at(10)(ranked, truth.sum(axis=1), np.arange(20))
     assert values.mean() == pytest.approx(sk.ndcg_score(truth, similarity, k=10))
 
 

@@ -18,7 +18,7 @@ import tacit
 from tacit.errors import UserError
 from tacit.evaluation import Arm, Predictions, Report, evaluate, holdout, pair, select
 from tacit.evaluation.holdout import Held, by_time, leave_one_out, sealed_places
-from tacit.evaluation.metrics import coverage, popularity_bias
+from tacit.evaluation.ranked import coverage, popularity_bias
 from tacit.evaluation.ranking import rank
 from tacit.evaluation.subject import parts_of, target_of
 from tacit.evaluation.targets import make_target

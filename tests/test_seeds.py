@@ -23,8 +23,8 @@ from tacit.errors import Interrupted
 from tacit.evaluation import Report, Seal, scratch
 from tacit.evaluation.spectrum import METRICS, Alarm, Diagnosis
 from tacit.judging import Judging, first_fall, plan_judging, worst_alarms
-from tacit.pipeline import _has_seen
 from tacit.progress import Log
+from tacit.rejudging import run_has_seen
 from tacit.split import has_seen
 from tacit.study import Study, chosen_encoder, open_study
 from tests.tiny import digits
@@ -220,8 +220,8 @@ def test_cross_fitting_after_pretraining_is_transductive(folder: Path, tmp_path:
     assert report.data["cross_fitting_folds"] == 5
     assert report.verdict.transductive
     assert "transductive: the test inputs were in the pretraining data" in report.verdict.text
-    assert _has_seen(tmp_path / "few", Seal.load(tmp_path / "few"), images, {})
-    assert not _has_seen(tmp_path / "few", Seal.load(tmp_path / "few"), "other images", {})
+    assert run_has_seen(tmp_path / "few", Seal.load(tmp_path / "few"), images, {})
+    assert not run_has_seen(tmp_path / "few", Seal.load(tmp_path / "few"), "other images", {})
 
 
 def test_what_was_kept_out_was_not_seen(three: Path) -> None:

@@ -286,7 +286,7 @@ def test_pairs_that_tell_nothing() -> None:
     for bad in (replace(labelled, truth=np.full(N, 3.0)), replace(labelled, truth=np.arange(N) // 2 == 7)):
         with pytest.raises(UserError, match="scores all but the same: score more pairs"):
             target.tested(bad, bad.test)
-        assert target.glance(bad, bad.train, problem("similarity")[1][bad.train]) is None
+        assert target.glance(bad, bad.train, problem("similarity")[1][bad.train], None) is None
     with pytest.raises(UserError, match="too few"):
         target.tested(labelled, np.arange(4))
     with pytest.raises(UserError, match="say which examples are one"):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         open_dataset,
         predict,
         pretrain,
+        recommend,
         run,
     )
     from tacit.encoders import wrap
@@ -48,6 +49,7 @@ _HOME = {
     "embed": "commands",
     "export": "commands",
     "fill_mask": "commands",
+    "recommend": "commands",
     "doctor": "commands",
     "clean": "commands",
     "load_encoder": "commands",
@@ -75,6 +77,7 @@ __all__ = [  # noqa: RUF022  (the order in which one meets them)
     "embed",
     "export",
     "fill_mask",
+    "recommend",
     "doctor",
     "clean",
     "load_encoder",

@@ -80,3 +80,7 @@ class Function(nn.Module):  # so that a module inside is evaluated in evaluation
             raise UserError(f"{self.name} answers {n} examples with {said}: return tacit.Features or a tensor [B D]")
         self.dim = answer.pooled.shape[1]
         return answer
+
+    def scores(self, batch: Batch) -> Any:
+        """What a function answers that scores every item of a catalogue, [B n]."""
+        return self.function(batch)

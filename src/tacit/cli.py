@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "embed": commands.embed,
     "export": commands.export,
     "fill-mask": commands.fill_mask,
+    "recommend": commands.recommend,
     "tasks": commands.tasks,
     "doctor": commands.doctor,
     "clean": commands.clean,

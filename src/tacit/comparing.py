@@ -171,8 +171,9 @@ def _figures(judged: Sequence[Judged]) -> list[str]:
             mark = " *" if arm.name == run.report.data["selected_arm"] else ""
             rows.append((f"{run.name}: {arm.name}{mark}", cells))
     budgets = sorted(totals, key=totals.__getitem__)
+    examples = judged[0].report.data.get("noun", "items")
     n_test = ", ".join(dict.fromkeys(str(run.report.data["n_test"]) for run in judged))
-    caption = f"{judged[0].measure} on {n_test} test items, %, with 95 % intervals; * chosen"
+    caption = f"{judged[0].measure} on {n_test} test {examples}, %, with 95 % intervals; * chosen"
     return [caption, *_table(["", *budgets], [[name, *(cells.get(b, "-") for b in budgets)] for name, cells in rows])]
 
 

@@ -52,6 +52,7 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
     ask = SimpleNamespace(**settings)
     taken = _taken(options)
     labels, asked = taken.pop("labels", None), understand(**taken)
+    asked = asked.of_kind("embeddings", labelled=True, unnamed=False, held=False)
     out = report_folder(ask.out, overwrite=ask.overwrite)
     sources = [source, *(ask.against or ())]
     _check(sources)

@@ -21,7 +21,7 @@ from tacit.evaluation.splits import class_units
 from tacit.judging import JUDGING_SHARE, plan_judging
 from tacit.leaks import find_leaks
 from tacit.progress import Log
-from tacit.study import Study, chosen_encoder, open_study
+from tacit.study import Study, about_held, chosen_encoder, open_study
 from tacit.train import seconds_per_step
 
 PATIENCE = 10.0  # seconds of decoding that a look may take; where it would take longer, a sample is decoded
@@ -105,6 +105,8 @@ def _about_data(study: Study) -> str:
 def _about_labels(study: Study) -> str:
     """Labels, groups, the split, and what each label budget could show."""
     labelled, dataset = study.split.labelled, study.dataset
+    if study.split.held is not None:
+        return "\n".join(["labels: none, and none are needed to ask what comes next", *about_held(study.split)])
     if labelled is None:
         return (
             "labels: none. A run pretrains and gives label-free alarms; with --labels it proves whether the "

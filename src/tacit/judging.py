@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tacit import keys
 from tacit.budget import clock
@@ -27,6 +28,15 @@ DIAGNOSED = 2000  # examples at most that the label-free diagnosis looks at
 VIEWED = 1000  # of these, with two views each
 MARGIN = 1.2  # on the estimate of what judging takes
 JUDGING_SHARE = 0.4  # of a time budget that judging may take
+NO_PROOF = (
+    "No labels, no proof: the label-free alarms below can show that an encoder has collapsed, never that it transfers."
+)
+WITH_PROOF = {
+    "items": "Without --holdout none, these encoders are compared with what counting alone recommends.",
+    "others": "With 10 labelled examples per class, --labels FILE compares these encoders with plain pixels, with the "
+    "untrained architecture and with training from scratch, and says how many labels they save.",
+}
+TIMED = 1000  # examples that are read to tell how long all of them take
 CLASSIFYING = {"transformation"}  # families whose features may be few without having collapsed
 
 
@@ -61,7 +71,8 @@ def judge(
     seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
     primary = plan_for(labelled, parts_of(labelled, seed), plan.budgets or None, ask.primary_budget)[1]
     selection = select(arms, labelled, primary=primary.name, metric=ask.metric, seed=seed)
-    study.log(f"chosen inside the training labels: {selection.arm}")
+    where = "by the validation events" if study.split.held else "inside the training labels"
+    study.log(f"chosen {where}: {selection.arm}")
     seal = count_read(space.path, *([ask.seal] if ask.seal is not None else []))
     report = evaluate(
         arms,
@@ -192,9 +203,10 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     planned, primary = plan_for(labelled, parts_of(labelled, 0), study.ask.label_budgets, study.ask.primary_budget)
     budgets = planned.budgets
     began = time.perf_counter()
-    tables = target.read(study.fresh(0), labelled, train)
+    timed = train if isinstance(target, Supervised) else _some(train if len(train) else labelled.test)
+    tables = target.read(study.fresh(0), labelled, timed)
     spent = time.perf_counter() - began
-    embedding, embedding_whole = spent / len(train), spent / len(np.unique(study.split.rows[train]))
+    embedding, embedding_whole = spent / len(timed), spent / len(np.unique(study.split.rows[timed]))
     encoders = tasks * seeds + 1 + RANDOM_SEEDS + len(study.ask.against or ())
     counting, fitting = study.kind.statistics_seconds(study.dataset, study.split)
     seconds = encoders * 2 * len(labelled.y) * embedding + counting
@@ -205,6 +217,11 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     scratch_draws = study.scratch_draws(once_trained)
     seconds += labelled.n_folds * (1 + seeds) * scratch_draws * trained * once_trained
     if not isinstance(target, Supervised):  # nothing is learned: a search takes next to no time
+        rankers = [arm.encoders[0] for arm in study.statistics if arm.encoders]
+        began = time.perf_counter()
+        for ranker in rankers:
+            target.read(ranker, labelled, timed)
+        seconds += 2 * len(labelled.y) * (time.perf_counter() - began) / len(timed)
         return Judging([], [], MARGIN * seconds)
     draws = draw_labels(labelled.y, labelled.group, train, budgets, seed=0)
     probing: dict[str, float] = {}
@@ -230,6 +247,11 @@ def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: in
     return Judging(list(probing), given_up, seconds + sum(probing.values()), scratch_draws)
 
 
+def _some(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """As many of these as tell how long all of them take."""
+    return np.sort(np.random.default_rng(0).permutation(positions)[:TIMED])
+
+
 def tell_without_labels(study: Study, runs: Mapping[str, Sequence[Run]]) -> Report:
     """A report without a verdict: what was pretrained, the label-free diagnosis, and what labels would add."""
     from tacit.evaluation import ArmRecord, Report, Verdict
@@ -238,11 +260,8 @@ def tell_without_labels(study: Study, runs: Mapping[str, Sequence[Run]]) -> Repo
     arms = [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
     fields = [field for field in ArmRecord.__dataclass_fields__]
     sound = [arm.name for arm in arms if not failed(arm)] or [arms[0].name]
-    text = (
-        "No labels, no proof: the label-free alarms below can show that an encoder has collapsed, never that it "
-        "transfers. With 10 labelled examples per class, --labels FILE compares these encoders with plain pixels, with "
-        "the untrained architecture and with training from scratch, and says how many labels they save."
-    )
+    kind = "items" if study.dataset.kind == "items" else "others"
+    text = f"{NO_PROOF} {WITH_PROOF[kind]}"
     verdict = Verdict("none", "checkpoint", "", sound[0], None, "", None, None, None, study.ask.transductive, text)
     return Report(
         verdict=verdict,

@@ -56,10 +56,12 @@ def find_leaks(study: Study) -> Leaks | None:
     """The sealed test items that have a copy among what is pretrained on.
 
     None where there is nothing to find: no sealed test set, test inputs that are pretrained on themselves (which the
-    report calls transductive), or data of which only a sample was decoded.
+    report calls transductive), histories that are tested by what came next, or data of which only a sample was decoded.
     """
     labelled, split = study.split.labelled, study.split
     if labelled is None or labelled.transductive or not len(labelled.test) or study.dataset.cache.folder is None:
+        return None
+    if split.held is not None:
         return None
     found = find_copies(study.dataset.cache, split.rows[labelled.test], split.pretrain)
     return Leaks(

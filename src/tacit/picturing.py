@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from tacit import keys
 from tacit.data.asked import NUMERIC
 from tacit.data.targets import names_of
+from tacit.encoders.items import ItemEncoder
 from tacit.evaluation import Labelled, Report
 from tacit.evaluation.features import extract
 from tacit.evaluation.subject import target_of
+from tacit.evaluation.targets.recommendation import popularity
 from tacit.histories import FIRST
 from tacit.report import Figures, Neighbours, Picture, Points, Recommended, write
+from tacit.spec import ItemSpec
 from tacit.study import Study
 from tacit.train import Run
 from tacit.workspace import environment
@@ -66,10 +69,16 @@ def _figures(study: Study, runs: Mapping[str, Run], encoder: Any, name: str) -> 
     rows = _shown_rows(study)
     pooled = extract(encoder, study.dataset.batch, rows)["pooled"]
     asked = {key: value for key, value in vars(study.ask).items() if value not in (None, False)}
+    judged = study.split.labelled if study.split.held else None
     return Figures(
         history=history,
         gallery=_gallery(study, rows, pooled),
-        points=_map(study, rows, pooled, name),
+        points=(
+            item_map(encoder, judged, name)
+            if judged is not None and isinstance(encoder, ItemEncoder)
+            else _map(study, rows, pooled, name)
+        ),
+        recommended=_recommended(study, encoder),
         samples={task: _samples(study, run) for task, run in runs.items()},
         config=yaml.safe_dump({key: str(value) for key, value in asked.items()}, sort_keys=False),
         environment=environment(),
@@ -79,7 +88,10 @@ def _figures(study: Study, runs: Mapping[str, Run], encoder: Any, name: str) -> 
 def _shown_rows(study: Study) -> NDArray[np.int64]:
     """The examples shown: labelled ones first, since a map is read by its labels."""
     chance = np.random.default_rng(keys.fold(study.ask.seed, "pictures"))
-    labelled = chance.permutation(np.unique(study.split.rows))
+    labelled = np.unique(study.split.rows)
+    if study.split.held is not None:  # of the others nothing is left that was not held out
+        labelled = np.intersect1d(labelled, study.split.pretrain)
+    labelled = chance.permutation(labelled)
     others = chance.permutation(np.setdiff1d(study.split.pretrain, study.split.rows))
     return np.sort(np.concatenate([labelled, others])[:MAPPED])
 
@@ -110,6 +122,23 @@ def _map(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32], nam
         image=[picture.image for picture in pictures],
         arm=name,
         method=method,
+    )
+
+
+def item_map(encoder: ItemEncoder, labelled: Labelled, name: str) -> Points:
+    """The items that are used most, by their embeddings; their colours tell how often."""
+    uses, spec = popularity(labelled), encoder.spec
+    items = np.sort(np.argsort(-uses, kind="stable")[:MAPPED])
+    flat, method = flatten(encoder.table[spec.first :][torch.from_numpy(items)].detach().float().cpu().numpy())
+    return Points(
+        x=flat[:, 0].tolist(),
+        y=flat[:, 1].tolist(),
+        label=[f"used {number:,} times" for number in uses[items].tolist()],
+        value=uses[items].tolist(),
+        image=[spec.known.title(item) for item in items.tolist()],
+        arm=name,
+        method=method,
+        noun="items",
     )
 
 
@@ -144,6 +173,14 @@ def _heard(study: Study, row: int) -> Picture:
     """The picture of an example with its sound, if it has one."""
     [sound] = study.kind.sounds(study.dataset, np.array([row]))
     return replace(_picture(study, row), sound=sound)
+
+
+def _recommended(study: Study, encoder: Any) -> list[Recommended]:
+    """Where histories are judged by what comes next."""
+    spec, labelled = study.dataset.spec, study.split.labelled
+    if study.split.held is None or labelled is None or not isinstance(spec, ItemSpec):
+        return []
+    return recommended(encoder, labelled, spec.known.title, seed=study.ask.seed)
 
 
 def recommended(encoder: Any, labelled: Labelled, title: Callable[[int], str], *, seed: int) -> list[Recommended]:

@@ -16,7 +16,6 @@ from tacit import keys
 from tacit.budget import Budget, clock, parse_budget
 from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.choices import FEWEST_SEEDS, as_read_by, checked_seeds, fitted, initial_encoder, mixtures_of, named_tasks
-from tacit.data.asked import target_named, target_settings
 from tacit.encoders import is_own, load_encoder, save_encoder
 from tacit.errors import RunFailed, UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
@@ -36,12 +35,12 @@ from tacit.leaks import Leaks, find_leaks
 from tacit.pacing import PLAN, READINGS, planned_steps
 from tacit.picturing import publish
 from tacit.progress import Log
+from tacit.rejudging import as_the_run, events_held, run_has_seen, sealed_alike
 from tacit.spec import TextSpec
-from tacit.split import has_seen
 from tacit.study import Study, chosen_encoder, open_study
 from tacit.tasks import check_kind, parse_mixture
 from tacit.train import NonFinite, Row, Run, pretrain, read_history
-from tacit.workspace import Workspace, is_run, report_folder, settings_of
+from tacit.workspace import Workspace, report_folder
 
 REPORT_SECONDS = 6.0  # gallery, map and pictures
 
@@ -200,22 +199,28 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
     """See `tacit.commands.evaluate`."""
     named = isinstance(encoder, str | Path) and not is_callable_name(encoder)
     if named:
-        settings, options = _as_the_run(Path(encoder), settings, options)
+        settings, options = as_the_run(Path(encoder), settings, options)
     out = report_folder(settings["out"], overwrite=settings["overwrite"])
-    own = Path(encoder) if named and (Path(encoder) / "seal.json").exists() else None
-    source = settings["seal"] if settings["seal"] is not None else own
-    seal = Seal.load(source) if source is not None else None
-    transductive = named and _has_seen(Path(encoder), seal, data, options)
-    ask = SimpleNamespace(**settings, transductive=transductive, precision="32")
-    name, found = _subject(encoder, offline=ask.offline)
+    given = Seal.load(settings["seal"]) if settings["seal"] is not None else None
+    name, found = _subject(encoder, offline=settings["offline"])
     ours = is_own(found)
+    sealed_by = events_held(options) if ours and found.spec.kind == "items" else None
+    own = Path(encoder) if named and sealed_alike(Path(encoder), sealed_by) else None
+    source = settings["seal"] if given is not None else own
+    seal = given if given is not None or own is None else Seal.load(own)
+    transductive = named and run_has_seen(Path(encoder), seal, data, options, sealed_by)
+    ask = SimpleNamespace(**settings, transductive=transductive, precision="32")
     with Log() as log:
         architecture = fitted(found) if ours else chosen_encoder(None)
         read = as_read_by(found, options) if ours else options
         study = open_study(data, ask, read, log, encoder=architecture, seal=seal)
         labelled, sealed = study.split.labelled, study.split.seal
         if labelled is None or sealed is None:
-            raise UserError("evaluation needs labels; name them with --labels FILE, --labels folders or --label-column")
+            raise UserError(
+                "evaluation needs labels; name them with --labels FILE, --labels folders or --label-column"
+                if study.dataset.kind != "items"
+                else "evaluation needs labels, or events that are held out; leave --holdout none out"
+            )
         subject = study.suited(found) if ours else found
         arms = [
             Arm(name, "pretrained", (subject,), encoder=study.encoder.name),
@@ -257,33 +262,6 @@ def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:
     return str(name), as_encoder(encoder, str(name))
 
 
-def _as_the_run(run: Path, settings: dict[str, Any], options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """With the target and the metric that a run was judged by, where no other target is named."""
-    if not is_run(run):
-        return settings, options
-    asked = settings_of(run)
-    target = target_settings(options, asked)
-    if target_named(**target) != target_named(**target_settings(asked)):
-        return settings, options
-    metric = settings["metric"] if settings["metric"] is not None else asked.get("metric")
-    return {**settings, "metric": metric}, {**options, **target}
-
-
-def _has_seen(run: Path, seal: Seal | None, data: Any, options: dict[str, Any]) -> bool:
-    """Whether a run may have pretrained on what is tested now; of what is no run nothing is known."""
-    if not is_run(run):
-        return False
-    asked = settings_of(run)
-    if asked.get("transductive"):
-        return True
-    if not (run / "seal.json").exists():  # pretrained without labels, on all but a test split that was given
-        kept_out = [name for name in ("split_column", "test") if asked.get(name) is not None]
-        return asked["data"] == str(data) and not any(asked[name] == options.get(name) for name in kept_out)
-    if seal is None or (not seal.items and asked["data"] != str(data)):
-        return False
-    return has_seen(seal, Seal.load(run))
-
-
 def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Workspace:
     if ask.out is not None:
         out = Path(ask.out)
@@ -321,6 +299,11 @@ def _open(
         seeds=seeds,
         continued=initial is not None,
     )
+    if ask.transductive and study.split.held is not None:
+        raise UserError(
+            "--transductive: what histories hold before the tested event is always known, and what came must not be; "
+            "leave it out"
+        )
     if not sealed_before and study.split.seal is not None:
         study.split.seal.save(space.path)
     return study

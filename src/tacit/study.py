@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from tacit import keys
 from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.choices import check_hiding, hiding_of
 from tacit.data import Dataset, open_dataset
+from tacit.data.asked import RECOMMENDING
 from tacit.data.targets import describe as describe_labels
 from tacit.encoders import OwnEncoder, build_encoder, check_encoder, fresh_twin, load_encoder
 from tacit.engine import Fabric, make_fabric
@@ -26,7 +27,7 @@ from tacit.kinds import Kind, kind_of
 from tacit.masks import Hiding
 from tacit.progress import Log
 from tacit.spec import Spec
-from tacit.split import Split, split_dataset
+from tacit.split import Split, split_dataset, without_held
 from tacit.types import Batch, Encoder, Features
 
 if TYPE_CHECKING:
@@ -105,6 +106,11 @@ class Study:
         seeds = (keys.fold(self.ask.seed, "random-init", number) for number in range(RANDOM_SEEDS))
         return tuple(self.fresh(seed).eval() for seed in seeds)
 
+    @cached_property
+    def statistics(self) -> list[Arm]:
+        """What plain counts of the data come to, made once: to count histories takes its time."""
+        return self.kind.statistics(self.dataset, self.split, self.ask.seed)
+
     def baselines(self) -> list[Arm]:
         """What every encoder must beat: the same architecture untrained, plain statistics, training on labels alone.
 
@@ -121,7 +127,7 @@ class Study:
         return [
             Arm(UNTRAINED, "baseline", encoders=self.untrained(), encoder=name),
             *before,
-            *self.kind.statistics(self.dataset, self.split, self.ask.seed),
+            *self.statistics,
             Arm("scratch", "baseline", build=self.fresh, views=views, encoder=name),
             *(Arm(name, "baseline", rule=rule, encoder="no features") for name, rule in rules.items()),
         ]
@@ -150,6 +156,8 @@ class Study:
             return encoder
         if self.dataset.spans is not None:
             raise UserError(f"the encoder {encoder.name} hears other frames than are judged here; leave it out")
+        if self.split.held is not None:
+            raise UserError(f"the encoder {encoder.name} knows other items than are recommended here; leave it out")
         return InOwnForm(encoder, open_dataset(self.data, **{**self.options, **self.kind.reading(own)}))
 
     def scratch_seconds(self) -> float:
@@ -211,6 +219,7 @@ class Study:
 
         labelled = self.split.labelled
         labelled = None if labelled is None or labelled.tokens is not None else labelled
+        labelled = None if labelled is None or not len(labelled.train) else labelled
         pool = self.split.pretrain if labelled is None else self.split.rows[labelled.train]
         chance = np.random.default_rng(keys.fold(self.ask.seed, "online probe"))
         chosen = np.sort(chance.permutation(len(pool))[:PROBE_ROWS])
@@ -270,11 +279,12 @@ def open_study(
     split = split_dataset(
         dataset, seed=ask.seed, transductive=ask.transductive, sealed=seal, stride=getattr(built, "stride", 1)
     )
+    dataset = without_held(dataset, split)
     if split.seal is not None and split.untested:
-        log(
-            f"{split.untested:,} of {len(split.seal.items):,} sealed test examples are not in the data or have no "
-            "label, and are not tested"
-        )
+        what = "events are not in the data" if split.held else "test examples are not in the data or have no label"
+        log(f"{split.untested:,} of {len(split.seal.items):,} sealed {what}, and are not tested")
+    for line in about_held(split):
+        log(line)
     if split.labelled is not None and split.labelled.tokens is not None:
         log(f"{len(split.labelled.y):,} frames are judged, evenly spread over those in labelled stretches")
     bf16_pays = kind_of(dataset.spec).bf16_pays(built)
@@ -289,6 +299,25 @@ def open_study(
             trainings *= len(plan_for(split.labelled, parts_of(split.labelled, 0))[0].budgets)
         limit = min(limit, SCRATCH_SHARE * seconds / trainings)
     return Study(data, options, dataset, split, built, fabric, ask, log, limit, continued, hiding)
+
+
+def about_held(split: Split) -> list[str]:
+    """What is asked of histories, and what of it the usual way to ask leaves out; empty where nothing is."""
+    if split.held is None:
+        return []
+    held, tested = split.held, len(split.held.test)
+    few = f"; {held.left_out:,} {'has' if held.left_out == 1 else 'have'} too few events to be asked about"
+    lines = [
+        f"{tested:,} histories are tested by the event that came next, {len(held.train):,} choose by one before it"
+        + (few if held.left_out else "")
+    ]
+    again = held.returns
+    if again and split.labelled is not None and split.labelled.target == RECOMMENDING[0]:
+        lines.append(
+            f"{again:,} of the {tested:,} tested events are of an item that the history holds, which is not "
+            "recommended again: --target repeats asks for repeated items too"
+        )
+    return lines
 
 
 def describe(dataset: Dataset) -> str:

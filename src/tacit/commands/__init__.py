@@ -6,7 +6,7 @@ Nothing heavy is imported before a function is called, so that help is instant.
 from tacit.commands.judging import compare, evaluate, predict
 from tacit.commands.machine import clean, doctor, tasks
 from tacit.commands.training import inspect, pretrain, run
-from tacit.commands.using import embed, export, fill_mask, load_encoder, next_labels, open_dataset
+from tacit.commands.using import embed, export, fill_mask, load_encoder, next_labels, open_dataset, recommend
 
 __all__ = [  # noqa: RUF022  (the order in which one meets them)
     "run",
@@ -19,6 +19,7 @@ __all__ = [  # noqa: RUF022  (the order in which one meets them)
     "embed",
     "export",
     "fill_mask",
+    "recommend",
     "load_encoder",
     "open_dataset",
     "tasks",

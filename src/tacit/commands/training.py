@@ -159,6 +159,7 @@ def inspect(
     seed: int = 0,
     seeds: int = 1,
     primary_budget: int | str | None = None,
+    label_budgets: list[str] | None = None,
     offline: bool = False,
     **options: Any,
 ) -> int:
@@ -175,6 +176,7 @@ def inspect(
         seed: Of the split.
         seeds: How often a run would pretrain each task.
         primary_budget: Labels per class at which the verdict would be given.
+        label_budgets: The numbers of labels that a run would judge at.
         offline: Use no network, also for hf: names.
         options: How the data are read: the settings of `tacit.open_dataset`.
     """

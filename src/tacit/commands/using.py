@@ -112,6 +112,32 @@ def fill_mask(run: Any, *texts: str, top: int = 5, offline: bool = False) -> Any
     return fill(run, texts, top=top, offline=offline)
 
 
+def recommend(
+    run: Any,
+    *,
+    history: str | list[Any],
+    k: int = 10,
+    allowed: str | list[Any] | None = None,
+    seen: bool = False,
+    offline: bool = False,
+) -> Any:
+    """Say which items an encoder of histories holds likeliest to come next, after a history of anybody.
+
+    Prints them, and returns their ids and scores, and how many events are of items that it does not know.
+
+    Args:
+        run: A run folder or an exported folder, pretrained on a table of events.
+        history: Ids of items from the first to the latest, with commas between them; in Python also a list.
+        k: How many items.
+        allowed: Ids of the items that may be recommended, likewise; all of them by default.
+        seen: Items of the history may be recommended again.
+        offline: Use no network.
+    """
+    from tacit.recommending import recommend as say
+
+    return say(run, history, k=k, allowed=allowed, seen=seen, offline=offline)
+
+
 def next_labels(
     run: str,
     data: Any,

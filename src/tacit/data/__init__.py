@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from tacit.data.asked import LISTS, understand
 from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
 from tacit.data.channels import separated
 from tacit.data.corpora import open_corpus
 from tacit.data.corpus import Corpus
+from tacit.data.dataset import Dataset
 from tacit.data.halves import halved
 from tacit.data.histories import HELD, Histories
 from tacit.data.interactions import USER_NAMES, Named
-from tacit.data.known import Spans, resolve
+from tacit.data.known import resolve
 from tacit.data.labels import (
     FILE_NAMES,
     FOLDERS,
+    by_speaker,
     file_columns,
     own_columns,
     read_labels,
@@ -39,10 +39,6 @@ from tacit.data.sources import open_source
 from tacit.data.spans import FRAMES, marked, read_spans, span_columns, whole_columns, with_spans
 from tacit.data.tables import Columns, label_files
 from tacit.errors import UserError
-from tacit.spec import Spec
-
-if TYPE_CHECKING:
-    from tacit.types import Batch
 
 __all__ = [
     "TEST",
@@ -60,46 +56,6 @@ __all__ = [
 ]
 
 _SIZES = (4, 1024)  # px
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """N examples ready for training: everything per example is aligned with the rows of the cache."""
-
-    name: str
-    kind: str
-    spec: Spec
-    cache: Cache | Corpus | Recordings | Histories
-    ids: pa.Array  # string [N]: path from the data folder, or whatever names an example
-    label: NDArray[np.int64]  # [N] class numbers, or strata of targets without classes; -1 where unlabelled
-    classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
-    group: NDArray[np.int64] | None  # [N] patient, person, ...: never parted by a split
-    split: NDArray[np.int8] | None  # [N] TRAIN, TEST, VALIDATION where the data or the person give a split
-    columns: pa.Table | None  # the input's own columns but for the content, [N] rows
-    notes: Notes
-    target: str = "classification"
-    truth: NDArray[np.float64] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); NaN: unlabelled
-    subgroup: NDArray[np.int64] | None = None  # [N] part of the population, -1 where none
-    subgroups: tuple[str, ...] = ()  # their names
-    pair: NDArray[np.int64] | None = None  # [N] the pair of each, -1 where none
-    spans: Spans | None = None  # of target tokens: the stretches of recordings whose frames are labelled
-
-    def __len__(self) -> int:
-        return len(self.cache)
-
-    @property
-    def content(self) -> NDArray[np.void]:
-        """A 16-byte hash of each example's content, [N]: equal where two examples are exact copies."""
-        return self.cache.content
-
-    @property
-    def data_hash(self) -> str:
-        """Names the content of all examples in their order."""
-        return self.cache.data_hash
-
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """What `tacit.types.Batch` says of this kind of data, and `index` [B], of these rows."""
-        return self.cache.batch(rows)
 
 
 def open_dataset(
@@ -157,13 +113,15 @@ def open_dataset(
             or "folders" for class folders; nothing is labelled unless told. Several files count as one.
         label_column: the column of labels, in the table that is the data or in the label file
         ignore_label: a label that means none, such as "unknown"
-        group_column: the column that says what belongs together (patient, person); a split never parts a group
+        group_column: the column that says what belongs together (patient, person); a split never parts a group. Of
+            sounds it is the column speaker, where there is one of six speakers or more and no split is named
         split_column: the column that says train, val or test
         test: further data, held out as the test split
         target: what a label says: a class (classification, the default), any of several (multilabel), a number
             (regression), what belongs together and is to be found again (retrieval), the one partner (pairs), how much
             the two of a pair are alike, as a number (similarity), or the class of a token of the sentence that
-            --group-column names (tokens); the run's own where a run is judged
+            --group-column names (tokens); the run's own where a run is judged. Of events without labels what comes
+            next, of all that a user has not used (recommendation, the default) or of everything (repeats)
         multilabel: the sign between the labels of one cell, such as "|"; a cell that holds nothing else means none of
             them, an empty one is unlabelled. Implies the target multilabel, which lists of labels in a Parquet file
             need no sign for.
@@ -252,6 +210,8 @@ def open_dataset(
         keys, asked = (*filter(None, [user_column]), *USER_NAMES, *FILE_NAMES), asked.without("time")
     notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
     root = Path(cache) if cache else default_root()
+    if source.kind == "audio":
+        source, asked = by_speaker(source, tables, asked)
     named, frames = None, asked.target == "tokens" and source.kind == "audio"
     if spans and source.kind == "audio" and source.whole is None:
         named = read_spans(source, tables, spans, asked, notes)
@@ -330,6 +290,8 @@ def open_dataset(
     notes.blank, notes.remarks = kept.blank, (*source.remarks, *kept.remarks)
     for count, number in kept.counts.items():
         setattr(notes, count, number)
+    unnamed = target is None and multilabel is None
+    asked = asked.of_kind(source.kind, labelled=columns.label is not None, unnamed=unnamed, held=held != "none")
     split = None if source.split is None else source.split[kept.rows]
     rows, ids = pa.array(kept.rows), kept.named(source.ids)
     known = resolve(columns.take(kept.rows), asked, split, ids, notes)

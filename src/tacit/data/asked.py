@@ -8,7 +8,11 @@ from typing import Any
 
 from tacit.errors import UserError, nearest
 
-TARGETS = ("classification", "multilabel", "regression", "retrieval", "pairs", "similarity", "tokens")
+RECOMMENDING = ("recommendation", "repeats")  # targets that no label is read for: what comes next is the answer
+TARGETS = (
+    *("classification", "multilabel", "regression", "retrieval", "pairs", "similarity", "tokens"),
+    *RECOMMENDING,
+)
 NUMERIC = ("regression", "similarity")  # targets whose labels are numbers
 TEXTS = "texts"  # a target for inside use: labels stay the texts they are, and none is refused or left out
 LISTS = ("multilabel", TEXTS)  # targets of which a label may be a list of them
@@ -33,6 +37,22 @@ class Asked:
     separator: str | None = None  # between the labels of one cell
     ignored: tuple[str, ...] = ()  # labels that mean none
     held_out: str | None = None  # the value of the column `holdout` that makes an example a test example
+
+    def of_kind(self, kind: str, *, labelled: bool, unnamed: bool, held: bool) -> Asked:
+        """With the target that is meant of data of this kind: of histories without labels, `held` out in part, what
+        comes next, where no other was named. UserError where they cannot be judged by the one that was.
+        """
+        if unnamed and kind == "items" and held and not labelled:
+            return replace(self, target=RECOMMENDING[0])
+        if self.target not in RECOMMENDING:
+            return self
+        if kind != "items":
+            raise UserError(f"--target {self.target} needs a table of events, of users and items; choose another one")
+        if labelled:
+            raise UserError(f"--target {self.target} asks what comes next, and reads no labels; leave them out")
+        if not held:
+            raise UserError(f"--target {self.target} and --holdout none exclude each other; choose one")
+        return self
 
     def without(self, key: str) -> Asked:
         """Where a column that is named means something else."""

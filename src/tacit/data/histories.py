@@ -152,8 +152,14 @@ class Histories:
             )
         return float(early), float(late)
 
+    def until(self, stop: Rows) -> Histories:
+        """Only what comes before these places [N] of `items` is seen."""
+        return replace(self, stop=stop)
+
     def learned(self) -> Histories:
-        """What pretraining may see: without what validation and test ask about."""
+        """What pretraining may see: without what validation and test ask about, unless these are left out already."""
+        if (self.stop < self.ends).any():
+            return self
         if self.held == "time":
             return self.before(self.moments()[0])
         return self if self.held == "none" else self.without_last(2)

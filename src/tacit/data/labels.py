@@ -30,6 +30,7 @@ LISTED = "\x1f"  # ends each label of a list
 
 _APART = ("classification", "multilabel", "regression")
 _FEWEST_WHOLES = 10
+_SPEAKER, _FEWEST_SPEAKERS = "speaker", 6
 _MATCHED = 0.5  # of a label file's rows
 
 
@@ -67,6 +68,25 @@ def own_columns(source: Source, names: Mapping[str, str], *, lists: bool = False
             )
         found[key] = as_text(columns[name], lists=lists and key == "label")
     return Columns(**found)
+
+
+def by_speaker(source: Source, tables: Mapping[Path, pa.Table], asked: Asked) -> tuple[Source, Asked]:
+    """What one speaker says is a group, where a column of the data or of a label file says who speaks.
+
+    Nothing is done where groups or splits are named, and that there are too few speakers to split by is said.
+    """
+    told = {"group", "split", "holdout", "time"} & asked.columns.keys()
+    own = [] if source.columns is None else [source.columns]
+    there = next((table[_SPEAKER] for table in (*tables.values(), *own) if _SPEAKER in table.column_names), None)
+    if there is None or told or source.split is not None or asked.target not in _APART:
+        return source, asked
+    n = len(pc.unique(there.drop_null()))
+    if n >= _FEWEST_SPEAKERS:
+        remark = f"grouped by the column {_SPEAKER}, whom no split parts; --group-column names another"
+        asked = replace(asked, columns={**asked.columns, "group": _SPEAKER})
+    else:
+        remark = f"{n} speakers are too few to be kept apart: one may be trained and tested on"
+    return replace(source, remarks=(*source.remarks, remark)), asked
 
 
 def together(source: Source, columns: Columns, asked: Asked) -> tuple[Source, Columns]:

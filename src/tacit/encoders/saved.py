@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 FORMAT = "tacit-encoder"
 VERSION = 1
 DESCRIPTION, WEIGHTS, NETWORK = "encoder.json", "encoder.safetensors", "model.safetensors"
-BESIDE = {
-    "text": "tacit.encoders.text_files",
-    "items": "tacit.encoders.items",
-}  # kinds with a part of the spec in a file
+# Kinds of which a part of the spec lies in a file of its own.
+BESIDE = {"text": "tacit.encoders.text_files", "items": "tacit.encoders.items"}
 PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
 
 

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tacit import keys
 from tacit.errors import UserError
-from tacit.evaluation.sealing import Seal, content_digests, group_digest, seal
+from tacit.evaluation.sealing import EVENT_SEALS, Seal, content_digests, group_digest, seal
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.subject import Labelled
 from tacit.histories import Histories
@@ -42,6 +42,7 @@ class Held:
     train: Positions  # the questions of validation
     test: Positions
     left_out: int  # people who cannot be asked about
+    how: Literal["last", "time"]
 
     def labelled(self, names: Sequence[str] | None = None, *, target: str = "recommendation") -> Labelled:
         """For `evaluate`; `names` [U] of the people let judgements of the same questions be paired and sealed."""
@@ -58,6 +59,7 @@ class Held:
             truth=self.came,
             popularity=self.learn.counts(),
             lengths=self.asked.lengths,
+            own=True,
         )
 
     @property
@@ -73,7 +75,8 @@ class Held:
         """The seal of the test's events, which `sealed_places` finds again when people have gone on."""
         said = np.array([names[user] for user in self.user[self.test].tolist()])
         everything = np.ones(len(self.test), np.int64)
-        return seal(everything - 1, said, self._content(names)[self.test], seed=seed, split=everything)
+        kept = seal(everything - 1, said, self._content(names)[self.test], seed=seed, split=everything)
+        return replace(kept, source=EVENT_SEALS[self.how])
 
     def _content(self, names: Sequence[str]) -> NDArray[np.void]:
         place = self.asked.lengths.tolist()
@@ -98,7 +101,7 @@ def leave_one_out(histories: Histories, *, validation: float = 1.0, seed: int = 
     event = histories.start + place
     learned = np.where(place >= 1, event, histories.stop)
     learned[chosen] -= 1
-    return _held(histories, learned, (chosen, learned[chosen]), (tested, event[tested]))
+    return _held("last", histories, learned, (chosen, learned[chosen]), (tested, event[tested]))
 
 
 def sealed_places(kept: Seal, names: Sequence[str], histories: Histories) -> Ints:
@@ -119,22 +122,37 @@ def _hashes(questions: Sequence[tuple[str, int]]) -> NDArray[np.void]:
     return np.array([hashlib.blake2b(text, digest_size=16).digest() for text in said], "V16")
 
 
-def by_time(histories: Histories, times: NDArray[Any], *, test: float = 0.1, validation: float = 0.1) -> Held:
+def by_time(
+    histories: Histories,
+    times: NDArray[Any],
+    *,
+    test: float = 0.1,
+    validation: float = 0.1,
+    sealed: Ints | None = None,
+) -> Held:
     """The last share `test` of all events lies behind the moment that is tested; `validation` is that before it.
 
-    `times` [E] are those of `histories.items`. Raises `UserError` where fewer than two people can be asked.
+    `times` [E] are those of `histories.items`. With the places `sealed` [U], see `leave_one_out`, the moment is that of
+    the first of their events, whatever has happened since. Raises `UserError` where fewer than two people can be asked.
     """
     moments = histories.moments(times, [1 - test - validation, 1 - test])
+    if sealed is not None:
+        moments[1] = times[(histories.start + sealed)[sealed >= 1]].min()
+        share = float(_before(histories, times, moments[1]).sum() / histories.lengths.sum())
+        [moments[0]] = histories.moments(times, [share * (1 - test - validation) / (1 - test)])
     early, late = (_before(histories, times, moment) for moment in moments)
     tested = _asked(histories, late)
+    if sealed is not None:
+        tested = np.flatnonzero(sealed >= 1)
+        late[tested] = sealed[tested]
     if len(tested) < 2:
         raise UserError(
             f"{len(tested)} of {len(histories):,} people have events both among the last {100 * test:g} % of all and "
             "before: hold out the last event of each instead"
         )
     chosen = np.flatnonzero((early > 0) & (early < late))
-    start = histories.start
-    return _held(histories, start + early, (chosen, (start + early)[chosen]), (tested, (start + late)[tested]))
+    learned, event = histories.start + early, histories.start + late
+    return _held("time", histories, learned, (chosen, learned[chosen]), (tested, event[tested]))
 
 
 def _before(histories: Histories, times: NDArray[Any], moment: Any) -> Ints:
@@ -149,7 +167,13 @@ def _asked(histories: Histories, before: Ints) -> Ints:
     return np.flatnonzero((before > 0) & (before < histories.lengths))
 
 
-def _held(histories: Histories, learned: Ints, validation: tuple[Ints, Ints], test: tuple[Ints, Ints]) -> Held:
+def _held(
+    how: Literal["last", "time"],
+    histories: Histories,
+    learned: Ints,
+    validation: tuple[Ints, Ints],
+    test: tuple[Ints, Ints],
+) -> Held:
     """From where learning stops [U], and the people and places of both kinds of questions."""
     asked = [_some(*validation), _some(*test)]
     user, place = (np.concatenate(parts) for parts in zip(*asked, strict=True))
@@ -162,6 +186,7 @@ def _held(histories: Histories, learned: Ints, validation: tuple[Ints, Ints], te
         train=np.arange(n),
         test=np.arange(n, len(user)),
         left_out=len(histories) - len(test[0]),
+        how=how,
     )
 
 

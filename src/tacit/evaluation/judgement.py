@@ -78,7 +78,7 @@ def _judged(predicted: Predicted) -> Report:
     setting = Setting(
         n_test=n_test,
         n_units=int(unit.max()) + 1,
-        public=_any_public(predicted.arms),
+        public=labelled.own or _any_public(predicted.arms),
         missing=predicted.missing,
         transductive=labelled.transductive,
         n_folds=len(predicted.sizes) if len(predicted.sizes) > 1 else 0,
@@ -262,7 +262,7 @@ def _data(predicted: Predicted, setting: Setting, left_out: Sequence[str]) -> di
         "n_test": setting.n_test,
         "n_test_groups": setting.n_units,
         "grouped": labelled.grouped,
-        "examples": setting.examples,
+        "noun": setting.examples,
         "classes": list(labelled.classes),
         "classes_left_out": list(left_out),
         "budgets_dropped": list(predicted.plan.dropped),

@@ -64,7 +64,7 @@ def balanced_accuracy(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> F
 
 def accuracy(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     """Share of the items that is right."""
-    return _mean(classes_of(predicted) == y, unit)
+    return mean_by(classes_of(predicted) == y, unit)
 
 
 def macro_f1(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
@@ -76,7 +76,7 @@ def macro_f1(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     flat = said.reshape(-1, said.shape[-1])
     rows = [_f1_without(_counts(np.where(row == y, row, -1)[None], unit, k)[0], _counts(row[None], unit, k)[0], true)
             for row in flat]  # fmt: skip
-    found = np.stack([_values(whole[present].mean(), left[:, present].mean(axis=1)) for whole, left in rows])
+    found = np.stack([from_jackknife(whole[present].mean(), left[:, present].mean(axis=1)) for whole, left in rows])
     return found.reshape(*said.shape[:-1], -1)
 
 
@@ -122,7 +122,7 @@ def label_f1(scores: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
         for row in flat:
             hit = _counts(np.where(positive & (row == 1), 0, -1)[None], unit, 1)[0]
             whole, left = _f1_without(hit, _counts(np.where(row == 1, 0, -1)[None], unit, 1)[0], true)
-            found.append(_values(whole[0], left[:, 0]))
+            found.append(from_jackknife(whole[0], left[:, 0]))
         return np.stack(found).reshape(*said.shape[:-1], -1)
 
     return _over_labels(one, scores, y, unit)
@@ -130,7 +130,7 @@ def label_f1(scores: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
 
 def label_accuracy(scores: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     """Share of the labels that are rightly given or withheld, a label being given above one half."""
-    return _mean(np.asarray(((scores > 0.5) == (y > 0)).mean(axis=-1)), unit)
+    return mean_by(np.asarray(((scores > 0.5) == (y > 0)).mean(axis=-1)), unit)
 
 
 def testable(y: NDArray[Any], unit: Ints) -> NDArray[np.bool_]:
@@ -203,7 +203,7 @@ def r2(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     spread = squares.sum() - total.sum() ** 2 / n
     left = squares.sum() - squares - (total.sum() - total) ** 2 / np.maximum(rest, 1)
     whole = error.sum(axis=-1, keepdims=True)
-    return _values(1 - whole / spread, 1 - (whole - error) / left)
+    return from_jackknife(1 - whole / spread, 1 - (whole - error) / left)
 
 
 def d2_absolute_error(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
@@ -211,12 +211,12 @@ def d2_absolute_error(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> F
     error = _sum_by_unit(np.abs(predicted - y), unit)
     median = np.bincount(unit, np.abs(y - np.median(y)))
     whole = error.sum(axis=-1, keepdims=True)
-    return _values(1 - whole / median.sum(), 1 - (whole - error) / (median.sum() - median))
+    return from_jackknife(1 - whole / median.sum(), 1 - (whole - error) / (median.sum() - median))
 
 
 def mae(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     """Mean absolute error, in the target's own units; smaller is better."""
-    return _mean(np.abs(predicted - y), unit)
+    return mean_by(np.abs(predicted - y), unit)
 
 
 def pearson(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
@@ -226,7 +226,7 @@ def pearson(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
         [_sum_by_unit(of, unit) for of in np.broadcast_arrays(np.ones(x.shape), x, y, x * x, y * y, x * y)]
     )
     whole = parts.sum(axis=-1, keepdims=True)
-    return _values(_correlation(*whole), _correlation(*(whole - parts)))
+    return from_jackknife(_correlation(*whole), _correlation(*(whole - parts)))
 
 
 def _correlation(n: Floats, x: Floats, y: Floats, xx: Floats, yy: Floats, xy: Floats) -> Floats:
@@ -268,105 +268,15 @@ def _mean_above(x: NDArray[Any], values: Floats) -> Floats:
     return np.asarray((np.cumsum(sums[::-1])[::-1] - sums / 2)[place] / len(x))
 
 
-# ---------------------------------------------------------------- rankings
-
-
-def recall_at(k: int) -> Influence:
-    """Share of the queries with something relevant among the first k; relevance [... n k'] in the order of ranking."""
-
-    def values(relevant: NDArray[Any], expected: NDArray[Any], unit: Ints) -> Floats:
-        return _mean(np.asarray(relevant[..., :k].any(axis=-1)), unit)
-
-    return values
-
-
-def ndcg_at(k: int) -> Influence:
-    """Normalised discounted cumulative gain of the first k (Järvelin & Kekäläinen 2002), the mean over queries.
-
-    `expected` [n] says how many relevant ones there are: the ideal ranking has these first.
-    """
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(discount)])
-
-    def values(relevant: NDArray[Any], expected: NDArray[Any], unit: Ints) -> Floats:
-        gain = (relevant[..., :k] * discount[: relevant.shape[-1]]).sum(axis=-1)
-        return _mean(gain / ideal[np.minimum(expected, k).astype(np.int64)], unit)
-
-    return values
-
-
-# ---------------------------------------------------------------- recommendations
-# Predictions [... n 1+k] hold for each history the place of what came next in the ranking, from 1 on, 0 where it is
-# not among the places that were kept; behind it the first k items, -1 where there are fewer. What came is the truth.
-
-
-def by_place(gain: Callable[[NDArray[Any]], NDArray[Any]]) -> Influence:
-    """The mean over histories of what the place of the next item is worth; nothing where it has none."""
-
-    def values(found: NDArray[Any], came: NDArray[Any], unit: Ints) -> Floats:
-        place = found[..., 0].astype(np.float64)
-        return _mean(np.where(place > 0, gain(np.maximum(place, 1)), 0.0), unit)
-
-    return values
-
-
-def next_ndcg_at(k: int) -> Influence:
-    """Of a single relevant item: 1 at the first place, 1 / log2(1 + place) down to place k."""
-    return by_place(lambda place: (place <= k) / np.log2(1 + place))
-
-
-def hit_rate_at(k: int) -> Influence:
-    """Share of the histories with the next item among the first k."""
-    return by_place(lambda place: place <= k)
-
-
-def reciprocal_rank_at(k: int) -> Influence:
-    """1 / place down to place k."""
-    return by_place(lambda place: (place <= k) / place)
-
-
-def coverage(n_items: int) -> Influence:
-    """Share of a catalogue that is among the first items of any history; each unit left out in turn, exactly."""
-
-    def values(found: NDArray[Any], came: NDArray[Any], unit: Ints) -> Floats:
-        lists = found[..., 1:]
-        rows = [_covered(row, unit, n_items) for row in lists.reshape(-1, *lists.shape[-2:])]
-        return np.stack(rows).reshape(*lists.shape[:-2], -1)
-
-    return values
-
-
-def _covered(lists: NDArray[Any], unit: Ints, n_items: int) -> Floats:
-    listed = lists >= 0
-    pairs = np.unique(np.repeat(unit, listed.sum(axis=1)) * n_items + lists[listed])  # (unit, item), each once
-    units, items = np.divmod(pairs, n_items)
-    uses = np.bincount(items, minlength=n_items)
-    alone = np.bincount(units[uses[items] == 1], minlength=int(unit.max()) + 1)  # items that no other unit is shown
-    whole = float((uses > 0).mean())
-    return _values(whole, whole - alone / n_items)
-
-
-def popularity_bias(percentile: Floats) -> Influence:
-    """How much more popular what is recommended is than what came, in percentiles [I] of the catalogue's popularity."""
-
-    def values(found: NDArray[Any], came: NDArray[Any], unit: Ints) -> Floats:
-        lists = found[..., 1:]
-        listed = lists >= 0
-        shown = np.where(listed, percentile[lists], 0.0).sum(axis=-1) / np.maximum(listed.sum(axis=-1), 1)
-        return _mean(shown - percentile[came], unit)
-
-    return values
-
-
 # ---------------------------------------------------------------- what they share
 
 
-def _mean(values: NDArray[Any], unit: Ints) -> Floats:
+def mean_by(values: NDArray[Any], unit: Ints) -> Floats:
     """A mean over items, each unit left out in turn."""
     return influence(values, np.zeros(values.shape[-1], np.int64), unit)
 
 
-def _values(whole: Any, left_out: Floats) -> Floats:
+def from_jackknife(whole: Any, left_out: Floats) -> Floats:
     """Influence values [... U] from a metric and the same with each unit left out."""
     drop = whole - left_out
     return np.asarray(whole + _centred((left_out.shape[-1] - 1) * drop))

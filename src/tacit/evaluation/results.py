@@ -183,7 +183,7 @@ class Report:
         n_test = max((r.n_test for r in self.results), default=0)
         measure = self.data.get("measure", "no metric")
         half = ", at other budgets half of them (±)" if len({r.budget for r in self.results}) > 1 else ""
-        examples = self.data.get("examples", "items")
+        examples = self.data.get("noun", "items")
         return f"{measure}, on {n_test:,} test {examples}, with 95 % intervals{half}"
 
     def _notes(self) -> list[str]:
@@ -195,14 +195,15 @@ class Report:
             notes.append("budgets dropped: " + "; ".join(self.data["budgets_dropped"]))
         if self.data.get("shortened"):
             notes.append("cut short by the time budget: " + "; ".join(self.data["shortened"]))
-        notes += _subgroups(self.data.get("subgroups") or (), self.data.get("examples", "items"))
+        notes += _subgroups(self.data.get("subgroups") or (), self.data.get("noun", "items"))
         if self.data.get("worst_group") and not self.data.get("subgroups"):
             notes.append(f"the parts by {self.data['worst_group']} were not judged apart: see the report")
         if self.data.get("without_copies"):
             notes.append(_without_copies(self.data["without_copies"]))
         if self.data.get("seal_reads"):
             times = self.data["seal_reads"]
-            notes.append(f"the sealed test labels have been read {times} time{'s' * (times != 1)}")
+            what = "events" if self.data.get("noun") == "histories" else "labels"
+            notes.append(f"the sealed test {what} have been read {times} time{'s' * (times != 1)}")
         return notes
 
 

@@ -24,6 +24,8 @@ from tacit.evaluation.splits import CROSS_FITTING_BELOW, strata
 FILE_NAME = "seal.json"
 VERSION = 1
 TEST_FRACTION = 0.3
+# What seals keep that are made of events, not of examples: of each history the last, or the first after a moment.
+EVENT_SEALS: dict[str, Literal["last event", "later event"]] = {"last": "last event", "time": "later event"}
 
 
 class Places(NamedTuple):
@@ -40,7 +42,7 @@ class Seal:
     """The sealed test set. `items` maps the digest of each example's content to the digest of its group."""
 
     seed: int
-    source: Literal["hash", "given", "cross-fitting"]
+    source: Literal["hash", "given", "cross-fitting", "last event", "later event"]
     items: Mapping[str, str]
     reads: int = 0
 

@@ -40,7 +40,7 @@ class Setting:
 
     n_test: int
     n_units: int  # what varies: groups (of a search the classes); equal to n_test where items do
-    public: bool | None  # a public pretrained encoder is among the baselines; None: not known
+    public: bool | None  # a public pretrained encoder is among the baselines, or none can be; None: not known
     transductive: bool = False
     n_folds: int = 0  # of cross-fitting; 0: a sealed test set
     left_out: tuple[str, ...] = ()  # classes
@@ -205,7 +205,7 @@ def what_it_would_take(estimate: Estimate, unit: str, margin: float) -> str:
     needed = estimate.units_needed(gain)
     if needed is None:
         source = "pretraining seeds or labels" if estimate.seeds > 1 else "labels to draw from"
-        return f"{shown}; for {in_points(gain)} more test items alone would not do, only more {source}"
+        return f"{shown}; for {in_points(gain)} more test {unit} alone would not do, only more {source}"
     if needed <= estimate.units:
         return shown
     return f"{shown}; for {in_points(gain)} it would take about {needed:,} test {unit}"

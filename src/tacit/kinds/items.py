@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,18 @@ from tacit.data.histories import Histories
 from tacit.data.order import Batches
 from tacit.errors import UserError
 from tacit.evaluation import Arm
+from tacit.masks import Hiding
 from tacit.modalities.associations import associations
+from tacit.modalities.counts import counted
 from tacit.modalities.items import ItemViews
 from tacit.modalities.text import snippet, word_counts
 from tacit.recipes.base import Recipe
-from tacit.recipes.items import NEGATIVES, SAMPLED_FROM, default_encoder, default_views, recipe
+from tacit.recipes.items import NEGATIVES, SAMPLED_FROM, default_encoder, default_views
+from tacit.recipes.items import recipe as recipe_of
 from tacit.spec import ItemSpec
 from tacit.split import Split
 
-__all__ = ["default_encoder", "default_views", "recipe"]
+__all__ = ["default_encoder", "default_views"]
 
 tasks = "next"
 contrast = "simclr"
@@ -42,6 +45,12 @@ def scratch_views(spec: ItemSpec) -> ItemViews:
     return default_views(spec, "scratch")
 
 
+def recipe(weights: Mapping[str, float], encoder: Any, *, hiding: Hiding | None = None, **settings: Any) -> Recipe:
+    if hiding is not None:
+        raise UserError("--mask: of items masked prediction hides a share of its own; leave it out")
+    return recipe_of(weights, encoder, **settings)
+
+
 def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
     """Without what is held out, and without histories of which a single event is then left."""
     learned = _parts(dataset)[1].learned()
@@ -55,8 +64,12 @@ def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) 
 
 
 def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
-    labelled = split.labelled
+    labelled, held = split.labelled, split.held
     assert labelled is not None
+    if held is not None:
+        histories, asked = _parts(dataset)[1], held.asked.take(held.train)
+        rankers = counted(held.learn, asked, held.came[held.train], histories.times if histories.timed else None)
+        return [Arm(name, "baseline", encoders=(of,), encoder=of.said) for name, of in rankers.items()]
     if labelled.target != "classification":
         return []
     counts = word_counts(_as_texts(dataset, split), labelled.train[:TERMS_FROM], characters=False)
@@ -119,13 +132,13 @@ def describe(dataset: Dataset) -> str:
     sampled = f", each compared with {NEGATIVES:,} sampled ones" if spec.items >= SAMPLED_FROM else ""
     return (
         f"{len(dataset):,} histories of {histories.lengths.mean():,.1f} events on average, {spec.items:,} items"
-        f"{sampled}; {'in time' if histories.timed else 'order only'}; {histories.nbytes / 2**20:,.1f} MiB sorted"
+        f"{sampled}; {_order(histories)}; {histories.nbytes / 2**20:,.1f} MiB sorted"
     )
 
 
 def about(dataset: Dataset) -> list[str]:
     spec, histories = _parts(dataset)
-    low, middle, high = np.quantile(histories.lengths, [0.05, 0.5, 0.95])
+    low, middle, high = np.quantile(histories.ends - histories.start, [0.05, 0.5, 0.95])
     held = {"last": "the last event of each and the one before", "time": "the latest fifth", "none": "nothing"}
     return [
         f"length: median {middle:,.0f} events, nine in ten from {low:,.0f} to {high:,.0f}; an encoder sees the latest "
@@ -141,7 +154,7 @@ def facts(dataset: Dataset) -> dict[str, Any]:
         "items": spec.items,
         "events": len(histories.items),
         "length": spec.length,
-        "timed": histories.timed,
+        "order": _order(histories),
         "held_out": histories.held,
         "sampled_softmax": NEGATIVES if spec.items >= SAMPLED_FROM else 0,
     }
@@ -165,6 +178,10 @@ def shown(dataset: Dataset, preview: Tensor) -> Sequence[Any]:
 def _told(spec: ItemSpec, items: Sequence[int]) -> str:
     """Items by their names, in the order of time; a hidden one as [?]."""
     return " → ".join(snippet(spec.known.title(item), LETTERS) if item >= 0 else "[?]" for item in items)
+
+
+def _order(histories: Histories) -> str:
+    return "in time" if histories.timed else "order only"
 
 
 def _parts(dataset: Dataset) -> tuple[ItemSpec, Histories]:

@@ -169,7 +169,7 @@ class AttributeLoss(nn.Module):
     """Which attributes the item has that a state is about: the mean over A binary cross-entropies.
 
     Zhou et al. 2020, "S3-Rec", arXiv:2008.07873, its associated attribute prediction. Departures: asked of the states
-    that predict items, not of the items' own embeddings, and nothing is said of items without any attribute.
+    that predict items, not of the items' own embeddings, and items without any attribute count as answered.
     """
 
     flat: Tensor
@@ -192,7 +192,7 @@ class AttributeLoss(nn.Module):
         wanted = self.of(truth)  # [M A]
         counts = wanted.any(1)
         losses = nn.functional.binary_cross_entropy_with_logits(self.head(states).float(), wanted, reduction="none")
-        return (losses.mean(1) * counts).sum() / counts.sum().clamp(min=1)
+        return (losses.mean(1) * counts).sum() / max(1, len(truth))
 
     def of(self, tokens: Tensor) -> Tensor:
         """Which attributes these items have, [M A] float."""

@@ -31,9 +31,9 @@ SMALLER = {"tiny": "nano", "small": "tiny", "base": "small"}
 def default_encoder(spec: TextSpec, tasks: Collection[str]) -> str:
     """A mean of embeddings where nothing but crops are contrasted: nothing learned as much within minutes of a CPU.
 
-    Other tasks need layers: two of them.
+    Other tasks need layers: two of them, which norm first, since those that norm last stayed where they were.
     """
-    return "bert_bag" if set(tasks) <= CONTRAST else "bert_nano"
+    return "bert_bag" if set(tasks) <= CONTRAST else "modernbert_nano"
 
 
 def recipe(

@@ -44,6 +44,7 @@ class Points:
     arm: str = ""
     method: str = ""  # how the map was made: "PCA", "t-SNE"
     value: Sequence[float] = ()  # [N] where labels are numbers: they are coloured in steps
+    noun: str = "examples"  # what is mapped
 
 
 @dataclass(frozen=True)

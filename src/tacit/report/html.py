@@ -66,6 +66,8 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         measure=_measure(report, verdict, metric),
         watched=_watched(report),
         parts=tables.parts(report.get("data", {})),
+        examples=tables.examples_of(report),
+        asked=tables.asks(report),
         facts=_facts(report, verdict, metric),
         gains=_gains(report, verdict, metric),
         curves=_curves(report, verdict),
@@ -175,7 +177,7 @@ def _facts(report: Report, verdict: Report, metric: str) -> list[tuple[str, str,
             facts.append(("labels", words.number(row["labels_total"]), "in all"))
         grouped = row.get("n_groups") not in (None, row.get("n_test"))
         groups = f"in {words.number(row['n_groups'])} groups" if grouped else ""
-        facts.append(("held-out items", words.number(row.get("n_test")), groups))
+        facts.append((f"held-out {tables.examples_of(report)}", words.number(row.get("n_test")), groups))
     return facts
 
 

@@ -57,6 +57,7 @@ def drawn(points: Points) -> dict[str, Any]:
         "names": [(number, *named) for number, named in enumerate(zip(names, styles, strict=False))],
         "sheet": sheet,
         "tiny": sheet is not None and sheet.cell <= PIXELATED_BELOW,
+        "noun": points.noun,
         "arm": points.arm,
         "method": points.method,
         "shown": len(keep),

@@ -26,14 +26,14 @@ _HASH = re.compile(r"[0-9a-f]{8,128}")
 _OWN = """
 _base _nano _small _tiny alignment alpha alpha_r and ast_base ast_nano ast_small ast_tiny attributes audio_base
 audio_causal_base audio_causal_nano audio_causal_small audio_causal_tiny audio_convnet audio_nano audio_small
-audio_tiny bad_rows bands before bert4rec_nano bert4rec_small bert4rec_tiny bert_bag bert_base bert_nano bert_small
-bert_tiny bestrq bm by byol chance characters codes_used components convnet dead_share depth deviation electra
-embeddings features fine-tuned from grid held_out in init item-knn items lidar log-mel loss majority markov masked
-mean mfcc mfccs modernbert_base modernbert_nano modernbert_small modernbert_tiny nan next no numbers of opening pairs
-participation parts pca perplexity pixels pooled popularity principal random random-init rankme rankme_fall recent
-resnet rotation sasrec_nano sasrec_small sasrec_tiny scratch simclr simcse std_normalised texts tf-idf
-tfidf-characters tfidf-items tfidf-words their to tokens type uniformity untrained vec vit_base vit_small vit_tiny wav
-wav2vec2 words
+audio_tiny bad_rows bands before bert bert4rec_nano bert4rec_small bert4rec_tiny bert_bag bert_base bert_nano
+bert_small bert_tiny bestrq bm by byol chance characters codes_used components convnet dead_share depth deviation
+electra embeddings features fine-tuned from grid held_out in init item-knn items lidar log-mel loss majority markov
+masked mean mfcc mfccs modernbert_base modernbert_nano modernbert_small modernbert_tiny nan next no numbers of opening
+pairs participation parts pca perplexity pixels pooled popularity principal random random-init rankme rankme_fall
+rec_nano rec_small rec_tiny recent resnet rotation sasrec_nano sasrec_small sasrec_tiny scratch simclr simcse
+std_normalised texts tf-idf tfidf-characters tfidf-items tfidf-words their to tokens type uniformity untrained vec
+vit_base vit_small vit_tiny wav wav2vec2 words
 """
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
@@ -52,7 +52,9 @@ _PLAIN = {
         *("classification", "multilabel", "regression", "tokens"),
         *("retrieval", "pairs", "similarity", "recommendation", "repeats"),
     ),
-    "examples": ("items", "histories"),
+    "noun": ("items", "histories"),
+    "order": ("in time", "order only"),
+    "held_out": ("last", "time", "none"),
 }
 _HASHES = ("hash", "data_hash")
 _NAMES = ("arm", "name", "baseline", "task", "encoder")

@@ -30,6 +30,16 @@ def target_of(report: Report) -> str:
     return str(report.get("data", {}).get("target") or "classification")
 
 
+def examples_of(report: Report) -> str:
+    """What is tested: items, or histories."""
+    return str(report.get("data", {}).get("noun") or "items")
+
+
+def asks(report: Report) -> bool:
+    """Whether what comes next is asked, for which there are no labels."""
+    return target_of(report) in ("recommendation", "repeats")
+
+
 def colours(report: Report) -> dict[str, str]:
     """One CSS class per arm, the same in every chart and table: colours for the pretrained, greys for the baselines."""
     counts = {"baseline": 0, "pretrained": 0}
@@ -224,7 +234,7 @@ def results(report: Report) -> Table | None:
         how = [words.protocol(r["protocol"], target), words.plain(metric), words.budget(r.get("budget"))]
         rows.append([str(r["arm"]), *how, *value, *counts])
     columns = ["Arm", "Protocol", "Metric", "Budget", "Mean", "95 % interval"]
-    columns += ["Labels", "Draws", "Seeds", "Test items", "Groups"]
+    columns += ["Labels", "Draws", "Seeds", f"Test {examples_of(report)}", "Groups"]
     return Table(columns, rows, frozenset(range(4, 11))) if rows else None
 
 
@@ -287,7 +297,7 @@ def notes(data: Report) -> dict[str, Any]:
 
     A list is a sequence, or {"count", "first"} where only the first are named. What is empty or zero is not mentioned.
     """
-    elsewhere = {"notes", "name", "diagnosis", "validation", "representation"}
+    elsewhere = {"notes", "name", "noun", "diagnosis", "validation", "representation"}
     elsewhere |= {"selected_arm", "seal_reads", "without_copies", "proxies", "subgroups", "primary_metric", "pairwise"}
     if not data.get("grouped"):
         elsewhere.add("n_test_groups")

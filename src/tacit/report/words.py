@@ -14,7 +14,7 @@ OUTCOMES: dict[str, tuple[str, str, str]] = {
     "transfers": (
         "Transfers",
         "▲",
-        "On held-out items the pretrained encoder scored higher than every baseline it was compared with, "
+        "On what was held out the pretrained encoder scored higher than every baseline it was compared with, "
         "and every interval lies above zero.",
     ),
     "harms": (
@@ -42,8 +42,8 @@ OUTCOMES: dict[str, tuple[str, str, str]] = {
     "none": (
         "No verdict",
         "○",
-        "Nothing can be said about transfer without labels and a baseline to compare with. Figures that need no labels "
-        "can show a failure, never a success.",
+        "Nothing can be said about transfer without labels, or events that are held out, and a baseline to compare "
+        "with. Figures that need neither can show a failure, never a success.",
     ),
 }
 
@@ -109,7 +109,7 @@ SPELLINGS = {
     "vocabulary": "Tokens in the vocabulary",
     "tokens": "Tokens in all",
     "n_train": "Labelled, outside the test",
-    "n_test": "Test items",
+    "n_test": "Tested",
     "n_test_groups": "Test groups",
     "measure": "Judged by",
     "worst_group": "Column of the parts",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from tacit.errors import UserError
-from tacit.evaluation import metrics
+from tacit.evaluation import ranked
 from tacit.evaluation.metrics import Influence, Metric
 from tacit.evaluation.ranking import rank
 from tacit.evaluation.splits import Positions
@@ -36,9 +36,9 @@ def _metrics(how: str) -> tuple[Metric, ...]:
         return Metric(f"{name}/full/{how}", words, influence, margin=MARGIN)
 
     return (
-        *(metric(f"ndcg@{k}", f"nDCG@{k}", metrics.next_ndcg_at(k)) for k in (10, 5, 20)),
-        *(metric(f"hr@{k}", f"hit rate@{k}", metrics.hit_rate_at(k)) for k in (1, 5, 10, 20)),
-        metric("mrr@100", "MRR@100", metrics.reciprocal_rank_at(100)),
+        *(metric(f"ndcg@{k}", f"nDCG@{k}", ranked.next_ndcg_at(k)) for k in (10, 5, 20)),
+        *(metric(f"hr@{k}", f"hit rate@{k}", ranked.hit_rate_at(k)) for k in (1, 5, 10, 20)),
+        metric("mrr@100", "MRR@100", ranked.reciprocal_rank_at(100)),
     )
 
 
@@ -94,9 +94,9 @@ class Recommendation(Target):
     def asides(self, labelled: Labelled) -> Sequence[Metric]:
         uses = popularity(labelled)
         percentile = (rankdata(uses) - 1) / max(1, len(uses) - 1)
-        bias = metrics.popularity_bias(percentile)
+        bias = ranked.popularity_bias(percentile)
         return (
-            Metric("coverage@10", "share of the catalogue recommended to anyone", metrics.coverage(len(uses))),
+            Metric("coverage@10", "share of the catalogue recommended to anyone", ranked.coverage(len(uses))),
             Metric("popularity_bias@10", "popularity beyond what came", bias, low=-1.0, discrete=False),
         )
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import UserError
-from tacit.evaluation import metrics
+from tacit.evaluation import ranked
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.targets.base import Rule, Tested, Values
@@ -34,9 +34,9 @@ class Retrieval(Compared):
 
     name: ClassVar[str] = "retrieval"
     metrics: ClassVar[Sequence[Metric]] = (
-        Metric("ndcg@10/test-gallery", "nDCG@10 among the test items", metrics.ndcg_at(10)),
+        Metric("ndcg@10/test-gallery", "nDCG@10 among the test items", ranked.ndcg_at(10)),
         *(
-            Metric(f"recall@{k}/test-gallery", f"recall@{k} among the test items", metrics.recall_at(k))
+            Metric(f"recall@{k}/test-gallery", f"recall@{k} among the test items", ranked.recall_at(k))
             for k in (1, 5, 10)
         ),
     )

@@ -1,0 +1,61 @@
+"""What a data set is once it is open, whatever it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tacit.data.cache import Cache
+from tacit.data.corpus import Corpus
+from tacit.data.histories import Histories
+from tacit.data.known import Spans
+from tacit.data.notes import Notes
+from tacit.data.recordings import Recordings
+from tacit.spec import Spec
+
+if TYPE_CHECKING:
+    from tacit.types import Batch
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """N examples ready for training: everything per example is aligned with the rows of the cache."""
+
+    name: str
+    kind: str
+    spec: Spec
+    cache: Cache | Corpus | Recordings | Histories
+    ids: pa.Array  # string [N]: path from the data folder, or whatever names an example
+    label: NDArray[np.int64]  # [N] class numbers, or strata of targets without classes; -1 where unlabelled
+    classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
+    group: NDArray[np.int64] | None  # [N] patient, person, ...: never parted by a split
+    split: NDArray[np.int8] | None  # [N] TRAIN, TEST, VALIDATION where the data or the person give a split
+    columns: pa.Table | None  # the input's own columns but for the content, [N] rows
+    notes: Notes
+    target: str = "classification"
+    truth: NDArray[np.float64] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); NaN: unlabelled
+    subgroup: NDArray[np.int64] | None = None  # [N] part of the population, -1 where none
+    subgroups: tuple[str, ...] = ()  # their names
+    pair: NDArray[np.int64] | None = None  # [N] the pair of each, -1 where none
+    spans: Spans | None = None  # of target tokens: the stretches of recordings whose frames are labelled
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    @property
+    def content(self) -> NDArray[np.void]:
+        """A 16-byte hash of each example's content, [N]: equal where two examples are exact copies."""
+        return self.cache.content
+
+    @property
+    def data_hash(self) -> str:
+        """Names the content of all examples in their order."""
+        return self.cache.data_hash
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        """What `tacit.types.Batch` says of this kind of data, and `index` [B], of these rows."""
+        return self.cache.batch(rows)
