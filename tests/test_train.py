@@ -23,7 +23,7 @@ from tacit.task import Task
 from tacit.train import NonFinite, Row, Run, pretrain, read_history, seconds_per_step
 from tacit.types import Batch, Output
 from tests.processes import finish, start, two_ranks
-from tests.tiny import MIXTURES, TinyBatches, tiny_recipe
+from tests.tiny import MIXTURES, TinyBatches, tiny_recipe, without_dropout
 
 STEPS = 12
 
@@ -101,14 +101,6 @@ def test_killed_at_random_moments_and_resumed_is_bit_identical(tmp_path: Path) -
 def descent(mixture: str) -> Optim:
     rate = 0.01 if mixture.startswith("audio") else 0.02 if mixture.startswith("text:electra") else 0.4
     return Optim("sgd", lr=rate, weight_decay=1e-4)
-
-
-def without_dropout(task: Task) -> Task:
-    """Dropout is drawn by each rank from a generator of its own."""
-    for module in task.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    return task
 
 
 def as_two(folder: str) -> None:

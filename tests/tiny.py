@@ -7,7 +7,7 @@ from functools import cache
 
 import pyarrow as pa
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tacit import keys
 from tacit.catalogue import Catalogue
@@ -20,6 +20,7 @@ from tacit.kinds import kind_named
 from tacit.recipes import audio, items
 from tacit.recipes.base import Recipe
 from tacit.spec import AudioSpec, ImageSpec, ItemSpec, TextSpec
+from tacit.task import Task
 from tacit.tasks import TASKS, parse_mixture
 from tacit.types import Batch
 
@@ -137,6 +138,18 @@ def tiny_recipe(mixture: str, *, encoder: str | None = None, batch_size: int = 3
     else:
         built = tiny_encoder(encoder or "convnet", seed)
     return kind_named(kind).recipe(parse_mixture(tasks), built, examples=EXAMPLES, batch_size=batch_size)
+
+
+def without_dropout(task: Task) -> Task:
+    """Each rank, and each part of a batch, draws dropout for itself: without it they are as good as one."""
+    for module in task.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "hidden_dropout"):  # a share that the module hands to a function
+            module.hidden_dropout = 0.0  # type: ignore[assignment]
+        if isinstance(module, ItemEncoder):
+            module.options["dropout"] = 0.0
+    return task
 
 
 class TinyBatches:

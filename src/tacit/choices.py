@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tacit.study import Study
 
 MASKING = {"masked", "bestrq", "wav2vec2", "electra"}  # tasks that hide tokens
+MOST_SKIPPED = 3  # steps: a training that needs more is wrong in itself
 FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
 
 
@@ -138,3 +139,13 @@ def checked_seeds(seeds: int) -> int:
             f"--seeds {seeds} supports no claim: 1 judges this checkpoint, {FEWEST_SEEDS} or more judge the recipe"
         )
     return seeds
+
+
+def checked_skips(steps: int) -> int:
+    """How many bad steps may be passed over; UserError for more than can be healthy."""
+    if not 0 <= steps <= MOST_SKIPPED:
+        raise UserError(
+            f"--skip-bad-steps {steps}: at most {MOST_SKIPPED} can be passed over; where more are bad, lower the "
+            "learning rate or look at the data"
+        )
+    return steps

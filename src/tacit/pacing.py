@@ -1,15 +1,19 @@
-"""How many steps a pretraining takes: decided once and kept, so that a run continues exactly."""
+"""How many steps a pretraining takes, of how many examples: decided once and kept, so that a run continues exactly."""
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tacit.fitting import most_that_fit
 from tacit.train import seconds_per_step
 
 if TYPE_CHECKING:
     from tacit.budget import Budget
     from tacit.data.order import Batches
+    from tacit.encoders import OwnEncoder
     from tacit.recipes.base import Recipe
     from tacit.study import Study
     from tacit.workspace import Workspace
@@ -17,6 +21,33 @@ if TYPE_CHECKING:
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
 READINGS = 10  # of the probe, in one pretraining
 TIMING_SHARE = 0.2  # of a pretraining's time that may go into timing its steps, and be set aside for readings
+
+
+def planned_recipe(
+    study: Study, space: Workspace, name: str, weights: Mapping[str, float], encoder: OwnEncoder, seed: int
+) -> Recipe:
+    """How to pretrain the encoder; where the batch shall be as large as fits, that is found once, for plan.json."""
+    asked = study.ask.batch_size
+    if asked != "auto":
+        return study.recipe(weights, encoder, batch_size=asked)
+    planned: dict[str, Any] = space.read_json(PLAN) or {}
+    planned.setdefault("batch_size", {})
+    if name not in planned["batch_size"]:
+
+        def seconds(batch_size: int) -> float:
+            trial = study.recipe(weights, copy.deepcopy(encoder), batch_size=batch_size)
+            source = study.kind.batches(study.dataset, study.split.pretrain, trial, seed)
+            parts = study.ask.accumulate
+            return seconds_per_step(
+                *(trial.task, source), optim=trial.optim, fabric=study.fabric, steps=1, seconds=0, accumulate=parts
+            )
+
+        usual = study.recipe(weights, copy.deepcopy(encoder)).batch_size
+        found = most_that_fit(seconds, usual, len(study.split.pretrain) // 4)
+        study.log(f"{name}: {found:,} examples per step fit into memory (usual: {usual:,})")
+        planned["batch_size"][name] = found
+        space.write_json(PLAN, planned)
+    return study.recipe(weights, encoder, batch_size=planned["batch_size"][name])
 
 
 def planned_steps(
@@ -40,7 +71,12 @@ def planned_steps(
         if budget.unit == "seconds":
             began = time.perf_counter()
             step = seconds_per_step(
-                *(plan.task, source), optim=plan.optim, fabric=study.fabric, seed=seed, longest=TIMING_SHARE * seconds
+                *(plan.task, source),
+                optim=plan.optim,
+                fabric=study.fabric,
+                seed=seed,
+                longest=TIMING_SHARE * seconds,
+                accumulate=study.ask.accumulate,
             )
             seconds -= time.perf_counter() - began
             began = time.perf_counter()

@@ -15,7 +15,16 @@ import torch
 from tacit import keys
 from tacit.budget import Budget, clock, parse_budget
 from tacit.callables import as_encoder, import_callable, is_callable_name
-from tacit.choices import FEWEST_SEEDS, as_read_by, checked_seeds, fitted, initial_encoder, mixtures_of, named_tasks
+from tacit.choices import (
+    FEWEST_SEEDS,
+    as_read_by,
+    checked_seeds,
+    checked_skips,
+    fitted,
+    initial_encoder,
+    mixtures_of,
+    named_tasks,
+)
 from tacit.encoders import is_own, load_encoder, save_encoder
 from tacit.errors import RunFailed, UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
@@ -32,8 +41,9 @@ from tacit.judging import (
 from tacit.kinds import kind_of
 from tacit.language import describe_language
 from tacit.leaks import Leaks, find_leaks
-from tacit.pacing import PLAN, READINGS, planned_steps
+from tacit.pacing import PLAN, READINGS, planned_recipe, planned_steps
 from tacit.picturing import publish
+from tacit.profiling import Profile, told
 from tacit.progress import Log
 from tacit.rejudging import as_the_run, events_held, run_has_seen, sealed_alike
 from tacit.spec import TextSpec
@@ -154,11 +164,13 @@ def train_task(
     seed = keys.fold(study.seed(number), "pretrain")
     encoder = study.start(number)
     torch.manual_seed(keys.fold(seed, name))
-    plan = study.recipe(weights, encoder, batch_size=ask.batch_size)
+    plan = planned_recipe(study, space, name, weights, encoder, seed)
     source = study.kind.batches(study.dataset, rows, plan, seed)
     steps = planned_steps(study, space, name, plan, source, budget, seconds, seed)
     own_name = training_name(name, number)
     history = [row for row in read_history(space.path / "metrics.jsonl") if row["task"] == own_name]
+
+    profile = Profile(on=ask.profile)
 
     def watch(row: Row, total: int) -> None:
         study.log.training(row, total, batch_size=plan.batch_size)
@@ -179,6 +191,10 @@ def train_task(
             probe=study.probe(),
             probes=READINGS,
             watch=watch,
+            say=lambda text: study.log(f"{own_name}: {text}"),
+            accumulate=ask.accumulate,
+            skip_bad_steps=checked_skips(ask.skip_bad_steps),
+            profile=profile,
         )
     except NonFinite as error:
         if not ask.private:
@@ -186,6 +202,8 @@ def train_task(
         raise
     for note in run.notes:
         study.log(note)
+    if ask.profile:
+        study.log(f"{own_name}: " + "\n".join(told(profile.seconds, profile.steps)))
     return run
 
 

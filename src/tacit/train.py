@@ -21,13 +21,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tacit import checkpoint, dist, keys
+from tacit import checkpoint, dist
 from tacit.engine import Fabric
 from tacit.errors import Interrupted, RunFailed, UserError
 from tacit.files import write_whole
 from tacit.optim import Optim
+from tacit.profiling import Profile
+from tacit.spikes import Spikes
+from tacit.stepping import Comparing, NonFinite, Stepper
 from tacit.task import Task
-from tacit.types import Batch, Output
+from tacit.types import Batch
 
 Row = dict[str, float | int | str]
 
@@ -52,16 +55,15 @@ class Run:
     notes: tuple[str, ...] = ()
 
 
-class NonFinite(RunFailed):
-    """The loss or its gradient is not a number; `rows` are the data rows of this rank's batch at that step."""
+JUMPED = 1 << 10  # what ranks agree on where a loss jumped, above the numbers of signals
 
-    def __init__(self, what: str, step: int, rank: int, rows: list[int]) -> None:
-        shown = ", ".join(map(str, rows[:4])) + (", ..." if len(rows) > 4 else "")
-        super().__init__(
-            f"{what} became non-finite at step {step} on rank {rank} (data rows {shown}); nothing was updated: "
-            "lower the learning rate, use --precision 32, or look at these examples, then continue with --resume"
-        )
-        self.step, self.rank, self.rows = step, rank, rows
+
+class Jumped(RunFailed):
+    """The loss jumped at a step, and such steps are to be passed over."""
+
+    def __init__(self, text: str, step: int, rows: list[int]) -> None:
+        super().__init__(f"{text} at step {step}")
+        self.step, self.rows = step, rows
 
 
 def pretrain(
@@ -79,62 +81,111 @@ def pretrain(
     probe: Callable[[Task], Mapping[str, float]] | None = None,
     probes: int = 10,
     watch: Callable[[Row, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
+    accumulate: int = 1,
+    skip_bad_steps: int = 0,
+    profile: Profile | None = None,
 ) -> Run:
     """Train `task` for `steps` steps on `source`, from its newest checkpoint under `folder` where there is one.
 
     Writes `folder/checkpoints/<name>/` every `save_every` seconds, at the end and on Ctrl-C or SIGTERM, and about
     `rows` lines to `folder/metrics.jsonl`, `probes` of them with what `probe` measured. `watch` sees each line and the
-    total.
+    total, `say` hears what a person should know. Each batch is computed in `accumulate` parts (see `tacit.stepping`).
 
-    Raises `NonFinite` before a non-finite loss or gradient changes anything, `Interrupted` after the checkpoint that a
-    signal asked for, `RunFailed` on a full disk.
+    Where the loss or its gradient is not finite, or the loss jumps, training goes back to the newest checkpoint and
+    passes over that step, at most `skip_bad_steps` times; this needs a `folder`.
+
+    Raises `NonFinite` before a non-finite loss or gradient changes anything, `OutOfMemory` with the remedy,
+    `Interrupted` after the checkpoint that a signal asked for, `RunFailed` on a full disk.
     """
     if steps < 1:
         raise UserError("the budget is too small for one step; give a larger --budget")
+    if skip_bad_steps and folder is None:
+        raise UserError("bad steps are passed over from a checkpoint on; give a folder for checkpoints too")
     if dist.world() > 1:
         dist.sync_batchnorm(task)
     model, optimizer = fabric.setup(task, optim.build(task))
-    saved = _restore(task, optimizer.optimizer, folder, name, steps=steps, seed=seed)
-    start, spent = (saved.step, saved.spent) if saved else (0, 0.0)
-    history = _History(folder, name, start, leader=dist.rank() == 0)
+    if accumulate > 1 and isinstance(task, Comparing):
+        model.mark_forward_method("embed")
+    profile = profile or Profile()
+    step_of = Stepper(fabric, model, task, optimizer, optim, source.batch_size, steps, seed, accumulate, profile)
+    say = say or (lambda text: None)
     log_every, probe_every = max(1, steps // rows), max(1, steps // max(1, probes))
-    began = last_save = time.perf_counter()
+    skipped: list[int] = []
 
-    def save(step: int) -> None:
-        if folder is not None and dist.rank() == 0:
-            state = {"steps": steps, "seed": seed, "spent": spent + time.perf_counter() - began, "build": _build()}
-            checkpoint.save(folder / "checkpoints" / name, step, _tensors(task, optimizer.optimizer), state)
+    def once() -> Run:
+        """From the newest checkpoint to the end."""
+        saved = _restore(task, optimizer.optimizer, folder, name, steps=steps, seed=seed)
+        start, spent = (saved.step, saved.spent) if saved else (0, 0.0)
+        skipped.extend(step for step in (saved.skipped if saved else ()) if step not in skipped)
+        spikes = Spikes(saved.recent if saved else ())
+        history = _History(folder, name, start, leader=dist.rank() == 0)
+        began = last_save = time.perf_counter()
 
-    task.train()
-    with _Signals() as signals:
-        batches = source.stream(start, steps, rank=dist.rank(), world=dist.world())
-        for step, batch in enumerate(batches, start):
-            out = _step(fabric, model, task, optimizer, optim, source.batch_size, batch, step, steps, seed)
-            done = step + 1
-            if done % log_every == 0 or done == steps:
-                row: Row = {"task": name, "step": done, "loss": float(dist.mean(out.loss))}
-                row |= {key: float(dist.mean(value)) for key, value in out.metrics.items()}
-                row["seconds"] = round(spent + time.perf_counter() - began, 3)
-                if probe is not None and (done % probe_every < log_every or done == steps):
-                    row |= _measure(probe, task)
-                history.append(row)
-                if watch is not None:
-                    watch(row, steps)
-            due = folder is not None and time.perf_counter() - last_save > save_every
-            agreed = dist.any_rank(signals.received or int(due))  # 0 go on, 1 save, else a signal's number
-            if agreed and done < steps:
-                save(done)
-                last_save = time.perf_counter()
-                if agreed > 1:
-                    raise Interrupted(agreed)
-        if start < steps:
-            save(steps)
-        if signals.received:
-            raise Interrupted(signals.received)
-    seconds = spent + time.perf_counter() - began
-    task.eval()
-    speed = steps * source.batch_size / max(seconds, 1e-9)
-    return Run(task, steps, seconds, speed, tuple(history.rows), saved.notes if saved else ())
+        def save(step: int) -> None:
+            if folder is not None and dist.rank() == 0:
+                state = {
+                    "steps": steps,
+                    "seed": seed,
+                    "spent": spent + time.perf_counter() - began,
+                    "build": _build(),
+                    "skipped": skipped,
+                    "recent": list(spikes.recent),
+                }
+                checkpoint.save(folder / "checkpoints" / name, step, _tensors(task, optimizer.optimizer), state)
+
+        if skip_bad_steps and saved is None:
+            save(0)
+        task.train()
+        with _Signals() as signals, profile.within(task):
+            batches = iter(source.stream(start, steps, rank=dist.rank(), world=dist.world()))
+            for step in range(start, steps):
+                with profile("data"):
+                    batch = next(batches)
+                if step in skipped:
+                    continue
+                out = step_of(batch, step)
+                jump, done = spikes.jumped(float(out.loss.detach())), step + 1
+                with profile("logging"):
+                    if done % log_every == 0 or done == steps:
+                        row: Row = {"task": name, "step": done, "loss": float(dist.mean(out.loss))}
+                        row |= {key: float(dist.mean(value)) for key, value in out.metrics.items()}
+                        row["seconds"] = round(spent + time.perf_counter() - began, 3)
+                        if probe is not None and (done % probe_every < log_every or done == steps):
+                            row |= _measure(probe, task)
+                        history.append(row)
+                        if watch is not None:
+                            watch(row, steps)
+                    due = folder is not None and time.perf_counter() - last_save > save_every
+                    # 0 go on, 1 save, a signal's number, or a jump
+                    agreed = dist.any_rank(JUMPED if jump else signals.received or int(due))
+                    if agreed == JUMPED:
+                        if len(skipped) < skip_bad_steps:
+                            raise Jumped(jump or "the loss of another rank jumped", step, batch["index"].tolist())
+                        say(f"{jump or 'the loss of another rank jumped'} at step {step}")
+                    elif agreed and done < steps:
+                        save(done)
+                        last_save = time.perf_counter()
+                        if agreed > 1:
+                            raise Interrupted(agreed)
+            if start < steps:
+                save(steps)
+            if signals.received:
+                raise Interrupted(signals.received)
+        seconds = spent + time.perf_counter() - began
+        task.eval()
+        speed = steps * source.batch_size / max(seconds, 1e-9)
+        return Run(task, steps, seconds, speed, tuple(history.rows), saved.notes if saved else ())
+
+    while True:
+        try:
+            return once()
+        except (NonFinite, Jumped) as bad:
+            if len(skipped) >= skip_bad_steps:
+                raise
+            skipped.append(bad.step)
+            optimizer.zero_grad()
+            say(f"{str(bad).partition(';')[0]}: going back to the newest checkpoint, and passing over that step")
 
 
 def seconds_per_step(
@@ -147,6 +198,7 @@ def seconds_per_step(
     steps: int = 20,
     seconds: float = 2.0,
     longest: float = math.inf,
+    accumulate: int = 1,
 ) -> float:
     """How long one step takes, on a copy of the task: at least `steps` steps, more until `seconds` are over.
 
@@ -154,6 +206,9 @@ def seconds_per_step(
     """
     trial = copy.deepcopy(task)
     model, optimizer = fabric.setup(trial, optim.build(trial))
+    if accumulate > 1 and isinstance(trial, Comparing):
+        model.mark_forward_method("embed")
+    take = Stepper(fabric, model, trial, optimizer, optim, source.batch_size, 50 * steps, seed, accumulate)
     trial.train()
     warm, timed = max(1, steps // 4), 0
     began = entered = time.perf_counter()
@@ -162,7 +217,7 @@ def seconds_per_step(
             warm = max(1, step)
         if step == warm:
             began = time.perf_counter()
-        _step(fabric, model, trial, optimizer, optim, source.batch_size, batch, step, 50 * steps, seed)
+        take(batch, step)
         timed = step + 1 - warm
         now = time.perf_counter()
         over = (timed >= steps and now - began > seconds) or (timed >= 1 and now - entered > longest)
@@ -170,41 +225,6 @@ def seconds_per_step(
             break
     spent = torch.tensor((time.perf_counter() - began) / timed, device=fabric.device)
     return float(dist.mean(spent))
-
-
-def _step(
-    fabric: Fabric,
-    model: Any,
-    task: Task,
-    optimizer: Any,
-    optim: Optim,
-    batch_size: int,
-    batch: Batch,
-    step: int,
-    steps: int,
-    seed: int,
-) -> Output:
-    torch.manual_seed(keys.fold(seed, step, dist.rank()))  # dropout and whatever else asks the global generator
-    task.progress.fill_(step / steps)
-    for group in optimizer.param_groups:
-        group["lr"] = optim.rate(step, steps, batch_size)
-    out: Output = model(fabric.to_device(batch))
-    _check_finite("the loss", out.loss, batch, step)
-    fabric.backward(out.loss)
-    norm = fabric.clip_gradients(model, optimizer, max_norm=optim.clip or float("inf"), error_if_nonfinite=False)
-    assert norm is not None
-    _check_finite("the gradient", norm, batch, step)
-    optimizer.step()
-    optimizer.zero_grad()
-    task.after_step({key: dist.gather(value) for key, value in out.carry.items()})
-    return out
-
-
-def _check_finite(what: str, value: Tensor, batch: Batch, step: int) -> None:
-    bad = not bool(torch.isfinite(value.detach()))
-    culprit = dist.any_rank(dist.rank() + 1 if bad else 0)
-    if culprit:
-        raise NonFinite(what, step, culprit - 1, batch["index"].tolist())
 
 
 def _measure(probe: Callable[[Task], Mapping[str, float]], task: Task) -> dict[str, float]:
@@ -223,6 +243,8 @@ def _measure(probe: Callable[[Task], Mapping[str, float]], task: Task) -> dict[s
 class _Saved:
     step: int
     spent: float
+    skipped: tuple[int, ...]
+    recent: tuple[float, ...]
     notes: tuple[str, ...]
 
 
@@ -265,9 +287,10 @@ def _restore(
     notes += [
         f"resumed with {what} {now} where the checkpoint had {before[what]}: results may differ in the last digits"
         for what, now in _build().items()
-        if before[what] != now
+        if before.get(what, now) != now
     ]
-    return _Saved(saved.step, float(saved.state["spent"]), tuple(notes))
+    skipped, recent = tuple(saved.state.get("skipped", ())), tuple(saved.state.get("recent", ()))
+    return _Saved(saved.step, float(saved.state["spent"]), skipped, recent, tuple(notes))
 
 
 def _build() -> dict[str, Any]:

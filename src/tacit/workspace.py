@@ -19,7 +19,7 @@ from tacit.files import is_disk_full, write_whole
 
 _CONFIG, _LOCK = "config.yaml", ".lock"
 # What may differ when a run is continued: how it is shown and where it is, not what it computes.
-_FREE = {"resume", "overwrite", "out", "offline", "cache"}
+_FREE = {"resume", "overwrite", "out", "offline", "cache", "accumulate", "skip_bad_steps", "profile"}
 
 
 class Workspace(AbstractContextManager["Workspace"]):

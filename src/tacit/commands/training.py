@@ -30,9 +30,12 @@ def run(
     train_every_budget: bool = False,
     seal: str | None = None,
     transductive: bool = False,
-    batch_size: int | None = None,
+    batch_size: int | Literal["auto"] | None = None,
+    accumulate: int = 1,
+    skip_bad_steps: int = 0,
     device: str = "auto",
     precision: Literal["auto", "32", "bf16"] = "auto",
+    profile: bool = False,
     tensorboard: bool = False,
     private: bool = False,
     offline: bool = False,
@@ -76,9 +79,14 @@ def run(
             times as long, and out of the same share of a time budget.
         seal: A run folder, or its seal.json, whose test set is taken over; labels added since join training only.
         transductive: Pretrain on the test inputs too (never their labels); the report says so.
-        batch_size: Examples per step; chosen from the data by default.
+        batch_size: Examples per step; chosen from the data by default. With auto, the most that fit into memory.
+        accumulate: Parts that each step is computed in, one after the other, so that more examples fit into memory.
+            Contrast still compares all of them.
+        skip_bad_steps: How often at most (3 is the most) a step whose loss is not finite, or jumps, is passed over:
+            training then goes back to its newest checkpoint. With 0, what is not finite ends the run.
         device: auto, cpu, cuda or mps.
         precision: Numbers to compute with; auto takes what was measured to pay.
+        profile: Say at the end where the time of a step went.
         tensorboard: Write the curves of metrics.jsonl for TensorBoard too, into the run folder.
         private: Leave every example, id, path and text out of the report and the log.
         offline: Use no network, also for hf: names.
@@ -105,9 +113,12 @@ def pretrain(
     seed: int = 0,
     seal: str | None = None,
     transductive: bool = False,
-    batch_size: int | None = None,
+    batch_size: int | Literal["auto"] | None = None,
+    accumulate: int = 1,
+    skip_bad_steps: int = 0,
     device: str = "auto",
     precision: Literal["auto", "32", "bf16"] = "auto",
+    profile: bool = False,
     tensorboard: bool = False,
     private: bool = False,
     offline: bool = False,
@@ -131,9 +142,14 @@ def pretrain(
         seed: Of everything random.
         seal: A run folder, or its seal.json, whose test inputs are held out.
         transductive: Pretrain on the test inputs too.
-        batch_size: Examples per step; chosen from the data by default.
+        batch_size: Examples per step; chosen from the data by default. With auto, the most that fit into memory.
+        accumulate: Parts that each step is computed in, one after the other, so that more examples fit into memory.
+            Contrast still compares all of them.
+        skip_bad_steps: How often at most (3 is the most) a step whose loss is not finite, or jumps, is passed over:
+            training then goes back to its newest checkpoint. With 0, what is not finite ends the run.
         device: auto, cpu, cuda or mps.
         precision: Numbers to compute with; auto takes what was measured to pay.
+        profile: Say at the end where the time of a step went.
         tensorboard: Write the curves of metrics.jsonl for TensorBoard too, into the run folder.
         private: Leave every example, id, path and text out of the log.
         offline: Use no network, also for hf: names.

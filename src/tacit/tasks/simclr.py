@@ -54,8 +54,7 @@ class SimCLR(Task):
         return {"encoder": self.encoder}
 
     def forward(self, batch: Batch) -> Output:
-        loss, agreement = self.loss(self.embed(batch))
-        return Output(loss, {"agreement": agreement}, {})
+        return self.compared(self.embed(batch))
 
     def embed(self, batch: Batch) -> Tensor:
         """Projections of both views, unit length, [B 2 D]."""
@@ -63,16 +62,17 @@ class SimCLR(Task):
         z = normalize(self.head(self.encoder(both).pooled).float(), dim=1)  # [2B D]
         return z.view(2, -1, z.shape[1]).transpose(0, 1)
 
-    def loss(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """NT-Xent of this rank's rows [B 2 D] and the share of views whose partner is their nearest of all."""
-        rows = len(z)
+    def compared(self, embeddings: Tensor) -> Output:
+        """NT-Xent of this rank's rows [B 2 D]; `agreement` is the share of views that are nearest to their partner."""
+        z, rows = embeddings, len(embeddings)
         everyone = dist.gather(z).flatten(0, 1)  # [W*B*2 D]
         mine = torch.arange(2 * rows, device=z.device) + 2 * rows * dist.rank()  # where my views are in it
         similarity = z.flatten(0, 1) @ everyone.T / self.temperature  # [2B W*B*2]
         similarity = similarity.scatter(1, mine[:, None], -math.inf)
         partner = mine ^ 1  # views of one example are neighbours
         loss = nn.functional.cross_entropy(similarity, partner)
-        return loss, (similarity.argmax(1) == partner).float().mean().detach()
+        agreement = (similarity.argmax(1) == partner).float().mean()
+        return Output(loss, {"agreement": agreement.detach()}, {})
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         return {f"view {view + 1}": looks(self.views(batch, view)) for view in (0, 1)}

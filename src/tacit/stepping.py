@@ -1,0 +1,187 @@
+"""One step of training: from a batch to one update, in parts where the whole does not fit into memory.
+
+Parts of a batch are computed one after the other and their gradients added, so that memory holds one part. What
+compares examples with one another (`Comparing`) still sees the whole batch, by gradient caching: Gao, Zhang, Han &
+Callan 2021, "Scaling deep contrastive learning batch size under memory limited setup", arXiv:2101.06983. All parts are
+embedded without a graph, the loss of all embeddings gives each its gradient, and each part is embedded once more to
+take it further back.
+
+Batch norms see one part at a time. A loss that averages over what is hidden counts every part alike. Tasks in a sum
+compare examples within a part.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from tacit import dist, keys
+from tacit.engine import Fabric
+from tacit.errors import RunFailed, UserError
+from tacit.optim import Optim
+from tacit.profiling import Profile
+from tacit.task import Task
+from tacit.types import Batch, Output
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """A task whose loss compares examples with one another, and needs nothing of them but embeddings."""
+
+    def embed(self, batch: Batch) -> Tensor:
+        """What stands for each example, [B ...]."""
+        ...
+
+    def compared(self, embeddings: Tensor) -> Output:
+        """The loss of this rank's embeddings among those of all ranks."""
+        ...
+
+
+class NonFinite(RunFailed):
+    """The loss or its gradient is not a number; `rows` are the data rows of this rank's batch at that step."""
+
+    def __init__(self, what: str, step: int, rank: int, rows: list[int]) -> None:
+        shown = ", ".join(map(str, rows[:4])) + (", ..." if len(rows) > 4 else "")
+        super().__init__(
+            f"{what} became non-finite at step {step} on rank {rank} (data rows {shown}); nothing was updated: "
+            "lower the learning rate, use --precision 32, pass over such steps with --skip-bad-steps 3, or look at "
+            "these examples, then continue with --resume"
+        )
+        self.step, self.rank, self.rows = step, rank, rows
+
+
+class OutOfMemory(RunFailed):
+    """A step needs more memory than there is."""
+
+    def __init__(self, batch: int, parts: int) -> None:
+        super().__init__(
+            f"out of memory at {batch} examples per step in {parts} part{'s' * (parts > 1)}: compute each step in "
+            f"more parts with --accumulate {2 * parts}, or take fewer examples with --batch-size {max(1, batch // 2)} "
+            "(auto finds the most that fit)"
+        )
+
+
+@dataclass
+class Stepper:
+    """Takes the steps of one pretraining; `steps` and `seed` say which one it is."""
+
+    fabric: Fabric
+    model: Any  # the task as Fabric set it up
+    task: Task
+    optimizer: Any
+    optim: Optim
+    batch_size: int  # of the global batch
+    steps: int
+    seed: int
+    parts: int = 1
+    profile: Profile = field(default_factory=Profile)
+
+    def __call__(self, batch: Batch, step: int) -> Output:
+        """Update the task by this rank's share of the batch of this step.
+
+        Raises `NonFinite` before a non-finite loss or gradient changes anything, `OutOfMemory` with the remedy.
+        """
+        self.profile.steps += 1
+        self.task.progress.fill_(step / self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.optim.rate(step, self.steps, self.batch_size)
+        try:
+            out = self._gradients(parted(self.fabric.to_device(batch), self.parts), batch, step)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory(self.batch_size, self.parts) from error
+            raise
+        with self.profile("update"):
+            norm = self.fabric.clip_gradients(
+                self.model, self.optimizer, max_norm=self.optim.clip or float("inf"), error_if_nonfinite=False
+            )
+            assert norm is not None
+            _check_finite("the gradient", norm, batch, step)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.task.after_step({key: dist.gather(value) for key, value in out.carry.items()})
+        return out
+
+    def _gradients(self, parts: list[Batch], batch: Batch, step: int) -> Output:
+        """What the parts come to together, their gradients added."""
+        caching = len(parts) > 1 and isinstance(self.task, Comparing)
+        whole, wanted = self._compared(parts, batch, step) if caching else (None, None)
+        found: list[Output] = []
+        for number, part in enumerate(parts):
+            self._seed(step, number)
+            with self._synchronised(number == len(parts) - 1):
+                with self.profile("forward"):
+                    if wanted is not None:
+                        loss = (self.model.embed(part) * wanted[number]).sum()
+                    else:
+                        found.append(self.model(part))
+                        loss = found[-1].loss / len(parts)
+                if wanted is None:
+                    _check_finite("the loss", loss, batch, step)
+                with self.profile("backward"):
+                    self.fabric.backward(loss)
+        return whole if whole is not None else _together(found)
+
+    def _compared(self, parts: list[Batch], batch: Batch, step: int) -> tuple[Output, list[Tensor]]:
+        """What all embeddings come to, and the gradient of each part's."""
+        counts = [(buffer, buffer.clone()) for buffer in self.task.buffers()]
+        embedded = []
+        with torch.no_grad(), self.profile("forward"):
+            for number, part in enumerate(parts):
+                self._seed(step, number)
+                embedded.append(self.model.embed(part))
+            for buffer, before in counts:  # batch norms count what they see again in a moment
+                buffer.copy_(before)
+        embeddings = torch.cat(embedded).requires_grad_()
+        out = self.task.compared(embeddings)  # type: ignore[attr-defined, operator]  # it is `Comparing`
+        _check_finite("the loss", out.loss, batch, step)
+        (gradient,) = torch.autograd.grad(out.loss, embeddings)
+        detached = Output(out.loss.detach(), out.metrics, out.carry)
+        return detached, list(gradient.split([len(part) for part in embedded]))
+
+    def _seed(self, step: int, part: int) -> None:
+        """For dropout and whatever else asks the global generator."""
+        torch.manual_seed(keys.fold(self.seed, step, dist.rank(), part))
+
+    def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
+        """Ranks add their gradients up at the last part alone."""
+        return nullcontext() if last else self.fabric.no_backward_sync(self.model)
+
+
+def parted(batch: Batch, parts: int) -> list[Batch]:
+    """A batch in so many equal parts. UserError where they cannot be equal."""
+    rows = len(batch["index"])
+    if rows % parts:
+        raise UserError(f"{rows} examples per process have no {parts} equal parts; choose another --accumulate")
+    if parts == 1:
+        return [batch]
+    pieces = {name: value.split(rows // parts) for name, value in batch.items()}
+    return [{name: of[number] for name, of in pieces.items()} for number in range(parts)]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, on whatever device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = str(error)
+    return "can't allocate memory" in said or "out of memory" in said
+
+
+def _together(found: list[Output]) -> Output:
+    """The outputs of a batch's parts as one: means of losses and metrics, what is carried one after the other."""
+    if len(found) == 1:
+        return found[0]
+    metrics = {name: torch.stack([out.metrics[name] for out in found]).mean(0) for name in found[0].metrics}
+    carry = {name: torch.cat([out.carry[name] for out in found]) for name in found[0].carry}
+    return Output(torch.stack([out.loss.detach() for out in found]).mean(), metrics, carry)
+
+
+def _check_finite(what: str, value: Tensor, batch: Batch, step: int) -> None:
+    bad = not bool(torch.isfinite(value.detach()))
+    culprit = dist.any_rank(dist.rank() + 1 if bad else 0)
+    if culprit:
+        raise NonFinite(what, step, culprit - 1, batch["index"].tolist())
