@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from tacit.optim import Optim
 from tacit.task import Task
 from tacit.train import NonFinite, Row, Run, pretrain, read_history, seconds_per_step
 from tacit.types import Batch, Output
-from tests.processes import finish, start, two_ranks
+from tests.processes import two_ranks
 from tests.tiny import MIXTURES, TinyBatches, tiny_recipe, without_dropout
 
 STEPS = 12
@@ -69,32 +67,6 @@ def test_a_sum_keeps_its_encoder_once(tmp_path: Path) -> None:
     encoders = [name for name in found.tensors if name.startswith("task/") and ".encoder." in name]
     assert encoders
     assert all(name.startswith("task/tasks.simclr.") for name in encoders)
-
-
-def victim(folder: str) -> None:
-    train("simclr", Path(folder), steps=150, save_every=0.02)
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_and_resumed_is_bit_identical(tmp_path: Path) -> None:
-    chance = random.Random(0)
-    kills = 0
-    for _ in range(4):
-        process = start(victim, str(tmp_path))
-        time.sleep(0.4 + chance.random())
-        process.kill()
-        process.join()
-        kills += process.exitcode == -signal.SIGKILL
-    assert kills >= 2
-    assert finish(start(victim, str(tmp_path))) == [0]
-    found = checkpoint.load(tmp_path / "checkpoints" / "task")
-    assert found is not None
-    assert (found.step, found.damaged) == (150, ())
-    straight = train("simclr", steps=150)
-    for name, value in straight.task.state_dict().items():
-        assert torch.equal(value, found.tensors[f"task/{name}"]), name
-    steps = [row["step"] for row in read_history(tmp_path / "metrics.jsonl")]
-    assert steps == sorted(set(steps))
 
 
 # Adam divides by gradients near 0 and makes rounding large; plain descent shows whether the gradients are equal.
