@@ -27,7 +27,20 @@ ROWS = [
     {"types", "keys", "errors", "spec", "catalogue", "files", "pixels", "sounds", "histories", "dist"},
     {"nn", "masks", "melspec", "encoders"},
     {"modalities", "task", "tasks"},
-    {"data", "train", "checkpoint", "optim", "engine", "budget", "progress", "workspace"},
+    {
+        "data",
+        "train",
+        "checkpoint",
+        "optim",
+        "engine",
+        "budget",
+        "progress",
+        "workspace",
+        "profiling",
+        "spikes",
+        "stepping",
+        "fitting",
+    },
     {
         "recipes",
         "choices",
@@ -68,6 +81,7 @@ STRANGERS = {
     "task": {"tasks", "modalities", "encoders"},
     "tasks": {"modalities", "encoders"},
     "train": {"tasks", "modalities", "encoders", "data"},
+    "stepping": {"tasks", "modalities", "encoders", "data"},
 }
 
 PUBLIC = {

@@ -17,8 +17,9 @@ from tacit import checkpoint, dist
 from tacit.engine import make_fabric
 from tacit.errors import Interrupted, RunFailed, UserError
 from tacit.optim import Optim
+from tacit.stepping import NonFinite
 from tacit.task import Task
-from tacit.train import NonFinite, Row, Run, pretrain, read_history, seconds_per_step
+from tacit.train import Row, Run, pretrain, read_history, seconds_per_step
 from tacit.types import Batch, Output
 from tests.processes import two_ranks
 from tests.tiny import MIXTURES, TinyBatches, tiny_recipe, without_dropout

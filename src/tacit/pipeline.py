@@ -47,9 +47,10 @@ from tacit.profiling import Profile, told
 from tacit.progress import Log
 from tacit.rejudging import as_the_run, events_held, run_has_seen, sealed_alike
 from tacit.spec import TextSpec
+from tacit.stepping import NonFinite
 from tacit.study import Study, chosen_encoder, open_study
 from tacit.tasks import check_kind, parse_mixture
-from tacit.train import NonFinite, Row, Run, pretrain, read_history
+from tacit.train import Row, Run, pretrain, read_history
 from tacit.workspace import Workspace, report_folder
 
 REPORT_SECONDS = 6.0  # gallery, map and pictures

@@ -137,11 +137,11 @@ class Stepper:
             for buffer, before in counts:  # batch norms count what they see again in a moment
                 buffer.copy_(before)
         embeddings = torch.cat(embedded).requires_grad_()
-        out = self.task.compared(embeddings)  # type: ignore[attr-defined, operator]  # it is `Comparing`
+        out = self.task.compared(embeddings)  # type: ignore[operator]  # it is `Comparing`
         _check_finite("the loss", out.loss, batch, step)
         (gradient,) = torch.autograd.grad(out.loss, embeddings)
         detached = Output(out.loss.detach(), out.metrics, out.carry)
-        return detached, list(gradient.split([len(part) for part in embedded]))
+        return detached, list(torch.split(gradient, [len(part) for part in embedded]))
 
     def _seed(self, step: int, part: int) -> None:
         """For dropout and whatever else asks the global generator."""
@@ -159,7 +159,7 @@ def parted(batch: Batch, parts: int) -> list[Batch]:
         raise UserError(f"{rows} examples per process have no {parts} equal parts; choose another --accumulate")
     if parts == 1:
         return [batch]
-    pieces = {name: value.split(rows // parts) for name, value in batch.items()}
+    pieces = {name: torch.split(value, rows // parts) for name, value in batch.items()}
     return [{name: of[number] for name, of in pieces.items()} for number in range(parts)]
 
 
