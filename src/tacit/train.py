@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import platform
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,11 +20,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tacit import checkpoint, dist, keys
-from tacit.engine import Fabric
+from tacit import dist, keys, state
+from tacit.engine import Fabric, set_up, shards
 from tacit.errors import Interrupted, RunFailed, UserError
 from tacit.files import write_whole
 from tacit.optim import Optim
+from tacit.sharding import fill, gathered, hollow, whole
 from tacit.task import Task
 from tacit.types import Batch, Output
 
@@ -93,17 +93,19 @@ def pretrain(
         raise UserError("the budget is too small for one step; give a larger --budget")
     if dist.world() > 1:
         dist.sync_batchnorm(task)
-    model, optimizer = fabric.setup(task, optim.build(task))
-    saved = _restore(task, optimizer.optimizer, folder, name, steps=steps, seed=seed)
+    empty = hollow(task) if shards(fabric) else None
+    model, optimizer = set_up(fabric, task, optim)
+    place = folder / "checkpoints" / name if folder is not None else None
+    saved = state.restore(place, task, optimizer.optimizer, steps=steps, seed=seed) if place is not None else None
     start, spent = (saved.step, saved.spent) if saved else (0, 0.0)
     history = _History(folder, name, start, leader=dist.rank() == 0)
     log_every, probe_every = max(1, steps // rows), max(1, steps // max(1, probes))
     began = last_save = time.perf_counter()
 
     def save(step: int) -> None:
-        if folder is not None and dist.rank() == 0:
-            state = {"steps": steps, "seed": seed, "spent": spent + time.perf_counter() - began, "build": _build()}
-            checkpoint.save(folder / "checkpoints" / name, step, _tensors(task, optimizer.optimizer), state)
+        if place is not None:
+            so_far = spent + time.perf_counter() - began
+            state.save(place, step, task, optimizer.optimizer, steps=steps, seed=seed, spent=so_far)
 
     task.train()
     with _Signals() as signals:
@@ -129,10 +131,10 @@ def pretrain(
                     raise Interrupted(agreed)
         if start < steps:
             save(steps)
-        if signals.received:
-            raise Interrupted(signals.received)
+        if agreed := dist.any_rank(signals.received):
+            raise Interrupted(agreed)
     seconds = spent + time.perf_counter() - began
-    task.eval()
+    task = (task if empty is None else fill(empty, task)).eval()
     speed = steps * source.batch_size / max(seconds, 1e-9)
     return Run(task, steps, seconds, speed, tuple(history.rows), saved.notes if saved else ())
 
@@ -153,12 +155,12 @@ def seconds_per_step(
     Where steps are slow, fewer of them, so that it takes little more than `longest` seconds.
     """
     trial = copy.deepcopy(task)
-    model, optimizer = fabric.setup(trial, optim.build(trial))
+    model, optimizer = set_up(fabric, trial, optim)
     trial.train()
     warm, timed = max(1, steps // 4), 0
     began = entered = time.perf_counter()
     for step, batch in enumerate(source.stream(0, 50 * steps, rank=dist.rank(), world=dist.world())):
-        if step < warm and time.perf_counter() - entered > longest / 4:
+        if step < warm and dist.any_rank(int(time.perf_counter() - entered > longest / 4)):
             warm = max(1, step)
         if step == warm:
             began = time.perf_counter()
@@ -193,7 +195,7 @@ def _step(
     fabric.backward(out.loss)
     norm = fabric.clip_gradients(model, optimizer, max_norm=optim.clip or float("inf"), error_if_nonfinite=False)
     assert norm is not None
-    _check_finite("the gradient", norm, batch, step)
+    _check_finite("the gradient", whole(norm), batch, step)
     optimizer.step()
     optimizer.zero_grad()
     task.after_step({key: dist.gather(value) for key, value in out.carry.items()})
@@ -210,74 +212,10 @@ def _check_finite(what: str, value: Tensor, batch: Batch, step: int) -> None:
 def _measure(probe: Callable[[Task], Mapping[str, float]], task: Task) -> dict[str, float]:
     """Ask the probe in eval mode, without letting it move the global generator."""
     task.eval()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), gathered(task):
         found = dict(probe(task))
     task.train()
     return found
-
-
-# --- what a checkpoint holds --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Saved:
-    step: int
-    spent: float
-    notes: tuple[str, ...]
-
-
-def _tensors(task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = task.state_dict()
-    tensors = {f"task/{name}": state[name] for name in dict.fromkeys(_stored_as(state).values())}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optim/{number}/{name}": value for name, value in state.items() if isinstance(value, Tensor)}
-    return {name: value.clone() for name, value in tensors.items()}
-
-
-def _stored_as(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """The name that each tensor is stored under: the first of those that share its memory, as a sum's tasks do."""
-    first: dict[tuple[int, torch.Size], str] = {}
-    return {name: first.setdefault((value.data_ptr(), value.shape), name) for name, value in state.items()}
-
-
-def _restore(
-    task: Task, optimizer: torch.optim.Optimizer, folder: Path | None, name: str, *, steps: int, seed: int
-) -> _Saved | None:
-    saved = checkpoint.load(folder / "checkpoints" / name) if folder is not None else None
-    if saved is None:
-        return None
-    for key, value in (("steps", steps), ("seed", seed)):
-        if saved.state[key] != value:
-            raise UserError(
-                f"the checkpoint in {folder} was made with {key} {saved.state[key]}, not {value}; "
-                "resume with the same settings or choose another --out"
-            )
-    stored = _stored_as(task.state_dict())
-    task.load_state_dict({name: saved.tensors[f"task/{at}"] for name, at in stored.items()})
-    states: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in saved.tensors.items():
-        if key.startswith("optim/"):
-            _, number, field = key.split("/", 2)
-            states.setdefault(int(number), {})[field] = tensor
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    notes = [f"passed over a damaged checkpoint ({fault})" for fault in saved.damaged]
-    before: dict[str, Any] = saved.state["build"]
-    notes += [
-        f"resumed with {what} {now} where the checkpoint had {before[what]}: results may differ in the last digits"
-        for what, now in _build().items()
-        if before[what] != now
-    ]
-    return _Saved(saved.step, float(saved.state["spent"]), tuple(notes))
-
-
-def _build() -> dict[str, Any]:
-    """What must not change for a resumed run to be bit-identical."""
-    return {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "processes": dist.world(),
-        "processor": platform.processor() or platform.machine(),
-    }
 
 
 class _History:
