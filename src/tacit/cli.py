@@ -70,11 +70,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _call(words)
-    except UserError as error:
-        code = _complain(error, 2)
-    except RunFailed as error:
-        code = _complain(error, 1)
-    except Interrupted as error:
+    except (UserError, RunFailed, Interrupted) as error:
         code = _complain(error, error.exit_code)
     except KeyboardInterrupt:
         code = _complain("interrupted; continue with --resume", 130)

@@ -76,10 +76,20 @@ def any_rank(flag: int) -> int:
     """The largest `flag` of all ranks: how ranks agree to stop."""
     if world() == 1:
         return flag
-    device = "cuda" if td.get_backend() == "nccl" else "cpu"
-    value = torch.tensor(flag, device=device)
+    value = torch.tensor(flag, device=_device())
     td.all_reduce(value, op=td.ReduceOp.MAX)
     return int(value)
+
+
+def gather_bytes(data: bytes) -> list[bytes]:
+    """The bytes of all ranks in rank order; every rank must give as many."""
+    rows = gather(torch.tensor([list(data)], dtype=torch.uint8, device=_device()))
+    return [bytes(row) for row in rows.tolist()]
+
+
+def _device() -> str:
+    """Where the processes exchange what lies on no device."""
+    return "cuda" if world() > 1 and td.get_backend() == "nccl" else "cpu"
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -4,41 +4,130 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Literal
 
 try:
     from lightning_fabric import Fabric
-except ImportError:  # the same class inside the larger package
+    from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+    from lightning_fabric.strategies import ModelParallelStrategy
+except ImportError:  # the same classes inside the larger package
     from lightning.fabric import Fabric  # type: ignore[no-redef, import-not-found, unused-ignore]
+    from lightning.fabric.plugins.environments import (  # type: ignore[no-redef, import-not-found, unused-ignore]
+        SLURMEnvironment,
+        TorchElasticEnvironment,
+    )
+    from lightning.fabric.strategies import (  # type: ignore[no-redef, import-not-found, unused-ignore]
+        ModelParallelStrategy,
+    )
 
 import torch
+import torch.distributed as td
+from torch import nn
+
+from tacit import dist, ranks
+from tacit.errors import RunFailed
+from tacit.optim import Optim
+from tacit.sharding import shard
 
 Precision = Literal["auto", "32", "bf16"]
+TIMEOUT = 600.0  # seconds
 
-__all__ = ["Fabric", "Precision", "make_fabric"]
+__all__ = ["TIMEOUT", "Fabric", "Precision", "all_processes", "make_fabric", "set_up", "shards"]
 
 
-def make_fabric(*, device: str = "auto", precision: Precision = "auto", bf16_pays: bool = False) -> Fabric:
-    """A Fabric for this process, also under torchrun; `device` is auto, cpu, cuda or mps.
+@contextmanager
+def all_processes(*, device: str = "auto", timeout: float = TIMEOUT) -> Iterator[None]:
+    """All processes that torchrun or SLURM has started do the block as one run, see `tacit.ranks`.
+
+    A process that waits longer than `timeout` seconds for another one ends the run. RunFailed where they do not meet.
+    """
+    _meet(device, timeout)
+    with ranks.united():
+        yield
+
+
+def make_fabric(
+    *, device: str = "auto", precision: Precision = "auto", bf16_pays: bool = False, sharded: bool = False
+) -> Fabric:
+    """A Fabric for this process, also under torchrun and SLURM; `device` is auto, cpu, cuda or mps.
 
     Precision `auto` is bf16 on CUDA, and on CPUs that compute in it where `bf16_pays`; 32 bits elsewhere. On a CPU that
-    has to emulate it bf16 was measured to be 7 to 14 times slower (see docs/experiments.md).
+    has to emulate it bf16 was measured to be 7 to 14 times slower (see docs/experiments.md). `sharded` cuts what is
+    trained into a piece for each process; alone a process keeps it whole.
     """
     keep_memory()
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    nodes = int(os.environ.get("WORLD_SIZE", "1")) // local
+    _meet(device, TIMEOUT)
+    here = _processes_here()
     if precision == "auto":
-        cuda = device in {"auto", "cuda"} and torch.cuda.is_available()
+        cuda = _on_cuda(device)
         mps = device in {"auto", "mps"} and torch.backends.mps.is_available()
         precision = "bf16" if cuda or (bf16_pays and not mps and cpu_has_bf16()) else "32"
+    several = sharded and dist.world() > 1
     fabric = Fabric(
         accelerator=device,
-        devices=local,
-        num_nodes=nodes,
+        devices=here,
+        num_nodes=dist.world() // here,
         precision="bf16-mixed" if precision == "bf16" else "32-true",
+        strategy=ModelParallelStrategy(shard, dist.world(), 1) if several else "auto",
     )
     fabric.launch()
     return fabric
+
+
+def set_up(fabric: Fabric, module: nn.Module, optim: Optim) -> tuple[Any, Any]:
+    """The module as it is trained on this device by all processes, and its optimiser."""
+    model = fabric.setup_module(module)
+    return model, fabric.setup_optimizers(optim.build(module))
+
+
+def shards(fabric: Fabric) -> bool:
+    """Whether what is set up by it is cut into pieces."""
+    return isinstance(fabric.strategy, ModelParallelStrategy)
+
+
+def _meet(device: str, timeout: float) -> None:
+    """Have the processes of a launcher find each other, before anything else is done."""
+    environment = _environment()
+    if td.is_initialized() or environment is None or environment.world_size() == 1:
+        return
+    address = f"{environment.main_address}:{environment.main_port}"  # sets MASTER_ADDR and MASTER_PORT
+    own, world = environment.global_rank(), environment.world_size()
+    cuda = _on_cuda(device)
+    if cuda:
+        torch.cuda.set_device(environment.local_rank())
+    patience = timedelta(seconds=timeout)
+    try:
+        store, _, _ = next(td.rendezvous("env://", own, world, timeout=patience))
+        store.set_timeout(patience)
+        td.init_process_group("nccl" if cuda else "gloo", store=store, rank=own, world_size=world, timeout=patience)
+    except td.DistError as error:
+        raise RunFailed(
+            f"process {own} of {world} has not met the others at {address} within {timeout:g} s; start all of them, "
+            "by torchrun or srun"
+        ) from error
+
+
+def _environment() -> TorchElasticEnvironment | SLURMEnvironment | None:
+    """Who has started this process as one of several: torchrun, which also runs inside SLURM, or srun."""
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and SLURMEnvironment.detect():
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(_processes_here()))
+        return SLURMEnvironment()
+    return None
+
+
+def _processes_here() -> int:
+    """How many of the processes run on this machine; every machine has as many."""
+    tasks, nodes = (int(os.environ.get(name, "1")) for name in ("SLURM_NTASKS", "SLURM_NNODES"))
+    return int(os.environ.get("LOCAL_WORLD_SIZE", tasks // nodes))
+
+
+def _on_cuda(device: str) -> bool:
+    return device in {"auto", "cuda"} and torch.cuda.is_available()
 
 
 def keep_memory() -> None:

@@ -7,11 +7,15 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input or usage: one clear line that names the value and the remedy. Exit code 2."""
+    """Bad input or usage: one clear line that names the value and the remedy."""
+
+    exit_code = 2
 
 
 class RunFailed(RuntimeError):
-    """The run itself failed: a non-finite loss, every task collapsed, a full disk. Exit code 1."""
+    """The run itself failed: a non-finite loss, every task collapsed, a full disk."""
+
+    exit_code = 1
 
 
 class Interrupted(Exception):

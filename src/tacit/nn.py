@@ -56,6 +56,19 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     )
 
 
+def blocks(module: nn.Module) -> list[nn.Module]:
+    """The repeated parts of a network, such as the layers of a Transformer, inside all modules that it is made of.
+
+    They are what lies in its outermost lists of modules, Hugging Face's networks included. Each is called as a whole.
+    """
+    found: dict[nn.Module, None] = {}
+    lists = {name: part for name, part in module.named_modules() if isinstance(part, nn.ModuleList)}
+    for name, part in lists.items():
+        if not any(name.startswith(f"{outer}.") for outer in lists):
+            found |= dict.fromkeys(block for block in part if any(True for _ in block.parameters()))
+    return list(found)
+
+
 class Decoder(nn.Module):
     """The light Transformer of a masked autoencoder: from visible tokens to an answer at every place."""
 

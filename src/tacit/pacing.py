@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tacit import dist, ranks
+from tacit.errors import UserError
 from tacit.fitting import most_that_fit
 from tacit.train import seconds_per_step
 
@@ -30,6 +32,10 @@ def planned_recipe(
     asked = study.ask.batch_size
     if asked != "auto":
         return study.recipe(weights, encoder, batch_size=asked)
+    if dist.world() > 1:
+        raise UserError(
+            "--batch-size auto tries on one process; find the number there and multiply it"
+        )
     planned: dict[str, Any] = space.read_json(PLAN) or {}
     planned.setdefault("batch_size", {})
     if name not in planned["batch_size"]:
@@ -62,9 +68,9 @@ def planned_steps(
 ) -> int:
     """The steps of a task under the budget, of which `seconds` are left where it is a time; on record in plan.json.
 
-    A time becomes steps by timing some, and by setting aside what the probe's readings take.
+    A time becomes steps by timing some, and by setting aside what the probe's readings take; the leader decides.
     """
-    planned: dict[str, Any] = space.read_json(PLAN) or {}
+    planned: dict[str, Any] = ranks.from_leader(lambda: space.read_json(PLAN)) or {}
     planned.setdefault("steps", {})
     if name not in planned["steps"]:
         step = 0.0
@@ -82,6 +88,7 @@ def planned_steps(
             began = time.perf_counter()
             study.probe()(plan.task)
             seconds -= min(READINGS * (time.perf_counter() - began), TIMING_SHARE * seconds)
-        planned["steps"][name] = budget.steps(step, seconds, len(source.among) / plan.batch_size)
+        per_epoch = len(source.among) / plan.batch_size
+        planned["steps"][name] = ranks.from_leader(lambda: budget.steps(step, seconds, per_epoch))
         space.write_json(PLAN, planned)
     return int(planned["steps"][name])

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tacit import keys
+from tacit import keys, ranks
 from tacit.budget import Budget, clock, parse_budget
 from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.choices import (
@@ -26,6 +26,7 @@ from tacit.choices import (
     named_tasks,
 )
 from tacit.encoders import is_own, load_encoder, save_encoder
+from tacit.engine import all_processes
 from tacit.errors import RunFailed, UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
 from tacit.judging import (
@@ -63,11 +64,13 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
     budget = parse_budget(ask.budget)
     mixtures_of(ask.tasks)  # a name that is none shall be refused before the data are read
     checked_seeds(ask.seeds)
-    with _workspace(data, ask, options) as space, _log(space, ask) as log:
-        study = _open(data, ask, options, log, space, seeds=ask.seeds)
-        mixtures = mixtures_of(ask.tasks, study)
-        leaks = _leaks(study)
-        plan = _plan_judging(study, space, len(mixtures), budget)
+    together = all_processes(device=ask.device, timeout=ask.timeout)
+    with together, _workspace(data, ask, options) as space, _log(space, ask) as log:
+        with ranks.leader_first():
+            study = _open(data, ask, options, log, space, seeds=ask.seeds)
+            mixtures = mixtures_of(ask.tasks, study)
+            leaks = _leaks(study) if ranks.leader() else None
+            plan = _plan_judging(study, space, len(mixtures), budget)
         after = REPORT_SECONDS + (plan.seconds if plan else 0.0)
         trainings = [(name, number) for name in mixtures for number in range(1, ask.seeds + 1)]
         if budget.unit == "seconds":
@@ -84,6 +87,7 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
             run = train_task(study, space, name, mixtures[name], budget, seconds=share, number=number)
             keep_encoder(study, name, run, space.path / "encoders" / training_name(name, number))
             runs[name].append(run)
+        ranks.leave_to_leader()
         report = judge(study, space, runs, plan, leaks) if plan else tell_without_labels(study, runs)
         if report.predictions is not None:
             report.predictions.save(space.path)
@@ -134,11 +138,14 @@ def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     began = time.perf_counter()
     ask = SimpleNamespace(**settings)
     budget, weights = parse_budget(ask.budget), parse_mixture(ask.task)
-    with _workspace(data, ask, options) as space, _log(space, ask) as log:
-        study = _open(data, ask, options, log, space)
+    together = all_processes(device=ask.device, timeout=ask.timeout)
+    with together, _workspace(data, ask, options) as space, _log(space, ask) as log:
+        with ranks.leader_first():
+            study = _open(data, ask, options, log, space)
         check_kind(weights, study.dataset.kind)
         left = budget.amount - (time.perf_counter() - began)
         run = train_task(study, space, ask.task, weights, budget, seconds=left)
+        ranks.leave_to_leader()
         keep_encoder(study, ask.task, run, space.path / "encoder")
         print(f"encoder: {space.path / 'encoder'}")
         if failed(diagnoses(study, {ask.task: [run]})[ask.task][0]):
@@ -209,7 +216,9 @@ def train_task(
 
 
 def keep_encoder(study: Study, name: str, run: Run, folder: Path) -> None:
-    """Write what the user keeps: the encoder, and where it came from."""
+    """Write what the user keeps: the encoder, and where it came from. Of several processes the leader does."""
+    if not ranks.leader():
+        return
     encoder: Any = run.task.exported["encoder"]
     save_encoder(encoder, folder, card={"task": name, "steps": run.steps, "data": study.dataset.data_hash})
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from tacit import ranks
 from tacit.budget import clock
 from tacit.errors import UserError
 
@@ -20,9 +21,11 @@ _PLAIN_EVERY = 10.0  # seconds between plain progress lines
 
 
 class Log(AbstractContextManager["Log"]):
-    """`log("text")` prints a line; `log.watch(name)` gives the callback that shows one task's training."""
+    """`log("text")` prints a line, `log.training` shows one task's training; of several processes the leader speaks."""
 
     def __init__(self, file: Path | None = None, *, quiet: bool = False, tensorboard: Path | None = None) -> None:
+        if not ranks.leader():
+            file, quiet, tensorboard = None, True, None
         self._board = _board(tensorboard) if tensorboard else None
         self._file: TextIO | None = file.open("a", encoding="utf-8") if file else None
         self._quiet = quiet

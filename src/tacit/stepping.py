@@ -24,6 +24,7 @@ from tacit.engine import Fabric
 from tacit.errors import RunFailed, UserError
 from tacit.optim import Optim
 from tacit.profiling import Profile
+from tacit.sharding import whole
 from tacit.task import Task
 from tacit.types import Batch, Output
 
@@ -80,6 +81,10 @@ class Stepper:
     parts: int = 1
     profile: Profile = field(default_factory=Profile)
 
+    def __post_init__(self) -> None:
+        if self.parts > 1 and isinstance(self.task, Comparing):
+            self.model.mark_forward_method("embed")
+
     def __call__(self, batch: Batch, step: int) -> Output:
         """Update the task by this rank's share of the batch of this step.
 
@@ -100,7 +105,7 @@ class Stepper:
                 self.model, self.optimizer, max_norm=self.optim.clip or float("inf"), error_if_nonfinite=False
             )
             assert norm is not None
-            _check_finite("the gradient", norm, batch, step)
+            _check_finite("the gradient", whole(norm), batch, step)
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.task.after_step({key: dist.gather(value) for key, value in out.carry.items()})
@@ -109,7 +114,7 @@ class Stepper:
     def _gradients(self, parts: list[Batch], batch: Batch, step: int) -> Output:
         """What the parts come to together, their gradients added."""
         caching = len(parts) > 1 and isinstance(self.task, Comparing)
-        whole, wanted = self._compared(parts, batch, step) if caching else (None, None)
+        at_once, wanted = self._compared(parts, batch, step) if caching else (None, None)
         found: list[Output] = []
         for number, part in enumerate(parts):
             self._seed(step, number)
@@ -124,7 +129,7 @@ class Stepper:
                     _check_finite("the loss", loss, batch, step)
                 with self.profile("backward"):
                     self.fabric.backward(loss)
-        return whole if whole is not None else _together(found)
+        return at_once if at_once is not None else _together(found)
 
     def _compared(self, parts: list[Batch], batch: Batch, step: int) -> tuple[Output, list[Tensor]]:
         """What all embeddings come to, and the gradient of each part's."""

@@ -288,7 +288,8 @@ def open_study(
     if split.labelled is not None and split.labelled.tokens is not None:
         log(f"{len(split.labelled.y):,} frames are judged, evenly spread over those in labelled stretches")
     bf16_pays = kind_of(dataset.spec).bf16_pays(built)
-    fabric = make_fabric(device=ask.device, precision=ask.precision, bf16_pays=bf16_pays)
+    sharded = bool(vars(ask).get("shard"))  # which pretraining alone is asked
+    fabric = make_fabric(device=ask.device, precision=ask.precision, bf16_pays=bf16_pays, sharded=sharded)
     limit = SCRATCH_SECONDS
     if seconds is not None and split.labelled is not None:
         trainings = (1 + seeds) * SCRATCH_DRAWS * split.labelled.n_folds  # from scratch, and on from each encoder

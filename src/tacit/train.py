@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import platform
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,20 +18,23 @@ from types import FrameType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
-from tacit import checkpoint, dist
-from tacit.engine import Fabric
+from tacit import dist, state
+from tacit.engine import Fabric, set_up, shards
 from tacit.errors import Interrupted, RunFailed, UserError
 from tacit.files import write_whole
 from tacit.optim import Optim
 from tacit.profiling import Profile
+from tacit.sharding import fill, gathered, hollow
 from tacit.spikes import Spikes
-from tacit.stepping import Comparing, NonFinite, Stepper
+from tacit.stepping import NonFinite, Stepper
 from tacit.task import Task
-from tacit.types import Batch
+from tacit.types import Batch, Output
 
 Row = dict[str, float | int | str]
+Probe = Callable[[Task], Mapping[str, float]]
+
+GO_ON, SAVE, JUMPED = 0, 1, 1 << 10  # what ranks agree on after a step; in between are the numbers of signals
 
 
 class Source(Protocol):
@@ -55,15 +57,12 @@ class Run:
     notes: tuple[str, ...] = ()
 
 
-JUMPED = 1 << 10  # what ranks agree on where a loss jumped, above the numbers of signals
-
-
 class Jumped(RunFailed):
     """The loss jumped at a step, and such steps are to be passed over."""
 
-    def __init__(self, text: str, step: int, rows: list[int]) -> None:
+    def __init__(self, text: str, step: int) -> None:
         super().__init__(f"{text} at step {step}")
-        self.step, self.rows = step, rows
+        self.step = step
 
 
 def pretrain(
@@ -78,7 +77,7 @@ def pretrain(
     folder: Path | None = None,
     save_every: float = 60.0,
     rows: int = 100,
-    probe: Callable[[Task], Mapping[str, float]] | None = None,
+    probe: Probe | None = None,
     probes: int = 10,
     watch: Callable[[Row, int], None] | None = None,
     say: Callable[[str], None] | None = None,
@@ -104,88 +103,142 @@ def pretrain(
         raise UserError("bad steps are passed over from a checkpoint on; give a folder for checkpoints too")
     if dist.world() > 1:
         dist.sync_batchnorm(task)
-    model, optimizer = fabric.setup(task, optim.build(task))
-    if accumulate > 1 and isinstance(task, Comparing):
-        model.mark_forward_method("embed")
-    profile = profile or Profile()
-    step_of = Stepper(fabric, model, task, optimizer, optim, source.batch_size, steps, seed, accumulate, profile)
-    say = say or (lambda text: None)
-    log_every, probe_every = max(1, steps // rows), max(1, steps // max(1, probes))
-    skipped: list[int] = []
+    empty = hollow(task) if shards(fabric) else None
+    model, optimizer = set_up(fabric, task, optim)
+    training = _Training(
+        Stepper(
+            fabric, model, task, optimizer, optim, source.batch_size, steps, seed, accumulate, profile or Profile()
+        ),
+        source=source,
+        name=name,
+        folder=folder,
+        save_every=save_every,
+        log_every=max(1, steps // rows),
+        probe=probe,
+        probe_every=max(1, steps // max(1, probes)),
+        watch=watch or (lambda row, steps: None),
+        say=say or (lambda text: None),
+        skip_bad_steps=skip_bad_steps,
+    )
+    while not training.to_the_end():
+        pass
+    seconds = training.seconds
+    trained = (task if empty is None else fill(empty, task)).eval()
+    speed = steps * source.batch_size / max(seconds, 1e-9)
+    return Run(trained, steps, seconds, speed, tuple(training.history.rows), training.notes)
 
-    def once() -> Run:
-        """From the newest checkpoint to the end."""
-        saved = _restore(task, optimizer.optimizer, folder, name, steps=steps, seed=seed)
-        start, spent = (saved.step, saved.spent) if saved else (0, 0.0)
-        skipped.extend(step for step in (saved.skipped if saved else ()) if step not in skipped)
-        spikes = Spikes(saved.recent if saved else ())
-        history = _History(folder, name, start, leader=dist.rank() == 0)
-        began = last_save = time.perf_counter()
 
-        def save(step: int) -> None:
-            if folder is not None and dist.rank() == 0:
-                state = {
-                    "steps": steps,
-                    "seed": seed,
-                    "spent": spent + time.perf_counter() - began,
-                    "build": _build(),
-                    "skipped": skipped,
-                    "recent": list(spikes.recent),
-                }
-                checkpoint.save(folder / "checkpoints" / name, step, _tensors(task, optimizer.optimizer), state)
+class _Training:
+    """Steps from the newest checkpoint on, what is written and said on the way, and going back where a step is bad."""
 
-        if skip_bad_steps and saved is None:
-            save(0)
-        task.train()
-        with _Signals() as signals, profile.within(task):
-            batches = iter(source.stream(start, steps, rank=dist.rank(), world=dist.world()))
+    def __init__(
+        self,
+        take: Stepper,
+        *,
+        source: Source,
+        name: str,
+        folder: Path | None,
+        save_every: float,
+        log_every: int,
+        probe: Probe | None,
+        probe_every: int,
+        watch: Callable[[Row, int], None],
+        say: Callable[[str], None],
+        skip_bad_steps: int,
+    ) -> None:
+        self.take, self.source, self.name, self.folder = take, source, name, folder
+        self.save_every, self.log_every, self.probe, self.probe_every = save_every, log_every, probe, probe_every
+        self.watch, self.say, self.skip_bad_steps = watch, say, skip_bad_steps
+        self.place = folder / "checkpoints" / name if folder is not None else None
+        self.skipped: list[int] = []
+        self.notes: tuple[str, ...] = ()
+
+    def to_the_end(self) -> bool:
+        """Train from the newest checkpoint on: whether that ended well; else a bad step is to be passed over."""
+        start = self._restore()
+        if start == 0 and self.skip_bad_steps:
+            self._save(0)
+        try:
+            self._steps(start)
+        except (NonFinite, Jumped) as bad:
+            if len(self.skipped) >= self.skip_bad_steps:
+                raise
+            self.skipped.append(bad.step)
+            self.take.optimizer.zero_grad()
+            said = str(bad).partition(";")[0]
+            self.say(f"{said}: going back to the newest checkpoint, and passing over that step")
+            return False
+        return True
+
+    @property
+    def seconds(self) -> float:
+        """Spent so far, in earlier parts of the run too."""
+        return self._before + time.perf_counter() - self._began
+
+    def _steps(self, start: int) -> None:
+        take, steps, profile = self.take, self.take.steps, self.take.profile
+        take.task.train()
+        with _Signals() as signals, profile.within(take.task):
+            batches = iter(self.source.stream(start, steps, rank=dist.rank(), world=dist.world()))
             for step in range(start, steps):
                 with profile("data"):
                     batch = next(batches)
-                if step in skipped:
+                if step in self.skipped:
                     continue
-                out = step_of(batch, step)
-                jump, done = spikes.jumped(float(out.loss.detach())), step + 1
+                out = take(batch, step)
                 with profile("logging"):
-                    if done % log_every == 0 or done == steps:
-                        row: Row = {"task": name, "step": done, "loss": float(dist.mean(out.loss))}
-                        row |= {key: float(dist.mean(value)) for key, value in out.metrics.items()}
-                        row["seconds"] = round(spent + time.perf_counter() - began, 3)
-                        if probe is not None and (done % probe_every < log_every or done == steps):
-                            row |= _measure(probe, task)
-                        history.append(row)
-                        if watch is not None:
-                            watch(row, steps)
-                    due = folder is not None and time.perf_counter() - last_save > save_every
-                    # 0 go on, 1 save, a signal's number, or a jump
-                    agreed = dist.any_rank(JUMPED if jump else signals.received or int(due))
-                    if agreed == JUMPED:
-                        if len(skipped) < skip_bad_steps:
-                            raise Jumped(jump or "the loss of another rank jumped", step, batch["index"].tolist())
-                        say(f"{jump or 'the loss of another rank jumped'} at step {step}")
-                    elif agreed and done < steps:
-                        save(done)
-                        last_save = time.perf_counter()
-                        if agreed > 1:
-                            raise Interrupted(agreed)
+                    if (step + 1) % self.log_every == 0 or step + 1 == steps:
+                        self._log(step + 1, out)
+                    self._agree(step, out, signals.received)
             if start < steps:
-                save(steps)
-            if signals.received:
-                raise Interrupted(signals.received)
-        seconds = spent + time.perf_counter() - began
-        task.eval()
-        speed = steps * source.batch_size / max(seconds, 1e-9)
-        return Run(task, steps, seconds, speed, tuple(history.rows), saved.notes if saved else ())
+                self._save(steps)
+            if agreed := dist.any_rank(signals.received):
+                raise Interrupted(agreed)
 
-    while True:
-        try:
-            return once()
-        except (NonFinite, Jumped) as bad:
-            if len(skipped) >= skip_bad_steps:
-                raise
-            skipped.append(bad.step)
-            optimizer.zero_grad()
-            say(f"{str(bad).partition(';')[0]}: going back to the newest checkpoint, and passing over that step")
+    def _log(self, done: int, out: Output) -> None:
+        row: Row = {"task": self.name, "step": done, "loss": float(dist.mean(out.loss))}
+        row |= {key: float(dist.mean(value)) for key, value in out.metrics.items()}
+        row["seconds"] = round(self.seconds, 3)
+        if self.probe is not None and (done % self.probe_every < self.log_every or done == self.take.steps):
+            row |= _measure(self.probe, self.take.task)
+        self.history.append(row)
+        self.watch(row, self.take.steps)
+
+    def _agree(self, step: int, out: Output, received: int) -> None:
+        """What follows from a step on any rank: a jump of the loss, a signal, a checkpoint that is due."""
+        jump = self.spikes.jumped(float(out.loss.detach()))
+        due = self.place is not None and time.perf_counter() - self._saved > self.save_every
+        agreed = dist.any_rank(JUMPED if jump else received or (SAVE if due else GO_ON))
+        if agreed == JUMPED:
+            text = jump or "the loss on another rank jumped"
+            if len(self.skipped) < self.skip_bad_steps:
+                raise Jumped(text, step)
+            self.say(f"{text} at step {step}")
+        elif agreed and step + 1 < self.take.steps:
+            self._save(step + 1)
+            if agreed != SAVE:
+                raise Interrupted(agreed)
+
+    def _restore(self) -> int:
+        """Put the newest checkpoint back: the step to go on from."""
+        task, optimizer, steps, seed = self.take.task, self.take.optimizer.optimizer, self.take.steps, self.take.seed
+        saved = state.restore(self.place, task, optimizer, steps=steps, seed=seed) if self.place is not None else None
+        saved = saved or state.Saved(0)
+        self.skipped += [step for step in saved.skipped if step not in self.skipped]
+        self.notes = saved.notes
+        self.spikes = Spikes(saved.recent)
+        self.history = _History(self.folder, self.name, saved.step, leader=dist.rank() == 0)
+        self._before = saved.spent
+        self._began = self._saved = time.perf_counter()
+        return saved.step
+
+    def _save(self, step: int) -> None:
+        if self.place is None:
+            return
+        task, optimizer, steps, seed = self.take.task, self.take.optimizer.optimizer, self.take.steps, self.take.seed
+        saved = state.Saved(step, self.seconds, tuple(self.skipped), tuple(self.spikes.recent))
+        state.save(self.place, saved, task, optimizer, steps=steps, seed=seed)
+        self._saved = time.perf_counter()
 
 
 def seconds_per_step(
@@ -205,15 +258,13 @@ def seconds_per_step(
     Where steps are slow, fewer of them, so that it takes little more than `longest` seconds.
     """
     trial = copy.deepcopy(task)
-    model, optimizer = fabric.setup(trial, optim.build(trial))
-    if accumulate > 1 and isinstance(trial, Comparing):
-        model.mark_forward_method("embed")
+    model, optimizer = set_up(fabric, trial, optim)
     take = Stepper(fabric, model, trial, optimizer, optim, source.batch_size, 50 * steps, seed, accumulate)
     trial.train()
     warm, timed = max(1, steps // 4), 0
     began = entered = time.perf_counter()
     for step, batch in enumerate(source.stream(0, 50 * steps, rank=dist.rank(), world=dist.world())):
-        if step < warm and time.perf_counter() - entered > longest / 4:
+        if step < warm and dist.any_rank(int(time.perf_counter() - entered > longest / 4)):
             warm = max(1, step)
         if step == warm:
             began = time.perf_counter()
@@ -230,77 +281,10 @@ def seconds_per_step(
 def _measure(probe: Callable[[Task], Mapping[str, float]], task: Task) -> dict[str, float]:
     """Ask the probe in eval mode, without letting it move the global generator."""
     task.eval()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), gathered(task):
         found = dict(probe(task))
     task.train()
     return found
-
-
-# --- what a checkpoint holds --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Saved:
-    step: int
-    spent: float
-    skipped: tuple[int, ...]
-    recent: tuple[float, ...]
-    notes: tuple[str, ...]
-
-
-def _tensors(task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = task.state_dict()
-    tensors = {f"task/{name}": state[name] for name in dict.fromkeys(_stored_as(state).values())}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optim/{number}/{name}": value for name, value in state.items() if isinstance(value, Tensor)}
-    return {name: value.clone() for name, value in tensors.items()}
-
-
-def _stored_as(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """The name that each tensor is stored under: the first of those that share its memory, as a sum's tasks do."""
-    first: dict[tuple[int, torch.Size], str] = {}
-    return {name: first.setdefault((value.data_ptr(), value.shape), name) for name, value in state.items()}
-
-
-def _restore(
-    task: Task, optimizer: torch.optim.Optimizer, folder: Path | None, name: str, *, steps: int, seed: int
-) -> _Saved | None:
-    saved = checkpoint.load(folder / "checkpoints" / name) if folder is not None else None
-    if saved is None:
-        return None
-    for key, value in (("steps", steps), ("seed", seed)):
-        if saved.state[key] != value:
-            raise UserError(
-                f"the checkpoint in {folder} was made with {key} {saved.state[key]}, not {value}; "
-                "resume with the same settings or choose another --out"
-            )
-    stored = _stored_as(task.state_dict())
-    task.load_state_dict({name: saved.tensors[f"task/{at}"] for name, at in stored.items()})
-    states: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in saved.tensors.items():
-        if key.startswith("optim/"):
-            _, number, field = key.split("/", 2)
-            states.setdefault(int(number), {})[field] = tensor
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    notes = [f"passed over a damaged checkpoint ({fault})" for fault in saved.damaged]
-    before: dict[str, Any] = saved.state["build"]
-    notes += [
-        f"resumed with {what} {now} where the checkpoint had {before[what]}: results may differ in the last digits"
-        for what, now in _build().items()
-        if before.get(what, now) != now
-    ]
-    skipped, recent = tuple(saved.state.get("skipped", ())), tuple(saved.state.get("recent", ()))
-    return _Saved(saved.step, float(saved.state["spent"]), skipped, recent, tuple(notes))
-
-
-def _build() -> dict[str, Any]:
-    """What must not change for a resumed run to be bit-identical."""
-    return {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "processes": dist.world(),
-        "processor": platform.processor() or platform.machine(),
-    }
 
 
 class _History:

@@ -12,18 +12,35 @@ from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tacit import ranks
 from tacit.errors import RunFailed, UserError
 from tacit.files import is_disk_full, write_whole
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 _CONFIG, _LOCK = "config.yaml", ".lock"
-# What may differ when a run is continued: how it is shown and where it is, not what it computes.
-_FREE = {"resume", "overwrite", "out", "offline", "cache", "accumulate", "skip_bad_steps", "profile"}
+# What may differ when a run is continued: how it is shown and where and by whom it is computed, not what is.
+_FREE = {
+    "resume",
+    "overwrite",
+    "out",
+    "offline",
+    "cache",
+    "accumulate",
+    "skip_bad_steps",
+    "profile",
+    "shard",
+    "timeout",
+}
 
 
 class Workspace(AbstractContextManager["Workspace"]):
     """`with Workspace(out, config, resume=..., overwrite=...) as space:` holds the folder's lock.
+
+    Of several processes the leader holds it and writes for all.
 
     UserError where another run holds it, where it holds a run and neither `resume` nor `overwrite` was given, or where
     the configuration to resume differs, naming the setting.
@@ -34,8 +51,13 @@ class Workspace(AbstractContextManager["Workspace"]):
         self.config = {key: _plain(value) for key, value in config.items()}
         self.resume = resume
         self.overwrite = overwrite
+        self._lock: FileLock | None = None
 
     def __enter__(self) -> Workspace:
+        ranks.from_leader(self._take)
+        return self
+
+    def _take(self) -> None:
         import filelock
 
         if self.path.exists() and not self.path.is_dir():
@@ -53,12 +75,12 @@ class Workspace(AbstractContextManager["Workspace"]):
         except BaseException:
             self._lock.release()
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def _claim(self) -> None:
         import yaml
@@ -95,6 +117,8 @@ class Workspace(AbstractContextManager["Workspace"]):
 
     def write_json(self, name: str, value: Any) -> None:
         """Write whole or not at all. RunFailed on a full disk."""
+        if not ranks.leader():
+            return
         try:
             write_whole(self.path / name, json.dumps(value, indent=1))
         except OSError as error:

@@ -36,6 +36,8 @@ def run(
     device: str = "auto",
     precision: Literal["auto", "32", "bf16"] = "auto",
     profile: bool = False,
+    shard: bool = False,
+    timeout: float = 600.0,
     tensorboard: bool = False,
     private: bool = False,
     offline: bool = False,
@@ -48,6 +50,8 @@ def run(
     Every task trains the same encoder from the same start under the same budget; the choice is made inside the training
     labels; the sealed test labels are read once, for the report. Without labels the report holds the label-free
     diagnosis and says what labels would add.
+
+    Started by torchrun or srun, all processes train together; then the first judges, and the others end.
 
     Args:
         data: A folder of images or of texts, a table (Parquet, CSV, JSONL), arrays (.npy, .npz), or the built-in
@@ -87,6 +91,8 @@ def run(
         device: auto, cpu, cuda or mps.
         precision: Numbers to compute with; auto takes what was measured to pay.
         profile: Say at the end where the time of a step went.
+        shard: Cut the weights among the processes of torchrun or srun, for an encoder that one device cannot hold.
+        timeout: Seconds after which a process that waits for another one in vain ends the run.
         tensorboard: Write the curves of metrics.jsonl for TensorBoard too, into the run folder.
         private: Leave every example, id, path and text out of the report and the log.
         offline: Use no network, also for hf: names.
@@ -119,6 +125,8 @@ def pretrain(
     device: str = "auto",
     precision: Literal["auto", "32", "bf16"] = "auto",
     profile: bool = False,
+    shard: bool = False,
+    timeout: float = 600.0,
     tensorboard: bool = False,
     private: bool = False,
     offline: bool = False,
@@ -128,7 +136,8 @@ def pretrain(
 ) -> Run:
     """Pretrain by one task, without evaluation.
 
-    Labels, where given, serve the online probe and keep the test examples out.
+    Labels, where given, serve the online probe and keep the test examples out. Started by torchrun or srun, all
+    processes train together; then the first keeps the encoder, and the others end.
 
     Args:
         data: A folder of images or of texts, a table, arrays, or the built-in `digits`.
@@ -150,6 +159,8 @@ def pretrain(
         device: auto, cpu, cuda or mps.
         precision: Numbers to compute with; auto takes what was measured to pay.
         profile: Say at the end where the time of a step went.
+        shard: Cut the weights among the processes of torchrun or srun, for an encoder that one device cannot hold.
+        timeout: Seconds after which a process that waits for another one in vain ends the run.
         tensorboard: Write the curves of metrics.jsonl for TensorBoard too, into the run folder.
         private: Leave every example, id, path and text out of the log.
         offline: Use no network, also for hf: names.

@@ -1,0 +1,187 @@
+"""Several processes as one run: the leader, who is rank 0, goes first, decides and speaks; an error of one ends all.
+
+What is agreed upon here goes through the store by which the processes found each other, so that it may take as long as
+it takes: those who wait go on waiting while the leader shows signs of life.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch.distributed as td
+
+from tacit import dist
+from tacit.errors import RunFailed
+
+T = TypeVar("T")
+
+_PULSE, _FAILED, _ENDED = "pulse", "failed", "ended"
+_SIGN_OF_LIFE = 1.0  # seconds between two of them
+_POLL = 0.05  # seconds
+_FAREWELL = 3.0  # seconds for the others to read why a process ended
+
+
+def leader() -> bool:
+    """Whether this process is the one that writes and speaks."""
+    return dist.rank() == 0
+
+
+def from_leader(make: Callable[[], T]) -> T:
+    """What the leader makes, on every process; it must be JSON. The others wait for it and do not call `make`."""
+    if dist.world() == 1:
+        return make()
+    store = _store()
+    key = f"turn {store.add(f'turns of {dist.rank()}', 1)}"
+    if not leader():
+        _await(store, key)
+        made: T = json.loads(store.get(key))
+        return made
+    with _signs_of_life(store):
+        value = make()
+    store.set(key, json.dumps(value))
+    return value
+
+
+@contextmanager
+def leader_first() -> Iterator[None]:
+    """The leader runs the block, then all others, on what it has left for them: decoded data, a seal, a plan.
+
+    Nothing in the block may need several processes at a time.
+    """
+    if not leader():
+        from_leader(_nothing)
+        yield
+    elif dist.world() == 1:
+        yield
+    else:
+        with _signs_of_life(_store()):
+            yield
+        from_leader(_nothing)
+
+
+def leave_to_leader() -> None:
+    """The processes part: the leader goes on alone, for as long as it takes, and the others end here, well."""
+    if dist.world() == 1:
+        return
+    from_leader(_nothing)
+    others = not leader()
+    td.destroy_process_group()
+    if others:
+        raise SystemExit(0)
+
+
+@contextmanager
+def united() -> Iterator[None]:
+    """An error of one process ends all, with one exit code: the first to fail raises it, the others `SystemExit`.
+
+    RunFailed where a process does not answer any more and none has said why.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if dist.world() > 1:
+            _end(error)
+        raise
+    finally:
+        if dist.world() > 1:
+            td.destroy_process_group()
+
+
+def _end(error: BaseException) -> None:
+    """Raise what this process ends with in place of `error`, if anything."""
+    store, own, leads = _store(), dist.rank(), leader()
+    lost = isinstance(error, td.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+    code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
+    if lost:
+        _until(lambda: store.check([_FAILED]))
+    first = _within(_FAREWELL, lambda: store.compare_set(_FAILED, "", f"{own} {code}").decode())
+    others = dist.world() - 1
+    td.destroy_process_group()  # which wakes those that wait for this one
+    _within(_FAREWELL, lambda: store.add(_ENDED, 1))
+    if leads and not lost:  # the store may lie in this process
+        _until(lambda: store.add(_ENDED, 0) > others)
+    speaker, said = map(int, (first or f"{own} {code}").split())
+    if speaker != own:
+        raise SystemExit(said) from error
+    if lost:
+        reason = str(error).splitlines()[0]
+        raise RunFailed(
+            f"process {own} has lost another one, which ended or does not answer ({reason}); continue with --resume"
+        ) from error
+
+
+def _await(store: td.Store, key: str) -> None:
+    """Wait for a key as long as the leader lives. SystemExit where a process has failed meanwhile."""
+    patience = td.distributed_c10d._get_default_store().timeout.total_seconds()
+
+    def look() -> tuple[bool, bool, int]:
+        return store.check([key]), store.check([_FAILED]), store.add(_PULSE, 0)
+
+    pulse, since = -1, time.monotonic()
+    while True:
+        there, failed, now = _within(patience, look) or (False, False, pulse)
+        if there:
+            return
+        if failed:
+            raise SystemExit(1)
+        if now != pulse:
+            pulse, since = now, time.monotonic()
+        elif time.monotonic() - since > patience:
+            raise RunFailed(
+                f"process {dist.rank()} has waited {patience:g} s for a sign of life of process 0; "
+                "continue with --resume"
+            )
+        time.sleep(_POLL)
+
+
+@contextmanager
+def _signs_of_life(store: td.Store) -> Iterator[None]:
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(_SIGN_OF_LIFE):
+            store.add(_PULSE, 1)
+
+    thread = threading.Thread(target=work, daemon=True, name="tacit-leader")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _store() -> td.Store:
+    return td.PrefixStore("tacit", td.distributed_c10d._get_default_store())
+
+
+def _until(done: Callable[[], bool]) -> None:
+    """Wait until it is done, or for the time of a farewell."""
+    ends = time.monotonic() + _FAREWELL
+    while time.monotonic() < ends and not _within(_FAREWELL, done):
+        time.sleep(_POLL)
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T | None:
+    """What the call returns, None where it fails or takes longer: the store may lie in a process that is stopped."""
+    answer: list[T] = []
+
+    def work() -> None:
+        try:
+            answer.append(call())
+        except RuntimeError:
+            return
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answer[0] if answer else None
+
+
+def _nothing() -> None:
+    return None
