@@ -42,6 +42,7 @@ ROWS = [
         "picturing",
         "pacing",
         "pipeline",
+        "evaluating",
         "inspection",
         "embedding",
         "embedded",

@@ -73,6 +73,14 @@ def find_leaks(study: Study) -> Leaks | None:
     )
 
 
+def tell_leaks(study: Study) -> Leaks | None:
+    """What `find_leaks` finds, told to the log too."""
+    leaks, labelled = find_leaks(study), study.split.labelled
+    if leaks is not None and labelled is not None:
+        study.log(leaks.line(len(labelled.test), private=study.ask.private))
+    return leaks
+
+
 def _pairs(dataset: Dataset, found: Copies) -> list[str]:
     """The copies in words, the most alike first."""
     at = np.flatnonzero(found.found)

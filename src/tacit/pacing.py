@@ -33,9 +33,7 @@ def planned_recipe(
     if asked != "auto":
         return study.recipe(weights, encoder, batch_size=asked)
     if dist.world() > 1:
-        raise UserError(
-            "--batch-size auto tries on one process; find the number there and multiply it"
-        )
+        raise UserError("--batch-size auto tries on one process; find the number there and multiply it")
     planned: dict[str, Any] = space.read_json(PLAN) or {}
     planned.setdefault("batch_size", {})
     if name not in planned["batch_size"]:

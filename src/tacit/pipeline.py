@@ -1,11 +1,10 @@
-"""`tacit run`, `pretrain` and `evaluate`: read, seal, pretrain each task, judge, report."""
+"""`tacit run` and `pretrain`: read, seal, pretrain each task, judge, report."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 
 from tacit import keys, ranks
 from tacit.budget import Budget, clock, parse_budget
-from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.choices import (
     FEWEST_SEEDS,
     as_read_by,
@@ -25,10 +23,10 @@ from tacit.choices import (
     mixtures_of,
     named_tasks,
 )
-from tacit.encoders import is_own, load_encoder, save_encoder
+from tacit.encoders import save_encoder
 from tacit.engine import all_processes
 from tacit.errors import RunFailed, UserError
-from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
+from tacit.evaluation import Report, Seal
 from tacit.judging import (
     JUDGING_SHARE,
     Judging,
@@ -41,18 +39,17 @@ from tacit.judging import (
 )
 from tacit.kinds import kind_of
 from tacit.language import describe_language
-from tacit.leaks import Leaks, find_leaks
+from tacit.leaks import tell_leaks
 from tacit.pacing import PLAN, READINGS, planned_recipe, planned_steps
 from tacit.picturing import publish
 from tacit.profiling import Profile, told
 from tacit.progress import Log
-from tacit.rejudging import as_the_run, events_held, run_has_seen, sealed_alike
 from tacit.spec import TextSpec
 from tacit.stepping import NonFinite
 from tacit.study import Study, chosen_encoder, open_study
 from tacit.tasks import check_kind, parse_mixture
 from tacit.train import Row, Run, pretrain, read_history
-from tacit.workspace import Workspace, report_folder
+from tacit.workspace import Workspace
 
 REPORT_SECONDS = 6.0  # gallery, map and pictures
 
@@ -69,7 +66,7 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
         with ranks.leader_first():
             study = _open(data, ask, options, log, space, seeds=ask.seeds)
             mixtures = mixtures_of(ask.tasks, study)
-            leaks = _leaks(study) if ranks.leader() else None
+            leaks = tell_leaks(study) if ranks.leader() else None
             plan = _plan_judging(study, space, len(mixtures), budget)
         after = REPORT_SECONDS + (plan.seconds if plan else 0.0)
         trainings = [(name, number) for name in mixtures for number in range(1, ask.seeds + 1)]
@@ -123,14 +120,6 @@ def _plan_judging(study: Study, space: Workspace, tasks: int, budget: Budget) ->
     for line in plan.given_up:
         study.log(f"label budget given up: {line}")
     return plan
-
-
-def _leaks(study: Study) -> Leaks | None:
-    """Test items with a copy among what is pretrained on, told to the log."""
-    leaks, labelled = find_leaks(study), study.split.labelled
-    if leaks is not None and labelled is not None:
-        study.log(leaks.line(len(labelled.test), private=study.ask.private))
-    return leaks
 
 
 def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Run:
@@ -221,73 +210,6 @@ def keep_encoder(study: Study, name: str, run: Run, folder: Path) -> None:
         return
     encoder: Any = run.task.exported["encoder"]
     save_encoder(encoder, folder, card={"task": name, "steps": run.steps, "data": study.dataset.data_hash})
-
-
-def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
-    """See `tacit.commands.evaluate`."""
-    named = isinstance(encoder, str | Path) and not is_callable_name(encoder)
-    if named:
-        settings, options = as_the_run(Path(encoder), settings, options)
-    out = report_folder(settings["out"], overwrite=settings["overwrite"])
-    given = Seal.load(settings["seal"]) if settings["seal"] is not None else None
-    name, found = _subject(encoder, offline=settings["offline"])
-    ours = is_own(found)
-    sealed_by = events_held(options) if ours and found.spec.kind == "items" else None
-    own = Path(encoder) if named and sealed_alike(Path(encoder), sealed_by) else None
-    source = settings["seal"] if given is not None else own
-    seal = given if given is not None or own is None else Seal.load(own)
-    transductive = named and run_has_seen(Path(encoder), seal, data, options, sealed_by)
-    ask = SimpleNamespace(**settings, transductive=transductive, precision="32")
-    with Log() as log:
-        architecture = fitted(found) if ours else chosen_encoder(None)
-        read = as_read_by(found, options) if ours else options
-        study = open_study(data, ask, read, log, encoder=architecture, seal=seal)
-        labelled, sealed = study.split.labelled, study.split.seal
-        if labelled is None or sealed is None:
-            raise UserError(
-                "evaluation needs labels; name them with --labels FILE, --labels folders or --label-column"
-                if study.dataset.kind != "items"
-                else "evaluation needs labels, or events that are held out; leave --holdout none out"
-            )
-        subject = study.suited(found) if ours else found
-        arms = [
-            Arm(name, "pretrained", (subject,), encoder=study.encoder.name),
-            *study.baselines(),
-            *study.public_arms(),
-        ]
-        leaks = _leaks(study) if own is not None else None  # else nobody knows what the encoder was pretrained on
-        sealed = count_read(source) if source is not None else replace(sealed, reads=1)
-        copied = leaks.positions if leaks else None
-        report = evaluate(
-            arms,
-            labelled,
-            primary=ask.primary_budget,
-            budgets=ask.label_budgets,
-            metric=ask.metric,
-            seed=sealed.seed,
-            copied=copied,
-            train_everywhere=ask.train_every_budget,
-        )
-        found = {"test_copies": leaks.as_data(private=ask.private)} if leaks else {}
-        report = report.with_data(seal_reads=sealed.reads, **found)
-        print(report)
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            sealed.save(out)
-            if report.predictions is not None:
-                report.predictions.save(out)
-            print(f"\nreport: {publish(study, report, {}, out, encoder=subject)}")
-        return report
-
-
-def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:
-    """What is judged, by its name: a saved encoder, or a function or object of the person's own."""
-    if is_callable_name(encoder):
-        return encoder, as_encoder(import_callable(encoder), encoder)
-    if isinstance(encoder, str | Path):
-        return Path(encoder).name, load_encoder(encoder, offline=offline)
-    name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
-    return str(name), as_encoder(encoder, str(name))
 
 
 def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Workspace:

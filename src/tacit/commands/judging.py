@@ -72,7 +72,7 @@ def evaluate(
         from tacit.embedded import evaluate_embedded
 
         return evaluate_embedded(encoder, data, given, options)
-    from tacit.pipeline import evaluate_one
+    from tacit.evaluating import evaluate_one
 
     return evaluate_one(encoder, data, given, options)
 
