@@ -28,7 +28,7 @@ ROWS = [
     {"nn", "masks", "melspec", "encoders"},
     {"modalities", "task", "tasks"},
     {"data", "train", "state", "sharding", "checkpoint", "optim", "engine", "budget", "progress", "workspace"}
-    | {"profiling", "spikes", "stepping", "fitting"},
+    | {"profiling", "spikes", "stepping", "fitting", "blockwise"},
     {
         "recipes",
         "choices",

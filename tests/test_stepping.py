@@ -17,7 +17,7 @@ from tacit.fitting import limited, most_that_fit
 from tacit.optim import Optim
 from tacit.profiling import SECTIONS, Profile, told
 from tacit.spikes import ENOUGH, Spikes
-from tacit.stepping import NonFinite, OutOfMemory, Stepper, is_out_of_memory, parted
+from tacit.stepping import Means, NonFinite, OutOfMemory, Stepper, is_out_of_memory, parted
 from tacit.task import Task
 from tacit.tasks.simclr import SimCLR
 from tacit.train import Row, Run, pretrain
@@ -37,7 +37,7 @@ def taken(task: Task, batch: Batch, parts: int, optim: Optim = PLAIN) -> Output:
     fabric = make_fabric(device="cpu")
     model, optimizer = fabric.setup(task, optim.build(task))
     task.train()
-    return Stepper(fabric, model, task, optimizer, optim, len(batch["index"]), 10, 0, parts)(batch, 3)
+    return Stepper(fabric, model, task, optimizer, optim, len(batch["index"]), 10, 0, Means(parts))(batch, 3)
 
 
 @pytest.mark.parametrize("parts", [2, 4])
@@ -215,11 +215,11 @@ def test_ordinary_losses_do_not_jump() -> None:
     assert not Spikes([1.0] * ENOUGH).jumped(1.2)
 
 
-def test_a_profile_accounts_for_the_time() -> None:
+def test_a_profile_accounts_for_the_time(tmp_path: Path) -> None:
     profile, task = Profile(on=True), tiny_recipe("simclr").task
     views = task.views
     began = time.perf_counter()
-    trained(task, profile=profile, rows=40)
+    trained(task, tmp_path, profile=profile, rows=40, probe=lambda task: {"probe": 0.5})
     passed = time.perf_counter() - began
     assert task.views is views
     assert profile.steps == STEPS

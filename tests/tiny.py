@@ -99,7 +99,7 @@ def kind_and_tasks(mixture: str) -> tuple[str, str]:
 
 def tiny_encoder(name: str = "convnet", seed: int = 0) -> ImageEncoder:
     torch.manual_seed(seed)
-    options = {"width": 32} if name == "convnet" else {"patch": 2}
+    options = {"convnet": {"width": 32}, "vit_tiny": {"patch": 2}}.get(name, {})
     found = build_encoder(name, SPEC, **options)
     assert isinstance(found, ImageEncoder)
     return found

@@ -149,3 +149,10 @@ def checked_skips(steps: int) -> int:
             "learning rate or look at the data"
         )
     return steps
+
+
+def checked_parts(parts: int) -> int:
+    """How many parts a step is computed in; UserError for less than one."""
+    if parts < 1:
+        raise UserError(f"--accumulate {parts}: a step is computed in one part at least; give 1 or more")
+    return parts

@@ -41,9 +41,8 @@ def planned_recipe(
         def seconds(batch_size: int) -> float:
             trial = study.recipe(weights, copy.deepcopy(encoder), batch_size=batch_size)
             source = study.kind.batches(study.dataset, study.split.pretrain, trial, seed)
-            parts = study.ask.accumulate
             return seconds_per_step(
-                *(trial.task, source), optim=trial.optim, fabric=study.fabric, steps=1, seconds=0, accumulate=parts
+                *(trial.task, source), optim=trial.optim, fabric=study.fabric, steps=1, seconds=0, means=study.means
             )
 
         usual = study.recipe(weights, copy.deepcopy(encoder)).batch_size
@@ -80,7 +79,7 @@ def planned_steps(
                 fabric=study.fabric,
                 seed=seed,
                 longest=TIMING_SHARE * seconds,
-                accumulate=study.ask.accumulate,
+                means=study.means,
             )
             seconds -= time.perf_counter() - began
             began = time.perf_counter()

@@ -189,7 +189,7 @@ def train_task(
             probes=READINGS,
             watch=watch,
             say=lambda text: study.log(f"{own_name}: {text}"),
-            accumulate=ask.accumulate,
+            means=study.means,
             skip_bad_steps=checked_skips(ask.skip_bad_steps),
             profile=profile,
         )

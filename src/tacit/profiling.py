@@ -18,7 +18,9 @@ SECTIONS = {
     "forward": "forward",
     "backward": "backward",
     "update": "optimiser",
-    "logging": "logging, probe, checkpoints",
+    "probe": "online probe",
+    "saving": "checkpoints",
+    "logging": "the rest of the loop",
 }
 
 

@@ -12,7 +12,8 @@ compare examples within a part.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from tacit import dist, keys
+from tacit.blockwise import blockwise
 from tacit.engine import Fabric
 from tacit.errors import RunFailed, UserError
 from tacit.optim import Optim
@@ -66,6 +68,15 @@ class OutOfMemory(RunFailed):
         )
 
 
+@dataclass(frozen=True)
+class Means:
+    """How steps are computed: what they cost, not what they learn."""
+
+    parts: int = 1  # that a batch is computed in
+    compiled: bool = False  # block by block
+    recomputed: bool = False  # activations, for the backward pass, in place of kept
+
+
 @dataclass
 class Stepper:
     """Takes the steps of one pretraining; `steps` and `seed` say which one it is."""
@@ -78,11 +89,11 @@ class Stepper:
     batch_size: int  # of the global batch
     steps: int
     seed: int
-    parts: int = 1
+    means: Means = field(default_factory=Means)
     profile: Profile = field(default_factory=Profile)
 
     def __post_init__(self) -> None:
-        if self.parts > 1 and isinstance(self.task, Comparing):
+        if self.means.parts > 1 and isinstance(self.task, Comparing):
             self.model.mark_forward_method("embed")
 
     def __call__(self, batch: Batch, step: int) -> Output:
@@ -95,10 +106,10 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = self.optim.rate(step, self.steps, self.batch_size)
         try:
-            out = self._gradients(parted(self.fabric.to_device(batch), self.parts), batch, step)
+            out = self._gradients(parted(self.fabric.to_device(batch), self.means.parts), batch, step)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                raise OutOfMemory(self.batch_size, self.parts) from error
+                raise OutOfMemory(self.batch_size, self.means.parts) from error
             raise
         with self.profile("update"):
             norm = self.fabric.clip_gradients(
@@ -110,6 +121,13 @@ class Stepper:
             self.optimizer.zero_grad()
             self.task.after_step({key: dist.gather(value) for key, value in out.carry.items()})
         return out
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Within, steps can be taken."""
+        task, means = self.task.train(), self.means
+        with self.profile.within(task), blockwise(task, compiled=means.compiled, recomputed=means.recomputed):
+            yield
 
     def _gradients(self, parts: list[Batch], batch: Batch, step: int) -> Output:
         """What the parts come to together, their gradients added."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tacit import keys
 from tacit.callables import as_encoder, import_callable, is_callable_name
-from tacit.choices import check_hiding, hiding_of
+from tacit.choices import check_hiding, checked_parts, hiding_of
 from tacit.data import Dataset, open_dataset
 from tacit.data.asked import RECOMMENDING
 from tacit.data.targets import describe as describe_labels
@@ -28,6 +28,7 @@ from tacit.masks import Hiding
 from tacit.progress import Log
 from tacit.spec import Spec
 from tacit.split import Split, split_dataset, without_held
+from tacit.stepping import Means
 from tacit.types import Batch, Encoder, Features
 
 if TYPE_CHECKING:
@@ -71,6 +72,12 @@ class Study:
     def accelerated(self) -> bool:
         """Whether training happens on anything faster than a CPU."""
         return self.fabric.device.type != "cpu"
+
+    @property
+    def means(self) -> Means:
+        """How the steps of pretraining are computed."""
+        ask = self.ask
+        return Means(checked_parts(ask.accumulate), ask.compile == "on", ask.gradient_checkpointing)
 
     def recipe(self, weights: Mapping[str, float], encoder: OwnEncoder, batch_size: int | None = None) -> Recipe:
         """How to pretrain the encoder by a task or a weighted sum of tasks."""

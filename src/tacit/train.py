@@ -27,7 +27,7 @@ from tacit.optim import Optim
 from tacit.profiling import Profile
 from tacit.sharding import fill, gathered, hollow
 from tacit.spikes import Spikes
-from tacit.stepping import NonFinite, Stepper
+from tacit.stepping import Means, NonFinite, Stepper
 from tacit.task import Task
 from tacit.types import Batch, Output
 
@@ -81,7 +81,7 @@ def pretrain(
     probes: int = 10,
     watch: Callable[[Row, int], None] | None = None,
     say: Callable[[str], None] | None = None,
-    accumulate: int = 1,
+    means: Means | None = None,
     skip_bad_steps: int = 0,
     profile: Profile | None = None,
 ) -> Run:
@@ -89,7 +89,7 @@ def pretrain(
 
     Writes `folder/checkpoints/<name>/` every `save_every` seconds, at the end and on Ctrl-C or SIGTERM, and about
     `rows` lines to `folder/metrics.jsonl`, `probes` of them with what `probe` measured. `watch` sees each line and the
-    total, `say` hears what a person should know. Each batch is computed in `accumulate` parts (see `tacit.stepping`).
+    total, `say` hears what a person should know. `means` say how steps are computed.
 
     Where the loss or its gradient is not finite, or the loss jumps, training goes back to the newest checkpoint and
     passes over that step, at most `skip_bad_steps` times; this needs a `folder`.
@@ -105,10 +105,9 @@ def pretrain(
         dist.sync_batchnorm(task)
     empty = hollow(task) if shards(fabric) else None
     model, optimizer = set_up(fabric, task, optim)
+    how = (means or Means(), profile or Profile())
     training = _Training(
-        Stepper(
-            fabric, model, task, optimizer, optim, source.batch_size, steps, seed, accumulate, profile or Profile()
-        ),
+        Stepper(fabric, model, task, optimizer, optim, source.batch_size, steps, seed, *how),
         source=source,
         name=name,
         folder=folder,
@@ -177,8 +176,7 @@ class _Training:
 
     def _steps(self, start: int) -> None:
         take, steps, profile = self.take, self.take.steps, self.take.profile
-        take.task.train()
-        with _Signals() as signals, profile.within(take.task):
+        with _Signals() as signals, take.ready():
             batches = iter(self.source.stream(start, steps, rank=dist.rank(), world=dist.world()))
             for step in range(start, steps):
                 with profile("data"):
@@ -200,7 +198,8 @@ class _Training:
         row |= {key: float(dist.mean(value)) for key, value in out.metrics.items()}
         row["seconds"] = round(self.seconds, 3)
         if self.probe is not None and (done % self.probe_every < self.log_every or done == self.take.steps):
-            row |= _measure(self.probe, self.take.task)
+            with self.take.profile("probe"):
+                row |= _measure(self.probe, self.take.task)
         self.history.append(row)
         self.watch(row, self.take.steps)
 
@@ -237,7 +236,8 @@ class _Training:
             return
         task, optimizer, steps, seed = self.take.task, self.take.optimizer.optimizer, self.take.steps, self.take.seed
         saved = state.Saved(step, self.seconds, tuple(self.skipped), tuple(self.spikes.recent))
-        state.save(self.place, saved, task, optimizer, steps=steps, seed=seed)
+        with self.take.profile("saving"):
+            state.save(self.place, saved, task, optimizer, steps=steps, seed=seed)
         self._saved = time.perf_counter()
 
 
@@ -251,7 +251,7 @@ def seconds_per_step(
     steps: int = 20,
     seconds: float = 2.0,
     longest: float = math.inf,
-    accumulate: int = 1,
+    means: Means | None = None,
 ) -> float:
     """How long one step takes, on a copy of the task: at least `steps` steps, more until `seconds` are over.
 
@@ -259,21 +259,22 @@ def seconds_per_step(
     """
     trial = copy.deepcopy(task)
     model, optimizer = set_up(fabric, trial, optim)
-    take = Stepper(fabric, model, trial, optimizer, optim, source.batch_size, 50 * steps, seed, accumulate)
-    trial.train()
+    many = 50 * steps
+    take = Stepper(fabric, model, trial, optimizer, optim, source.batch_size, many, seed, means or Means())
     warm, timed = max(1, steps // 4), 0
     began = entered = time.perf_counter()
-    for step, batch in enumerate(source.stream(0, 50 * steps, rank=dist.rank(), world=dist.world())):
-        if step < warm and dist.any_rank(int(time.perf_counter() - entered > longest / 4)):
-            warm = max(1, step)
-        if step == warm:
-            began = time.perf_counter()
-        take(batch, step)
-        timed = step + 1 - warm
-        now = time.perf_counter()
-        over = (timed >= steps and now - began > seconds) or (timed >= 1 and now - entered > longest)
-        if dist.any_rank(int(over)):
-            break
+    with take.ready():
+        for step, batch in enumerate(source.stream(0, many, rank=dist.rank(), world=dist.world())):
+            if step < warm and dist.any_rank(int(time.perf_counter() - entered > longest / 4)):
+                warm = max(1, step)
+            if step == warm:
+                began = time.perf_counter()
+            take(batch, step)
+            timed = step + 1 - warm
+            now = time.perf_counter()
+            over = (timed >= steps and now - began > seconds) or (timed >= 1 and now - entered > longest)
+            if dist.any_rank(int(over)):
+                break
     spent = torch.tensor((time.perf_counter() - began) / timed, device=fabric.device)
     return float(dist.mean(spent))
 

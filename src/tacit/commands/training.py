@@ -32,6 +32,8 @@ def run(
     transductive: bool = False,
     batch_size: int | Literal["auto"] | None = None,
     accumulate: int = 1,
+    gradient_checkpointing: bool = False,
+    compile: Literal["auto", "on", "off"] = "auto",
     skip_bad_steps: int = 0,
     device: str = "auto",
     precision: Literal["auto", "32", "bf16"] = "auto",
@@ -86,6 +88,10 @@ def run(
         batch_size: Examples per step; chosen from the data by default. With auto, the most that fit into memory.
         accumulate: Parts that each step is computed in, one after the other, so that more examples fit into memory.
             Contrast still compares all of them.
+        gradient_checkpointing: Compute the activations of each block anew for the backward pass in place of keeping
+            them: about a third slower, in a fraction of the memory.
+        compile: Compile each block with torch.compile. It was measured not to pay on CPUs; auto is off until it is
+            measured to pay elsewhere.
         skip_bad_steps: How often at most (3 is the most) a step whose loss is not finite, or jumps, is passed over:
             training then goes back to its newest checkpoint. With 0, what is not finite ends the run.
         device: auto, cpu, cuda or mps.
@@ -121,6 +127,8 @@ def pretrain(
     transductive: bool = False,
     batch_size: int | Literal["auto"] | None = None,
     accumulate: int = 1,
+    gradient_checkpointing: bool = False,
+    compile: Literal["auto", "on", "off"] = "auto",
     skip_bad_steps: int = 0,
     device: str = "auto",
     precision: Literal["auto", "32", "bf16"] = "auto",
@@ -154,6 +162,10 @@ def pretrain(
         batch_size: Examples per step; chosen from the data by default. With auto, the most that fit into memory.
         accumulate: Parts that each step is computed in, one after the other, so that more examples fit into memory.
             Contrast still compares all of them.
+        gradient_checkpointing: Compute the activations of each block anew for the backward pass in place of keeping
+            them: about a third slower, in a fraction of the memory.
+        compile: Compile each block with torch.compile. It was measured not to pay on CPUs; auto is off until it is
+            measured to pay elsewhere.
         skip_bad_steps: How often at most (3 is the most) a step whose loss is not finite, or jumps, is passed over:
             training then goes back to its newest checkpoint. With 0, what is not finite ends the run.
         device: auto, cpu, cuda or mps.
