@@ -22,7 +22,16 @@ from tacit.spec import ItemSpec
 from tacit.tasks.masked import Masked
 from tacit.tasks.next import Next
 from tacit.types import Batch
-from tests.tiny import ATTRIBUTES, CATALOGUE, ITEM_SPEC, ITEMS, TinyBatches, tiny_item_encoder
+from tests.tiny import (
+    ATTRIBUTES,
+    CATALOGUE,
+    ITEM_SPEC,
+    ITEMS,
+    TinyBatches,
+    tiny_item_encoder,
+    tiny_recipe,
+    without_dropout,
+)
 
 LENGTH = ITEM_SPEC.length
 
@@ -139,7 +148,7 @@ def test_sampled_softmax_is_right_on_average_and_with_every_item_drawn(monkeypat
     every = torch.arange(2, ITEM_SPEC.vocabulary)
     monkeypatch.setattr(torch, "randint", lambda *_, **__: every)
     full = SampledSoftmax(lambda: table, ITEM_SPEC, ITEMS)(hidden, truth)
-    torch.testing.assert_close(full, cross_entropy(scores, truth - 2))
+    torch.testing.assert_close(full, cross_entropy(scores, truth - 2, reduction="none"))
 
 
 def test_a_sample_is_compared_as_the_encoder_compares(monkeypatch: pytest.MonkeyPatch):
@@ -148,7 +157,8 @@ def test_a_sample_is_compared_as_the_encoder_compares(monkeypatch: pytest.Monkey
     every = torch.arange(2, ITEM_SPEC.vocabulary)
     monkeypatch.setattr(torch, "randint", lambda *_, **__: every)
     found = SampledSoftmax(lambda: encoder.table, ITEM_SPEC, ITEMS, encoder.comparable)(hidden, truth)
-    torch.testing.assert_close(found, cross_entropy(encoder.logits(hidden)[:, 2:], truth - 2))
+    exact = cross_entropy(encoder.logits(hidden)[:, 2:], truth - 2, reduction="none")
+    torch.testing.assert_close(found, exact)
 
 
 def test_gbce_equals_the_loop(monkeypatch: pytest.MonkeyPatch):
@@ -162,7 +172,7 @@ def test_gbce_equals_the_loop(monkeypatch: pytest.MonkeyPatch):
         total -= power * float(logsigmoid(state @ table[true]))
         total -= sum(float(logsigmoid(-(state @ table[n]))) for n in drawn if n != true)
     found = GBCE(lambda: table, ITEM_SPEC, 4, t)(hidden, truth)
-    assert float(found) == pytest.approx(total / len(truth), rel=1e-5)
+    assert float(found.sum()) == pytest.approx(total, rel=1e-5)
 
 
 def test_attributes_of_items_are_told_and_those_without_any_left_out():
@@ -175,8 +185,8 @@ def test_attributes_of_items_are_told_and_those_without_any_left_out():
     hidden = torch.randn(ITEMS, 8)
     has = wanted.any(1)
     told = torch.nn.functional.binary_cross_entropy_with_logits(loss.head(hidden)[has], wanted[has])
-    torch.testing.assert_close(loss(hidden, every), told * has.float().mean())
-    assert float(loss(hidden[:1], every[:1]).detach()) == 0.0, "item 0 has no attribute"
+    torch.testing.assert_close(loss(hidden, every).mean(), told * has.float().mean())
+    assert float(loss(hidden[:1], every[:1])[0].detach()) == 0.0, "item 0 has no attribute"
     with pytest.raises(UserError, match="'attributes' needs attributes of the items: name a table"):
         AttributeLoss(ItemSpec(3, 5, Catalogue(pa.array(["a", "b", "c"]))), 8)
 
@@ -204,3 +214,18 @@ def test_tasks_name_the_encoder_that_they_need():
     encoder = tiny_item_encoder(dropout=0.0)
     with pytest.raises(UserError, match="the task 'simcse' needs dropout, and sasrec_nano has none"):
         recipes.make_task("simcse", encoder)
+
+
+@pytest.mark.parametrize("name", ["next", "masked"])
+def test_events_count_by_their_weight(name: str):
+    task, batch = without_dropout(tiny_recipe(f"items:{name}").task).eval(), TinyBatches("items:" + name, 16).batch(0)
+    found = {}
+    for weights in ([1.0, 1.0], [3.0, 3.0], [1.0, 0.0], [0.0, 1.0]):
+        weight = torch.tensor(weights).repeat_interleave(8)[:, None].expand(batch["tokens"].shape)
+        found[tuple(weights)] = float(task({**batch, "weight": weight * batch["valid"]}).loss.detach())
+    plain = float(task(batch).loss.detach())
+    assert found[1.0, 1.0] == pytest.approx(plain, rel=1e-5)
+    assert found[3.0, 3.0] == pytest.approx(plain, rel=1e-5)
+    first, second = found[1.0, 0.0], found[0.0, 1.0]
+    assert first == pytest.approx(float(task({k: v[:8] for k, v in batch.items()}).loss.detach()), rel=1e-5)
+    assert min(first, second) < plain < max(first, second)

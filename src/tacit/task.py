@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from tacit import dist
 from tacit.types import Batch, Encoder, Output
 
 
@@ -65,6 +66,16 @@ class Teacher(nn.ModuleDict):
                 weight.lerp_(learned, share)
             for count, counted in zip(self[name].buffers(), student.buffers(), strict=True):
                 count.copy_(counted)
+
+
+def mean_of_all(losses: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The mean of the losses [M] of all ranks, each weighted by `weight` [M]; ranks may have different numbers of them.
+
+    Each rank returns its share, so that their mean, and that of their gradients, is that of all losses at once.
+    """
+    weight = torch.ones_like(losses) if weight is None else weight
+    everything = dist.mean(weight.sum())
+    return (weight * losses).sum() / everything.clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def looks(batch: Batch) -> Tensor:

@@ -130,7 +130,7 @@ class SampledSoftmax:
         # in place of the draws that are the true item, as many others are thought of
         weight = math.log(self.spec.items - 1) - (others > -math.inf).sum(1, keepdim=True).clamp(min=1).log()
         everything = torch.cat([right[:, None], others + weight], dim=1)  # [M 1+S]
-        return (everything.logsumexp(1) - right).mean()
+        return everything.logsumexp(1) - right
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class GBCE:
         right, others = _compared(self, states, truth)
         share = self.negatives / max(1, self.spec.items - 1)
         power = share * (self.calibration * (1 - 1 / share) + 1 / share)
-        return -(power * nn.functional.logsigmoid(right) + nn.functional.logsigmoid(-others).sum(1)).mean()
+        return -(power * nn.functional.logsigmoid(right) + nn.functional.logsigmoid(-others).sum(1))
 
 
 def _compared(loss: SampledSoftmax | GBCE, states: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -192,7 +192,7 @@ class AttributeLoss(nn.Module):
         wanted = self.of(truth)  # [M A]
         counts = wanted.any(1)
         losses = nn.functional.binary_cross_entropy_with_logits(self.head(states).float(), wanted, reduction="none")
-        return (losses.mean(1) * counts).sum() / max(1, len(truth))
+        return losses.mean(1) * counts
 
     def of(self, tokens: Tensor) -> Tensor:
         """Which attributes these items have, [M A] float."""

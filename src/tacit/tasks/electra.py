@@ -19,8 +19,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tacit import dist, keys
-from tacit.task import Task
+from tacit import keys
+from tacit.task import Task, mean_of_all
 from tacit.tasks.masked import Masked
 from tacit.types import Batch, Encoder, Output
 
@@ -44,13 +44,13 @@ class Electra(Task):
         mask = self.generator.masks(seen, self.progress)  # [B N]
         logits = self.generator.answer(seen, mask)  # [M V]
         truth = self.generator.target(seen)[mask]  # [M]
-        learned = _mean(nn.functional.cross_entropy(logits, truth, reduction="none"))
+        learned = mean_of_all(nn.functional.cross_entropy(logits, truth, reduction="none"))
         shown = self.replaced(seen, mask, logits.detach())
         features = self.encoder(shown)
         places = features.valid if features.valid is not None else torch.ones_like(mask)
         score = self.head(features.tokens[places])[:, 0].float()  # [P]
         replaced = (shown["tokens"] != seen["tokens"])[places].float()
-        detected = _mean(nn.functional.binary_cross_entropy_with_logits(score, replaced, reduction="none"))
+        detected = mean_of_all(nn.functional.binary_cross_entropy_with_logits(score, replaced, reduction="none"))
         found = ((score.detach() > 0) == replaced.bool()).float().mean()
         metrics = {"generator": learned.detach(), "accuracy": found, "replaced": replaced.mean()}
         return Output(learned + self.weight * detected, metrics, {})
@@ -72,8 +72,3 @@ class Electra(Task):
             "input": seen["tokens"],
             "shown": self.replaced(seen, mask, self.generator.answer(seen, mask))["tokens"],
         }
-
-
-def _mean(losses: Tensor) -> Tensor:
-    """The mean over the places of all ranks, as this rank's share of it."""
-    return losses.sum() / dist.mean(torch.tensor(float(len(losses)), device=losses.device)).clamp(min=1.0)

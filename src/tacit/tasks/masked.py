@@ -27,10 +27,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from tacit import dist
 from tacit.errors import UserError
 from tacit.nn import Decoder, variety
-from tacit.task import Task, looks
+from tacit.task import Task, looks, mean_of_all
 from tacit.types import Batch, Dropping, Encoder, Masking, Output, ViewMaker
 
 MaskMaker = Callable[[Batch, Tensor], Tensor]  # what is seen, progress -> [B N] bool; see `Masked`
@@ -42,8 +41,8 @@ class Masked(Task):
     `masks` says where to hide, at which `progress` of the training; with `drop` as many tokens in every row. `corrupt`
     hides in the batch itself (mask tokens of a vocabulary, random ones), for encoders that need no mask token of their
     own; `decoder` answers in place of a new linear layer. `loss` compares states [M D] and truth [M] itself (a sampled
-    softmax) and returns the mean over them. `picture` turns predicted tokens [B N P] and their batch into
-    images [B C H W], for the report.
+    softmax) and returns [M]; an event counts by its `weight` where the batch has one. `picture` turns predicted tokens
+    [B N P] and their batch into images [B C H W], for the report.
     """
 
     def __init__(
@@ -92,15 +91,19 @@ class Masked(Task):
         seen = self.views(batch, 0)
         mask = self.masks(seen, self.progress)  # [B N]
         truth = self.target(seen)[mask]  # [M P] or [M]
-        share = len(truth) / dist.mean(torch.tensor(float(len(truth)), device=truth.device))
+        losses, metrics = self.compare(seen, mask, truth)
+        return Output(mean_of_all(losses, seen["weight"][mask] if "weight" in seen else None), metrics, {})
+
+    def compare(self, seen: Batch, mask: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss [M] at each of the hidden places, and metrics of all."""
         if self.loss is not None:
-            return Output(share * self.loss(self.states(seen, mask)[mask], truth), {}, {})
+            return self.loss(self.states(seen, mask)[mask], truth), {}
         answer = self.answer(seen, mask)  # [M P]
         if truth.is_floating_point():
-            return Output(share * nn.functional.mse_loss(answer, truth), {}, {})
+            return nn.functional.mse_loss(answer, truth, reduction="none").mean(1), {}
         accuracy = (answer.detach().argmax(1) == truth).float().mean()
         metrics = {"accuracy": accuracy, "variety": variety(truth, answer.shape[1])}
-        return Output(share * nn.functional.cross_entropy(answer, truth), metrics, {})
+        return nn.functional.cross_entropy(answer, truth, reduction="none"), metrics
 
     def answer(self, batch: Batch, mask: Tensor) -> Tensor:
         """What the task answers at the M hidden places alone, [M P]."""

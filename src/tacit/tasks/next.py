@@ -21,19 +21,18 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from tacit import dist
 from tacit.errors import UserError
-from tacit.task import Task, looks
+from tacit.task import Task, looks, mean_of_all
 from tacit.types import Batch, Causal, Encoder, Output, ViewMaker
 
 
 class Next(Task):
     """Next prediction; `width` is the size P of a float target or the number of identities of an integer one.
 
-    `target(batch)` says what stands at every token of what the encoder sees. `decoder` answers from states [M D] in
-    place of a new linear layer. `loss` compares states [M D] and truth, [M P] or [M], itself (a sampled softmax) and
-    returns the mean over them; nothing is decoded then. `picture` turns predicted tokens [B N P] and their batch into
-    images [B C H W] or log-mel frames [B T M], for the report.
+    `target(batch)` says what stands at every token of what the encoder sees; an event counts by its `weight` where the
+    batch has one. `decoder` answers from states [M D] in place of a new linear layer. `loss` compares states [M D] and
+    truth, [M P] or [M], itself (a sampled softmax) and returns [M]; nothing is decoded then. `picture` turns predicted
+    tokens [B N P] and their batch into images [B C H W] or log-mel frames [B T M], for the report.
     """
 
     def __init__(
@@ -76,19 +75,19 @@ class Next(Task):
         there = features.valid if features.valid is not None else torch.ones_like(features.tokens[..., 0]).bool()
         counts = there[:, : -self.ahead] & there[:, self.ahead :]  # [B N-n]
         states, truth = features.tokens[:, : -self.ahead][counts], truth[:, self.ahead :][counts]
-        loss, metrics = self.compare(states, truth)
-        everywhere = dist.mean(torch.tensor(float(len(truth)), device=truth.device)).clamp(min=1.0)
-        return Output(len(truth) / everywhere * loss, metrics, {})
+        losses, metrics = self.compare(states, truth)
+        weight = seen["weight"][:, self.ahead :][counts] if "weight" in seen else None
+        return Output(mean_of_all(losses, weight), metrics, {})
 
     def compare(self, states: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean loss of these states [M D] and truths, and its metrics; 0 where there are none."""
+        """The loss of each of these states [M D] and truths, and metrics of all."""
         if self.loss is not None:
-            return (self.loss(states, truth) if len(truth) else states.sum()), {}
-        answer, among = self.answer(states), max(1, len(truth))
+            return self.loss(states, truth), {}
+        answer = self.answer(states)
         if truth.is_floating_point():
-            return nn.functional.l1_loss(answer, truth, reduction="sum") / (among * truth.shape[1]), {}
-        accuracy = (answer.detach().argmax(1) == truth).sum() / among
-        return nn.functional.cross_entropy(answer, truth, reduction="sum") / among, {"accuracy": accuracy}
+            return nn.functional.l1_loss(answer, truth, reduction="none").mean(1), {}
+        accuracy = (answer.detach().argmax(1) == truth).sum() / max(1, len(truth))
+        return nn.functional.cross_entropy(answer, truth, reduction="none"), {"accuracy": accuracy}
 
     def answer(self, states: Tensor) -> Tensor:
         """What is said of the token `ahead`, [... P]."""
