@@ -1,19 +1,25 @@
 """What the loop costs over a bare PyTorch step of the same model and views: ResNet-18, SimCLR, 32 px.
 
-    python benchmarks/loop.py [--batch 64] [--steps 6] [--rounds 3]
+    python benchmarks/loop.py [--batch 16] [--steps 6] [--rounds 3] [--whole DATA]
 
 The bare step holds batches in memory, draws the same views, and does forward, backward, step. Both are timed in turn,
-and the overhead is the median over rounds of the ratio of their seconds.
+and the overhead is the median over rounds of the ratio of their seconds. With --whole, the shares of a minute's
+`tacit pretrain DATA --profile`, with its checkpoints, probe and logs as they come by default.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import re
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from record import record
@@ -66,12 +72,37 @@ def ours(plan: Recipe, source: Memory, steps: int, precision: str) -> float:
     return time.perf_counter() - began
 
 
+def whole(data: str) -> None:
+    """The shares of a default pretraining by `tacit pretrain --profile`."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [
+            sys.executable,
+            "-m",
+            "tacit",
+            "pretrain",
+            data,
+            "--budget",
+            "60s",
+            "--profile",
+            "--out",
+            f"{folder}/run",
+        ]
+        said = subprocess.run(words, check=True, capture_output=True, text=True).stderr
+    shares = {name.strip(): float(share) for share, name in re.findall(r"ms +([\d.]+) %  (.+)", said)}
+    step = re.search(r"a step took ([\d.,]+) ms", said)
+    assert step is not None, said
+    record("loop/whole", data=Path(data).name, step_ms=float(step[1].replace(",", "")), percent=shares)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--whole", metavar="DATA")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
+    if asked.whole:
+        whole(asked.whole)
     spec = ImageSpec(32, 3, (0.5,) * 3, (0.25,) * 3)
     plan = recipe({"simclr": 1.0}, build_encoder("resnet18", spec), examples=512, batch_size=asked.batch)
     source = Memory(asked.batch)
