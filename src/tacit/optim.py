@@ -43,7 +43,7 @@ class Optim:
         return 0.5 * peak * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """The optimiser over the parameters of `module` that require gradients."""
+        """The optimiser over the parameters of `module` that require gradients; all updated in one call."""
         trained = [p for p in module.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
@@ -51,9 +51,9 @@ class Optim:
         ]
         groups = [group for group in groups if group["params"]]
         if self.name == "adamw":
-            return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas)
+            return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=True)
         if self.name == "sgd":
-            return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum)
+            return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, fused=True)
         return LARS(groups, lr=self.lr, momentum=self.momentum)
 
 

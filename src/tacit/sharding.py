@@ -77,9 +77,9 @@ def cuts(value: Tensor) -> list[tuple[int, int]] | None:
 
 
 def alike(piece: Tensor, model: Tensor) -> Tensor:
-    """The piece that this process holds of a tensor cut as `model` is."""
+    """The piece that this process holds of a tensor cut as `model` is, and laid out so in memory."""
     if not isinstance(model, DTensor):
-        return piece
+        return torch.empty_like(model).copy_(piece)
     return DTensor.from_local(
         piece.to(model.device),
         model.device_mesh,
