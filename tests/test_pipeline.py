@@ -188,6 +188,23 @@ def test_a_finished_run_resumes_to_the_same(finished: Path, folder: Path) -> Non
         run(folder, finished, resume=True, seed=1)
 
 
+def test_steps_are_computed_as_asked(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"budget": "6steps", "batch_size": "auto", "out": str(tmp_path / "run")}
+    how = {"accumulate": 2, "gradient_checkpointing": True, "profile": True, "skip_bad_steps": 1}
+    trained = tacit.pretrain(str(folder / "images"), **asked, **how)
+    planned = json.loads((tmp_path / "run" / "plan.json").read_text())
+    assert planned["batch_size"]["simclr"] in (32, 64)
+    assert trained.steps == 6
+    said = capsys.readouterr().err
+    assert "examples per step fit into memory" in said
+    assert "online probe" in said
+    again = tacit.pretrain(str(folder / "images"), **asked, resume=True)  # computed in another way, the same run
+    assert [row["loss"] for row in again.history] == [row["loss"] for row in trained.history]
+    for mistake, said in (({"accumulate": 0}, "--accumulate 0"), ({"skip_bad_steps": 4}, "--skip-bad-steps 4")):
+        with pytest.raises(UserError, match=said):
+            tacit.pretrain(str(folder / "images"), budget="2steps", out=str(tmp_path / said), **mistake)
+
+
 def test_every_task_collapsed_is_a_failure(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pulling all views together without pushing any apart is the classic way to collapse."""
     from tacit.tasks.simclr import SimCLR
