@@ -23,18 +23,8 @@ if TYPE_CHECKING:
 
 _CONFIG, _LOCK = "config.yaml", ".lock"
 # What may differ when a run is continued: how it is shown and where and by whom it is computed, not what is.
-_FREE = {
-    "resume",
-    "overwrite",
-    "out",
-    "offline",
-    "cache",
-    "accumulate",
-    "skip_bad_steps",
-    "profile",
-    "shard",
-    "timeout",
-}
+_FREE = {"resume", "overwrite", "out", "offline", "cache", "profile", "shard", "timeout"}
+_FREE |= {"accumulate", "gradient_checkpointing", "compile", "skip_bad_steps"}
 
 
 class Workspace(AbstractContextManager["Workspace"]):
