@@ -25,6 +25,8 @@ STEPS = 60
 def train(mixture: str, folder: Path | None = None, steps: int = STEPS) -> Run:
     """Checkpoints come after every step, so that a kill often meets one that is being written."""
     torch.set_num_threads(1)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     plan, fabric = tiny_recipe(mixture), make_fabric(device="cpu")
     return pretrain(
         *(plan.task, TinyBatches(mixture)), steps=steps, optim=plan.optim, fabric=fabric, folder=folder, save_every=0.0
@@ -45,9 +47,12 @@ def survives(mixture: str, folder: Path, kills: int, chance: random.Random) -> b
             time.sleep(0.005)
         process.kill()
         process.join()
-        done += process.exitcode == -signal.SIGKILL
         if process.exitcode == 0:  # it had finished: begin again
             shutil.rmtree(folder)
+        elif process.exitcode != -signal.SIGKILL:
+            return False
+        else:
+            done += 1
     if finish(start(victim, mixture, str(folder))) != [0]:
         return False
     found, straight = checkpoint.load(folder / "checkpoints" / "task"), train(mixture).task.state_dict()
