@@ -24,7 +24,7 @@ LONGEST = 350  # lines
 
 # A module imports from its own row and the rows above it, never from below.
 ROWS = [
-    {"types", "keys", "errors", "spec", "catalogue", "files", "pixels", "sounds", "histories", "dist"},
+    {"types", "keys", "errors", "spec", "catalogue", "files", "archives", "pixels", "sounds", "histories", "dist"},
     {"nn", "masks", "melspec", "encoders"},
     {"modalities", "task", "tasks"},
     {"data", "train", "checkpoint", "optim", "engine", "budget", "progress", "workspace"},

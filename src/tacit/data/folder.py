@@ -23,7 +23,7 @@ _CHUNK = 1 << 16  # names held as Python strings at a time
 def folder_source(root: Path, kind: str | None = None) -> Source:
     """Every file of the kind below `root`, ordered by path; ids are the paths from `root`, with forward slashes.
 
-    Hidden files are passed over, and so are links to folders; links to files are followed within `root` only.
+    Hidden files are passed over. Links to files are followed within `root` only, links to folders nowhere.
     """
     root = root.resolve()
     names, sizes, times, kinds, skipped = _list(root)
@@ -102,6 +102,8 @@ def _files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[os.DirE
                         waiting.append(f"{folder}{entry.name}/")
                     elif entry.is_file():
                         yield entry, folder + entry.name
+                    elif entry.is_dir():
+                        skipped.append((folder + entry.name, "a link to a folder"))
         except PermissionError:
             skipped.append((folder, "the folder may not be read"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 
 from tacit.data.kinds import suffix_of
 from tacit.data.source import spread
-from tacit.data.text import read_csv
+from tacit.data.text import opened_file, read_csv
 from tacit.errors import UserError
 
 PARQUET = frozenset([".parquet", ".pq"])
@@ -63,7 +62,7 @@ def read_table(path: Path) -> pa.Table:
         if suffix in PARQUET:
             return pq.ParquetFile(path).read()
         if suffix in LINES:
-            return pyarrow.json.read_json(gzip.open(path) if suffix.endswith(".gz") else path)
+            return pyarrow.json.read_json(opened_file(path))
         return read_csv(path)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tacit.data.arrays import arrays_source, digits_source, file_source, pil_source
 from tacit.data.folder import folder_source
-from tacit.data.hub import named_dataset, saved_dataset, with_class_names
+from tacit.data.hub import library_cache, named_dataset, saved_dataset, with_class_names
 from tacit.data.kinds import KINDS, choose_kind, suffix_of
 from tacit.data.opened import TABLE_SUFFIXES, stamps_of
 from tacit.data.source import Source
@@ -63,7 +63,7 @@ def _one_kind(ask: Columns) -> Columns:
 
 def _from_disk(text: str, ask: Columns) -> Source:
     if text.startswith("hf:"):
-        return table_source(named_dataset(text), text, ask)
+        return table_source(named_dataset(text), text, ask, root=library_cache())
     path = Path(text)
     if text == DIGITS and not path.exists():
         return digits_source()
@@ -93,7 +93,7 @@ def _from_folder(path: Path, ask: Columns) -> Source:
         raise UserError(f"{path} holds the splits {', '.join(splits)}: name one of these folders, and perhaps --test")
     if (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
         table, files = saved_dataset(path)
-        return table_source(table, path.name, ask, stamps_of(files))
+        return table_source(table, path.name, ask, stamps_of(files), path)
     shards = sorted((path / "data").glob("*.parquet"))
     if shards:
         names = sorted({shard.name.partition("-")[0] for shard in shards})
