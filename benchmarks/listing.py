@@ -2,7 +2,8 @@
 
     python benchmarks/listing.py [--files 1000000] [--images 20000] [--parquet FILE --column image]
 
-`list`: hard links of one tiny image, listed only: seconds, and memory beyond what the imports take (Linux). `decode`:
+`list`: hard links of one tiny image, listed only: seconds, and memory beyond what the imports take (Linux). `list tar`:
+as many members of tar shards of 10,000, listed, and again from the kept index. `decode`:
 images per second of processor time, in this process. `open`: image files decoded for the first time, and opened again
 from the cache. `order`: the examples of a step in an epoch of 50 million, beside `torch.randperm`.
 """
@@ -10,13 +11,16 @@ from the cache. `order`: the examples of a step in an epoch of 50 million, besid
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from record import record
 
@@ -31,7 +35,7 @@ def memory(name):  # of this process alone: getrusage would count what its paren
 
 before = memory("VmRSS")
 start = time.perf_counter()
-source = open_source(sys.argv[1])
+source = open_source(sys.argv[1], root=Path(sys.argv[2]))
 seconds = time.perf_counter() - start
 extra = {"peak": memory("VmHWM") - before, "held": memory("VmRSS") - before}
 megabytes = {f"extra_{name}_mb": round(value / 1e6, 1) for name, value in extra.items()}
@@ -54,8 +58,29 @@ def listing(folder: Path, n: int) -> None:
             else:
                 os.link(source, inside / f"image_{i:08d}.png")
     (folder / "seed.png").unlink()
-    said = subprocess.run([sys.executable, "-c", LISTING, str(folder)], capture_output=True, text=True, check=True)
-    record("list", **json.loads(said.stdout))
+    record("list", **listed(folder, folder / ".cache"))
+
+
+def listed(folder: Path, cache: Path) -> dict[str, Any]:
+    words = [sys.executable, "-c", LISTING, str(folder), str(cache)]
+    said = subprocess.run(words, capture_output=True, text=True, check=True)
+    return dict(json.loads(said.stdout))
+
+
+def shards(folder: Path, n: int) -> None:
+    from PIL import Image
+
+    image, header = io.BytesIO(), tarfile.TarInfo()
+    Image.new("L", (8, 8)).save(image, "PNG")
+    data = image.getvalue()
+    for first in range(0, n, 10_000):
+        with (folder / f"shard-{first // 10_000:05d}.tar").open("wb") as file:
+            for i in range(first, min(n, first + 10_000)):
+                header.name, header.size = f"image_{i:08d}.png", len(data)
+                file.write(header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512))
+            file.write(bytes(1024))
+    for case in ("list tar", "list tar again"):
+        record(case, **listed(folder, folder / ".cache"))
 
 
 def opening(folder: Path, parquet: Path, column: str, n: int) -> None:
@@ -137,8 +162,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             opening(Path(folder), parquet, args.column, args.images)
     if args.files:
-        with tempfile.TemporaryDirectory() as folder:
-            listing(Path(folder), args.files)
+        for case in (shards, listing):
+            with tempfile.TemporaryDirectory() as folder:
+                case(Path(folder), args.files)
 
 
 if __name__ == "__main__":

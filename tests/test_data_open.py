@@ -285,8 +285,11 @@ def test_a_parquet_table_of_encoded_images(tmp_path: Path, cached):
 def test_shards_by_a_pattern(tmp_path: Path, cached):
     for shard in range(3):
         pq.write_table(bytes_table().slice(2 * shard, 2), tmp_path / f"train-{shard}.parquet")
-    assert values(cached(str(tmp_path / "train-*.parquet"))) == list(range(6))
-    with pytest.raises(UserError, match=r"train-0.parquet, train-1.parquet"):
+    (tmp_path / "README.md").write_text("about them")
+    for data in (str(tmp_path / "train-*.parquet"), tmp_path):
+        assert values(cached(data)) == list(range(6))
+    (tmp_path / "train-0.parquet").rename(tmp_path / "test-0.parquet")
+    with pytest.raises(UserError, match=r"holds several splits: .*test\*\.parquet.*train\*\.parquet"):
         cached(tmp_path)
 
 

@@ -17,6 +17,7 @@ from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.source import Source, digest, each, spread
 from tacit.errors import UserError
 
+_ABOUT = ("README", "LICENSE", "NOTICE")
 _CHUNK = 1 << 16  # names held as Python strings at a time
 
 
@@ -50,6 +51,11 @@ def folder_source(root: Path, kind: str | None = None) -> Source:
         root=root.as_posix(),
         skipped=tuple(skipped),
     )
+
+
+def holds_files(root: Path) -> bool:
+    """Whether there is a file of any kind of data in a folder, at any depth; pages about the folder do not count."""
+    return any(kind_of_suffix(suffix_of(name)) for _, name in _files(root, []) if not name.startswith(_ABOUT))
 
 
 def _list(

@@ -20,11 +20,12 @@ from tacit import sounds
 from tacit.data.decode import Item
 from tacit.data.documents import Unreadable
 from tacit.data.events import Events, in_memory, open_events
-from tacit.data.inside import Find, inside
+from tacit.data.inside import Find, home
 from tacit.data.interactions import Named, are_events, interactions_source
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.lines import line_source
 from tacit.data.opened import LINES, PATH_NAMES, Opened, is_text, open_tables, opened_table, row_ids, strings
+from tacit.data.places import Place
 from tacit.data.source import Source, digest, each, spread
 from tacit.data.stretches import SPAN, stretches
 from tacit.data.texts import TEXT_NAMES, table_texts, text_columns
@@ -56,7 +57,7 @@ class Columns:
 
 
 def table_source(
-    data: Path | list[Path] | pa.Table,
+    data: Sequence[Place] | pa.Table,
     name: str,
     ask: Columns,
     stamps: Sequence[bytes] = (),
@@ -69,8 +70,7 @@ def table_source(
     without repetition, or else row numbers; of stretches of files the paths and where they begin and end. `stamps` tell
     whether a table in memory has changed; without them, its cells do.
     """
-    paths = [] if isinstance(data, pa.Table) else data if isinstance(data, list) else [data]
-    root = paths[0].resolve().parent if paths else root
+    paths = [] if isinstance(data, pa.Table) else data
     asked = (ask.encoded or ask.path_column) is not None
     if not asked and (events := _events(data if isinstance(data, pa.Table) else paths, name, ask)) is not None:
         return events
@@ -84,10 +84,10 @@ def table_source(
     columns = () if asked and not ask.text_column else _texts(table, name, ask.kind, ask.text_column)
     if columns:
         return table_texts(table, columns, name)
-    return _encoded_source(table, name, root, ask)
+    return _encoded_source(table, name, *home(paths, root), ask)
 
 
-def _events(data: pa.Table | list[Path], name: str, ask: Columns) -> Source | None:
+def _events(data: pa.Table | Sequence[Place], name: str, ask: Columns) -> Source | None:
     """One example per user, where the table has columns of users and of items, and is of no other kind as well."""
     if ask.kind not in (None, "items"):
         return None
@@ -130,9 +130,7 @@ def _texts(table: Opened, name: str, kind: str | None, asked: Sequence[str]) -> 
     return text_columns(table, name, asked, must=True).columns
 
 
-def _encoded_source(table: Opened, name: str, confined: Path | None, ask: Columns) -> Source:
-    root = confined or Path.cwd()
-    find = inside(confined) if confined else root.joinpath
+def _encoded_source(table: Opened, name: str, root: str, find: Find, ask: Columns) -> Source:
     column, kind = _encoded_column(table, name, ask)
     others = table.read([c for c in table.schema.names if c != column or is_text(table.schema.field(c).type)])
     is_path = is_text(table.schema.field(column).type)
@@ -149,10 +147,10 @@ def _encoded_source(table: Opened, name: str, confined: Path | None, ask: Column
         name=name,
         kind=kind,
         ids=ids,
-        fingerprint=digest(chain([str(root).encode(), column.encode()], stamps)),
+        fingerprint=digest(chain([root.encode(), column.encode()], stamps)),
         items=lambda: _items(table.stream(column), find),
         sample=lambda k: list(_items(table.sample(column, k), find)),
-        root=root.as_posix() if is_path else "",
+        root=Path(root).as_posix() if is_path else "",
         columns=others,
     )
     start, end = ask.start_column, ask.end_column

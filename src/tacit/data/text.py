@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from tacit.data.places import Place, size_of
 from tacit.errors import UserError
 
 _DELIMITERS = ",;\t"
@@ -30,7 +31,7 @@ _UNPACKED = 250  # bytes from one of a .gz file at most: texts that people have 
 _UNPACKED_ALWAYS = 256 << 20  # bytes that are no bomb, however small the file
 
 
-def read_csv(path: Path) -> pa.Table:
+def read_csv(path: Place) -> pa.Table:
     """Columns of strings from a CSV file (comma, semicolon or tab; UTF-8, UTF-16 or cp1252).
 
     UserError for an unusable first line; arrow's own error for rows of another length than it.
@@ -73,7 +74,7 @@ def rearmed(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     return pc.replace_substring_regex(texts, f"^'('*{_FORMULA})", r"\1")
 
 
-def opened_file(path: Path) -> IO[bytes]:
+def opened_file(path: Place) -> IO[bytes]:
     """The bytes of a file, of one that ends in .gz those it was made from."""
     compressed = path.name.lower().endswith(".gz")
     return cast(IO[bytes], io.BufferedReader(_Unpacked(path), 1 << 20) if compressed else path.open("rb"))
@@ -82,9 +83,10 @@ def opened_file(path: Path) -> IO[bytes]:
 class _Unpacked(io.RawIOBase):
     """The bytes that a .gz file was made from. OSError once they are more than a file of that size can mean."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = gzip.GzipFile(path)
-        self._left = max(_UNPACKED_ALWAYS, _UNPACKED * path.stat().st_size)
+    def __init__(self, path: Place) -> None:
+        self._packed = path.open("rb")
+        self._file = gzip.GzipFile(fileobj=self._packed)
+        self._left = max(_UNPACKED_ALWAYS, _UNPACKED * size_of(path))
 
     def readable(self) -> bool:
         return True
@@ -98,6 +100,7 @@ class _Unpacked(io.RawIOBase):
 
     def close(self) -> None:
         self._file.close()
+        self._packed.close()
         super().close()
 
 
