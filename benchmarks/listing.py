@@ -5,7 +5,7 @@
 `list`: hard links of one tiny image, listed only: seconds, and memory beyond what the imports take (Linux). `list tar`:
 as many members of tar shards of 10,000, listed, and again from the kept index. `decode`:
 images per second of processor time, in this process. `open`: image files decoded for the first time, and opened again
-from the cache. `order`: the examples of a step in an epoch of 50 million, beside `torch.randperm`.
+from the cache. `order`: the examples of a step in an epoch of 50 million, beside `torch.randperm`, and of a billion.
 """
 
 from __future__ import annotations
@@ -120,33 +120,32 @@ def decoding(parquet: Path, column: str, n: int) -> None:
 
 
 def order(n: int = 50_000_000, batch: int = 256) -> None:
-    import numpy as np
+    import psutil
     import torch
-
-    from tacit.data.order import Batches
 
     start = time.perf_counter()
     torch.randperm(n)
     randperm = time.perf_counter() - start
 
-    class Rows:
-        """0..n-1 without holding them."""
+    record(
+        "order", examples=n, batch=batch, microseconds_per_step=drawing(n, batch), randperm_seconds=round(randperm, 2)
+    )
+    held = psutil.Process().memory_info().rss
+    spent = drawing(10**9, batch)
+    held = psutil.Process().memory_info().rss - held
+    record("order", examples=10**9, batch=batch, microseconds_per_step=spent, extra_held_mb=round(held / 1e6, 1))
 
-        def __len__(self) -> int:
-            return n
 
-        def __getitem__(self, rows: object) -> object:
-            return rows
+def drawing(n: int, batch: int, steps: int = 1000) -> int:
+    """Microseconds for the rows of a step anywhere in many epochs."""
+    from tacit.data.order import Batches, Span
 
-    batches = Batches(lambda rows: {}, Rows(), batch)  # type: ignore[arg-type, typeddict-item]
+    batches = Batches(lambda rows: {}, Span(n), batch)
     batches.rows(0)
     start = time.perf_counter()
-    for step in range(1000):
-        batches.rows(np.int64(step * 37).item())
-    ours = (time.perf_counter() - start) / 1000
-    record(
-        "order", examples=n, batch=batch, microseconds_per_step=round(ours * 1e6), randperm_seconds=round(randperm, 2)
-    )
+    for step in range(steps):
+        batches.rows(step * (n // batch // 100))
+    return round((time.perf_counter() - start) / steps * 1e6)
 
 
 def main() -> None:

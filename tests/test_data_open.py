@@ -120,6 +120,22 @@ def test_bad_files_are_skipped_counted_and_listed(tmp_path: Path, cached):
         cached(root, max_bad=0.01)
 
 
+def test_one_file_in_a_hundred_is_damaged(tmp_path: Path, cached):
+    """A byte flipped in its header, cut short, or of another kind: each is skipped and named, and no other is lost."""
+    root = folder(tmp_path / "pets", 600)
+    damaged = [f"{('cat', 'dog')[i % 2]}/{i}.png" for i in range(0, 600, 100)]
+    for number, name in enumerate(damaged):
+        data = bytearray((root / name).read_bytes())
+        data[12 + number] ^= 0xFF
+        (root / name).write_bytes([data, data[:30], b"I am a text"][number % 3])
+    dataset = cached(root, max_bad=0.01)
+    assert dataset.notes.skipped.count == len(damaged)
+    assert [line.split(":")[0] for line in dataset.notes.skipped.first] == damaged
+    names = dataset.ids.to_pylist()
+    assert len(names) == 594
+    assert values(dataset) == [int(Path(name).stem) % 256 for name in names]
+
+
 def test_too_many_bad_files_stop_the_opening(tmp_path: Path, cached):
     root = folder(tmp_path / "pets", 20)
     for i in range(5):

@@ -23,7 +23,7 @@ NAME, BEGIN, SIZE, KIND = "__name__", "__begin__", "__size__", "__kind__"
 PLACED = (NAME, BEGIN, SIZE, KIND)
 SKIPPED = b"skipped"
 
-_BLOCK = 512  # bytes of a header, and what sizes are rounded up to
+_BLOCK = 512  # bytes of a header
 _TEXTS = frozenset(["cls", "cls2", "index", "id", "label", "txt", "text", "transcript", "caption"])
 _MOST = {"json": 1 << 20} | dict.fromkeys(_TEXTS, 1 << 16)  # bytes of a member that is read for its words
 _COLUMNS = 100  # that a shard's JSON makes, at most
@@ -117,7 +117,7 @@ def _members(shard: Shard) -> Iterator[tarfile.TarInfo]:
                 tar.members = []  # which a million of would take a gigabyte
                 if member.offset < end or member.size < 0:
                     raise tarfile.ReadError("a header that leads back")
-                end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
+                end = tar.offset
                 if not member.isreg() or member.issparse():
                     if not member.isdir():
                         shard.skip(member.name, "a link" if member.issym() or member.islnk() else "no plain file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tacit.errors import UserError
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}  # protocols that need a package of ours
 _CHANGES = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "updated", "created")  # what systems tell of a file
+_SECRET = re.compile(r"(?<=//)[^/@\s]*@|\?[^\s'\"]*")  # what an URL holds of passwords and signatures
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,7 @@ def size_of(place: Place) -> int:
 
 
 def _shown(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme else parts.path
+    return _SECRET.sub("", url)
 
 
 @contextmanager
@@ -94,12 +95,14 @@ def reaching(shown: str, others: tuple[type[Exception], ...] = ()) -> Iterator[N
     """What a file system says that cannot be reached, as one line; errors of `others` are not its own."""
     try:
         yield
-    except (UserError, *others):
+    except UserError:
+        raise
+    except others:
         raise
     except ImportError as error:
         extra = _EXTRAS.get(urlsplit(shown).scheme)
         remedy = f"pip install 'tacit[{extra}]'" if extra else str(error)
         raise UserError(f"{shown} needs a package that is not here; install with: {remedy}") from None
     except Exception as error:  # of any file system: networks, permissions, names
-        said = " ".join(str(error).split())[:200]
+        said = _SECRET.sub("", " ".join(str(error).split()))[:200]
         raise UserError(f"{shown} cannot be reached ({type(error).__name__}: {said}); check the address") from None

@@ -12,7 +12,7 @@ import gzip
 import io
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,7 +57,7 @@ def read_csv(path: Place) -> pa.Table:
 
 def write_csv(table: pa.Table, path: Path) -> None:
     """A CSV file of which a spreadsheet runs no cell."""
-    columns = [disarmed(column) if pa.types.is_string(column.type) else column for column in table.columns]
+    columns = [of if pa.types.is_primitive(of.type) else disarmed(of.cast(pa.string())) for of in table.columns]
     names = disarmed(pa.array(table.column_names, pa.string())).to_pylist()
     pa.csv.write_csv(pa.table(columns, names), path)
 
@@ -77,7 +77,7 @@ def rearmed(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 def opened_file(path: Place) -> IO[bytes]:
     """The bytes of a file, of one that ends in .gz those it was made from."""
     compressed = path.name.lower().endswith(".gz")
-    return cast(IO[bytes], io.BufferedReader(_Unpacked(path), 1 << 20) if compressed else path.open("rb"))
+    return io.BufferedReader(_Unpacked(path), 1 << 20) if compressed else path.open("rb")
 
 
 class _Unpacked(io.RawIOBase):
