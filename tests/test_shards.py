@@ -195,6 +195,7 @@ def broken(kind: str) -> bytes:
         header.pax_headers = {"size": "-4096"}
         return good + header.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
     elif kind == "sparse":
+        header.size = 512
         header.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 50)}
         return good + header.tobuf(tarfile.PAX_FORMAT) + b"1\n0\n1099511627776\n".ljust(512, b"\0") + bytes(1024)
     data = header.tobuf(tarfile.GNU_FORMAT)

@@ -114,7 +114,7 @@ def _members(shard: Shard) -> Iterator[tarfile.TarInfo]:
     try:
         with tarfile.open(fileobj=shard.file, mode="r:", encoding="utf-8", errors="replace") as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # which a million of would take a gigabyte
+                tar.members = []  # type: ignore[attr-defined]  # a million of them would take a gigabyte
                 if member.offset < end or member.size < 0:
                     raise tarfile.ReadError("a header that leads back")
                 end = tar.offset

@@ -63,7 +63,8 @@ def read_table(path: Place) -> pa.Table:
         if suffix in PARQUET:
             return parquet(path).read()
         if suffix in LINES:
-            return pyarrow.json.read_json(opened_file(path))
+            with opened_file(path) as file:
+                return pyarrow.json.read_json(file)
         return read_csv(path)
 
 
