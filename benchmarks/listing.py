@@ -2,21 +2,25 @@
 
     python benchmarks/listing.py [--files 1000000] [--images 20000] [--parquet FILE --column image]
 
-`list`: hard links of one tiny image, listed only: seconds, and memory beyond what the imports take (Linux). `decode`:
+`list`: hard links of one tiny image, listed only: seconds, and memory beyond what the imports take (Linux). `list tar`:
+as many members of tar shards of 10,000, listed, and again from the kept index. `decode`:
 images per second of processor time, in this process. `open`: image files decoded for the first time, and opened again
-from the cache. `order`: the examples of a step in an epoch of 50 million, beside `torch.randperm`.
+from the cache. `order`: the examples of a step in an epoch of 50 million, beside `torch.randperm`, and of a billion.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from record import record
 
@@ -30,12 +34,13 @@ def memory(name):  # of this process alone: getrusage would count what its paren
     return int(re.search(name + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
 before = memory("VmRSS")
-start = time.perf_counter()
-source = open_source(sys.argv[1])
-seconds = time.perf_counter() - start
+start, worked = time.perf_counter(), time.process_time()
+source = open_source(sys.argv[1], root=Path(sys.argv[2]))
+seconds, worked = time.perf_counter() - start, time.process_time() - worked
 extra = {"peak": memory("VmHWM") - before, "held": memory("VmRSS") - before}
 megabytes = {f"extra_{name}_mb": round(value / 1e6, 1) for name, value in extra.items()}
-print(json.dumps({"examples": len(source), "seconds": round(seconds, 2), **megabytes}))
+spent = {"seconds": round(seconds, 2), "processor_seconds": round(worked, 2)}
+print(json.dumps({"examples": len(source), **spent, **megabytes}))
 """
 
 
@@ -54,8 +59,29 @@ def listing(folder: Path, n: int) -> None:
             else:
                 os.link(source, inside / f"image_{i:08d}.png")
     (folder / "seed.png").unlink()
-    said = subprocess.run([sys.executable, "-c", LISTING, str(folder)], capture_output=True, text=True, check=True)
-    record("list", **json.loads(said.stdout))
+    record("list", **listed(folder, folder / ".cache"))
+
+
+def listed(folder: Path, cache: Path) -> dict[str, Any]:
+    words = [sys.executable, "-c", LISTING, str(folder), str(cache)]
+    said = subprocess.run(words, capture_output=True, text=True, check=True)
+    return dict(json.loads(said.stdout))
+
+
+def shards(folder: Path, n: int) -> None:
+    from PIL import Image
+
+    image, header = io.BytesIO(), tarfile.TarInfo()
+    Image.new("L", (8, 8)).save(image, "PNG")
+    data = image.getvalue()
+    for first in range(0, n, 10_000):
+        with (folder / f"shard-{first // 10_000:05d}.tar").open("wb") as file:
+            for i in range(first, min(n, first + 10_000)):
+                header.name, header.size = f"image_{i:08d}.png", len(data)
+                file.write(header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512))
+            file.write(bytes(1024))
+    for case in ("list tar", "list tar again"):
+        record(case, **listed(folder, folder / ".cache"))
 
 
 def opening(folder: Path, parquet: Path, column: str, n: int) -> None:
@@ -95,33 +121,32 @@ def decoding(parquet: Path, column: str, n: int) -> None:
 
 
 def order(n: int = 50_000_000, batch: int = 256) -> None:
-    import numpy as np
+    import psutil
     import torch
-
-    from tacit.data.order import Batches
 
     start = time.perf_counter()
     torch.randperm(n)
     randperm = time.perf_counter() - start
 
-    class Rows:
-        """0..n-1 without holding them."""
+    record(
+        "order", examples=n, batch=batch, microseconds_per_step=drawing(n, batch), randperm_seconds=round(randperm, 2)
+    )
+    held = psutil.Process().memory_info().rss
+    spent = drawing(10**9, batch)
+    held = psutil.Process().memory_info().rss - held
+    record("order", examples=10**9, batch=batch, microseconds_per_step=spent, extra_held_mb=round(held / 1e6, 1))
 
-        def __len__(self) -> int:
-            return n
 
-        def __getitem__(self, rows: object) -> object:
-            return rows
+def drawing(n: int, batch: int, steps: int = 1000) -> int:
+    """Microseconds for the rows of a step anywhere in many epochs."""
+    from tacit.data.order import Batches, Span
 
-    batches = Batches(lambda rows: {}, Rows(), batch)  # type: ignore[arg-type, typeddict-item]
+    batches = Batches(lambda rows: {}, Span(n), batch)
     batches.rows(0)
     start = time.perf_counter()
-    for step in range(1000):
-        batches.rows(np.int64(step * 37).item())
-    ours = (time.perf_counter() - start) / 1000
-    record(
-        "order", examples=n, batch=batch, microseconds_per_step=round(ours * 1e6), randperm_seconds=round(randperm, 2)
-    )
+    for step in range(steps):
+        batches.rows(step * (n // batch // 100))
+    return round((time.perf_counter() - start) / steps * 1e6)
 
 
 def main() -> None:
@@ -137,8 +162,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             opening(Path(folder), parquet, args.column, args.images)
     if args.files:
-        with tempfile.TemporaryDirectory() as folder:
-            listing(Path(folder), args.files)
+        for case in (shards, listing):
+            with tempfile.TemporaryDirectory() as folder:
+                case(Path(folder), args.files)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,11 @@ def test_links_leading_out_are_not_followed(tmp_path: Path, cached):
         *(f"dog/{i}.png" for i in (1, 3, 5)),
         "in.png",
     ]
-    assert dataset.notes.left_aside.first == ("out.png: a link leading out of the folder",)
+    assert sorted(dataset.notes.left_aside.first) == [
+        "loop: a link to a folder",
+        "out.png: a link leading out of the folder",
+        "outdir: a link to a folder",
+    ]
     assert dataset.notes.duplicates == 1
 
 
@@ -114,6 +118,22 @@ def test_bad_files_are_skipped_counted_and_listed(tmp_path: Path, cached):
     assert again.ids == dataset.ids
     with pytest.raises(UserError, match=r"2 of 42 .* --max-bad 0.01 .*text.jpg"):
         cached(root, max_bad=0.01)
+
+
+def test_one_file_in_a_hundred_is_damaged(tmp_path: Path, cached):
+    """A byte flipped in its header, cut short, or of another kind: each is skipped and named, and no other is lost."""
+    root = folder(tmp_path / "pets", 600)
+    damaged = [f"{('cat', 'dog')[i % 2]}/{i}.png" for i in range(0, 600, 100)]
+    for number, name in enumerate(damaged):
+        data = bytearray((root / name).read_bytes())
+        data[12 + number] ^= 0xFF
+        (root / name).write_bytes([data, data[:30], b"I am a text"][number % 3])
+    dataset = cached(root, max_bad=0.01)
+    assert dataset.notes.skipped.count == len(damaged)
+    assert [line.split(":")[0] for line in dataset.notes.skipped.first] == damaged
+    names = dataset.ids.to_pylist()
+    assert len(names) == 594
+    assert values(dataset) == [min(255, int(Path(name).stem)) for name in names]
 
 
 def test_too_many_bad_files_stop_the_opening(tmp_path: Path, cached):
@@ -281,8 +301,11 @@ def test_a_parquet_table_of_encoded_images(tmp_path: Path, cached):
 def test_shards_by_a_pattern(tmp_path: Path, cached):
     for shard in range(3):
         pq.write_table(bytes_table().slice(2 * shard, 2), tmp_path / f"train-{shard}.parquet")
-    assert values(cached(str(tmp_path / "train-*.parquet"))) == list(range(6))
-    with pytest.raises(UserError, match=r"train-0.parquet, train-1.parquet"):
+    (tmp_path / "README.md").write_text("about them")
+    for data in (str(tmp_path / "train-*.parquet"), tmp_path):
+        assert values(cached(data)) == list(range(6))
+    (tmp_path / "train-0.parquet").rename(tmp_path / "test-0.parquet")
+    with pytest.raises(UserError, match=r"holds several splits: .*test\*\.parquet.*train\*\.parquet"):
         cached(tmp_path)
 
 

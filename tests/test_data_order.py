@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit import keys
-from tacit.data.order import Batches, ahead, shuffled
+from tacit.data.order import Batches, Span, ahead, shuffled
 from tacit.errors import UserError
 
 
@@ -92,6 +93,34 @@ def test_any_step_of_a_huge_set_costs_no_memory():
     assert len(np.unique(out)) == 1000
     assert out.min() >= 0
     assert out.max() < 50_000_000
+
+
+@given(step=st.integers(0, 10**12), seed=st.integers(0, 2**31))
+@settings(max_examples=20, deadline=None)
+def test_a_billion_examples_are_in_one_order_at_any_step(step, seed):
+    n, batch = 10**9, 256
+    order = Batches(lambda rows: {"index": torch.from_numpy(rows)}, Span(n), batch, seed)
+    rows = order.rows(step)
+    assert rows.min() >= 0
+    assert rows.max() < n
+    assert len(np.unique(rows)) >= batch - 1  # an epoch may end amid it
+    later = Batches(order.read, Span(n), batch, seed)  # as after a restart, with nothing replayed
+    assert torch.equal(torch.cat([b["index"] for b in later.stream(step, step + 2)][1:]), order(step + 1)["index"])
+    neighbour = Batches(order.read, Span(n), batch, seed + 1)
+    assert len(np.intersect1d(rows, neighbour.rows(step))) < 5  # chance: none
+
+
+def test_a_billion_examples_take_no_memory():
+    order = Batches(read, Span(10**9), 256)
+    order.rows(0)
+    tracemalloc.start()
+    try:
+        for step in range(0, 10**10, 10**9):
+            order.rows(step)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 1 << 20  # bytes; a list of them would take 8 GB
 
 
 def test_nothing_to_draw_from_is_refused():

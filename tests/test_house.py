@@ -24,7 +24,8 @@ LONGEST = 350  # lines
 
 # A module imports from its own row and the rows above it, never from below.
 ROWS = [
-    {"types", "keys", "errors", "spec", "catalogue", "files", "pixels", "sounds", "histories", "dist", "ranks"},
+    {"types", "keys", "errors", "spec", "catalogue", "files", "archives", "pixels", "sounds", "histories"}
+    | {"dist", "ranks"},
     {"nn", "masks", "melspec", "encoders"},
     {"modalities", "task", "tasks"},
     {"data", "train", "state", "sharding", "checkpoint", "optim", "engine", "budget", "progress", "workspace"}

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 from numpy.typing import NDArray
 
 from tacit import keys
 from tacit.data import TEST, open_dataset
 from tacit.data.asked import TEXTS, target_named, target_settings
+from tacit.data.text import write_csv
 from tacit.errors import UserError
 from tacit.evaluation import Seal
 from tacit.evaluation.linear import fit_probe
@@ -97,7 +97,7 @@ def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: d
     print(f"{len(rows):,} to label: {where}")
     if out is not None:
         with whole_file(out) as partial:
-            pa.csv.write_csv(table, partial)
+            write_csv(table, partial)
     return table
 
 

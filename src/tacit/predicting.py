@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 
 from tacit.data import open_dataset
+from tacit.data.text import write_csv
 from tacit.errors import UserError
 from tacit.files import whole_file
 from tacit.heads import AT_ONCE, HOW_READ, Chosen, fit_head, labelled_data, learned_target, open_chosen
@@ -79,6 +79,6 @@ def _in_short(answers: Values) -> str:
 
 
 def _write(table: pa.Table, out: Path) -> None:
-    write = pa.csv.write_csv if out.suffix.lower() == ".csv" else pa.parquet.write_table
+    write = write_csv if out.suffix.lower() == ".csv" else pa.parquet.write_table
     with whole_file(out) as partial:
         write(table, partial)

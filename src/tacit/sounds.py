@@ -30,6 +30,7 @@ CHANNELS = ("mix", "left", "right")
 RATES = (4_000, 48_000)  # Hz, of what sounds are made into
 MOST_CHANNELS = 64
 LONGEST = 24 * 3600  # seconds of a single recording
+MOST_PER_BYTE = 256  # frames: speech at the lowest rate that Opus has gives 64, hours of digital silence thousands
 
 # Part of every cache's key: raise it whenever a change may change a single sample, or what is measured of them.
 VERSION = 1
@@ -111,6 +112,7 @@ def blocks(
     found = Found() if found is None else found
     n = 0
     with _opened(source) as file:
+        _refuse_endless(file, source, start, end)
         for block in _resampled(_stretch(file, channels, start, end, found), file.samplerate, rate):
             if len(block):
                 n += len(block)
@@ -195,6 +197,16 @@ def _head(path: Path) -> bytes:
         return file.read(12)
 
 
+def _refuse_endless(file: SoundFile, source: Source, start: float, end: float) -> None:
+    """BadSound for a stretch longer than any recording, and for hours that hardly any byte stands for."""
+    seconds = min(end, file.frames / file.samplerate) - start
+    if seconds > LONGEST:
+        raise BadSound(f"longer than {LONGEST // 3600} hours")
+    size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
+    if seconds > 3600 and file.frames > MOST_PER_BYTE * size:
+        raise BadSound(f"says that {size:,} bytes are {seconds / 3600:.1f} hours of sound")
+
+
 def _stretch(
     file: SoundFile, channels: str | int, start: float, end: float, found: Found
 ) -> Iterator[NDArray[np.float32]]:
@@ -209,8 +221,6 @@ def _stretch(
         raise BadSound(f"a stretch from {start:g} to {end:g} s has no length")
     if start > 0 and start >= length:
         raise BadSound(f"a stretch from {start:g} s on lies beyond its end, which is at {length:g} s")
-    if min(end, length) - start > LONGEST:
-        raise BadSound(f"longer than {LONGEST // 3600} hours")
     whole = end >= length
     left = file.frames - round(start * file.samplerate) if whole else round((end - start) * file.samplerate)
     if start > 0:

@@ -105,9 +105,9 @@ def open_dataset(
     Raises `UserError` for whatever a person can mend.
 
     Args:
-        data: a folder, a .parquet, .csv, .jsonl, .txt, .npz or .npy file, hf:NAME or hf:NAME:SPLIT of Hugging Face,
-            "digits"; in Python also arrays, tensors, a dict of arrays x and y, data frames, a `datasets.Dataset`, a
-            list of paths, PIL images or texts
+        data: a folder, a .parquet, .csv, .jsonl, .tar, .txt, .npz or .npy file, an URL of tables or tar shards, hf:NAME
+            or hf:NAME:SPLIT of Hugging Face, "digits"; in Python also arrays, tensors, a dict of arrays x and y, data
+            frames, a `datasets.Dataset`, a list of paths, PIL images or texts
         kind: what the data are, where they do not say by themselves (image, text, audio, items)
         labels: a CSV or Parquet file of file,label, or of file,start,end,label where stretches of sounds are labelled;
             or "folders" for class folders; nothing is labelled unless told. Several files count as one.
@@ -196,7 +196,7 @@ def open_dataset(
     columns_named = Columns(kind, image_column, audio_column, path_column, texts, *own_span, events)
 
     def opened(ask: Columns) -> Source:
-        sources = [open_source(d, ask) for d in (data, test) if d is not None]
+        sources = [open_source(d, ask, root) for d in (data, test) if d is not None]
         if by_folder:
             sources = [with_folder_labels(source) for source in sources]
         if len(sources) == 2 and sources[0].kind == "items":
@@ -204,12 +204,12 @@ def open_dataset(
             raise UserError(f"--test {test}: {said}")
         return join(*sources) if len(sources) == 2 else sources[0]
 
+    root = Path(cache) if cache else default_root()
     source = opened(columns_named)
     keys: tuple[str, ...] = FILE_NAMES
     if source.kind == "items":
         keys, asked = (*filter(None, [user_column]), *USER_NAMES, *FILE_NAMES), asked.without("time")
     notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
-    root = Path(cache) if cache else default_root()
     if source.kind == "audio":
         source, asked = by_speaker(source, tables, asked)
     named, frames = None, asked.target == "tokens" and source.kind == "audio"

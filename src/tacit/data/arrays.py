@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tacit import pixels
+from tacit.archives import arrays_in
 from tacit.data.labels import as_text, table_as_text
 from tacit.data.source import TEST, TRAIN, Source, digest, spread
 from tacit.errors import UserError
@@ -33,8 +34,9 @@ def file_source(path: Path) -> Source:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return arrays_source({"x": loaded}, path.name, stamp)
-        with loaded:
-            return arrays_source({name: loaded[name] for name in loaded.files}, path.name, stamp)
+        loaded.close()
+        with arrays_in(path) as arrays:
+            return arrays_source({name: arrays[name] for name in arrays.files}, path.name, stamp)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, UserError):
             raise

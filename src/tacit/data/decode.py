@@ -30,19 +30,21 @@ from PIL import Image
 import tacit
 from tacit import pixels, sounds
 from tacit.data import worker
+from tacit.data.documents import Unreadable
 
 
 class Stretch(NamedTuple):
     """A part of a recording."""
 
-    source: bytes | Path
+    source: bytes | Path | Unreadable
     start: float = 0.0  # seconds
     end: float = math.inf
     channel: int = -1  # the one that is meant; -1: as the plan says
 
 
-Item = bytes | Path | Stretch | NDArray[np.generic] | Image.Image
-"""One example as it is found: an encoded image or sound, where it lies, or an image's pixels ([H W] or [H W C])."""
+Item = bytes | Path | Unreadable | Stretch | NDArray[np.generic] | Image.Image
+"""One example as it is found: an encoded image or sound, where it lies or why it is not opened, or pixels ([H W] or
+[H W C])."""
 
 COMMAND = [sys.executable, "-P", str(Path(worker.__file__))]
 SECONDS_PER_EXAMPLE = 20.0  # until an answer or a sign of life; a photograph takes 0.2 s
@@ -287,7 +289,11 @@ class _Worker:
 
 
 def _is_encoded(item: Item) -> bool:
-    return isinstance(item, bytes | Path | Stretch)
+    return isinstance(_source(item), bytes | Path)
+
+
+def _source(item: Item) -> Item:
+    return item.source if isinstance(item, Stretch) else item
 
 
 def _batches(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
@@ -300,7 +306,7 @@ def _batches(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
             yield batch
             batch, nbytes = [], 0
         batch.append(item)
-        encoded = item.source if isinstance(item, Stretch) else item
+        encoded = _source(item)
         nbytes += len(encoded) if isinstance(encoded, bytes) else 0
     if batch:
         yield batch
@@ -311,6 +317,9 @@ def _in_memory(batch: list[Item], plan: Plan | None) -> list[Decoded]:
 
 
 def _one_in_memory(item: Item, plan: Plan | None) -> Decoded:
+    item = _source(item)
+    if isinstance(item, Unreadable):
+        return Decoded(bytes(16), None, item.reason)
     try:
         if isinstance(item, Image.Image):
             item.load()

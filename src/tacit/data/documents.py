@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from tacit.data.places import Place
 from tacit.data.text import encodings_of, opened_file
 
 BLOCK = 1 << 20  # bytes or characters read at a time
@@ -52,7 +53,7 @@ def pieces(document: Document, found: Counter[str]) -> Iterator[tuple[str, bytes
     found.update(here)
 
 
-def encoding_of(path: Path) -> str:
+def encoding_of(path: Place) -> str:
     """The encoding of a whole text file. CannotRead where there is none, or the file is damaged."""
     with _reading(path) as file:
         encodings = encodings_of(file.read(4096))
@@ -130,7 +131,7 @@ def _decoded(data: bytes, found: Counter[str]) -> str:
     raise CannotRead("in none of UTF-8, UTF-16 and cp1252")
 
 
-def _reading(path: Path) -> IO[bytes]:
+def _reading(path: Place) -> IO[bytes]:
     try:
         return opened_file(path)
     except (OSError, ValueError) as error:

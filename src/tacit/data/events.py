@@ -7,16 +7,15 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
-import pyarrow.parquet as pq
 
 from tacit.data.documents import CannotRead, encoding_of
 from tacit.data.kinds import suffix_of
-from tacit.data.opened import LINES, PARQUET, reading, stamps_of
+from tacit.data.opened import LINES, PARQUET, parquet, reading, stamps_of
+from tacit.data.places import Place
 from tacit.data.text import encodings_of, opened_file, sniff_delimiter
 from tacit.errors import UserError
 
@@ -34,7 +33,7 @@ class Events:
     stamps: list[bytes]  # what tells that the files have changed; none for a table in memory
 
 
-def open_events(paths: Sequence[Path]) -> Events:
+def open_events(paths: Sequence[Place]) -> Events:
     """The rows of these tables, one table after the other. UserError where they differ in their columns."""
     parts = [_open(path) for path in paths]
     for path, part in zip(paths, parts, strict=True):
@@ -46,25 +45,25 @@ def open_events(paths: Sequence[Path]) -> Events:
             with reading(path):
                 yield from part.stream(columns)
 
-    return Events(parts[0].schema, stream, stamps_of(list(paths)))
+    return Events(parts[0].schema, stream, stamps_of(paths))
 
 
 def in_memory(table: pa.Table) -> Events:
     return Events(table.schema, lambda columns: iter(table.select(list(columns)).to_batches(_ROWS)), [])
 
 
-def _open(path: Path) -> Events:
+def _open(path: Place) -> Events:
     suffix = suffix_of(path.name)
     with reading(path):
         if suffix in PARQUET:
-            file = pq.ParquetFile(path)
+            file = parquet(path)
             return Events(file.schema_arrow, lambda columns: file.iter_batches(_ROWS, columns=list(columns)), [])
         if suffix in LINES:
             return _lines(path)
         return _csv(path)
 
 
-def _csv(path: Path) -> Events:
+def _csv(path: Place) -> Events:
     with opened_file(path) as file:
         head = _decoded(file.read(_HEAD))
     delimiter = sniff_delimiter(head.rpartition("\n")[0] or head)
@@ -105,7 +104,7 @@ def _decoded(head: bytes) -> str:
     return ""
 
 
-def _lines(path: Path) -> Events:
+def _lines(path: Place) -> Events:
     options = pyarrow.json.ReadOptions(block_size=_BLOCK, use_threads=False)
     with opened_file(path) as file:
         schema = pyarrow.json.open_json(file, read_options=options).schema

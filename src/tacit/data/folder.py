@@ -17,13 +17,14 @@ from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.source import Source, digest, each, spread
 from tacit.errors import UserError
 
+_ABOUT = ("README", "LICENSE", "NOTICE")
 _CHUNK = 1 << 16  # names held as Python strings at a time
 
 
 def folder_source(root: Path, kind: str | None = None) -> Source:
     """Every file of the kind below `root`, ordered by path; ids are the paths from `root`, with forward slashes.
 
-    Hidden files are passed over, and so are links to folders; links to files are followed within `root` only.
+    Hidden files are passed over. Links to files are followed within `root` only, links to folders nowhere.
     """
     root = root.resolve()
     names, sizes, times, kinds, skipped = _list(root)
@@ -50,6 +51,11 @@ def folder_source(root: Path, kind: str | None = None) -> Source:
         root=root.as_posix(),
         skipped=tuple(skipped),
     )
+
+
+def holds_files(root: Path) -> bool:
+    """Whether there is a file of any kind of data in a folder, at any depth; pages about the folder do not count."""
+    return any(kind_of_suffix(suffix_of(name)) for _, name in _files(root, []) if not name.startswith(_ABOUT))
 
 
 def _list(
@@ -102,6 +108,8 @@ def _files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[os.DirE
                         waiting.append(f"{folder}{entry.name}/")
                     elif entry.is_file():
                         yield entry, folder + entry.name
+                    elif entry.is_dir():
+                        skipped.append((folder + entry.name, "a link to a folder"))
         except PermissionError:
             skipped.append((folder, "the folder may not be read"))
 

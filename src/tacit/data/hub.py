@@ -34,6 +34,13 @@ def named_dataset(source: str) -> pa.Table:
     return with_class_names(chosen.with_format("arrow")[:], chosen.features)
 
 
+def library_cache() -> Path:
+    """The folder that the library downloads to, which the paths in its tables lead to."""
+    import datasets
+
+    return Path(datasets.config.HF_CACHE_HOME)
+
+
 def saved_dataset(folder: Path) -> tuple[pa.Table, list[Path]]:
     """The table in a folder, and the files that it lies in."""
     try:

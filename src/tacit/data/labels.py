@@ -16,11 +16,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.data.asked import FLAGS, Asked
+from tacit.data.kinds import suffix_of
 from tacit.data.matching import AMBIGUOUS, UNKNOWN, match
 from tacit.data.notes import Few, Notes, few
-from tacit.data.opened import PATH_NAMES, read_table
+from tacit.data.opened import LINES, PARQUET, PATH_NAMES, read_table
 from tacit.data.source import Source, each
 from tacit.data.splitting import SPLITS, codes_of
+from tacit.data.text import rearmed
 from tacit.errors import UserError
 
 FOLDERS = "folders"
@@ -242,7 +244,10 @@ def _joined(values: pa.Array, lists: bool) -> pa.Array:
 def _read_file(path: Path) -> pa.Table:
     if not path.is_file():
         raise UserError(f"--labels {path}: no such file (or say 'folders' for class folders)")
-    return read_table(path)
+    table = read_table(path)
+    if suffix_of(path.name) in PARQUET | LINES:
+        return table
+    return pa.table([*map(rearmed, table.columns)], rearmed(pa.array(table.column_names)).to_pylist())
 
 
 def _file_texts(table: pa.Table, path: Path, names: Mapping[str, str], keys: Sequence[str], lists: bool) -> pa.Table:

@@ -6,13 +6,14 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from tacit.data.documents import Document, Unreadable
 from tacit.data.opened import Opened, opened_table, stamps_of
+from tacit.data.places import Place
+from tacit.data.rows import concatenated, table_of
 from tacit.data.source import Source, spread
 from tacit.data.text import opened_file
 from tacit.data.texts import join_cells, text_source
@@ -31,12 +32,12 @@ class Old(dict[str, Any]):
     """A row in another encoding than UTF-8. Its text goes on in that encoding, so that it is counted as converted."""
 
 
-def line_source(paths: list[Path], name: str, choose: Callable[[Opened], Sequence[str]]) -> Source | None:
+def line_source(paths: Sequence[Place], name: str, choose: Callable[[Opened], Sequence[str]]) -> Source | None:
     """One text per line of `paths`, of the columns that `choose` finds in the first lines; None where it finds none."""
     first = [row for row in islice(_rows(paths), _HEAD) if isinstance(row, dict)]
     if not first:
         raise UserError(f'{name} holds no JSON objects, one per line, such as {{"text": "..."}}')
-    columns = choose(opened_table(_table(first, ())))
+    columns = choose(opened_table(table_of(first)))
     if not columns:
         return None
     parts: list[pa.Table] = []
@@ -45,9 +46,10 @@ def line_source(paths: list[Path], name: str, choose: Callable[[Opened], Sequenc
     for row in _rows(paths):
         block.append(row if isinstance(row, dict) else {})
         if len(block) == _BLOCK:
-            parts.append(_table(block, columns))
+            parts.append(table_of(block, columns))
             count, block = count + len(block), []
-    parts.append(_table(block, columns))
+    parts.append(table_of(block, columns))
+    sizes = [_BLOCK] * (len(parts) - 1) + [len(block)]
     count += len(block)
 
     def items() -> Iterator[Document]:
@@ -58,10 +60,10 @@ def line_source(paths: list[Path], name: str, choose: Callable[[Opened], Sequenc
         return [text for row, text in enumerate(items()) if row in chosen]
 
     stamps = [*stamps_of(paths), "\0".join(columns).encode()]
-    return text_source(name, _concatenated(parts, count), count, items, sample, stamps)
+    return text_source(name, concatenated(parts, sizes), count, items, sample, stamps)
 
 
-def _rows(paths: list[Path]) -> Iterator[Row]:
+def _rows(paths: Sequence[Place]) -> Iterator[Row]:
     """What each line says that is not blank."""
     for path in paths:
         for line in _lines(path):
@@ -71,7 +73,7 @@ def _rows(paths: list[Path]) -> Iterator[Row]:
                 yield _row(line)
 
 
-def _lines(path: Path) -> Iterator[bytes | None]:
+def _lines(path: Place) -> Iterator[bytes | None]:
     """The lines of a file; None in place of one that is too long."""
     try:
         with opened_file(path) as file:
@@ -117,42 +119,3 @@ def _text(row: Row, columns: Sequence[str]) -> Document:
 
 def _is_text(cell: Any) -> bool:
     return isinstance(cell, str | None) or (isinstance(cell, list) and all(isinstance(word, str) for word in cell))
-
-
-def _table(rows: list[dict[str, Any]], without: Sequence[str]) -> pa.Table:
-    """The rows as columns; values of mixed types become the text that JSON has for them."""
-    names = list(dict.fromkeys(name for row in rows for name in row if name not in without))
-    return pa.table({name: _array([row.get(name) for row in rows]) for name in names})
-
-
-def _array(values: list[Any]) -> pa.Array:
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, UnicodeEncodeError, OverflowError):
-        return pa.array([None if value is None else _said(value) for value in values], pa.string())
-
-
-def _said(value: Any) -> str:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else json.dumps(value)
-
-
-def _concatenated(parts: list[pa.Table], rows: int) -> pa.Table:
-    """The parts, one after the other: what one of them lacks is null there, what differs in type becomes text."""
-    names = list(dict.fromkeys(name for part in parts for name in part.column_names))
-    sizes = [min(_BLOCK, rows - number * _BLOCK) for number in range(len(parts))]
-    columns = {}
-    for name in names:
-        chunks = [
-            part[name].combine_chunks() if name in part.column_names else pa.nulls(size)
-            for part, size in zip(parts, sizes, strict=True)
-        ]
-        tables = [pa.table({name: chunk}) for chunk in chunks]
-        try:
-            columns[name] = pa.concat_tables(tables, promote_options="permissive")[name]
-        except pa.ArrowException:
-            columns[name] = pa.chunked_array([_array_of_text(chunk) for chunk in chunks])
-    return pa.table(columns)
-
-
-def _array_of_text(values: pa.Array) -> pa.Array:
-    return pa.array([None if value is None else _said(value) for value in values.to_pylist()], pa.string())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,8 +15,9 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from tacit.data.kinds import suffix_of
+from tacit.data.places import Place, reaching, stamp_of
 from tacit.data.source import spread
-from tacit.data.text import read_csv
+from tacit.data.text import opened_file, read_csv
 from tacit.errors import UserError
 
 PARQUET = frozenset([".parquet", ".pq"])
@@ -56,24 +56,28 @@ class Opened:
     stamps: list[bytes]  # what tells that the files have changed; none for a table in memory
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Place) -> pa.Table:
     """A whole Parquet, CSV or JSON-lines file. UserError for anything else."""
     suffix = suffix_of(path.name)
     with reading(path):
         if suffix in PARQUET:
-            return pq.ParquetFile(path).read()
+            return parquet(path).read()
         if suffix in LINES:
-            return pyarrow.json.read_json(gzip.open(path) if suffix.endswith(".gz") else path)
+            with opened_file(path) as file:
+                return pyarrow.json.read_json(file)
         return read_csv(path)
 
 
-def stamps_of(paths: list[Path]) -> list[bytes]:
+def parquet(place: Place) -> pq.ParquetFile:
+    return pq.ParquetFile(place if isinstance(place, Path) else place.open())
+
+
+def stamps_of(places: Sequence[Place]) -> list[bytes]:
     """What changes when one of these files does."""
-    states = [(path.resolve(), path.stat()) for path in paths]
-    return [f"{path} {status.st_size} {status.st_mtime_ns}".encode() for path, status in states]
+    return [*map(stamp_of, places)]
 
 
-def open_tables(paths: list[Path]) -> Opened:
+def open_tables(paths: Sequence[Place]) -> Opened:
     """The tables in these files, one after the other; only Parquet is left on the disk."""
     stamps = stamps_of(paths)
     if suffix_of(paths[0].name) not in PARQUET:
@@ -82,7 +86,7 @@ def open_tables(paths: list[Path]) -> Opened:
     files = []
     for path in paths:
         with reading(path):
-            files.append(pq.ParquetFile(path))
+            files.append(parquet(path))
     schema = files[0].schema_arrow
     for path, file in zip(paths, files, strict=True):
         if file.schema_arrow.names != schema.names:
@@ -139,10 +143,11 @@ def opened_table(table: pa.Table) -> Opened:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Place) -> Iterator[None]:
     """What a damaged file makes arrow say, as one line with the file's name."""
     try:
-        yield
+        with nullcontext() if isinstance(path, Path) else reaching(str(path), (pa.ArrowException,)):
+            yield
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read as a table: {' '.join(str(error).split())[:200]}") from None
 

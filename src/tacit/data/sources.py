@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,25 +15,37 @@ import pyarrow as pa
 from PIL import Image
 
 from tacit.data.arrays import arrays_source, digits_source, file_source, pil_source
-from tacit.data.folder import folder_source
-from tacit.data.hub import named_dataset, saved_dataset, with_class_names
+from tacit.data.cache import default_root, private_folder
+from tacit.data.folder import folder_source, holds_files
+from tacit.data.hub import library_cache, named_dataset, saved_dataset, with_class_names
 from tacit.data.kinds import KINDS, choose_kind, suffix_of
 from tacit.data.opened import TABLE_SUFFIXES, stamps_of
+from tacit.data.places import Place, find, is_url
+from tacit.data.shards import PACKED, tar_source
+from tacit.data.shards import SUFFIX as TAR
 from tacit.data.source import Source
+from tacit.data.stretches import stretches
 from tacit.data.tables import Columns, table_source
 from tacit.data.texts import file_texts, files_source
 from tacit.errors import UserError
 
 DIGITS = "digits"
+_NUMBERS = re.compile(r"[-_.]?\d+(-of-.*)?$")  # at the end of a shard's name
 _IN_MEMORY = "the data"  # what objects without a name are called in messages
 
 
-def open_source(data: Any, ask: Columns | None = None) -> Source:
-    """Read the listing, not the content. UserError for what cannot be read at all."""
+def open_source(data: Any, ask: Columns | None = None, root: Path | None = None) -> Source:
+    """Read the listing, not the content. UserError for what cannot be read at all.
+
+    `root` is the cache, where the indices of tar shards are kept.
+    """
     ask = ask or Columns()
     choose_kind({}, ask.kind, _IN_MEMORY)
     ask = _one_kind(ask)
-    source = _from_disk(os.fspath(data), ask) if isinstance(data, str | os.PathLike) else _from_memory(data, ask)
+    if isinstance(data, str | os.PathLike):
+        source = _from_disk(os.fspath(data), ask, private_folder((root or default_root()) / "listings"))
+    else:
+        source = _from_memory(data, ask)
     span = ask.start_column or ask.end_column
     if span is not None and source.columns is None:
         flag = "start" if ask.start_column else "end"
@@ -61,47 +74,67 @@ def _one_kind(ask: Columns) -> Columns:
     return ask
 
 
-def _from_disk(text: str, ask: Columns) -> Source:
+def _from_disk(text: str, ask: Columns, listings: Path) -> Source:
     if text.startswith("hf:"):
-        return table_source(named_dataset(text), text, ask)
+        return table_source(named_dataset(text), text, ask, root=library_cache())
+    if is_url(text):
+        return _from_places(find(text, TABLE_SUFFIXES | {TAR}), text.rstrip("/").rpartition("/")[2], ask, listings)
     path = Path(text)
     if text == DIGITS and not path.exists():
         return digits_source()
     if path.is_dir():
-        return _from_folder(path, ask)
+        return _from_folder(path, ask, listings)
     if any(sign in text for sign in "*?[") and not path.exists():
-        shards = [Path(name) for name in sorted(glob.glob(text))]
-        if not shards or not all(suffix_of(shard.name) in TABLE_SUFFIXES for shard in shards):
-            raise UserError(f"{text} matches no tables (.parquet, .csv, .jsonl)")
-        return table_source(shards, path.name, ask)
+        return _from_places([Path(name) for name in sorted(glob.glob(text))], path.name, ask, listings)
     if not path.exists():
         raise UserError(f"{text}: no such file or folder (and not the built-in {DIGITS!r})")
     suffix = suffix_of(path.name)
-    if suffix in TABLE_SUFFIXES:
-        return table_source(path, path.name, ask)
+    if suffix in TABLE_SUFFIXES or suffix == TAR:
+        return _from_places([path], path.name, ask, listings)
+    if suffix in PACKED:
+        raise UserError(f"{text} is compressed, so that no member can be read by itself; unpack it to a .tar first")
     if suffix in {".npy", ".npz"}:
         return file_source(path)
     if suffix in KINDS["text"].suffixes:
         return file_texts(path)
-    raise UserError(f"{text}: give a folder, or a file of .parquet, .csv, .jsonl, .txt, .npz or .npy")
+    raise UserError(f"{text}: give a folder, or a file of .parquet, .csv, .jsonl, .tar, .txt, .npz or .npy")
 
 
-def _from_folder(path: Path, ask: Columns) -> Source:
-    """A folder of files, or one that Hugging Face's datasets has written."""
+def _from_places(places: Sequence[Place], name: str, ask: Columns, listings: Path) -> Source:
+    """Tables of one form, or tar shards."""
+    suffixes = {suffix_of(place.name) for place in places}
+    if suffixes == {TAR}:
+        source = tar_source(places, name, ask.kind, listings)
+        span = (ask.start_column, ask.end_column)
+        return stretches(source, *span) if any(span) and source.columns is not None else source
+    if not suffixes or not suffixes <= TABLE_SUFFIXES:
+        raise UserError(f"{name} matches no tables (.parquet, .csv, .jsonl) and no tar shards (.tar)")
+    return table_source(places, name, ask)
+
+
+def _from_folder(path: Path, ask: Columns, listings: Path) -> Source:
+    """A folder of files, of shards, or one that Hugging Face's datasets has written."""
     if (path / "dataset_dict.json").is_file():
         splits = sorted(inner.name for inner in path.iterdir() if (inner / "state.json").is_file())
         raise UserError(f"{path} holds the splits {', '.join(splits)}: name one of these folders, and perhaps --test")
     if (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
         table, files = saved_dataset(path)
-        return table_source(table, path.name, ask, stamps_of(files))
-    shards = sorted((path / "data").glob("*.parquet"))
-    if shards:
-        names = sorted({shard.name.partition("-")[0] for shard in shards})
-        if len(names) > 1:
-            known = ", ".join(f"'{path}/data/{name}-*.parquet'" for name in names)
-            raise UserError(f"{path} holds several splits: name the files of one ({known}), and perhaps --test")
-        return table_source(shards, path.name, ask)
+        return table_source(table, path.name, ask, stamps_of(files), path)
+    for folder, ending in ((path / "data", ".parquet"), (path, ".parquet"), (path, TAR)):
+        shards = sorted(folder.glob(f"*{ending}"))
+        if shards and (folder != path or not holds_files(path)):
+            return _from_places(_of_one_split(shards, path), path.name, ask, listings)
     return folder_source(path, ask.kind)
+
+
+def _of_one_split(shards: list[Path], folder: Path) -> list[Path]:
+    """The shards, whose names are alike up to their numbers. UserError where they are of several splits."""
+    names = {shard: _NUMBERS.sub("", shard.stem) for shard in shards}
+    if len(set(names.values())) > 1:
+        first = {name: shard for shard, name in reversed(names.items())}
+        known = ", ".join(f"'{first[name].with_name(name)}*{first[name].suffix}'" for name in sorted(first))
+        raise UserError(f"{folder} holds several splits: name the files of one ({known}), and perhaps --test")
+    return shards
 
 
 def _from_memory(data: Any, ask: Columns) -> Source:

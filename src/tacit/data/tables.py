@@ -18,11 +18,14 @@ import pyarrow.compute as pc
 
 from tacit import sounds
 from tacit.data.decode import Item
+from tacit.data.documents import Unreadable
 from tacit.data.events import Events, in_memory, open_events
+from tacit.data.inside import Find, home
 from tacit.data.interactions import Named, are_events, interactions_source
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.lines import line_source
 from tacit.data.opened import LINES, PATH_NAMES, Opened, is_text, open_tables, opened_table, row_ids, strings
+from tacit.data.places import Place
 from tacit.data.source import Source, digest, each, spread
 from tacit.data.stretches import SPAN, stretches
 from tacit.data.texts import TEXT_NAMES, table_texts, text_columns
@@ -53,15 +56,21 @@ class Columns:
         return self.image_column or self.audio_column
 
 
-def table_source(data: Path | list[Path] | pa.Table, name: str, ask: Columns, stamps: Sequence[bytes] = ()) -> Source:
+def table_source(
+    data: Sequence[Place] | pa.Table,
+    name: str,
+    ask: Columns,
+    stamps: Sequence[bytes] = (),
+    root: Path | None = None,
+) -> Source:
     """Examples from a table's columns of text, or from its image, audio or path column.
 
-    Every other column is kept. Relative paths start from the table's own folder. Ids are the paths, or else a column of
-    ids without repetition, or else row numbers; of stretches of files the paths and where they begin and end. `stamps`
-    tell whether a table in memory has changed; without them, its cells do.
+    Every other column is kept. Paths in a table stay in its own folder, or in `root`; those of a table that a person
+    has made in memory start from the working folder and may lead anywhere. Ids are the paths, or else a column of ids
+    without repetition, or else row numbers; of stretches of files the paths and where they begin and end. `stamps` tell
+    whether a table in memory has changed; without them, its cells do.
     """
-    paths = [] if isinstance(data, pa.Table) else data if isinstance(data, list) else [data]
-    root = paths[0].resolve().parent if paths else Path.cwd()
+    paths = [] if isinstance(data, pa.Table) else data
     asked = (ask.encoded or ask.path_column) is not None
     if not asked and (events := _events(data if isinstance(data, pa.Table) else paths, name, ask)) is not None:
         return events
@@ -75,10 +84,10 @@ def table_source(data: Path | list[Path] | pa.Table, name: str, ask: Columns, st
     columns = () if asked and not ask.text_column else _texts(table, name, ask.kind, ask.text_column)
     if columns:
         return table_texts(table, columns, name)
-    return _encoded_source(table, name, root, ask)
+    return _encoded_source(table, name, *home(paths, root), ask)
 
 
-def _events(data: pa.Table | list[Path], name: str, ask: Columns) -> Source | None:
+def _events(data: pa.Table | Sequence[Place], name: str, ask: Columns) -> Source | None:
     """One example per user, where the table has columns of users and of items, and is of no other kind as well."""
     if ask.kind not in (None, "items"):
         return None
@@ -121,14 +130,14 @@ def _texts(table: Opened, name: str, kind: str | None, asked: Sequence[str]) -> 
     return text_columns(table, name, asked, must=True).columns
 
 
-def _encoded_source(table: Opened, name: str, root: Path, ask: Columns) -> Source:
+def _encoded_source(table: Opened, name: str, root: str, find: Find, ask: Columns) -> Source:
     column, kind = _encoded_column(table, name, ask)
     others = table.read([c for c in table.schema.names if c != column or is_text(table.schema.field(c).type)])
     is_path = is_text(table.schema.field(column).type)
     if is_path:
         ids = pc.replace_substring(pc.fill_null(strings(others[column]), ""), "\\", "/")
         kind = choose_kind(_kinds_of_paths(ids), ask.kind, f"column {column!r} of {name}")
-        stamps = chain(table.stamps, _stamps_of_paths(ids, root))
+        stamps = chain(table.stamps, _stamps_of_paths(ids, find))
     else:
         kept = table.schema.field(column).type
         inner = [table.inner_paths(column)] if pa.types.is_struct(kept) and "path" in kept.names else []
@@ -138,10 +147,10 @@ def _encoded_source(table: Opened, name: str, root: Path, ask: Columns) -> Sourc
         name=name,
         kind=kind,
         ids=ids,
-        fingerprint=digest(chain([str(root).encode(), column.encode()], stamps)),
-        items=lambda: _items(table.stream(column), root),
-        sample=lambda k: list(_items(table.sample(column, k), root)),
-        root=root.as_posix() if is_path else "",
+        fingerprint=digest(chain([root.encode(), column.encode()], stamps)),
+        items=lambda: _items(table.stream(column), find),
+        sample=lambda k: list(_items(table.sample(column, k), find)),
+        root=Path(root).as_posix() if is_path else "",
         columns=others,
     )
     start, end = ask.start_column, ask.end_column
@@ -207,10 +216,14 @@ def _kinds_of_paths(ids: pa.Array) -> Counter[str]:
     return Counter(kind for kind in kinds if kind)
 
 
-def _stamps_of_paths(ids: pa.Array, root: Path) -> Iterator[bytes]:
+def _stamps_of_paths(ids: pa.Array, find: Find) -> Iterator[bytes]:
     for path in each(ids):
         try:
-            status = (root / path).stat()
+            found = find(path)
+            if isinstance(found, Unreadable):
+                yield f"{path} {found.reason}".encode()
+                continue
+            status = found.stat()
             yield f"{path} {status.st_size} {status.st_mtime_ns}".encode()
         except (OSError, ValueError):
             yield f"{path} absent".encode()
@@ -222,13 +235,13 @@ def _cells(chunks: Iterator[pa.Array]) -> Iterator[bytes]:
         yield cell or b""
 
 
-def _items(chunks: Iterator[pa.Array], root: Path) -> Iterator[Item]:
-    return (_item(value, root) for value in chain.from_iterable(map(each, chunks)))
+def _items(chunks: Iterator[pa.Array], find: Find) -> Iterator[Item]:
+    return (_item(value, find) for value in chain.from_iterable(map(each, chunks)))
 
 
-def _item(value: Any, root: Path) -> Item:
+def _item(value: Any, find: Find) -> Item:
     content = _content(value)
-    return root / content.replace("\\", "/") if isinstance(content, str) else bytes(content or b"")
+    return find(content.replace("\\", "/")) if isinstance(content, str) else bytes(content or b"")
 
 
 def _content(value: Any) -> Any:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tacit.archives import arrays_in
 from tacit.data.labels import as_text, table_as_text
 from tacit.data.opened import reading
 from tacit.data.source import Source
@@ -144,7 +145,7 @@ def _in_order(files: Sequence[Vectors], named: Sequence[pa.Array]) -> list[str]:
 def _arrays(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
     found = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with arrays_in(path) as file:
             names = tuple(file.files)
             for name in wanted:
                 if name in names:

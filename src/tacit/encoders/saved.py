@@ -96,6 +96,8 @@ def read(folder: Path) -> Saved:
     said = _description(folder)
     for name, hashed in said["weights"].items():
         path = folder / name
+        if path.parent != folder:
+            raise UserError(f"{folder / DESCRIPTION} names {name}, which is no file of its folder; do not trust it")
         if not path.is_file():
             raise UserError(f"{path} is missing; export the encoder again")
         if sha256(path) != hashed:

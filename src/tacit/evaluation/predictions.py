@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.archives import arrays_in
 from tacit.errors import UserError
 from tacit.evaluation.sealing import content_digests, short_digest
 from tacit.evaluation.splits import Budget, Positions
@@ -87,7 +88,7 @@ class Predictions:
         """Read `predictions.npz` from a folder. Raises `UserError` where there is none or it cannot be read."""
         path = Path(folder) / FILE_NAME
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with arrays_in(path) as arrays:
                 said = json.loads(str(arrays["said"]))
                 if said["version"] != VERSION:
                     raise UserError(f"{path} was written by another version: judge again with this one")

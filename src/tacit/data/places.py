@@ -1,0 +1,108 @@
+"""Where tables and tar shards lie: paths, and files behind the URLs that fsspec knows (s3, gs, http, memory, ...)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+from urllib.parse import urlsplit
+
+from tacit.errors import UserError
+
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}  # protocols that need a package of ours
+_CHANGES = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "updated", "created")  # what systems tell of a file
+_SECRET = re.compile(r"(?<=//)[^/@\s]*@|\?[^\s'\"]*")  # what an URL holds of passwords and signatures
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file behind an URL."""
+
+    url: str  # to be shown: without names, passwords and signatures
+    system: Any
+    path: str
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+    def open(self, mode: str = "rb") -> IO[bytes]:
+        with reaching(self.url):
+            return cast(IO[bytes], self.system.open(self.path, mode))
+
+    def info(self) -> dict[str, Any]:
+        with reaching(self.url):
+            return cast(dict[str, Any], self.system.info(self.path))
+
+    def __str__(self) -> str:
+        return self.url
+
+
+Place = Path | Remote
+
+
+def is_url(text: str) -> bool:
+    return "://" in text
+
+
+def find(text: str, suffixes: frozenset[str]) -> list[Remote]:
+    """The files that an URL means: itself, those that fit its `*`, or those of a folder that end in `suffixes`.
+
+    UserError where it cannot be reached, or leads to nothing.
+    """
+    shown = _shown(text)
+    with reaching(shown):
+        from fsspec.core import url_to_fs
+
+        system, path = url_to_fs(text)
+        if "*" in path:
+            paths = sorted(system.glob(path))
+        elif shown.lower().endswith(tuple(suffixes)) and system.exists(path):
+            paths = [path]
+        else:
+            paths = sorted(
+                name for name in system.ls(path, detail=False) if _shown(name).lower().endswith(tuple(suffixes))
+            )
+        found = [Remote(_shown(system.unstrip_protocol(path)), system, path) for path in paths]
+    if not found:
+        raise UserError(f"{shown} holds no {' or '.join(sorted(suffixes))}")
+    return found
+
+
+def stamp_of(place: Place) -> bytes:
+    """What changes when a file does."""
+    if isinstance(place, Path):
+        status = place.stat()
+        return f"{place.resolve()} {status.st_size} {status.st_mtime_ns}".encode()
+    info = place.info()
+    return f"{place} {info['size']} {[str(info[name]) for name in _CHANGES if name in info]}".encode()
+
+
+def size_of(place: Place) -> int:
+    """Bytes."""
+    return place.stat().st_size if isinstance(place, Path) else int(place.info()["size"] or 0)
+
+
+def _shown(url: str) -> str:
+    return _SECRET.sub("", url)
+
+
+@contextmanager
+def reaching(shown: str, others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """What a file system says that cannot be reached, as one line; errors of `others` are not its own."""
+    try:
+        yield
+    except UserError:
+        raise
+    except others:
+        raise
+    except ImportError as error:
+        extra = _EXTRAS.get(urlsplit(shown).scheme)
+        remedy = f"pip install 'tacit[{extra}]'" if extra else str(error)
+        raise UserError(f"{shown} needs a package that is not here; install with: {remedy}") from None
+    except Exception as error:  # of any file system: networks, permissions, names
+        said = _SECRET.sub("", " ".join(str(error).split()))[:200]
+        raise UserError(f"{shown} cannot be reached ({type(error).__name__}: {said}); check the address") from None

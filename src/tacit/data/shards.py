@@ -1,0 +1,121 @@
+"""Tar shards, as WebDataset lays them out: the files of one example side by side, read where they lie.
+
+`000001.jpg`, `000001.cls` and `000001.json` are one example. Nothing is ever unpacked: a shard is read through once for
+the list of its members, which is kept, and from then on any content can be read at any time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tacit.data.decode import Item
+from tacit.data.documents import Unreadable
+from tacit.data.kinds import KINDS, choose_kind
+from tacit.data.members import BEGIN, KIND, NAME, PLACED, SIZE, SKIPPED, index_of
+from tacit.data.opened import strings
+from tacit.data.places import Place, reaching, stamp_of
+from tacit.data.rows import concatenated
+from tacit.data.source import Source, digest, spread
+from tacit.data.worker import MAX_BYTES
+from tacit.errors import UserError
+from tacit.files import whole_file
+
+SUFFIX = ".tar"
+PACKED = frozenset([".tgz", ".tar.gz", ".tbz2", ".bz2", ".txz", ".xz", ".tar.zst", ".zst"])
+
+_FORMAT = 1  # of a kept index
+
+
+def tar_source(places: Sequence[Place], name: str, asked: str | None, kept: Path) -> Source:
+    """Every example of these shards, in their order; columns are what the JSON and the texts beside them say.
+
+    Ids are the names of the contents, after the shard's own where there are several. Indices are kept in `kept`.
+    """
+    stamps = [stamp_of(place) for place in places]
+    indices = [_index(place, stamp, asked, kept) for place, stamp in zip(places, stamps, strict=True)]
+    kind = _kind(indices, asked, name)
+    skipped = [pair for index in indices for pair in json.loads((index.schema.metadata or {}).get(SKIPPED, b"[]"))]
+    indices = [index.filter(pc.equal(index[KIND], list(KINDS).index(kind))) for index in indices]
+    sizes = [index.num_rows for index in indices]
+    above = [f"{place.name}/" if len(places) > 1 else "" for place in places]
+    ids = [pc.binary_join_element_wise(prefix, index[NAME], "") for prefix, index in zip(above, indices, strict=True)]
+    columns = concatenated([index.drop_columns([*PLACED]) for index in indices], sizes)
+    contents = _Contents(places, np.cumsum([0, *sizes]), _numbers(indices, BEGIN), _numbers(indices, SIZE))
+    return Source(
+        name=name,
+        kind=kind,
+        ids=pa.concat_arrays(map(strings, ids)),
+        fingerprint=digest([b"tar", kind.encode(), *stamps]),
+        items=lambda: contents.of(range(len(contents.begins))),
+        sample=lambda k: list(contents.of(spread(len(contents.begins), k))),
+        root=str(places[0]) if len(places) == 1 else "",
+        columns=columns if columns.num_columns else None,
+        skipped=tuple((str(who), str(why)) for who, why in skipped),
+    )
+
+
+class _Contents:
+    """Where the contents lie: 16 bytes for each."""
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        firsts: NDArray[np.int64],  # [shards + 1] rows
+        begins: NDArray[np.int64],  # [N] bytes
+        sizes: NDArray[np.int64],  # [N] bytes
+    ) -> None:
+        self.places, self.firsts, self.begins, self.sizes = places, firsts, begins, sizes
+
+    def of(self, rows: Sequence[int]) -> Iterator[Item]:
+        """The contents of these rows, which rise."""
+        for place, first, end in zip(self.places, self.firsts[:-1], self.firsts[1:], strict=True):
+            mine = [row for row in rows if first <= row < end] if not isinstance(rows, range) else range(first, end)
+            if len(mine):
+                with place.open("rb") as file:
+                    yield from (self._read(place, file, row) for row in mine)
+
+    def _read(self, place: Place, file: IO[bytes], row: int) -> bytes | Unreadable:
+        begin, size = int(self.begins[row]), int(self.sizes[row])
+        if size > MAX_BYTES:
+            return Unreadable(f"the member is larger than {MAX_BYTES >> 20} MB")
+        with reaching(str(place)):
+            file.seek(begin)
+            data = file.read(size)
+        return data if len(data) == size else Unreadable("the shard has become shorter")
+
+
+def _index(place: Place, stamp: bytes, asked: str | None, kept: Path) -> pa.Table:
+    """The index of a shard, read now unless it has been kept."""
+    path = kept / f"{digest([stamp, (asked or '').encode(), bytes([_FORMAT])])}.members.parquet"
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException):
+        index = index_of(place, asked)
+    with whole_file(path) as partial:
+        pq.write_table(index, partial)
+    return index
+
+
+def _kind(indices: Sequence[pa.Table], asked: str | None, name: str) -> str:
+    found = np.bincount(_numbers(indices, KIND), minlength=len(KINDS))
+    counts = Counter(dict(zip(KINDS, found.tolist(), strict=True)))
+    if counts["image"] or counts["audio"]:
+        counts["text"] = 0  # a page of notes
+    kind = choose_kind(counts, asked, name)
+    if not counts[kind]:
+        raise UserError(f"{name} holds no {kind} members (looked for {', '.join(sorted(KINDS[kind].suffixes))})")
+    return kind
+
+
+def _numbers(indices: Sequence[pa.Table], column: str) -> NDArray[np.int64]:
+    return np.concatenate([index[column].to_numpy().astype(np.int64) for index in indices])
