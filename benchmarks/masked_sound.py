@@ -1,9 +1,9 @@
 """Masked acoustic training of the same Transformer on the same recordings, beside loading and log-mel per utterance.
 
-The recordings of a Parquet file are written as FLAC files first. The peer loads as S3PRL's pretraining does: a torch Dataset that opens a file,
-computes its log-mel frames (librosa) and normalises them by utterance; a DataLoader pads the batch, with no worker or
-with two. Encoder, masks, target, loss and AdamW are the same code on both sides; ours reads its cache, computes frames
-by batch, and goes through the whole training loop.
+The recordings of a Parquet file are written as FLAC files first. The peer loads as S3PRL's pretraining does: a torch
+Dataset that opens a file, computes its log-mel frames (librosa) and normalises them by utterance; a DataLoader pads the
+batch, with no worker or with two. Encoder, masks, target, loss and AdamW are the same code on both sides; ours reads
+its cache, computes frames by batch, and goes through the whole training loop.
 
 `whole`: batches of 16 whole utterances. `stretch`: batches of 64 stretches of two seconds at most, drawn anew every
 time, as Tacit's recipe has them; the peer cuts them from the frames of the utterance. One thread trains; the first

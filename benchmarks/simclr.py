@@ -7,19 +7,19 @@ distribution, on CIFAR-10. Threads are torch's default, one a core, on both side
 - lightly: PIL images through its SimCLRTransform in a DataLoader with one worker a core, its projection head and
   NTXentLoss, a plain loop in 32 bits; on a GPU in mixed precision, as its own benchmarks do.
 
-Parts: the speed of a training (the first fifth of its steps left out), and `until 40 %`, the inverse of the seconds
-that the ConvNet trains until 20 nearest neighbours among 5,000 images name the class of 2,000 others so often. For that
-the clock stops now and then; the images that are asked about are not trained on.
+The first fifth of the steps is left out of a speed. `simclr_until.py` asks how long it takes until the ConvNet is as
+good as 40 %: so often 20 nearest neighbours among 5,000 images name the class of 2,000 others. For that the clock stops
+now and then; the images that are asked about are not trained on.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -33,13 +33,22 @@ from tacit.evaluation.knn import knn_predict
 from tacit.optim import Optim
 from tacit.spec import ImageSpec
 
-# By device: encoder, images in a batch, steps.
-SPEEDS = {"cpu": (("convnet", 256, 15), ("resnet18", 64, 5)), "cuda": (("resnet18", 512, 60),)}
-TARGET, STEPS, BATCH, PROBE_EVERY = 0.40, 150, 256, 10
+TARGET, ASK_EVERY = 0.40, 10
 SPEC = ImageSpec(32, 3, (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
 TEMPERATURE, OUT = 0.2, 128
 OPTIM = Optim("adamw", lr=1e-2, weight_decay=1e-4, warmup=0.1, betas=(0.9, 0.999))
 HELD, AMONG, NEIGHBOURS, CLASSES = 2_000, 5_000, 20, 10
+
+
+class Part(NamedTuple):
+    encoder: str
+    batch: int  # images
+    steps: int
+    until: bool = False  # the target is reached
+
+
+PARTS = {"cpu": (Part("convnet", 256, 15), Part("resnet18", 64, 5)), "cuda": (Part("resnet18", 512, 60),)}
+UNTIL = {"cpu": (Part("convnet", 256, 150, True),)}
 
 
 class Reached(Exception):
@@ -73,10 +82,10 @@ class Watch:
         """Raises `Reached` from the target on."""
         began, spent = time.perf_counter(), time.process_time()
         with standing(encoder):
-            parts = torch.from_numpy(images).split(500)
-            X = np.concatenate([encoder({"image": part}).pooled.float().numpy() for part in parts])
-        said = knn_predict(X[:AMONG], labels[:AMONG], X[-HELD:], CLASSES, k=NEIGHBOURS)
-        right = float((said == labels[-HELD:]).mean())
+            some = torch.from_numpy(images).split(500)
+            X = np.concatenate([encoder({"image": of}).pooled.float().numpy() for of in some])
+        named = knn_predict(X[:AMONG], labels[:AMONG], X[-HELD:], CLASSES, k=NEIGHBOURS)
+        right = float((named == labels[-HELD:]).mean())
         self.answers.append((self.stamps[-1] - self.stamps[0], self.processor[-1] - self.processor[0], right))
         self.stood += time.perf_counter() - began
         self.spent += time.process_time() - spent
@@ -87,7 +96,7 @@ class Watch:
         """As if what was right had risen evenly between two answers."""
         now, before = self.answers[-1], (self.answers[-2] if len(self.answers) > 1 else (0.0, 0.0, 0.0))
         if now[2] < TARGET:
-            raise SystemExit(f"after {now[0]:.0f} s only {now[2]:.1%} are right: raise STEPS")
+            raise SystemExit(f"after {now[0]:.0f} s only {now[2]:.1%} are right: give UNTIL more steps")
         share = (TARGET - before[2]) / (now[2] - before[2])
         clock, processor = (before[i] + share * (now[i] - before[i]) for i in (0, 1))
         return {"rate": 1 / clock, "per_processor_second": 1 / processor, "seconds": clock, "steps": len(self.stamps)}
@@ -106,26 +115,18 @@ def standing(encoder: torch.nn.Module) -> Iterator[None]:
     encoder.train()
 
 
-def parts(asked: Asked, train: Callable[..., Watch]) -> Said:
-    """Every part of the case, by `train(encoder, batch size, steps, watch, probing)` of a side."""
-    said: dict[str, dict[str, float]] = {}
-    for name, batch, steps in SPEEDS[asked.device]:
+def said(asked: Asked, parts: Mapping[str, Sequence[Part]], train: Callable[[ImageEncoder, Part, Watch], None]) -> Said:
+    """What a side, which trains by `train`, has to say of these parts."""
+    found: dict[str, dict[str, float]] = {}
+    for part in parts[asked.device]:
+        torch.manual_seed(asked.round)
         watch = Watch(asked.device)
-        train(build(name, asked), batch, steps, watch, False)
-        said[name] = watch.speed(batch)
-    if asked.device == "cpu":
-        watch = Watch(asked.device)
-        train(build("convnet", asked), BATCH, STEPS, watch, True)
-        said[f"convnet until {TARGET:.0%}"] = watch.until_target()
-    return said
+        train(build_encoder(part.encoder, SPEC), part, watch)
+        found[part.encoder] = watch.until_target() if part.until else watch.speed(part.batch)
+    return found
 
 
-def build(name: str, asked: Asked) -> ImageEncoder:
-    torch.manual_seed(asked.round)
-    return build_encoder(name, SPEC)
-
-
-def ours(asked: Asked) -> Said:
+def ours(asked: Asked, parts: Mapping[str, Sequence[Part]] = PARTS) -> Said:
     from tacit.data import open_dataset
     from tacit.data.order import Batches
     from tacit.engine import make_fabric
@@ -142,26 +143,27 @@ def ours(asked: Asked) -> Said:
         np.save(asked.folder / "images.npy", images)
     known = np.concatenate([rows[:AMONG], rows[-HELD:]])
 
-    def train(encoder: ImageEncoder, batch: int, steps: int, watch: Watch, probing: bool) -> None:
+    def train(encoder: ImageEncoder, part: Part, watch: Watch) -> None:
         views = default_views(SPEC, "simclr")
         task = SimCLR(encoder, views, hidden=2 * encoder.dim, out=OUT, temperature=TEMPERATURE)
-        source = Batches(dataset.batch, rows[:-HELD], batch_size=batch, seed=asked.round)
+        source = Batches(dataset.batch, rows[:-HELD], batch_size=part.batch, seed=asked.round)
         fabric = make_fabric(device=asked.device, bf16_pays=bf16_pays(encoder))
 
         def stepped(row: Any, total: int) -> None:
             watch.step()
-            if probing and int(row["step"]) % PROBE_EVERY == 0:
+            if part.until and int(row["step"]) % ASK_EVERY == 0:
                 watch.ask(encoder, images[known], labels[known])
 
         try:
-            pretrain(task, source, steps=steps, optim=OPTIM, fabric=fabric, seed=asked.round, rows=steps, watch=stepped)
+            seed, steps = asked.round, part.steps
+            pretrain(task, source, steps=steps, optim=OPTIM, fabric=fabric, seed=seed, rows=steps, watch=stepped)
         except Reached:
             return
 
-    return parts(asked, train)
+    return said(asked, parts, train)
 
 
-def lightly(asked: Asked) -> Said:
+def lightly(asked: Asked, parts: Mapping[str, Sequence[Part]] = PARTS) -> Said:
     allow_torchvision()
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
@@ -183,32 +185,32 @@ def lightly(asked: Asked) -> Said:
         def __getitem__(self, row: int) -> Any:
             return transform(Image.fromarray(self.pixels[row]))
 
-    def train(encoder: ImageEncoder, batch: int, steps: int, watch: Watch, probing: bool) -> None:
+    def train(encoder: ImageEncoder, part: Part, watch: Watch) -> None:
         workers = os.cpu_count() or 1
         loader: Any = DataLoader(
-            Pictures(), batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True
+            Pictures(), part.batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True
         )
         head = SimCLRProjectionHead(encoder.dim, 2 * encoder.dim, OUT)
         model = torch.nn.ModuleList([encoder, head]).to(asked.device)
         optimizer, criterion = OPTIM.build(model), NTXentLoss(temperature=TEMPERATURE)
         model.train()
-        for step, views in zip(range(steps), epochs(loader), strict=False):
+        for step, views in zip(range(part.steps), epochs(loader), strict=False):
             for group in optimizer.param_groups:
-                group["lr"] = OPTIM.rate(step, steps, batch)
-            with torch.autocast(asked.device, enabled=asked.device == "cuda"):
+                group["lr"] = OPTIM.rate(step, part.steps, part.batch)
+            with torch.autocast(asked.device, torch.bfloat16, enabled=asked.device == "cuda"):
                 first, second = (head(encoder.features(view.to(asked.device), ()).pooled) for view in views)
                 loss = criterion(first, second)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             watch.step()
-            if probing and (step + 1) % PROBE_EVERY == 0:
+            if part.until and (step + 1) % ASK_EVERY == 0:
                 try:
                     watch.ask(encoder, images[known], labels[known])
                 except Reached:
                     return
 
-    return parts(asked, train)
+    return said(asked, parts, train)
 
 
 def epochs(loader: Any) -> Iterator[Any]:
