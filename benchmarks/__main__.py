@@ -24,22 +24,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import figures, peers
+from benchmarks.cases import CASES, Case
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "src")]
-
-import figures  # noqa: E402  after the paths, by which the scripts beside this one are found
-import peers  # noqa: E402
-from cases import CASES, Case  # noqa: E402
-from record import described  # noqa: E402
-
-from tacit.errors import UserError  # noqa: E402
-
 OURS = "tacit"
 
+Figures = dict[str, float]  # of one part in one round: `rate`, of which more is better, and what else a side tells
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+class Failed(Exception):
+    """Why a case came to nothing, in one line."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--readme", action="store_true")
@@ -47,22 +49,35 @@ def main() -> None:
     parser.add_argument("--rounds", type=int)
     asked = parser.parse_args()
     if asked.list:
-        return listing()
+        listing()
+        return 0
     if asked.readme:
-        return figures.write()
+        figures.write()
+        return 0
     for name in asked.names:
         if name not in CASES:
-            raise UserError(f"no case is named {name!r}; choose {', '.join(CASES)}")
+            parser.error(f"no case is named {name!r}; choose {', '.join(CASES)}")
+    failures = 0
+    print(f"{'case':28} {'Tacit':>10} {'peer':>10} {'':15} ratio (least to most)  peer")
     for name in asked.names or CASES:
-        case = CASES[name]
-        why = missing(case, asked.data)
-        if why:
-            print(f"{name}: skipped, {why}")
-            continue
-        for line in compared(name, case, asked.data, asked.rounds or case.rounds):
-            print(told(line), flush=True)
-            with figures.COMPARED.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+        try:
+            run(name, CASES[name], asked.data, asked.rounds or CASES[name].rounds)
+        except Failed as why:
+            print(f"{name}: {why}", flush=True)
+            failures += 1
+    return min(1, failures)
+
+
+def run(name: str, case: Case, data: Path, rounds: int) -> None:
+    """Print and append what a case finds, or why it is skipped."""
+    why = missing(case, data)
+    if why:
+        print(f"{name}: skipped, {why}", flush=True)
+        return
+    for found in compared(name, case, data, rounds):
+        print(told(found), flush=True)
+        with figures.COMPARED.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found) + "\n")
 
 
 def listing() -> None:
@@ -75,13 +90,17 @@ def listing() -> None:
 
 def missing(case: Case, data: Path) -> str:
     """Why a case cannot run here, if so."""
-    import torch
-
-    if case.on == "cuda" and not torch.cuda.is_available():
+    if case.on == "cuda" and not has_cuda():
         return "there is no GPU that CUDA knows"
     if case.data and not (data / case.data).is_file():
         return f"{data / case.data} is not there; name the folder of the data with --data"
     return ""
+
+
+def has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def compared(name: str, case: Case, data: Path, rounds: int) -> Iterator[dict[str, Any]]:
@@ -91,7 +110,7 @@ def compared(name: str, case: Case, data: Path, rounds: int) -> Iterator[dict[st
         try:
             pythons[side] = peers.python_of(peer)
         except peers.NotInstalled as why:
-            print(f"{name}: {label} does not install here: {why}")
+            print(f"{name}: {label} does not install here: {why}", flush=True)
     if len(pythons) == 1:
         return
     said: dict[str, list[Any]] = {side: [] for side in pythons}
@@ -101,8 +120,8 @@ def compared(name: str, case: Case, data: Path, rounds: int) -> Iterator[dict[st
                 said[side].append(one_side(case, side, python, data, Path(folder), number))
     for side in list(pythons)[1:]:
         for part in said[OURS][0]:
-            mine, other = ([told[part] for told in said[who]] for who in (OURS, side))
-            yield line(f"{name}/{part}", case, case.peers[side][1], mine, other)
+            mine, other = ([of[part] for of in said[who]] for who in (OURS, side))
+            yield line(f"{name}/{part}", case, side, mine, other)
 
 
 def one_side(case: Case, side: str, python: Path, data: Path, folder: Path, number: int) -> Any:
@@ -113,19 +132,24 @@ def one_side(case: Case, side: str, python: Path, data: Path, folder: Path, numb
     given = {**os.environ, **threads, "PYTHONPATH": str(ROOT / "src"), "PYTHONNOUSERSITE": "1"}
     done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"{case.script} {side} failed: {(done.stderr.strip().splitlines() or ['no word of why'])[-1]}")
+        last = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
+        raise Failed(f"{case.script} {side} failed: {last}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def line(case: str, of: Case, peer: str, mine: list[dict[str, float]], other: list[dict[str, float]]) -> dict[str, Any]:
-    """Medians over the rounds, and the ratio of every round."""
-    found: dict[str, Any] = {"case": case, "what": of.what, "unit": of.unit, "peer": peer}
+def line(
+    name: str, case: Case, side: str, mine: list[dict[str, float]], other: list[dict[str, float]]
+) -> dict[str, Any]:
+    """Ours and the peer's, medians over the rounds; and of the ratios of the rounds the median, least and most."""
+    from benchmarks.record import described
+
+    found: dict[str, Any] = {"case": name, "side": side, "peer": case.peers[side][1], "unit": case.unit}
     for key in ("rate", "per_processor_second"):
         if key in mine[0]:
             ratios = sorted(ours[key] / theirs[key] for ours, theirs in zip(mine, other, strict=True))
             found[key] = [digits(statistics.median(values[key] for values in side)) for side in (mine, other)]
             found[f"{key}_ratio"] = [digits(statistics.median(ratios)), digits(ratios[0]), digits(ratios[-1])]
-    for key in mine[0].keys() - {"rate", "per_processor_second"}:
+    for key in [key for key in mine[0] if f"{key}_ratio" not in found]:
         found[key] = [digits(statistics.median(values[key] for values in side)) for side in (mine, other)]
     return {**found, "rounds": len(mine), **described()}
 
@@ -135,14 +159,15 @@ def digits(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def told(line: dict[str, Any]) -> str:
-    (mine, other), (ratio, least, most) = line["rate"], line["rate_ratio"]
-    said = f"{line['case']:28} {mine:>10,.6g} {other:>10,.6g} {line['unit']:15} {ratio:6.3g} times"
-    return f"{said} ({least:.3g} to {most:.3g} in {line['rounds']} rounds)  {line['peer']}"
+def told(found: dict[str, Any]) -> str:
+    (mine, other), (ratio, least, most) = found["rate"], found["rate_ratio"]
+    said = (
+        f"{found['case']:28} {mine:>10,.6g} {other:>10,.6g} {found['unit']:15} {ratio:.3g} ({least:.3g} to {most:.3g})"
+    )
+    if "per_processor_second_ratio" in found:
+        said += f", by processor time {found['per_processor_second_ratio'][0]:.3g}"
+    return f"{said}  {found['peer']}"
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(str(error))
+    sys.exit(main())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import peers
+from benchmarks import peers
 
 HERE = Path(__file__).resolve().parent
 

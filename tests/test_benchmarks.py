@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import ast
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from benchmarks import figures, peers
+from benchmarks.cases import CASES
 
-import figures  # noqa: E402  beside the scripts, as `python -m benchmarks` finds it
-import peers  # noqa: E402
-from cases import CASES  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_readme_says_what_the_results_say() -> None:
