@@ -58,7 +58,7 @@ def main() -> int:
         if name not in CASES:
             parser.error(f"no case is named {name!r}; choose {', '.join(CASES)}")
     failures = 0
-    print(f"{'case':28} {'Tacit':>10} {'peer':>10} {'':15} ratio (least to most)  peer")
+    print(f"{'case':28} {'Tacit':>10} {'peer':>10} {'':15} ratio (least to most)  peer", flush=True)
     for name in asked.names or CASES:
         try:
             run(name, CASES[name], asked.data, asked.rounds or CASES[name].rounds)
