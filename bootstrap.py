@@ -30,7 +30,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+INSIDE = "Scripts/python.exe" if os.name == "nt" else "bin/python"
+PYTHON = VENV / INSIDE
 LOCK = ROOT / "requirements.lock"
 STAMP = VENV / "tacit.stamp"
 
@@ -147,11 +148,12 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def make_venv() -> None:
-    """Create .venv without pip, which needs no python3-venv package; one that works is kept."""
-    if PYTHON.exists() and succeeds([PYTHON, "-c", "import sys; assert sys.version_info >= (3, 11)"]):
+def make_venv(venv: Path = VENV) -> None:
+    """Create an environment without pip, which needs no python3-venv package; one that works is kept."""
+    python = venv / INSIDE
+    if python.exists() and succeeds([python, "-c", "import sys; assert sys.version_info >= (3, 11)"]):
         return
-    run([own_python(), "-m", "venv", "--clear", "--without-pip", VENV], f"cannot create {VENV}, see above")
+    run([own_python(), "-m", "venv", "--clear", "--without-pip", venv], f"cannot create {venv}, see above")
 
 
 def mend() -> None:
@@ -166,14 +168,15 @@ def mend() -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def find_pip() -> list[str]:
-    """A pip that can install into .venv from outside (22.3 knows --python), else the one that Python brings."""
-    for python in dict.fromkeys([own_python(), sys.executable, str(PYTHON)]):
-        pip = [python, "-m", "pip", "--python", str(PYTHON)]
+def find_pip(venv: Path = VENV) -> list[str]:
+    """A pip that can install there from outside (22.3 knows --python), else the one that Python brings."""
+    inside = str(venv / INSIDE)
+    for python in dict.fromkeys([own_python(), sys.executable, inside]):
+        pip = [python, "-m", "pip", "--python", inside]
         if succeeds([*pip, "--version"]):
             return pip
-    if succeeds([PYTHON, "-m", "ensurepip"]):
-        return [str(PYTHON), "-m", "pip"]
+    if succeeds([inside, "-m", "ensurepip"]):
+        return [inside, "-m", "pip"]
     sys.exit("pip 22.3 or newer is missing: sudo apt install python3-pip (or your system's package of it), then again")
 
 

@@ -1,25 +1,18 @@
 """Masked acoustic training of the same Transformer on the same recordings, beside loading and log-mel per utterance.
 
-    PYTHON benchmarks/masked_sound.py LIBRISPEECH [--encoder audio_nano] [--steps 20] [--rounds 3]
-
-LIBRISPEECH is a Parquet file of encoded recordings, which are written as FLAC files first. PYTHON is an interpreter
-that has librosa beside what Tacit needs. The peer loads as S3PRL's pretraining does: a torch Dataset that opens a file,
-computes its log-mel frames (librosa) and normalises them by utterance; a DataLoader pads the batch, with no worker or
-with two. Encoder, masks, target, loss and AdamW are the same code on both sides; ours reads its cache, computes frames
-by batch, and goes through the whole training loop.
+The recordings of a Parquet file are written as FLAC files first. The peer loads as S3PRL's pretraining does: a torch
+Dataset that opens a file, computes its log-mel frames (librosa) and normalises them by utterance; a DataLoader pads the
+batch, with no worker or with two. Encoder, masks, target, loss and AdamW are the same code on both sides; ours reads
+its cache, computes frames by batch, and goes through the whole training loop.
 
 `whole`: batches of 16 whole utterances. `stretch`: batches of 64 stretches of two seconds at most, drawn anew every
-time, as Tacit's recipe has them; the peer cuts them from the frames of the utterance. All run in turn, on one thread
-each; the first fifth of the steps is left out. One JSON line a case: seconds of sound that the encoder hears in a
-second, the median over rounds, and how many times as many ours hears, by the clock and in processor seconds (of workers
-too), which other programs on the machine blur less. `decoding_seconds` is what decoding into the cache took, once.
+time, as Tacit's recipe has them; the peer cuts them from the frames of the utterance. One thread trains; the first
+fifth of the steps is left out. The rate is the seconds of sound that the encoder hears in a second, by the clock and in
+processor seconds (of workers too), which other programs on the machine blur less.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +20,9 @@ from typing import Any
 
 import numpy as np
 import psutil
+from sides import Asked, Said, take_side
 
+ENCODER, STEPS = "audio_nano", 20
 RATE, LONGEST = 16_000, 25.0  # Hz; seconds of an utterance at most
 BATCH = {"whole": 16, "stretch": 64}
 STRETCH = 2.0  # seconds
@@ -45,15 +40,16 @@ class Watch:
         workers = [sum(child.cpu_times()[:2]) for child in psutil.Process().children()]
         self.stamps.append((time.perf_counter(), time.process_time() + sum(workers)))
 
-    def speeds(self, steps: int) -> tuple[float, float]:
+    def speeds(self) -> dict[str, float]:
         """Seconds of sound in a second, and in a processor second."""
-        first = max(1, steps // 5)
-        taken = (last - began for last, began in zip(self.stamps[steps - 1], self.stamps[first - 1], strict=True))
+        first = max(1, STEPS // 5)
+        taken = (last - began for last, began in zip(self.stamps[STEPS - 1], self.stamps[first - 1], strict=True))
         clock, processor = taken
-        return sum(self.heard[first:steps]) / clock, sum(self.heard[first:steps]) / processor
+        heard = sum(self.heard[first:STEPS])
+        return {"rate": heard / clock, "per_processor_second": heard / processor}
 
 
-def built(encoder: str, spec: Any, views: Any) -> Any:
+def built(spec: Any, views: Any) -> Any:
     """The task, by the code of both sides."""
     import torch
 
@@ -63,12 +59,21 @@ def built(encoder: str, spec: Any, views: Any) -> Any:
     from tacit.tasks.masked import Masked
 
     torch.manual_seed(0)
-    model: Any = build_encoder(encoder, spec)
+    model: Any = build_encoder(ENCODER, spec)
     masks, target = SpanMask(spec, model.stride, MASKED_SHARE, SPAN), FrameTarget(spec, model.stride)
     return Masked(model, views, masks, target, width=model.stride * spec.mels)
 
 
-def ours(folder: Path, case: str, encoder: str, steps: int, seed: int) -> tuple[float, float]:
+def ours(asked: Asked) -> Said:
+    import torch
+
+    torch.set_num_threads(1)
+    if not (asked.folder / "files").exists():
+        write(asked.data, asked.folder)
+    return {case: trained(asked.folder, case, asked.round) for case in BATCH}
+
+
+def trained(folder: Path, case: str, seed: int) -> dict[str, float]:
     from tacit.data import Recordings, open_dataset
     from tacit.data.order import Batches, Span
     from tacit.data.recordings import Pieces
@@ -92,19 +97,19 @@ def ours(folder: Path, case: str, encoder: str, steps: int, seed: int) -> tuple[
         return batch
 
     source = Batches(read, Span(len(pieces)), batch_size=BATCH[case], seed=seed)
-    task = built(encoder, spec, SoundViews(spec, round(seconds * spec.rate / spec.hop)))
+    task = built(spec, SoundViews(spec, round(seconds * spec.rate / spec.hop)))
     optim = Optim("adamw", lr=LR * 256 / BATCH[case], weight_decay=DECAY, warmup=0.1, betas=BETAS, clip=CLIP)
     pretrain(
         task,
         source,
-        steps=steps,
+        steps=STEPS,
         optim=optim,
         fabric=make_fabric(device="cpu", precision="32"),
         seed=seed,
-        rows=steps,
+        rows=STEPS,
         watch=watch.step,
     )
-    return watch.speeds(steps)
+    return watch.speeds()
 
 
 class Utterances:
@@ -148,13 +153,22 @@ def collated(parts: list[Any]) -> Any:
     return {"mel": torch.nn.utils.rnn.pad_sequence(parts, batch_first=True), "frames": frames}
 
 
-def theirs(folder: Path, case: str, encoder: str, steps: int, seed: int, workers: int) -> tuple[float, float]:
+def no_workers(asked: Asked) -> Said:
+    return {case: theirs(asked.folder, case, asked.round, 0) for case in BATCH}
+
+
+def two_workers(asked: Asked) -> Said:
+    return {case: theirs(asked.folder, case, asked.round, 2) for case in BATCH}
+
+
+def theirs(folder: Path, case: str, seed: int, workers: int) -> dict[str, float]:
     import torch
     from torch.utils.data import DataLoader
 
     from tacit import keys
     from tacit.data.listening import audio_spec
 
+    torch.set_num_threads(1)
     spec = audio_spec(RATE, LONGEST)
     most = round(STRETCH * spec.rate / spec.hop) if case == "stretch" else None
     files = sorted((folder / "files").glob("*.flac"))
@@ -172,10 +186,10 @@ def theirs(folder: Path, case: str, encoder: str, steps: int, seed: int, workers
         while True:
             yield from loader
 
-    task = built(encoder, spec, lambda batch, view: batch)
+    task = built(spec, lambda batch, view: batch)
     optimizer = torch.optim.AdamW(task.parameters(), LR, BETAS, weight_decay=DECAY)
     watch = Watch()
-    for step, batch in zip(range(steps), epochs(), strict=False):
+    for step, batch in zip(range(STEPS), epochs(), strict=False):
         batch["key"] = keys.batch_keys(seed, step, torch.arange(BATCH[case]))
         loss = task(batch).loss
         loss.backward()
@@ -184,11 +198,11 @@ def theirs(folder: Path, case: str, encoder: str, steps: int, seed: int, workers
         optimizer.zero_grad()
         watch.step()
         watch.heard.append(float(batch["frames"].sum()) * spec.hop / RATE)
-    return watch.speeds(steps)
+    return watch.speeds()
 
 
-def written(data: Path, folder: Path) -> int:
-    """The recordings of a table as FLAC files; how many."""
+def write(data: Path, folder: Path) -> None:
+    """The recordings of a table as FLAC files."""
     import io
 
     import pyarrow.parquet as pq
@@ -199,53 +213,7 @@ def written(data: Path, folder: Path) -> int:
     for number, cell in enumerate(cells):
         sound, rate = soundfile.read(io.BytesIO(cell), dtype="int16")
         soundfile.write(folder / "files" / f"{number:04d}.flac", sound, rate)
-    return len(cells)
-
-
-def main() -> None:
-    import torch
-    from record import record
-
-    from tacit.data import open_dataset
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--encoder", default="audio_nano")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        n = written(asked.data, folder)
-        began = time.perf_counter()
-        open_dataset(folder / "files", seconds=LONGEST, cache=str(folder / "cache"))
-        decoding = time.perf_counter() - began
-        for case in BATCH:
-            found: dict[str, list[tuple[float, float]]] = {"ours": [], "no_workers": [], "two_workers": []}
-            for seed in range(asked.rounds):
-                same = (folder, case, asked.encoder, asked.steps, seed)
-                found["no_workers"].append(theirs(*same, 0))
-                found["two_workers"].append(theirs(*same, 2))
-                found["ours"].append(ours(*same))
-            figures: dict[str, Any] = {}
-            for number, by in enumerate(("second", "processor_second")):
-                for side, speeds in found.items():
-                    figures[f"{side}_per_{by}"] = round(statistics.median(of[number] for of in speeds), 1)
-                for side in ("no_workers", "two_workers"):
-                    pairs = zip(found["ours"], found[side], strict=True)
-                    ratios = [mine[number] / other[number] for mine, other in pairs]
-                    figures[f"{side}_{by}_ratio"] = round(statistics.median(ratios), 2)
-                    figures[f"{side}_{by}_ratios"] = [round(ratio, 2) for ratio in ratios]
-            record(
-                f"masked-sound/{asked.encoder}/{case}",
-                **figures,
-                decoding_seconds=round(decoding, 1),
-                utterances=n,
-                steps=asked.steps,
-                batch=BATCH[case],
-            )
 
 
 if __name__ == "__main__":
-    main()
+    take_side({"tacit": ours, "no_workers": no_workers, "two_workers": two_workers})

@@ -12,7 +12,12 @@ import torch
 from tacit.workspace import processor
 
 
+def described() -> dict[str, Any]:
+    """Where and when something is measured."""
+    where = {"machine": processor(), "cores": os.cpu_count(), "date": datetime.date.today().isoformat()}
+    return {**where, "torch": torch.__version__}
+
+
 def record(case: str, **figures: Any) -> None:
     """Print the case as a JSON line; append standard output to a file of benchmarks/results to keep it."""
-    where = {"machine": processor(), "cores": os.cpu_count(), "date": datetime.date.today().isoformat()}
-    print(json.dumps({"case": case, **figures, **where, "torch": torch.__version__}), flush=True)
+    print(json.dumps({"case": case, **figures, **described()}), flush=True)

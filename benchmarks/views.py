@@ -1,80 +1,85 @@
-"""How many two-view images a second one core makes, against lightly's SimCLR transform.
+"""How many two-view images a second one core makes, against lightly's SimCLR transform and kornia's augmentations.
 
-    python benchmarks/views.py [PYTHON]
-
-Both views of a SimCLR pair count as one image. PYTHON is an interpreter with lightly and torchvision installed; without
-it the peer is left out, since torchvision and a CPU build of torch do not always share an environment. Seconds are
-processor seconds of one thread, the best of several rounds, so that a busy machine does not blur them.
+Both views of a SimCLR pair count as one image. lightly is given PIL images one by one, as its data sets give them;
+kornia a batch of floats, as a training loop gives it, with the same draws under its own names. On a CPU seconds are
+processor seconds of one thread, so that a busy machine does not blur them; a GPU is asked for batches of 512.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
-from record import record
+from sides import Asked, Said, allow_torchvision, seconds, take_side
 
 CASES = ((32, 256), (224, 64))  # px, images in a batch
-ROUNDS = 7
+TIMES = 5
 
 
-def rate(images: int, work: Callable[[], object]) -> float:
-    """Images per processor second, after a round that does not count."""
-    seconds = []
-    for _ in range(ROUNDS + 1):
-        start = time.process_time()
-        work()
-        seconds.append(time.process_time() - start)
-    return round(images / min(seconds[1:]), 1)
+def rates(asked: Asked, make: Callable[[int, torch.Tensor], Callable[[], object]]) -> Said:
+    """Of every case, by what `make` makes of its size in px and images, uint8 [B 3 H W]."""
+    torch.set_num_threads(1)
+    said = {}
+    for size, on_cpu in CASES:
+        count = on_cpu if asked.device == "cpu" else 512
+        images = raw(size, count).to(asked.device)
+        taken = seconds(make(size, images), times=TIMES, device=asked.device)
+        said[f"{size}px"] = {"rate": count / taken, "batch": count}
+    return said
 
 
-def raw(size: int, count: int) -> np.ndarray:
+def raw(size: int, count: int) -> torch.Tensor:
     """Noise that is smooth like a photo, uint8 [B 3 H W]."""
     coarse = torch.rand(count, 3, size // 8, size // 8, generator=torch.Generator().manual_seed(0))
-    return (torch.nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1) * 255).byte().numpy()
+    return (torch.nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1) * 255).byte()
 
 
-def ours(size: int, count: int) -> float:
+def ours(asked: Asked) -> Said:
     from tacit import keys
     from tacit.modalities.image import default_views
     from tacit.spec import ImageSpec
 
-    index = torch.arange(count)
-    batch = {"image": torch.from_numpy(raw(size, count)), "index": index, "key": keys.batch_keys(0, 0, index)}
-    views = default_views(ImageSpec(size, 3, (0.5,) * 3, (0.25,) * 3), "simclr")
-    return rate(count, lambda: [views(batch, 0), views(batch, 1)])
+    def make(size: int, images: torch.Tensor) -> Callable[[], object]:
+        index = torch.arange(len(images))
+        keyed = keys.batch_keys(0, 0, index).to(images.device)
+        batch = {"image": images, "index": index.to(images.device), "key": keyed}
+        views = default_views(ImageSpec(size, 3, (0.5,) * 3, (0.25,) * 3), "simclr")
+        return lambda: [views(batch, 0), views(batch, 1)]
+
+    return rates(asked, make)
 
 
-def lightly(size: int, count: int) -> float:
-    library = torch.library.Library("torchvision", "DEF")  # imports beside a CPU build of torch only when told of these
-    for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+def lightly(asked: Asked) -> Said:
+    allow_torchvision()
     from lightly.transforms import SimCLRTransform
     from PIL import Image
 
-    transform = SimCLRTransform(input_size=size, gaussian_blur=0.5 if size >= 64 else 0.0)
-    pictures = [Image.fromarray(image.transpose(1, 2, 0)) for image in raw(size, count)]
-    return rate(count, lambda: [transform(picture) for picture in pictures])
+    def make(size: int, images: torch.Tensor) -> Callable[[], object]:
+        transform = SimCLRTransform(input_size=size, gaussian_blur=0.5 if size >= 64 else 0.0)
+        pictures = [Image.fromarray(np.ascontiguousarray(image)) for image in images.permute(0, 2, 3, 1).numpy()]
+        return lambda: [transform(picture) for picture in pictures]
+
+    return rates(asked, make)
 
 
-def main(peer: str | None) -> None:
-    torch.set_num_threads(1)
-    if peer == "--lightly":
-        for size, count in CASES:
-            record(f"views/{size}px", who="lightly", images_per_second=lightly(size, count), batch=count)
-        return
-    for size, count in CASES:
-        record(f"views/{size}px", who="tacit", images_per_second=ours(size, count), batch=count)
-    if peer:
-        source = str(Path(__file__).parents[1] / "src")
-        subprocess.run([peer, __file__, "--lightly"], check=True, env={**os.environ, "PYTHONPATH": source})
+def kornia(asked: Asked) -> Said:
+    import kornia.augmentation as K
+
+    def make(size: int, images: torch.Tensor) -> Callable[[], object]:
+        parts = [
+            K.RandomResizedCrop((size, size), scale=(0.08, 1.0)),
+            K.RandomHorizontalFlip(),
+            K.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8),
+            K.RandomGrayscale(p=0.2),
+        ]
+        if size >= 64:
+            parts.append(K.RandomGaussianBlur((13, 13), (0.1, 2.0), p=0.5))
+        views = torch.nn.Sequential(*parts)
+        return lambda: [views(images.float() / 255), views(images.float() / 255)]
+
+    return rates(asked, make)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    take_side({"tacit": ours, "lightly": lightly, "kornia": kornia})

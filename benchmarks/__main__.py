@@ -1,0 +1,173 @@
+"""Tacit side by side with its peers.
+
+    python -m benchmarks [NAME ...] [--data FOLDER] [--rounds N]
+    python -m benchmarks --list
+    python -m benchmarks --readme       write the README's table of figures anew, from benchmarks/results
+
+Every side of a case runs in a process of its own, all of them in turn, so many rounds; each peer is installed once into
+an environment of its own under benchmarks/.peers, in the versions that benchmarks/peers.py pins. A ratio says how many
+times as much ours does as the peer in the same round: their median, and the least and the most. What is printed is also
+appended to benchmarks/results/compared.jsonl. A case without its data, its device or any of its peers is skipped, and a
+line says so. The data are real and not part of Tacit; --data names a folder that has them as `--list` calls them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import figures, peers
+from benchmarks.cases import CASES, Case
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+OURS = "tacit"
+
+Figures = dict[str, float]  # of one part in one round: `rate`, of which more is better, and what else a side tells
+
+
+class Failed(Exception):
+    """Why a case came to nothing, in one line."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--readme", action="store_true")
+    parser.add_argument("--data", type=Path, default=ROOT / "data")
+    parser.add_argument("--rounds", type=int)
+    asked = parser.parse_args()
+    if asked.list:
+        listing()
+        return 0
+    if asked.readme:
+        figures.write()
+        return 0
+    for name in asked.names:
+        if name not in CASES:
+            parser.error(f"no case is named {name!r}; choose {', '.join(CASES)}")
+    failures = 0
+    print(f"{'case':28} {'Tacit':>10} {'peer':>10} {'':15} ratio (least to most)  peer", flush=True)
+    for name in asked.names or CASES:
+        try:
+            run(name, CASES[name], asked.data, asked.rounds or CASES[name].rounds)
+        except Failed as why:
+            print(f"{name}: {why}", flush=True)
+            failures += 1
+    return min(1, failures)
+
+
+def run(name: str, case: Case, data: Path, rounds: int) -> None:
+    """Print and append what a case finds, or why it is skipped."""
+    why = missing(case, data)
+    if why:
+        print(f"{name}: skipped, {why}", flush=True)
+        return
+    for found in compared(name, case, data, rounds):
+        print(told(found), flush=True)
+        with figures.COMPARED.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found) + "\n")
+
+
+def listing() -> None:
+    for name, case in CASES.items():
+        needs = [f"--data with {case.data}"] if case.data else []
+        needs += ["a GPU"] if case.on == "cuda" else []
+        beside = ", ".join(label for _, label in case.peers.values())
+        print(f"{name:14} {case.what}, beside {beside}" + (f" (needs {' and '.join(needs)})" if needs else ""))
+
+
+def missing(case: Case, data: Path) -> str:
+    """Why a case cannot run here, if so."""
+    if case.on == "cuda" and not has_cuda():
+        return "there is no GPU that CUDA knows"
+    if case.data and not (data / case.data).is_file():
+        return f"{data / case.data} is not there; name the folder of the data with --data"
+    return ""
+
+
+def has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def compared(name: str, case: Case, data: Path, rounds: int) -> Iterator[dict[str, Any]]:
+    """A line for every part of the case and every peer that could be installed."""
+    pythons = {OURS: Path(sys.executable)}
+    for side, (peer, label) in case.peers.items():
+        try:
+            pythons[side] = peers.python_of(peer)
+        except peers.NotInstalled as why:
+            print(f"{name}: {label} does not install here: {why}", flush=True)
+    if len(pythons) == 1:
+        return
+    said: dict[str, list[Any]] = {side: [] for side in pythons}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(rounds):
+            for side, python in pythons.items():
+                said[side].append(one_side(case, side, python, data, Path(folder), number))
+    for side in list(pythons)[1:]:
+        for part in said[OURS][0]:
+            mine, other = ([of[part] for of in said[who]] for who in (OURS, side))
+            yield line(f"{name}/{part}", case, side, mine, other)
+
+
+def one_side(case: Case, side: str, python: Path, data: Path, folder: Path, number: int) -> Any:
+    """What one side says of every part; its last words where it fails."""
+    command = [str(python), str(HERE / case.script), side, "--device", case.on, "--round", str(number)]
+    command += ["--folder", str(folder), "--data", str((data / case.data).resolve())]
+    threads = {} if case.threads is None else {"OMP_NUM_THREADS": str(case.threads)}
+    given = {**os.environ, **threads, "PYTHONPATH": str(ROOT / "src"), "PYTHONNOUSERSITE": "1"}
+    done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
+        raise Failed(f"{case.script} {side} failed: {last}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def line(
+    name: str, case: Case, side: str, mine: list[dict[str, float]], other: list[dict[str, float]]
+) -> dict[str, Any]:
+    """Ours and the peer's, medians over the rounds; and of the ratios of the rounds the median, least and most."""
+    from benchmarks.record import described
+
+    found: dict[str, Any] = {"case": name, "side": side, "peer": case.peers[side][1], "unit": case.unit}
+    for key in ("rate", "per_processor_second"):
+        if key in mine[0]:
+            ratios = sorted(ours[key] / theirs[key] for ours, theirs in zip(mine, other, strict=True))
+            found[key] = [digits(statistics.median(values[key] for values in side)) for side in (mine, other)]
+            found[f"{key}_ratio"] = [digits(statistics.median(ratios)), digits(ratios[0]), digits(ratios[-1])]
+    for key in [key for key in mine[0] if f"{key}_ratio" not in found]:
+        found[key] = [digits(statistics.median(values[key] for values in side)) for side in (mine, other)]
+    return {**found, "rounds": len(mine), **described()}
+
+
+def digits(value: float) -> float:
+    """Four of them are all that a timing is good for."""
+    return float(f"{value:.4g}")
+
+
+def told(found: dict[str, Any]) -> str:
+    (mine, other), (ratio, least, most) = found["rate"], found["rate_ratio"]
+    said = (
+        f"{found['case']:28} {mine:>10,.6g} {other:>10,.6g} {found['unit']:15} {ratio:.3g} ({least:.3g} to {most:.3g})"
+    )
+    if "per_processor_second_ratio" in found:
+        said += f", by processor time {found['per_processor_second_ratio'][0]:.3g}"
+    return f"{said}  {found['peer']}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
