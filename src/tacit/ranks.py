@@ -70,7 +70,7 @@ def leave_to_leader() -> None:
         return
     from_leader(_nothing)
     others = not leader()
-    td.destroy_process_group()
+    _part(_patience())
     if others:
         raise SystemExit(0)
 
@@ -87,24 +87,19 @@ def united() -> Iterator[None]:
         if dist.world() > 1:
             _end(error)
         raise
-    finally:
-        if dist.world() > 1:
-            td.destroy_process_group()
+    if dist.world() > 1:
+        _part(_patience())
 
 
 def _end(error: BaseException) -> None:
     """Raise what this process ends with in place of `error`, if anything."""
-    store, own, leads = _store(), dist.rank(), leader()
+    store, own = _store(), dist.rank()
     lost = isinstance(error, td.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
     code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
     if lost:
-        _until(lambda: store.check([_FAILED]))
+        _until(lambda: store.check([_FAILED]), _FAREWELL)
     first = _within(_FAREWELL, lambda: store.compare_set(_FAILED, "", f"{own} {code}").decode())
-    others = dist.world() - 1
-    td.destroy_process_group()  # which wakes those that wait for this one
-    _within(_FAREWELL, lambda: store.add(_ENDED, 1))
-    if leads and not lost:  # the store may lie in this process
-        _until(lambda: store.add(_ENDED, 0) > others)
+    _part(_FAREWELL)
     speaker, said = map(int, (first or f"{own} {code}").split())
     if speaker != own:
         raise SystemExit(said) from error
@@ -115,26 +110,39 @@ def _end(error: BaseException) -> None:
         ) from error
 
 
+def _part(seconds: float) -> None:
+    """Leave the group, which wakes those that wait for this process; the leader, who may hold the store, as the last.
+
+    Unless the others take longer than these seconds.
+    """
+    store, world, leads = _store(), dist.world(), leader()
+    td.destroy_process_group()
+    _within(_FAREWELL, lambda: store.add(_ENDED, 1))
+    if leads:
+        _until(lambda: store.add(_ENDED, 0) >= world, seconds)
+
+
 def _await(store: td.Store, key: str) -> None:
     """Wait for a key as long as the leader lives. SystemExit where a process has failed meanwhile."""
-    patience = td.distributed_c10d._get_default_store().timeout.total_seconds()
+    patience = _patience()
 
     def look() -> tuple[bool, bool, int]:
         return store.check([key]), store.check([_FAILED]), store.add(_PULSE, 0)
 
     pulse, since = -1, time.monotonic()
     while True:
-        there, failed, now = _within(patience, look) or (False, False, pulse)
+        seen = _within(patience, look)
+        there, failed, now = seen or (False, False, pulse)
         if there:
             return
         if failed:
             raise SystemExit(1)
         if now != pulse:
             pulse, since = now, time.monotonic()
-        elif time.monotonic() - since > patience:
+        elif seen is None or time.monotonic() - since > patience:
             raise RunFailed(
-                f"process {dist.rank()} has waited {patience:g} s for a sign of life of process 0; "
-                "continue with --resume"
+                f"process {dist.rank()} waits for process 0, which ended or shows no sign of life; continue with "
+                "--resume"
             )
         time.sleep(_POLL)
 
@@ -160,9 +168,15 @@ def _store() -> td.Store:
     return td.PrefixStore("tacit", td.distributed_c10d._get_default_store())
 
 
-def _until(done: Callable[[], bool]) -> None:
-    """Wait until it is done, or for the time of a farewell."""
-    ends = time.monotonic() + _FAREWELL
+def _patience() -> float:
+    """Seconds that a process waits for another one."""
+    seconds: float = td.distributed_c10d._get_default_store().timeout.total_seconds()
+    return seconds
+
+
+def _until(done: Callable[[], bool], seconds: float) -> None:
+    """Wait until it is done, or for so long."""
+    ends = time.monotonic() + seconds
     while time.monotonic() < ends and not _within(_FAREWELL, done):
         time.sleep(_POLL)
 
