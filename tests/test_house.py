@@ -43,6 +43,7 @@ ROWS = [
         "pipeline",
         "inspection",
         "embedding",
+        "parts",
         "embedded",
         "graphs",
         "classifier",

@@ -17,20 +17,20 @@ from torch import nn
 from tacit import checkpoint, dist
 from tacit.data.order import Batches
 from tacit.engine import all_processes, make_fabric
-from tacit.errors import Interrupted
+from tacit.errors import Interrupted, UserError
 from tacit.nn import blocks
 from tacit.optim import Optim
 from tacit.task import Task
 from tacit.train import Row, Run, pretrain, read_history
 from tacit.types import Batch
 from tests.processes import two_ranks
-from tests.tiny import MIXTURES, TinyBatches, tiny_encoder, tiny_recipe
+from tests.tiny import TinyBatches, tiny_encoder, tiny_recipe
 
 pytestmark = pytest.mark.slow
 
 STEPS = 4
-SHARDED = [mixture for mixture in MIXTURES if "+" not in mixture or mixture.startswith("simclr")]
-EXAMPLES, BATCH, LAST = 200, 20, 12
+SHARDED = ["simclr+0.4*rotation", "byol", "masked", "text:electra", "audio:wav2vec2", "items:next"]
+EXAMPLES, BATCH, LAST = 200, 16, 8
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,10 @@ def both_ways(folder: str) -> None:
             optim = Optim("sgd", lr=0.01, clip=1.0)
             run = pretrain(steady(plan.task), TinyBatches(mixture), steps=STEPS, optim=optim, fabric=fabric)
             if dist.rank() == 0:
-                kept = {name: value.clone() for name, value in run.task.state_dict().items()}
+                kept = {
+                    name: value.clone(memory_format=torch.contiguous_format)
+                    for name, value in run.task.state_dict().items()
+                }
                 kept["losses"] = torch.tensor([float(row["loss"]) for row in run.history])
                 save_file(kept, f"{folder}/{mixture}-{sharded}.safetensors")
 
@@ -72,9 +75,13 @@ def test_pieces_train_as_copies_do(tmp_path: Path) -> None:
     for mixture in SHARDED:
         whole, cut = (load_file(tmp_path / f"{mixture}-{sharded}.safetensors") for sharded in (False, True))
         assert whole.keys() == cut.keys()
-        torch.testing.assert_close(cut.pop("losses"), whole["losses"], rtol=2e-6, atol=1e-6, msg=mixture)
+        torch.testing.assert_close(
+            cut.pop("losses"), whole["losses"], rtol=5e-6, atol=1e-6, msg=lambda m, n=mixture: f"{n}: {m}"
+        )
         for name, value in cut.items():
-            torch.testing.assert_close(value, whole[name], rtol=1e-4, atol=1e-5, msg=f"{mixture} {name}")
+            torch.testing.assert_close(
+                value, whole[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=f"{mixture} {name}": f"{n}: {m}"
+            )
 
 
 class Seen:
@@ -101,12 +108,12 @@ def train(folder: Path, *, sharded: bool, stop: int | None = None) -> Run:
         if row["step"] == stop:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    plan = tiny_recipe("byol", encoder="vit_tiny", batch_size=BATCH)
+    plan = tiny_recipe("byol", batch_size=BATCH)
     return pretrain(
         plan.task,
         Seen(folder),
         steps=LAST,
-        optim=Optim("adamw", lr=1e-3),
+        optim=Optim("sgd", lr=0.2),
         fabric=make_fabric(device="cpu", sharded=sharded),
         folder=folder,
         watch=watch,
@@ -157,17 +164,19 @@ def test_two_go_on_as_one_or_two(sharded: bool, tmp_path: Path) -> None:
         seen_once(folder)
         wanted = final(straight)
         for name, value in final(folder).items():
-            torch.testing.assert_close(value, wanted[name], rtol=1e-3, atol=1e-4, msg=name)
+            torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.parametrize("name", ["state-1.safetensors", "state.safetensors"])
-def test_damage_to_any_piece_is_named(name: str, tmp_path: Path) -> None:
+def test_damage_to_any_piece_is_named(tmp_path: Path) -> None:
     assert two_ranks(by_two, str(tmp_path), True, 5) == [0, 0]
     place = tmp_path / "checkpoints" / "task" / "step-00000005"
-    state = json.loads((place / "state.json").read_text())
-    assert all(sum(end - start for start, end in files.values()) > 0 for files in state["pieces"].values())
-    data = bytearray((place / name).read_bytes())
-    data[-5] ^= 4
-    (place / name).write_bytes(data)
-    with pytest.raises(ValueError, match=f"{name} is damaged"):
-        checkpoint.load(place.parent)
+    for name in ("state-1.safetensors", "state.safetensors"):
+        kept = (place / name).read_bytes()
+        (place / name).write_bytes(kept[:-5] + bytes([kept[-5] ^ 4]) + kept[-4:])
+        with pytest.raises(UserError, match=f"{name} is damaged"):
+            checkpoint.load(place.parent)
+        (place / name).unlink()
+        with pytest.raises(UserError, match=f"{name} is missing"):
+            checkpoint.load(place.parent)
+        (place / name).write_bytes(kept)
+    assert checkpoint.load(place.parent) is not None

@@ -1,7 +1,7 @@
 """Several processes as one run: the leader, who is rank 0, goes first, decides and speaks; an error of one ends all.
 
 What is agreed upon here goes through the store by which the processes found each other, so that it may take as long as
-it takes: those who wait go on waiting while the leader shows signs of life.
+it takes: those who wait for a process go on waiting while it shows signs of life.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import torch.distributed as td
@@ -33,18 +33,7 @@ def leader() -> bool:
 
 def from_leader(make: Callable[[], T]) -> T:
     """What the leader makes, on every process; it must be JSON. The others wait for it and do not call `make`."""
-    if dist.world() == 1:
-        return make()
-    store = _store()
-    key = f"turn {store.add(f'turns of {dist.rank()}', 1)}"
-    if not leader():
-        _await(store, key)
-        made: T = json.loads(store.get(key))
-        return made
-    with _signs_of_life(store):
-        value = make()
-    store.set(key, json.dumps(value))
-    return value
+    return make() if dist.world() == 1 else _from(0, make)
 
 
 @contextmanager
@@ -55,20 +44,23 @@ def leader_first() -> Iterator[None]:
     """
     if not leader():
         from_leader(_nothing)
-        yield
-    elif dist.world() == 1:
-        yield
-    else:
-        with _signs_of_life(_store()):
-            yield
+    yield
+    if leader():
         from_leader(_nothing)
+
+
+def all_arrived() -> None:
+    """Wait until every process is here."""
+    if dist.world() > 1:
+        for process in range(dist.world()):
+            _from(process, _nothing)
 
 
 def leave_to_leader() -> None:
     """The processes part: the leader goes on alone, for as long as it takes, and the others end here, well."""
     if dist.world() == 1:
         return
-    from_leader(_nothing)
+    all_arrived()
     others = not leader()
     _part(_patience())
     if others:
@@ -82,7 +74,8 @@ def united() -> Iterator[None]:
     RunFailed where a process does not answer any more and none has said why.
     """
     try:
-        yield
+        with _signs_of_life():
+            yield
     except BaseException as error:
         if dist.world() > 1:
             _end(error)
@@ -122,12 +115,24 @@ def _part(seconds: float) -> None:
         _until(lambda: store.add(_ENDED, 0) >= world, seconds)
 
 
-def _await(store: td.Store, key: str) -> None:
-    """Wait for a key as long as the leader lives. SystemExit where a process has failed meanwhile."""
+def _from(process: int, make: Callable[[], T]) -> T:
+    store = _store()
+    key = f"turn {store.add(f'turns of {dist.rank()}', 1)}"
+    if dist.rank() == process:
+        value = make()
+        store.set(key, json.dumps(value))
+        return value
+    _await(store, key, process)
+    made: T = json.loads(store.get(key))
+    return made
+
+
+def _await(store: td.Store, key: str, process: int) -> None:
+    """Wait for a key as long as the process lives that is to set it. SystemExit where one has failed meanwhile."""
     patience = _patience()
 
     def look() -> tuple[bool, bool, int]:
-        return store.check([key]), store.check([_FAILED]), store.add(_PULSE, 0)
+        return store.check([key]), store.check([_FAILED]), store.add(f"{_PULSE} {process}", 0)
 
     pulse, since = -1, time.monotonic()
     while True:
@@ -141,27 +146,31 @@ def _await(store: td.Store, key: str) -> None:
             pulse, since = now, time.monotonic()
         elif seen is None or time.monotonic() - since > patience:
             raise RunFailed(
-                f"process {dist.rank()} waits for process 0, which ended or shows no sign of life; continue with "
-                "--resume"
+                f"process {dist.rank()} waits for process {process}, which ended or shows no sign of life; continue "
+                "with --resume"
             )
         time.sleep(_POLL)
 
 
 @contextmanager
-def _signs_of_life(store: td.Store) -> Iterator[None]:
-    over = threading.Event()
+def _signs_of_life() -> Iterator[None]:
+    """Have the others know that this process lives, as long as it is one of several."""
+    if dist.world() == 1:
+        yield
+        return
+    store, over, own = _store(), threading.Event(), dist.rank()
 
     def work() -> None:
-        while not over.wait(_SIGN_OF_LIFE):
-            store.add(_PULSE, 1)
+        with suppress(RuntimeError):  # the store has gone
+            while not over.wait(_SIGN_OF_LIFE):
+                store.add(f"{_PULSE} {own}", 1)
 
-    thread = threading.Thread(target=work, daemon=True, name="tacit-leader")
+    thread = threading.Thread(target=work, daemon=True, name="tacit-alive")
     thread.start()
     try:
         yield
     finally:
         over.set()
-        thread.join()
 
 
 def _store() -> td.Store:

@@ -24,6 +24,8 @@ M = TypeVar("M", bound=nn.Module)
 def shard(module: nn.Module, mesh: Any) -> nn.Module:
     """Cut the parameters of `module` in place, one piece for each process."""
     processes = mesh["data_parallel"]
+    for parameter in module.parameters():
+        parameter.data = parameter.data.contiguous()  # nothing else can be cut
     for block in blocks(module):
         fully_shard(block, mesh=processes)
     fully_shard(module, mesh=processes)
