@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tacit import checkpoint, dist
+from tacit import checkpoint, dist, ranks
 from tacit.data.order import Batches
 from tacit.engine import all_processes, make_fabric
 from tacit.errors import Interrupted, UserError
@@ -120,12 +122,22 @@ def train(folder: Path, *, sharded: bool, stop: int | None = None) -> Run:
     )
 
 
-def by_two(folder: str, sharded: bool, stop: int | None) -> None:
+def stopped_and_continued(folder: str) -> None:
+    """Stopped by two processes, and continued by two and, from a copy of the folder, by one; in pieces and whole."""
     with all_processes(device="cpu", timeout=60.0):
-        try:
-            train(Path(folder), sharded=sharded, stop=stop)
-        except Interrupted:
-            return
+        for sharded in (True, False):
+            of = Path(folder, f"{sharded}-2")
+            of.mkdir(exist_ok=True)
+            with pytest.raises(Interrupted):
+                train(of, sharded=sharded, stop=5)
+            with ranks.leader_first():
+                if ranks.leader():
+                    shutil.copytree(of, Path(folder, f"{sharded}-1"))
+            train(of, sharded=not sharded)
+        ranks.leave_to_leader()
+        for sharded in (True, False):
+            train(Path(folder, f"{sharded}-1"), sharded=not sharded)
+        train(Path(folder), sharded=False)
 
 
 def final(folder: Path) -> dict[str, torch.Tensor]:
@@ -144,32 +156,22 @@ def seen_once(folder: Path) -> None:
         assert sorted(rows) == sorted(order.rows(step).tolist()), step
 
 
-@pytest.mark.parametrize("sharded", [True, False])
-def test_two_go_on_as_one_or_two(sharded: bool, tmp_path: Path) -> None:
-    """Stopped at 2 processes, continued at 1 and at 2, in pieces or whole."""
-    straight = tmp_path / "straight"
-    straight.mkdir()
-    train(straight, sharded=False)
-    for processes in (1, 2):
-        folder = tmp_path / f"on {processes}"
-        folder.mkdir()
-        assert two_ranks(by_two, str(folder), sharded, 5) == [0, 0]
-        place = folder / "checkpoints" / "task" / "step-00000005"
-        assert (place / "state-1.safetensors").exists() == sharded
-        if processes == 1:
-            train(folder, sharded=not sharded)
-        else:
-            assert two_ranks(by_two, str(folder), not sharded, None) == [0, 0]
+def test_two_go_on_as_one_or_two(tmp_path: Path) -> None:
+    assert two_ranks(stopped_and_continued, str(tmp_path)) == [0, 0]
+    wanted = final(tmp_path)
+    for sharded, processes in product((True, False), (1, 2)):
+        folder = tmp_path / f"{sharded}-{processes}"
         assert [row["step"] for row in read_history(folder / "metrics.jsonl")] == list(range(1, LAST + 1))
         seen_once(folder)
-        wanted = final(straight)
         for name, value in final(folder).items():
-            torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                value, wanted[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=f"{folder.name} {name}": f"{n}: {m}"
+            )
+    damage_to_any_piece_is_named(tmp_path / "True-1" / "checkpoints" / "task" / "step-00000005")
 
 
-def test_damage_to_any_piece_is_named(tmp_path: Path) -> None:
-    assert two_ranks(by_two, str(tmp_path), True, 5) == [0, 0]
-    place = tmp_path / "checkpoints" / "task" / "step-00000005"
+def damage_to_any_piece_is_named(place: Path) -> None:
+    shutil.rmtree(place.with_name(f"step-{LAST:08d}"))
     for name in ("state-1.safetensors", "state.safetensors"):
         kept = (place / name).read_bytes()
         (place / name).write_bytes(kept[:-5] + bytes([kept[-5] ^ 4]) + kept[-4:])

@@ -7,6 +7,7 @@ it takes: those who wait for a process go on waiting while it shows signs of lif
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from tacit.errors import RunFailed
 
 T = TypeVar("T")
 
+# How many processes there are, as launchers say it.
+_COUNTS = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES")
 _PULSE, _FAILED, _ENDED = "pulse", "failed", "ended"
 _SIGN_OF_LIFE = 1.0  # seconds between two of them
 _POLL = 0.05  # seconds
@@ -65,6 +68,7 @@ def leave_to_leader() -> None:
     _part(_patience())
     if others:
         raise SystemExit(0)
+    os.environ |= {name: "1" for name in _COUNTS if name in os.environ}  # whatever is asked from now on
 
 
 @contextmanager
@@ -97,9 +101,8 @@ def _end(error: BaseException) -> None:
     if speaker != own:
         raise SystemExit(said) from error
     if lost:
-        reason = str(error).splitlines()[0]
         raise RunFailed(
-            f"process {own} has lost another one, which ended or does not answer ({reason}); continue with --resume"
+            f"process {own} has lost another one, which ended or does not answer; continue with --resume"
         ) from error
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
+from tacit import ranks
 from tacit.nn import blocks
 
 M = TypeVar("M", bound=nn.Module)
@@ -52,9 +53,14 @@ def hollow(module: M) -> M:
 
 
 def fill(empty: M, module: nn.Module) -> M:
-    """Put the whole tensors of the sharded `module` into its hollow copy. Every process must ask."""
-    state = {name: whole(value) for name, value in module.state_dict().items()}
-    empty.load_state_dict(state, assign=True)
+    """Put the whole tensors of the sharded `module` into the leader's hollow copy. Every process must ask."""
+    state = {}
+    for name, value in module.state_dict().items():
+        together = whole(value)
+        if ranks.leader():
+            state[name] = together
+    if ranks.leader():
+        empty.load_state_dict(state, assign=True)
     return empty
 
 
