@@ -39,15 +39,29 @@ def finish(*processes: ForkServerProcess) -> list[int]:
 
 
 def two_ranks(function: Callable[..., None], *arguments: Any) -> list[int]:
-    """Run `function(*arguments)` as two ranks, as torchrun would start them."""
+    """Run `function(*arguments)` as two ranks, as torchrun would start them; their exit codes."""
+    return finish(*start_ranks(function, *arguments))
+
+
+def start_ranks(function: Callable[..., None], *arguments: Any) -> list[ForkServerProcess]:
+    port = free_port()
+    return [start(_within, _of_torchrun(rank, port), function, *arguments) for rank in range(2)]
+
+
+def two_tasks(function: Callable[..., None], *arguments: Any) -> list[int]:
+    """Run `function(*arguments)` as two tasks of a job of SLURM, as srun would start them; their exit codes."""
+    port = free_port()
+    return finish(*(start(_within, _of_slurm(task, port), function, *arguments) for task in range(2)))
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return finish(*(start(_as_rank, rank, port, function, *arguments) for rank in range(2)))
+        return int(probe.getsockname()[1])
 
 
-def _as_rank(rank: int, port: int, function: Callable[..., None], *arguments: Any) -> None:
-    os.environ |= {
+def _of_torchrun(rank: int, port: int) -> dict[str, str]:
+    return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "GROUP_RANK": "0",
@@ -57,4 +71,22 @@ def _as_rank(rank: int, port: int, function: Callable[..., None], *arguments: An
         "MASTER_PORT": str(port),
         "TORCHELASTIC_RUN_ID": "tests",
     }
+
+
+def _of_slurm(task: int, port: int) -> dict[str, str]:
+    return {
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NAME": "tests",
+        "SLURM_NODELIST": "localhost",
+        "SLURM_NNODES": "1",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(task),
+        "SLURM_LOCALID": str(task),
+        "SLURM_NODEID": "0",
+        "MASTER_PORT": str(port),
+    }
+
+
+def _within(environment: dict[str, str], function: Callable[..., None], *arguments: Any) -> None:
+    os.environ |= environment
     function(*arguments)

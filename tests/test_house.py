@@ -46,6 +46,7 @@ ROWS = [
         "evaluating",
         "inspection",
         "embedding",
+        "parts",
         "embedded",
         "graphs",
         "classifier",

@@ -1,4 +1,4 @@
-"""`tacit embed`: the embedding of every example, or of every word, in one Parquet file."""
+"""`tacit embed`: the embedding of every example, or of every word, in a Parquet file or a folder of them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tacit import dist, ranks
 from tacit.data import Corpus, open_dataset
+from tacit.data.opened import PARQUET
 from tacit.encoders import READS, load_encoder
 from tacit.encoders.items import ItemEncoder
 from tacit.encoders.text import LONGEST, TextEncoder
-from tacit.engine import make_fabric
+from tacit.engine import all_processes, make_fabric
 from tacit.errors import UserError
 from tacit.evaluation.features import extract, extract_tokens
 from tacit.files import whole_file
 from tacit.kinds import kind_of
+from tacit.parts import fingerprint, is_begun, write_parts
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
@@ -34,18 +37,30 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
     """See `tacit.commands.embed`."""
     ask = SimpleNamespace(**settings)
     out = Path(ask.out)
-    if out.exists() and not ask.overwrite:
-        raise UserError(f"{out} exists; replace it with --overwrite or choose another --out")
-    found = load_encoder(encoder, offline=ask.offline) if isinstance(encoder, str | Path) else encoder
-    fabric = make_fabric(device=ask.device, precision="32")
-    fabric.to_device(found)
-    if ask.of_items and not isinstance(found, ItemEncoder):
-        raise UserError(f"--of-items: the encoder {found.name} reads {READS[found.spec.kind]}; leave it out")
-    dataset = open_dataset(data, **{**kind_of(found.spec).reading(found.spec), **_given(options)})
-    with whole_file(out) as partial:
-        kind = _items if ask.of_items else _words if ask.words else _examples
-        written = _write(partial, kind(found, dataset, ask.batch_size))
-    print(f"{written:,} embeddings of {found.dim} numbers: {out}")
+    with all_processes(device=ask.device, timeout=ask.timeout):
+        in_parts = dist.world() > 1 or out.suffix not in PARQUET
+        if out.exists() and not ask.overwrite and not (in_parts and is_begun(out)):
+            raise UserError(f"{out} exists; replace it with --overwrite or choose another --out")
+        with ranks.leader_first():
+            found = load_encoder(encoder, offline=ask.offline) if isinstance(encoder, str | Path) else encoder
+            if ask.of_items and not isinstance(found, ItemEncoder):
+                raise UserError(f"--of-items: the encoder {found.name} reads {READS[found.spec.kind]}; leave it out")
+            dataset = open_dataset(data, **{**kind_of(found.spec).reading(found.spec), **_given(options)})
+        make_fabric(device=ask.device, precision="32").to_device(found)
+        tables = _items if ask.of_items else _words if ask.words else _examples
+        rows = 1 if ask.of_items else len(dataset)
+
+        def write(path: Path, start: int, stop: int) -> int:
+            return _write(path, tables(found, dataset, ask.batch_size, start, stop))
+
+        if in_parts:
+            asked = {"words": ask.words, "of_items": ask.of_items, "data": dataset.data_hash}
+            written = write_parts(out, rows, write, {**asked, "encoder": fingerprint(found)}, anew=ask.overwrite)
+        else:
+            with whole_file(out) as partial:
+                written = write(partial, 0, rows)
+        ranks.leave_to_leader()
+        print(f"{written:,} embeddings of {found.dim} numbers: {out}")
     return 0
 
 
@@ -64,9 +79,9 @@ def _write(path: Path, tables: Iterator[pa.Table]) -> int:
     return rows
 
 
-def _groups(dataset: Dataset) -> Iterator[Rows]:
-    for start in range(0, len(dataset), ROWS_PER_GROUP):
-        yield np.arange(start, min(start + ROWS_PER_GROUP, len(dataset)), dtype=np.int64)
+def _groups(start: int, stop: int) -> Iterator[Rows]:
+    for first in range(start, stop, ROWS_PER_GROUP):
+        yield np.arange(first, min(first + ROWS_PER_GROUP, stop), dtype=np.int64)
 
 
 def _own(dataset: Dataset, rows: Rows, *taken: str) -> dict[str, pa.ChunkedArray]:
@@ -77,23 +92,23 @@ def _own(dataset: Dataset, rows: Rows, *taken: str) -> dict[str, pa.ChunkedArray
     return {name: own.column(name).take(pa.array(rows)) for name in own.column_names if name not in taken}
 
 
-def _examples(encoder: Any, dataset: Dataset, batch_size: int) -> Iterator[pa.Table]:
-    for rows in _groups(dataset):
+def _examples(encoder: Any, dataset: Dataset, batch_size: int, start: int, stop: int) -> Iterator[pa.Table]:
+    for rows in _groups(start, stop):
         pooled = extract(encoder, dataset.batch, rows, batch_size=batch_size)["pooled"]
         columns = {"id": dataset.ids.take(pa.array(rows)), "embedding": _column(pooled)}
         yield pa.table(columns | _own(dataset, rows, *columns))
 
 
-def _items(encoder: Any, dataset: Dataset, batch_size: int) -> Iterator[pa.Table]:
+def _items(encoder: Any, dataset: Dataset, batch_size: int, start: int, stop: int) -> Iterator[pa.Table]:
     yield encoder.item_table()
 
 
-def _words(encoder: Any, dataset: Dataset, batch_size: int) -> Iterator[pa.Table]:
+def _words(encoder: Any, dataset: Dataset, batch_size: int, start: int, stop: int) -> Iterator[pa.Table]:
     """A row per word; those beyond what the encoder reads of a text are left out."""
     if not isinstance(encoder, TextEncoder) or not isinstance(dataset.cache, Corpus):
         what = READS[encoder.spec.kind]
         raise UserError(f"--words: the encoder {encoder.name} reads {what}, without words; leave it out")
-    for rows in _groups(dataset):
+    for rows in _groups(start, stop):
         words = [text.split(" ") for text in dataset.cache.texts(rows)]
         places = [word_places(encoder, of) for of in words]
         which = np.repeat(np.arange(len(rows)), [len(of) for of in places])  # [M] the text of each word

@@ -60,7 +60,7 @@ def make_fabric(
     """
     keep_memory()
     _meet(device, TIMEOUT)
-    here = _processes_here()
+    here = _processes_here() if dist.world() > 1 else 1
     if precision == "auto":
         cuda = _on_cuda(device)
         mps = device in {"auto", "mps"} and torch.backends.mps.is_available()

@@ -1,16 +1,17 @@
 """Several processes as one run: the leader, who is rank 0, goes first, decides and speaks; an error of one ends all.
 
 What is agreed upon here goes through the store by which the processes found each other, so that it may take as long as
-it takes: those who wait go on waiting while the leader shows signs of life.
+it takes: those who wait for a process go on waiting while it shows signs of life.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import torch.distributed as td
@@ -20,6 +21,8 @@ from tacit.errors import RunFailed
 
 T = TypeVar("T")
 
+# How many processes there are, as launchers say it.
+_COUNTS = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES")
 _PULSE, _FAILED, _ENDED = "pulse", "failed", "ended"
 _SIGN_OF_LIFE = 1.0  # seconds between two of them
 _POLL = 0.05  # seconds
@@ -33,18 +36,7 @@ def leader() -> bool:
 
 def from_leader(make: Callable[[], T]) -> T:
     """What the leader makes, on every process; it must be JSON. The others wait for it and do not call `make`."""
-    if dist.world() == 1:
-        return make()
-    store = _store()
-    key = f"turn {store.add(f'turns of {dist.rank()}', 1)}"
-    if not leader():
-        _await(store, key)
-        made: T = json.loads(store.get(key))
-        return made
-    with _signs_of_life(store):
-        value = make()
-    store.set(key, json.dumps(value))
-    return value
+    return make() if dist.world() == 1 else _from(0, make)
 
 
 @contextmanager
@@ -55,24 +47,28 @@ def leader_first() -> Iterator[None]:
     """
     if not leader():
         from_leader(_nothing)
-        yield
-    elif dist.world() == 1:
-        yield
-    else:
-        with _signs_of_life(_store()):
-            yield
+    yield
+    if leader():
         from_leader(_nothing)
+
+
+def all_arrived() -> None:
+    """Wait until every process is here."""
+    if dist.world() > 1:
+        for process in range(dist.world()):
+            _from(process, _nothing)
 
 
 def leave_to_leader() -> None:
     """The processes part: the leader goes on alone, for as long as it takes, and the others end here, well."""
     if dist.world() == 1:
         return
-    from_leader(_nothing)
+    all_arrived()
     others = not leader()
-    td.destroy_process_group()
+    _part(_patience())
     if others:
         raise SystemExit(0)
+    os.environ |= {name: "1" for name in _COUNTS if name in os.environ}  # whatever is asked from now on
 
 
 @contextmanager
@@ -82,87 +78,117 @@ def united() -> Iterator[None]:
     RunFailed where a process does not answer any more and none has said why.
     """
     try:
-        yield
+        with _signs_of_life():
+            yield
     except BaseException as error:
         if dist.world() > 1:
             _end(error)
         raise
-    finally:
-        if dist.world() > 1:
-            td.destroy_process_group()
+    if dist.world() > 1:
+        _part(_patience())
 
 
 def _end(error: BaseException) -> None:
     """Raise what this process ends with in place of `error`, if anything."""
-    store, own, leads = _store(), dist.rank(), leader()
+    store, own = _store(), dist.rank()
     lost = isinstance(error, td.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
     code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
     if lost:
-        _until(lambda: store.check([_FAILED]))
+        _until(lambda: store.check([_FAILED]), _FAREWELL)
     first = _within(_FAREWELL, lambda: store.compare_set(_FAILED, "", f"{own} {code}").decode())
-    others = dist.world() - 1
-    td.destroy_process_group()  # which wakes those that wait for this one
-    _within(_FAREWELL, lambda: store.add(_ENDED, 1))
-    if leads and not lost:  # the store may lie in this process
-        _until(lambda: store.add(_ENDED, 0) > others)
+    _part(_FAREWELL)
     speaker, said = map(int, (first or f"{own} {code}").split())
     if speaker != own:
         raise SystemExit(said) from error
     if lost:
-        reason = str(error).splitlines()[0]
         raise RunFailed(
-            f"process {own} has lost another one, which ended or does not answer ({reason}); continue with --resume"
+            f"process {own} has lost another one, which ended or does not answer; continue with --resume"
         ) from error
 
 
-def _await(store: td.Store, key: str) -> None:
-    """Wait for a key as long as the leader lives. SystemExit where a process has failed meanwhile."""
-    patience = td.distributed_c10d._get_default_store().timeout.total_seconds()
+def _part(seconds: float) -> None:
+    """Leave the group, which wakes those that wait for this process; the leader, who may hold the store, as the last.
+
+    Unless the others take longer than these seconds.
+    """
+    store, world, leads = _store(), dist.world(), leader()
+    td.destroy_process_group()
+    _within(_FAREWELL, lambda: store.add(_ENDED, 1))
+    if leads:
+        _until(lambda: store.add(_ENDED, 0) >= world, seconds)
+
+
+def _from(process: int, make: Callable[[], T]) -> T:
+    store = _store()
+    key = f"turn {store.add(f'turns of {dist.rank()}', 1)}"
+    if dist.rank() == process:
+        value = make()
+        store.set(key, json.dumps(value))
+        return value
+    _await(store, key, process)
+    made: T = json.loads(store.get(key))
+    return made
+
+
+def _await(store: td.Store, key: str, process: int) -> None:
+    """Wait for a key as long as the process lives that is to set it. SystemExit where one has failed meanwhile."""
+    patience = _patience()
 
     def look() -> tuple[bool, bool, int]:
-        return store.check([key]), store.check([_FAILED]), store.add(_PULSE, 0)
+        return store.check([key]), store.check([_FAILED]), store.add(f"{_PULSE} {process}", 0)
 
     pulse, since = -1, time.monotonic()
     while True:
-        there, failed, now = _within(patience, look) or (False, False, pulse)
+        seen = _within(patience, look)
+        there, failed, now = seen or (False, False, pulse)
         if there:
             return
         if failed:
             raise SystemExit(1)
         if now != pulse:
             pulse, since = now, time.monotonic()
-        elif time.monotonic() - since > patience:
+        elif seen is None or time.monotonic() - since > patience:
             raise RunFailed(
-                f"process {dist.rank()} has waited {patience:g} s for a sign of life of process 0; "
-                "continue with --resume"
+                f"process {dist.rank()} waits for process {process}, which ended or shows no sign of life; continue "
+                "with --resume"
             )
         time.sleep(_POLL)
 
 
 @contextmanager
-def _signs_of_life(store: td.Store) -> Iterator[None]:
-    over = threading.Event()
+def _signs_of_life() -> Iterator[None]:
+    """Have the others know that this process lives, as long as it is one of several."""
+    if dist.world() == 1:
+        yield
+        return
+    store, over, own = _store(), threading.Event(), dist.rank()
 
     def work() -> None:
-        while not over.wait(_SIGN_OF_LIFE):
-            store.add(_PULSE, 1)
+        with suppress(RuntimeError):  # the store has gone
+            while not over.wait(_SIGN_OF_LIFE):
+                store.add(f"{_PULSE} {own}", 1)
 
-    thread = threading.Thread(target=work, daemon=True, name="tacit-leader")
+    thread = threading.Thread(target=work, daemon=True, name="tacit-alive")
     thread.start()
     try:
         yield
     finally:
         over.set()
-        thread.join()
 
 
 def _store() -> td.Store:
     return td.PrefixStore("tacit", td.distributed_c10d._get_default_store())
 
 
-def _until(done: Callable[[], bool]) -> None:
-    """Wait until it is done, or for the time of a farewell."""
-    ends = time.monotonic() + _FAREWELL
+def _patience() -> float:
+    """Seconds that a process waits for another one."""
+    seconds: float = td.distributed_c10d._get_default_store().timeout.total_seconds()
+    return seconds
+
+
+def _until(done: Callable[[], bool], seconds: float) -> None:
+    """Wait until it is done, or for so long."""
+    ends = time.monotonic() + seconds
     while time.monotonic() < ends and not _within(_FAREWELL, done):
         time.sleep(_POLL)
 

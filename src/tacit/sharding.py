@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
+from tacit import ranks
 from tacit.nn import blocks
 
 M = TypeVar("M", bound=nn.Module)
@@ -24,6 +25,8 @@ M = TypeVar("M", bound=nn.Module)
 def shard(module: nn.Module, mesh: Any) -> nn.Module:
     """Cut the parameters of `module` in place, one piece for each process."""
     processes = mesh["data_parallel"]
+    for parameter in module.parameters():
+        parameter.data = parameter.data.contiguous()  # nothing else can be cut
     for block in blocks(module):
         fully_shard(block, mesh=processes)
     fully_shard(module, mesh=processes)
@@ -50,9 +53,14 @@ def hollow(module: M) -> M:
 
 
 def fill(empty: M, module: nn.Module) -> M:
-    """Put the whole tensors of the sharded `module` into its hollow copy. Every process must ask."""
-    state = {name: whole(value) for name, value in module.state_dict().items()}
-    empty.load_state_dict(state, assign=True)
+    """Put the whole tensors of the sharded `module` into the leader's hollow copy. Every process must ask."""
+    state = {}
+    for name, value in module.state_dict().items():
+        together = whole(value)
+        if ranks.leader():
+            state[name] = together
+    if ranks.leader():
+        empty.load_state_dict(state, assign=True)
     return empty
 
 

@@ -70,12 +70,12 @@ def _restore_optimizer(tensors: checkpoint.Tensors, optimizer: torch.optim.Optim
     parameters = dict(enumerate(p for group in optimizer.param_groups for p in group["params"]))
     states: dict[int, dict[str, Tensor]] = {}
     for name in tensors:
-        kind, number, field = name.split("/", 2)[:3] if name.startswith("optim/") else ("", "", "")
-        if kind:
+        if name.startswith("optim/"):
+            _, number, field = name.split("/", 2)
             model = parameters[int(number)]
-            states.setdefault(int(number), {})[field] = (
-                alike(_piece(tensors, name, model), model) if tensors.shape(name) == model.shape else tensors[name]
-            )
+            cut = tensors.shape(name) == model.shape  # as the parameter is; a count of steps is not
+            value = alike(_piece(tensors, name, model), model) if cut else tensors[name]
+            states.setdefault(int(number), {})[field] = value
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -319,10 +319,13 @@ def read_history(path: Path) -> Iterator[Row]:
 
 
 class _Signals:
-    """Ctrl-C and SIGTERM set `received`, and the loop stops at the end of its step; a second Ctrl-C stops at once."""
+    """Ctrl-C and SIGTERM set `received`, and the loop stops at the end of its step; a second Ctrl-C stops at once.
+
+    What follows within a second is the first one again, which torchrun hands on.
+    """
 
     def __init__(self) -> None:
-        self.received = 0
+        self.received, self._since = 0, 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
@@ -334,9 +337,10 @@ class _Signals:
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        if not self.received:
+            self.received, self._since = number, time.monotonic()
+        elif time.monotonic() - self._since > 1.0:
             raise KeyboardInterrupt
-        self.received = number
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():

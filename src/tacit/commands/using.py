@@ -20,13 +20,18 @@ def embed(
     of_items: bool = False,
     batch_size: int = 256,
     device: str = "auto",
+    timeout: float = 600.0,
     offline: bool = False,
     overwrite: bool = False,
     **options: Any,
 ) -> int:
-    """Write the embedding of every example to a Parquet file.
+    """Write the embedding of every example to a Parquet file, or to a folder of them.
 
     Columns: `id`, `embedding` (a list of fixed size) and the input's own columns. Writes whole or not at all.
+
+    Where `out` does not end in .parquet, or where torchrun or srun has started several processes, it is a folder of
+    parts, in the order of their names; every process writes some. The same command, with any number of processes, goes
+    on where an interrupted one has stopped.
 
     With `words`, every word of a text gets a row of its own: the last state of its first token, `token` (the word) and
     `sentence` (the text's id); lists as long as the text has words, such as tags, are taken apart likewise, other
@@ -38,13 +43,14 @@ def embed(
     Args:
         encoder: A run folder, an exported folder, or hf:FOLDER_OR_NAME.
         data: A folder of images, a table, arrays, or the built-in `digits`.
-        out: The Parquet file to write.
+        out: The Parquet file to write, or the folder.
         words: Embed every word of a text, as its list of words or its blanks part it.
         of_items: Embed every item that the encoder knows.
         batch_size: Examples at a time; embeddings do not depend on it.
         device: auto, cpu, cuda or mps.
         offline: Use no network, also for hf: names.
-        overwrite: Replace the file.
+        timeout: Seconds after which a process that waits for another one in vain ends the work.
+        overwrite: Replace the file or the folder.
         options: How the data are read: the settings of `tacit.open_dataset`.
     """
     given = settings(locals())
