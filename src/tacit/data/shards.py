@@ -56,8 +56,8 @@ def tar_source(places: Sequence[Place], name: str, asked: str | None, kept: Path
         kind=kind,
         ids=pa.concat_arrays(map(strings, ids)),
         fingerprint=digest([b"tar", kind.encode(), *stamps]),
-        items=lambda: contents.of(range(len(contents.begins))),
-        sample=lambda k: list(contents.of(spread(len(contents.begins), k))),
+        items=lambda: contents.of(np.arange(len(contents.begins))),
+        sample=lambda k: list(contents.of(np.array(spread(len(contents.begins), k), np.int64))),
         root=str(places[0]) if len(places) == 1 else "",
         columns=columns if columns.num_columns else None,
         skipped=tuple((str(who), str(why)) for who, why in skipped),
@@ -76,13 +76,13 @@ class _Contents:
     ) -> None:
         self.places, self.firsts, self.begins, self.sizes = places, firsts, begins, sizes
 
-    def of(self, rows: Sequence[int]) -> Iterator[Item]:
+    def of(self, rows: NDArray[np.int64]) -> Iterator[Item]:
         """The contents of these rows, which rise."""
-        for place, first, end in zip(self.places, self.firsts[:-1], self.firsts[1:], strict=True):
-            mine = [row for row in rows if first <= row < end] if not isinstance(rows, range) else range(first, end)
-            if len(mine):
+        bounds = np.searchsorted(rows, self.firsts)
+        for place, begin, end in zip(self.places, bounds[:-1], bounds[1:], strict=True):
+            if begin < end:
                 with place.open("rb") as file:
-                    yield from (self._read(place, file, row) for row in mine)
+                    yield from (self._read(place, file, int(row)) for row in rows[begin:end])
 
     def _read(self, place: Place, file: IO[bytes], row: int) -> bytes | Unreadable:
         begin, size = int(self.begins[row]), int(self.sizes[row])
