@@ -227,9 +227,9 @@ def test_objects_in_an_archive_are_not_unpickled_and_names_lead_nowhere(tmp_path
     images = npy("(3, 8, 8)", bytes(192))
     (tmp_path / "in").mkdir()
     npz(tmp_path / "in" / "x.npz", x=images, **{"../y": images})
-    before = sorted(tmp_path.rglob("*"))
     assert len(cached(tmp_path / "in" / "x.npz")) == 3
-    assert [path for path in sorted(tmp_path.rglob("*")) if "cache" not in path.parts] == before
+    written = [path for path in tmp_path.rglob("*") if "cache" not in path.parts]
+    assert {path.name for path in written} == {"objects.npz", "in", "x.npz"}
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
