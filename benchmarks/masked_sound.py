@@ -55,12 +55,12 @@ def built(spec: Any, views: Any) -> Any:
 
     from tacit.encoders import build_encoder
     from tacit.modalities.audio import FrameTarget, SpanMask
-    from tacit.recipes.audio import MASKED_SHARE, SPAN
+    from tacit.recipes.audio import HIDDEN, SPAN
     from tacit.tasks.masked import Masked
 
     torch.manual_seed(0)
     model: Any = build_encoder(ENCODER, spec)
-    masks, target = SpanMask(spec, model.stride, MASKED_SHARE, SPAN), FrameTarget(spec, model.stride)
+    masks, target = SpanMask(spec, model.stride, HIDDEN, SPAN), FrameTarget(spec, model.stride)
     return Masked(model, views, masks, target, width=model.stride * spec.mels)
 
 

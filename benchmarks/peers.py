@@ -18,7 +18,7 @@ PINS: dict[str, tuple[str, ...]] = {
     "kornia": ("kornia==0.9.0",),
     "librosa": (
         *("librosa==0.11.0", "soundfile==0.14.0", "soxr==1.1.0", "transformers==5.23.0", "pyarrow==26.0.1"),
-        *("lightning-fabric==2.6.6", "psutil==7.2.2"),
+        *("lightning-fabric==2.6.6", "psutil==7.2.2", "pillow==13.0.0"),
     ),
     "trainer": ("transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0"),
     # RecBole 1.2.1 asks numpy for names that its second version no longer has.
