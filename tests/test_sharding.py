@@ -61,7 +61,7 @@ def both_ways(folder: str) -> None:
         fabric = make_fabric(device="cpu", sharded=sharded)
         for mixture in SHARDED:
             plan = tiny_recipe(mixture)
-            optim = Optim("sgd", lr=0.01, clip=1.0)
+            optim = Optim("lars" if mixture == "byol" else "sgd", lr=0.01, clip=1.0)
             run = pretrain(steady(plan.task), TinyBatches(mixture), steps=STEPS, optim=optim, fabric=fabric)
             if dist.rank() == 0:
                 kept = {

@@ -11,21 +11,25 @@ from typing import Any, Literal
 
 try:
     from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-    from lightning_fabric.strategies import ModelParallelStrategy
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 except ImportError:  # the same classes inside the larger package
     from lightning.fabric import Fabric  # type: ignore[no-redef, import-not-found, unused-ignore]
-    from lightning.fabric.plugins.environments import (  # type: ignore[no-redef, import-not-found, unused-ignore]
+    from lightning.fabric.plugins.environments.slurm import (  # type: ignore[no-redef, import-not-found, unused-ignore]
         SLURMEnvironment,
+    )
+    from lightning.fabric.plugins.environments.torchelastic import (  # type: ignore[no-redef, import-not-found, unused-ignore]
         TorchElasticEnvironment,
     )
-    from lightning.fabric.strategies import (  # type: ignore[no-redef, import-not-found, unused-ignore]
+    from lightning.fabric.strategies.model_parallel import (  # type: ignore[no-redef, import-not-found, unused-ignore]
         ModelParallelStrategy,
     )
 
 import torch
 import torch.distributed as td
 from torch import nn
+from torch.distributed.rendezvous import rendezvous
 
 from tacit import dist, ranks
 from tacit.errors import RunFailed
@@ -101,7 +105,7 @@ def _meet(device: str, timeout: float) -> None:
         torch.cuda.set_device(environment.local_rank())
     patience = timedelta(seconds=timeout)
     try:
-        store, _, _ = next(td.rendezvous("env://", own, world, timeout=patience))
+        store, _, _ = next(rendezvous("env://", own, world, timeout=patience))
         store.set_timeout(patience)
         td.init_process_group("nccl" if cuda else "gloo", store=store, rank=own, world_size=world, timeout=patience)
     except td.DistError as error:

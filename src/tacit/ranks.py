@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import torch.distributed as td
+from torch._C._distributed_c10d import PrefixStore, Store
+from torch.distributed.distributed_c10d import _get_default_store
 
 from tacit import dist
 from tacit.errors import RunFailed
@@ -130,7 +132,7 @@ def _from(process: int, make: Callable[[], T]) -> T:
     return made
 
 
-def _await(store: td.Store, key: str, process: int) -> None:
+def _await(store: Store, key: str, process: int) -> None:
     """Wait for a key as long as the process lives that is to set it. SystemExit where one has failed meanwhile."""
     patience = _patience()
 
@@ -176,13 +178,13 @@ def _signs_of_life() -> Iterator[None]:
         over.set()
 
 
-def _store() -> td.Store:
-    return td.PrefixStore("tacit", td.distributed_c10d._get_default_store())
+def _store() -> Store:
+    return PrefixStore("tacit", _get_default_store())
 
 
 def _patience() -> float:
     """Seconds that a process waits for another one."""
-    seconds: float = td.distributed_c10d._get_default_store().timeout.total_seconds()
+    seconds: float = _get_default_store().timeout.total_seconds()  # type: ignore[attr-defined]  # its stub lacks it
     return seconds
 
 

@@ -49,7 +49,7 @@ def gathered(module: nn.Module) -> Iterator[None]:
 def hollow(module: M) -> M:
     """A copy without the parameters' numbers, to be filled by `fill`."""
     memo = {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in module.parameters()}
-    return copy.deepcopy(module, memo)  # type: ignore[arg-type]
+    return copy.deepcopy(module, memo)
 
 
 def fill(empty: M, module: nn.Module) -> M:

@@ -52,8 +52,8 @@ def restore(folder: Path, task: Task, optimizer: torch.optim.Optimizer, *, steps
                 "resume with the same settings or choose another --out"
             )
     with torch.no_grad():
-        for name, value in _named(task).items():
-            here(value).copy_(_piece(saved.tensors, f"task/{name}", value))
+        for name, tensor in _named(task).items():
+            here(tensor).copy_(_piece(saved.tensors, f"task/{name}", tensor))
     _restore_optimizer(saved.tensors, optimizer)
     notes = [f"passed over a damaged checkpoint ({fault})" for fault in saved.damaged]
     before: dict[str, Any] = saved.state["build"]
