@@ -24,7 +24,7 @@ LONGEST = 350  # lines
 
 # A module imports from its own row and the rows above it, never from below.
 ROWS = [
-    {"types", "keys", "errors", "spec", "catalogue", "files", "archives", "pixels", "sounds", "histories"}
+    {"types", "keys", "errors", "leading", "spec", "catalogue", "files", "archives", "pixels", "sounds", "histories"}
     | {"dist", "ranks"},
     {"nn", "masks", "melspec", "encoders"},
     {"modalities", "task", "tasks"},

@@ -55,8 +55,8 @@ def test_every_word_with_its_tag(tmp_path: Path) -> None:
 
     pq.write_table(table.set_column(1, "tags", pa.array([["D"], [], *TAGS[2:]])), tmp_path / "torn.parquet")
     with pytest.raises(UserError, match="w: 'tags' lists 1 values for 3 words"):
-        tacit.embed(encoder, tmp_path / "torn.parquet", out=tmp_path / "torn.out", words=True, **options)
-    assert not (tmp_path / "torn.out").exists()
+        tacit.embed(encoder, tmp_path / "torn.parquet", out=tmp_path / "torn.out.parquet", words=True, **options)
+    assert not (tmp_path / "torn.out.parquet").exists()
 
 
 def test_words_are_judged_by_their_tags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

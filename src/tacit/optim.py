@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from tacit.errors import UserError
 
@@ -53,7 +54,8 @@ class Optim:
         if self.name == "adamw":
             return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=True)
         if self.name == "sgd":
-            return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, fused=True)
+            fused = not any(isinstance(p, DTensor) for p in trained)  # which PyTorch cannot update so
+            return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, fused=fused)
         return LARS(groups, lr=self.lr, momentum=self.momentum)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from tacit import ranks
 from tacit.budget import clock
 from tacit.errors import UserError
+from tacit.leading import leader
 
 if TYPE_CHECKING:
     from lightning_fabric.loggers.tensorboard import TensorBoardLogger
@@ -24,7 +24,7 @@ class Log(AbstractContextManager["Log"]):
     """`log("text")` prints a line, `log.training` shows one task's training; of several processes the leader speaks."""
 
     def __init__(self, file: Path | None = None, *, quiet: bool = False, tensorboard: Path | None = None) -> None:
-        if not ranks.leader():
+        if not leader():
             file, quiet, tensorboard = None, True, None
         self._board = _board(tensorboard) if tensorboard else None
         self._file: TextIO | None = file.open("a", encoding="utf-8") if file else None

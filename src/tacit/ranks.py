@@ -20,6 +20,9 @@ from torch.distributed.distributed_c10d import _get_default_store
 
 from tacit import dist
 from tacit.errors import RunFailed
+from tacit.leading import leader
+
+__all__ = ["from_leader", "leader", "leader_first", "leave_to_leader", "united"]
 
 T = TypeVar("T")
 
@@ -29,11 +32,6 @@ _PULSE, _FAILED, _ENDED = "pulse", "failed", "ended"
 _SIGN_OF_LIFE = 1.0  # seconds between two of them
 _POLL = 0.05  # seconds
 _FAREWELL = 3.0  # seconds for the others to read why a process ended
-
-
-def leader() -> bool:
-    """Whether this process is the one that writes and speaks."""
-    return dist.rank() == 0
 
 
 def from_leader(make: Callable[[], T]) -> T:

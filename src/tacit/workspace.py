@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from tacit import ranks
 from tacit.errors import RunFailed, UserError
 from tacit.files import is_disk_full, write_whole
+from tacit.leading import leader
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -44,6 +44,8 @@ class Workspace(AbstractContextManager["Workspace"]):
         self._lock: FileLock | None = None
 
     def __enter__(self) -> Workspace:
+        from tacit import ranks  # and with it torch, which those who only ask for `report_folder` do without
+
         ranks.from_leader(self._take)
         return self
 
@@ -107,7 +109,7 @@ class Workspace(AbstractContextManager["Workspace"]):
 
     def write_json(self, name: str, value: Any) -> None:
         """Write whole or not at all. RunFailed on a full disk."""
-        if not ranks.leader():
+        if not leader():
             return
         try:
             write_whole(self.path / name, json.dumps(value, indent=1))

@@ -288,7 +288,7 @@ def _newton_step(Z: Matrix, Zt: Matrix, P: Matrix, penalty: Matrix, gradient: Ma
     direction = inverse * residual
     norm = float(np.vdot(residual, direction))
     enough = norm * min(0.25, norm**0.25) ** 2
-    for _ in range(200):
+    for _ in range(200 if norm else 0):  # where nothing varies, nothing is to be learned
         U = P * (Z @ direction)
         U -= P * U.sum(axis=1, keepdims=True)
         bent = Zt @ U + penalty * direction
