@@ -7,25 +7,33 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from tacit import cli, dist, ranks
+from tacit.budget import parse_budget
 from tacit.engine import all_processes, make_fabric
 from tacit.errors import UserError
+from tacit.evaluation import scratch
 from tacit.optim import Optim
+from tacit.pacing import planned_steps
 from tacit.train import Row, pretrain
+from tacit.workspace import Workspace
 from tests.processes import finish, start_ranks, two_ranks, two_tasks
-from tests.tiny import TinyBatches, tiny_recipe
+from tests.tiny import EXAMPLES, TinyBatches, tiny_recipe
 
 pytestmark = pytest.mark.slow
 
 
 def as_command(folder: str, *words: str) -> None:
-    """A command as a process of its own says and ends it."""
+    """A command as a process of its own says and ends it; what it trains on labels alone, it trains briefly."""
     torch.set_num_threads(1)
+    scratch.train_on_labels = partial(scratch.train_on_labels, steps=5)
     for name in ("stdout", "stderr"):
         handle = os.open(f"{folder}/{name}-{_number()}", os.O_WRONLY | os.O_CREAT)
         os.dup2(handle, getattr(sys, f"__{name}__").fileno())
@@ -55,16 +63,34 @@ def test_pretraining_by_two_is_one_run(tmp_path: Path) -> None:
     assert said(tmp_path, 1) == ""
 
 
-def test_a_whole_run_by_tasks_of_slurm(tmp_path: Path, brief: None) -> None:
+def test_a_whole_run_by_tasks_of_slurm(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    words = ("run", "digits", "--tasks=simclr", "--budget=20s", "--label_budgets=1 per class", f"--out={out}")
+    words = ("run", "digits", "--tasks=simclr", "--budget=4steps", "--label_budgets=1 per class", f"--out={out}")
     assert two_tasks(as_command, str(tmp_path), *words, "--device=cpu", "--precision=32", "--primary_budget=1") == [
         0,
         0,
     ]
     assert said(tmp_path, 1) == ""
     assert json.loads((out / "report.json").read_text())["data"]["seal_reads"] == 1
-    assert json.loads((out / "plan.json").read_text())["steps"]["simclr"] > 1
+
+
+class Among(TinyBatches):
+    among = range(EXAMPLES)
+
+
+def decided(folder: str) -> None:
+    """Each process believes to have another time left."""
+    with all_processes(device="cpu"), Workspace(Path(folder, "run"), {}) as space:
+        plan, left = tiny_recipe("simclr"), 2.0 + 50 * dist.rank()
+        study: Any = SimpleNamespace(fabric=make_fabric(device="cpu"), probe=lambda: lambda task: {})
+        source: Any = Among("simclr")
+        steps = planned_steps(study, space, "simclr", plan, source, parse_budget("9s"), left, 0)
+        assert dist.any_rank(steps) == -dist.any_rank(-steps)
+        assert ranks.from_leader(lambda: space.read_json("plan.json")) == {"steps": {"simclr": steps}}
+
+
+def test_the_leader_decides_what_a_time_comes_to(tmp_path: Path) -> None:
+    assert two_ranks(decided, str(tmp_path)) == [0, 0]
 
 
 def first_and_then(folder: str) -> None:
