@@ -30,6 +30,15 @@ hypothesis.settings.register_profile("search", deadline=None, max_examples=2000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+# Files that take longest come first: a long one at the end would leave the other workers without work.
+_LONG = ("text_pipeline", "train", "readme", "tasks", "ranks", "every_target", "pipeline", "audio_pipeline", "targets")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {f"test_{name}.py": number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """What draws from the global generators, as initial weights do, draws the same in any order of tests."""
