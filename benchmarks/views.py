@@ -37,8 +37,11 @@ def raw(size: int, count: int) -> torch.Tensor:
 
 def ours(asked: Asked) -> Said:
     from tacit import keys
+    from tacit.engine import keep_memory
     from tacit.modalities.image import default_views
     from tacit.spec import ImageSpec
+
+    keep_memory()  # as in every training
 
     def make(size: int, images: torch.Tensor) -> Callable[[], object]:
         index = torch.arange(len(images))

@@ -92,6 +92,35 @@ def _device() -> str:
     return "cuda" if world() > 1 and td.get_backend() == "nccl" else "cpu"
 
 
+class _Normalise(torch.autograd.Function):
+    """Batch normalisation by the statistics of all ranks, who meet once on the way there and once on the way back.
+
+    With S1 and S2 the sums over the N values of a channel of dy and of dy * xhat, the gradient of x is
+    w / std * (dy - S1 / N - xhat * S2 / N) (Ioffe & Szegedy 2015, arXiv:1502.03167).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight, mean, var)
+        normed: Tensor = torch.native_batch_norm(x, weight, bias, mean, var, False, 0.0, 0.0)[0]
+        return normed
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, var = ctx.saved_tensors
+        dx, dw, db = torch.ops.aten.native_batch_norm_backward(
+            grads[0], x, weight, mean, var, None, None, False, 0.0, [True] * 3
+        )
+        sums = torch.cat([db, dw])
+        td.all_reduce(sums)
+        s1, s2 = (sums / (x.numel() // x.shape[1] * world())).chunk(2)
+        slope = -weight * s2 / var  # 1 / std^2
+        offset = -weight * s1 * var.rsqrt() - slope * mean
+        over = [1, -1] + [1] * (x.dim() - 2)
+        dx.addcmul_(x, slope.view(over).to(x.dtype)).add_(offset.view(over).to(x.dtype))
+        return dx, dw, db, None, None
+
+
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation over the global batch, on any device (torch's own refuses the CPU)."""
 
@@ -101,23 +130,24 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or world() == 1:
             return super().forward(input)
-        x = input.float()
-        over = [0, *range(2, x.dim())]
-        shape = [1, -1] + [1] * (x.dim() - 2)
-        count = x.numel() // x.shape[1] * world()
-        mean = _apply(_Sum, x.sum(over)) / count
-        var = _apply(_Sum, (x - mean.view(shape)).square().sum(over)) / count
+        x = input.detach()
+        nothing = torch.zeros(x.shape[1], device=x.device)  # in 32 bits, and so are the answers
+        here = torch.cat(torch.batch_norm_update_stats(x, nothing, nothing.clone(), 0.0))  # mean and variance
+        parts = [torch.empty_like(here) for _ in range(world())]
+        td.all_gather(parts, here)
+        means, variances = torch.stack(parts).chunk(2, 1)  # [W C]
+        mean = means.mean(0)
+        var = (variances + (means - mean).square()).mean(0)
+        count = input.numel() // input.shape[1] * world()
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             momentum = self.momentum if self.momentum is not None else 0.1
-            with torch.no_grad():
-                self.running_mean.lerp_(mean.detach(), momentum)
-                self.running_var.lerp_(var.detach() * count / (count - 1), momentum)
-                if self.num_batches_tracked is not None:
-                    self.num_batches_tracked.add_(1)
-        y = (x - mean.view(shape)) * torch.rsqrt(var + self.eps).view(shape)
-        if self.affine:
-            y = y * self.weight.view(shape) + self.bias.view(shape)
-        return y.to(input.dtype)
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(var * count / (count - 1), momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        weight = torch.ones_like(mean) if self.weight is None else self.weight
+        bias = torch.zeros_like(mean) if self.bias is None else self.bias
+        return cast(Tensor, _Normalise.apply(input, weight, bias, mean, var + self.eps))  # type: ignore[no-untyped-call]
 
 
 def sync_batchnorm(module: nn.Module) -> None:
