@@ -84,9 +84,12 @@ def decided(folder: str) -> None:
         plan, left = tiny_recipe("simclr"), 2.0 + 50 * dist.rank()
         study: Any = SimpleNamespace(fabric=make_fabric(device="cpu"), probe=lambda: lambda task: {})
         source: Any = Among("simclr")
-        steps = planned_steps(study, space, "simclr", plan, source, parse_budget("9s"), left, 0)
+        steps, readings = planned_steps(study, space, "simclr", plan, source, parse_budget("9s"), left, 0)
         assert dist.any_rank(steps) == -dist.any_rank(-steps)
-        assert ranks.from_leader(lambda: space.read_json("plan.json")) == {"steps": {"simclr": steps}}
+        assert ranks.from_leader(lambda: space.read_json("plan.json")) == {
+            "steps": {"simclr": steps},
+            "readings": {"simclr": readings},
+        }
 
 
 def test_the_leader_decides_what_a_time_comes_to(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
 READINGS = 10  # of the probe, in one pretraining
+FEWEST_READINGS = 4
+PROBE_SHARE = 0.05  # of a pretraining's time that more than the fewest readings may take
 TIMING_SHARE = 0.2  # of a pretraining's time that may go into timing its steps, and be set aside for readings
 
 
@@ -62,15 +64,16 @@ def planned_steps(
     budget: Budget,
     seconds: float,
     seed: int,
-) -> int:
-    """The steps of a task under the budget, of which `seconds` are left where it is a time; on record in plan.json.
+) -> tuple[int, int]:
+    """The steps of a task under the budget, of which `seconds` are left where it is a time, and the probe's readings.
 
-    A time becomes steps by timing some, and by setting aside what the probe's readings take; the leader decides.
+    A time becomes steps by timing some, and by setting aside what the readings take, which are fewer where a reading
+    takes long; the leader decides. On record in plan.json.
     """
     planned: dict[str, Any] = ranks.from_leader(lambda: space.read_json(PLAN)) or {}
     planned.setdefault("steps", {})
     if name not in planned["steps"]:
-        step = 0.0
+        step, readings = 0.0, READINGS
         if budget.unit == "seconds":
             began = time.perf_counter()
             step = seconds_per_step(
@@ -84,8 +87,11 @@ def planned_steps(
             seconds -= time.perf_counter() - began
             began = time.perf_counter()
             study.probe()(plan.task)
-            seconds -= min(READINGS * (time.perf_counter() - began), TIMING_SHARE * seconds)
+            reading = time.perf_counter() - began
+            readings = max(FEWEST_READINGS, min(READINGS, int(PROBE_SHARE * seconds / reading)))
+            seconds -= min(readings * reading, TIMING_SHARE * seconds)
         per_epoch = len(source.among) / plan.batch_size
-        planned["steps"][name] = ranks.from_leader(lambda: budget.steps(step, seconds, per_epoch))
+        decided = ranks.from_leader(lambda: [budget.steps(step, seconds, per_epoch), readings])
+        planned["steps"][name], planned.setdefault("readings", {})[name] = decided
         space.write_json(PLAN, planned)
-    return int(planned["steps"][name])
+    return int(planned["steps"][name]), int(planned.get("readings", {}).get(name, READINGS))

@@ -40,7 +40,7 @@ from tacit.judging import (
 from tacit.kinds import kind_of
 from tacit.language import describe_language
 from tacit.leaks import tell_leaks
-from tacit.pacing import PLAN, READINGS, planned_recipe, planned_steps
+from tacit.pacing import PLAN, planned_recipe, planned_steps
 from tacit.picturing import publish
 from tacit.profiling import Profile, told
 from tacit.progress import Log
@@ -163,7 +163,7 @@ def train_task(
     torch.manual_seed(keys.fold(seed, name))
     plan = planned_recipe(study, space, name, weights, encoder, seed)
     source = study.kind.batches(study.dataset, rows, plan, seed)
-    steps = planned_steps(study, space, name, plan, source, budget, seconds, seed)
+    steps, readings = planned_steps(study, space, name, plan, source, budget, seconds, seed)
     own_name = training_name(name, number)
     history = [row for row in read_history(space.path / "metrics.jsonl") if row["task"] == own_name]
 
@@ -186,7 +186,7 @@ def train_task(
             name=own_name,
             folder=space.path,
             probe=study.probe(),
-            probes=READINGS,
+            probes=readings,
             watch=watch,
             say=lambda text: study.log(f"{own_name}: {text}"),
             means=study.means,
