@@ -92,6 +92,10 @@ def as_two(folder: str) -> None:
     assert torch.equal(everyone.detach(), torch.tensor([[0.0, 1], [2, 3], [10, 11], [12, 13]]))
     assert x.grad is not None
     assert torch.equal(x.grad, 2 * x.detach())  # both ranks' gradients, each of half the loss
+    bad = Poisoned(1 if dist.rank() else -1, "loss")
+    with pytest.raises(NonFinite, match="at step 1 on rank 1") as found:
+        pretrain(bad, TinyBatches(), steps=3, optim=Optim(), fabric=fabric)
+    assert found.value.rows == TinyBatches().batch(1, 1, 2)["index"].tolist()
 
 
 @pytest.mark.slow

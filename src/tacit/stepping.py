@@ -45,7 +45,7 @@ class Comparing(Protocol):
 
 
 class NonFinite(RunFailed):
-    """The loss or its gradient is not a number; `rows` are the data rows of this rank's batch at that step."""
+    """The loss or its gradient is not a number; `rows` are the data rows of that rank's batch at that step."""
 
     def __init__(self, what: str, step: int, rank: int, rows: list[int]) -> None:
         shown = ", ".join(map(str, rows[:4])) + (", ..." if len(rows) > 4 else "")
@@ -207,4 +207,5 @@ def _check_finite(what: str, value: Tensor, batch: Batch, step: int) -> None:
     bad = not bool(torch.isfinite(value.detach()))
     culprit = dist.any_rank(dist.rank() + 1 if bad else 0)
     if culprit:
-        raise NonFinite(what, step, culprit - 1, batch["index"].tolist())
+        rows = dist.gather(batch["index"].to(value.device)).chunk(dist.world())[culprit - 1]
+        raise NonFinite(what, step, culprit - 1, rows.tolist())
