@@ -22,6 +22,7 @@ from tacit.errors import UserError
 from tacit.evaluation import scratch
 from tacit.optim import Optim
 from tacit.pacing import planned_steps
+from tacit.stepping import Means
 from tacit.train import Row, pretrain
 from tacit.workspace import Workspace
 from tests.processes import finish, start_ranks, two_ranks, two_tasks
@@ -82,7 +83,7 @@ def decided(folder: str) -> None:
     """Each process believes to have another time left."""
     with all_processes(device="cpu"), Workspace(Path(folder, "run"), {}) as space:
         plan, left = tiny_recipe("simclr"), 2.0 + 50 * dist.rank()
-        study: Any = SimpleNamespace(fabric=make_fabric(device="cpu"), probe=lambda: lambda task: {})
+        study: Any = SimpleNamespace(fabric=make_fabric(device="cpu"), probe=lambda: lambda task: {}, means=Means())
         source: Any = Among("simclr")
         steps, readings = planned_steps(study, space, "simclr", plan, source, parse_budget("9s"), left, 0)
         assert dist.any_rank(steps) == -dist.any_rank(-steps)
