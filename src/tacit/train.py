@@ -119,8 +119,9 @@ def pretrain(
         say=say or (lambda text: None),
         skip_bad_steps=skip_bad_steps,
     )
-    while not training.to_the_end():
-        pass
+    with training.signals:
+        while not training.to_the_end():
+            pass
     seconds = training.seconds
     trained = (task if empty is None else fill(empty, task)).eval()
     speed = steps * source.batch_size / max(seconds, 1e-9)
@@ -151,6 +152,7 @@ class _Training:
         self.place = folder / "checkpoints" / name if folder is not None else None
         self.skipped: list[int] = []
         self.notes: tuple[str, ...] = ()
+        self.signals = _Signals()
 
     def to_the_end(self) -> bool:
         """Train from the newest checkpoint on: whether that ended well; else a bad step is to be passed over."""
@@ -176,7 +178,7 @@ class _Training:
 
     def _steps(self, start: int) -> None:
         take, steps, profile = self.take, self.take.steps, self.take.profile
-        with _Signals() as signals, take.ready():
+        with take.ready():
             batches = iter(self.source.stream(start, steps, rank=dist.rank(), world=dist.world()))
             for step in range(start, steps):
                 with profile("data"):
@@ -187,10 +189,10 @@ class _Training:
                 with profile("logging"):
                     if (step + 1) % self.log_every == 0 or step + 1 == steps:
                         self._log(step + 1, out)
-                    self._agree(step, out, signals.received)
+                    self._agree(step, out)
             if start < steps:
                 self._save(steps)
-            if agreed := dist.any_rank(signals.received):
+            if agreed := dist.any_rank(self.signals.received):
                 raise Interrupted(agreed)
 
     def _log(self, done: int, out: Output) -> None:
@@ -203,11 +205,11 @@ class _Training:
         self.history.append(row)
         self.watch(row, self.take.steps)
 
-    def _agree(self, step: int, out: Output, received: int) -> None:
+    def _agree(self, step: int, out: Output) -> None:
         """What follows from a step on any rank: a jump of the loss, a signal, a checkpoint that is due."""
         jump = self.spikes.jumped(float(out.loss.detach()))
         due = self.place is not None and time.perf_counter() - self._saved > self.save_every
-        agreed = dist.any_rank(JUMPED if jump else received or (SAVE if due else GO_ON))
+        agreed = dist.any_rank(JUMPED if jump else self.signals.received or (SAVE if due else GO_ON))
         if agreed == JUMPED:
             text = jump or "the loss on another rank jumped"
             if len(self.skipped) < self.skip_bad_steps:
