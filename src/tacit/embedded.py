@@ -82,10 +82,7 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
         ).with_data(seal_reads=sealed.reads, worst_group=asked.columns.get("subgroup"))
         print(report)
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            sealed.save(out)
-            if report.predictions is not None:
-                report.predictions.save(out)
+            report.keep(out, sealed)
             print(f"\nreport: {_publish(report, first, known, ask, notes.as_dict(private=ask.private), lines, out)}")
         return report
 

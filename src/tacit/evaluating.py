@@ -69,10 +69,7 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
         report = report.with_data(seal_reads=sealed.reads, **found)
         print(report)
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            sealed.save(out)
-            if report.predictions is not None:
-                report.predictions.save(out)
+            report.keep(out, sealed)
             print(f"\nreport: {publish(study, report, {}, out, encoder=subject)}")
         return report
 

@@ -17,6 +17,7 @@ from tacit.files import write_whole
 
 if TYPE_CHECKING:
     from tacit.evaluation.predictions import Predictions
+    from tacit.evaluation.sealing import Seal
 
 SCHEMA = 1
 FILE_NAME = "report.json"
@@ -99,6 +100,13 @@ class Report:
     def with_data(self, **more: Any) -> Report:
         """The same report saying more about its data."""
         return replace(self, data={**self.data, **more})
+
+    def keep(self, folder: Path, seal: Seal) -> None:
+        """Make a folder, with the seal and what `tacit compare` reads beside the report that is to come."""
+        folder.mkdir(parents=True, exist_ok=True)
+        seal.save(folder)
+        if self.predictions is not None:
+            self.predictions.save(folder)
 
     def to_json(self) -> dict[str, Any]:
         """The content of `report.json`."""
