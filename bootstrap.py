@@ -73,8 +73,9 @@ def test() -> None:
     """Lint, types, every test."""
     install()
     lint()
-    # One file stays in one process, so that what its tests share is built once.
-    become([str(PYTHON), "-m", "pytest", "-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", *sys.argv[2:]])
+    # One file stays in one process, so that what its tests share is built once; the order is that of tests/conftest.py.
+    many = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+    become([str(PYTHON), "-m", "pytest", *many, *sys.argv[2:]])
 
 
 def check() -> None:

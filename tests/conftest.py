@@ -31,7 +31,10 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 # Files that take longest come first: a long one at the end would leave the other workers without work.
-_LONG = ("text_pipeline", "train", "readme", "tasks", "ranks", "every_target", "pipeline", "audio_pipeline", "targets")
+_LONG = (
+    *("text_pipeline", "pipeline", "ranks", "train", "tasks", "every_target", "audio_pipeline", "text_export"),
+    *("audio_export", "calibration", "targets", "items_run", "sharding", "leaks", "wav2vec2", "afterwards", "readme"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,6 +70,19 @@ def brief() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=5))
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_fits() -> Iterator[None]:
+    """Labels are drawn 3 times at a budget, and word counts choose between two penalties."""
+    from tacit.evaluation import splits
+    from tacit.modalities import text
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits, "MANY_DRAWS", 3)
+        patch.setattr(splits, "FEW_DRAWS", 3)
+        patch.setattr(text, "LINEAR_C", (1.0, 100.0))
         yield
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import tacit
 from tacit import cli
 from tacit.data import open_dataset
 from tacit.errors import UserError
-from tacit.evaluation import Predictions, Report, Seal, scratch
+from tacit.evaluation import Predictions, Report, Seal
 from tacit.evaluation.features import extract
 from tacit.evaluation.linear import fit_probe
 from tacit.rejudging import run_has_seen
@@ -28,17 +26,9 @@ from tacit.report import without_data
 from tacit.split import split_dataset
 from tests.tiny import digits
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief")]
 
 LABELLED, LATER, ALL = 120, 160, 200
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _brief() -> Iterator[None]:
-    """Training from scratch, a baseline that nothing here looks at, takes 5 steps in place of 200."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=5))
-        yield
 
 
 @pytest.fixture(scope="module")

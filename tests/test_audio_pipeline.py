@@ -17,7 +17,7 @@ import torch
 import tacit
 from tacit.errors import UserError
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
 LABELLED, ALL, RATE = 120, 160, 4000
 

@@ -6,9 +6,8 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ from PIL import Image
 import tacit
 from tacit import cli
 from tacit.errors import UserError
-from tacit.evaluation import Predictions, Report, Seal, scratch, splits
+from tacit.evaluation import Predictions, Report, Seal
 from tests.tiny import digits
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
 LABELLED, LATER, ALL = 120, 150, 180
 NAMES = ["even", "large"]
@@ -50,16 +49,6 @@ LABEL: dict[str, Callable[[int], str]] = {
     "multilabel": several,
     "retrieval": lambda row: f"digit {number(row)}",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _brief() -> Iterator[None]:
-    """Training from scratch, which nothing here looks at, takes 2 steps in place of 200; few draws are probed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=2))
-        patch.setattr(splits, "MANY_DRAWS", 3)
-        patch.setattr(splits, "FEW_DRAWS", 3)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,8 @@ from tacit.split import Split, split_dataset, without_held
 from tacit.study import about_held
 from tests.events import Row, histories_of, write
 
+pytestmark = pytest.mark.usefixtures("brief", "few_fits")
+
 PEOPLE, ITEMS = 60, 20
 
 

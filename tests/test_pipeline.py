@@ -23,7 +23,7 @@ from tacit.progress import Log
 from tacit.study import chosen_encoder, open_study
 from tests.tiny import digits
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
 LABELLED, ALL = 160, 240
 

@@ -254,7 +254,12 @@ def test_listing_a_shard_holds_little_of_each_member(tmp_path: Path) -> None:
                 header.name, header.size = f"{i:08d}.png", len(data)
                 file.write(header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512))
             file.write(bytes(1024))
-    words = [sys.executable, "-c", MEMORY, *(str(tmp_path / name) for name in (f"{small}.tar", f"{large}.tar", "cache"))]
+    words = [
+        sys.executable,
+        "-c",
+        MEMORY,
+        *(str(tmp_path / name) for name in (f"{small}.tar", f"{large}.tar", "cache")),
+    ]
     said = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ).stdout.split()
     assert int(said[0]) == large
     assert int(said[1]) < 700 * (large - small)  # what tarfile itself remembers of a member takes more than a kilobyte

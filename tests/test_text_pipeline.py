@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +21,15 @@ from tacit.errors import UserError
 from tacit.evaluation import Report
 from tacit.kinds import text as text_kind
 from tacit.language import masked_logits, pseudo_perplexity
-from tacit.modalities import text
 from tacit.split import split_dataset
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
 LABELLED, ALL = 160, 200
 THINGS = {
     "weather": ["rain", "wind", "cloud", "storm", "snow", "sun", "frost", "thunder"],
     "kitchen": ["bread", "soup", "salt", "butter", "oven", "knife", "plate", "apple"],
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_penalties() -> Iterator[None]:
-    """Word counts choose between two penalties: they are judged so often that more would take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "LINEAR_C", (1.0, 100.0))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, out: Path, **settings: Any) -> Any:
     told = {
         "labels": str(folder / "few.csv"),
-        "budget": "12steps",
+        "budget": "4steps",
         "encoder": "bert_nano",
         "vocabulary": 400,
         "length": 32,
@@ -174,7 +164,7 @@ def test_scored_pairs_of_sentences(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_private_report_holds_no_text(folder: Path, tmp_path: Path) -> None:
-    run(folder, tmp_path / "run", tasks="masked", mask="0.4:0.2,span", private=True)
+    run(folder, tmp_path / "run", tasks="masked", mask="0.4:0.2,span", private=True, budget="2steps")
     for name in ("report.html", "report.json", "log.txt"):
         written = (tmp_path / "run" / name).read_text().lower()
         assert not [word for word in ("secretplace", "thunder", "note001", "weather") if word in written], name
@@ -248,7 +238,7 @@ def test_an_encoder_is_judged_again_on_the_same_seal(finished: Path, folder: Pat
 def test_pretraining_goes_on_with_the_tokenizer_that_it_came_with(finished: Path, folder: Path, tmp_path: Path) -> None:
     start = str(finished / "encoders" / "masked")
     (tmp_path / "words.txt").write_text("zxqvword\n\n")
-    taken = {"budget": "5steps", "encoder": None, "vocabulary": None, "length": None, "init": start}
+    taken = {"budget": "3steps", "encoder": None, "vocabulary": None, "length": None, "init": start}
     report = run(folder, tmp_path / "on", tasks="masked", add_words=str(tmp_path / "words.txt"), **taken)
     assert "before" in {arm.name for arm in report.arms}
     told = json.loads((tmp_path / "on" / "report.json").read_text())["data"]["language"]["perplexity"]
@@ -272,7 +262,7 @@ def test_a_task_of_images_is_refused(folder: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_named_takes_contrast_of_a_mean_of_embeddings(folder: Path, tmp_path: Path) -> None:
-    run(folder, tmp_path / "run", tasks=None, encoder=None, budget="6steps")
+    run(folder, tmp_path / "run", tasks=None, encoder=None, budget="3steps")
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert [arm["encoder"] for arm in report["arms"] if arm["name"] == "simclr"] == ["bert_bag"]
     assert not report["data"].get("language")
