@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ try:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning_fabric.strategies.ddp import DDPStrategy
     from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 except ImportError:  # the same classes inside the larger package
     from lightning.fabric import Fabric  # type: ignore[no-redef, import-not-found, unused-ignore]
@@ -22,6 +24,7 @@ except ImportError:  # the same classes inside the larger package
     from lightning.fabric.plugins.environments.torchelastic import (  # type: ignore[no-redef, import-not-found, unused-ignore]
         TorchElasticEnvironment,
     )
+    from lightning.fabric.strategies.ddp import DDPStrategy  # type: ignore[no-redef, import-not-found, unused-ignore]
     from lightning.fabric.strategies.model_parallel import (  # type: ignore[no-redef, import-not-found, unused-ignore]
         ModelParallelStrategy,
     )
@@ -30,6 +33,7 @@ import torch
 import torch.distributed as td
 from torch import nn
 from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
 
 from tacit import dist, ranks
 from tacit.errors import RunFailed
@@ -70,16 +74,24 @@ def make_fabric(
         cuda = _on_cuda(device)
         mps = device in {"auto", "mps"} and torch.backends.mps.is_available()
         precision = "bf16" if cuda or (bf16_pays and not mps and cpu_has_bf16()) else "32"
-    several = sharded and dist.world() > 1
     fabric = Fabric(
         accelerator=device,
         devices=here,
         num_nodes=dist.world() // here,
         precision="bf16-mixed" if precision == "bf16" else "32-true",
-        strategy=ModelParallelStrategy(shard, dist.world(), 1) if several else "auto",
+        strategy=_strategy(sharded) if dist.world() > 1 else "auto",
     )
     fabric.launch()
     return fabric
+
+
+def _strategy(sharded: bool) -> DDPStrategy | ModelParallelStrategy:
+    if sharded:
+        return ModelParallelStrategy(shard, dist.world(), 1)
+    # Buffers change alike everywhere: batch norms see the global batch, and what tasks carry on is gathered.
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before PyTorch 2.13
+    return DDPStrategy(gradient_as_bucket_view=True, **{name: False})
 
 
 def set_up(fabric: Fabric, module: nn.Module, optim: Optim) -> tuple[Any, Any]:

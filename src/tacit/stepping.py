@@ -106,7 +106,7 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = self.optim.rate(step, self.steps, self.batch_size)
         try:
-            out = self._gradients(parted(self.fabric.to_device(batch), self.means.parts), batch, step)
+            out = self._gradients(parted(self.fabric.to_device(batch), self.means.parts), step)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(self.batch_size, self.means.parts) from error
@@ -116,7 +116,8 @@ class Stepper:
                 self.model, self.optimizer, max_norm=self.optim.clip or float("inf"), error_if_nonfinite=False
             )
             assert norm is not None
-            _check_finite("the gradient", whole(norm), batch, step)
+            if not bool(torch.isfinite(whole(norm))):  # all ranks see the same
+                raise _blamed(out.loss, batch, step)
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.task.after_step({key: dist.gather(value) for key, value in out.carry.items()})
@@ -129,10 +130,10 @@ class Stepper:
         with self.profile.within(task), blockwise(task, compiled=means.compiled, recomputed=means.recomputed):
             yield
 
-    def _gradients(self, parts: list[Batch], batch: Batch, step: int) -> Output:
+    def _gradients(self, parts: list[Batch], step: int) -> Output:
         """What the parts come to together, their gradients added."""
         caching = len(parts) > 1 and isinstance(self.task, Comparing)
-        at_once, wanted = self._compared(parts, batch, step) if caching else (None, None)
+        at_once, wanted = self._compared(parts, step) if caching else (None, None)
         found: list[Output] = []
         for number, part in enumerate(parts):
             self._seed(step, number)
@@ -142,14 +143,12 @@ class Stepper:
                         loss = (self.model.embed(part) * wanted[number]).sum()
                     else:
                         found.append(self.model(part))
-                        loss = found[-1].loss / len(parts)
-                if wanted is None:
-                    _check_finite("the loss", loss, batch, step)
+                        loss = _marked(found[-1].loss) / len(parts)
                 with self.profile("backward"):
                     self.fabric.backward(loss)
         return at_once if at_once is not None else _together(found)
 
-    def _compared(self, parts: list[Batch], batch: Batch, step: int) -> tuple[Output, list[Tensor]]:
+    def _compared(self, parts: list[Batch], step: int) -> tuple[Output, list[Tensor]]:
         """What all embeddings come to, and the gradient of each part's."""
         counts = [(buffer, buffer.clone()) for buffer in self.task.buffers()]
         embedded = []
@@ -161,8 +160,7 @@ class Stepper:
                 buffer.copy_(before)
         embeddings = torch.cat(embedded).requires_grad_()
         out = self.task.compared(embeddings)  # type: ignore[operator]  # it is `Comparing`
-        _check_finite("the loss", out.loss, batch, step)
-        (gradient,) = torch.autograd.grad(out.loss, embeddings)
+        (gradient,) = torch.autograd.grad(_marked(out.loss), embeddings)
         detached = Output(out.loss.detach(), out.metrics, out.carry)
         return detached, list(torch.split(gradient, [len(part) for part in embedded]))
 
@@ -203,9 +201,14 @@ def _together(found: list[Output]) -> Output:
     return Output(torch.stack([out.loss.detach() for out in found]).mean(), metrics, carry)
 
 
-def _check_finite(what: str, value: Tensor, batch: Batch, step: int) -> None:
-    bad = not bool(torch.isfinite(value.detach()))
-    culprit = dist.any_rank(dist.rank() + 1 if bad else 0)
-    if culprit:
-        rows = dist.gather(batch["index"].to(value.device)).chunk(dist.world())[culprit - 1]
-        raise NonFinite(what, step, culprit - 1, rows.tolist())
+def _marked(loss: Tensor) -> Tensor:
+    """The loss, bit by bit; where it is not finite its gradient is not either, and the gradient is what ranks share."""
+    return loss * (1 + 0 * loss.detach())
+
+
+def _blamed(loss: Tensor, batch: Batch, step: int) -> NonFinite:
+    """What ended a step whose gradient is not finite: the last rank with a bad loss, or the last of all."""
+    culprit = dist.any_rank(0 if bool(torch.isfinite(loss.detach())) else dist.rank() + 1)
+    what, rank = ("the loss", culprit - 1) if culprit else ("the gradient", dist.world() - 1)
+    rows = dist.gather(batch["index"].to(loss.device)).chunk(dist.world())[rank]
+    return NonFinite(what, step, rank, rows.tolist())
