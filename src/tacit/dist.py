@@ -24,15 +24,14 @@ def rank() -> int:
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x) for _ in range(world())]
-        td.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
+        return _gathered(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         grad = grads[0].contiguous()
-        td.all_reduce(grad)
-        return grad.chunk(world())[rank()]
+        found = torch.empty_like(grad)
+        td.all_to_all_single(found, grad)
+        return torch.stack(found.chunk(world())).sum(0)
 
 
 class _Sum(torch.autograd.Function):
@@ -47,6 +46,13 @@ class _Sum(torch.autograd.Function):
         grad = grads[0].contiguous().clone()
         td.all_reduce(grad)
         return grad
+
+
+def _gathered(x: Tensor) -> Tensor:
+    """[B ...] -> [world * B ...]."""
+    found = x.new_empty(world() * len(x), *x.shape[1:])
+    td.all_gather(list(found.chunk(world())), x.contiguous())
+    return found
 
 
 def _apply(function: type[torch.autograd.Function], x: Tensor) -> Tensor:
@@ -108,17 +114,16 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, var = ctx.saved_tensors
-        dx, dw, db = torch.ops.aten.native_batch_norm_backward(
-            grads[0], x, weight, mean, var, None, None, False, 0.0, [True] * 3
+        dy = grads[0]
+        _, dw, db = torch.ops.aten.native_batch_norm_backward(
+            dy, x, weight, mean, var, None, None, False, 0.0, [False, True, True]
         )
-        sums = torch.cat([db, dw])
-        td.all_reduce(sums)
-        s1, s2 = (sums / (x.numel() // x.shape[1] * world())).chunk(2)
-        slope = -weight * s2 / var  # 1 / std^2
-        offset = -weight * s1 * var.rsqrt() - slope * mean
+        sums = _gathered(torch.stack([db, dw])[None]).sum(0)  # gloo gathers so few numbers sooner than it adds them up
+        s1, s2 = sums / (x.numel() // x.shape[1] * world())
+        steep = weight * var.rsqrt()
+        shrunk = torch.native_batch_norm(x, -steep * s2, -steep * s1, mean, var, False, 0.0, 0.0)[0]
         over = [1, -1] + [1] * (x.dim() - 2)
-        dx.addcmul_(x, slope.view(over).to(x.dtype)).add_(offset.view(over).to(x.dtype))
-        return dx, dw, db, None, None
+        return shrunk.addcmul_(dy, steep.view(over).to(x.dtype)), dw, db, None, None
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -132,10 +137,8 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(input)
         x = input.detach()
         nothing = torch.zeros(x.shape[1], device=x.device)  # in 32 bits, and so are the answers
-        here = torch.cat(torch.batch_norm_update_stats(x, nothing, nothing.clone(), 0.0))  # mean and variance
-        parts = [torch.empty_like(here) for _ in range(world())]
-        td.all_gather(parts, here)
-        means, variances = torch.stack(parts).chunk(2, 1)  # [W C]
+        here = torch.stack(torch.batch_norm_update_stats(x, nothing, nothing.clone(), 0.0))
+        means, variances = _gathered(here[None]).unbind(1)  # [W C]
         mean = means.mean(0)
         var = (variances + (means - mean).square()).mean(0)
         count = input.numel() // input.shape[1] * world()
