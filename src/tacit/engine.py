@@ -91,7 +91,8 @@ def _strategy(sharded: bool) -> DDPStrategy | ModelParallelStrategy:
     # Buffers change alike everywhere: batch norms see the global batch, and what tasks carry on is gathered.
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before PyTorch 2.13
-    return DDPStrategy(gradient_as_bucket_view=True, **{name: False})
+    given: dict[str, Any] = {name: False, "gradient_as_bucket_view": True}
+    return DDPStrategy(**given)
 
 
 def set_up(fabric: Fabric, module: nn.Module, optim: Optim) -> tuple[Any, Any]:
