@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import tacit
 from tacit.encoders import save_encoder
@@ -14,7 +18,7 @@ from tacit.errors import UserError
 from tacit.parts import LEAST, MOST, parts_of
 from tests.processes import two_ranks
 from tests.test_ranks import as_command
-from tests.tiny import tiny_encoder
+from tests.tiny import digits, tiny_encoder
 
 
 @pytest.mark.parametrize("rows", [1, LEAST, LEAST + 1, 100_000, 10_000_000])
@@ -49,3 +53,24 @@ def test_two_processes_write_parts_and_one_goes_on(tmp_path: Path) -> None:
         tacit.embed(str(tmp_path / "other"), "digits", out=str(out), device="cpu")
     tacit.embed(str(tmp_path / "other"), "digits", out=str(out), device="cpu", overwrite=True)
     assert first.stat().st_mtime_ns != before
+
+
+@pytest.mark.slow
+def test_ray_embeds_the_same(tmp_path: Path) -> None:
+    """Where Ray is installed, which takes more than all else together: pip install "tacit[ray]"."""
+    pytest.importorskip("ray")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for row in range(6):
+        Image.fromarray(digits()[row, 0].numpy()).save(folder / f"{row}.png")
+    save_encoder(tiny_encoder(), tmp_path / "encoder")
+    tacit.embed(str(tmp_path / "encoder"), str(folder), out=str(tmp_path / "one.parquet"), device="cpu")
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"path": sorted(map(str, folder.glob("*.png")))}), tmp_path / "in" / "0.parquet")
+    words = [str(tmp_path / name) for name in ("encoder", "in", "out")]
+    example = Path(__file__).parent.parent / "examples" / "ray_embed.py"
+    done = subprocess.run([sys.executable, example, *words, "--column=path"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = pa.concat_tables(map(pq.read_table, (tmp_path / "out").glob("*.parquet"))).sort_by("path")
+    one = np.stack(pq.read_table(tmp_path / "one.parquet")["embedding"].to_numpy())
+    np.testing.assert_allclose(np.stack(found["embedding"].to_numpy()), one, atol=1e-5)
