@@ -54,7 +54,7 @@ CASES = {
     ),
     "simclr-until": Case(
         "simclr_until.py",
-        "SimCLR on CIFAR-10 until 30 % of neighbours are right, every core",
+        "SimCLR on CIFAR-10 until 40 % of neighbours are right, every core",
         "1/s",
         {"lightly": VIEWS["lightly"]},
         data="cifar10/train-0of5.parquet",
