@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -92,10 +93,37 @@ def as_two(folder: str) -> None:
     assert torch.equal(everyone.detach(), torch.tensor([[0.0, 1], [2, 3], [10, 11], [12, 13]]))
     assert x.grad is not None
     assert torch.equal(x.grad, 2 * x.detach())  # both ranks' gradients, each of half the loss
+    for dtype, within in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            normed_alike(dtype, layout, within)
     bad = Poisoned(1 if dist.rank() else -1, "loss")
     with pytest.raises(NonFinite, match="at step 1 on rank 1") as found:
         pretrain(bad, TinyBatches(), steps=3, optim=Optim(), fabric=fabric)
     assert found.value.rows == TinyBatches().batch(1, 1, 2)["index"].tolist()
+
+
+def normed_alike(dtype: torch.dtype, layout: torch.memory_format, within: float) -> None:
+    """Batch norm over ranks against one over the whole batch: what comes out, gradients, running statistics."""
+    chance = torch.Generator().manual_seed(0)
+    whole = 3 * torch.randn(8, 6, 5, 5, generator=chance) + 1
+    slope = torch.randn(whole.shape, generator=chance)
+    one = nn.BatchNorm2d(6)
+    nn.init.uniform_(one.weight, 0.5, 2, generator=chance)
+    shared = copy.deepcopy(one)
+    dist.sync_batchnorm(shared)
+    x, share = whole.clone().requires_grad_(), whole.chunk(2)[dist.rank()].to(dtype).contiguous(memory_format=layout)
+    share.requires_grad_()
+    said, said_here = one(x), shared(share)
+    (said * slope).sum().backward()
+    (said_here * slope.chunk(2)[dist.rank()]).sum().backward()
+    assert said_here.dtype == dtype
+    assert x.grad is not None
+    assert share.grad is not None
+    assert shared.weight.grad is not None
+    pairs = [(said_here, said.chunk(2)[dist.rank()]), (share.grad, x.grad.chunk(2)[dist.rank()])]
+    pairs += [(dist.total(shared.weight.grad), one.weight.grad), (shared.running_var, one.running_var)]
+    for found, wanted in pairs:
+        torch.testing.assert_close(found.float(), wanted, rtol=within, atol=3 * within)
 
 
 @pytest.mark.slow
