@@ -46,6 +46,22 @@ def test_a_finished_run_is_neither_lost_nor_mixed_up(tmp_path: Path) -> None:
         pass
 
 
+def test_a_mistake_in_what_was_asked_takes_no_folder(tmp_path: Path) -> None:
+    def mistaken(*before: str, **settings: bool) -> None:
+        with Workspace(tmp_path, CONFIG, **settings):
+            for name in before:
+                (tmp_path / name).write_text("x")
+            raise UserError("no such encoder")
+
+    for before in (["log.txt"], ["log.txt", "plan.json"]):  # a plan is a beginning
+        with pytest.raises(UserError, match="no such encoder"):
+            mistaken(*before)
+    with pytest.raises(UserError, match="no such encoder"):
+        mistaken(resume=True)
+    with pytest.raises(UserError, match="--resume"), Workspace(tmp_path, CONFIG):
+        pass
+
+
 def test_overwrite_starts_again(tmp_path: Path) -> None:
     with Workspace(tmp_path, CONFIG) as space:
         space.write_json("plan.json", 1)

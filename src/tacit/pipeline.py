@@ -49,7 +49,7 @@ from tacit.stepping import NonFinite
 from tacit.study import Study, chosen_encoder, open_study
 from tacit.tasks import check_kind, parse_mixture
 from tacit.train import Row, Run, pretrain, read_history
-from tacit.workspace import Workspace
+from tacit.workspace import LOG, Workspace
 
 REPORT_SECONDS = 6.0  # gallery, map and pictures
 
@@ -222,7 +222,7 @@ def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Work
 
 
 def _log(space: Workspace, ask: SimpleNamespace) -> Log:
-    return Log(space.path / "log.txt", tensorboard=space.path / "tensorboard" if ask.tensorboard else None)
+    return Log(space.path / LOG, tensorboard=space.path / "tensorboard" if ask.tensorboard else None)
 
 
 def _open(

@@ -21,7 +21,8 @@ from tacit.leading import leader
 if TYPE_CHECKING:
     from filelock import FileLock
 
-_CONFIG, _LOCK = "config.yaml", ".lock"
+_CONFIG, _LOCK, _ENVIRONMENT, LOG = "config.yaml", ".lock", "environment.json", "log.txt"
+_AT_FIRST = {_CONFIG, _LOCK, _ENVIRONMENT, LOG}  # all there is before anything has been found out
 # What may differ when a run is continued: how it is shown and where and by whom it is computed, not what is.
 _FREE = {"resume", "overwrite", "out", "offline", "cache", "profile", "shard", "timeout"}
 _FREE |= {"accumulate", "gradient_checkpointing", "compile", "skip_bad_steps"}
@@ -33,7 +34,8 @@ class Workspace(AbstractContextManager["Workspace"]):
     Of several processes the leader holds it and writes for all.
 
     UserError where another run holds it, where it holds a run and neither `resume` nor `overwrite` was given, or where
-    the configuration to resume differs, naming the setting.
+    the configuration to resume differs, naming the setting. Where the block ends in a UserError before it has written
+    anything but its log, the folder holds no run.
     """
 
     def __init__(self, out: Path, config: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False) -> None:
@@ -71,8 +73,11 @@ class Workspace(AbstractContextManager["Workspace"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._lock is not None:
-            self._lock.release()
+        if self._lock is None:
+            return
+        if isinstance(error, UserError) and {path.name for path in self.path.iterdir()} <= _AT_FIRST:
+            self._clear()  # a mistake in what was asked is no run, and the folder is free for the next try
+        self._lock.release()
 
     def _claim(self) -> None:
         import yaml
@@ -98,7 +103,7 @@ class Workspace(AbstractContextManager["Workspace"]):
         elif any(path.name != _LOCK for path in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and holds no run of Tacit; choose another --out")
         file.write_text(yaml.safe_dump(self.config, sort_keys=False))
-        self.write_json("environment.json", environment())
+        self.write_json(_ENVIRONMENT, environment())
 
     def _clear(self) -> None:
         for path in self.path.iterdir():
