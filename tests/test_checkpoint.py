@@ -58,15 +58,29 @@ def test_only_damaged_ones_left_is_an_error(tmp_path: Path) -> None:
         checkpoint.load(tmp_path)
 
 
-def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, 1)
-    folder = tmp_path / "step-00000001"
-    state = json.loads((folder / "state.json").read_text()) | {"version": checkpoint.VERSION + 1}
+def rewritten(folder: Path, version: int) -> None:
+    """The checkpoint of step 1 as another version writes it; the first knew no pieces."""
+    write(folder, 1)
+    folder /= "step-00000001"
+    state = json.loads((folder / "state.json").read_text()) | {"version": version}
+    if version == 1:
+        del state["pieces"]
     (folder / "state.json").write_text(json.dumps(state))
     manifest = {name: checkpoint.sha256(folder / name) for name in ("state.safetensors", "state.json")}
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    rewritten(tmp_path, checkpoint.VERSION + 1)
     with pytest.raises(UserError, match="newer Tacit"):
         checkpoint.load(tmp_path)
+
+
+def test_the_first_format_is_read(tmp_path: Path) -> None:
+    rewritten(tmp_path, 1)
+    found = checkpoint.load(tmp_path)
+    assert found is not None
+    assert torch.equal(found.tensors["w"], torch.ones(3))
 
 
 def test_a_pickle_is_refused(tmp_path: Path) -> None:
