@@ -45,12 +45,16 @@ class Comparing(Protocol):
 
 
 class NonFinite(RunFailed):
-    """The loss or its gradient is not a number; `rows` are the data rows of that rank's batch at that step."""
+    """The loss or its gradient is not a number; `rows` are the data rows of that rank's batch at that step.
 
-    def __init__(self, what: str, step: int, rank: int, rows: list[int]) -> None:
+    A gradient is the sum over ranks: where no loss says whose it was, `rank` is None and `rows` are those of all.
+    """
+
+    def __init__(self, what: str, step: int, rank: int | None, rows: list[int]) -> None:
+        where = f"on rank {rank}" if rank is not None else "on one of the ranks"
         shown = ", ".join(map(str, rows[:4])) + (", ..." if len(rows) > 4 else "")
         super().__init__(
-            f"{what} became non-finite at step {step} on rank {rank} (data rows {shown}); nothing was updated: "
+            f"{what} became non-finite at step {step} {where} (data rows {shown}); nothing was updated: "
             "lower the learning rate, use --precision 32, pass over such steps with --skip-bad-steps 3, or look at "
             "these examples, then continue with --resume"
         )
@@ -207,8 +211,9 @@ def _marked(loss: Tensor) -> Tensor:
 
 
 def _blamed(loss: Tensor, batch: Batch, step: int) -> NonFinite:
-    """What ended a step whose gradient is not finite: the last rank with a bad loss, or the last of all."""
+    """What ended a step whose gradient is not finite: the loss of a rank, or the gradient alone."""
     culprit = dist.any_rank(0 if bool(torch.isfinite(loss.detach())) else dist.rank() + 1)
-    what, rank = ("the loss", culprit - 1) if culprit else ("the gradient", dist.world() - 1)
-    rows = dist.gather(batch["index"].to(loss.device)).chunk(dist.world())[rank]
-    return NonFinite(what, step, rank, rows.tolist())
+    rows = dist.gather(batch["index"].to(loss.device))
+    if culprit:
+        return NonFinite("the loss", step, culprit - 1, rows.chunk(dist.world())[culprit - 1].tolist())
+    return NonFinite("the gradient", step, 0 if dist.world() == 1 else None, rows.tolist())
