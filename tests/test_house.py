@@ -20,7 +20,7 @@ import tacit
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "tacit"
-LONGEST = 350  # lines
+LONGEST = 600  # lines
 
 # A module imports from its own row and the rows above it, never from below.
 ROWS = [
@@ -129,7 +129,7 @@ def test_imports_go_only_one_way(file: Path) -> None:
 
 
 @by_file
-def test_files_stay_short(file: Path) -> None:
+def test_files_can_be_read_in_one_go(file: Path) -> None:
     lines = len(file.read_text(encoding="utf-8").splitlines())
     assert lines <= LONGEST, f"{lines} lines: take it apart along its concepts"
 
