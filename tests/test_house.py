@@ -25,10 +25,10 @@ LONGEST = 600  # lines
 # A module imports from its own row and the rows above it, never from below.
 ROWS = [
     {"types", "keys", "errors", "leading", "spec", "catalogue", "files", "archives", "pixels", "sounds", "histories"}
-    | {"dist", "ranks"},
+    | {"dist", "ranks", "budget"},
     {"nn", "masks", "melspec", "encoders"},
     {"modalities", "task", "tasks"},
-    {"data", "train", "state", "sharding", "checkpoint", "optim", "engine", "budget", "progress", "workspace"}
+    {"data", "train", "state", "sharding", "checkpoint", "optim", "engine", "progress", "workspace"}
     | {"profiling", "spikes", "stepping", "fitting", "blockwise"},
     {
         "recipes",

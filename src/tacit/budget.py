@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +35,26 @@ class Budget:
 
     def __str__(self) -> str:
         return clock(self.amount) if self.unit == "seconds" else f"{self.amount:g} {self.unit}"
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The moment by which something shall end, on the clock of `time.perf_counter`; never, where none is given."""
+
+    at: float = math.inf
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """So many seconds from now."""
+        return cls(time.perf_counter() + seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds until then, negative once it has passed."""
+        return self.at - time.perf_counter()
+
+
+NEVER = Deadline()
 
 
 def parse_budget(text: str) -> Budget:
