@@ -291,6 +291,35 @@ def test_groups_are_what_varies() -> None:
         assert r.low <= r.mean <= r.high
 
 
+def held_group(held: Sequence[int], groups: int = 6) -> Labelled:
+    """The problem with these of its groups held out."""
+    labelled = problem(groups=groups)
+    out = np.isin(labelled.group, held)
+    return replace(labelled, train=np.flatnonzero(~out), test=np.flatnonzero(out))
+
+
+def test_one_test_group_is_judged_by_its_items() -> None:
+    labelled = held_group([0])
+    report = evaluate([GOOD, RAW], labelled, budgets=[10], draws=3)
+    assert report.data["n_test_groups"] == report.data["n_test"] == len(labelled.test)
+    assert report.data["one_test_group"]
+    assert "subgroups" not in report.data  # of which each item would be one
+    said = f"{len(labelled.test)} test items; all of one group, of which alone this speaks"
+    assert said in report.verdict.text
+
+
+def test_classes_that_lie_in_one_test_group_each_are_refused_before_anything_is_probed() -> None:
+    labelled = held_group([0, 1])
+    y = labelled.y.copy()
+    y[labelled.group == 0], y[labelled.group == 1] = 0, 1
+
+    def probed(*given: Any, **more: Any) -> Any:
+        raise AssertionError("an encoder was asked")
+
+    with pytest.raises(UserError, match=r"fewer than two classes can be tested \(ant: 1 test groups; bee: 1 test"):
+        evaluate([arm("asked", probed)], replace(labelled, y=y), budgets=[10], draws=3)
+
+
 def test_baseline_seeds_are_averaged() -> None:
     """The mean over a baseline's encoders is what it scores, paired item by item."""
     one_by_one = [arm(f"r{i}", encoder, "baseline") for i, encoder in enumerate(RANDOM.encoders)]

@@ -162,7 +162,7 @@ def _about_budgets(labelled: Labelled) -> list[str]:
     tested = labelled.test if len(labelled.test) else labelled.train
     plan = plan_budgets(labelled.y[labelled.train], labelled.classes)
     primary = primary_budget(plan.budgets)
-    units = class_units(labelled.y[tested], labelled.group[tested], len(labelled.classes))
+    units = class_units(labelled.y[tested], labelled.unit[tested], len(labelled.classes))
     lines = ["", f"{'labels':<16}{'in all':>8}{'draws':>7}   gain that 80 % of such tests would show"]
     for budget in plan.budgets:
         gain = detectable_difference(

@@ -78,6 +78,7 @@ def _judged(predicted: Predicted) -> Report:
     setting = Setting(
         n_test=n_test,
         n_units=int(unit.max()) + 1,
+        one_group=labelled.one_group,
         public=labelled.own or _any_public(predicted.arms),
         missing=predicted.missing,
         transductive=labelled.transductive,
@@ -262,6 +263,7 @@ def _data(predicted: Predicted, setting: Setting, left_out: Sequence[str]) -> di
         "n_test": setting.n_test,
         "n_test_groups": setting.n_units,
         "grouped": labelled.grouped,
+        "one_test_group": labelled.one_group,
         "noun": setting.examples,
         "classes": list(labelled.classes),
         "classes_left_out": list(left_out),

@@ -4,7 +4,8 @@
 2. Draw the labels of every budget, the same for all arms, and predict the test examples with every arm.
 3. Only then read the test labels: figures, paired differences, verdicts, labels saved.
 
-The code keeps that order by hiding labels: steps 1 and 2 get label numbers of -1 for whatever is tested.
+The code keeps that order by hiding labels: steps 1 and 2 get label numbers of -1 for whatever is tested. Before all of
+it test labels are counted, so that what cannot be judged is refused at once.
 """
 
 from __future__ import annotations
@@ -72,8 +73,9 @@ def evaluate(
     """
     trainable = target_of(labelled).needs_labels and labelled.tokens is None  # scratch.py has no head for each token
     arms = [arm for arm in as_arms(arms) if arm.build is None or trainable]
-    parts = parts_of(labelled, seed)
     by = target_of(labelled).metric(metric)
+    check_testable(labelled)
+    parts = parts_of(labelled, seed)
     plan, main = plan_for(labelled, parts, budgets, primary, draws)
     drawn = [
         draw_labels(p.labelled.y, labelled.group, in_one_order(labelled, p.train), plan.budgets, seed=seed)
@@ -141,6 +143,14 @@ def evaluate(
     )
     tell(1.0, "judged")
     return report.with_data(shortened=shortened)
+
+
+def check_testable(labelled: Labelled) -> None:
+    """Raises `UserError` where too little can be tested, whatever will be predicted.
+
+    Test labels are counted here, by class and group; what they are compared with is predicted later.
+    """
+    target_of(labelled).tested(labelled, labelled.tested)
 
 
 def plan_for(

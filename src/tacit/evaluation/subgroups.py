@@ -75,7 +75,7 @@ def _parts(predicted: Predicted, sheet: Sheet, tested: Tested) -> dict[str, NDAr
     always = dict(predicted.target.parts(labelled, positions))
     if labelled.subgroup is not None:
         part, names = labelled.subgroup[positions], list(labelled.subgroups)
-    elif labelled.grouped:
+    elif labelled.grouped and not labelled.one_group:
         part, names = sheet.unit, [f"group {number + 1}" for number in range(int(sheet.unit.max()) + 1)]
     else:
         return always

@@ -71,6 +71,21 @@ class Labelled:
         return len(np.unique(self.group)) < len(self.group)
 
     @property
+    def tested(self) -> Positions:
+        """The sealed examples; in cross-fitting all, each in its fold."""
+        return self.test if len(self.test) else self.train
+
+    @property
+    def one_group(self) -> bool:
+        """Whether all that is tested is of one group, of several: nothing can then be said about other groups."""
+        return self.grouped and len(np.unique(self.group[self.tested])) == 1
+
+    @property
+    def unit(self) -> NDArray[np.int64]:
+        """What varies independently, as numbers [N]: groups, or items where there are none or one alone is tested."""
+        return self.group if self.grouped and not self.one_group else np.arange(len(self.group))
+
+    @property
     def n_folds(self) -> int:
         """Of cross-fitting; 1 where a test set is sealed."""
         return 1 if len(self.test) else N_FOLDS

@@ -43,6 +43,7 @@ class Setting:
     public: bool | None  # a public pretrained encoder is among the baselines, or none can be; None: not known
     transductive: bool = False
     n_folds: int = 0  # of cross-fitting; 0: a sealed test set
+    one_group: bool = False  # all test items are of one group, of several
     left_out: tuple[str, ...] = ()  # classes
     missing: tuple[str, ...] = ()  # mandatory baselines that cannot be had here
     examples: str = "items"  # the noun of what is tested
@@ -222,6 +223,8 @@ def _circumstances(protocol: str, decisive: Comparison | None, setting: Setting,
     if decisive and decisive.estimate.seeds > 1:
         measure += f", {decisive.estimate.seeds} pretraining seeds"
     parts = [f"{measure}, {tested}"]
+    if setting.one_group:
+        parts.append("all of one group, of which alone this speaks: other groups may do otherwise")
     if setting.n_folds:
         parts.append(f"by {setting.n_folds}-fold cross-fitting: too few labels for a sealed test set")
     if setting.left_out:

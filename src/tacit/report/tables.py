@@ -299,7 +299,7 @@ def notes(data: Report) -> dict[str, Any]:
     """
     elsewhere = {"notes", "name", "noun", "diagnosis", "validation", "representation"}
     elsewhere |= {"selected_arm", "seal_reads", "without_copies", "proxies", "subgroups", "primary_metric", "pairwise"}
-    if not data.get("grouped"):
+    if not data.get("grouped") or data.get("one_test_group"):
         elsewhere.add("n_test_groups")
     flat = {**{key: value for key, value in data.items() if key not in elsewhere}, **(data.get("notes") or {})}
     facts, lists = [], []

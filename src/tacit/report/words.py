@@ -111,6 +111,7 @@ SPELLINGS = {
     "n_train": "Labelled, outside the test",
     "n_test": "Tested",
     "n_test_groups": "Test groups",
+    "one_test_group": "All tested are of one group",
     "measure": "Judged by",
     "worst_group": "Column of the parts",
 }

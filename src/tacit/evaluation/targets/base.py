@@ -118,8 +118,8 @@ class Target(ABC):
         return np.asarray(predicted[:, :, tested.counts])
 
     def units(self, labelled: Labelled, positions: Positions) -> NDArray[np.int64]:
-        """What varies independently, as numbers [n] of these positions: groups, or items where there are none."""
-        return labelled.group[positions] if labelled.grouped else positions
+        """What varies independently, as numbers [n] of these positions: see `Labelled.unit`."""
+        return labelled.unit[positions]
 
     def among(self, predicted: Values, keep: NDArray[np.bool_]) -> Values:
         """Predictions [P S n ...] where only some of the test items are left."""

@@ -87,12 +87,12 @@ class Classification(Supervised):
         return float(np.mean([right[truth == c].mean() for c in np.unique(truth)]))
 
     def tested(self, labelled: Labelled, positions: Positions) -> Tested:
-        y, group = labelled.y[positions], labelled.group[positions]
+        y = labelled.y[positions]
         if len(y) and y.min() < 0:
             raise UserError(f"{(y < 0).sum()} test examples have no label: leave them out of the test positions")
-        units = class_units(y, group, self.n_classes)
+        units = class_units(y, self.units(labelled, positions), self.n_classes)
         trained = np.bincount(labelled.y[labelled.train], minlength=self.n_classes)
-        noun = "groups" if labelled.grouped else "items"
+        noun = "groups" if labelled.grouped and not labelled.one_group else "items"
         left_out = []
         for c, name in enumerate(labelled.classes):
             if trained[c] == 0 and units[c] == 0:

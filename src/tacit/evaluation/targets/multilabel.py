@@ -83,10 +83,10 @@ class Multilabel(Supervised):
         missing = int((~np.isfinite(truth)).any(axis=1).sum())
         if missing:
             raise UserError(f"{missing} test examples have no labels: leave them out of the test positions")
-        unit = np.unique(labelled.group[positions], return_inverse=True)[1]
+        unit = np.unique(self.units(labelled, positions), return_inverse=True)[1]
         trained = np.nansum(labelled.answers[labelled.train], axis=0) > 0
         enough = testable(truth, unit)
-        noun = "groups" if labelled.grouped else "items"
+        noun = "groups" if labelled.grouped and not labelled.one_group else "items"
         left_out = [
             f"{name}: no training labels" if not trained[c] else f"{name}: present or absent in fewer than two {noun}"
             for c, name in enumerate(labelled.classes)
