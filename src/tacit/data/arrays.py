@@ -16,6 +16,7 @@ from PIL import Image
 from tacit import pixels
 from tacit.archives import arrays_in
 from tacit.data.labels import as_text, table_as_text
+from tacit.data.places import stamp_of
 from tacit.data.source import TEST, TRAIN, Source, digest, spread
 from tacit.errors import UserError
 
@@ -28,8 +29,7 @@ DIGITS_LABELLED = 20  # per class of the rest
 
 def file_source(path: Path) -> Source:
     """A `.npy` file of images, or a `.npz` with one array of images and perhaps one of labels. Never unpickles."""
-    status = path.stat()
-    stamp = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    stamp = stamp_of(path).decode()
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):

@@ -18,7 +18,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,17 @@ from numpy.typing import NDArray
 
 from tacit import pixels
 from tacit.data.decode import Plan, Pool
-from tacit.data.keeping import find_or_make, partial_folder, put_in_place
+from tacit.data.keeping import (
+    find_or_make,
+    partial_folder,
+    put_in_place,
+    read_meta,
+    read_sealed,
+    write_meta,
+    write_sealed,
+)
 from tacit.data.source import Source, digest
 from tacit.errors import UserError
-from tacit.files import write_whole
 from tacit.spec import ImageSpec
 
 if TYPE_CHECKING:
@@ -148,7 +155,7 @@ def open_cache(
     listing = digest([json.dumps(form).encode()])
     listings, decoded = private_folder(root / "listings"), private_folder(root / "decoded")
     memo = listings / f"{listing}.json"
-    kept = find_or_make(
+    kept, said = find_or_make(
         memo,
         root,
         lambda: _remembered(memo, decoded, len(source)),
@@ -157,7 +164,7 @@ def open_cache(
     )
     if len(kept.bad) > max_bad * len(source):
         raise too_many_bad(source, list(kept.bad), len(source), max_bad)
-    return kept
+    return replace(kept, remarks=(*kept.remarks, *said))
 
 
 def choose_plan(source: Source, image_size: int | None, pool: Pool) -> Plan:
@@ -218,26 +225,13 @@ def private_folder(folder: Path) -> Path:
 
 def _remembered(memo: Path, decoded: Path, n: int) -> Kept | None:
     """What an earlier run has left, if it is all still there."""
-    if not memo.exists():
-        return None
-    known = json.loads(memo.read_text())
-    folder = decoded / known["cache"]
-    if not _is_whole(folder):
+    known = read_sealed(memo)
+    folder = decoded / known["cache"] if known else None
+    if known is None or folder is None or read_meta(folder) is None:
         return None
     bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
     rows = np.delete(np.arange(n), [row for row, _ in bad])
     return Kept(Cache.load(folder), rows, bad, int(known["duplicates"]))
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether a folder holds all bytes of a cache."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        sizes = [(folder / name).stat().st_size for name in ("images.bin", "content.bin")]
-    except (OSError, ValueError):
-        return False
-    plan = Plan(meta["size"], meta["channels"], meta["dtype"])
-    return sizes == [meta["n"] * plan.nbytes, meta["n"] * 16]
 
 
 def _decode(
@@ -254,12 +248,12 @@ def _decode(
         images = np.memmap(partial / "images.bin", plan.dtype, "r")
         spec = _measured(images.reshape(-1, plan.channels, plan.size, plan.size))
         meta = {"n": len(contents), **asdict(plan), "data_hash": data_hash, "spec": asdict(spec)}
-        (partial / "meta.json").write_text(json.dumps(meta))
+        write_meta(partial, meta, ("images.bin", "content.bin"))
         final = decoded / digest([json.dumps([data_hash, *asdict(plan).values(), pixels.VERSION]).encode()])
-        put_in_place(partial, final, _is_whole)
+        put_in_place(partial, final)
     distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
     known = {"cache": final.name, "bad": bad, "duplicates": len(contents) - len(distinct)}
-    write_whole(memo, json.dumps(known))
+    write_sealed(memo, known)
 
 
 def _refuse_too_large(n: int, plan: Plan, folder: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +17,12 @@ from tokenizers import Tokenizer
 
 from tacit.data import vocabulary as vocabularies
 from tacit.data.cache import Kept, Progress, private_folder, too_many_bad
-from tacit.data.corpus import FORMAT, LONGEST, Corpus, describe, is_whole
+from tacit.data.corpus import FORMAT, LONGEST, Corpus, describe
 from tacit.data.documents import PIECE, CannotRead, Document, first_piece, pieces
-from tacit.data.keeping import find_or_make, partial_folder, put_in_place
+from tacit.data.keeping import find_or_make, partial_folder, put_in_place, read_meta, read_sealed, write_sealed
 from tacit.data.source import TEST, Source, digest, spread
 from tacit.data.tokenising import Reader, Writer, marked_numbers, numbered, plain_numbers
 from tacit.errors import UserError
-from tacit.files import write_whole
 from tacit.spec import TextSpec
 
 VOCABULARY, LENGTH = 8192, 128  # unless asked for
@@ -90,12 +89,10 @@ def open_corpus(
         ask = Ask(tokenizer or "bpe", vocabulary, length or LENGTH, lowercase)
         opened = None if ask.trained else _taken(ask)
     form: list[Any] = [source.fingerprint, FORMAT, tokenizers.__version__]
-    form += (
-        [ask.tokenizer, ask.vocabulary, ask.lowercase] if opened is None else [opened.spec.tokenizer, ask.vocabulary]
-    )
+    form += [ask.tokenizer, ask.vocabulary, ask.lowercase] if opened is None else [_form(opened.spec), ask.vocabulary]
     listings, texts = private_folder(root / "listings"), private_folder(root / "texts")
     memo = listings / f"{digest([json.dumps(form).encode()])}.json"
-    kept = find_or_make(
+    kept, said = find_or_make(
         memo,
         root,
         lambda: _remembered(memo, texts, len(source), ask.length),
@@ -104,7 +101,12 @@ def open_corpus(
     )
     if len(kept.bad) > max_bad * len(source):
         raise too_many_bad(source, list(kept.bad), len(source), max_bad)
-    return kept
+    return replace(kept, remarks=(*kept.remarks, *said))
+
+
+def _form(spec: TextSpec) -> dict[str, Any]:
+    """All of a spec that says which numbers a text becomes; how many are looked at together is no part of it."""
+    return {name: value for name, value in asdict(spec).items() if name != "length"}
 
 
 def _taken(ask: Ask) -> Opened:
@@ -162,11 +164,9 @@ def _excerpt(document: Document, share: int) -> Iterator[str]:
 
 def _remembered(memo: Path, texts: Path, n: int, length: int) -> Kept | None:
     """What an earlier run has left, if it is all still there."""
-    if not memo.exists():
-        return None
-    known = json.loads(memo.read_text())
-    folder = texts / known["cache"]
-    if not is_whole(folder):
+    known = read_sealed(memo)
+    folder = texts / known["cache"] if known else None
+    if known is None or folder is None or read_meta(folder) is None:
         return None
     bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
     rows = np.delete(np.arange(n), [row for row, _ in bad] + known["blank"])
@@ -196,10 +196,9 @@ def _tokenise(
             raise UserError(f"{source.name} holds no readable text")
         data_hash = digest([contents.tobytes()])
         describe(partial, opened.spec, len(contents), writer.tokens, writer.bytes, data_hash)
-        final = texts / digest(
-            [json.dumps([data_hash, opened.spec.tokenizer, opened.spec.vocabulary, FORMAT]).encode()]
-        )
-        put_in_place(partial, final, is_whole)
+        form = [data_hash, _form(opened.spec), FORMAT, tokenizers.__version__]
+        final = texts / digest([json.dumps(form).encode()])
+        put_in_place(partial, final)
     distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
     known = {
         "cache": final.name,
@@ -209,7 +208,7 @@ def _tokenise(
         "counts": {**reader.found, "cut": writer.cut},
         "remarks": opened.remarks,
     }
-    write_whole(memo, json.dumps(known))
+    write_sealed(memo, known)
 
 
 # ---------------------------------------------------------------- a glimpse

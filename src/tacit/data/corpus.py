@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.data.keeping import write_meta
 from tacit.spec import TextSpec
 
 if TYPE_CHECKING:
     from tacit.types import Batch
 
 LONGEST = 2048  # numbers of a document that `batch` gives, its special ones included
-FORMAT = 1
-FILES = ("tokens.bin", "starts.bin", "text.bin", "text_starts.bin", "content.bin", "tokenizer.json", "meta.json")
+FORMAT = 2
+FILES = ("tokens.bin", "starts.bin", "text.bin", "text_starts.bin", "content.bin", "tokenizer.json")
 NARROW = 1 << 15  # numbers that fit into 16 bits beside the mark of a word
 
 Rows = NDArray[np.int64]
@@ -138,23 +139,11 @@ class Corpus:
 
 
 def describe(folder: Path, spec: TextSpec, n: int, tokens: int, text: int, data_hash: str) -> None:
-    """Write what `Corpus.load` and `is_whole` read, beside the numbers and texts."""
+    """Write what `Corpus.load` reads, beside the numbers and texts."""
     values = asdict(spec)
     (folder / "tokenizer.json").write_text(values.pop("tokenizer"), encoding="utf-8")
     meta = {"format": FORMAT, "n": n, "tokens": tokens, "text": text, "data_hash": data_hash, "spec": values}
-    (folder / "meta.json").write_text(json.dumps(meta))
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether a folder holds all bytes of a corpus."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        sizes = [(folder / name).stat().st_size for name in FILES[:5]]
-        said = (folder / "tokenizer.json").stat().st_size > 0
-    except (OSError, ValueError):
-        return False
-    width, n = number_type(meta["spec"]["vocabulary"]).itemsize, meta["n"]
-    return said and sizes == [meta["tokens"] * width, 8 * (n + 1), meta["text"], 8 * (n + 1), 16 * n]
+    write_meta(folder, meta, FILES)
 
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -61,7 +61,7 @@ def holds_files(root: Path) -> bool:
 def _list(
     root: Path,
 ) -> tuple[pa.Array, NDArray[np.int64], NDArray[np.int64], array[int], list[tuple[str, str]]]:
-    """Paths, sizes in bytes, times of change in ns and kinds of all files, and what was left aside with the reason."""
+    """Paths, sizes in bytes, times of change in ns [N 2], kinds, and what was left aside with the reason."""
     chunks: list[pa.Array] = []
     names: list[str] = []
     sizes, times, kinds = array("q"), array("q"), array("b")
@@ -85,13 +85,13 @@ def _list(
             continue
         names.append(name)
         sizes.append(status.st_size)
-        times.append(status.st_mtime_ns)
+        times.extend((status.st_mtime_ns, status.st_ctime_ns))  # the second of which nobody can set back
         kinds.append(numbers[kind])
         if len(names) == _CHUNK:
             chunks.append(pa.array(names, pa.string()))
             names = []
     chunks.append(pa.array(names, pa.string()))
-    return pa.concat_arrays(chunks), np.asarray(sizes), np.asarray(times), kinds, skipped
+    return pa.concat_arrays(chunks), np.asarray(sizes), np.asarray(times).reshape(-1, 2), kinds, skipped
 
 
 def _files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[os.DirEntry[str], str]]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tacit import histories
 from tacit.catalogue import FILE_NAME, Catalogue
+from tacit.data.keeping import write_meta
 from tacit.errors import UserError
 from tacit.spec import ItemSpec
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tacit.types import Batch
 
 LONGEST = 4096  # events of a history that `batch` gives, the latest ones
-FORMAT = 1
+FORMAT = 2
 COLUMNS: Mapping[str, np.dtype[Any]] = {
     "events": np.dtype(np.int32),
     "times": np.dtype(np.float64),
@@ -187,21 +188,10 @@ class Histories:
 
 
 def describe(folder: Path, catalogue: Catalogue, data_hash: str, **facts: Any) -> None:
-    """Write what `Histories.load` and `is_whole` read, beside the events."""
+    """Write what `Histories.load` reads, beside the events."""
     catalogue.save(folder / FILE_NAME)
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.bin"))}
-    meta = {"format": FORMAT, "data_hash": data_hash, "sizes": sizes, **facts}
-    (folder / "meta.json").write_text(json.dumps(meta))
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether a folder holds all bytes of the histories."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        sizes = {path.name: path.stat().st_size for path in folder.glob("*.bin")}
-    except (OSError, ValueError):
-        return False
-    return bool(meta["sizes"] == sizes and (folder / FILE_NAME).is_file())
+    names = [path.name for path in sorted(folder.glob("*.bin"))]
+    write_meta(folder, {"format": FORMAT, "data_hash": data_hash, **facts}, [*names, FILE_NAME])
 
 
 def mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 from tacit import sounds
 from tacit.data.cache import Kept, Progress, private_folder, too_many_bad
 from tacit.data.decode import Decoded, Pool, SoundPlan
-from tacit.data.keeping import find_or_make, partial_folder, put_in_place
-from tacit.data.recordings import FORMAT, Recordings, describe, is_whole
+from tacit.data.keeping import find_or_make, partial_folder, put_in_place, read_meta, read_sealed, write_sealed
+from tacit.data.recordings import FORMAT, Recordings, describe
 from tacit.data.source import Source, digest
 from tacit.data.worker import Heard
 from tacit.errors import UserError, nearest
-from tacit.files import write_whole
 from tacit.spec import AudioSpec
 
 SECONDS = 10.0  # that are looked at together, unless asked for
@@ -93,7 +92,7 @@ def open_recordings(
     listings, folders = private_folder(root / "listings"), private_folder(root / "sounds")
     form = [source.fingerprint, "sound", FORMAT, sounds.VERSION, sounds.versions(), rate, channels]
     memo = listings / f"{digest([json.dumps(form).encode()])}.json"
-    kept = find_or_make(
+    kept, said = find_or_make(
         memo,
         root,
         lambda: _remembered(memo, folders, len(source), seconds),
@@ -102,16 +101,14 @@ def open_recordings(
     )
     if len(kept.bad) > max_bad * len(source):
         raise too_many_bad(source, list(kept.bad), len(source), max_bad)
-    return kept
+    return replace(kept, remarks=(*kept.remarks, *said))
 
 
 def _remembered(memo: Path, folders: Path, n: int, seconds: float) -> Kept | None:
     """What an earlier run has left, if it is all still there."""
-    if not memo.exists():
-        return None
-    known = json.loads(memo.read_text())
-    folder = folders / known["cache"]
-    if not is_whole(folder):
+    known = read_sealed(memo)
+    folder = folders / known["cache"] if known else None
+    if known is None or folder is None or read_meta(folder) is None:
         return None
     bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
     rows = np.delete(np.arange(n), [row for row, _ in bad])
@@ -180,7 +177,7 @@ def _decode(
         spec = _measured(Recordings.load(partial, SECONDS))
         describe(partial, spec, len(contents), writer.samples, data_hash)
         final = folders / digest([json.dumps([data_hash, rate, FORMAT, sounds.VERSION]).encode()])
-        put_in_place(partial, final, is_whole)
+        put_in_place(partial, final)
     distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
     known = {
         "cache": final.name,
@@ -189,7 +186,7 @@ def _decode(
         "counts": writer.counts,
         "remarks": _rates_differ(headers, rate),
     }
-    write_whole(memo, json.dumps(known))
+    write_sealed(memo, known)
 
 
 def _add(writer: Writer, row: int, outcome: Decoded, bad: list[tuple[int, str]]) -> None:

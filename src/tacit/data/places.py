@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,10 +76,14 @@ def find(text: str, suffixes: frozenset[str]) -> list[Remote]:
 def stamp_of(place: Place) -> bytes:
     """What changes when a file does."""
     if isinstance(place, Path):
-        status = place.stat()
-        return f"{place.resolve()} {status.st_size} {status.st_mtime_ns}".encode()
+        return f"{place.resolve()} {state_of(place.stat())}".encode()
     info = place.info()
     return f"{place} {info['size']} {[str(info[name]) for name in _CHANGES if name in info]}".encode()
+
+
+def state_of(status: os.stat_result) -> str:
+    """What changes when anybody writes to a file: the time of its last change too, which nobody can set back."""
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def size_of(place: Place) -> int:

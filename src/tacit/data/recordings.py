@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.data.keeping import write_meta
 from tacit.spec import AudioSpec
 
 if TYPE_CHECKING:
     from tacit.types import Batch
 
 MOST_SECONDS = 600  # of a recording that `batch` gives
-FORMAT = 1
+FORMAT = 2
 FILES = ("samples.bin", "starts.bin", "content.bin")
 
 Rows = NDArray[np.int64]
@@ -152,19 +153,9 @@ def padded(sounds: list[NDArray[np.int16]], index: Rows) -> Batch:
 
 
 def describe(folder: Path, spec: AudioSpec, n: int, samples: int, data_hash: str) -> None:
-    """Write what `Recordings.load` and `is_whole` read, beside the samples."""
+    """Write what `Recordings.load` reads, beside the samples."""
     meta = {"format": FORMAT, "n": n, "samples": samples, "data_hash": data_hash, "spec": asdict(spec)}
-    (folder / "meta.json").write_text(json.dumps(meta))
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether a folder holds all bytes of the recordings."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        sizes = [(folder / name).stat().st_size for name in FILES]
-    except (OSError, ValueError):
-        return False
-    return sizes == [2 * meta["samples"], 8 * (meta["n"] + 1), 16 * meta["n"]]
+    write_meta(folder, meta, FILES)
 
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,12 @@ from tacit.catalogue import FILE_NAME, Catalogue
 from tacit.data import sorting
 from tacit.data.attributes import with_attributes
 from tacit.data.cache import Kept, Progress, private_folder
-from tacit.data.histories import FORMAT, LONGEST, Histories, describe, is_whole
-from tacit.data.keeping import find_or_make, partial_folder, put_in_place
+from tacit.data.histories import FORMAT, LONGEST, Histories, describe
+from tacit.data.keeping import find_or_make, partial_folder, put_in_place, read_meta, read_sealed, write_sealed
 from tacit.data.opened import stamps_of
 from tacit.data.source import Source, digest
 from tacit.data.times import duration
 from tacit.errors import UserError
-from tacit.files import write_whole
 from tacit.spec import ItemSpec
 
 LENGTH = 50  # events, unless asked for
@@ -72,7 +71,7 @@ def open_histories(
     known = [source.fingerprint, FORMAT, ask.session_gap, ask.k_core, table, None if given is None else given.digest]
     listings, folders = private_folder(root / "listings"), private_folder(root / "histories")
     memo = listings / f"{digest([json.dumps(known).encode()])}.json"
-    kept = find_or_make(
+    kept, said = find_or_make(
         memo,
         root,
         lambda: _remembered(memo, folders, length or _own_length(ask.catalogue), ask.held),
@@ -88,7 +87,7 @@ def open_histories(
     assert isinstance(kept.cache, Histories)
     if ask.held == "time":
         kept.cache.moments()
-    return kept
+    return replace(kept, remarks=(*kept.remarks, *said))
 
 
 def _own_length(catalogue: str | ItemSpec | None) -> int:
@@ -107,11 +106,9 @@ def _given(catalogue: str | ItemSpec | None) -> Catalogue | None:
 
 def _remembered(memo: Path, folders: Path, length: int, held: str) -> Kept | None:
     """What an earlier run has left, if it is all still there."""
-    if not memo.exists():
-        return None
-    known = json.loads(memo.read_text())
-    folder = folders / known["cache"]
-    if not is_whole(folder):
+    known = read_sealed(memo)
+    folder = folders / known["cache"] if known else None
+    if known is None or folder is None or read_meta(folder) is None:
         return None
     histories = Histories.load(folder, length, held)
     return Kept(
@@ -173,19 +170,15 @@ def _make(
         data_hash = digest([content.tobytes()])
         describe(partial, catalogue, data_hash, ordered=form.ordered, timed=form.timed, weighted=form.weighted)
         final = folders / digest([memo.stem.encode(), data_hash.encode()])
-        put_in_place(partial, final, is_whole)
+        put_in_place(partial, final)
     if given is not None and len(ids) > before:
         remarks = (*remarks, f"{len(ids) - before:,} items are new to the catalogue of {before:,}")
     distinct = np.unique(content.view(">u8").reshape(-1, 2), axis=0)
-    write_whole(
-        memo,
-        json.dumps(
-            {
-                "cache": final.name,
-                "duplicates": len(content) - len(distinct),
-                "counts": found,
-                "remarks": remarks,
-                "parted": gap is not None,
-            }
-        ),
-    )
+    known = {
+        "cache": final.name,
+        "duplicates": len(content) - len(distinct),
+        "counts": found,
+        "remarks": remarks,
+        "parted": gap is not None,
+    }
+    write_sealed(memo, known)

@@ -33,7 +33,7 @@ from tacit.files import whole_file
 SUFFIX = ".tar"
 PACKED = frozenset([".tgz", ".tar.gz", ".tbz2", ".bz2", ".txz", ".xz", ".tar.zst", ".zst"])
 
-_FORMAT = 1  # of a kept index
+_FORMAT = 2  # of a kept index
 
 
 def tar_source(places: Sequence[Place], name: str, asked: str | None, kept: Path) -> Source:
@@ -98,11 +98,11 @@ def _index(place: Place, stamp: bytes, asked: str | None, kept: Path) -> pa.Tabl
     """The index of a shard, read now unless it has been kept."""
     path = kept / f"{digest([stamp, (asked or '').encode(), bytes([_FORMAT])])}.members.parquet"
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException):
         index = index_of(place, asked)
     with whole_file(path) as partial:
-        pq.write_table(index, partial)
+        pq.write_table(index, partial, write_page_checksum=True)
     return index
 
 

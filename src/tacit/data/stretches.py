@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from tacit import sounds
 from tacit.data.cache import private_folder
 from tacit.data.decode import Item, Pool, Stretch
+from tacit.data.keeping import Damaged, read_sealed, write_sealed
 from tacit.data.source import Source, digest, spread
 from tacit.errors import UserError
-from tacit.files import write_whole
 
 SPAN = ("start", "end")  # the usual names of columns that say which stretch of a file is meant
 
@@ -96,11 +96,16 @@ def as_seconds(values: pa.Array | pa.ChunkedArray, missing: float, where: str) -
 
 def headers(source: Source, root: Path) -> NDArray[np.float64]:
     """Channels and seconds of each recording [N 2], 0 where nothing can be read; read once and kept in `root`."""
-    form = [source.fingerprint, "headers", sounds.VERSION, sounds.versions()]
+    form = [source.fingerprint, "headers sealed", sounds.VERSION, sounds.versions()]
     memo = private_folder(root / "listings") / f"{digest([json.dumps(form).encode()])}.json"
     with filelock.FileLock(memo.with_suffix(".lock")):
-        if not memo.exists():
+        try:
+            known = read_sealed(memo)
+        except Damaged:
+            known = None
+        if known is None:
             with Pool() as pool:
                 found = pool.probe_sounds(source.items())
-                write_whole(memo, json.dumps([(0, 0.0) if h is None else (h.channels, h.seconds) for h in found]))
-        return np.array(json.loads(memo.read_text()), np.float64).reshape(-1, 2)
+                known = {"headers": [(0, 0.0) if h is None else (h.channels, h.seconds) for h in found]}
+            write_sealed(memo, known)
+        return np.array(known["headers"], np.float64).reshape(-1, 2)

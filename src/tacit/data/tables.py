@@ -25,7 +25,7 @@ from tacit.data.interactions import Named, are_events, interactions_source
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.lines import line_source
 from tacit.data.opened import LINES, PATH_NAMES, Opened, is_text, open_tables, opened_table, row_ids, strings
-from tacit.data.places import Place
+from tacit.data.places import Place, state_of
 from tacit.data.source import Source, digest, each, spread
 from tacit.data.stretches import SPAN, stretches
 from tacit.data.texts import TEXT_NAMES, table_texts, text_columns
@@ -223,8 +223,7 @@ def _stamps_of_paths(ids: pa.Array, find: Find) -> Iterator[bytes]:
             if isinstance(found, Unreadable):
                 yield f"{path} {found.reason}".encode()
                 continue
-            status = found.stat()
-            yield f"{path} {status.st_size} {status.st_mtime_ns}".encode()
+            yield f"{path} {state_of(found.stat())}".encode()
         except (OSError, ValueError):
             yield f"{path} absent".encode()
 
