@@ -17,7 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from tacit.data import TEST, Corpus, Dataset, clean, corpora, documents, lines, open_dataset
+from tacit.data import TEST, Corpus, Dataset, clean, corpora, documents, open_dataset
+from tacit.data import rows as rows_of_json
 from tacit.data.corpus import LONGEST, NARROW
 from tacit.data.duplicates import find_copies
 from tacit.data.vocabulary import open_tokenizer, specials_of, text_spec, train_tokenizer
@@ -247,7 +248,7 @@ def test_encodings_nuls_blanks_and_damage_are_counted(tmp_path: Path, cached):
 
 
 def test_lines_that_are_broken_too_long_or_no_text_are_skipped(tmp_path: Path, cached, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lines, "LONGEST", 1000)
+    monkeypatch.setattr(rows_of_json, "LONGEST", 1000)
     rows = [
         b'{"text": "the first", "n": 1}',
         b"{broken",

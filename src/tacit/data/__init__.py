@@ -189,7 +189,8 @@ def open_dataset(
     if by_folder and label_column is not None:
         raise UserError("--labels folders and --label-column exclude each other; choose one")
     texts = (text_column,) if isinstance(text_column, str) else tuple(text_column or ())
-    tables = {} if by_folder else read_labels(files)
+    of_labels: list[str] = []
+    tables = {} if by_folder else read_labels(files, of_labels)
     spans = span_columns(tables, start_column, end_column)
     own_span = (None, None) if spans else (start_column, end_column)
     events = Named(user_column, item_column, time_column, event_column, tuple(event_weight), session_gap is not None)
@@ -287,7 +288,7 @@ def open_dataset(
     notes.skipped = few((f"{source.ids[row].as_py()}: {why}" for row, why in kept.bad), len(kept.bad))
     notes.duplicates = kept.duplicates
     notes.decoding_seconds = kept.seconds_left
-    notes.blank, notes.remarks = kept.blank, (*source.remarks, *kept.remarks)
+    notes.blank, notes.remarks = kept.blank, (*source.remarks, *kept.remarks, *of_labels)
     for count, number in kept.counts.items():
         setattr(notes, count, number)
     unnamed = target is None and multilabel is None

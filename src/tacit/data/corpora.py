@@ -18,7 +18,8 @@ from tokenizers import Tokenizer
 from tacit.data import vocabulary as vocabularies
 from tacit.data.cache import Kept, Progress, private_folder, too_many_bad
 from tacit.data.corpus import FORMAT, LONGEST, Corpus, describe
-from tacit.data.documents import PIECE, CannotRead, Document, first_piece, pieces
+from tacit.data.documents import PIECE, Document, first_piece, pieces, text_of
+from tacit.data.encodings import CannotRead
 from tacit.data.keeping import find_or_make, partial_folder, put_in_place, read_meta, read_sealed, write_sealed
 from tacit.data.source import TEST, Source, digest, spread
 from tacit.data.tokenising import Reader, Writer, marked_numbers, numbered, plain_numbers
@@ -152,7 +153,7 @@ def _excerpt(document: Document, share: int) -> Iterator[str]:
         yield first_piece(document)[:share]
         return
     try:
-        size = document.stat().st_size if isinstance(document, Path) else len(document)
+        size = document.stat().st_size if isinstance(document, Path) else len(text_of(document))
         every = max(1, -(-size // share))
         yield from (text for number, (text, _) in enumerate(pieces(document, Counter())) if number % every == 0)
     except (OSError, CannotRead):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import zlib
 from collections import Counter
@@ -11,12 +10,15 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from tacit.data.encodings import UTF8, CannotRead, Encoding, decoded, encoding_of
 from tacit.data.places import Place
-from tacit.data.text import encodings_of, opened_file
+from tacit.data.text import opened_file
 
 BLOCK = 1 << 20  # bytes or characters read at a time
 PIECE = 1 << 16  # characters of a piece at most; while a tokenizer works it takes hundreds of bytes for each
-CONVERTED, CLEANED = "converted", "cleaned"  # documents in another encoding than UTF-8; documents with NUL characters
+CONVERTED = "converted"  # documents in another encoding than UTF-8
+REPLACED = "replaced"  # documents with places that are in no encoding
+CLEANED = "cleaned"  # documents with NUL characters
 
 
 class Unreadable(NamedTuple):
@@ -25,12 +27,22 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-Document = str | bytes | Path | Unreadable
-"""A text, one still encoded, the file that holds it, or why there is none."""
+class Converted(NamedTuple):
+    """A text, and how it was encoded."""
+
+    text: str
+    encoding: Encoding
 
 
-class CannotRead(ValueError):
-    """Why a document is skipped."""
+Document = str | bytes | Path | Converted | Unreadable
+"""A text, one still encoded, the file that holds it, one that was decoded, or why there is none."""
+
+
+def text_of(document: Document) -> str | bytes:
+    """What a document holds that is in memory; nothing of others."""
+    if isinstance(document, Converted):
+        return document.text
+    return document if isinstance(document, str | bytes) else ""
 
 
 def pieces(document: Document, found: Counter[str]) -> Iterator[tuple[str, bytes]]:
@@ -53,23 +65,12 @@ def pieces(document: Document, found: Counter[str]) -> Iterator[tuple[str, bytes
     found.update(here)
 
 
-def encoding_of(path: Place) -> str:
+def encoding_of_file(path: Place) -> Encoding:
     """The encoding of a whole text file. CannotRead where there is none, or the file is damaged."""
-    with _reading(path) as file:
-        encodings = encodings_of(file.read(4096))
-    for encoding in encodings:
-        decoder = codecs.getincrementaldecoder(encoding)()
-        with _reading(path) as file:
-            try:
-                while block := file.read(BLOCK):
-                    decoder.decode(block)
-                decoder.decode(b"", final=True)
-            except UnicodeDecodeError:
-                continue
-            except (OSError, EOFError, zlib.error) as error:
-                raise CannotRead(_said(error)) from None
-            return encoding
-    raise CannotRead("in none of UTF-8, UTF-16 and cp1252")
+    try:
+        return encoding_of(lambda: opened_file(path))
+    except (OSError, EOFError, zlib.error) as error:
+        raise CannotRead(_said(error)) from None
 
 
 def _pieces(document: Document, found: Counter[str]) -> Iterator[str]:
@@ -78,7 +79,9 @@ def _pieces(document: Document, found: Counter[str]) -> Iterator[str]:
     if isinstance(document, Path):
         yield from _of_file(document, found)
     elif isinstance(document, bytes):
-        yield from _of_text(_decoded(document, found))
+        yield from _of_text(_counted(Converted(*decoded(document)), found))
+    elif isinstance(document, Converted):
+        yield from _of_text(_counted(document, found))
     else:
         yield from _of_text(document)
 
@@ -90,12 +93,12 @@ def _of_file(path: Path, found: Counter[str]) -> Iterator[str]:
         except (OSError, EOFError, zlib.error) as error:
             raise CannotRead(_said(error)) from None
     if len(head) < BLOCK:
-        yield from _of_text(_decoded(head, found))
+        yield from _of_text(_counted(Converted(*decoded(head)), found))
         return
-    encoding = encoding_of(path)
-    found[CONVERTED] += encoding != "utf-8-sig"
+    encoding = encoding_of_file(path)
+    _counted(Converted("", encoding), found)
     with _reading(path) as file:
-        text = io.TextIOWrapper(file, encoding, newline="")
+        text = io.TextIOWrapper(file, encoding.name, encoding.errors, newline="")
         yield from _cut(iter(lambda: text.read(BLOCK), ""))
 
 
@@ -120,15 +123,11 @@ def _cut(blocks: Iterator[str]) -> Iterator[str]:
         yield rest
 
 
-def _decoded(data: bytes, found: Counter[str]) -> str:
-    for encoding in encodings_of(data):
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        found[CONVERTED] += encoding != "utf-8-sig"
-        return text
-    raise CannotRead("in none of UTF-8, UTF-16 and cp1252")
+def _counted(document: Converted, found: Counter[str]) -> str:
+    """Its text; counts what was done to it."""
+    found[CONVERTED] += document.encoding.name != UTF8
+    found[REPLACED] += document.encoding.replaced > 0
+    return document.text
 
 
 def _reading(path: Place) -> IO[bytes]:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 
-from tacit.data.documents import CannotRead, encoding_of
+from tacit.data.delimited import open_delimited
 from tacit.data.kinds import suffix_of
-from tacit.data.opened import LINES, PARQUET, parquet, reading, stamps_of
+from tacit.data.opened import LINES, PARQUET, is_text, parquet, reading, refuse_twice, stamps_of
 from tacit.data.places import Place
-from tacit.data.text import encodings_of, opened_file, sniff_delimiter
+from tacit.data.rows import json_rows, table_of
 from tacit.errors import UserError
 
 _ROWS = 1 << 17  # read at a time
-_BLOCK = 16 << 20  # bytes of text, likewise
-_HEAD = 1 << 16  # bytes of a CSV file that tell its columns
+_HEAD = 10_000  # lines of JSON that tell the columns
 
 
 @dataclass(frozen=True)
@@ -31,12 +27,14 @@ class Events:
     schema: pa.Schema
     stream: Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
     stamps: list[bytes]  # what tells that the files have changed; none for a table in memory
+    remarks: tuple[str, ...] = ()  # what a person should know of how they are read
 
 
 def open_events(paths: Sequence[Place]) -> Events:
     """The rows of these tables, one table after the other. UserError where they differ in their columns."""
     parts = [_open(path) for path in paths]
     for path, part in zip(paths, parts, strict=True):
+        refuse_twice(part.schema.names, path.name)
         if part.schema.names != parts[0].schema.names:
             raise UserError(f"{path.name} has other columns than {paths[0].name}; name one table or tables of one form")
 
@@ -45,7 +43,8 @@ def open_events(paths: Sequence[Place]) -> Events:
             with reading(path):
                 yield from part.stream(columns)
 
-    return Events(parts[0].schema, stream, stamps_of(paths))
+    remarks = tuple(remark for part in parts for remark in part.remarks)
+    return Events(parts[0].schema, stream, stamps_of(paths), remarks)
 
 
 def in_memory(table: pa.Table) -> Events:
@@ -64,59 +63,37 @@ def _open(path: Place) -> Events:
 
 
 def _csv(path: Place) -> Events:
-    with opened_file(path) as file:
-        head = _decoded(file.read(_HEAD))
-    delimiter = sniff_delimiter(head.rpartition("\n")[0] or head)
-    names = [name.strip() for name in next(csv.reader(io.StringIO(head), delimiter=delimiter), [])]
-    schema = pa.schema([(name, pa.string()) for name in names])
-
-    def stream(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        try:
-            encoding = encoding_of(path)
-        except CannotRead as error:
-            raise UserError(f"{path} cannot be read as text: {error}") from None
-        with opened_file(path) as file:
-            yield from pa.csv.open_csv(
-                file,
-                read_options=pa.csv.ReadOptions(
-                    column_names=names,
-                    skip_rows=1,
-                    block_size=_BLOCK,
-                    encoding="utf8" if encoding == "utf-8-sig" else encoding,
-                    use_threads=False,
-                ),
-                parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                convert_options=pa.csv.ConvertOptions(
-                    column_types=schema, include_columns=list(columns), strings_can_be_null=False
-                ),
-            )
-
-    return Events(schema, stream, [])
-
-
-def _decoded(head: bytes) -> str:
-    """The beginning of a text, which may end amid a character."""
-    for encoding in encodings_of(head):
-        try:
-            return codecs.getincrementaldecoder(encoding)().decode(head)
-        except UnicodeDecodeError:
-            continue
-    return ""
+    found = open_delimited(path)
+    return Events(pa.schema([(name, pa.string()) for name in found.names]), found.batches, [], found.remarks)
 
 
 def _lines(path: Place) -> Events:
-    options = pyarrow.json.ReadOptions(block_size=_BLOCK, use_threads=False)
-    with opened_file(path) as file:
-        schema = pyarrow.json.open_json(file, read_options=options).schema
+    """A line that is no JSON object is an event of which nothing is known."""
+    head = [cells for _, cells, _ in islice(json_rows(path), _HEAD) if isinstance(cells, dict)]
+    if not head:
+        raise UserError(f'{path.name} holds no JSON objects, one per line, such as {{"user": 1, "item": 2}}')
+    schema = table_of(head).schema
 
     def stream(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        try:
-            with opened_file(path) as file:
-                for batch in pyarrow.json.open_json(file, read_options=options):
-                    yield batch.select(list(columns))
-        except pa.ArrowInvalid as error:
-            if "changed from" in str(error):
-                raise UserError(f"{path} mixes numbers and words in one column: write all of them in quotes") from None
-            raise
+        rows = (
+            {c: cells.get(c) for c in columns} if isinstance(cells, dict) else {} for _, cells, _ in json_rows(path)
+        )
+        while block := list(islice(rows, _ROWS)):
+            cells = [_cells([row.get(c) for row in block], schema.field(c).type, path, c) for c in columns]
+            yield pa.RecordBatch.from_arrays(cells, list(columns))
 
     return Events(schema, stream, [])
+
+
+def _cells(values: list[Any], kind: pa.DataType, path: Place, column: str) -> pa.Array:
+    """The cells of a column. UserError where they are words and those before numbers, or the other way round."""
+    if is_text(kind) and {int} == {*map(type, values)} - {type(None)}:  # some of them too large for arrow
+        values = [None if value is None else str(value) for value in values]
+    try:
+        cells = pa.array(values)
+        nothing = pa.types.is_null(cells.type) or pa.types.is_null(kind)
+        if nothing or is_text(cells.type) == is_text(kind):
+            return cells
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        pass
+    raise UserError(f"{path} mixes numbers and words in column {column!r}: write all of them in quotes")

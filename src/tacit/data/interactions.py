@@ -158,11 +158,14 @@ def interactions_source(events: Events, asked: Named, name: str) -> Source:
         name=name,
         kind="items",
         ids=ids,
-        fingerprint=digest(chain([b"items", "\0".join(told).encode()], stamps)),
+        fingerprint=digest(chain([b"items 2", "\0".join(told).encode()], stamps)),
         items=items,
         sample=lambda k: [],
         whole=ids if asked.sessions else None,
-        remarks=(f"users by {roles.user!r}, items by {roles.item!r}, {when.said}",),
+        remarks=(
+            *events.remarks,
+            f"users by {roles.user!r}, items by {roles.item!r}, {when.said}",
+        ),
         interactions=Interactions(when, pa.types.is_integer(held), roles.event is not None),
     )
 

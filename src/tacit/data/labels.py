@@ -19,7 +19,7 @@ from tacit.data.asked import FLAGS, Asked
 from tacit.data.kinds import suffix_of
 from tacit.data.matching import AMBIGUOUS, UNKNOWN, match
 from tacit.data.notes import Few, Notes, few
-from tacit.data.opened import LINES, PARQUET, PATH_NAMES, read_table
+from tacit.data.opened import LINES, PARQUET, PATH_NAMES, read_table, refuse_twice
 from tacit.data.source import Source, each
 from tacit.data.splitting import SPLITS, codes_of
 from tacit.data.text import rearmed
@@ -126,9 +126,9 @@ class Told(NamedTuple):
     own: dict[str, str]  # what the data's own columns tell, and their names
 
 
-def read_labels(files: Sequence[Path]) -> dict[Path, pa.Table]:
-    """Label files as they are."""
-    return {path: _read_file(path) for path in files}
+def read_labels(files: Sequence[Path], remarks: list[str] | None = None) -> dict[Path, pa.Table]:
+    """Label files as they are; adds to `remarks` what a person should know of how they were read."""
+    return {path: _read_file(path, remarks) for path in files}
 
 
 def file_columns(
@@ -241,10 +241,11 @@ def _joined(values: pa.Array, lists: bool) -> pa.Array:
     )
 
 
-def _read_file(path: Path) -> pa.Table:
+def _read_file(path: Path, remarks: list[str] | None) -> pa.Table:
     if not path.is_file():
         raise UserError(f"--labels {path}: no such file (or say 'folders' for class folders)")
-    table = read_table(path)
+    table = read_table(path, remarks)
+    refuse_twice(table.column_names, str(path))
     if suffix_of(path.name) in PARQUET | LINES:
         return table
     return pa.table([*map(rearmed, table.columns)], rearmed(pa.array(table.column_names)).to_pylist())

@@ -52,6 +52,7 @@ class Notes:
     unpaired: int = 0  # examples whose pair has no other member
     blank: int = 0  # texts without any word, left out
     converted: int = 0  # texts in another encoding than UTF-8
+    replaced: int = 0  # texts with places that are in no encoding
     cleaned: int = 0  # texts with NUL characters, which were removed
     cut: int = 0  # texts longer than is looked at as a whole
     silent: int = 0  # recordings of one value throughout
@@ -96,6 +97,7 @@ class Notes:
             (self.unpaired, "examples have no partner and count as unlabelled"),
             (self.blank, "texts are empty and were left out"),
             (self.converted, "texts are not in UTF-8 and were converted"),
+            (self.replaced, "texts hold places that are no UTF-8; each was read as \ufffd"),
             (self.cleaned, "texts hold NUL characters, which were removed"),
             (
                 self.cut,

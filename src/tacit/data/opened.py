@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -11,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json
 import pyarrow.parquet as pq
 
+from tacit.data.delimited import read_csv
 from tacit.data.kinds import suffix_of
 from tacit.data.places import Place, reaching, stamp_of
+from tacit.data.rows import concatenated, read_json_lines
 from tacit.data.source import spread
-from tacit.data.text import opened_file, read_csv
 from tacit.errors import UserError
 
 PARQUET = frozenset([".parquet", ".pq"])
@@ -54,18 +55,16 @@ class Opened:
     sample: Callable[[str, int], Iterator[pa.Array]]
     inner_paths: Callable[[str], pa.ChunkedArray]  # of a column of {bytes, path}, without reading the bytes
     stamps: list[bytes]  # what tells that the files have changed; none for a table in memory
+    remarks: tuple[str, ...] = ()  # what a person should know of how it was read
 
 
-def read_table(path: Place) -> pa.Table:
-    """A whole Parquet, CSV or JSON-lines file. UserError for anything else."""
+def read_table(path: Place, remarks: list[str] | None = None) -> pa.Table:
+    """A whole Parquet, CSV or JSON-lines file; adds to `remarks` what a person should know. UserError for others."""
     suffix = suffix_of(path.name)
     with reading(path):
         if suffix in PARQUET:
             return parquet(path).read()
-        if suffix in LINES:
-            with opened_file(path) as file:
-                return pyarrow.json.read_json(file)
-        return read_csv(path)
+        return read_json_lines(path) if suffix in LINES else read_csv(path, remarks)
 
 
 def parquet(place: Place) -> pq.ParquetFile:
@@ -81,22 +80,23 @@ def open_tables(paths: Sequence[Place]) -> Opened:
     """The tables in these files, one after the other; only Parquet is left on the disk."""
     stamps = stamps_of(paths)
     if suffix_of(paths[0].name) not in PARQUET:
-        table = opened_table(pa.concat_tables([read_table(path) for path in paths], promote_options="permissive"))
-        return replace(table, stamps=stamps)
+        remarks: list[str] = []
+        tables = [read_table(path, remarks) for path in paths]
+        if suffix_of(paths[0].name) not in LINES:
+            _refuse_other_columns(paths, [table.column_names for table in tables])
+        return replace(opened_table(concatenated(tables)), stamps=stamps, remarks=tuple(remarks))
     files = []
     for path in paths:
         with reading(path):
             files.append(parquet(path))
     schema = files[0].schema_arrow
-    for path, file in zip(paths, files, strict=True):
-        if file.schema_arrow.names != schema.names:
-            raise UserError(f"{path.name} has other columns than {paths[0].name}; name one table or tables of one form")
+    _refuse_other_columns(paths, [file.schema_arrow.names for file in files])
 
     def stream(column: str) -> Iterator[pa.Array]:
         for path, file in zip(paths, files, strict=True):
             with reading(path):
                 for batch in file.iter_batches(_at_a_time(file, column), columns=[column]):
-                    yield batch.column(0)
+                    yield _of_type(batch.column(0), schema.field(column).type)
 
     def sample(column: str, k: int) -> Iterator[pa.Array]:
         groups = [(number, group) for number, file in enumerate(files) for group in range(file.num_row_groups)]
@@ -104,6 +104,7 @@ def open_tables(paths: Sequence[Place]) -> Opened:
         for number, group in chosen:
             with reading(paths[number]):
                 cells = files[number].read_row_group(group, columns=[column]).column(0)
+                cells = _of_type(cells, schema.field(column).type)
             yield from cells.take(pa.array(spread(len(cells), -(-k // len(chosen))), pa.int64())).chunks
 
     def read(columns: list[str]) -> pa.Table:
@@ -111,13 +112,31 @@ def open_tables(paths: Sequence[Place]) -> Opened:
         for path, file in zip(paths, files, strict=True):
             with reading(path):
                 parts.append(file.read(columns))
-        return pa.concat_tables(parts, promote_options="permissive")
+        return concatenated(parts)
 
     def inner_paths(column: str) -> pa.ChunkedArray:
         return pc.struct_field(read([f"{column}.path"])[column], "path")
 
     rows = sum(file.metadata.num_rows for file in files)
     return Opened(schema, rows, read, stream, sample, inner_paths, stamps)
+
+
+def _refuse_other_columns(paths: Sequence[Place], columns: Sequence[list[str]]) -> None:
+    for path, own in zip(paths, columns, strict=True):
+        refuse_twice(own, path.name)
+        if sorted(own) != sorted(columns[0]):
+            raise UserError(f"{path.name} has other columns than {paths[0].name}; name one table or tables of one form")
+
+
+def refuse_twice(columns: Sequence[str], where: str) -> None:
+    """UserError where two columns have one name."""
+    twice = next((name for name, count in Counter(columns).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"{where} has two columns named {twice!r}; rename one")
+
+
+def _of_type(values: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    return values if values.type == kind else values.cast(kind)
 
 
 def _at_a_time(file: pq.ParquetFile, column: str) -> int:

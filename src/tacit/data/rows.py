@@ -1,12 +1,115 @@
-"""Rows of JSON as a table: columns come and go, and a column may hold now a number and now a word."""
+"""JSON lines: the file may be larger than memory, a line may be broken, far too long or hostile; and rows as a table.
+
+Columns come and go, and a column may hold now a number and now a word.
+"""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Collection, Sequence
-from typing import Any
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+
+from tacit.data.documents import Unreadable
+from tacit.data.encodings import UTF8, CannotRead, Encoding, decoded, wide_encoding
+from tacit.data.places import Place
+from tacit.data.text import opened_file
+from tacit.errors import UserError
+
+LONGEST = 64 << 20  # bytes of a line
+DEEPEST = 64  # brackets inside each other; arrow recurses for each, and 100,000 of them would end the process
+
+_UTF8 = Encoding(UTF8)
+
+
+class Row(NamedTuple):
+    """What a line says."""
+
+    line: int  # its number in the file, from 1 on
+    cells: dict[str, Any] | Unreadable
+    encoding: Encoding = _UTF8
+
+
+def json_rows(path: Place) -> Iterator[Row]:
+    """What each line says that is not blank. UserError where the file is damaged."""
+    for number, line in enumerate(_lines(path), 1):
+        if isinstance(line, Unreadable):
+            yield Row(number, line)
+        elif line.strip():
+            yield _row(number, line)
+
+
+def _lines(path: Place) -> Iterator[bytes | str | Unreadable]:
+    """The lines of a file, decoded where it is in UTF-16 or UTF-32."""
+    try:
+        with opened_file(path) as file:
+            wide = wide_encoding(file.read(4096))
+        with opened_file(path) as file:
+            if wide is not None:
+                with io.TextIOWrapper(file, wide, newline="\n") as text:
+                    yield from text
+                return
+            while line := file.readline(LONGEST):
+                if len(line) == LONGEST and not line.endswith(b"\n"):
+                    while (line := file.readline(1 << 20)) and not line.endswith(b"\n"):
+                        pass
+                    yield Unreadable(f"the line is longer than {LONGEST >> 20} MB")
+                else:
+                    yield line
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged and cannot be read to its end: {error}") from None
+
+
+def _row(number: int, line: bytes | str) -> Row:
+    encoding = _UTF8
+    try:
+        text = (line if isinstance(line, str) else line.decode()).removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        assert isinstance(line, bytes)
+        try:
+            text, encoding = decoded(line)
+        except CannotRead as error:
+            return Row(number, Unreadable(str(error)[:200]))
+    try:
+        if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST:
+            return Row(number, Unreadable(f"more than {DEEPEST} brackets inside each other"))
+        cells = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return Row(number, Unreadable(f"not JSON: {error}"[:200]))
+    return Row(number, cells if isinstance(cells, dict) else Unreadable("no JSON object"), encoding)
+
+
+def _depth(text: str) -> int:
+    """How many brackets are open at once at most, those inside strings left out."""
+    depth = most = 0
+    inside = escaped = False
+    for sign in text:
+        if inside:
+            inside = escaped or sign != '"'
+            escaped = sign == "\\" and not escaped
+        elif sign == '"':
+            inside = True
+        elif sign in "[{":
+            depth += 1
+            most = max(most, depth)
+            if most > DEEPEST:
+                return most
+        elif sign in "]}":
+            depth -= 1
+    return most
+
+
+def read_json_lines(path: Place) -> pa.Table:
+    """A whole file of JSON lines as a table. UserError for a line that is no JSON object."""
+    rows: list[dict[str, Any]] = []
+    for number, cells, _ in json_rows(path):
+        if isinstance(cells, Unreadable):
+            raise UserError(f"{path}, line {number:,}: {cells.reason}; write one JSON object per line")
+        rows.append(cells)
+    return table_of(rows)
 
 
 def table_of(rows: list[dict[str, Any]], without: Collection[str] = ()) -> pa.Table:
@@ -26,22 +129,23 @@ def _said(value: Any) -> str:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else json.dumps(value)
 
 
-def concatenated(parts: Sequence[pa.Table], sizes: Sequence[int]) -> pa.Table:
+def concatenated(parts: Sequence[pa.Table], sizes: Sequence[int] | None = None) -> pa.Table:
     """The parts, of these sizes: what one of them lacks is null there, what differs in type becomes text."""
+    sizes = [len(part) for part in parts] if sizes is None else sizes
     names = list(dict.fromkeys(name for part in parts for name in part.column_names))
     columns = {}
     for name in names:
         chunks = [
-            part[name].combine_chunks() if name in part.column_names else pa.nulls(size)
+            part[name] if name in part.column_names else pa.chunked_array([pa.nulls(size)])
             for part, size in zip(parts, sizes, strict=True)
         ]
-        tables = [pa.table({name: chunk}) for chunk in chunks]
         try:
+            tables = [pa.table({name: chunk}) for chunk in chunks]
             columns[name] = pa.concat_tables(tables, promote_options="permissive")[name]
         except pa.ArrowException:
             columns[name] = pa.chunked_array([_array_of_text(chunk) for chunk in chunks])
     return pa.table(columns)
 
 
-def _array_of_text(values: pa.Array) -> pa.Array:
+def _array_of_text(values: pa.ChunkedArray) -> pa.Array:
     return pa.array([None if value is None else _said(value) for value in values.to_pylist()], pa.string())

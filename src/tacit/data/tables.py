@@ -24,7 +24,17 @@ from tacit.data.inside import Find, home
 from tacit.data.interactions import Named, are_events, interactions_source
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.lines import line_source
-from tacit.data.opened import LINES, PATH_NAMES, Opened, is_text, open_tables, opened_table, row_ids, strings
+from tacit.data.opened import (
+    LINES,
+    PATH_NAMES,
+    Opened,
+    is_text,
+    open_tables,
+    opened_table,
+    refuse_twice,
+    row_ids,
+    strings,
+)
 from tacit.data.places import Place, state_of
 from tacit.data.source import Source, digest, each, spread
 from tacit.data.stretches import SPAN, stretches
@@ -71,6 +81,8 @@ def table_source(
     whether a table in memory has changed; without them, its cells do.
     """
     paths = [] if isinstance(data, pa.Table) else data
+    if isinstance(data, pa.Table):
+        refuse_twice(data.column_names, name)
     asked = (ask.encoded or ask.path_column) is not None
     if not asked and (events := _events(data if isinstance(data, pa.Table) else paths, name, ask)) is not None:
         return events
@@ -152,6 +164,7 @@ def _encoded_source(table: Opened, name: str, root: str, find: Find, ask: Column
         sample=lambda k: list(_items(table.sample(column, k), find)),
         root=Path(root).as_posix() if is_path else "",
         columns=others,
+        remarks=table.remarks,
     )
     start, end = ask.start_column, ask.end_column
     if not (start or end) and kind == "audio" and is_path and set(SPAN) <= set(others.column_names):

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tacit.data.documents import CannotRead, Document, encoding_of
+from tacit.data.documents import Document, encoding_of_file
+from tacit.data.encodings import CannotRead, Encoding
 from tacit.data.opened import Opened, is_text, is_words, row_ids, stamps_of, strings
 from tacit.data.source import Source, digest, each, spread
 from tacit.data.text import opened_file
@@ -25,6 +26,7 @@ TEXT_NAMES = (
 PARTED = "\n\n"  # between the columns of one text
 _LONG = 20  # characters: the mean of a column of texts, where names and codes are shorter
 _LONGEST = 16 << 20  # characters of a text in a file of many; a longer one is parted
+_BETWEEN = 20  # lines between two blank ones at most, on average, if these part the texts of a file
 
 
 class TextColumns(NamedTuple):
@@ -72,7 +74,7 @@ def table_texts(table: Opened, columns: Sequence[str], name: str) -> Source:
 
     others = table.read([column for column in table.schema.names if column not in columns])
     cells = (text.encode("utf-8", "surrogatepass") for text in items() if isinstance(text, str))
-    return text_source(
+    source = text_source(
         name,
         others,
         table.rows,
@@ -80,6 +82,7 @@ def table_texts(table: Opened, columns: Sequence[str], name: str) -> Source:
         lambda k: list(joined(lambda column: table.sample(column, k))),
         chain(["\0".join(columns).encode()], table.stamps or cells),
     )
+    return replace(source, remarks=table.remarks)
 
 
 def text_source(
@@ -94,7 +97,7 @@ def text_source(
         name=name,
         kind="text",
         ids=row_ids(others, rows),
-        fingerprint=digest(chain([b"text"], stamps)),
+        fingerprint=digest(chain([b"text 2"], stamps)),  # of the second way of reading
         items=items,
         sample=sample,
         columns=others if others.num_columns else None,
@@ -122,15 +125,23 @@ def files_source(paths: Sequence[Path], name: str) -> Source:
 
 
 def file_texts(path: Path) -> Source:
-    """The texts of one file: parted by blank lines where it has any, or else one per line."""
+    """The texts of one file: one per line, or parted by blank lines where these stand among few lines each.
+
+    Blank lines before the first text and after the last part nothing.
+    """
     try:
-        encoding = encoding_of(path)
+        encoding = encoding_of_file(path)
     except CannotRead as error:
         raise UserError(f"{path} cannot be read as text: {error}") from None
-    by_blank, rows = False, 0
+    rows = parts = longer = 0
+    blank = True
     for line in _lines(path, encoding):
-        by_blank = by_blank or (rows > 0 and not line.strip())
-        rows += bool(line.strip())
+        longer += len(line) >= _LONGEST
+        parts += blank and bool(line.strip())
+        blank = not line.strip()
+        rows += not blank
+    by_blank = parts > 1 and rows <= _BETWEEN * parts
+    lines, count = rows, parts
     if by_blank:
         rows = sum(1 for _ in _texts(path, encoding, by_blank=True))
 
@@ -146,11 +157,17 @@ def file_texts(path: Path) -> Source:
         sample,
         stamps_of([path]),
     )
-    known = encoding == "utf-8-sig"
-    return source if known else replace(source, remarks=(f"{path.name} is in {encoding} and was converted to UTF-8",))
+    remarks = list(encoding.said(path.name))
+    if by_blank and lines > count:
+        remarks.append(f"{path.name}: blank lines part its {lines:,} lines into {count:,} texts")
+    elif parts > 1 and not by_blank:
+        remarks.append(f"{path.name}: each of its {lines:,} lines is a text; the few blank lines part nothing")
+    if longer:
+        remarks.append(f"{path.name} has lines of more than {_LONGEST >> 20} million signs, which were parted")
+    return replace(source, remarks=tuple(remarks))
 
 
-def _texts(path: Path, encoding: str, by_blank: bool) -> Iterator[str]:
+def _texts(path: Path, encoding: Encoding, by_blank: bool) -> Iterator[str]:
     lines: list[str] = []
     length = 0
     for line in _lines(path, encoding):
@@ -165,9 +182,9 @@ def _texts(path: Path, encoding: str, by_blank: bool) -> Iterator[str]:
         yield "".join(lines).strip("\r\n")
 
 
-def _lines(path: Path, encoding: str) -> Iterator[str]:
+def _lines(path: Path, encoding: Encoding) -> Iterator[str]:
     with opened_file(path) as file:
-        text = io.TextIOWrapper(file, encoding, newline="")
+        text = io.TextIOWrapper(file, encoding.name, encoding.errors, newline="")
         yield from iter(lambda: text.readline(_LONGEST), "")
 
 

@@ -18,7 +18,8 @@ from tokenizers import Tokenizer
 
 from tacit.data.cache import too_many_bad
 from tacit.data.corpus import LONGEST, number_type, word_mark
-from tacit.data.documents import PIECE, CannotRead, pieces
+from tacit.data.documents import PIECE, pieces
+from tacit.data.encodings import CannotRead
 from tacit.data.source import Source
 from tacit.spec import TextSpec
 

@@ -20,7 +20,7 @@ from tacit.evaluation import Arm, Labelled
 from tacit.evaluation.subject import target_of
 from tacit.evaluation.targets import Rule
 from tacit.evaluation.targets.compared import Alike, Compared
-from tacit.modalities.text import ENOUGH, TextViews, bm25, snippet, tfidf, word_counts
+from tacit.modalities.text import ENOUGH, WORDS, TextViews, bm25, snippet, tfidf, word_counts, word_pattern
 from tacit.recipes.base import Recipe
 from tacit.recipes.text import default_encoder, default_views, recipe
 from tacit.spec import TextSpec
@@ -76,7 +76,12 @@ def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
         known = labelled.train[:TERMS_FROM]
         words, characters = (word_counts(texts, known, characters=by) for by in (False, True))
         rules = {"tfidf-words": words, "tfidf-characters": characters}
-    return [Arm(name, "baseline", rule=rule, encoder=COUNTED_BY[name]) for name, rule in rules.items()]
+    some = texts(labelled.train[:COUNTED])
+    unit = "words" if word_pattern(some) == WORDS else "single characters"
+    return [
+        Arm(name, "baseline", rule=rule, encoder=COUNTED_BY[name].replace("words", unit))
+        for name, rule in rules.items()
+    ]
 
 
 def _comparing(target: Compared, labelled: Labelled, texts: Texts, weigh: Weighing) -> Rule:

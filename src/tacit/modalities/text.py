@@ -5,6 +5,7 @@ Shapes: B documents, N tokens, L tokens of a view.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 LINEAR_C = tuple(10.0**power for power in range(-1, 4))  # penalties of the word counts' classifier
 ENOUGH = 2_500  # texts that the penalty is chosen by
+_UNPARTED = (  # scripts that write no blanks between words: Thai to Burmese, Khmer, kana, Han
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+# Words of two letters or more, as scikit-learn takes them, and single signs of scripts without blanks.
+WORDS = rf"[{_UNPARTED}]|[^\W{_UNPARTED}]{{2,}}"
+SIGNS = r"\w+|[^\w\s]"  # where few texts have such words: also single letters and digits, and each other sign
+_FEW = 0.5  # of the texts that have a word, below which signs are counted
 BM25_TURN, BM25_LENGTH = 1.2, 0.75  # k1: when more of a word tells no more; b: how much the length of a text counts
 
 
@@ -146,7 +154,7 @@ def word_counts(
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-    counts = _term_weights(characters=characters, fewest=2 if len(known) >= 100 else 1).fit(texts(known))
+    counts = _fitted(texts(known), characters=characters, fewest=2 if len(known) >= 100 else 1)
     held: dict[int, int] = {}
     rows: list[Any] = []
 
@@ -163,6 +171,8 @@ def word_counts(
     def rule(train: NDArray[np.int64], truth: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.int32]:
         chosen = np.random.default_rng(0).permutation(len(train))[:ENOUGH]  # to choose C by
         some, answers = features(train[chosen]), truth[chosen]
+        if not some.nnz or len(np.unique(truth)) < 2:  # nothing to learn from: the commonest class
+            return np.full(len(test), np.bincount(truth).argmax(), np.int32)
         Z, to_terms = _rotated(some)
         fewest = int(np.bincount(answers)[np.unique(answers)].min())
         C = 10.0
@@ -190,7 +200,7 @@ def tfidf(texts: Sequence[str], *, characters: bool) -> tuple[Any, Any]:
     """TF-IDF of the texts' own terms, sparse [n d], twice the same: the inner product of two rows is their cosine."""
     from scipy.sparse import csr_array
 
-    weights = csr_array(_term_weights(characters=characters).fit_transform(texts))
+    weights = csr_array(_fitted(texts, characters=characters).transform(texts))
     return weights, weights
 
 
@@ -204,7 +214,8 @@ def bm25(texts: Sequence[str]) -> tuple[Any, Any]:
     from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import CountVectorizer
 
-    counts = csr_array(CountVectorizer(dtype=np.float32).fit_transform(texts))
+    pattern = word_pattern(texts)
+    counts = csr_array(CountVectorizer(dtype=np.float32, token_pattern=pattern).fit_transform(texts))
     have = np.bincount(counts.indices, minlength=counts.shape[1])  # texts of each word
     length = counts.sum(axis=1)
     usual = BM25_TURN * (1 - BM25_LENGTH + BM25_LENGTH * length / length.mean())  # [n]
@@ -215,13 +226,24 @@ def bm25(texts: Sequence[str]) -> tuple[Any, Any]:
     return counts, weights
 
 
-def _term_weights(*, characters: bool, fewest: int = 1) -> TfidfVectorizer:
-    """TF-IDF of words and pairs of them, or of 2 to 5 characters, that so many texts have."""
+def word_pattern(texts: Sequence[str]) -> str:
+    """What counts as a word in these texts: `WORDS`, or `SIGNS` where fewer than half of the texts have any."""
+    word = re.compile(WORDS)
+    return WORDS if sum(word.search(text) is not None for text in texts) >= _FEW * len(texts) else SIGNS
+
+
+def _fitted(texts: Sequence[str], *, characters: bool, fewest: int = 1) -> TfidfVectorizer:
+    """TF-IDF of words and pairs of them, or of 2 to 5 characters, that so many texts have, or one where none have."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     shape = {"analyzer": "char_wb", "ngram_range": (2, 5), "max_features": 200_000}
-    shape = shape if characters else {"ngram_range": (1, 2), "max_features": 400_000}
-    return TfidfVectorizer(sublinear_tf=True, min_df=fewest, dtype=np.float32, **shape)
+    if not characters:
+        shape = {"token_pattern": word_pattern(texts), "ngram_range": (1, 2), "max_features": 400_000}
+    weights = TfidfVectorizer(sublinear_tf=True, min_df=fewest, dtype=np.float32, **shape)
+    try:
+        return weights.fit(texts)
+    except ValueError:  # no term is in two texts
+        return weights.set_params(min_df=1).fit(texts)
 
 
 def _rotated(X: Any) -> tuple[NDArray[np.float64], Callable[[NDArray[np.float64]], NDArray[np.float64]]]:

@@ -1,0 +1,309 @@
+"""Tables written as text, cells parted by commas, semicolons, tabs or bars: read whole, or refused with the line.
+
+The encoding, the delimiter and what quotation marks mean are found over the whole file. Marks are syntax where all of
+the file is well-formed by them (RFC 4180: a cell begins and ends with one, a mark inside is written twice). Else they
+are part of the texts, as in GLUE and Common Voice, where every line has as many cells as the first. A file that is
+neither is refused. Every value stays the text that it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.csv
+
+from tacit.data.encodings import UTF8, CannotRead, Encoding, encoding_of
+from tacit.data.kinds import suffix_of
+from tacit.data.places import Place
+from tacit.data.text import opened_file
+from tacit.errors import UserError
+
+_DELIMITERS = ",;\t|"
+_SNIFFED = 50  # lines
+_MOST_SNIFFED = 1 << 24  # characters of them
+_ROWS = 1 << 14  # made into arrow at a time
+_BLOCK = 16 << 20  # bytes that arrow parses at a time
+
+_LONGEST = 2**31 - 1  # characters of a cell; the csv module's own limit of 131,072 is shorter than a court's decision
+csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
+
+_ESCAPED = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
+
+
+class Quoting(NamedTuple):
+    """What quotation marks mean."""
+
+    said: str = ""  # to a person, where it is not the usual meaning
+    marks: bool = True  # whether they are syntax
+    spaced: bool = False  # whether blanks may stand before them
+    escaped: bool = False  # whether one inside a cell has a backslash before it, and is not written twice
+
+    def records(self, lines: Iterable[str], delimiter: str) -> Any:
+        """A reader of the csv module, which knows the number of its line."""
+        if self.escaped:
+            lines = (_ESCAPED.sub(r'\1""', line) for line in lines)
+        if not self.marks:
+            return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=self.spaced)
+
+
+STANDARD = Quoting()
+NONE = Quoting(marks=False)
+_TEXT = Quoting("quotation marks are read as parts of the texts; by them lines would run into each other", marks=False)
+_OTHERS = (
+    Quoting("blanks before quotation marks are left out", spaced=True),
+    Quoting('\\" inside a cell is taken for a quotation mark', escaped=True),
+)
+
+
+@dataclass(frozen=True)
+class Delimited:
+    """A table written as text: how it is read, and its rows, streamed."""
+
+    where: str
+    opened: Callable[[], IO[bytes]]
+    encoding: Encoding
+    delimiter: str
+    quoting: Quoting
+    names: list[str]
+    header: int  # lines up to the end of the names
+    remarks: tuple[str, ...] = ()
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """All rows of these columns, as strings. UserError for a row of another length than the first line."""
+        done = 0
+        if not self.quoting.marks:
+            try:
+                for batch in self._at_once(columns):
+                    yield batch
+                    done += len(batch)
+                return
+            except pa.ArrowInvalid:
+                pass  # the line that is not as it should be is named below
+        places = [self.names.index(column) for column in columns]
+        rows = islice(self.rows(), done, None)
+        while block := list(islice(rows, _ROWS)):
+            cells = [pa.array([row[place] for row in block], pa.string()) for place in places]
+            yield pa.RecordBatch.from_arrays(cells, list(columns))
+
+    def rows(self) -> Iterator[list[str]]:
+        """The cells of each row, those of the names left out. UserError where there are too few or too many."""
+        width = len(self.names)
+        records = self.quoting.records(_lines(self.opened, self.encoding), self.delimiter)
+        try:
+            next(row for row in records if _is_row(row))
+            for row in records:
+                if len(row) == width:
+                    yield row
+                elif _is_row(row, width):
+                    raise UserError(_other_length(self.where, records.line_num, len(row), width))
+        except csv.Error as error:
+            raise UserError(f"{self.where}, line {records.line_num:,}: {error}") from None
+
+    def _at_once(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The same by arrow, which is much faster and knows one meaning of quotation marks: none."""
+        with self.opened() as file:
+            plain = self.encoding.name == UTF8 and not self.encoding.replaced
+            yield from pa.csv.open_csv(
+                file if plain else io.BufferedReader(_AsUtf8(file, self.encoding), 1 << 20),
+                read_options=pa.csv.ReadOptions(
+                    column_names=self.names, skip_rows=self.header, block_size=_BLOCK, use_threads=False
+                ),
+                parse_options=pa.csv.ParseOptions(delimiter=self.delimiter, quote_char=False),
+                convert_options=pa.csv.ConvertOptions(
+                    column_types=dict.fromkeys(self.names, pa.string()),
+                    include_columns=list(columns),
+                    strings_can_be_null=False,
+                ),
+            )
+
+
+def open_delimited(path: Place, *, at_once: bool = False) -> Delimited:
+    """A CSV file and how it is to be read; `at_once` holds its bytes in memory. UserError where it cannot be read.
+
+    Comma, semicolon, tab or bar; UTF-8, UTF-16 or cp1252. The first line names the columns.
+    """
+    if at_once:
+        with opened_file(path) as file:
+            data = file.read()
+        return _understood(str(path), lambda: io.BytesIO(data), suffix_of(path.name))
+    return _understood(str(path), lambda: opened_file(path), suffix_of(path.name))
+
+
+def read_csv(path: Place, remarks: list[str] | None = None) -> pa.Table:
+    """Columns of strings from a CSV file; adds to `remarks` what a person should know. UserError for others."""
+    found = open_delimited(path, at_once=True)
+    if remarks is not None:
+        remarks += found.remarks
+    schema = pa.schema([(name, pa.string()) for name in found.names])
+    return pa.Table.from_batches(found.batches(found.names), schema)
+
+
+def sniff_delimiter(lines: Sequence[str], order: str = _DELIMITERS) -> str:
+    """The delimiter that cuts the first lines into the same number of columns, the largest number if several do.
+
+    A bar is one only where no other sign is: it also stands between the labels of a cell.
+    """
+
+    def fits(delimiter: str) -> tuple[int, bool, int]:
+        quoted = _widths(lines, delimiter)
+        plain = [line.count(delimiter) + 1 for line in lines if line.strip()]
+        constant = [len(set(widths)) == 1 and widths[0] > 1 for widths in (plain, quoted)]
+        return 2 if constant[1] else int(constant[0]), delimiter != "|", max(quoted[:1], default=0)
+
+    return max(order, key=fits)
+
+
+def _widths(lines: Sequence[str], delimiter: str) -> list[int]:
+    """Cells of each record, but for a last one that goes on."""
+    widths: list[int] = []
+    try:
+        for row in csv.reader(lines, delimiter=delimiter, strict=True):
+            widths += [len(row)] if row else []
+    except csv.Error:
+        pass
+    return widths
+
+
+def _understood(where: str, opened: Callable[[], IO[bytes]], suffix: str) -> Delimited:
+    try:
+        encoding = encoding_of(opened)
+    except CannotRead as error:
+        raise UserError(f"{where} cannot be read as text: {error}; save it as UTF-8") from None
+
+    def lines() -> Iterator[str]:
+        return _lines(opened, encoding)
+
+    head = _head(lines())
+    order = "\t,;|" if suffix.startswith(".tsv") else _DELIMITERS
+    delimiter = sniff_delimiter(head, order)
+    quoting, doubt = _quoting(lines, delimiter, where) if _holds_marks(opened) else (NONE, "")
+    records = quoting.records(lines(), delimiter)
+    names = [name.strip() for name in next((row for row in records if _is_row(row)), [])]
+    if not any(names):
+        raise UserError(f"{where} is empty; its first line has to name the columns")
+    if names[0].startswith("sep="):
+        raise UserError(f"{where} begins with Excel's line {names[0]!r}; its first line has to name the columns")
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise UserError(f"{where} has two columns named {twice!r}; rename one")
+    name = where.replace("\\", "/").rpartition("/")[2]
+    said = [f"{name}: {quoting.said}"] if quoting.said else []
+    said += [f"{name}: {doubt}"] if doubt else []
+    remarks = (*encoding.said(name), *said)
+    return Delimited(where, opened, encoding, delimiter, quoting, names, records.line_num, remarks)
+
+
+def _holds_marks(opened: Callable[[], IO[bytes]]) -> bool:
+    with opened() as file:
+        return any(b'"' in block for block in iter(lambda: file.read(_BLOCK), b""))
+
+
+def _quoting(lines: Callable[[], Iterator[str]], delimiter: str, where: str) -> tuple[Quoting, str]:
+    """What quotation marks mean in a whole file, and what is doubtful about it. UserError where they mean nothing."""
+    rows = (line for line in lines() if line.strip())
+    first = next(rows, "")
+    level = all(line.count(delimiter) == first.count(delimiter) for line in rows)
+    usual = _checked(STANDARD, lines(), delimiter)
+    if not usual.wrong:
+        if not level or not usual.broken:
+            return STANDARD, ""
+        if delimiter not in first:
+            return STANDARD, f"{usual.broken:,} texts have several lines, as their quotation marks say"
+        if delimiter == "\t" and '"' not in first:
+            return _TEXT, ""
+        raise UserError(
+            f"{where}, line {usual.line:,}: the quotation mark may begin a cell of several lines or be part of a text; "
+            'write a mark inside a text twice (""), within marks around the text, or save the table as Parquet'
+        )
+    for other in _OTHERS:
+        tried = _checked(other, lines(), delimiter)
+        if not tried.wrong and not (level and tried.broken) and (other.escaped or not level):
+            return other, ""
+    if level and '"' not in first:
+        return _TEXT, ""
+    raise UserError(f"{where}, {usual.wrong}" if usual.wrong.startswith("line") else usual.wrong)
+
+
+class _Checked(NamedTuple):
+    """How a whole file is by one meaning of the marks."""
+
+    wrong: str = ""  # what is, with the line
+    broken: int = 0  # records of more than a line
+    line: int = 0  # of the first of these
+
+
+def _checked(quoting: Quoting, lines: Iterable[str], delimiter: str) -> _Checked:
+    records = quoting.records(lines, delimiter)
+    width, before, broken, line = 0, 0, 0, 0
+    try:
+        for row in records:
+            if _is_row(row, width):
+                width = width or len(row)
+                if len(row) != width:
+                    return _Checked(_other_length("", records.line_num, len(row), width))
+            if records.line_num - before > 1:
+                broken, line = broken + 1, line or before + 1
+            before = records.line_num
+    except csv.Error:
+        return _Checked(
+            f"line {before + 1:,}: a quotation mark begins a cell that does not end with one; write a mark inside a "
+            'text twice (""), within marks around the text'
+        )
+    return _Checked("", broken, line)
+
+
+def _other_length(where: str, line: int, cells: int, width: int) -> str:
+    counts = f"{cells} cell{'s' * (cells != 1)} where the first line names {width} column{'s' * (width != 1)}"
+    return (
+        f"{where}{', ' if where else ''}line {line:,}: {counts}; put quotation marks around a text that holds the "
+        "delimiter"
+    )
+
+
+def _is_row(row: list[str], width: int = 0) -> bool:
+    """Whether a line is none of those between or after the rows that hold nothing, or blanks alone."""
+    return bool(row) and (len(row) > 1 or width == 1 or bool(row[0].strip()))
+
+
+def _head(lines: Iterator[str]) -> list[str]:
+    found: list[str] = []
+    size = 0
+    for line in lines:
+        found.append(line)
+        size += len(line)
+        if len(found) >= _SNIFFED or size > _MOST_SNIFFED:
+            break
+    return found
+
+
+def _lines(opened: Callable[[], IO[bytes]], encoding: Encoding) -> Iterator[str]:
+    """The lines of a text with their ends, whatever these are."""
+    with opened() as file, io.TextIOWrapper(file, encoding.name, encoding.errors, newline="") as text:
+        yield from text
+
+
+class _AsUtf8(io.RawIOBase):
+    """The bytes of a text in UTF-8."""
+
+    def __init__(self, file: IO[bytes], encoding: Encoding) -> None:
+        self._text = io.TextIOWrapper(file, encoding.name, encoding.errors, newline="")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._text.read(max(1, len(buffer) // 4)).encode()
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._text.close()
+        super().close()
