@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 import re
 from collections import Counter
 
@@ -18,6 +19,7 @@ from tacit import keys
 from tacit.masks import Hiding, unit_mask
 from tacit.modalities.text import (
     LINEAR_C,
+    WORDS,
     Corruption,
     TextViews,
     TokenMask,
@@ -26,6 +28,7 @@ from tacit.modalities.text import (
     snippet,
     tfidf,
     word_counts,
+    word_pattern,
 )
 from tacit.spec import TextSpec
 from tacit.types import Batch
@@ -224,3 +227,52 @@ def test_bm25_by_hand() -> None:
 
     seeks, has = bm25(NOTES)
     np.testing.assert_allclose((seeks @ has.T).toarray(), [[score(a, b) for b in bags] for a in bags], rtol=1e-5)
+
+
+NO_WORDS = {
+    "Chinese": ("山水雨雪风云树林河湖", "钱价市银商货买卖税账", ""),
+    "Thai": ("ฝนตกหนักแดด", "ราคาหุ้นเงิน", ""),
+    "Japanese": ("雨が降るでしょう", "株を売ります", ""),
+    "emoji": ("😀😂🤣😊😍", "😡😢😭😤💔", ""),
+    "digits": ("01234", "56789", " "),
+    "letters": ("abcde", "vwxyz", " "),
+    "signs": ("!?.", ";:,", ""),
+    "marks alone": ("\u0301\u0302", "\u0308\u0309", ""),
+    "nothing wide": ("\u200b\u200c", "\u2060\u2061", ""),
+    "Korean": ("비눈", "돈값", " "),
+}
+
+
+@pytest.mark.parametrize("characters", [False, True])
+@pytest.mark.parametrize("script", NO_WORDS)
+def test_texts_without_words_are_counted_as_well(script: str, characters: bool) -> None:
+    *topics, between = NO_WORDS[script]
+    chance = random.Random(0)
+    texts = [between.join(chance.choice(topics[k % 2]) for _ in range(8)) for k in range(120)]
+    positions, truth = np.arange(120), np.arange(120) % 2
+    rule = word_counts(lambda at: [texts[i] for i in at], positions, characters=characters)
+    found = rule(positions[:60], truth[:60], positions[60:])
+    assert (found == truth[60:]).mean() > 0.95
+    seeks, has = tfidf(texts, characters=characters)
+    alike = (seeks @ has.T).toarray() - np.eye(120)
+    assert (alike.argmax(1) % 2 == truth).mean() > 0.95
+    if not characters:
+        seeks, has = bm25(texts)
+        alike = (seeks @ has.T).toarray() * (1 - np.eye(120))
+        assert (alike.argmax(1) % 2 == truth).mean() > 0.95
+
+
+def test_words_are_those_of_scikit_learn_where_blanks_part_them() -> None:
+    said = "Hello there, a b don't x1 2 22 été Größe naïve _a __ русский ελλ عربي हिन्दी 한국어 e\u0301te\u0301"
+    assert re.findall(WORDS, said) == re.findall(r"(?u)\b\w\w+\b", said)
+    assert word_pattern([said, "😀"]) == WORDS
+    assert re.findall(WORDS, "今天ok") == ["今", "天", "ok"]
+
+
+def test_counts_that_tell_nothing_answer_the_commonest_class() -> None:
+    texts = ["one two", "three four", *(f"word{k} word{k + 1}" for k in range(20))]
+    rule = word_counts(lambda at: [texts[i] for i in at], np.arange(2, 22), characters=False)
+    train, truth = np.array([0, 1, 0]), np.array([1, 1, 0])
+    assert rule(train, truth, np.array([5, 6])).tolist() == [1, 1]
+    every = word_counts(lambda at: [f"unique{i}" for i in at], np.arange(200), characters=False)
+    assert every(np.arange(4), np.array([0, 1, 1, 1]), np.array([150])).tolist() in ([0], [1])

@@ -64,7 +64,9 @@ class Encoding(NamedTuple):
         if self.replaced:
             places = f"{self.replaced:,} places that are" if self.replaced > 1 else "a place that is"
             return (f"{of} holds {places} no UTF-8, first in line {self.line:,}; each was read as \ufffd",)
-        return () if self.name == UTF8 else (f"{of} is in {self.name} and was converted to UTF-8",)
+        return (
+            () if self.name in (UTF8, "utf-16", "utf-32") else (f"{of} is in {self.name} and was converted to UTF-8",)
+        )
 
 
 def wide_encoding(head: bytes) -> str | None:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.data.source import TEST, TRAIN, VALIDATION
+from tacit.data.times import units_of
 from tacit.errors import UserError, nearest
 
 SPLITS = {
@@ -129,7 +130,12 @@ def _moments(text: pa.Array, column: str) -> pa.Array:
             if bad is not None
             else f"--time-column {column} mixes numbers, dates, or times with and without a zone: write all in one way"
         )
-    return pc.if_else(pc.is_finite(moments), moments, None) if pa.types.is_floating(moments.type) else moments
+    if pa.types.is_timestamp(moments.type):
+        return moments
+    if units := units_of(moments):
+        counts = " and ".join(f"{name} ({count:,})" for name, count in units.items())
+        raise UserError(f"--time-column {column} holds {counts}: write all in one unit")
+    return pc.if_else(pc.is_finite(moments), moments, None)
 
 
 def _cast(text: pa.Array) -> pa.Array | None:
