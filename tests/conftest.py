@@ -91,6 +91,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests neither read nor fill the cache of the person who runs them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TACIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TACIT_CONFIG", str(tmp_path_factory.mktemp("config")))
         yield
 
 

@@ -1,7 +1,7 @@
 """What every arm predicted of every test item: kept beside the report, so that judgements can be paired later.
 
-`predictions.npz` names test items, draws and classes by hashes alone, as the seal does, and arms by their place in the
-report: it shows nothing of the data that the seal does not. It does hold the test labels, as numbers; whoever pairs two
+`predictions.npz` names test items, draws and classes by hashes alone, which the folder's secret hides as it does those
+of the seal, and arms by their place in the report. It does hold the test labels, as numbers; whoever pairs two
 judgements reads these instead of the labels themselves.
 
 Shapes: P seeds, S draws, n test items that count, fold after fold.
@@ -13,8 +13,9 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ from tacit.evaluation.sealing import content_digests, short_digest
 from tacit.evaluation.splits import Budget, Positions
 from tacit.evaluation.subject import Labelled
 from tacit.files import flush
+from tacit.secret import FILE_NAME as SECRET
+from tacit.secret import secret_in, secret_of
 
 FILE_NAME = "predictions.npz"
-VERSION = 2
+VERSION = 3  # 2 hid no names
 
 Key = tuple[str, str]  # protocol, budget
 Names = NDArray[np.str_]
@@ -63,24 +66,25 @@ class Predictions:
             "primary": self.primary,
             "budgets": [asdict(budget) for budget in self.budgets],
         }
-        arrays = {
+        hidden = partial(_each, secret_of(path.parent).hide)
+        arrays: dict[str, Any] = {
             "said": np.array(json.dumps(said)),
-            **{name: getattr(self, name) for name in _ARRAYS},
-            **{f"draws/{budget}": names for budget, names in self.draws.items()},
+            **{name: hidden(of) if (of := getattr(self, name)).dtype.kind == "U" else of for name in _ARRAYS},
+            **{f"draws/{budget}": hidden(names) for budget, names in self.draws.items()},
             **{
                 f"arm/{arm}/{protocol}/{budget}": _narrow(of)
                 for arm, by_key in self.predicted.items()
                 for (protocol, budget), of in by_key.items()
             },
         }
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        begun = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
-            with partial.open("wb") as file:
+            with begun.open("wb") as file:
                 np.savez_compressed(file, **arrays)
-            flush(partial)
-            partial.replace(path)
+            flush(begun)
+            begun.replace(path)
         finally:
-            partial.unlink(missing_ok=True)
+            begun.unlink(missing_ok=True)
         return path
 
     @classmethod
@@ -90,18 +94,24 @@ class Predictions:
         try:
             with arrays_in(path) as arrays:
                 said = json.loads(str(arrays["said"]))
-                if said["version"] != VERSION:
+                if said["version"] not in (2, VERSION):
                     raise UserError(f"{path} was written by another version: judge again with this one")
+                shown = _shown_by(path.parent) if said["version"] == VERSION else None
+                named: Any = {name: _shown(arrays[name], shown) for name in _ARRAYS}
                 predicted: dict[int, dict[Key, NDArray[Any]]] = {}
                 for name in arrays.files:
                     if name.startswith("arm/"):
                         _, arm, protocol, budget = name.split("/")
                         predicted.setdefault(int(arm), {})[protocol, budget] = arrays[name]
                 return cls(
-                    **{name: arrays[name] for name in _ARRAYS},
+                    **named,
                     **{name: said[name] for name in ("target", "metric", "judged", "primary")},
                     budgets=tuple(Budget(**budget) for budget in said["budgets"]),
-                    draws={n.removeprefix("draws/"): arrays[n] for n in arrays.files if n.startswith("draws/")},
+                    draws={
+                        n.removeprefix("draws/"): _shown(arrays[n], shown)
+                        for n in arrays.files
+                        if n.startswith("draws/")
+                    },
                     predicted=predicted,
                 )
         except FileNotFoundError:
@@ -112,6 +122,26 @@ class Predictions:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"{path} is damaged ({error}): judge again") from None
+
+
+def _each(change: Callable[[str], str], names: Names) -> Names:
+    """Every name changed, each different one once."""
+    different, which = np.unique(names, return_inverse=True)
+    return np.array([change(name) for name in different.tolist()], np.str_)[which].reshape(names.shape)
+
+
+def _shown_by(folder: Path) -> Callable[[str], str]:
+    secret = secret_in(folder)
+    if secret is None:
+        raise UserError(
+            f"the names in {folder / FILE_NAME} are hidden by a secret, and {SECRET} is not beside it: name the folder "
+            "that made it, or take that file along"
+        )
+    return secret.show
+
+
+def _shown(array: NDArray[Any], show: Callable[[str], str] | None) -> NDArray[Any]:
+    return array if show is None or array.dtype.kind != "U" else _each(show, array)
 
 
 def _narrow(predicted: NDArray[Any]) -> NDArray[Any]:

@@ -1,6 +1,8 @@
 """The seal: which examples are kept for the final test, decided before anything is trained.
 
-A seal is a JSON file of digests: the content of every sealed example and the group it belongs to. A later run that
+A seal is a JSON file of digests: the content of every sealed example and the group it belongs to. In the file they are
+hidden by the folder's secret (`tacit.secret`), since names of groups can be guessed and contents compared: a seal that
+was handed on without the secret tells nothing but its size, and can be used by nobody. A later run that
 takes it tests on the same examples, however many labels were added since, and keeps their groups out of training. It
 counts how often its labels were read, because a test set that is read again and again wears out.
 """
@@ -20,9 +22,11 @@ from numpy.typing import NDArray
 from tacit.errors import UserError
 from tacit.evaluation.results import write_json
 from tacit.evaluation.splits import CROSS_FITTING_BELOW, strata
+from tacit.secret import FILE_NAME as SECRET
+from tacit.secret import secret_in, secret_of
 
 FILE_NAME = "seal.json"
-VERSION = 1
+VERSION = 2  # 1 hid nothing
 TEST_FRACTION = 0.3
 # What seals keep that are made of events, not of examples: of each history the last, or the first after a moment.
 EVENT_SEALS: dict[str, Literal["last event", "later event"]] = {"last": "last event", "time": "later event"}
@@ -74,7 +78,9 @@ class Seal:
     def save(self, target: str | Path) -> Path:
         """Write the seal to a `.json` file, or as `seal.json` into a folder, whole or not at all."""
         path = _file(target)
-        write_json(path, {"version": VERSION, **asdict(self)})
+        secret = secret_of(path.parent, name=_secret_of(path))
+        hidden = {secret.hide(item): secret.hide(of) for item, of in self.items.items()}
+        write_json(path, {"version": VERSION, **asdict(self), "items": hidden})
         return path
 
     @classmethod
@@ -83,8 +89,11 @@ class Seal:
         path = _file(source)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("version") != VERSION:
+            version = content.pop("version")
+            if version not in (1, VERSION):
                 raise UserError(f"seal {str(path)!r} was written by another version: use the tacit that wrote it")
+            if version == VERSION:
+                content["items"] = _shown(content["items"], path)
             return cls(**content)
         except FileNotFoundError:
             raise UserError(f"no seal at {str(path)!r}: give a run folder or its {FILE_NAME}") from None
@@ -102,6 +111,25 @@ def count_read(source: str | Path, *copies: str | Path) -> Seal:
     for place in (source, *(copy for copy in copies if _file(copy).exists())):
         seal.save(place)
     return seal
+
+
+def _shown(items: Mapping[str, str], path: Path) -> dict[str, str]:
+    """The digests that a file hides. UserError without the secret that hid them."""
+    name = _secret_of(path)
+    secret = secret_in(path.parent, name=name)
+    if secret is None:
+        raise UserError(
+            f"seal {str(path)!r} is hidden by a secret, and {name} is not beside it: name the run folder that made the "
+            "seal, or take that file along"
+        )
+    try:
+        return {secret.show(item): secret.show(of) for item, of in items.items()}
+    except ValueError:
+        raise UserError(f"{name} beside {str(path)!r} is not the secret that hid this seal: restore both") from None
+
+
+def _secret_of(path: Path) -> str:
+    return SECRET if path.name == FILE_NAME else f"{path.name}.secret"
 
 
 def _file(source: str | Path) -> Path:
