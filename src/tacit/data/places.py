@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 from tacit.errors import UserError
+from tacit.offline import refuse_offline
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}  # protocols that need a package of ours
 _CHANGES = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "updated", "created")  # what systems tell of a file
@@ -55,6 +56,7 @@ def find(text: str, suffixes: frozenset[str]) -> list[Remote]:
     UserError where it cannot be reached, or leads to nothing.
     """
     shown = _shown(text)
+    refuse_offline(shown)
     with reaching(shown):
         from fsspec.core import url_to_fs
 
