@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any, NoReturn, get_type_hints
 
@@ -19,6 +20,8 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 
 from tacit import commands
 from tacit.errors import Interrupted, RunFailed, UserError, nearest
+from tacit.plain_yaml import read_plain_yaml
+from tacit.wording import discreet
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": commands.run,
@@ -44,6 +47,7 @@ class _Parser(ArgumentParser):
     """Errors in one line with the nearest valid name; flags shown with dashes."""
 
     known: set[str] = set()  # noqa: RUF012  (filled per parser)
+    private = False
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         text = " ".join(str(message).split())
@@ -55,6 +59,10 @@ class _Parser(ArgumentParser):
             dashes = "--" if unknown[1] else ""
             close = nearest(name, self.known).replace("_", "-")
             text = f"unknown setting {dashes}{unknown[2]}{close}; `{self.prog} --help` lists them"
+        elif self.private:  # what was given for a setting may name something
+            named = re.search(r"[Kk]ey \"(\w+)\"", text)
+            what = f"--{named[1].replace('_', '-')}" if named and named[1] in self.known else "a setting"
+            text = f"{what} was given a value that it does not take; `{self.prog} --help` lists them"
         print(f"tacit: error: {text}", file=sys.stderr)
         raise SystemExit(2)
 
@@ -69,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _call(words)
+        with discreet("--private" in words):
+            code = _call(words)
     except (UserError, RunFailed, Interrupted) as error:
         code = _complain(error, error.exit_code)
     except KeyboardInterrupt:
@@ -138,11 +147,30 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespac
         parameters |= {k: v for k, v in inspect.signature(open_dataset).parameters.items() if k not in NOT_ASKED}
     if several := _variadic(command):
         parser.add_argument(several, nargs="+", help="one or more")
+    for file in _named(words, "--config"):
+        _check_config(Path(file))
     parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of settings")
+    parser.private = "--private" in words
     parser.known = {*parameters, "config", "print_config", "help"}
     parsed = parser.parse_args(_normal(words, parameters))
     parsed.pop("config", None)
     return parsed
+
+
+def _named(words: list[str], flag: str) -> list[str]:
+    """The values that a flag has on the command line."""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return [word.partition("=")[2] if "=" in word else after for word, after in pairs if word.partition("=")[0] == flag]
+
+
+def _check_config(file: Path) -> None:
+    """UserError where settings could grow beyond their file; whatever else is wrong the parser says."""
+    try:
+        read_plain_yaml(file)
+    except OSError:
+        return
+    except ValueError as error:
+        raise UserError(f"--config {file} cannot be read as settings: {error}") from None
 
 
 def _typed(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -150,6 +178,7 @@ def _typed(function: Callable[..., Any]) -> Callable[..., Any]:
 
     To find out what a name means, the parser would run the imports meant for type checkers, which load torch.
     """
+    function = inspect.unwrap(function)
     assert isinstance(function, FunctionType)
     copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
     copy.__kwdefaults__, copy.__doc__, copy.__module__ = function.__kwdefaults__, function.__doc__, function.__module__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -19,7 +20,7 @@ from tacit.evaluation.features import extract
 from tacit.evaluation.selection import FINAL
 from tacit.evaluation.targets import Supervised, make_target
 from tacit.kinds import kind_of
-from tacit.workspace import settings_of
+from tacit.workspace import CONFIG, RunSettings, leads_out, settings_of
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
@@ -44,7 +45,7 @@ class Chosen(NamedTuple):
     """A run's encoder on its device, and the representation of it that the evaluation chose."""
 
     folder: Path
-    asked: dict[str, Any]  # what the run was asked
+    asked: RunSettings  # what the run was asked
     encoder: OwnEncoder
     arm: str
     depth: str
@@ -53,6 +54,8 @@ class Chosen(NamedTuple):
     def read(self) -> dict[str, Any]:
         """How the run read its images, for `open_dataset`."""
         said = {name: self.asked[name] for name in HOW_READ if self.asked.get(name) is not None}
+        if not self.asked.trusted:  # nor does a stranger say where on this machine something is to be kept
+            said.pop("cache", None)
         return said | kind_of(self.encoder.spec).reading(self.encoder.spec)
 
     def features(self, dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -73,13 +76,16 @@ class Chosen(NamedTuple):
                 raise UserError(f"the run learned from {reason}")
 
 
-def open_chosen(run: str | Path, *, device: str = "auto", offline: bool = False, judged: bool = True) -> Chosen:
+def open_chosen(
+    run: str | Path, *, device: str = "auto", offline: bool = False, judged: bool = True, trust: bool = False
+) -> Chosen:
     """What the run in this folder chose; the final representation where it was not `judged` and need not be.
 
+    What its settings name is opened where the folder was made here by this person, or with their `trust`.
     UserError where the folder holds no run, or one that was not finished.
     """
     folder = Path(run)
-    asked = settings_of(folder)
+    asked = settings_of(folder, trust=trust)
     data = {"selected_arm": asked["task"]} if not judged and "task" in asked else Report.load(folder).data
     encoder = load_encoder(folder, offline=offline)
     make_fabric(device=device, precision="32").to_device(encoder)
@@ -87,12 +93,26 @@ def open_chosen(run: str | Path, *, device: str = "auto", offline: bool = False,
     return Chosen(folder, asked, encoder, arm, (data.get("representation") or {}).get(arm, FINAL))
 
 
-def remembered(run: Path, settings: dict[str, Any], remedy: str) -> dict[str, Any]:
-    """Those of a run's settings that were given. UserError where one was an object in Python, which no file holds."""
-    given = {name: value for name, value in settings.items() if value is not None}
-    for name, value in given.items():
+def remembered(
+    run: Path, asked: RunSettings, said: Mapping[str, Any], names: Iterable[str], remedies: Mapping[str, str]
+) -> dict[str, Any]:
+    """Settings of these names: as `said` now, or else as the run was asked, where either says anything.
+
+    UserError where one that is taken from the run was an object in Python, which no file holds, or leads out of a
+    folder that was not made here by this person, who has not said that it is to be trusted either. `remedies` tell by
+    name how a person says it themselves.
+    """
+    given = {name: asked.get(name) for name in names} | dict(said)
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in (name for name in given if name not in said):
+        value, remedy = given[name], remedies.get(name, f"name it by --{name.replace('_', '-')}")
         if isinstance(value, str) and value.startswith("<"):
             raise UserError(f"{run} does not remember its {name}, an object in Python: {remedy}")
+        if not asked.trusted and leads_out(name, value):
+            raise UserError(
+                f"{run} was not made here by you, or was changed since, and its {CONFIG} names its {name}: "
+                f"{str(value)!r}, which was not opened; {remedy}, or say --trust to open what the folder names"
+            )
     return given
 
 
@@ -109,16 +129,18 @@ def labelled_data(
             f"{chosen.folder} was judged by {target}, and nothing is learned for that: write the embeddings with "
             "tacit embed, and search them by cosine"
         )
-    how = {name: chosen.asked.get(name) for name in HOW_LABELLED}
+    said: dict[str, Any] = {}
+    names = ["data", *HOW_LABELLED]
     if labelled is not None:
-        how.pop("test")
+        said["data"] = labelled
+        names.remove("test")
     if labels is not None:
-        how |= {"labels": labels, "label_column": None}  # which was a column of the other file
+        said |= {"labels": labels, "label_column": None}  # which was a column of the other file
     if label_column is not None:
-        how["label_column"] = label_column
-    source = {"data": chosen.asked["data"]} if labelled is None else {}
-    told = remembered(chosen.folder, {**source, **how}, "pass it as labelled=")
-    dataset = open_dataset(told.pop("data", labelled), **{**chosen.read, **told})
+        said["label_column"] = label_column
+    remedies = {"data": "pass it as labelled= (--labelled)", "test": "name all labelled data by --labelled"}
+    told = remembered(chosen.folder, chosen.asked, said, names, remedies)
+    dataset = open_dataset(told.pop("data"), **{**chosen.read, **told})
     if dataset.spans is not None:
         raise UserError(
             f"{chosen.folder} was judged by frames, and there is no head for these: load its encoder instead"
@@ -162,9 +184,9 @@ class Head(NamedTuple):
         return "prediction" if self.link == "identity" else "probabilities"
 
 
-def open_head(run: str | Path, **labels: Any) -> tuple[OwnEncoder, Head]:
+def open_head(run: str | Path, trust: bool = False, **labels: Any) -> tuple[OwnEncoder, Head]:
     """A run's encoder, and the probe of `tacit predict` as a head; `labels` as `labelled_data` takes them."""
-    chosen = open_chosen(run, offline=True)
+    chosen = open_chosen(run, offline=True, trust=trust)
     labelled = labelled_data(chosen, **labels)
     chosen.check(labelled)
     probe = fit_head(chosen, labelled)

@@ -39,6 +39,7 @@ NEIGHBOURS = 20  # that typicality is the density of, as in the paper
 LARGEST_POOL = 50_000  # candidates that are looked at
 EXACT_UP_TO = 500  # clusters; more are found by halving, which takes seconds where k-means takes minutes
 SHOWN = 10  # proposals in the terminal
+REMEDIES = {"labels": "name all label files by --labels", "test": "name the test data by --test"}
 
 Features = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -64,7 +65,7 @@ def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: d
     """See `tacit.commands.next_labels`."""
     ask = SimpleNamespace(**settings)
     out = _checked(ask)
-    chosen = open_chosen(run, device=ask.device, offline=ask.offline, judged=False)
+    chosen = open_chosen(run, device=ask.device, offline=ask.offline, judged=False, trust=ask.trust)
     dataset, known = _read(chosen, data, options)
     chosen.check(dataset)
     seed = keys.fold(chosen.asked.get("seed", 0), "next labels")
@@ -90,7 +91,7 @@ def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: d
         f"{len(y):,} labels{of_classes} to learn from, {len(candidates):,} candidates, "
         f"read at {chosen.arm} ({chosen.depth}): {method}, {because}"
     )
-    if not chosen.asked.get("private"):
+    if not (ask.private or chosen.asked.get("private")):
         for name, why in zip(table["file"][:SHOWN].to_pylist(), chose.why, strict=False):
             print(f"  {name}: {why}")
     where = f"{out}; fill in the labels and name it with --labels" if out else "not written, for want of --out"
@@ -182,10 +183,12 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     """
     given = {name: value for name, value in options.items() if value is not None}
     more, ignored = given.pop("labels", None), {*_ignored(chosen.asked), *_ignored(given)}
+    if more is not None and not chosen.asked.trusted:
+        given["labels"], more = more, None  # a stranger's label file is not opened; the person's own takes its place
     by_column = ("label_column", "group_column", "split_column", "time_column", "start_column", "end_column")
     names = ("test", "labels", "holdout", *by_column)
-    own = {name: given.pop(name, chosen.asked.get(name)) for name in names}
-    own = remembered(chosen.folder, own, "name it again by the same setting")
+    said = {name: given.pop(name) for name in names if name in given}
+    own = remembered(chosen.folder, chosen.asked, said, names, REMEDIES)
     read = {**chosen.read, **given, "ignore_label": (), "target": TEXTS, "multilabel": None}
     dataset = open_dataset(data, **read, **own)
     name = _names(dataset)

@@ -17,12 +17,16 @@ from typing import TYPE_CHECKING, Any
 from tacit.errors import RunFailed, UserError
 from tacit.files import is_disk_full, write_whole
 from tacit.leading import leader
+from tacit.plain_yaml import read_plain_yaml
+from tacit.secret import SIGNATURE, is_signed, sign
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-_CONFIG, _LOCK, _ENVIRONMENT, LOG = "config.yaml", ".lock", "environment.json", "log.txt"
-_AT_FIRST = {_CONFIG, _LOCK, _ENVIRONMENT, LOG}  # all there is before anything has been found out
+CONFIG, _LOCK, _ENVIRONMENT, LOG = "config.yaml", ".lock", "environment.json", "log.txt"
+OUTSIDE = {"data", "test", "labels", "cache", "item_table", "catalogue", "tokenizer", "init", "against", "seal"}
+# all there is before anything has been found out
+_AT_FIRST = {CONFIG, f".{CONFIG}{SIGNATURE}", _LOCK, _ENVIRONMENT, LOG}
 # What may differ when a run is continued: how it is shown and where and by whom it is computed, not what is.
 _FREE = {"resume", "overwrite", "out", "offline", "cache", "profile", "shard", "timeout"}
 _FREE |= {"accumulate", "gradient_checkpointing", "compile", "skip_bad_steps"}
@@ -82,8 +86,8 @@ class Workspace(AbstractContextManager["Workspace"]):
     def _claim(self) -> None:
         import yaml
 
-        file = self.path / _CONFIG
-        before = yaml.safe_load(file.read_text()) if file.exists() else None
+        file = self.path / CONFIG
+        before = settings_of(self.path) if file.exists() else None
         if before is not None and self.overwrite:
             self._clear()
         elif before is not None:
@@ -103,6 +107,7 @@ class Workspace(AbstractContextManager["Workspace"]):
         elif any(path.name != _LOCK for path in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and holds no run of Tacit; choose another --out")
         file.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        sign(file)
         self.write_json(_ENVIRONMENT, environment())
 
     def _clear(self) -> None:
@@ -145,19 +150,40 @@ def report_folder(out: str | None, *, overwrite: bool) -> Path | None:
 
 def is_run(folder: Path) -> bool:
     """Whether a run has written here."""
-    return (folder / _CONFIG).exists()
+    return (folder / CONFIG).exists()
 
 
-def settings_of(run: Path) -> dict[str, Any]:
-    """What a run was asked. UserError where the folder holds none."""
-    import yaml
+class RunSettings(dict[str, Any]):
+    """What a run was asked; `trusted` where the person wrote it on this machine, or says that it is to be trusted."""
 
-    file = run / _CONFIG
+    trusted: bool = False
+
+
+def settings_of(run: Path, *, trust: bool = False) -> RunSettings:
+    """What a run was asked. UserError where the folder holds none, or no settings."""
+    file = run / CONFIG
     try:
-        asked: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        asked = RunSettings(read_plain_yaml(file))
     except FileNotFoundError:
-        raise UserError(f"{run} holds no run of Tacit (no {_CONFIG}); name the folder that `tacit run` wrote") from None
+        raise UserError(f"{run} holds no run of Tacit (no {CONFIG}); name the folder that `tacit run` wrote") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{file} is damaged ({error}); restore it from a copy, or start the run again") from None
+    asked.trusted = trust or is_signed(file)
     return asked
+
+
+def leads_out(name: str, value: Any) -> bool:
+    """Whether a setting of a run names something outside of its folder: a path, an URL, a name on a hub."""
+    built_in = (name, value) == ("data", "digits") and not Path("digits").exists()
+    return name in OUTSIDE and not built_in and not (name == "labels" and value in ("folders", ["folders"]))
+
+
+def was_private(run: Path) -> bool:
+    """Whether a run in this folder was asked to be private; False where there is none, or none that can be read."""
+    try:
+        return bool(settings_of(run).get("private"))
+    except (UserError, OSError):
+        return False
 
 
 def environment() -> dict[str, Any]:

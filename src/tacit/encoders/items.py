@@ -283,7 +283,7 @@ class ItemEncoder(nn.Module, ABC):
 
 def read_spec(values: Mapping[str, Any], folder: Path) -> ItemSpec:
     """What `spec_in` said; UserError where the catalogue is missing or another one."""
-    path = folder / values["catalogue"]["file"]
+    path = folder / Path(values["catalogue"]["file"]).name
     if not path.is_file():
         raise UserError(f"{path} is missing; export the encoder again")
     if sha256(path) != values["catalogue"]["sha256"]:

@@ -50,7 +50,7 @@ def describe(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 def read_spec(values: dict[str, Any], folder: Path) -> TextSpec:
     """What `describe` said; UserError where the tokenizer is missing or another one."""
-    path = folder / values["tokenizer"]["file"]
+    path = folder / Path(values["tokenizer"]["file"]).name
     if not path.is_file():
         raise UserError(f"{path} is missing; export the encoder again")
     if sha256(path) != values["tokenizer"]["sha256"]:

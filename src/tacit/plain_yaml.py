@@ -1,0 +1,37 @@
+"""YAML as settings need it: values written out. What can grow beyond the file (anchors and aliases) is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+_LARGEST = 1 << 20  # characters: settings take hundreds
+_DEEPEST = 20
+
+
+def plain_yaml(text: str) -> Any:
+    """The value that a text says. ValueError for what is no YAML, or is more than settings need."""
+    import yaml
+
+    if len(text) > _LARGEST:
+        raise ValueError(f"it has {len(text):,} characters, and settings have {_LARGEST:,} at most")
+    deep = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
+                raise ValueError(f"it has an anchor or an alias ({event.anchor:.20}): write its value out instead")
+            deep += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if deep > _DEEPEST:
+                raise ValueError(f"it is nested deeper than {_DEEPEST} levels")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from None
+
+
+def read_plain_yaml(file: Path) -> Any:
+    """The value in a file. OSError or ValueError where there is none."""
+    if not file.is_file():
+        raise FileNotFoundError(file) if not file.exists() else ValueError("it is no regular file")
+    if file.stat().st_size > 4 * _LARGEST:
+        raise ValueError(f"it has {file.stat().st_size:,} bytes, and settings have {_LARGEST:,} at most")
+    return plain_yaml(file.read_text(encoding="utf-8"))
