@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tacit.evaluation.pairing import CAUTION, decide, in_words
 from tacit.evaluation.sheet import RULE, SCRATCH
 from tacit.evaluation.splits import Budget
 from tacit.evaluation.targets import Target, make_target
+from tacit.report import private_report
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,14 @@ class Comparison:
         return "\n".join([*self.verdicts, "", self.tables])
 
 
-def compare_runs(runs: Sequence[str | Path], primary: int | str | None) -> Comparison:
+def compare_runs(runs: Sequence[str | Path], primary: int | str | None, *, private: bool = False) -> Comparison:
     """See `tacit.commands.compare`."""
     judged = _open(runs)
+    if private:
+        judged = [
+            replace(run, name=f"run {number}", report=private_report(run.report))
+            for number, run in enumerate(judged, 1)
+        ]
     wanted = _wanted(judged[0].predictions, primary)
     found: list[tuple[Judged, Judged, list[Paired]]] = []
     notes: list[str] = []

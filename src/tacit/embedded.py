@@ -31,7 +31,9 @@ from tacit.evaluation.features import Stored
 from tacit.evaluation.subject import target_of
 from tacit.evaluation.targets.classification import majority_by_type
 from tacit.progress import Log
+from tacit.report import private_report
 from tacit.split import kept_whole, to_balance
+from tacit.wording import Ours
 from tacit.workspace import environment, report_folder
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
     out = report_folder(ask.out, overwrite=ask.overwrite)
     sources = [source, *(ask.against or ())]
     _check(sources)
-    with Log() as log:
+    with Log(private=ask.private) as log:
         names = _names(asked)
         lists = names["label"] if asked.target == "multilabel" else None
         judged = read_vectors(source, list(names.values()), lists=lists)
@@ -67,24 +69,25 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
         given = Seal.load(ask.seal) if ask.seal is not None else None
         labelled, rows, sealed = _labelled(first, known, notes, seed=ask.seed, given=given)
         said = f"{len(first):,} embeddings; {describe(known.target, known)}"
-        for line in [said, *lines, *notes.lines(private=ask.private)]:
+        lines = [] if ask.private else lines  # which name files
+        for line in [Ours(said), *lines, *notes.lines(private=ask.private)]:
             log(line)
         sealed = count_read(ask.seal) if given else replace(sealed, reads=1)
         report = evaluate(
-            [*_arms(sources, files, rows), *_rules(labelled, known, rows)],
+            [*_arms(sources, files, rows, private=ask.private), *_rules(labelled, known, rows)],
             labelled,
             primary=ask.primary_budget,
             budgets=ask.label_budgets,
             metric=ask.metric,
             seed=sealed.seed,
             missing=(*MISSING, *(TRAINED if target_of(labelled).needs_labels else ())),
-            progress=lambda done, doing: log(f"{done:4.0%} {doing}"),
+            progress=lambda done, doing: log(Ours(f"{done:4.0%} {doing}")),
         ).with_data(seal_reads=sealed.reads, worst_group=asked.columns.get("subgroup"))
-        print(report)
+        print(private_report(report) if ask.private else report)
         if out is not None:
             report.keep(out, sealed)
             print(f"\nreport: {_publish(report, first, known, ask, notes.as_dict(private=ask.private), lines, out)}")
-        return report
+        return private_report(report) if ask.private else report
 
 
 def named(file: Vectors) -> pa.Array:
@@ -223,14 +226,18 @@ def _index(positions: NDArray[np.int64]) -> Batch:
     return {"index": torch.from_numpy(positions)}
 
 
-def _arms(sources: Sequence[Any], files: Sequence[Vectors], rows: NDArray[np.int64]) -> list[Arm]:
-    """The first file as what is judged, the others as its baselines; named as the files are, as briefly as may be."""
+def _arms(sources: Sequence[Any], files: Sequence[Vectors], rows: NDArray[np.int64], *, private: bool) -> list[Arm]:
+    """The first file as what is judged, the others as its baselines; named as the files are, as briefly as may be.
+
+    Where it is `private` they are known by their places.
+    """
     stems = ["embeddings" if isinstance(source, Mapping) else Path(source).stem for source in sources]
     arms = []
     for number, (source, file, stem) in enumerate(zip(sources, files, stems, strict=True)):
         name = (
             stem if stems.count(stem) == 1 else f"{stem} {number + 1}" if isinstance(source, Mapping) else str(source)
         )
+        name = f"embeddings {number + 1}" if private else name
         arms.append(
             Arm(
                 name,

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
+from itertools import islice
+from types import CodeType
+
+_KNOWN, _LONGEST = 1000, 100  # names that are looked at, and their characters: likeness takes the square of them
 
 
-class UserError(ValueError):
+class _Said(Exception):
+    """Knows where in our sources its words were put together, which tells ours from those of the data (`wording`)."""
+
+    said_at: tuple[CodeType, int] | None = None
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*words)
+        frame = sys._getframe(1)
+        self.said_at = frame.f_code, frame.f_lasti
+
+
+class UserError(_Said, ValueError):
     """Bad input or usage: one clear line that names the value and the remedy."""
 
     exit_code = 2
 
 
-class RunFailed(RuntimeError):
+class RunFailed(_Said, RuntimeError):
     """The run itself failed: a non-finite loss, every task collapsed, a full disk."""
 
     exit_code = 1
@@ -28,5 +44,6 @@ class Interrupted(Exception):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'simclr'?` where a known name is close, else nothing: to append to an error line."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    some = [other for other in islice(known, _KNOWN) if len(other) <= _LONGEST]
+    close = difflib.get_close_matches(name[:_LONGEST], some, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

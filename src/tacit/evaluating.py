@@ -16,6 +16,7 @@ from tacit.leaks import tell_leaks
 from tacit.picturing import publish
 from tacit.progress import Log
 from tacit.rejudging import as_the_run, events_held, run_has_seen, sealed_alike
+from tacit.report import private_report
 from tacit.study import chosen_encoder, open_study
 from tacit.workspace import report_folder
 
@@ -28,6 +29,8 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
     out = report_folder(settings["out"], overwrite=settings["overwrite"])
     given = Seal.load(settings["seal"]) if settings["seal"] is not None else None
     name, found = _subject(encoder, offline=settings["offline"])
+    if settings["private"]:
+        name = "judged"  # its own may be that of a folder
     ours = is_own(found)
     sealed_by = events_held(options) if ours and found.spec.kind == "items" else None
     own = Path(encoder) if named and sealed_alike(Path(encoder), sealed_by) else None
@@ -35,7 +38,7 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
     seal = given if given is not None or own is None else Seal.load(own)
     transductive = named and run_has_seen(Path(encoder), seal, data, options, sealed_by)
     ask = SimpleNamespace(**settings, transductive=transductive, precision="32")
-    with Log() as log:
+    with Log(private=ask.private) as log:
         architecture = fitted(found) if ours else chosen_encoder(None)
         read = as_read_by(found, options) if ours else options
         study = open_study(data, ask, read, log, encoder=architecture, seal=seal)
@@ -67,11 +70,11 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
         )
         found = {"test_copies": leaks.as_data(private=ask.private)} if leaks else {}
         report = report.with_data(seal_reads=sealed.reads, **found)
-        print(report)
+        print(private_report(report) if ask.private else report)
         if out is not None:
             report.keep(out, sealed)
             print(f"\nreport: {publish(study, report, {}, out, encoder=subject)}")
-        return report
+        return private_report(report) if ask.private else report
 
 
 def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:

@@ -12,17 +12,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tacit import classifier
+from tacit.catalogue import Catalogue
 from tacit.encoders import check_free, saved
 from tacit.errors import UserError
 from tacit.files import sha256, whole_folder
 from tacit.graphs import PACKAGES as ONNX_PACKAGES
 from tacit.graphs import open_graph, write_graph
-from tacit.spec import ImageSpec
+from tacit.spec import ImageSpec, ItemSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +86,18 @@ def export(
         note += "; Hugging Face's library cannot express this encoder, so there is no config.json"
     done = {"to": to, "out": str(out), "files": files, "difference": difference, "scale": scale, "note": note}
     return done if head is None else {**done, "caller": "; ".join(classifier.left_to_do(encoder.spec, head))}
+
+
+def nameless(encoder: OwnEncoder, head: Head | None) -> tuple[OwnEncoder, Head | None]:
+    """The same encoder and head with numbers in place of the ids of items and the names of classes."""
+    if isinstance(encoder.spec, ItemSpec):
+        from tacit.encoders.items import ItemEncoder
+
+        assert isinstance(encoder, ItemEncoder)
+        encoder.spec = replace(encoder.spec, catalogue=Catalogue.of_numbers(encoder.spec.items))
+    if head is not None:
+        head = head._replace(classes=tuple(f"class {number + 1}" for number in range(len(head.classes))))
+    return encoder, head
 
 
 def _compare(encoder: OwnEncoder, to: Form, folder: Path, head: Head | None) -> tuple[float, float]:

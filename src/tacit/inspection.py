@@ -36,7 +36,6 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
         **settings,
         metric=None,
         train_every_budget=False,
-        private=False,
         transductive=False,
         against=None,
         device="auto",
@@ -47,7 +46,7 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     checked_seeds(ask.seeds)
     timed = budget.unit == "seconds"
     began = time.perf_counter()
-    with Log(quiet=True) as log:
+    with Log(quiet=True, private=ask.private) as log:
         architecture = chosen_encoder(ask.encoder, offline=ask.offline, tasks=named_tasks(ask))
         initial = initial_encoder(ask)
         if initial is not None:
@@ -96,10 +95,16 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
 def _about_data(study: Study) -> str:
     dataset = study.dataset
     lines = [
-        f"data: {dataset.name}, {len(dataset):,} examples of kind {dataset.kind}; data hash {dataset.data_hash[:16]}",
+        f"data: {_named(study, dataset.name)}{len(dataset):,} examples of kind {dataset.kind}; "
+        f"data hash {study.data_hash[:16]}",
         *study.kind.about(dataset),
     ]
-    return "\n".join(lines + [f"note: {line}" for line in dataset.notes.lines()])
+    return "\n".join(lines + [f"note: {line}" for line in dataset.notes.lines(private=study.ask.private)])
+
+
+def _named(study: Study, name: str) -> str:
+    """A name with a comma behind it, or nothing where nothing may be named."""
+    return "" if study.ask.private else f"{name}, "
 
 
 def _about_labels(study: Study) -> str:
@@ -112,15 +117,17 @@ def _about_labels(study: Study) -> str:
             "labels: none. A run pretrains and gives label-free alarms; with --labels it proves whether the "
             "representation transfers, and how many labels it saves"
         )
-    lines = [f"labels: {describe(dataset.target, dataset)}, from {dataset.notes.labels_from}", _told(labelled)]
+    private = study.ask.private
+    source = "" if private else f", from {dataset.notes.labels_from}"
+    lines = [f"labels: {describe(dataset.target, dataset)}{source}", _told(labelled, private=private)]
     if dataset.group is not None:
         lines.append(f"groups: {len(np.unique(dataset.group)):,}; no group is ever on both sides of a split")
     if labelled.subgroup is not None:
         sizes = np.bincount(labelled.subgroup[labelled.subgroup >= 0], minlength=len(labelled.subgroups))
-        lines.append(f"judged apart: {_counted(labelled.subgroups, sizes)}")
+        lines.append(f"judged apart: {_counted(labelled.subgroups, sizes, private=private)}")
     if len(labelled.test):
         how = (
-            dataset.notes.test_split or "as given"
+            ("" if private else dataset.notes.test_split) or "as given"
             if dataset.split is not None
             else "30 % of the labelled groups, by a hash"
         )
@@ -128,13 +135,14 @@ def _about_labels(study: Study) -> str:
             f"split: {len(labelled.train):,} labels to train on, {len(labelled.test):,} sealed for the test ({how})"
         )
         if leaks := find_leaks(study):
-            lines.append(f"copies: {leaks.line(len(labelled.test))}")
+            lines.append(f"copies: {leaks.line(len(labelled.test), private=private)}")
     else:
         lines.append(f"split: {len(labelled.train):,} labels are too few to seal a test set: five-fold cross-fitting")
-    return "\n".join(lines + (_about_budgets(labelled) if dataset.target in CLASSES else []))
+    budgets = _about_budgets(labelled, private=private) if dataset.target in CLASSES else []
+    return "\n".join(lines + budgets)
 
 
-def _told(labelled: Labelled) -> str:
+def _told(labelled: Labelled, *, private: bool) -> str:
     """What the labels are, one by one or by their spread."""
     if labelled.target in NUMERIC:
         assert labelled.truth is not None
@@ -144,20 +152,22 @@ def _told(labelled: Labelled) -> str:
         assert labelled.truth is not None
         none = int((labelled.truth.sum(axis=1) == 0).sum())
         return (
-            f"had by: {_counted(labelled.classes, labelled.truth.sum(axis=0).astype(np.int64))}; none of them {none:,}"
+            f"had by: {_counted(labelled.classes, labelled.truth.sum(axis=0).astype(np.int64), private=private)}; "
+            f"none of them {none:,}"
         )
     sizes = np.bincount(labelled.y, minlength=len(labelled.classes))
     if labelled.target == "pairs":
         return f"pairs: {len(sizes):,} of {sizes.min():,} to {sizes.max():,} examples"
-    return f"classes: {_counted(labelled.classes, sizes)}"
+    return f"classes: {_counted(labelled.classes, sizes, private=private)}"
 
 
-def _counted(names: Sequence[str], sizes: NDArray[np.int64]) -> str:
-    shown = ", ".join(f"{name} {size:,}" for name, size in list(zip(names, sizes.tolist(), strict=True))[:NAMED])
+def _counted(names: Sequence[str], sizes: NDArray[np.int64], *, private: bool) -> str:
+    told = [("" if private else f"{name} ") + f"{size:,}" for name, size in zip(names, sizes.tolist(), strict=True)]
+    shown = ", ".join(told[:NAMED])
     return shown + (", ..." if len(names) > NAMED else "")
 
 
-def _about_budgets(labelled: Labelled) -> list[str]:
+def _about_budgets(labelled: Labelled, *, private: bool) -> list[str]:
     """What each label budget could show, as a table."""
     tested = labelled.test if len(labelled.test) else labelled.train
     plan = plan_budgets(labelled.y[labelled.train], labelled.classes)
@@ -170,4 +180,6 @@ def _about_budgets(labelled: Labelled) -> list[str]:
         )
         mark = "   <- the verdict's budget" if budget.name == primary.name else ""
         lines.append(f"{budget.name:<16}{budget.total:>8,}{budget.draws:>7}   {100 * gain:.1f} points{mark}")
+    if private:  # why names classes
+        return lines + ([f"dropped: {len(plan.dropped):,} budgets that cannot be filled"] if plan.dropped else [])
     return lines + [f"dropped: {line}" for line in plan.dropped]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tacit import keys
 from tacit.budget import clock
 from tacit.split import has_seen
+from tacit.wording import Ours
 
 if TYPE_CHECKING:
     from tacit.evaluation import Arm, Report
@@ -72,7 +73,7 @@ def judge(
     primary = plan_for(labelled, parts_of(labelled, seed), plan.budgets or None, ask.primary_budget)[1]
     selection = select(arms, labelled, primary=primary.name, metric=ask.metric, seed=seed)
     where = "by the validation events" if study.split.held else "inside the training labels"
-    study.log(f"chosen {where}: {selection.arm}")
+    study.log(Ours(f"chosen {where}: {selection.arm}"))
     seal = count_read(space.path, *([ask.seal] if ask.seal is not None else []))
     report = evaluate(
         arms,

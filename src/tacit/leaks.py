@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.data.duplicates import Copies, find_copies
+from tacit.wording import Ours
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
@@ -77,7 +78,8 @@ def tell_leaks(study: Study) -> Leaks | None:
     """What `find_leaks` finds, told to the log too."""
     leaks, labelled = find_leaks(study), study.split.labelled
     if leaks is not None and labelled is not None:
-        study.log(leaks.line(len(labelled.test), private=study.ask.private))
+        line = leaks.line(len(labelled.test), private=study.ask.private)
+        study.log(Ours(line) if study.ask.private else line)
     return leaks
 
 

@@ -47,7 +47,7 @@ def publish(
         "examples": len(dataset),
         "pretrained_on": len(study.split.pretrain) if runs else 0,
         **study.kind.facts(dataset),
-        "data_hash": dataset.data_hash,
+        "data_hash": study.data_hash,
         "encoder": study.encoder.name,
         "encoder_source": dict(study.encoder.source),
         "worst_group": study.options.get("worst_group"),

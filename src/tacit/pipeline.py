@@ -23,7 +23,7 @@ from tacit.choices import (
     mixtures_of,
     named_tasks,
 )
-from tacit.encoders import save_encoder
+from tacit.encoders import save_encoder, saved
 from tacit.engine import all_processes
 from tacit.errors import RunFailed, UserError
 from tacit.evaluation import Report, Seal
@@ -44,12 +44,16 @@ from tacit.pacing import PLAN, planned_recipe, planned_steps
 from tacit.picturing import publish
 from tacit.profiling import Profile, told
 from tacit.progress import Log
+from tacit.report import private_report
+from tacit.secret import FILE_NAME as SECRET
+from tacit.secret import own_secret
 from tacit.spec import TextSpec
 from tacit.stepping import NonFinite
 from tacit.study import Study, chosen_encoder, open_study
 from tacit.tasks import check_kind, parse_mixture
 from tacit.train import Row, Run, pretrain, read_history
-from tacit.workspace import LOG, Workspace
+from tacit.wording import Ours
+from tacit.workspace import CONFIG, LOG, Workspace
 
 REPORT_SECONDS = 6.0  # gallery, map and pictures
 
@@ -73,10 +77,8 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
         if budget.unit == "seconds":
             spent = time.perf_counter() - began
             each = max(0.0, budget.amount - spent - after) / len(trainings)
-            log(
-                f"budget {budget}: {clock(spent)} to start, {len(trainings)} x {clock(each)} of pretraining, "
-                f"about {clock(after)} to judge and report"
-            )
+            said = f"{clock(spent)} to start, {len(trainings)} x {clock(each)} of pretraining"
+            log(Ours(f"budget {budget}: {said}, about {clock(after)} to judge and report"))
         runs: dict[str, list[Run]] = {name: [] for name in mixtures}
         for done, (name, number) in enumerate(trainings):
             left = budget.amount - (time.perf_counter() - began) - after
@@ -93,10 +95,12 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
         if isinstance(study.dataset.spec, TextSpec):
             report = report.with_data(language=describe_language(study, runs, chosen))
         page = publish(study, report, runs, space.path)
+        report = private_report(report) if ask.private else report
         print(report if plan else report.verdict.text)
         if plan and ask.seeds == 1:
             print(f"about this checkpoint, not the recipe: --seeds {FEWEST_SEEDS} or more judges the recipe")
         print(f"\nreport: {page}\nencoder: {space.path / 'encoder'}")
+        tell_what_to_hand_on(study, space.path)
         if all(failed(arm) for arm in report.arms if arm.kind == "pretrained"):
             raise RunFailed(f"every task collapsed; the report shows how: {page}")
         return report
@@ -118,7 +122,7 @@ def _plan_judging(study: Study, space: Workspace, tasks: int, budget: Budget) ->
         space.write_json(PLAN, planned)
     plan = Judging(**planned["judging"])
     for line in plan.given_up:
-        study.log(f"label budget given up: {line}")
+        study.log(Ours(f"label budget given up: {line}"))
     return plan
 
 
@@ -137,6 +141,7 @@ def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
         ranks.leave_to_leader()
         keep_encoder(study, ask.task, run, space.path / "encoder")
         print(f"encoder: {space.path / 'encoder'}")
+        tell_what_to_hand_on(study, space.path)
         if failed(diagnoses(study, {ask.task: [run]})[ask.task][0]):
             raise RunFailed(f"the task {ask.task} collapsed: its features carry next to nothing; see log.txt")
         return run
@@ -173,7 +178,7 @@ def train_task(
         study.log.training(row, total, batch_size=plan.batch_size)
         history[:] = [earlier for earlier in history if int(earlier["step"]) < int(row["step"])] + [row]
         if "rankme" in row and (text := first_fall(history)):
-            study.log(f"{own_name}, step {row['step']}: {text}")
+            study.log(Ours(f"{own_name}, step {row['step']}: {text}"))
 
     try:
         run = pretrain(
@@ -188,7 +193,7 @@ def train_task(
             probe=study.probe(),
             probes=readings,
             watch=watch,
-            say=lambda text: study.log(f"{own_name}: {text}"),
+            say=lambda text: study.log(Ours(f"{own_name}: {text}")),
             means=study.means,
             skip_bad_steps=checked_skips(ask.skip_bad_steps),
             profile=profile,
@@ -198,9 +203,9 @@ def train_task(
             study.log("the examples of that step: " + ", ".join(study.dataset.ids.take(error.rows).to_pylist()))
         raise
     for note in run.notes:
-        study.log(note)
+        study.log(Ours(note))
     if ask.profile:
-        study.log(f"{own_name}: " + "\n".join(told(profile.seconds, profile.steps)))
+        study.log(Ours(f"{own_name}: " + "\n".join(told(profile.seconds, profile.steps))))
     return run
 
 
@@ -209,12 +214,29 @@ def keep_encoder(study: Study, name: str, run: Run, folder: Path) -> None:
     if not ranks.leader():
         return
     encoder: Any = run.task.exported["encoder"]
-    save_encoder(encoder, folder, card={"task": name, "steps": run.steps, "data": study.dataset.data_hash})
+    save_encoder(encoder, folder, card={"task": name, "steps": run.steps, "data": study.data_hash})
+
+
+def tell_what_to_hand_on(study: Study, folder: Path) -> None:
+    """Of a private run: which of its files may leave the house, and what its encoder carries all the same."""
+    if not study.ask.private:
+        return
+    held = saved.holds(study.encoder.spec)
+    print(
+        f"to hand on: report.html, report.json, encoder/; to keep: {CONFIG}, which holds paths and names of columns, "
+        f"checkpoints/ and encoders/, and {SECRET}, by which seal.json and predictions.npz can be read"
+    )
+    if held:
+        print(f"what encoder/ holds of the data: {held}")
 
 
 def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Workspace:
     if ask.out is not None:
         out = Path(ask.out)
+    elif ask.private:  # the name of a folder is a name too
+        own = own_secret()
+        key = "data" if own is None else own.mark(str(data).encode(), purpose="tacit.folder")[:8]
+        out = Path("runs") / f"private-{key}"
     else:
         name = Path(data).stem if isinstance(data, str | Path) else type(data).__name__.lower()
         out = Path("runs") / (name or "data")
@@ -222,7 +244,9 @@ def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Work
 
 
 def _log(space: Workspace, ask: SimpleNamespace) -> Log:
-    return Log(space.path / LOG, tensorboard=space.path / "tensorboard" if ask.tensorboard else None)
+    return Log(
+        space.path / LOG, tensorboard=space.path / "tensorboard" if ask.tensorboard else None, private=ask.private
+    )
 
 
 def _open(

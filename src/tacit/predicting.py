@@ -34,7 +34,7 @@ def predict_data(run: str | Path, data: Any, settings: dict[str, Any]) -> pa.Tab
     """See `tacit.commands.predict`."""
     ask = SimpleNamespace(**settings)
     out = None if ask.out is None else _target(Path(ask.out), overwrite=ask.overwrite)
-    chosen = open_chosen(run, device=ask.device, offline=ask.offline)
+    chosen = open_chosen(run, device=ask.device, offline=ask.offline, trust=ask.trust)
     labelled = labelled_data(chosen, labels=ask.labels, label_column=ask.label_column, labelled=ask.labelled)
     new = {name: getattr(ask, name) for name in HOW_READ if getattr(ask, name, None) is not None}
     dataset = open_dataset(data, **{**chosen.read, **new})
@@ -43,11 +43,13 @@ def predict_data(run: str | Path, data: Any, settings: dict[str, Any]) -> pa.Tab
     columns = target.columns(predicted, labelled.classes, chosen.asked.get("multilabel") or SEPARATOR)
     table = pa.table({"id": dataset.ids, **columns})
     known = int((labelled.label >= 0).sum())
+    private = ask.private or chosen.asked.get("private")
     print(
         f"{target.protocols['linear']} on {chosen.arm} ({chosen.depth}), refitted on all {known:,} labels: {PRECEDES}"
     )
     where = out if out is not None else "not written, for want of --out"
-    print(f"{len(dataset):,} predictions ({_in_short(next(iter(columns.values())))}): {where}")
+    told = "" if private else f" ({_in_short(next(iter(columns.values())))})"
+    print(f"{len(dataset):,} predictions{told}: {where}")
     if out is not None:
         _write(table.replace_schema_metadata({"tacit": PRECEDES}), out)
     return table

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from tacit.budget import clock
 from tacit.errors import UserError
 from tacit.leading import leader
+from tacit.wording import private_text
 
 if TYPE_CHECKING:
     from lightning_fabric.loggers.tensorboard import TensorBoardLogger
@@ -21,9 +22,15 @@ _PLAIN_EVERY = 10.0  # seconds between plain progress lines
 
 
 class Log(AbstractContextManager["Log"]):
-    """`log("text")` prints a line, `log.training` shows one task's training; of several processes the leader speaks."""
+    """`log("text")` prints a line, `log.training` shows one task's training; of several processes the leader speaks.
 
-    def __init__(self, file: Path | None = None, *, quiet: bool = False, tensorboard: Path | None = None) -> None:
+    Where it is `private`, a line that is not `Ours` shows no more than the words that stand in the call (`wording`).
+    """
+
+    def __init__(
+        self, file: Path | None = None, *, quiet: bool = False, tensorboard: Path | None = None, private: bool = False
+    ) -> None:
+        self._private = private
         if not leader():
             file, quiet, tensorboard = None, True, None
         self._board = _board(tensorboard) if tensorboard else None
@@ -59,6 +66,9 @@ class Log(AbstractContextManager["Log"]):
             self._file.close()
 
     def __call__(self, text: str = "") -> None:
+        if self._private:
+            frame = sys._getframe(1)
+            text = private_text(text, (frame.f_code, frame.f_lasti))
         self._record(text)
         if self._quiet:
             return

@@ -26,10 +26,12 @@ from tacit.errors import UserError
 from tacit.kinds import Kind, kind_of
 from tacit.masks import Hiding
 from tacit.progress import Log
+from tacit.secret import own_secret
 from tacit.spec import Spec
 from tacit.split import Split, split_dataset, without_held
 from tacit.stepping import Means
 from tacit.types import Batch, Encoder, Features
+from tacit.wording import Ours
 
 if TYPE_CHECKING:
     from tacit.evaluation import Arm, Seal
@@ -67,6 +69,17 @@ class Study:
     def kind(self) -> Kind:
         """What the kind of these data brings along."""
         return kind_of(self.dataset.spec)
+
+    @property
+    def data_hash(self) -> str:
+        """What reports and encoders call these data; where they are private, a name that tells nobody which they are.
+
+        A plain hash would: whoever has the data can make it too.
+        """
+        if not self.ask.private:
+            return self.dataset.data_hash
+        secret = own_secret()
+        return "" if secret is None else secret.mark(self.dataset.data_hash.encode(), purpose="tacit.data")
 
     @property
     def accelerated(self) -> bool:
@@ -144,13 +157,14 @@ class Study:
         from tacit.evaluation import Arm
 
         arms = []
-        for source in self.ask.against or ():
+        for number, source in enumerate(self.ask.against or (), 1):
+            name = f"against {number}" if self.ask.private else source  # which may be a path
             if is_callable_name(source):
                 own = as_encoder(import_callable(source), source)
-                arms.append(Arm(source, "baseline", encoders=(own,), encoder=source, public=None))
+                arms.append(Arm(name, "baseline", encoders=(own,), encoder=name, public=None))
                 continue
             encoder = self.suited(load_encoder(source, offline=self.ask.offline))
-            arms.append(Arm(source, "baseline", encoders=(encoder,), encoder=source, public=True))
+            arms.append(Arm(name, "baseline", encoders=(encoder,), encoder=name, public=True))
         return arms
 
     def suited(self, encoder: OwnEncoder) -> Encoder:
@@ -277,7 +291,7 @@ def open_study(
     hiding = hiding_of(vars(ask).get("mask"))
     dataset = open_dataset(data, **options)
     check_hiding(hiding, ask, dataset.kind)
-    log(describe(dataset))
+    log(Ours(describe(dataset)))
     for line in dataset.notes.lines(private=ask.private):
         log(line)
     with torch.random.fork_rng(devices=[]):
@@ -291,7 +305,7 @@ def open_study(
         what = "events are not in the data" if split.held else "test examples are not in the data or have no label"
         log(f"{split.untested:,} of {len(split.seal.items):,} sealed {what}, and are not tested")
     for line in about_held(split):
-        log(line)
+        log(Ours(line))
     if split.labelled is not None and split.labelled.tokens is not None:
         log(f"{len(split.labelled.y):,} frames are judged, evenly spread over those in labelled stretches")
     bf16_pays = kind_of(dataset.spec).bf16_pays(built)

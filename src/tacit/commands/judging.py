@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tacit.commands.settings import settings
+from tacit.commands.settings import guarded, settings
 
 if TYPE_CHECKING:
     from pyarrow import Table
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tacit.evaluation import Report
 
 
+@guarded
 def evaluate(
     encoder: Any,
     data: Any = None,
@@ -58,7 +59,7 @@ def evaluate(
         train_every_budget: Train from scratch and fine-tune at every label budget, not at the primary one alone.
         seal: A run folder or its seal.json to take the test set from; transductive where the encoder's run saw it.
         device: auto, cpu, cuda or mps.
-        private: Leave every example, id, path and text out of the report.
+        private: Leave every example, id, path and text out of the report, the terminal and the errors.
         offline: Use no network, also for hf: names.
         overwrite: Replace the report in the folder.
         options: How the data are read: the settings of `tacit.open_dataset`.
@@ -77,7 +78,8 @@ def evaluate(
     return evaluate_one(encoder, data, given, options)
 
 
-def compare(*runs: str, primary_budget: int | str | None = None) -> Comparison:
+@guarded
+def compare(*runs: str, primary_budget: int | str | None = None, private: bool = False) -> Comparison:
     """Compare runs that were judged on one seal, paired on the same draws and test items.
 
     Different seals are refused. The seal's counter stays as it is, because no label is read: the judgements kept what
@@ -86,12 +88,14 @@ def compare(*runs: str, primary_budget: int | str | None = None) -> Comparison:
     Args:
         runs: Two folders or more.
         primary_budget: Labels per class at which the verdicts are given; the first run's by default.
+        private: Number the folders in place of naming them.
     """
     from tacit.comparing import compare_runs
 
-    return compare_runs(runs, primary_budget)
+    return compare_runs(runs, primary_budget, private=private)
 
 
+@guarded
 def predict(
     run: str,
     data: Any,
@@ -103,6 +107,8 @@ def predict(
     image_column: str | None = None,
     path_column: str | None = None,
     device: str = "auto",
+    private: bool = False,
+    trust: bool = False,
     offline: bool = False,
     overwrite: bool = False,
 ) -> Table:
@@ -124,6 +130,9 @@ def predict(
         image_column: The table's column of encoded images; the run's by default.
         path_column: The table's column of paths to images; the run's by default.
         device: auto, cpu, cuda or mps.
+        private: Print no class and no name; so where the run was private. The file holds what it holds.
+        trust: Open the data and label files that the run names, also where the folder was not made here by you, or was
+            changed since. Without it such a folder opens nothing: name data and labels by --labelled and --labels.
         offline: Use no network.
         overwrite: Replace the file.
     """

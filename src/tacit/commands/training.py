@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from tacit.commands.settings import settings
+from tacit.commands.settings import guarded, settings
 
 if TYPE_CHECKING:
     from tacit.evaluation import Report
     from tacit.train import Run
 
 
+@guarded
 def run(
     data: Any,
     *,
@@ -100,7 +101,8 @@ def run(
         shard: Cut the weights among the processes of torchrun or srun, for an encoder that one device cannot hold.
         timeout: Seconds after which a process that waits for another one in vain ends the run.
         tensorboard: Write the curves of metrics.jsonl for TensorBoard too, into the run folder.
-        private: Leave every example, id, path and text out of the report and the log.
+        private: Leave every example, id, path and text out of the report, the log, the terminal and the errors. What to
+            hand on of the run folder, and what not, is said at the end.
         offline: Use no network, also for hf: names.
         resume: Continue an interrupted run in the same folder.
         overwrite: Replace the run in the folder.
@@ -112,6 +114,7 @@ def run(
     return run_all(data, given, options)
 
 
+@guarded
 def pretrain(
     data: Any,
     *,
@@ -174,7 +177,7 @@ def pretrain(
         shard: Cut the weights among the processes of torchrun or srun, for an encoder that one device cannot hold.
         timeout: Seconds after which a process that waits for another one in vain ends the run.
         tensorboard: Write the curves of metrics.jsonl for TensorBoard too, into the run folder.
-        private: Leave every example, id, path and text out of the log.
+        private: Leave every example, id, path and text out of the log, the terminal and the errors.
         offline: Use no network, also for hf: names.
         resume: Continue an interrupted run in the same folder.
         overwrite: Replace the run in the folder.
@@ -186,6 +189,7 @@ def pretrain(
     return pretrain_one(data, given, options)
 
 
+@guarded
 def inspect(
     data: Any,
     *,
@@ -199,6 +203,7 @@ def inspect(
     seeds: int = 1,
     primary_budget: int | str | None = None,
     label_budgets: list[str] | None = None,
+    private: bool = False,
     offline: bool = False,
     **options: Any,
 ) -> int:
@@ -216,6 +221,7 @@ def inspect(
         seeds: How often a run would pretrain each task.
         primary_budget: Labels per class at which the verdict would be given.
         label_budgets: The numbers of labels that a run would judge at.
+        private: Name no example, class, group or file.
         offline: Use no network, also for hf: names.
         options: How the data are read: the settings of `tacit.open_dataset`.
     """

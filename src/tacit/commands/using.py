@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tacit.commands.settings import settings
+from tacit.commands.settings import guarded, settings
 
 if TYPE_CHECKING:
     from pyarrow import Table
 
 
+@guarded
 def embed(
     encoder: Any,
     data: Any,
@@ -59,6 +60,7 @@ def embed(
     return embed_data(encoder, data, given, options)
 
 
+@guarded
 def export(
     encoder: Any,
     *,
@@ -68,6 +70,8 @@ def export(
     labels: str | None = None,
     label_column: str | None = None,
     labelled: Any = None,
+    without_ids: bool = False,
+    trust: bool = False,
     offline: bool = False,
 ) -> int:
     """Write an encoder so that others can open it without Tacit.
@@ -85,23 +89,29 @@ def export(
         labels: The label file that the head learns from in place of the run's, or `folders`.
         label_column: The column of labels in place of the run's.
         labelled: The data that the head learns from, where the run's have moved or were objects in Python.
+        without_ids: Leave out the ids, names and attributes of items, and the names of classes: numbers stand for them.
+        trust: Open the data and label files that the run names, also where the folder was not made here by you.
         offline: Use no network, also for hf: names.
     """
     from tacit.encoders import load_encoder
     from tacit.exporting import export as write
+    from tacit.exporting import nameless
 
     if with_head:
         from tacit.heads import open_head
 
-        opened, head = open_head(encoder, labels=labels, label_column=label_column, labelled=labelled)
+        opened, head = open_head(encoder, trust, labels=labels, label_column=label_column, labelled=labelled)
     else:
         opened, head = load_encoder(encoder, offline=offline), None
+    if without_ids:
+        opened, head = nameless(opened, head)
     done = write(opened, to, Path(out), head=head)
     for key, value in done.items():
         print(f"{key}: {value}")
     return 0
 
 
+@guarded
 def fill_mask(run: Any, *texts: str, top: int = 5, offline: bool = False) -> Any:
     """Say which tokens a text encoder holds likeliest at masked places.
 
@@ -118,6 +128,7 @@ def fill_mask(run: Any, *texts: str, top: int = 5, offline: bool = False) -> Any
     return fill(run, texts, top=top, offline=offline)
 
 
+@guarded
 def recommend(
     run: Any,
     *,
@@ -144,6 +155,7 @@ def recommend(
     return say(run, history, k=k, allowed=allowed, seen=seen, offline=offline)
 
 
+@guarded
 def next_labels(
     run: str,
     data: Any,
@@ -152,6 +164,8 @@ def next_labels(
     out: str | None = None,
     method: Literal["auto", "typiclust", "margin"] = "auto",
     device: str = "auto",
+    private: bool = False,
+    trust: bool = False,
     offline: bool = False,
     overwrite: bool = False,
     **options: Any,
@@ -172,6 +186,8 @@ def next_labels(
         data: The run's data, or these with more: a folder of images, a table, arrays, or the built-in `digits`.
         n: How many to choose.
         out: The CSV file to write; none is written without it.
+        private: Print no name and no class; so where the run was private. The file names what is to be labelled.
+        trust: Open the label files and test data that the run names, also where the folder was not made here by you.
         method: auto takes the margin from 5 labels per class on; typiclust also serves targets without classes.
         device: auto, cpu, cuda or mps.
         offline: Use no network.
@@ -184,6 +200,7 @@ def next_labels(
     return choose(run, data, given, options)
 
 
+@guarded
 def load_encoder(source: Any, *, offline: bool = False) -> Any:
     """Open a run folder, an exported folder or hf:FOLDER_OR_NAME as a trainable `torch.nn.Module`.
 
@@ -195,6 +212,7 @@ def load_encoder(source: Any, *, offline: bool = False) -> Any:
     return load(source, offline=offline)
 
 
+@guarded
 def open_dataset(data: Any, **options: Any) -> Any:
     """Read data once into the cache; see `tacit.data.open_dataset` for the settings."""
     from tacit.data import open_dataset as open_

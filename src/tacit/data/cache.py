@@ -307,6 +307,6 @@ def too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad:
     """What a person is told whose data are refused."""
     first = "; ".join(f"{source.ids[row].as_py()}: {reason}" for row, reason in bad[:3])
     return UserError(
-        f"{len(bad)} of {seen} examples cannot be read, more than --max-bad {max_bad:g} allows ({first}); "
+        f"{len(bad):,} of {seen:,} examples cannot be read, more than --max-bad {max_bad:g} allows ({first}); "
         "remove or repair them, or raise --max-bad"
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
 from tacit.budget import clock
 from tacit.data.corpus import LONGEST
+from tacit.wording import Ours
 
 _NAMED = 20
 
@@ -71,7 +72,7 @@ class Notes:
     remarks: tuple[str, ...] = ()  # whole sentences
     test_split: str = ""  # what was held out for the test, where a value or the time says
 
-    def lines(self, *, private: bool = False) -> list[str]:
+    def lines(self, *, private: bool = False) -> Sequence[str]:
         """One sentence per finding, for people; `private` leaves out every name."""
 
         def told(found: Few, what: str) -> str:
@@ -125,7 +126,7 @@ class Notes:
             lines.append(
                 f"only a sample was decoded to look at; decoding all, once, takes about {clock(self.decoding_seconds)}"
             )
-        return lines
+        return [*map(Ours, lines)] if private else lines
 
     def as_dict(self, *, private: bool = False) -> dict[str, Any]:
         """For JSON; `private` keeps the counts and leaves out every name."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tacit.errors import UserError
 from tacit.files import sha256
-from tacit.spec import Spec, spec_of
+from tacit.spec import ItemSpec, Spec, TextSpec, spec_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,6 +89,21 @@ def write(encoder: OwnEncoder, folder: Path, card: Mapping[str, Any]) -> None:
         "card": dict(card),
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2))
+
+
+def holds(spec: Spec) -> str:
+    """What of the data an encoder of this spec carries in so many words, and how it is left out; empty for nothing."""
+    if isinstance(spec, TextSpec):
+        return (
+            f"tokenizer.json holds {spec.vocabulary:,} words and parts of words of the texts that it was trained on, "
+            "names among them; --tokenizer FOLDER takes one of another origin"
+        )
+    if isinstance(spec, ItemSpec) and spec.catalogue is not None:
+        return (
+            f"items.parquet holds the ids of all {spec.items:,} items, and their names and attributes where these are "
+            "known; tacit export --without-ids leaves them out"
+        )
+    return ""
 
 
 def read(folder: Path) -> Saved:

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from tacit.report.figures import Figures, Neighbours, Picture, Points, Recommended
 from tacit.report.html import render, write
-from tacit.report.private import without_data
+from tacit.report.private import private_report, without_data
 
-__all__ = ["Figures", "Neighbours", "Picture", "Points", "Recommended", "render", "without_data", "write"]
+__all__ = [
+    "Figures",
+    "Neighbours",
+    "Picture",
+    "Points",
+    "Recommended",
+    "private_report",
+    "render",
+    "without_data",
+    "write",
+]

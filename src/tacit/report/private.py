@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from tacit.evaluation import Report
 from tacit.report.words import METRICS, SCOPES, is_number, sentence
 
 _WORD = re.compile(r"[a-z][a-z_ ]{0,30}", re.IGNORECASE)
@@ -24,16 +26,16 @@ _HASH = re.compile(r"[0-9a-f]{8,128}")
 # Names of arms, tasks, encoders, depths and label-free metrics that are ours: made of these words, numbers and signs.
 # Any other may be that of a file, a folder or a model in either, and gets an alias.
 _OWN = """
-_base _nano _small _tiny alignment alpha alpha_r and ast_base ast_nano ast_small ast_tiny attributes audio_base
-audio_causal_base audio_causal_nano audio_causal_small audio_causal_tiny audio_convnet audio_nano audio_small
-audio_tiny bad_rows bands before bert bert4rec_nano bert4rec_small bert4rec_tiny bert_bag bert_base bert_nano
-bert_small bert_tiny bestrq bm by byol chance characters codes_used components convnet dead_share depth deviation
-electra embeddings features fine-tuned from grid held_out in init item-knn items lidar log-mel loss majority markov
-masked mean mfcc mfccs modernbert_base modernbert_nano modernbert_small modernbert_tiny nan next no numbers of opening
-pairs participation parts pca perplexity pixels pooled popularity principal random random-init rankme rankme_fall
-rec_nano rec_small rec_tiny recent resnet rotation sasrec_nano sasrec_small sasrec_tiny scratch simclr simcse single
-std_normalised texts tf-idf tfidf-characters tfidf-items tfidf-words their to tokens type uniformity untrained vec
-vit_base vit_small vit_tiny wav wav2vec2 words
+_base _nano _small _tiny against alignment alpha alpha_r and ast_base ast_nano ast_small ast_tiny attributes
+audio_base audio_causal_base audio_causal_nano audio_causal_small audio_causal_tiny audio_convnet audio_nano
+audio_small audio_tiny bad_rows bands before bert bert4rec_nano bert4rec_small bert4rec_tiny bert_bag bert_base
+bert_nano bert_small bert_tiny bestrq bm by byol chance characters codes_used components convnet dead_share depth
+deviation electra embeddings features fine-tuned from grid held_out in init item-knn items judged lidar log-mel loss
+majority markov masked mean mfcc mfccs modernbert_base modernbert_nano modernbert_small modernbert_tiny nan next no
+numbers of opening pairs participation parts pca perplexity pixels pooled popularity principal random random-init
+rankme rankme_fall rec_nano rec_small rec_tiny recent resnet rotation sasrec_nano sasrec_small sasrec_tiny scratch
+simclr simcse single std_normalised texts tf-idf tfidf-characters tfidf-items tfidf-words their to tokens type
+uniformity untrained vec vit_base vit_small vit_tiny wav wav2vec2 words
 """
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
@@ -86,6 +88,11 @@ class _Names:
         if _is_own(name):
             return name
         return self.aliases.setdefault(name, f"encoder {len(self.aliases) + 1}")
+
+
+def private_report(report: Report) -> Report:
+    """The report as it may be printed; what a comparison needs is kept beside it."""
+    return replace(Report.from_json(without_data(report.to_json())), predictions=report.predictions)
 
 
 def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
