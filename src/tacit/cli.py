@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any, NoReturn, get_type_hints
@@ -159,7 +160,7 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespac
 
 def _named(words: list[str], flag: str) -> list[str]:
     """The values that a flag has on the command line."""
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = pairwise([*words, ""])
     return [word.partition("=")[2] if "=" in word else after for word, after in pairs if word.partition("=")[0] == flag]
 
 
