@@ -35,6 +35,7 @@ from tacit.data.vectors import read_vectors
 from tacit.encoders import build_encoder, load_encoder, save_encoder
 from tacit.errors import UserError
 from tacit.spec import ImageSpec
+from tacit.workspace import settings_of
 from tests import texts
 from tests.sounding import RATE, encoded, noise
 from tests.test_encoders import hugging_face_folder
@@ -302,3 +303,160 @@ def test_an_encoder_names_no_file_outside_its_folder(tmp_path: Path) -> None:
         (folder / "encoder.json").write_text(json.dumps({**said, "weights": {name: "0" * 64}}))
         with pytest.raises(UserError, match=r"encoder\.json names .*secret, which is no file of its folder"):
             load_encoder(folder)
+
+
+# ---------------------------------------------------------------- what grows when it is read
+
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{of}'] * 9)}]\n" for of, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+GROWING = {
+    "aliases": LAUGHS,
+    "an anchor alone": "data: &x digits\n",
+    "an alias as a key": "a: &x 1\n*x : 2\n",
+    "depth": "data: " + "[" * 5000 + "]" * 5000,
+    "depth in blocks": "".join(" " * i + "a:\n" for i in range(300)),
+    "megabytes": "data: '" + "x" * (2 << 20) + "'",
+    "a tag that makes objects": "data: !!python/object/apply:os.system ['true']",
+    "no yaml": "{",
+    "a merge of a merge": "a: &a {x: 1}\nb: {<<: *a}\n",
+    "control characters": "data: \0",
+}
+
+
+@pytest.mark.parametrize("text", GROWING.values(), ids=GROWING)
+def test_settings_that_grow_are_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tacit import cli
+    from tacit.plain_yaml import plain_yaml
+
+    with pytest.raises(ValueError, match=r"."):
+        plain_yaml(text)
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["pretrain", "digits", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")])
+    assert ended.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    with pytest.raises(UserError, match=r"config\.yaml"):
+        settings_of(tmp_path)
+
+
+def test_settings_written_out_are_read() -> None:
+    from tacit.plain_yaml import plain_yaml
+
+    assert plain_yaml("data: digits\nlabels: [a, b]\nseed: 1\nnote: 'a & b * c'") == {
+        "data": "digits",
+        "labels": ["a", "b"],
+        "seed": 1,
+        "note": "a & b * c",
+    }
+
+
+def repeated(path: Path, column: str, cell: str | bytes, rows: int, **others: Any) -> Path:
+    """A table of one cell that stands in every row, written once."""
+    kind = pa.binary() if isinstance(cell, bytes) else pa.string()
+    cells = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([cell], kind))
+    pq.write_table(pa.table({**others, column: cells.cast(kind)}), path, compression="zstd")
+    assert path.stat().st_size < 200_000
+    return path
+
+
+@pytest.mark.parametrize("what", ["text", "label", "note", "user", "group"])
+def test_a_parquet_bomb_is_refused(what: str, tmp_path: Path, cached, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tacit.data import unpacking
+
+    monkeypatch.setattr(unpacking, "_ALWAYS", 1 << 20)
+    monkeypatch.setattr(unpacking, "_TIMES", 100)
+    path, long, rows = tmp_path / "bomb.parquet", "a b " * 2000, 3000
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "PNG")
+    others: dict[str, dict[str, Any]] = {
+        "text": {},
+        "label": {"file": pa.array([f"{i}.png" for i in range(rows)])},
+        "note": {"image": pa.array([buffer.getvalue()] * rows, pa.binary())},
+        "user": {"item": np.arange(rows) % 7, "timestamp": np.arange(rows)},
+        "group": {"embedding": pa.array([[0.0, 1.0]] * rows)},
+    }
+    repeated(path, what, long, rows, **others[what])
+    read = {
+        "label": lambda: cached("digits", labels=str(path)),
+        "group": lambda: read_vectors(path, ["group"]),
+    }.get(what, lambda: cached(path))
+    with pytest.raises(UserError, match=r"bomb\.parquet cannot be read.* unpacks to more than 100 times its size"):
+        read()
+
+
+def test_a_parquet_file_larger_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tacit.data import unpacking
+
+    monkeypatch.setattr(unpacking.psutil, "virtual_memory", lambda: SimpleNamespace(available=1 << 16))
+    path = repeated(tmp_path / "bomb.parquet", "label", "x" * 100, 3000)
+    with pytest.raises(UserError, match=r"take more than the 0\.0 GB of memory that are free"):
+        read_labels([path])
+
+
+def test_a_parquet_file_is_read_as_it_is(tmp_path: Path) -> None:
+    from tacit.data.unpacking import read_columns
+
+    table = pa.table(
+        {
+            "n": np.arange(9000),
+            "word": pa.array(["a", "b", None] * 3000).dictionary_encode(),
+            "of": pa.array([[1, 2], None, []] * 3000),
+            "cell": pa.array([{"bytes": b"x", "path": "y"}, None, {"bytes": None, "path": "z"}] * 3000),
+        }
+    ).replace_schema_metadata({"told": "so"})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=2000)
+    pq.write_table(table[:0], tmp_path / "none.parquet")
+    for name, whole in (("t.parquet", table), ("none.parquet", table[:0])):
+        file = pq.ParquetFile(tmp_path / name)
+        for columns in (None, ["n", "cell"], ["cell.path"]):
+            found = read_columns(file, tmp_path / name, columns)
+            assert found.to_pydict() == file.read(columns).to_pydict()
+            assert found.num_rows == len(whole)
+            assert found.schema.metadata[b"told"] == b"so"
+
+
+def test_likeness_is_sought_among_few_and_short_names() -> None:
+    from tacit.errors import nearest
+
+    assert nearest("simclt", ["rotation", "simclr"]) == "; did you mean 'simclr'?"
+    assert nearest("x" * 1_000_000, (f"{'x' * 99_999}{i}" for i in range(10**9))) == ""
+
+
+def test_numbers_beyond_reason_are_names(cached) -> None:
+    large = [4_000_000_000, 2**62, -(2**62)]
+    rows = range(90)
+    events = {"user": [large[i % 2] + i % 9 for i in rows], "item": [2**63 - 1 - i % 7 for i in rows]}
+    dataset = cached(pa.table({**events, "timestamp": [2**62 + i for i in rows]}))
+    assert (dataset.spec.items, len(dataset)) == (7, 18)
+    x = np.arange(60, dtype=np.uint8)[:, None, None] + np.zeros((60, 8, 8), np.uint8)
+    assert cached({"x": x, "y": np.array(large * 20)}).classes == tuple(str(n) for n in sorted(large))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        npy("(1000000000000000, 8, 8)"),
+        npy("(10000000000, 8, 8)"),
+        npy("(-1, 8, 8)"),
+        npy("(2, 99999999999999999999)"),
+        npy("(3, 8, 8)", dtype="|O"),
+        npy("(3, 8, 8)", dtype="<U1000000000"),
+        b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 31) + b"{" * 1000,
+        b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 20) + b"(" * (1 << 20),
+        npy("((((((((((3))))))))), 8, 8)"),
+        b"\x93NUMPY",
+    ],
+)
+def test_heads_of_arrays_that_lie_are_refused(data: bytes, tmp_path: Path, cached) -> None:
+    (tmp_path / "x.npy").write_bytes(data)
+    with pytest.raises(UserError, match=r"x\.npy"):
+        cached(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("cell", ["[" * 100_000 + "]" * 100_000, '{"a":' * 20_000 + "1" + "}" * 20_000])
+def test_lines_nested_without_end_are_refused(cell: str, tmp_path: Path, cached) -> None:
+    (tmp_path / "t.jsonl").write_text(f'{{"text": "a b", "x": {cell}}}\n' * 3)
+    with pytest.raises(UserError, match=r"t\.jsonl"):
+        cached(tmp_path / "t.jsonl")

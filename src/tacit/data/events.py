@@ -14,6 +14,7 @@ from tacit.data.kinds import suffix_of
 from tacit.data.opened import LINES, PARQUET, is_text, parquet, reading, refuse_twice, stamps_of
 from tacit.data.places import Place
 from tacit.data.rows import json_rows, table_of
+from tacit.data.unpacking import batches
 from tacit.errors import UserError
 
 _ROWS = 1 << 17  # read at a time
@@ -56,7 +57,7 @@ def _open(path: Place) -> Events:
     with reading(path):
         if suffix in PARQUET:
             file = parquet(path)
-            return Events(file.schema_arrow, lambda columns: file.iter_batches(_ROWS, columns=list(columns)), [])
+            return Events(file.schema_arrow, lambda columns: batches(file, path, _ROWS, columns=list(columns)), [])
         if suffix in LINES:
             return _lines(path)
         return _csv(path)

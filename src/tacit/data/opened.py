@@ -19,6 +19,7 @@ from tacit.data.kinds import suffix_of
 from tacit.data.places import Place, reaching, stamp_of
 from tacit.data.rows import concatenated, read_json_lines
 from tacit.data.source import spread
+from tacit.data.unpacking import batches, read_columns
 from tacit.errors import UserError
 
 PARQUET = frozenset([".parquet", ".pq"])
@@ -63,7 +64,7 @@ def read_table(path: Place, remarks: list[str] | None = None) -> pa.Table:
     suffix = suffix_of(path.name)
     with reading(path):
         if suffix in PARQUET:
-            return parquet(path).read()
+            return read_columns(parquet(path), path)
         return read_json_lines(path) if suffix in LINES else read_csv(path, remarks)
 
 
@@ -95,23 +96,28 @@ def open_tables(paths: Sequence[Place]) -> Opened:
     def stream(column: str) -> Iterator[pa.Array]:
         for path, file in zip(paths, files, strict=True):
             with reading(path):
-                for batch in file.iter_batches(_at_a_time(file, column), columns=[column]):
+                for batch in batches(file, path, _at_a_time(file, column), columns=[column]):
                     yield _of_type(batch.column(0), schema.field(column).type)
 
     def sample(column: str, k: int) -> Iterator[pa.Array]:
         groups = [(number, group) for number, file in enumerate(files) for group in range(file.num_row_groups)]
         chosen = [groups[i] for i in spread(len(groups), 8)]
         for number, group in chosen:
+            file, first = files[number], 0
+            wanted = np.array(spread(file.metadata.row_group(group).num_rows, -(-k // len(chosen))), np.int64)
             with reading(paths[number]):
-                cells = files[number].read_row_group(group, columns=[column]).column(0)
-                cells = _of_type(cells, schema.field(column).type)
-            yield from cells.take(pa.array(spread(len(cells), -(-k // len(chosen))), pa.int64())).chunks
+                at_a_time = _at_a_time(file, column)
+                for batch in batches(file, paths[number], at_a_time, row_groups=[group], columns=[column]):
+                    here = wanted[(wanted >= first) & (wanted < first + len(batch))] - first
+                    first += len(batch)
+                    if len(here):
+                        yield _of_type(batch.column(0).take(pa.array(here)), schema.field(column).type)
 
     def read(columns: list[str]) -> pa.Table:
         parts = []
         for path, file in zip(paths, files, strict=True):
             with reading(path):
-                parts.append(file.read(columns))
+                parts.append(read_columns(file, path, columns))
         return concatenated(parts)
 
     def inner_paths(column: str) -> pa.ChunkedArray:

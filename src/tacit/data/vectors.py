@@ -24,6 +24,7 @@ from tacit.archives import arrays_in
 from tacit.data.labels import as_text, table_as_text
 from tacit.data.opened import reading
 from tacit.data.source import Source
+from tacit.data.unpacking import read_columns
 from tacit.errors import UserError
 
 SUFFIXES = frozenset([".parquet", ".pq", ".npz"])
@@ -97,7 +98,7 @@ def read_vectors(
             file = pq.ParquetFile(path)
             names = tuple(file.schema_arrow.names)
             wanted = [name for name in (EMBEDDING, ID, *columns) if name in names]
-            table = file.read(columns=wanted)
+            table = read_columns(file, path, wanted)
         found = {name: table[name] for name in wanted}
     return _checked(path.name, found, names, lists)
 
