@@ -17,6 +17,7 @@ from tacit.encoders import build_encoder, fresh_twin, load_encoder, save_encoder
 from tacit.encoders.base import ImageEncoder
 from tacit.encoders.convnet import ConvNet
 from tacit.errors import UserError
+from tacit.framing import Framing
 from tacit.spec import ImageSpec
 from tacit.types import Batch, Dropping, Encoder, Masking
 
@@ -300,7 +301,7 @@ def test_hugging_face_folder(tmp_path: Path, everything: dict[str, ImageEncoder]
     from tacit.encoders.hf import quiet
 
     encoder = load_encoder(hugging_face_folder("vit", tmp_path), offline=True)
-    assert encoder.spec == ImageSpec(16, 3, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    assert encoder.spec == ImageSpec(16, 3, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), framing=Framing(16, False, 2))
     assert encoder.source["licence"] == "apache-2.0"
     assert encoder.source["name"] == "vit"
     assert len(encoder.source["sha256"]["model.safetensors"]) == 64

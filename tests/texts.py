@@ -100,6 +100,17 @@ def folder_of(kind: str, folder: Path, *, head: bool = True, tokens: bool = True
         ),
         "electra": lambda: hf.ElectraConfig(**wide, embedding_size=8),
         "gpt2": lambda: hf.GPT2Config(n_embd=16, n_layer=1, n_head=2, **size, bos_token_id=2, eos_token_id=3),
+        "mpnet": lambda: hf.MPNetConfig(**{**wide, "max_position_embeddings": LENGTH + 2}, pad_token_id=0),
+        "debertav2": lambda: hf.DebertaV2Config(
+            **wide,
+            relative_attention=True,
+            position_buckets=8,
+            pos_att_type=["p2c", "c2p"],
+            position_biased_input=False,
+        ),
+        "bart": lambda: hf.BartConfig(
+            d_model=16, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=16, decoder_ffn_dim=16, **size
+        ),
         "t5": lambda: hf.T5Config(d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, **size),
     }[kind]()
     torch.manual_seed(0)

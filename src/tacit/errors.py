@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from types import CodeType
 
@@ -40,6 +41,17 @@ class Interrupted(Exception):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"interrupted by signal {signal_number}; continue with --resume")
         self.exit_code = 128 + signal_number
+
+
+@contextmanager
+def no_panic(what: str) -> Iterator[None]:
+    """UserError where code in Rust panics, such as a tokenizer whose pattern takes for ever: that is no `Exception`."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise UserError(f"{what} cannot be used: {str(error).splitlines()[0][:200]}; choose another") from None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -158,8 +158,11 @@ def _open_hugging_face(encoder: OwnEncoder, folder: Path) -> Copy:
     from tacit.encoders.handover import handover
     from tacit.encoders.hf import quiet
 
+    own = encoder.hugging_face()
+    half = own is not None and encoder.spec.kind == "text" and encoder.name.startswith("hf:")  # perhaps, of two
+    opener: Any = type(own) if half else AutoModel
     with quiet():
-        model = AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_safetensors=True)
+        model = opener.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_safetensors=True)
     kind = handover(encoder)
     return lambda inputs: kind.read(model, inputs)
 

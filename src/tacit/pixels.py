@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from tacit.framing import Framing
+
 SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"])
 
 # Naming the formats keeps out those that Pillow hands to other programs (EPS starts Ghostscript).
@@ -75,47 +77,52 @@ def probe_array(array: NDArray[Any]) -> Header:
     return Header(width, height, channels < 3, array.dtype.itemsize > 1)
 
 
-def decode(source: bytes | Path, size: int, channels: int, dtype: np.dtype | None = None) -> NDArray[Any]:
+def decode(
+    source: bytes | Path, size: int, channels: int, dtype: np.dtype | None = None, framing: Framing | None = None
+) -> NDArray[Any]:
     """Decode an image file or its bytes to [C H W]; see `to_square`."""
     with open_image(source) as image:
-        # JPEG can skip most of its work: decode at 1/2, 1/4 or 1/8, never below twice the size wanted.
-        image.draft(image.mode, (2 * size, 2 * size))
-        return to_square(image, size, channels, dtype)
+        if framing is None:
+            # JPEG can skip most of its work: decode at 1/2, 1/4 or 1/8, never below twice the size wanted.
+            image.draft(image.mode, (2 * size, 2 * size))
+        return to_square(image, size, channels, dtype, framing)
 
 
-def to_square(image: Image.Image, size: int, channels: int, dtype: np.dtype | None = None) -> NDArray[Any]:  # [C H W]
+def to_square(
+    image: Image.Image, size: int, channels: int, dtype: np.dtype | None = None, framing: Framing | None = None
+) -> NDArray[Any]:  # [C H W]
     """The image resized whole to `size` px a side, with 1 (grey) or 3 (RGB) channels.
 
     uint8, or uint16 where one grey channel is asked for and the source holds more than 8 bits; `dtype` forces either.
-    Both scales mean the same: uint8 / 255 = uint16 / 65535.
+    Both scales mean the same: uint8 / 255 = uint16 / 65535. `framing` is another way than to resize the whole.
     """
     image.load()
     image = _upright(image)
     if image.mode.startswith(_DEEP):
-        plane = _resize_deep(_sixteen_bits(image), size)
+        plane = _resize_deep(_sixteen_bits(image), size, framing)
         square = np.repeat(plane[None], channels, axis=0)
         return _as(square, dtype or np.dtype(np.uint16 if channels == 1 else np.uint8))
-    image = _resize(_plain(image, channels), size)
+    image = _resize(_plain(image, channels), size, framing)
     square = np.asarray(image)
     square = np.repeat(square[None], channels, axis=0) if square.ndim == 2 else square.transpose(2, 0, 1)
     return _as(square, dtype or np.dtype(np.uint8))
 
 
 def array_to_square(
-    array: NDArray[Any], size: int, channels: int, dtype: np.dtype | None = None
+    array: NDArray[Any], size: int, channels: int, dtype: np.dtype | None = None, framing: Framing | None = None
 ) -> NDArray[Any]:  # [C H W]
     """The same for pixels already in memory: uint8 or uint16, [H W], [H W C] or [C H W] with 1 to 4 channels."""
     array = _channels_last(array)  # [H W C]
     height, width, found = array.shape
-    as_they_are = (height, width, found) == (size, size, channels)
+    as_they_are = (height, width, found) == (size, size, channels) and (framing is None or framing.edge in (0, size))
     if array.dtype == np.uint16:
-        array = array if as_they_are else _deep_to_square(array, size, channels)
+        array = array if as_they_are else _deep_to_square(array, size, channels, framing)
         return _as(array.transpose(2, 0, 1), dtype or np.dtype(np.uint16))
     if array.dtype != np.uint8:
         raise ValueError(f"pixels must be uint8 or uint16, got {array.dtype}; see tacit.pixels.as_integers")
     if as_they_are:
         return _as(array.transpose(2, 0, 1), dtype or np.dtype(np.uint8))
-    return to_square(Image.fromarray(array[..., 0] if found == 1 else array), size, channels, dtype)
+    return to_square(Image.fromarray(array[..., 0] if found == 1 else array), size, channels, dtype, framing)
 
 
 def as_integers(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -169,10 +176,36 @@ def _plain(image: Image.Image, channels: int) -> Image.Image:
     return image if image.mode == wanted else image.convert(wanted)
 
 
-def _resize(image: Image.Image, size: int) -> Image.Image:
+def _resize(image: Image.Image, size: int, framing: Framing | None = None) -> Image.Image:
+    if framing is not None:
+        return _framed(image, size, framing)
     if image.size == (size, size):
         return image
     return image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def _framed(image: Image.Image, size: int, framing: Framing) -> Image.Image:
+    """The middle of what the whole is resized to; black where that is smaller."""
+    width, height = image.size
+    wide, high = (framing.edge, framing.edge) if framing.edge else (width, height)  # px, of the whole
+    if framing.edge and framing.keep:
+        wide = int(framing.edge * width / height) if width > height else framing.edge
+        high = int(framing.edge * height / width) if height > width else framing.edge
+    left, top = max(0, (wide - size) // 2), max(0, (high - size) // 2)
+    right, bottom = min(wide, left + size), min(high, top + size)
+    filter_ = Image.Resampling(framing.filter)
+    if wide * high <= MAX_PIXELS:
+        part = image.resize((wide, high), filter_).crop((left, top, right, bottom))
+    else:  # of a picture as narrow as that the middle alone, which rounds a little otherwise
+        ends = min(width, right * width / wide), min(height, bottom * height / high)
+        part = image.resize(
+            (right - left, bottom - top), filter_, box=(left * width / wide, top * height / high, *ends)
+        )
+    if part.size == (size, size):
+        return part
+    square = Image.new(part.mode, (size, size))
+    square.paste(part, (-((part.width - size) // 2), -((part.height - size) // 2)))
+    return square
 
 
 def _sixteen_bits(image: Image.Image) -> NDArray[np.float32]:
@@ -186,19 +219,21 @@ def _sixteen_bits(image: Image.Image) -> NDArray[np.float32]:
     return pixels.astype(np.float32)
 
 
-def _resize_deep(pixels: NDArray[np.float32], size: int) -> NDArray[np.uint16]:
+def _resize_deep(pixels: NDArray[np.float32], size: int, framing: Framing | None = None) -> NDArray[np.uint16]:
     # Pillow's 16-bit modes differ by platform; 32-bit floats hold every 16-bit integer exactly.
-    resized = np.asarray(_resize(Image.fromarray(pixels), size))
+    resized = np.asarray(_resize(Image.fromarray(pixels), size, framing))
     deep: NDArray[np.uint16] = np.rint(resized).clip(0, 65535).astype(np.uint16)
     return deep
 
 
-def _deep_to_square(array: NDArray[np.uint16], size: int, channels: int) -> NDArray[np.uint16]:
+def _deep_to_square(
+    array: NDArray[np.uint16], size: int, channels: int, framing: Framing | None = None
+) -> NDArray[np.uint16]:
     """[H W C] to [size size channels]; a fourth channel, or a second, is left out."""
     colour = (array[..., :3] if array.shape[2] >= 3 else array[..., :1]).astype(np.float32)
     if channels == 1:
         colour = colour.mean(axis=2, keepdims=True)
-    planes = [_resize_deep(colour[..., c], size) for c in range(colour.shape[2])]
+    planes = [_resize_deep(colour[..., c], size, framing) for c in range(colour.shape[2])]
     return np.stack(planes * (channels // len(planes)), axis=2)
 
 

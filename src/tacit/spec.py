@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tacit.catalogue import Catalogue
+from tacit.framing import Framing
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class ImageSpec:
 
     `alignment` is the variance over places of the data's mean image, as a share of the mean variance inside an image:
     how much alike the images are laid out. Scans, glyphs, portraits and products have 0.3 and more, photos of scenes
-    hardly anything. What a crop may cut away depends on it.
+    hardly anything. What a crop may cut away depends on it. `framing` says how a picture becomes the square, where an
+    encoder that others have trained wants another way than Tacit's: the whole, resized.
 
     `dataclasses.asdict` gives its JSON form, `ImageSpec.of` reads it back.
     """
@@ -27,6 +29,7 @@ class ImageSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     alignment: float = 0.0
+    framing: Framing | None = None
 
     def __post_init__(self) -> None:
         assert min(self.size, self.channels) > 0, self
@@ -41,7 +44,13 @@ class ImageSpec:
             mean=tuple(float(value) for value in values["mean"]),
             std=tuple(float(value) for value in values["std"]),
             alignment=float(values.get("alignment", 0.0)),
+            framing=framing_of(values.get("framing")),
         )
+
+
+def framing_of(values: Any) -> Framing | None:
+    """A framing from its JSON form."""
+    return None if values is None else Framing(int(values[0]), bool(values[1]), int(values[2]))
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from tacit.data.sources import open_source
 from tacit.data.spans import FRAMES, marked, read_spans, span_columns, whole_columns, with_spans
 from tacit.data.tables import Columns, label_files
 from tacit.errors import UserError
+from tacit.spec import ImageSpec
 
 __all__ = [
     "TEST",
@@ -73,7 +74,7 @@ def open_dataset(
     worst_group: str | None = None,
     holdout: str | None = None,
     time_column: str | None = None,
-    image_size: int | None = None,
+    image_size: int | ImageSpec | None = None,
     image_column: str | None = None,
     path_column: str | None = None,
     text_column: str | Sequence[str] | None = None,
@@ -132,7 +133,7 @@ def open_dataset(
         time_column: the column of times (numbers, or dates such as 2024-05-31): the latest 30 % of the labelled
             examples are the test split, and whatever else is as late is not pretrained on either. Of events, the column
             that says when they happened, or their place in an order; default: one of a usual name, else the rows' order
-        image_size: px a side; default: the images' own, at most 64
+        image_size: px a side; default: the images' own, at most 64; in Python also the spec of an encoder
         image_column: the table's column of encoded images
         path_column: the table's column of paths to images or sounds
         text_column: the table's column of texts, or of lists of words; several are joined by a blank line, such as
@@ -179,6 +180,8 @@ def open_dataset(
     )
     ask = Ask(session_gap, k_core, item_table, catalogue, held or "last")
     ask.check()
+    framing = image_size.framing if isinstance(image_size, ImageSpec) else None
+    image_size = image_size.size if isinstance(image_size, ImageSpec) else image_size
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
     check_sound(rate, seconds, channels)
@@ -282,7 +285,7 @@ def open_dataset(
         source, columns = together(source, columns, asked)
         kept = open_histories(source, ask, length=length, root=root, max_bad=max_bad, progress=progress)
     else:
-        kept = open_cache(source, image_size, root, max_bad, progress, patience)
+        kept = open_cache(source, image_size, root, max_bad, progress, patience, framing)
     if len(kept.rows) < 2:
         raise UserError(f"{source.name} holds {len(kept.rows)} readable example; at least two are needed")
     notes.skipped = few((f"{source.ids[row].as_py()}: {why}" for row, why in kept.bad), len(kept.bad))

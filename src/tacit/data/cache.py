@@ -42,6 +42,7 @@ from tacit.data.keeping import (
 )
 from tacit.data.source import Source, digest
 from tacit.errors import UserError
+from tacit.framing import Framing
 from tacit.spec import ImageSpec
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def open_cache(
     max_bad: float,
     progress: Progress | None = None,
     patience: float = math.inf,
+    framing: Framing | None = None,
 ) -> Kept:
     """The cache of this source, decoded now unless an earlier run has done it.
 
@@ -151,7 +153,7 @@ def open_cache(
     and nothing is written. UserError where more than the fraction `max_bad` of the examples is bad, or the disk has no
     room.
     """
-    form = [source.fingerprint, image_size, pixels.VERSION, PIL.__version__]
+    form = [source.fingerprint, image_size, pixels.VERSION, PIL.__version__, *(framing or ())]
     listing = digest([json.dumps(form).encode()])
     listings, decoded = private_folder(root / "listings"), private_folder(root / "decoded")
     memo = listings / f"{listing}.json"
@@ -159,15 +161,15 @@ def open_cache(
         memo,
         root,
         lambda: _remembered(memo, decoded, len(source)),
-        lambda: _glimpse(source, image_size, patience) if patience < math.inf else None,
-        lambda: _decode(source, image_size, decoded, memo, max_bad, progress),
+        lambda: _glimpse(source, image_size, patience, framing) if patience < math.inf else None,
+        lambda: _decode(source, image_size, decoded, memo, max_bad, progress, framing),
     )
     if len(kept.bad) > max_bad * len(source):
         raise too_many_bad(source, list(kept.bad), len(source), max_bad)
     return replace(kept, remarks=(*kept.remarks, *said))
 
 
-def choose_plan(source: Source, image_size: int | None, pool: Pool) -> Plan:
+def choose_plan(source: Source, image_size: int | None, pool: Pool, framing: Framing | None = None) -> Plan:
     """Size, channels and depth from the headers of some of the images."""
     headers = pool.probe(source.sample(_PROBED))
     if not headers:
@@ -176,14 +178,14 @@ def choose_plan(source: Source, image_size: int | None, pool: Pool) -> Plan:
     deep = grey and any(header.deep for header in headers)
     if image_size is None:
         image_size = min(LARGEST, int(np.median([min(header.width, header.height) for header in headers])))
-    return Plan(image_size, 1 if grey else 3, "uint16" if deep else "uint8")
+    return Plan(image_size, 1 if grey else 3, "uint16" if deep else "uint8", framing)
 
 
-def _glimpse(source: Source, image_size: int | None, patience: float) -> Kept | None:
+def _glimpse(source: Source, image_size: int | None, patience: float, framing: Framing | None) -> Kept | None:
     """A sample of the images in place of all, or None where all can be decoded within `patience` seconds."""
     items = source.sample(_GLIMPSED)
     with Pool() as pool:
-        plan = choose_plan(source, image_size, pool)  # also starts the workers
+        plan = choose_plan(source, image_size, pool, framing)  # also starts the workers
         began, sample = time.perf_counter(), []
         for outcome in pool.decode(items, plan):
             sample += [outcome.data] if outcome.data is not None else []
@@ -195,7 +197,7 @@ def _glimpse(source: Source, image_size: int | None, patience: float) -> Kept | 
         return None
     images = np.frombuffer(b"".join(sample), plan.dtype).reshape(-1, plan.channels, plan.size, plan.size)
     content = np.arange(2 * len(source), dtype=np.int64).view("V16")  # all different: nothing is known of copies
-    cache = Cache(images, content, _measured(images), data_hash="not decoded yet")
+    cache = Cache(images, content, _measured(images, framing), data_hash="not decoded yet")
     return Kept(cache, np.arange(len(source)), seconds_left=total)
 
 
@@ -235,25 +237,36 @@ def _remembered(memo: Path, decoded: Path, n: int) -> Kept | None:
 
 
 def _decode(
-    source: Source, image_size: int | None, decoded: Path, memo: Path, max_bad: float, progress: Progress | None
+    source: Source,
+    image_size: int | None,
+    decoded: Path,
+    memo: Path,
+    max_bad: float,
+    progress: Progress | None,
+    framing: Framing | None,
 ) -> None:
     """Decode into a folder of its own and move it into place. A listing's lock is held."""
     with partial_folder(decoded, memo.stem) as partial:
         with Pool() as pool:
-            plan = choose_plan(source, image_size, pool)
+            plan = choose_plan(source, image_size, pool, framing)
             _refuse_too_large(len(source), plan, decoded)
             bad = _write(source, plan, pool, partial, max_bad, progress)
         contents = np.fromfile(partial / "content.bin", dtype="V16")
         data_hash = digest([contents.tobytes()])
         images = np.memmap(partial / "images.bin", plan.dtype, "r")
-        spec = _measured(images.reshape(-1, plan.channels, plan.size, plan.size))
+        spec = _measured(images.reshape(-1, plan.channels, plan.size, plan.size), framing)
         meta = {"n": len(contents), **asdict(plan), "data_hash": data_hash, "spec": asdict(spec)}
         write_meta(partial, meta, ("images.bin", "content.bin"))
-        final = decoded / digest([json.dumps([data_hash, *asdict(plan).values(), pixels.VERSION]).encode()])
+        final = decoded / digest([json.dumps([data_hash, *_form(plan), pixels.VERSION]).encode()])
         put_in_place(partial, final)
     distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
     known = {"cache": final.name, "bad": bad, "duplicates": len(contents) - len(distinct)}
     write_sealed(memo, known)
+
+
+def _form(plan: Plan) -> list[Any]:
+    """What names a cache beside its content; of the usual framing as before there were others."""
+    return [value for value in asdict(plan).values() if value is not None]
 
 
 def _refuse_too_large(n: int, plan: Plan, folder: Path) -> None:
@@ -285,7 +298,7 @@ def _write(
     return bad
 
 
-def _measured(images: NDArray[Any]) -> ImageSpec:
+def _measured(images: NDArray[Any], framing: Framing | None = None) -> ImageSpec:
     """The statistics of [N C H W], from some of the images where there are many."""
     top, (_, channels, size, _) = int(np.iinfo(images.dtype).max), images.shape
     total, squares, inside = np.zeros((channels, size, size)), np.zeros(channels), 0.0
@@ -300,7 +313,7 @@ def _measured(images: NDArray[Any]) -> ImageSpec:
     variance = squares / (len(rows) * size * size) - np.square(mean)
     std = np.sqrt(np.maximum(variance, _LEAST_STD**2))  # of a channel that never changes: it is divided by
     alignment = typical.var(axis=(1, 2)).mean() / max(inside / len(rows), _LEAST_STD**2)
-    return ImageSpec(size, channels, tuple(mean.tolist()), tuple(std.tolist()), float(alignment))
+    return ImageSpec(size, channels, tuple(mean.tolist()), tuple(std.tolist()), float(alignment), framing)
 
 
 def too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad: float) -> UserError:

@@ -31,6 +31,7 @@ import tacit
 from tacit import pixels, sounds
 from tacit.data import worker
 from tacit.data.documents import Unreadable
+from tacit.framing import Framing
 
 
 class Stretch(NamedTuple):
@@ -64,6 +65,7 @@ class Plan:
     size: int  # px
     channels: int
     dtype: str
+    framing: Framing | None = None
 
     @property
     def nbytes(self) -> int:
@@ -326,13 +328,13 @@ def _one_in_memory(item: Item, plan: Plan | None) -> Decoded:
             content = worker.content_hash(f"{item.mode} {item.size}".encode() + item.tobytes())
             if plan is None:
                 return Decoded(content, json.dumps(pixels.probe(item)).encode())
-            square = pixels.to_square(item, plan.size, plan.channels, np.dtype(plan.dtype))
+            square = pixels.to_square(item, plan.size, plan.channels, np.dtype(plan.dtype), plan.framing)
         else:
             assert isinstance(item, np.ndarray)
             content = worker.content_hash(f"{item.dtype} {item.shape}".encode() + item.tobytes())
             if plan is None:
                 return Decoded(content, json.dumps(pixels.probe_array(item)).encode())
-            square = pixels.array_to_square(item, plan.size, plan.channels, np.dtype(plan.dtype))
+            square = pixels.array_to_square(item, plan.size, plan.channels, np.dtype(plan.dtype), plan.framing)
     except (ValueError, OSError, SyntaxError) as error:
         return Decoded(bytes(16), None, str(error)[:200])
     return Decoded(content, square.tobytes())

@@ -21,6 +21,7 @@ from tacit.data.corpus import LONGEST, number_type, word_mark
 from tacit.data.documents import PIECE, pieces
 from tacit.data.encodings import CannotRead
 from tacit.data.source import Source
+from tacit.errors import no_panic
 from tacit.spec import TextSpec
 
 _CHUNK = 1 << 19  # characters
@@ -99,7 +100,8 @@ def plain_numbers(spec: TextSpec) -> NDArray[Any]:
 
 def marked_numbers(tokenizer: Tokenizer, texts: list[str], plain: NDArray[Any]) -> tuple[NDArray[Any], list[int]]:
     """The numbers of all texts end to end, marked where words begin, and how many each text has."""
-    encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
+    with no_panic("the tokenizer"):
+        encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
     lengths = [len(encoding) for encoding in encodings]
     total = sum(lengths)
     ids = plain[np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)]

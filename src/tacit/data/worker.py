@@ -29,6 +29,7 @@ from typing import IO, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from tacit import pixels, sounds
+from tacit.framing import Framing
 
 READY = b"tacit decoder"
 LENGTH = struct.Struct("<I")
@@ -99,7 +100,8 @@ def _image(question: Question, settings: dict[str, Any], at_work: Callable[[], N
     content = content_hash(data)
     if settings["probe"]:
         return content, json.dumps(pixels.probe(data)).encode()
-    square = pixels.decode(data, settings["size"], settings["channels"], np.dtype(settings["dtype"]))
+    framing = None if settings["framing"] is None else Framing(*settings["framing"])
+    square = pixels.decode(data, settings["size"], settings["channels"], np.dtype(settings["dtype"]), framing)
     return content, square.tobytes()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from tacit import pixels
 from tacit.errors import UserError
+from tacit.framing import Framing
 from tacit.nn import to_float
 from tacit.spec import ImageSpec
 from tacit.types import Batch, Features
@@ -96,13 +98,13 @@ class ImageEncoder(nn.Module, ABC):
         return {"image": image, "index": torch.arange(len(image), device=image.device)}
 
     def _square(self, picture: Picture) -> NDArray[np.generic]:
-        size, channels = self.spec.size, self.spec.channels
+        size, channels, framing = self.spec.size, self.spec.channels, self.spec.framing
         try:
             if isinstance(picture, np.ndarray):
-                return pixels.array_to_square(pixels.as_integers(picture), size, channels)
+                return pixels.array_to_square(pixels.as_integers(picture), size, channels, framing=framing)
             if isinstance(picture, Image):
-                return pixels.to_square(picture, size, channels)
-            return pixels.decode(Path(picture), size, channels)
+                return pixels.to_square(picture, size, channels, framing=framing)
+            return pixels.decode(Path(picture), size, channels, framing=framing)
         except (OSError, ValueError) as error:
             what = f"an array of shape {picture.shape}" if isinstance(picture, np.ndarray) else str(picture)
             raise UserError(f"cannot prepare {what}: {error}") from None
@@ -116,6 +118,13 @@ class ImageEncoder(nn.Module, ABC):
         from transformers import AutoModel
 
         return AutoModel, "model."
+
+    def read(self, model: PreTrainedModel, image: Tensor) -> tuple[Tensor, Tensor]:
+        """What the opened files of `hugging_face()` say of images [B C S S] in [0, 1]: pooled [B D], tokens [B N D]."""
+        hidden = model((image - self.mean.cpu()) / self.std.cpu()).last_hidden_state
+        places = math.prod(self.grid)
+        tokens = hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden[:, -places:]
+        return tokens.mean(1), tokens
 
     def write_companions(self, folder: Path) -> None:
         """What tells Hugging Face's library how to prepare images for the model in `folder`."""
@@ -157,12 +166,15 @@ class MapEncoder(ImageEncoder):
 
 def image_processor(spec: ImageSpec) -> dict[str, Any]:
     """`tacit.pixels.to_square` and the normalisation in the words of a Hugging Face image processor."""
+    framing = spec.framing or Framing(spec.size, keep=False, filter=3)  # bicubic
+    square, edge = {"height": spec.size, "width": spec.size}, framing.edge
     return {
         "image_processor_type": "ViTImageProcessor",
         "do_convert_rgb": spec.channels == 3,
-        "do_resize": True,
-        "size": {"height": spec.size, "width": spec.size},
-        "resample": 3,  # bicubic
+        "do_resize": edge > 0,
+        "size": {"shortest_edge": edge} if framing.keep else {"height": edge, "width": edge},
+        "resample": framing.filter,
+        **({"do_center_crop": True, "crop_size": square} if framing.keep or edge != spec.size else {}),
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,

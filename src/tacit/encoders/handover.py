@@ -19,6 +19,7 @@ from tacit.encoders.base import ImageEncoder
 from tacit.encoders.items import ItemEncoder, at_place
 from tacit.encoders.text import TextEncoder
 from tacit.nn import masked_mean
+from tacit.spec import ImageSpec
 from tacit.types import Features
 
 Inputs = Mapping[str, Tensor]
@@ -90,11 +91,7 @@ class Images:
         return Graph()
 
     def read(self, model: Any, inputs: Inputs) -> Said:
-        mean, std = self.encoder.mean.cpu(), self.encoder.std.cpu()
-        hidden = model((inputs["image"] - mean) / std).last_hidden_state
-        places = math.prod(self.encoder.grid)
-        tokens = hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden[:, -places:]
-        return tokens.mean(1), tokens
+        return self.encoder.read(model, inputs["image"])
 
     def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
         return tokens
@@ -105,7 +102,7 @@ class Images:
         return {
             "input": {"image": {"shape": shape, "dtype": "float32", "range": [0, 1]}},
             "output": _outputs(math.prod(self.encoder.grid), dim),
-            "preprocessing": "resize the whole image to the square; the graph subtracts mean and divides by std itself",
+            "preprocessing": f"{_resizing(spec)}; the graph subtracts mean and divides by std itself",
             "mean": spec.mean,
             "std": spec.std,
         }
@@ -168,6 +165,8 @@ class Texts(Numbers):
     def read(self, model: Any, inputs: Inputs) -> Said:
         tokens = model(**inputs).last_hidden_state
         own = inputs["attention_mask"].bool()
+        if self.encoder.sentence is not None:
+            return self.encoder.sentence(tokens, own), tokens
         counted = own & ~torch.isin(inputs["input_ids"], torch.tensor(self.encoder.spec.specials))
         counted = torch.where(counted.any(1, keepdim=True), counted, own)[:, :, None]
         return (tokens * counted).sum(1) / counted.sum(1), tokens
@@ -179,7 +178,7 @@ class Texts(Numbers):
             "input": {"input_ids": {**numbers, "range": [0, spec.vocabulary - 1]}, "attention_mask": numbers},
             "output": _outputs("tokens", self.encoder.dim),
             "preprocessing": f"tokenizer.json makes input_ids of a text, cut after {spec.length}; attention_mask is 0 "
-            "where padding; the graph leaves special tokens out of pooled itself",
+            f"where padding; the graph pools by itself: {self.encoder.pooling}",
             "length": spec.length,
             "pad": spec.pad,
         }
@@ -323,6 +322,16 @@ class Says(nn.Module):
     def forward(self, inputs: Inputs) -> Said:
         features = self.kind.features(self.encoder, inputs)
         return features.pooled, features.tokens
+
+
+def _resizing(spec: ImageSpec) -> str:
+    """How a picture becomes the square that a graph takes."""
+    framing = spec.framing
+    if framing is None or (not framing.keep and framing.edge == spec.size):
+        return "resize the whole image to the square"
+    how = "its shorter side" if framing.keep else "both sides"
+    first = f"resize {how} to {framing.edge} px, and" if framing.edge else "do not resize, but"
+    return f"{first} cut the middle {spec.size} px out"
 
 
 def _outputs(places: int | str, dim: int) -> dict[str, Any]:

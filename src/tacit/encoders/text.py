@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tacit.errors import UserError
+from tacit.errors import UserError, no_panic
 from tacit.nn import masked_mean
 from tacit.spec import TextSpec
 from tacit.types import Batch, Features
@@ -24,6 +24,8 @@ from tacit.types import Batch, Features
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedModel
+
+    from tacit.encoders.sentence import Sentence
 
 LONGEST = 2048  # numbers of a document that are read, the special ones included
 
@@ -41,11 +43,13 @@ class TextEncoder(nn.Module, ABC):
     `name` and `options` rebuild it (`build_encoder(name, spec, **options)`), `source` says where its weights came from,
     `dim` is the width D of tokens and of `pooled`. `model` is Hugging Face's: with its head of masked-language
     modelling where there is one, whose own parameters are frozen until `train_head`. `packs` says whether rows with
-    several documents (`segment`) are read exactly as the documents alone.
+    several documents (`segment`) are read exactly as the documents alone. `sentence` makes the one vector of a text of
+    an encoder that says by itself how: its own way in place of the mean of all windows.
     """
 
     packs = True
     at_once = 32  # rows of any length that fit into memory together while they are embedded
+    sentence: Sentence | None
     special: Tensor  # [V]  True for numbers that are no part of a text
     head_trained: Tensor
 
@@ -67,6 +71,7 @@ class TextEncoder(nn.Module, ABC):
         self.options = dict(options)
         self.source: dict[str, Any] = {}
         self.model = model
+        self.sentence = None
         self.register_buffer("special", _table(spec), persistent=False)
         self.register_buffer("head_trained", torch.tensor(False))
         for parameter in self._own_of_head():
@@ -86,8 +91,37 @@ class TextEncoder(nn.Module, ABC):
         """
         tokens, valid = self._checked(batch), batch.get("valid")
         counted = self.counted(tokens, valid)
+        if self.sentence is not None and "segment" not in batch:
+            return self._as_one(self.sentence, tokens, valid, counted, depths)
         said, pooled = self._said(tokens, valid, counted, batch.get("segment"), [*depths, self.n_depths - 1])
         return Features(said, pooled[-1], counted, depths=tuple(pooled[:-1]))
+
+    def states(self, batch: Batch) -> Features:
+        """`forward` with the states of all tokens: in windows also where an encoder's own way is to cut."""
+        tokens, valid = self._checked(batch), batch.get("valid")
+        counted = self.counted(tokens, valid)
+        said, pooled = self._said(tokens, valid, counted, batch.get("segment"), [self.n_depths - 1])
+        return Features(said, pooled[-1], counted)
+
+    def _as_one(
+        self, sentence: Sentence, tokens: Tensor, valid: Tensor | None, counted: Tensor, depths: Sequence[int]
+    ) -> Features:
+        """Rows cut after `spec.length` numbers and pooled by `sentence`; behind that no token counts."""
+        N, L = tokens.shape[1], self.spec.length
+        there = torch.ones_like(counted) if valid is None else valid
+        if N > L:
+            ends = there[:, L]  # of rows that are cut
+            tokens, there = tokens[:, :L].clone(), there[:, :L]
+            if self.spec.sep >= 0:
+                tokens[ends, L - 1] = self.spec.sep
+            counted = self.counted(tokens, there)
+        said = self.layers(tokens, Attention(None if bool(there.all()) else attended(there), None))
+        pooled = sentence(said[-1], there)
+        inner = tuple(pooled if depth == self.n_depths - 1 else masked_mean(said[depth], there) for depth in depths)
+        behind = (0, max(0, N - L))
+        return Features(
+            nn.functional.pad(said[-1], (0, 0, *behind)), pooled, nn.functional.pad(counted, behind), depths=inner
+        )
 
     def counted(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
         """The tokens [B N] that `pooled` is the mean of: no padding, no special ones but where there are no others."""
@@ -99,8 +133,10 @@ class TextEncoder(nn.Module, ABC):
         """`forward` of one window a row, free of questions about the values in it, so that it can be traced."""
         counted = self.counted(tokens, valid)
         said = self.layers(tokens, Attention(attended(valid), None))
-        pooled = tuple(masked_mean(said[depth], counted) for depth in depths)
-        return Features(said[-1], masked_mean(said[-1], counted), counted, depths=pooled)
+        whole = masked_mean(said[-1], counted) if self.sentence is None else self.sentence(said[-1], valid)
+        last, weight = self.n_depths - 1, counted if self.sentence is None else valid
+        pooled = tuple(whole if depth == last else masked_mean(said[depth], weight) for depth in depths)
+        return Features(said[-1], whole, counted, depths=pooled)
 
     def _said(
         self, tokens: Tensor, valid: Tensor | None, counted: Tensor, segment: Tensor | None, depths: Sequence[int]
@@ -236,7 +272,8 @@ class TextEncoder(nn.Module, ABC):
     def prepare(self, texts: str | Sequence[str]) -> Batch:
         """Texts as a batch on the encoder's device, prepared as for its training.
 
-        A document is [CLS] tokens [SEP], cut after 2048 numbers; longer than `spec.length`, it is embedded in windows.
+        A document is [CLS] tokens [SEP], cut after 2048 numbers; longer than `spec.length`, it is embedded in windows,
+        or cut where the encoder's own way is to.
         Returns `tokens`, `valid` and `word` [B N] and `index` [B]. UserError names what is no text.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
@@ -245,7 +282,9 @@ class TextEncoder(nn.Module, ABC):
         for text in texts:
             if not isinstance(text, str):
                 raise UserError(f"cannot prepare {text!r}, a {type(text).__name__}; pass texts as str")
-        rows = [self._document(encoding) for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+        with no_panic(f"the tokenizer of {self.name}"):
+            encodings = self.tokenizer.encode_batch(texts, add_special_tokens=False)
+        rows = [self._document(encoding) for encoding in encodings]
         longest = max(1, *(len(tokens) for tokens, _ in rows))
         tokens = torch.full((len(rows), longest), self.spec.pad)
         valid, word = torch.zeros_like(tokens, dtype=torch.bool), torch.zeros_like(tokens, dtype=torch.bool)

@@ -82,6 +82,11 @@ def _sentence_transformers(encoder: TextEncoder, folder: Path) -> None:
     from safetensors.torch import save_file
 
     spec = encoder.spec
+    if encoder.sentence is not None:
+        from tacit.encoders import sentence
+
+        sentence.write(encoder.sentence, folder, spec.length)
+        return
     names = {"Transformer": "", "WordWeights": WEIGHTS, "Pooling": POOLING}
     modules = [
         {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}

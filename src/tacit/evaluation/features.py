@@ -92,14 +92,14 @@ def extract_tokens(
     """
     import torch
 
-    device = device_of(encoder)
+    device, embed = device_of(encoder), getattr(encoder, "states", encoder)
     places = tokens[:, 1] // getattr(encoder, "stride", 1)
     examples, which = np.unique(tokens[:, 0], return_inverse=True)
     found: NDArray[np.float32] | None = None
     with evaluation_mode(encoder), torch.no_grad():
         for start in range(0, len(examples), batch_size):
             batch = fetch(examples[start : start + batch_size])
-            states = encoder({name: tensor.to(device) for name, tensor in batch.items()}).tokens.float().cpu().numpy()
+            states = embed({name: tensor.to(device) for name, tensor in batch.items()}).tokens.float().cpu().numpy()
             here = np.flatnonzero((which >= start) & (which < start + batch_size))
             found = np.empty((len(tokens), states.shape[2]), np.float32) if found is None else found
             found[here] = states[which[here] - start, places[here]]

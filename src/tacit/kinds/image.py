@@ -45,7 +45,7 @@ def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[
 
 
 def same_form(spec: ImageSpec, other: ImageSpec) -> bool:
-    return spec.size == other.size
+    return (spec.size, spec.framing) == (other.size, other.framing)
 
 
 def mismatch(own: ImageSpec, opened: Dataset) -> str:
@@ -56,7 +56,7 @@ def mismatch(own: ImageSpec, opened: Dataset) -> str:
 
 
 def reading(spec: ImageSpec) -> dict[str, Any]:
-    return {"image_size": spec.size}
+    return {"image_size": spec}
 
 
 def fitted(encoder: Any, spec: Any) -> Any:
