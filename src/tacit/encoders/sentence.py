@@ -219,14 +219,16 @@ def _prompt(folder: Path) -> str:
 
 def write(sentence: Sentence, folder: Path, length: int) -> None:
     """The modules of sentence-transformers that say the same."""
-    named = [("Transformer", ""), ("Pooling", "1_Pooling")]
+    listed = [("Transformer", ""), ("Pooling", "1_Pooling")]
     (folder / "1_Pooling").mkdir()
     modes = {key: mode in sentence.modes for key, mode in LEGACY.items()}
-    pooling = {"word_embedding_dimension": sentence.token_dim, **modes}
+    in_order = tuple(LEGACY[key] for key, said in modes.items() if said) == sentence.modes
+    named: dict[str, object] = {**modes} if in_order else {"pooling_mode": list(sentence.modes)}
+    pooling = {"word_embedding_dimension": sentence.token_dim, **named}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling, indent=2))
     for number, module in enumerate(sentence.behind, 2):
         if isinstance(module, Normed):
-            named.append(("Normalize", f"{number}_Normalize"))
+            listed.append(("Normalize", f"{number}_Normalize"))
         elif isinstance(module, Dense):
             path = folder / f"{number}_Dense"
             path.mkdir()
@@ -237,10 +239,10 @@ def write(sentence: Sentence, folder: Path, length: int) -> None:
             save_file(
                 {f"linear.{key}": value.cpu() for key, value in linear.state_dict().items()}, path / "model.safetensors"
             )
-            named.append(("Dense", path.name))
+            listed.append(("Dense", path.name))
     modules = [
         {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for number, (kind, path) in enumerate(named)
+        for number, (kind, path) in enumerate(listed)
     ]
     (folder / MODULES).write_text(json.dumps(modules, indent=2))
     settings = {"max_seq_length": length, "do_lower_case": False}
