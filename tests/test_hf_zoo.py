@@ -149,7 +149,7 @@ def test_an_image_is_embedded_as_by_its_own_library(folders: dict[str, Path], na
 
 
 @torch.inference_mode()
-def test_models_without_a_square_of_tokens_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_without_a_square_of_tokens_open(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rectangle = hf.ViTModel(hf.ViTConfig(**{**PATCHES, "image_size": [32, 16]}))
     convnext = hf.DINOv3ConvNextModel(hf.DINOv3ConvNextConfig(image_size=64, **STAGES))
     dinov3 = hf.DINOv3ViTModel(hf.DINOv3ViTConfig(num_register_tokens=4, **PATCHES))
@@ -159,7 +159,7 @@ def test_models_without_a_square_of_tokens_open(tmp_path: Path, capsys: pytest.C
         encoder = load_encoder(f"hf:{tmp_path / name}")
         assert encoder.grid == grid
         assert isinstance(encoder, Masking) == (name != "a")
-        assert "does not say how images are prepared" in capsys.readouterr().err
+        assert f"hf:{name}: its folder does not say how images are prepared" in caplog.text
         said = model(encoder.normalise(encoder.prepare(pictures()))).last_hidden_state  # type: ignore[operator, arg-type]
         prefix = said.shape[1] - int(np.prod(grid))
         assert prefix == {"a": 1, "b": 1, "c": 5}[name]
@@ -168,7 +168,7 @@ def test_models_without_a_square_of_tokens_open(tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.parametrize("where", ["processor_config.json", "preprocessor_config.json", "nested", "fast", "nowhere"])
 def test_preprocessing_is_read_wherever_it_is_written(
-    folders: dict[str, Path], where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: dict[str, Path], where: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = shutil.copytree(folders["clip"], tmp_path / "model")
     path = folder / "preprocessor_config.json"
@@ -183,7 +183,7 @@ def test_preprocessing_is_read_wherever_it_is_written(
     elif where != "nowhere":
         path.write_text(json.dumps({**told, "image_processor_type": "CLIPImageProcessor" + "Fast" * (where == "fast")}))
     spec = load_encoder(f"hf:{folder}").spec
-    said = capsys.readouterr().err
+    said = caplog.text
     if where == "nowhere":  # as for this kind of model, and so told
         assert spec.mean == tuple(hf.CLIPImageProcessorPil().image_mean)
         assert "no preprocessor_config.json" in said
@@ -228,11 +228,11 @@ def rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str
 @torch.inference_mode()
 @pytest.mark.parametrize("prefix", ["student.backbone.", "module.", "_orig_mod.", "model.", ""])
 def test_a_plain_prefix_is_left_out_and_said(
-    vit: Path, prefix: str, folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    vit: Path, prefix: str, folders: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also of weights in half precision, which are computed with in float32."""
     found = load_encoder(rewritten(vit, lambda of: {prefix + name: value.half() for name, value in of.items()}))
-    assert (f"prefix {prefix!r}" in capsys.readouterr().err) == bool(prefix)
+    assert (f"prefix {prefix!r}" in caplog.text) == bool(prefix)
     wanted = load_encoder(f"hf:{folders['vit with a head']}")
     assert {parameter.dtype for parameter in found.parameters()} == {torch.float32}
     batch = wanted.prepare(pictures())  # type: ignore[arg-type]

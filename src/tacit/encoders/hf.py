@@ -5,8 +5,8 @@ Image models are in `hf_image`, text models in `hf_text`, models of sound in `hf
 
 from __future__ import annotations
 
+import logging
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ def load(name: str, *, offline: bool = False) -> HuggingFace | HuggingFaceText |
         source = {"name": wanted, "revision": folder.name}
     found, remarks = _opened(name, folder, source, None)
     for remark in remarks if leader() else ():
-        print(f"{name}: {remark}", file=sys.stderr)
+        logging.getLogger(__name__).warning("%s: %s", name, remark)  # on the terminal, but for --private
     return found
 
 
