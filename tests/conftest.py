@@ -75,14 +75,12 @@ def brief() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def few_fits() -> Iterator[None]:
-    """Labels are drawn 3 times at a budget, and word counts choose between two penalties."""
+    """Labels are drawn 3 times at a budget."""
     from tacit.evaluation import splits
-    from tacit.modalities import text
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits, "MANY_DRAWS", 3)
         patch.setattr(splits, "FEW_DRAWS", 3)
-        patch.setattr(text, "LINEAR_C", (1.0, 100.0))
         yield
 
 

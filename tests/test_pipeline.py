@@ -6,7 +6,6 @@ import csv
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,6 @@ from PIL import Image
 import tacit
 from tacit import cli
 from tacit.errors import RunFailed, UserError
-from tacit.judging import plan_judging
-from tacit.progress import Log
-from tacit.study import chosen_encoder, open_study
 from tests.tiny import digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
@@ -74,7 +70,7 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
     assert report["schema"] == 1
     assert {arm["name"] for arm in report["arms"]} == {"simclr", "rotation", "random-init", "pixels", "scratch"}
     assert report["verdict"]["outcome"] in {"transfers", "harms", "equivalent", "underpowered", "collapsed"}
-    assert report["verdict"]["text"].endswith("not compared with any public pretrained encoder")
+    assert "not compared with any public pretrained encoder" in report["verdict"]["text"]
     assert report["data"]["seal_reads"] == 1
     for result in report["results"]:
         assert 0 <= result["mean"] <= 1
@@ -155,24 +151,6 @@ def test_private_leaves_no_trace(folder: Path, tmp_path: Path) -> None:
         assert str(folder) not in text, name
 
 
-def test_judging_fits_into_its_share_of_the_time(folder: Path) -> None:
-    settings = {"seed": 0, "device": "cpu", "precision": "32", "private": False, "against": None, "offline": True}
-    judged = {"primary_budget": None, "label_budgets": None, "metric": None, "train_every_budget": False}
-    ask = SimpleNamespace(**settings, **judged, transductive=False)
-    options = {"labels": str(folder / "labels.csv")}
-    with Log(quiet=True) as log:
-        study = open_study(str(folder / "images"), ask, options, log, encoder=chosen_encoder(None), seconds=60.0)
-    free = plan_judging(study, 2)
-    assert free.given_up == []
-    assert {"1 per class", "10 per class", "100 %"} <= set(free.budgets)
-    short = plan_judging(study, 2, limit=0.0)
-    assert short.budgets == free.budgets[: free.budgets.index("10 per class") + 1]
-    assert len(short.budgets) + len(short.given_up) == len(free.budgets)
-    study.ask.label_budgets = ["5 per class", "100 %"]
-    assert plan_judging(study, 2).budgets == ["5 per class", "100 %"]
-    assert study.scratch_limit == pytest.approx(0.15 * 60 / 6)
-
-
 def test_without_labels_there_is_no_proof(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = run(folder, tmp_path / "unlabelled", labels=None, tasks="simclr")
     assert report.verdict.outcome == "none"
@@ -225,7 +203,7 @@ def test_every_task_collapsed_is_a_failure(folder: Path, tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"budget": "0.001s"}, "too small for one step"),
+        ({"budget": "0.001s"}, "--budget 0.0 s is too small: it takes about"),
         ({"group-column": "no_such"}, "no_such"),
         ({"labels": "nowhere.csv"}, "nowhere.csv"),
         ({"kind": "audio"}, "audio"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +49,10 @@ class Deadline:
         """So many seconds from now."""
         return cls(time.perf_counter() + seconds)
 
+    def earlier(self, seconds: float) -> Deadline:
+        """So much before this one."""
+        return Deadline(self.at - seconds)
+
     @property
     def left(self) -> float:
         """Seconds until then, negative once it has passed."""
@@ -55,6 +60,27 @@ class Deadline:
 
 
 NEVER = Deadline()
+_commands: list[float] = []  # when the command line began, until a command asks
+
+
+def start_clock() -> None:
+    """Called where a command line begins: importing what it needs takes seconds, which count."""
+    _commands[:] = [time.perf_counter()]
+
+
+def command_began() -> float:
+    """When the command that asks began, on the clock of `time.perf_counter`."""
+    return _commands.pop() if _commands else time.perf_counter()
+
+
+def quickest(call: Callable[[], object], times: int = 2) -> float:
+    """Seconds that a call takes, by the quickest of some: the first warms the machine up, and others may disturb."""
+    spent = []
+    for _ in range(times):
+        began = time.perf_counter()
+        call()
+        spent.append(time.perf_counter() - began)
+    return min(spent)
 
 
 def parse_budget(text: str) -> Budget:

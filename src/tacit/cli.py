@@ -20,6 +20,7 @@ from typing import Any, NoReturn, get_type_hints
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]  # not in its __all__
 
 from tacit import commands
+from tacit.budget import start_clock
 from tacit.errors import Interrupted, RunFailed, UserError, nearest
 from tacit.plain_yaml import read_plain_yaml
 from tacit.wording import discreet
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit: 0 done, 1 the run failed, 2 bad input or usage, 130 or 143 interrupted."""
     # Threads that wait busily are a third faster on an idle machine, and four to eight times slower on a busy one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    start_clock()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         with discreet("--private" in words):

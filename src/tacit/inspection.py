@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -18,8 +17,10 @@ from tacit.data.targets import describe
 from tacit.errors import UserError
 from tacit.evaluation import Labelled, detectable_difference, plan_budgets, primary_budget
 from tacit.evaluation.splits import class_units
-from tacit.judging import JUDGING_SHARE, plan_judging
+from tacit.judging import Judging, plan_judging
 from tacit.leaks import find_leaks
+from tacit.pacing import training_seconds
+from tacit.pipeline import REPORT_SECONDS, SOON
 from tacit.progress import Log
 from tacit.study import Study, about_held, chosen_encoder, open_study
 from tacit.train import seconds_per_step
@@ -57,8 +58,6 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
             {**options, "patience": PATIENCE},
             log,
             encoder=architecture,
-            seconds=budget.amount if timed else None,
-            seeds=ask.seeds,
             continued=initial is not None,
         )
     mixtures = mixtures_of(ask.tasks, study)
@@ -66,11 +65,13 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     started = time.perf_counter() - began + study.dataset.notes.decoding_seconds
     print(_about_data(study))
     print(_about_labels(study))
-    limit = JUDGING_SHARE * budget.amount if timed else math.inf
-    after = plan_judging(study, len(mixtures), limit, seeds=ask.seeds).seconds if study.split.labelled else 0.0
+    labelled = study.split.labelled is not None
+    judging = plan_judging(study, len(mixtures), seeds=ask.seeds) if labelled else Judging(0.0, 0.0, 0.0)
+    after, least = REPORT_SECONDS + judging.whole, SOON + judging.least
     rows = study.split.pretrain
     print(f"\nencoder: {study.encoder.name}; pretraining on {len(rows):,} examples; budget {budget}")
-    seconds = (budget.amount - started - after) / trainings if timed else 0.0
+    seconds = training_seconds(budget.amount, started, after, least) / trainings if timed else 0.0
+    after = budget.amount - started - seconds * trainings if timed else after
     total = started + after
     for name, weights in mixtures.items():
         plan = study.recipe(weights, study.start())

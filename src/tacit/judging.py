@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit import keys
-from tacit.budget import clock
+from tacit.budget import NEVER, Deadline, quickest
 from tacit.split import has_seen
 from tacit.wording import Ours
 
 if TYPE_CHECKING:
-    from tacit.evaluation import Arm, Report
+    from tacit.evaluation import Arm, Report, Verdict
     from tacit.evaluation.spectrum import Alarm, Diagnosis
     from tacit.leaks import Leaks
     from tacit.study import Study
@@ -27,8 +26,9 @@ if TYPE_CHECKING:
 
 DIAGNOSED = 2000  # examples at most that the label-free diagnosis looks at
 VIEWED = 1000  # of these, with two views each
-MARGIN = 1.2  # on the estimate of what judging takes
-JUDGING_SHARE = 0.4  # of a time budget that judging may take
+RISING = 0.02  # by which the online probe, a share of 1, rises in the second half of a training that ends too early
+QUICK = 60.0  # seconds that training on more draws of the labels may take where no time is given
+PILOTED = 400  # labels at most of the probe that tells how long others take
 NO_PROOF = (
     "No labels, no proof: the label-free alarms below can show that an encoder has collapsed, never that it transfers."
 )
@@ -42,25 +42,31 @@ CLASSIFYING = {"transformation"}  # families whose features may be few without h
 
 
 class Judging(NamedTuple):
-    """What `judge` is going to do: the label budgets it probes, those given up to save time, how long it takes."""
+    """What judging takes, in seconds: the least that gives a verdict, all that is planned, one training on labels."""
 
-    budgets: list[str]
-    given_up: list[str]
-    seconds: float
-    scratch_draws: int = 3  # label draws that are trained on from scratch
+    least: float
+    whole: float
+    training: float
 
 
 def judge(
-    study: Study, space: Workspace, runs: Mapping[str, Sequence[Run]], plan: Judging, leaks: Leaks | None
+    study: Study,
+    space: Workspace,
+    runs: Mapping[str, Sequence[Run]],
+    plan: Judging,
+    leaks: Leaks | None,
+    deadline: Deadline = NEVER,
 ) -> Report:
     """Choose among the pretrained encoders inside the training labels, then read the sealed ones, once.
 
     `runs` holds those of each task, by pretraining seed. Where `leaks` names test items, the verdict is given without
-    them too.
+    them too. What does not fit before the `deadline` is given up, see `evaluation.agenda`.
     """
     from tacit.evaluation import count_read, evaluate, select
+    from tacit.evaluation.agenda import MOST_TRAININGS
     from tacit.evaluation.protocol import plan_for
     from tacit.evaluation.subject import parts_of
+    from tacit.study import SCRATCH_DRAWS
 
     labelled, sealed, ask = study.split.labelled, study.split.seal, study.ask
     assert labelled is not None
@@ -70,33 +76,34 @@ def judge(
     candidates = [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
     arms = [*candidates, *study.baselines(), *study.public_arms()]
     seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
-    primary = plan_for(labelled, parts_of(labelled, seed), plan.budgets or None, ask.primary_budget)[1]
+    primary = plan_for(labelled, parts_of(labelled, seed), ask.label_budgets, ask.primary_budget)[1]
     selection = select(arms, labelled, primary=primary.name, metric=ask.metric, seed=seed)
     where = "by the validation events" if study.split.held else "inside the training labels"
     study.log(Ours(f"chosen {where}: {selection.arm}"))
     seal = count_read(space.path, *([ask.seal] if ask.seal is not None else []))
+    quick = plan.training * labelled.n_folds * MOST_TRAININGS <= QUICK
     report = evaluate(
         arms,
         labelled,
         primary=ask.primary_budget,
         metric=ask.metric,
-        budgets=plan.budgets,
+        budgets=ask.label_budgets,
         seed=seed,
         selection=selection,
         copied=leaks.positions if leaks else None,
-        scratch_draws=plan.scratch_draws,
-        scratch_seconds=study.scratch_limit,
+        scratch_draws=MOST_TRAININGS if math.isinf(deadline.at) and quick else SCRATCH_DRAWS,
         train_everywhere=ask.train_every_budget,
+        deadline=deadline,
+        scratch_seconds=plan.training,
     )
-    dropped = [*report.data["budgets_dropped"], *plan.given_up]
     if leaks is not None:
         report = report.with_data(test_copies=leaks.as_data(private=ask.private))
+    report = _with_doubts(report, {name: undertrained(of) for name, of in runs.items()})
     return report.with_data(
         seal_reads=seal.reads,
         pretraining_seeds=len(next(iter(runs.values()))),
         diagnosis=_numbers(found),
         proxies=_proxies(report, found, runs),
-        budgets_dropped=dropped,
     )
 
 
@@ -132,6 +139,35 @@ def diagnoses(study: Study, runs: Mapping[str, Sequence[Run]]) -> dict[str, list
             idle = [alarm for used in codes_used(run.history) for alarm in idle_codes(used)]
             found[name].append(replace(diagnosis, alarms=(*diagnosis.alarms, *falls, *idle)))
     return {**found, UNTRAINED: [untrained]}
+
+
+def undertrained(runs: Sequence[Run]) -> str:
+    """Why the encoders of a task are trained too little to be judged for good; empty where nothing says so."""
+    epochs = min(run.epochs for run in runs)
+    if epochs < 1:
+        return f"it saw {100 * epochs:.0f} % of its examples, each once"
+    rises = []
+    for run in runs:
+        probed = [(int(row["step"]), float(row["probe"])) for row in run.history if "probe" in row]
+        earlier = [probe for step, probe in probed if step <= run.steps / 2]
+        if earlier:
+            rises.append(probed[-1][1] - earlier[-1])
+    if rises and np.mean(rises) > RISING:
+        return f"its probe still rose by {100 * np.mean(rises):.1f} points in the second half of training"
+    return ""
+
+
+def _with_doubts(report: Report, doubts: Mapping[str, str]) -> Report:
+    """The report, whose verdicts say of an encoder that it is undertrained, and why."""
+    doubts = {name: f"undertrained: {why}; a longer --budget may change this" for name, why in doubts.items() if why}
+    if not doubts:
+        return report
+
+    def doubted(verdict: Verdict) -> Verdict:
+        return replace(verdict, text=f"{verdict.text}; {doubts[verdict.arm]}") if verdict.arm in doubts else verdict
+
+    verdicts = tuple(map(doubted, report.verdicts))
+    return replace(report, verdict=doubted(report.verdict), verdicts=verdicts).with_data(undertrained=doubts)
 
 
 def rank_readings(history: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -184,73 +220,67 @@ def worst_alarms(found: Sequence[Diagnosis]) -> list[Alarm]:
     return worst
 
 
-def plan_judging(study: Study, tasks: int, limit: float = math.inf, *, seeds: int = 1) -> Judging:
-    """What judging will take, measured: the untrained encoder is embedded, and probed once at each label budget.
+def plan_judging(study: Study, tasks: int, *, seeds: int = 1) -> Judging:
+    """What judging will take, measured on little: some examples are embedded, probed and trained on.
 
-    Every task has an encoder for each of its `seeds`. Where it takes more than `limit` seconds, budgets larger than the
-    primary one are given up, the costliest first.
+    Every task has an encoder for each of its `seeds`.
     """
+    from tacit.evaluation.agenda import FEWEST_DRAWS
     from tacit.evaluation.protocol import plan_for
-    from tacit.evaluation.selection import LEARNED_FROM
+    from tacit.evaluation.selection import ENOUGH, LEARNED_FROM
     from tacit.evaluation.splits import N_FOLDS, draw_labels
     from tacit.evaluation.subject import parts_of, target_of
     from tacit.evaluation.targets import Supervised
-    from tacit.study import RANDOM_SEEDS
+    from tacit.study import RANDOM_SEEDS, SCRATCH_DRAWS
 
-    labelled = study.split.labelled
+    labelled, ask = study.split.labelled, study.ask
     assert labelled is not None
     train, target = labelled.train, target_of(labelled)
-    target.metric(study.ask.metric)  # a name that is none shall be refused before anything is trained
-    planned, primary = plan_for(labelled, parts_of(labelled, 0), study.ask.label_budgets, study.ask.primary_budget)
-    budgets = planned.budgets
-    began = time.perf_counter()
-    timed = train if isinstance(target, Supervised) else _some(train if len(train) else labelled.test)
-    tables = target.read(study.fresh(0), labelled, timed)
-    spent = time.perf_counter() - began
+    target.metric(ask.metric)  # a name that is none shall be refused before anything is trained
+    planned, primary = plan_for(labelled, parts_of(labelled, 0), ask.label_budgets, ask.primary_budget)
+    if isinstance(target, Supervised):
+        [drawn] = draw_labels(labelled.y, labelled.group, train, [replace(primary, draws=1)], seed=0)[primary.name]
+        timed = _some(drawn, PILOTED)
+    else:
+        timed = _some(train if len(train) else labelled.test, TIMED)
+    fresh = study.fresh(0)
+    tables = target.read(fresh, labelled, timed)
+    spent = quickest(lambda: target.read(fresh, labelled, timed))
     embedding, embedding_whole = spent / len(timed), spent / len(np.unique(study.split.rows[timed]))
-    encoders = tasks * seeds + 1 + RANDOM_SEEDS + len(study.ask.against or ())
+    encoders = tasks * seeds + 1 + RANDOM_SEEDS + len(ask.against or ())
     counting, fitting = study.kind.statistics_seconds(study.dataset, study.split)
-    seconds = encoders * 2 * len(labelled.y) * embedding + counting
+    once_trained = study.scratch_seconds()
+    read = len(labelled.y) + min(len(train), ENOUGH)
+    seconds = encoders * read * embedding + counting
     diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
     seconds += (tasks * seeds + 1) * diagnosed * embedding_whole
-    trained = len(budgets) if study.ask.train_every_budget else 1
-    once_trained = study.scratch_seconds()
-    scratch_draws = study.scratch_draws(once_trained)
-    seconds += labelled.n_folds * (1 + seeds) * scratch_draws * trained * once_trained
-    if not isinstance(target, Supervised):  # nothing is learned: a search takes next to no time
+    trainings = labelled.n_folds * once_trained
+    least = seconds + FEWEST_DRAWS * trainings
+    whole = seconds + SCRATCH_DRAWS * (1 + seeds) * trainings
+    if ask.train_every_budget:
+        whole += SCRATCH_DRAWS * (1 + seeds) * trainings * (len(planned.budgets) - 1)
+    if not isinstance(target, Supervised):  # a search takes next to no time
         rankers = [arm.encoders[0] for arm in study.statistics if arm.encoders]
-        began = time.perf_counter()
-        for ranker in rankers:
-            target.read(ranker, labelled, timed)
-        seconds += 2 * len(labelled.y) * (time.perf_counter() - began) / len(timed)
-        return Judging([], [], MARGIN * seconds)
-    draws = draw_labels(labelled.y, labelled.group, train, budgets, seed=0)
-    probing: dict[str, float] = {}
-    for budget in budgets:
-        taken = [np.searchsorted(train, draws[budget.name][0])]
-        began = time.perf_counter()
-        features = tables["pooled"]
-        target.linear(features, labelled.answers[train], taken, features, seed=0)
-        once = time.perf_counter() - began
-        at_once = min(budget.draws, os.cpu_count() or 1)
-        probing[budget.name] = encoders * labelled.n_folds * once * budget.draws / at_once
-        probing[budget.name] += labelled.n_folds * fitting(budget.total) * budget.draws
-        if budget.name == primary.name:
-            share = min(1.0, LEARNED_FROM / budget.total)
-            seconds += encoders * share * once * N_FOLDS * len(tables)  # choosing a representation
-    seconds *= MARGIN
-    probing = {name: MARGIN * each for name, each in probing.items()}
-    given_up = []
-    larger = [budget.name for budget in budgets if budget.total > primary.total]
-    for name in sorted(larger, key=probing.__getitem__, reverse=True):
-        if seconds + sum(probing.values()) > limit:
-            given_up.append(f"{name}: would take about {clock(probing.pop(name))} to judge; a longer --budget has it")
-    return Judging(list(probing), given_up, seconds + sum(probing.values()), scratch_draws)
+        spent = quickest(lambda: [target.read(ranker, labelled, timed) for ranker in rankers])
+        ranking = 2 * len(labelled.y) * spent / len(timed)
+        return Judging(least + ranking, whole + ranking, once_trained)
+    known, X, once = labelled.answers[timed], tables["pooled"], 0.0
+    if target.learnable(known):  # a label
+        once = quickest(lambda: target.linear(X, known, [np.arange(len(known))], X, seed=0)) / len(known)
+
+    def probing(labels: int, draws: int) -> float:
+        waves = math.ceil(draws / (os.cpu_count() or 1))
+        return labelled.n_folds * (encoders * once * labels * waves + fitting(labels) * draws)
+
+    choosing = encoders * once * min(primary.total, LEARNED_FROM) * N_FOLDS * len(tables)
+    least += choosing + probing(primary.total, min(FEWEST_DRAWS, primary.draws))
+    whole += choosing + sum(probing(budget.total, budget.draws) for budget in planned.budgets)
+    return Judging(least, whole, once_trained)
 
 
-def _some(positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """As many of these as tell how long all of them take."""
-    return np.sort(np.random.default_rng(0).permutation(positions)[:TIMED])
+def _some(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """So many of these at most, to tell how long all of them take."""
+    return np.sort(np.random.default_rng(0).permutation(positions)[:most])
 
 
 def tell_without_labels(study: Study, runs: Mapping[str, Sequence[Run]]) -> Report:

@@ -1,30 +1,45 @@
-"""How many steps a pretraining takes, of how many examples: decided once and kept, so that a run continues exactly."""
+"""How a time budget is shared out: what training gets, what judging, and how many steps a training comes to.
+
+Training gets half of a budget at least, and what judging leaves of the rest. A training's time becomes steps by timing
+a few of them; as they turn out quicker or slower, their number is corrected. Whatever is decided is kept in plan.json,
+so that a run continues exactly.
+"""
 
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tacit import dist, ranks
+from tacit.budget import Deadline, clock
 from tacit.errors import UserError
 from tacit.fitting import most_that_fit
 from tacit.train import seconds_per_step
+from tacit.wording import Ours
 
 if TYPE_CHECKING:
     from tacit.budget import Budget
     from tacit.data.order import Batches
     from tacit.encoders import OwnEncoder
+    from tacit.progress import Log
     from tacit.recipes.base import Recipe
     from tacit.study import Study
     from tacit.workspace import Workspace
 
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
+TRAINING_SHARE = 0.54  # of a time budget that training gets at least by plan, timing its steps included
+LEAST_TRAINING = 0.52  # the same where time is short: in fact it is half of the budget still
 READINGS = 10  # of the probe, in one pretraining
-FEWEST_READINGS = 4
-PROBE_SHARE = 0.05  # of a pretraining's time that more than the fewest readings may take
-TIMING_SHARE = 0.2  # of a pretraining's time that may go into timing its steps, and be set aside for readings
+PROBE_SHARE = 0.05  # of a pretraining's time that more than one reading may take
+TIMING_SHARE = 0.02  # of a pretraining's time that may go into timing its steps
+FEWEST_STEPS = 20  # that are worth the name of a training
+WINDOW = 0.06  # of a training's time, over which the speed of its steps is measured
+WRONG = 0.05  # of the steps that are left: by how much their number must be wrong to be corrected
+GROWING = 0.5  # of a training, after which steps are no longer added: the learning rate has begun to fall
+SLOW = 0.6  # of the steps that were planned: fewer than these are too few, and later tasks give up their time
 
 
 def planned_recipe(
@@ -55,6 +70,130 @@ def planned_recipe(
     return study.recipe(weights, encoder, batch_size=planned["batch_size"][name])
 
 
+class TooFew(UserError):
+    """Fewer than `FEWEST_STEPS` steps fit into the seconds of a training."""
+
+    def __init__(self, each: float, seconds: float) -> None:
+        self.needed, self.seconds = FEWEST_STEPS * each, seconds
+        super().__init__(f"{FEWEST_STEPS} steps take {clock(self.needed)}, and {clock(max(0.0, seconds))} are left")
+
+
+class Shares:
+    """The time for training, shared out evenly among the trainings that are to come: those of each task in turn.
+
+    A task that has not begun can give its share up to the one that trains, or where its turn comes too late; which did
+    is kept in plan.json.
+    """
+
+    def __init__(self, tasks: Sequence[str], seeds: int, seconds: float, space: Workspace, log: Log) -> None:
+        planned = ranks.from_leader(lambda: space.read_json(PLAN)) or {}
+        self.left_out: list[str] = list(planned.get("left_out", []))
+        self.waiting = [task for task in tasks if task not in self.left_out]
+        self.seeds, self.ends, self.space, self.log = seeds, Deadline.after(seconds), space, log
+        self.each = math.inf
+
+    def begin(self) -> str | None:
+        """The next task, or None; the leader knows which have been left out."""
+        self.left_out = ranks.from_leader(lambda: self.left_out)
+        self.waiting = [task for task in self.waiting if task not in self.left_out]
+        return self.waiting.pop(0) if self.waiting else None
+
+    def seconds(self, number: int) -> float:
+        """What the training of the task that has begun gets, with the seed of this number."""
+        to_come = len(self.waiting) * self.seeds + self.seeds - number + 1
+        self.each = max(0.0, self.ends.left) / to_come
+        return self.each
+
+    def borrow(self) -> float:
+        """What each training of the task that has begun gets, now that the last task to come is left out; 0 if none."""
+        if not self.waiting or math.isinf(self.each):
+            return 0.0
+        self.leave_out(self.waiting.pop(), "its time goes to the task before it")
+        return self.each
+
+    def leave_out(self, task: str, why: str) -> None:
+        self.log(Ours(f"{task} is left out, since training is slower than the budget allows: {why}"))
+        self.left_out.append(task)
+        self.space.write_json(PLAN, {**(self.space.read_json(PLAN) or {}), "left_out": self.left_out})
+
+
+def training_seconds(budget: float, spent: float, after: float, least: float) -> float:
+    """The seconds that all pretraining together gets out of a budget, `spent` of which are gone.
+
+    `after` is what judging and reporting take if nothing is given up, `least` what they take at the least. UserError
+    with the smallest budget that works, where half of this one for training leaves less.
+    """
+    training = min(max(TRAINING_SHARE * budget, budget - spent - after), budget - spent - least)
+    if training < LEAST_TRAINING * budget:
+        smallest = rounded_up((spent + least) / (1 - LEAST_TRAINING))
+        raise UserError(
+            f"--budget {clock(budget)} is too small: it takes about {clock(spent)} to begin and {clock(least)} to "
+            f"judge and report, and training gets half of it at least; give --budget {in_short(smallest)} or more"
+        )
+    return training
+
+
+def rounded_up(seconds: float) -> float:
+    """To the next 5 seconds, of more than two minutes to the next half minute."""
+    step = 5 if seconds <= 120 else 30
+    return step * math.ceil(seconds / step)
+
+
+def in_short(seconds: float) -> str:
+    """As `--budget` takes it: 45s, 3m, 150s."""
+    return f"{seconds / 60:g}m" if seconds % 60 == 0 else f"{seconds:g}s"
+
+
+class Paced:
+    """The length of a training that shall take so many seconds: corrected as its steps turn out quicker or slower.
+
+    Each correction is kept before it has an effect, and taken again where the training is continued or repeated with
+    another seed. Where the machine has become so slow that `SLOW` of the steps would not be reached, `borrow` is asked
+    for more seconds, at the cost of tasks that come later.
+    """
+
+    def __init__(
+        self,
+        first: int,
+        changes: list[list[int]],
+        keep: Callable[[list[list[int]]], None],
+        *,
+        seconds: float = math.inf,
+        borrow: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.first, self.changes, self.keep, self.borrow = first, changes, keep, borrow
+        self.seconds = seconds  # for the whole of it; infinite where it only repeats what was decided before
+        self._since: tuple[int, float] | None = None
+
+    def at(self, step: int) -> int:
+        known = [total for since, total in self.changes if since <= step]
+        return known[-1] if known else self.first
+
+    def revise(self, step: int, seconds: float) -> None:
+        if math.isinf(self.seconds) or (self.changes and step < self.changes[-1][0]) or step >= self.at(step):
+            return
+        self.changes = ranks.from_leader(lambda: self._revised(step, seconds))
+
+    def _revised(self, step: int, seconds: float) -> list[list[int]]:
+        if self._since is None:
+            self._since = step, seconds
+        before, began = self._since
+        if step == before or seconds - began < WINDOW * self.seconds:
+            return self.changes
+        self._since = step, seconds
+        each, planned = (seconds - began) / (step - before), self.at(step)
+        while step + (self.seconds - seconds) / each < SLOW * self.first and (more := self.borrow()):
+            self.seconds += more
+        total = step + max(1, int((self.seconds - seconds) / each))
+        if total > planned and step > GROWING * planned:
+            return self.changes
+        if abs(total - planned) <= WRONG * (planned - step):
+            return self.changes
+        changes = [*self.changes, [step, total]]
+        self.keep(changes)
+        return changes
+
+
 def planned_steps(
     study: Study,
     space: Workspace,
@@ -64,16 +203,21 @@ def planned_steps(
     budget: Budget,
     seconds: float,
     seed: int,
-) -> tuple[int, int]:
-    """The steps of a task under the budget, of which `seconds` are left where it is a time, and the probe's readings.
+    *,
+    repeated: bool = False,
+    borrow: Callable[[], float] = lambda: 0.0,
+) -> tuple[Paced, int]:
+    """The length of a task's training under the budget, `seconds` where it is a time, and the probe's readings.
 
     A time becomes steps by timing some, and by setting aside what the readings take, which are fewer where a reading
-    takes long; the leader decides. On record in plan.json.
+    takes long; the leader decides. On record in plan.json, corrections too; with `repeated` these are taken as they
+    were by the first seed. UserError where not even a few steps fit.
     """
     planned: dict[str, Any] = ranks.from_leader(lambda: space.read_json(PLAN)) or {}
     planned.setdefault("steps", {})
     if name not in planned["steps"]:
         step, readings = 0.0, READINGS
+        left = seconds
         if budget.unit == "seconds":
             began = time.perf_counter()
             step = seconds_per_step(
@@ -84,14 +228,34 @@ def planned_steps(
                 longest=TIMING_SHARE * seconds,
                 means=study.means,
             )
-            seconds -= time.perf_counter() - began
+            left -= time.perf_counter() - began
             began = time.perf_counter()
             study.probe()(plan.task)
             reading = time.perf_counter() - began
-            readings = max(FEWEST_READINGS, min(READINGS, int(PROBE_SHARE * seconds / reading)))
-            seconds -= min(readings * reading, TIMING_SHARE * seconds)
+            left -= reading
+            readings = max(1, min(READINGS, int(PROBE_SHARE * seconds / reading)))
         per_epoch = len(source.among) / plan.batch_size
-        decided = ranks.from_leader(lambda: [budget.steps(step, seconds, per_epoch), readings])
-        planned["steps"][name], planned.setdefault("readings", {})[name] = decided
+        in_steps = max(0.0, left - readings * reading) if budget.unit == "seconds" else left
+        if budget.unit == "seconds" and dist.any_rank(int(in_steps < FEWEST_STEPS * step)):
+            raise TooFew(step, left)
+        found = budget.steps(step, in_steps, per_epoch)
+        decided = ranks.from_leader(lambda: [found, readings, left])
+        planned["steps"][name], planned.setdefault("readings", {})[name] = decided[:2]
+        if budget.unit == "seconds":
+            planned.setdefault("seconds", {})[name] = decided[2]
         space.write_json(PLAN, planned)
-    return int(planned["steps"][name]), int(planned.get("readings", {}).get(name, READINGS))
+
+    def keep(changes: list[list[int]]) -> None:
+        now: dict[str, Any] = space.read_json(PLAN) or {}
+        now.setdefault("changes", {})[name] = changes
+        space.write_json(PLAN, now)
+
+    timed = budget.unit == "seconds" and not repeated
+    length = Paced(
+        int(planned["steps"][name]),
+        planned.get("changes", {}).get(name, []),
+        keep,
+        seconds=planned.get("seconds", {}).get(name, math.inf) if timed else math.inf,
+        borrow=borrow,
+    )
+    return length, int(planned.get("readings", {}).get(name, READINGS))

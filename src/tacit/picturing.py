@@ -27,17 +27,25 @@ from tacit.train import Run
 from tacit.workspace import environment
 
 MAPPED = 1000  # examples on the map
+MAPPING = 500  # iterations of it, after which hardly anything moves
 QUERIES, NEAREST = 6, 6
 EVENTS, LISTED = 8, 10  # of a history that are shown, and items that are recommended after it
 SAMPLES = 6  # images per task
 
 
 def publish(
-    study: Study, report: Report, runs: Mapping[str, Sequence[Run]], folder: Path, *, encoder: Any = None
+    study: Study,
+    report: Report,
+    runs: Mapping[str, Sequence[Run]],
+    folder: Path,
+    *,
+    encoder: Any = None,
+    hurried: bool = False,
 ) -> Path:
     """Write report.html and report.json into `folder`; returns the page's path.
 
-    Of a task's runs, one for each pretraining seed, the first is pictured.
+    Of a task's runs, one for each pretraining seed, the first is pictured. Where time is short (`hurried`), the map
+    shows principal components.
     """
     firsts = {name: of[0] for name, of in runs.items()}
     dataset = study.dataset
@@ -57,10 +65,12 @@ def publish(
     content["diagnosis"] = dict(report.data.get("diagnosis", {}))
     content["selection"] = content["data"].get("validation", {})
     shown = encoder if encoder is not None else firsts[report.data["selected_arm"]].task.exported["encoder"]
-    return write(content, _figures(study, firsts, shown, report.verdict.arm), folder, private=study.ask.private)
+    return write(
+        content, _figures(study, firsts, shown, report.verdict.arm, hurried), folder, private=study.ask.private
+    )
 
 
-def _figures(study: Study, runs: Mapping[str, Run], encoder: Any, name: str) -> Figures:
+def _figures(study: Study, runs: Mapping[str, Run], encoder: Any, name: str, hurried: bool) -> Figures:
     import yaml
 
     history = tuple({**row, "arm": row["task"]} for run in runs.values() for row in run.history)
@@ -76,7 +86,7 @@ def _figures(study: Study, runs: Mapping[str, Run], encoder: Any, name: str) -> 
         points=(
             item_map(encoder, judged, name)
             if judged is not None and isinstance(encoder, ItemEncoder)
-            else _map(study, rows, pooled, name)
+            else _map(study, rows, pooled, name, hurried)
         ),
         recommended=_recommended(study, encoder),
         samples={task: _samples(study, run) for task, run in runs.items()},
@@ -110,8 +120,8 @@ def _gallery(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32])
     return gallery
 
 
-def _map(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32], name: str) -> Points:
-    flat, method = flatten(pooled)
+def _map(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32], name: str, hurried: bool) -> Points:
+    flat, method = flatten(pooled, hurried=hurried)
     pictures = [_picture(study, int(row)) for row in rows]
     return Points(
         x=flat[:, 0].tolist(),
@@ -147,19 +157,19 @@ def values_of(target: str, truth: NDArray[np.float64] | None, rows: NDArray[np.i
     return truth[rows].tolist() if target in NUMERIC and truth is not None else []
 
 
-def flatten(pooled: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
+def flatten(pooled: NDArray[np.float32], *, hurried: bool = False) -> tuple[NDArray[np.float32], str]:
     """Two dimensions [N 2] that keep neighbours together (van der Maaten & Hinton 2008), and the method's name.
 
-    The first two principal ones of a handful of examples, or of features that have no more.
+    The first two principal ones of a handful of examples, of features that have no more, or where time is short.
     """
-    if len(pooled) < 30 or pooled.shape[1] < 3:
+    if hurried or len(pooled) < 30 or pooled.shape[1] < 3:
         centred = pooled - pooled.mean(0)
         flat = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
         return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1]))), "PCA"
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(pooled) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(pooled), "t-SNE"
+    return TSNE(perplexity=perplexity, init="pca", max_iter=MAPPING, random_state=0).fit_transform(pooled), "t-SNE"
 
 
 def _picture(study: Study, row: int) -> Picture:

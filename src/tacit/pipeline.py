@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tacit import keys, ranks
-from tacit.budget import Budget, clock, parse_budget
+from tacit.budget import NEVER, Budget, Deadline, clock, command_began, parse_budget
 from tacit.choices import (
     FEWEST_SEEDS,
     as_read_by,
@@ -28,7 +29,6 @@ from tacit.engine import all_processes
 from tacit.errors import RunFailed, UserError
 from tacit.evaluation import Report, Seal
 from tacit.judging import (
-    JUDGING_SHARE,
     Judging,
     diagnoses,
     failed,
@@ -40,7 +40,17 @@ from tacit.judging import (
 from tacit.kinds import kind_of
 from tacit.language import describe_language
 from tacit.leaks import tell_leaks
-from tacit.pacing import PLAN, planned_recipe, planned_steps
+from tacit.pacing import (
+    TRAINING_SHARE,
+    Paced,
+    Shares,
+    TooFew,
+    in_short,
+    planned_recipe,
+    planned_steps,
+    rounded_up,
+    training_seconds,
+)
 from tacit.picturing import publish
 from tacit.profiling import Profile, told
 from tacit.progress import Log
@@ -55,12 +65,17 @@ from tacit.train import Row, Run, pretrain, read_history
 from tacit.wording import Ours
 from tacit.workspace import CONFIG, LOG, Workspace
 
-REPORT_SECONDS = 6.0  # gallery, map and pictures
+if TYPE_CHECKING:
+    from tacit.data.order import Batches
+    from tacit.recipes.base import Recipe
+
+REPORT_SECONDS = 5.0  # gallery, map and pictures
+SOON = 2.0  # seconds of a report whose map is a simpler one
 
 
 def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
     """See `tacit.commands.run`."""
-    began = time.perf_counter()
+    began = command_began()
     ask = SimpleNamespace(**settings)
     budget = parse_budget(ask.budget)
     mixtures_of(ask.tasks)  # a name that is none shall be refused before the data are read
@@ -68,36 +83,43 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
     together = all_processes(device=ask.device, timeout=ask.timeout)
     with together, _workspace(data, ask, options) as space, _log(space, ask) as log:
         with ranks.leader_first():
-            study = _open(data, ask, options, log, space, seeds=ask.seeds)
+            study = _open(data, ask, options, log, space)
             mixtures = mixtures_of(ask.tasks, study)
             leaks = tell_leaks(study) if ranks.leader() else None
-            plan = _plan_judging(study, space, len(mixtures), budget)
-        after = REPORT_SECONDS + (plan.seconds if plan else 0.0)
-        trainings = [(name, number) for name in mixtures for number in range(1, ask.seeds + 1)]
-        if budget.unit == "seconds":
-            spent = time.perf_counter() - began
-            each = max(0.0, budget.amount - spent - after) / len(trainings)
-            said = f"{clock(spent)} to start, {len(trainings)} x {clock(each)} of pretraining"
-            log(Ours(f"budget {budget}: {said}, about {clock(after)} to judge and report"))
-        runs: dict[str, list[Run]] = {name: [] for name in mixtures}
-        for done, (name, number) in enumerate(trainings):
-            left = budget.amount - (time.perf_counter() - began) - after
-            share = left / (len(trainings) - done)
-            run = train_task(study, space, name, mixtures[name], budget, seconds=share, number=number)
-            keep_encoder(study, name, run, space.path / "encoders" / training_name(name, number))
-            runs[name].append(run)
+            labelled = study.split.labelled is not None
+            plan = plan_judging(study, len(mixtures), seeds=ask.seeds) if labelled else Judging(0.0, 0.0, 0.0)
+        shares = _shared_out(budget, began, plan, list(mixtures), ask.seeds, space, log)
+        runs: dict[str, list[Run]] = {}
+        while (name := shares.begin()) is not None:
+            try:
+                for number in range(1, ask.seeds + 1):
+                    run = train_task(study, space, name, mixtures[name], budget, shares, number)
+                    keep_encoder(study, name, run, space.path / "encoders" / training_name(name, number))
+                    runs.setdefault(name, []).append(run)
+            except TooFew as short:
+                if not runs:
+                    raise _too_small(budget, study, short) from None
+                shares.leave_out(name, str(short))
         ranks.leave_to_leader()
-        report = judge(study, space, runs, plan, leaks) if plan else tell_without_labels(study, runs)
+        ends = Deadline(began + budget.amount) if budget.unit == "seconds" else NEVER
+        hurried = ends.left < plan.least + REPORT_SECONDS
+        reporting = SOON if hurried else REPORT_SECONDS
+        report = (
+            judge(study, space, runs, plan, leaks, ends.earlier(reporting))
+            if labelled
+            else tell_without_labels(study, runs)
+        )
+        report = report.with_data(left_out=shares.left_out)
         if report.predictions is not None:
             report.predictions.save(space.path)
         chosen = report.data["selected_arm"]
         keep_encoder(study, chosen, runs[chosen][0], space.path / "encoder")
         if isinstance(study.dataset.spec, TextSpec):
             report = report.with_data(language=describe_language(study, runs, chosen))
-        page = publish(study, report, runs, space.path)
+        page = publish(study, report, runs, space.path, hurried=hurried)
         report = private_report(report) if ask.private else report
-        print(report if plan else report.verdict.text)
-        if plan and ask.seeds == 1:
+        print(report if labelled else report.verdict.text)
+        if labelled and ask.seeds == 1:
             print(f"about this checkpoint, not the recipe: --seeds {FEWEST_SEEDS} or more judges the recipe")
         print(f"\nreport: {page}\nencoder: {space.path / 'encoder'}")
         tell_what_to_hand_on(study, space.path)
@@ -111,24 +133,43 @@ def training_name(task: str, number: int) -> str:
     return task if number == 1 else f"{task}.{number}"
 
 
-def _plan_judging(study: Study, space: Workspace, tasks: int, budget: Budget) -> Judging | None:
-    """What judging will do where there are labels: within its share of a time budget, on record in plan.json."""
-    if study.split.labelled is None:
-        return None
-    planned: dict[str, Any] = space.read_json(PLAN) or {}
-    if "judging" not in planned:
-        limit = JUDGING_SHARE * budget.amount if budget.unit == "seconds" else math.inf
-        planned["judging"] = plan_judging(study, tasks, limit, seeds=study.ask.seeds)._asdict()
-        space.write_json(PLAN, planned)
-    plan = Judging(**planned["judging"])
-    for line in plan.given_up:
-        study.log(Ours(f"label budget given up: {line}"))
-    return plan
+def _shared_out(
+    budget: Budget, began: float, plan: Judging, tasks: Sequence[str], seeds: int, space: Workspace, log: Log
+) -> Shares:
+    """How a time budget is shared among what is to be trained, said in a line. UserError where it is too small."""
+    if budget.unit != "seconds":
+        return Shares(tasks, seeds, math.inf, space, log)
+    spent = time.perf_counter() - began
+    after, least = REPORT_SECONDS + plan.whole, SOON + plan.least
+    before = {row["task"]: float(row["seconds"]) for row in read_history(space.path / "metrics.jsonl")}
+    if before:  # a run that is continued: whatever it has trained is judged
+        window = max(TRAINING_SHARE * budget.amount, budget.amount - spent - after) - sum(before.values())
+    else:
+        window = training_seconds(budget.amount, spent, after, least)
+    shares = Shares(tasks, seeds, window, space, log)
+    shared = f" for {len(shares.waiting)} tasks" if len(shares.waiting) > 1 else ""
+    shared += f" with {seeds} seeds each" if seeds > 1 else ""
+    rest = clock(max(0.0, budget.amount - spent - window))
+    log(
+        Ours(
+            f"budget {budget}: {clock(spent)} to start, {clock(max(0.0, window))} of pretraining{shared}, "
+            f"about {rest} to judge and report"
+        )
+    )
+    return shares
+
+
+def _too_small(budget: Budget, study: Study, short: TooFew) -> UserError:
+    smallest = rounded_up(budget.amount * short.needed / max(short.seconds, 0.1 * short.needed))
+    return UserError(
+        f"--budget {budget} is too small to train {study.encoder.name}: {short}; give --budget {in_short(smallest)} or "
+        "more, or a smaller --encoder"
+    )
 
 
 def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Run:
     """See `tacit.commands.pretrain`."""
-    began = time.perf_counter()
+    began = command_began()
     ask = SimpleNamespace(**settings)
     budget, weights = parse_budget(ask.budget), parse_mixture(ask.task)
     together = all_processes(device=ask.device, timeout=ask.timeout)
@@ -136,8 +177,12 @@ def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
         with ranks.leader_first():
             study = _open(data, ask, options, log, space)
         check_kind(weights, study.dataset.kind)
-        left = budget.amount - (time.perf_counter() - began)
-        run = train_task(study, space, ask.task, weights, budget, seconds=left)
+        shares = _shared_out(budget, began, Judging(0.0, 0.0, 0.0), [ask.task], 1, space, log)
+        shares.begin()
+        try:
+            run = train_task(study, space, ask.task, weights, budget, shares)
+        except TooFew as short:
+            raise _too_small(budget, study, short) from None
         ranks.leave_to_leader()
         keep_encoder(study, ask.task, run, space.path / "encoder")
         print(f"encoder: {space.path / 'encoder'}")
@@ -153,14 +198,13 @@ def train_task(
     name: str,
     weights: Mapping[str, float],
     budget: Budget,
-    *,
-    seconds: float,
+    shares: Shares,
     number: int = 1,
 ) -> Run:
-    """Pretrain one task with the seed of this number under the budget, or continue it.
+    """Pretrain the task that has begun with the seed of this number under the budget, or continue it.
 
-    A time becomes steps once, on record in plan.json, and all seeds of a task take as many: they differ in nothing but
-    their initial weights, order, views and masks.
+    A time becomes steps, on record in plan.json, and all seeds of a task take as many: they differ in nothing but
+    their initial weights, order, views and masks. Raises `TooFew` where next to none fit.
     """
     ask, rows = study.ask, study.split.pretrain
     seed = keys.fold(study.seed(number), "pretrain")
@@ -168,7 +212,7 @@ def train_task(
     torch.manual_seed(keys.fold(seed, name))
     plan = planned_recipe(study, space, name, weights, encoder, seed)
     source = study.kind.batches(study.dataset, rows, plan, seed)
-    steps, readings = planned_steps(study, space, name, plan, source, budget, seconds, seed)
+    steps, readings = _within_share(study, space, name, plan, source, budget, shares, seed, number)
     own_name = training_name(name, number)
     history = [row for row in read_history(space.path / "metrics.jsonl") if row["task"] == own_name]
 
@@ -206,7 +250,32 @@ def train_task(
         study.log(Ours(note))
     if ask.profile:
         study.log(Ours(f"{own_name}: " + "\n".join(told(profile.seconds, profile.steps))))
-    return run
+    return replace(run, epochs=run.steps * plan.batch_size / len(source.among))
+
+
+def _within_share(
+    study: Study,
+    space: Workspace,
+    name: str,
+    plan: Recipe,
+    source: Batches,
+    budget: Budget,
+    shares: Shares,
+    seed: int,
+    number: int,
+) -> tuple[Paced, int]:
+    """The length of a training; where its share is too short for one, tasks that come later give theirs up."""
+    seconds = shares.seconds(number)
+    while True:
+        try:
+            return planned_steps(
+                *(study, space, name, plan, source, budget, seconds, seed), repeated=number > 1, borrow=shares.borrow
+            )
+        except TooFew:
+            more = shares.borrow()
+            if not more:
+                raise
+            seconds += more
 
 
 def keep_encoder(study: Study, name: str, run: Run, folder: Path) -> None:
@@ -249,9 +318,7 @@ def _log(space: Workspace, ask: SimpleNamespace) -> Log:
     )
 
 
-def _open(
-    data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, space: Workspace, *, seeds: int = 1
-) -> Study:
+def _open(data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, space: Workspace) -> Study:
     """The study of a run folder: its test set is sealed when the run starts, and stays so when it is continued."""
     architecture = chosen_encoder(ask.encoder, offline=ask.offline, tasks=named_tasks(ask))
     initial = initial_encoder(ask)
@@ -260,8 +327,6 @@ def _open(
     sealed_before = (space.path / "seal.json").exists()
     source = space.path if sealed_before else ask.seal
     seal = Seal.load(source) if source is not None else None
-    budget = parse_budget(ask.budget)
-    seconds = budget.amount if budget.unit == "seconds" else None
     study = open_study(
         data,
         ask,
@@ -269,8 +334,6 @@ def _open(
         log,
         encoder=architecture,
         seal=seal,
-        seconds=seconds,
-        seeds=seeds,
         continued=initial is not None,
     )
     if ask.transductive and study.split.held is not None:

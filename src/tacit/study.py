@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from tacit import keys
+from tacit.budget import quickest
 from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.choices import check_hiding, checked_parts, hiding_of
 from tacit.data import Dataset, open_dataset
@@ -42,11 +42,8 @@ BEFORE = "before"  # the arm of the encoder that pretraining went on from
 RANDOM_SEEDS = 3  # random initialisations that the baseline averages over
 PROBE_ROWS = 1000  # examples at most that the online probe embeds
 PROBE_VIEWED = 200  # of these, with two views each: under 3 % of a training of 300 steps
-SCRATCH_SECONDS = 90.0  # that one training from scratch may take at most
-SCRATCH_SHARE = 0.15  # of a budget that is a time, for all of them and as much fine-tuning
-SCRATCH_DRAWS = 3  # label draws at least that are trained on from scratch
-MOST_SCRATCH_DRAWS = 10
-TIMED = 6  # steps of it that its estimate rests on
+SCRATCH_DRAWS = 3  # label draws that are trained on from scratch
+TIMED = 4  # steps of it that its estimate rests on
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,6 @@ class Study:
     fabric: Fabric
     ask: SimpleNamespace
     log: Log
-    scratch_limit: float  # seconds that one training from scratch may take
     continued: bool = False  # pretraining goes on from the weights that the encoder came with
     hiding: Hiding | None = None  # by masked prediction, where it is not the usual
 
@@ -192,24 +188,9 @@ class Study:
         training = target_of(labelled).trainable(labelled.answers[rows])
         if training is None or labelled.tokens is not None:
             return 0.0
-        spent = []
-        for steps in (2, TIMED):
-            began = time.perf_counter()
-            train_on_labels(
-                self.fresh,
-                labelled.fetch,
-                rows,
-                training,
-                seed=0,
-                views=views,
-                steps=steps,
-            )
-            spent.append(time.perf_counter() - began)
-        return min(self.scratch_limit, STEPS / TIMED * spent[-1])
-
-    def scratch_draws(self, once: float) -> int:
-        """Label draws to train on from scratch where one training takes `once` seconds: more where that is quick."""
-        return min(MOST_SCRATCH_DRAWS, max(SCRATCH_DRAWS, int(SCRATCH_DRAWS * self.scratch_limit / max(once, 1e-3))))
+        fit = partial(train_on_labels, self.fresh, labelled.fetch, rows, training, seed=0, views=views)
+        fit(steps=2)
+        return STEPS / TIMED * quickest(lambda: fit(steps=TIMED))
 
     def two_views(self, encoder: Encoder, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features [N D] of two views of each of these rows, drawn as contrast draws them: the same ones every time."""
@@ -280,14 +261,9 @@ def open_study(
     *,
     encoder: Callable[[Spec], OwnEncoder],
     seal: Seal | None = None,
-    seconds: float | None = None,
-    seeds: int = 1,
     continued: bool = False,
 ) -> Study:
-    """Read the data, seal the test rows (or take an earlier seal) and set up the device.
-
-    `seconds` is the budget, `seeds` how often each task is pretrained under it.
-    """
+    """Read the data, seal the test rows (or take an earlier seal) and set up the device."""
     hiding = hiding_of(vars(ask).get("mask"))
     dataset = open_dataset(data, **options)
     check_hiding(hiding, ask, dataset.kind)
@@ -311,16 +287,7 @@ def open_study(
     bf16_pays = kind_of(dataset.spec).bf16_pays(built)
     sharded = bool(vars(ask).get("shard"))  # which pretraining alone is asked
     fabric = make_fabric(device=ask.device, precision=ask.precision, bf16_pays=bf16_pays, sharded=sharded)
-    limit = SCRATCH_SECONDS
-    if seconds is not None and split.labelled is not None:
-        trainings = (1 + seeds) * SCRATCH_DRAWS * split.labelled.n_folds  # from scratch, and on from each encoder
-        if vars(ask).get("train_every_budget"):  # which pretraining alone is not asked
-            from tacit.evaluation.protocol import plan_for
-            from tacit.evaluation.subject import parts_of
-
-            trainings *= len(plan_for(split.labelled, parts_of(split.labelled, 0))[0].budgets)
-        limit = min(limit, SCRATCH_SHARE * seconds / trainings)
-    return Study(data, options, dataset, split, built, fabric, ask, log, limit, continued, hiding)
+    return Study(data, options, dataset, split, built, fabric, ask, log, continued, hiding)
 
 
 def about_held(split: Split) -> list[str]:

@@ -34,6 +34,7 @@ from tacit.types import Batch, Output
 Row = dict[str, float | int | str]
 Probe = Callable[[Task], Mapping[str, float]]
 
+MOST_STEPS = 1 << 40  # batches are asked for until no more steps are taken
 GO_ON, SAVE, JUMPED = 0, 1, 1 << 10  # what ranks agree on after a step; in between are the numbers of signals
 
 
@@ -43,6 +44,33 @@ class Source(Protocol):
     batch_size: int  # examples in the global batch
 
     def stream(self, start: int, stop: int, *, rank: int = 0, world: int = 1) -> Iterable[Batch]: ...
+
+
+class Length(Protocol):
+    """How many steps a training takes, where that may turn out otherwise on the way."""
+
+    @property
+    def first(self) -> int:
+        """The steps in all, as planned before the first one."""
+
+    def at(self, step: int) -> int:
+        """The steps in all, as they were known before this one was taken."""
+
+    def revise(self, step: int, seconds: float) -> None:
+        """Think again before this step, which comes `seconds` after the start; every process asks at the same ones."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A length that stays as it is."""
+
+    first: int
+
+    def at(self, step: int) -> int:
+        return self.first
+
+    def revise(self, step: int, seconds: float) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -55,6 +83,7 @@ class Run:
     examples_per_second: float
     history: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    epochs: float = math.nan  # how often it has seen its examples, where that is known
 
 
 class Jumped(RunFailed):
@@ -69,7 +98,7 @@ def pretrain(
     task: Task,
     source: Source,
     *,
-    steps: int,
+    steps: int | Length,
     optim: Optim,
     fabric: Fabric,
     seed: int = 0,
@@ -87,6 +116,9 @@ def pretrain(
 ) -> Run:
     """Train `task` for `steps` steps on `source`, from its newest checkpoint under `folder` where there is one.
 
+    With a `Length` in place of a number the steps may become more or fewer on the way. What depends on their number,
+    as the learning rate does, follows from the next step on.
+
     Writes `folder/checkpoints/<name>/` every `save_every` seconds, at the end and on Ctrl-C or SIGTERM, and about
     `rows` lines to `folder/metrics.jsonl`, `probes` of them with what `probe` measured. `watch` sees each line and the
     total, `say` hears what a person should know. `means` say how steps are computed.
@@ -97,7 +129,8 @@ def pretrain(
     Raises `NonFinite` before a non-finite loss or gradient changes anything, `OutOfMemory` with the remedy,
     `Interrupted` after the checkpoint that a signal asked for, `RunFailed` on a full disk.
     """
-    if steps < 1:
+    length: Length = Steps(steps) if isinstance(steps, int) else steps
+    if length.first < 1:
         raise UserError("the budget is too small for one step; give a larger --budget")
     if skip_bad_steps and folder is None:
         raise UserError("bad steps are passed over from a checkpoint on; give a folder for checkpoints too")
@@ -107,14 +140,15 @@ def pretrain(
     model, optimizer = set_up(fabric, task, optim)
     how = (means or Means(), profile or Profile())
     training = _Training(
-        Stepper(fabric, model, task, optimizer, optim, source.batch_size, steps, seed, *how),
+        Stepper(fabric, model, task, optimizer, optim, source.batch_size, length.first, seed, *how),
+        length,
         source=source,
         name=name,
         folder=folder,
         save_every=save_every,
-        log_every=max(1, steps // rows),
+        log_every=max(1, length.first // rows),
         probe=probe,
-        probe_every=max(1, steps // max(1, probes)),
+        probe_every=max(1, length.first // max(1, probes)),
         watch=watch or (lambda row, steps: None),
         say=say or (lambda text: None),
         skip_bad_steps=skip_bad_steps,
@@ -122,10 +156,10 @@ def pretrain(
     with training.signals:
         while not training.to_the_end():
             pass
-    seconds = training.seconds
+    seconds, done = training.seconds, training.take.steps
     trained = (task if empty is None else fill(empty, task)).eval()
-    speed = steps * source.batch_size / max(seconds, 1e-9)
-    return Run(trained, steps, seconds, speed, tuple(training.history.rows), training.notes)
+    speed = done * source.batch_size / max(seconds, 1e-9)
+    return Run(trained, done, seconds, speed, tuple(training.history.rows), training.notes)
 
 
 class _Training:
@@ -134,6 +168,7 @@ class _Training:
     def __init__(
         self,
         take: Stepper,
+        length: Length,
         *,
         source: Source,
         name: str,
@@ -146,7 +181,7 @@ class _Training:
         say: Callable[[str], None],
         skip_bad_steps: int,
     ) -> None:
-        self.take, self.source, self.name, self.folder = take, source, name, folder
+        self.take, self.length, self.source, self.name, self.folder = take, length, source, name, folder
         self.save_every, self.log_every, self.probe, self.probe_every = save_every, log_every, probe, probe_every
         self.watch, self.say, self.skip_bad_steps = watch, say, skip_bad_steps
         self.place = folder / "checkpoints" / name if folder is not None else None
@@ -177,21 +212,25 @@ class _Training:
         return self._before + time.perf_counter() - self._began
 
     def _steps(self, start: int) -> None:
-        take, steps, profile = self.take, self.take.steps, self.take.profile
+        take, profile = self.take, self.take.profile
+        take.steps = self.length.at(start)
         with take.ready():
-            batches = iter(self.source.stream(start, steps, rank=dist.rank(), world=dist.world()))
-            for step in range(start, steps):
+            batches = iter(self.source.stream(start, MOST_STEPS, rank=dist.rank(), world=dist.world()))
+            step = start
+            while step < take.steps:
                 with profile("data"):
                     batch = next(batches)
-                if step in self.skipped:
-                    continue
-                out = take(batch, step)
-                with profile("logging"):
-                    if (step + 1) % self.log_every == 0 or step + 1 == steps:
-                        self._log(step + 1, out)
-                    self._agree(step, out)
-            if start < steps:
-                self._save(steps)
+                if step not in self.skipped:
+                    out = take(batch, step)
+                    with profile("logging"):
+                        if (step + 1) % self.log_every == 0 or step + 1 == take.steps:
+                            self._log(step + 1, out)
+                            self.length.revise(step + 1, self.seconds)
+                        self._agree(step, out)
+                step += 1
+                take.steps = self.length.at(step)
+            if start < step:
+                self._save(step)
             if agreed := dist.any_rank(self.signals.received):
                 raise Interrupted(agreed)
 
@@ -222,7 +261,7 @@ class _Training:
 
     def _restore(self) -> int:
         """Put the newest checkpoint back: the step to go on from."""
-        task, optimizer, steps, seed = self.take.task, self.take.optimizer.optimizer, self.take.steps, self.take.seed
+        task, optimizer, steps, seed = self.take.task, self.take.optimizer.optimizer, self.length.first, self.take.seed
         saved = state.restore(self.place, task, optimizer, steps=steps, seed=seed) if self.place is not None else None
         saved = saved or state.Saved(0)
         self.skipped += [step for step in saved.skipped if step not in self.skipped]
@@ -236,7 +275,7 @@ class _Training:
     def _save(self, step: int) -> None:
         if self.place is None:
             return
-        task, optimizer, steps, seed = self.take.task, self.take.optimizer.optimizer, self.take.steps, self.take.seed
+        task, optimizer, steps, seed = self.take.task, self.take.optimizer.optimizer, self.length.first, self.take.seed
         saved = state.Saved(step, self.seconds, tuple(self.skipped), tuple(self.spikes.recent))
         with self.take.profile("saving"):
             state.save(self.place, saved, task, optimizer, steps=steps, seed=seed)

@@ -113,7 +113,7 @@ def _judged(predicted: Predicted) -> Report:
                 claim=claim,
                 family=family[protocol] if len(budgets) > 1 or protocol in target.protocols else None,
             )
-            gains += [_gain(arm.name, protocol, comparison) for comparison in compared]
+            gains += [_gain(arm.name, protocol, comparison) for comparison in compared if not comparison.cut]
         if arm.name == selection.arm:
             source = CHOSEN if CHOSEN in revealed else arm.name
             compared = compare(source, usual, predicted, sheet, metric)
@@ -121,7 +121,7 @@ def _judged(predicted: Predicted) -> Report:
             if source == arm.name:  # among all of them, too, what was declared needs no correction
                 declared = arm.name, usual, predicted.primary.name
                 verdicts = [main if (v.arm, v.protocol, v.budget) == declared else v for v in verdicts]
-            at_primary = {c.baseline: c.estimate for c in compared if c.budget == predicted.primary}
+            at_primary = {c.baseline: c.estimate for c in compared if c.budget == predicted.primary and not c.cut}
             curves = _curves(results, predicted.primary, usual, metric)
             if curves and source == arm.name:  # what folds chose differently has no curve of its own
                 saved = labels_saved(arm.name, predicted.primary.total, curves, at_primary, usual)

@@ -32,7 +32,6 @@ FOLDS = 3
 ENOUGH = 10_000  # examples to choose C and the scaling by
 _BLOCK = 8192  # rows that are held in double precision at once
 _KEPT = 2**23  # numbers of which a transpose and squares are kept too
-_BEYOND = 3  # decades the search may leave the grid by
 _PATIENCE = 2  # steps without improvement that end the search
 _ROUGH, _FINE = 3e-4, 1e-6  # how far from its minimum the objective may stay, in nats per example
 
@@ -64,22 +63,31 @@ class Probe:
 
 
 def fit_probe(
-    X: ArrayLike, y: Ints, *, n_classes: int, groups: Ints | None = None, seed: int, grid: Sequence[float] = GRID
+    X: ArrayLike,
+    y: Ints,
+    *,
+    n_classes: int,
+    groups: Ints | None = None,
+    seed: int,
+    grid: Sequence[float] = GRID,
+    scalings: Sequence[bool] = (False, True),
+    beyond: int = 3,
 ) -> Probe:
     """Fit to labelled examples X [n d], y [n] in 0..K-1, choosing C and scaling by grouped stratified cross-validation.
 
-    The search for C goes from strong to weak through `grid` and past either end by up to three decades, until two steps
-    bring no improvement; of more than 10,000 examples it looks at as many, drawn at random. `seed` decides the folds.
+    The search for C goes from strong to weak through `grid` and `beyond` either end by up to as many decades, until two
+    steps bring no improvement; of more than 10,000 examples it looks at as many, drawn at random. `seed` decides the
+    folds, `scalings` are those to choose from: one deviation for all features, or one for each.
     """
     X = np.asarray(X)
     seen = draw_enough(len(y), seed)
     fold = assign_folds(y[seen], None if groups is None else groups[seen], seed=seed)
     best = (-np.inf, 0.0, False)
     if fold is not None:
-        for per_feature in (False, True):
+        for per_feature in scalings:
             held_out = _HeldOut(X[seen], y[seen], fold, n_classes, per_feature)
             if held_out.n:
-                best = max(best, (*_search(held_out, grid), per_feature))
+                best = max(best, (*_search(held_out, grid, beyond), per_feature))
             del held_out
     score, C, per_feature = best
     if np.isneginf(score):
@@ -87,6 +95,16 @@ def fit_probe(
         return Probe(W, b, None, False, float("nan"))
     W, b = _fit(X, y, C, n_classes, deviation(X, per_feature), _FINE)
     return Probe(W, b, C, per_feature, score)
+
+
+def fit_counts(X: ArrayLike, y: Ints) -> tuple[Matrix, Matrix, float]:
+    """W [d K], b [K] and C of a probe of features whose spreads say what they are worth, such as word counts.
+
+    C is that of the objective above with features as they are; 1 where nothing could be held out.
+    """
+    X = np.asarray(X)
+    probe = fit_probe(X, y, n_classes=int(y.max()) + 1, seed=0, scalings=(False,), beyond=0)
+    return probe.W, probe.b, (probe.C or 1.0) / float(deviation(X, False).max()) ** 2
 
 
 def fit_logistic(X: ArrayLike, y: Ints, C: float, n_classes: int, *, tolerance: float = 1e-12) -> tuple[Matrix, Matrix]:
@@ -136,16 +154,16 @@ def assign_folds(y: Ints, groups: Ints | None, *, seed: int) -> Ints | None:
     return of_group[group]
 
 
-def _search(held_out: _HeldOut, grid: Sequence[float]) -> tuple[float, float]:
+def _search(held_out: _HeldOut, grid: Sequence[float], beyond: int) -> tuple[float, float]:
     """The best held-out score, and its C."""
     best, at, idle = -np.inf, grid[0], 0
-    for C in [*grid, *(grid[-1] * 10.0**i for i in range(1, _BEYOND + 1))]:
+    for C in [*grid, *(grid[-1] * 10.0**i for i in range(1, beyond + 1))]:
         score = held_out.score(C)
         best, at, idle = (score, C, 0) if score > best else (best, at, idle + 1)
         if idle == _PATIENCE:
             break
     if at == grid[0]:
-        for C in (grid[0] / 10.0**i for i in range(1, _BEYOND + 1)):
+        for C in (grid[0] / 10.0**i for i in range(1, beyond + 1)):
             score = held_out.score(C)
             if score <= best:
                 break
@@ -282,25 +300,37 @@ def _curvature(Z: Matrix, squares: Matrix | None, weight: Matrix) -> Matrix:
 
 
 def _newton_step(Z: Matrix, Zt: Matrix, P: Matrix, penalty: Matrix, gradient: Matrix, inverse: Matrix) -> Matrix:
-    """Solve Hessian * step = -gradient by preconditioned conjugate gradients, the closer the smaller the gradient."""
+    """Solve Hessian * step = -gradient by preconditioned conjugate gradients, the closer the smaller the gradient.
+
+    To add the same to all classes changes nothing, so that the Hessian is singular there: all vectors are kept at a
+    mean of 0 over the classes, or what rounding leaves in that direction would grow without bound.
+    """
     step = np.zeros_like(gradient)
-    residual = -gradient
-    direction = inverse * residual
+    residual = _centred(-gradient)
+    direction = _centred(inverse * residual)
     norm = float(np.vdot(residual, direction))
     enough = norm * min(0.25, norm**0.25) ** 2
     for _ in range(200 if norm else 0):  # where nothing varies, nothing is to be learned
         U = P * (Z @ direction)
         U -= P * U.sum(axis=1, keepdims=True)
         bent = Zt @ U + penalty * direction
-        length = norm / np.vdot(direction, bent)
+        curved = float(np.vdot(direction, bent))
+        if not 0 < curved < np.inf:  # classes that are parted by all that precision can tell
+            break
+        length = norm / curved
         step += length * direction
         residual -= length * bent
-        scaled = inverse * residual
+        scaled = _centred(inverse * residual)
         last, norm = norm, float(np.vdot(residual, scaled))
         if norm < enough:
             break
         direction = scaled + (norm / last) * direction
     return step
+
+
+def _centred(V: Matrix) -> Matrix:
+    """V [r K] with a mean of 0 over the classes."""
+    return np.asarray(V - V.mean(axis=1, keepdims=True))
 
 
 def _loss(Z: Matrix, target: Matrix, penalty: Matrix, V: Matrix) -> tuple[float, Matrix]:

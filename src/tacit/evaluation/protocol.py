@@ -10,32 +10,24 @@ it test labels are counted, so that what cannot be judged is refused at once.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tacit.budget import NEVER, Deadline
+from tacit.evaluation.agenda import Agenda
 from tacit.evaluation.judgement import judge_predictions
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.results import Report
-from tacit.evaluation.selection import FINAL, Selection, select
-from tacit.evaluation.sheet import RULE, SCRATCH, TUNED, Predicted
+from tacit.evaluation.selection import Selection, select
+from tacit.evaluation.sheet import Predicted
 from tacit.evaluation.splits import UNLABELLED, Budget, Plan, Positions, draw_labels, plan_for_pools, primary_budget
 from tacit.evaluation.subject import Arm, Labelled, Part, as_arms, parts_of, scoring, target_of
-from tacit.evaluation.targets.base import Rule, Target
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from tacit.types import Batch
+from tacit.evaluation.targets.base import Target
 
 Progress = Callable[[float, str], None]
-Draws = Mapping[str, list[Positions]]
-Predictions = dict[tuple[str, str], NDArray[Any]]  # (protocol, budget) -> [P S n ...]
 
 MOST_SCORES = 25_000_000  # numbers kept of all arms together
 
@@ -52,9 +44,10 @@ def evaluate(
     selection: Selection | None = None,
     copied: Positions | None = None,
     scratch_draws: int = 3,
-    scratch_seconds: float | None = None,
     train_everywhere: bool = False,
     missing: Sequence[str] = (),
+    deadline: Deadline = NEVER,
+    scratch_seconds: float = 0.0,
     progress: Progress | None = None,
 ) -> Report:
     """Judge whether pretrained arms beat the baselines beside them on the labelled examples.
@@ -64,12 +57,14 @@ def evaluate(
     in all where labels have no classes. `primary` is the one that the verdict is about: unless given, 10 per class
     (100 in all) or the largest below that fits. `metric` is what it is about, by default the first of the target's
     (see `targets`). `draws` overrides the number of draws per budget. Arms trained from scratch are measured at the
-    primary budget (with `train_everywhere` at each), on `scratch_draws` draws of at most `scratch_seconds` each, and
-    so is the chosen arm once more, fine-tuned: the same training from a better start, with a verdict of its own.
-    `missing` are the mandatory baselines that cannot be had here, which the verdict then names. `copied` names the
-    test positions that have a copy among what was pretrained on: the report then gives the verdict without them too,
-    as `data["without_copies"]`. `progress` is told the fraction done and what is being worked on.
-    Raises `UserError` where labels, groups or budgets cannot support a judgement.
+    primary budget (with `train_everywhere` at each), on `scratch_draws` draws, and so is the chosen arm once more,
+    fine-tuned: the same training from a better start, with a verdict of its own. `missing` are the mandatory baselines
+    that cannot be had here, which the verdict then names. `copied` names the test positions that have a copy among
+    what was pretrained on: the report then gives the verdict without them too, as `data["without_copies"]`.
+
+    With a `deadline` the least that gives a verdict is judged in any case, all else as far as time allows, see
+    `agenda`; `scratch_seconds` says about how long one training on the labels takes. `progress` is told the fraction
+    done and what is being worked on. Raises `UserError` where labels, groups or budgets cannot support a judgement.
     """
     trainable = target_of(labelled).needs_labels and labelled.tokens is None  # scratch.py has no head for each token
     arms = [arm for arm in as_arms(arms) if arm.build is None or trainable]
@@ -88,40 +83,22 @@ def evaluate(
 
     tell(0.0, "choosing inside the training labels")
     selection = selection or select(arms, labelled, primary=main.name, metric=by.name, seed=seed)
-    choices = selection.folds or [selection] * len(parts)
-    predictions: dict[str, Predictions] = {}
-    shortened: list[str] = []
-    views = next((arm.views for arm in arms if arm.build is not None), None)
-
-    def train(arm: Arm, protocol: str, starts: Sequence[Callable[[int], nn.Module]]) -> None:
-        """On the labels alone, or further on them; with the same views either way."""
-        from tacit.evaluation.scratch import SCRATCH_RATE, STEPS, TUNING_RATE
-
-        rate = SCRATCH_RATE if protocol == SCRATCH else TUNING_RATE
-        fewest = STEPS
-        for budget in plan.budgets if train_everywhere else [main]:
-            limits = (budget, scratch_draws, scratch_seconds, seed)
-            found, steps = _trained(starts, rate, views, target, parts, drawn, *limits)
-            predictions.setdefault(arm.name, {})[protocol, budget.name] = found
-            fewest = min(fewest, steps)
-        if fewest < STEPS:
-            who = arm.name if protocol == SCRATCH else f"{arm.name}, fine-tuned"
-            shortened.append(f"{who}: {fewest} of {STEPS} steps")
-
-    for number, arm in enumerate(arms):
-        tell((number + 1) / (len(arms) + 1), f"probing {arm.name}")
-        if arm.build is not None:
-            train(arm, SCRATCH, [arm.build])
-        elif arm.rule is not None:
-            predictions[arm.name] = _apply(arm.rule, parts, drawn, plan.budgets)
-        else:
-            depths = [choice.representation.get(arm.name, FINAL) for choice in choices]
-            predictions[arm.name] = _probe(arm, target, parts, drawn, plan.budgets, depths, seed)
-    for arm in arms:
-        alone = all(choice.arm == arm.name for choice in choices)  # folds may choose differently: nothing is tuned then
-        if alone and views is not None and trainable and _tunable(arm):
-            tell(len(arms) / (len(arms) + 1), f"fine-tuning {arm.name}")
-            train(arm, TUNED, [partial(_copied, encoder) for encoder in arm.encoders])
+    work = Agenda(
+        arms=arms,
+        target=target,
+        parts=parts,
+        drawn=drawn,
+        plan=plan,
+        primary=main,
+        selection=selection,
+        seed=seed,
+        deadline=deadline,
+        scratch_draws=scratch_draws,
+        scratch_seconds=scratch_seconds,
+        train_everywhere=train_everywhere,
+        tell=tell,
+    )
+    work.do(trainable)
 
     # The test labels are read from here on, and nowhere above.
     report = judge_predictions(
@@ -132,17 +109,21 @@ def evaluate(
             metric=by,
             tested=np.concatenate([part.test for part in parts]),
             sizes=[len(part.test) for part in parts],
-            plan=plan,
-            primary=main,
-            predictions=predictions,
-            drawn=drawn,
+            plan=work.judged(),
+            primary=work.as_judged(main),
+            predictions=work.predictions,
+            drawn=work.drawn_in_fact(),
             selection=selection,
             missing=tuple(missing),
             copied=np.empty(0, np.int64) if copied is None else copied,
+            shortened=work.shortened,
         )
     )
     tell(1.0, "judged")
-    return report.with_data(shortened=shortened)
+    return report.with_data(
+        shortened=work.shortened_in_words(),
+        given_up=work.given_up,
+    )
 
 
 def check_testable(labelled: Labelled) -> None:
@@ -190,103 +171,3 @@ def _scored(target: Target, by: Metric, arms: Sequence[Arm], parts: Sequence[Par
     if target.by_class and target.n_classes == 2 and cells <= MOST_SCORES:
         return replace(target, scores=True)
     return scoring(target, by)
-
-
-def _apply(rule: Rule, parts: Sequence[Part], drawn: Sequence[Draws], budgets: Sequence[Budget]) -> Predictions:
-    """What a rule says at every budget."""
-    found: Predictions = {}
-    for budget in budgets:
-        by_part = [
-            np.stack([rule(draw, p.labelled.answers[draw], p.test) for draw in draws[budget.name]])
-            for p, draws in zip(parts, drawn, strict=True)
-        ]
-        found[RULE, budget.name] = np.concatenate(by_part, axis=1)[None]
-    return found
-
-
-def _probe(
-    arm: Arm,
-    target: Target,
-    parts: Sequence[Part],
-    drawn: Sequence[Draws],
-    budgets: Sequence[Budget],
-    depths: Sequence[str],
-    seed: int,
-) -> Predictions:
-    """Every protocol on what frozen encoders say, at every budget."""
-    learned = [part.train if target.needs_labels else part.train[:0] for part in parts]
-    rows = np.unique(np.concatenate([*learned, *(part.test for part in parts)]))
-    by_encoder = []
-    for encoder in arm.encoders:
-        said = target.read(encoder, parts[0].labelled, rows)
-        said = {name: said[name] for name in set(depths)}
-        by_part = []
-        for part, train_on, draws, depth in zip(parts, learned, drawn, depths, strict=True):
-            train, test = (said[depth][np.searchsorted(rows, at)] for at in (train_on, part.test))
-            predicted: dict[tuple[str, str], NDArray[Any]] = {}
-            for budget in budgets:
-                for protocol, found in target.probe(part, train, test, draws[budget.name], seed).items():
-                    predicted[protocol, budget.name] = found
-            by_part.append(predicted)
-        by_encoder.append({key: np.concatenate([p[key] for p in by_part], axis=1) for key in by_part[0]})
-    return {key: np.stack([predicted[key] for predicted in by_encoder]) for key in by_encoder[0]}
-
-
-def _copied(encoder: nn.Module, seed: int) -> nn.Module:
-    return copy.deepcopy(encoder)
-
-
-def _tunable(arm: Arm) -> bool:
-    """Whether an arm's encoders can learn further."""
-    from torch import nn
-
-    return all(
-        isinstance(encoder, nn.Module) and any(p.requires_grad for p in encoder.parameters())
-        for encoder in arm.encoders
-    )
-
-
-def _trained(
-    starts: Sequence[Callable[[int], nn.Module]],
-    lr: float,
-    views: Callable[[Batch, int], Batch] | None,
-    target: Target,
-    parts: Sequence[Part],
-    drawn: Sequence[Draws],
-    budget: Budget,
-    n_draws: int,
-    seconds: float | None,
-    seed: int,
-) -> tuple[NDArray[Any], int]:
-    """Predictions [P S n ...] after training each start on the drawn labels; the fewest steps there was time for."""
-    from tacit.evaluation.scratch import train_on_labels
-
-    steps: list[int] = []
-
-    def predict(start: Callable[[int], nn.Module], part: Part, draw: Positions, s: int) -> NDArray[Any]:
-        training = target.trainable(part.labelled.answers[draw])
-        assert training is not None
-        model = train_on_labels(
-            start,
-            part.labelled.fetch,
-            draw,
-            training,
-            seed=seed + s,
-            views=views,
-            seconds=seconds,
-            lr=lr,
-        )
-        steps.append(model.steps)
-        return model.predict(part.labelled.fetch, part.test)
-
-    by_start = [
-        np.concatenate(
-            [
-                np.stack([predict(start, part, draw, s) for s, draw in enumerate(draws[budget.name][:n_draws])])
-                for part, draws in zip(parts, drawn, strict=True)
-            ],
-            axis=1,
-        )
-        for start in starts
-    ]
-    return np.stack(by_start), min(steps)

@@ -201,6 +201,11 @@ class Report:
             notes.append("classes left out of the verdict: " + "; ".join(self.data["classes_left_out"]))
         if self.data.get("budgets_dropped"):
             notes.append("budgets dropped: " + "; ".join(self.data["budgets_dropped"]))
+        if self.data.get("left_out"):
+            notes.append("not trained, since training was slower than planned: " + ", ".join(self.data["left_out"]))
+        if self.data.get("given_up"):
+            given_up = "; ".join(self.data["given_up"])
+            notes.append(f"given up to keep to the budget, a longer --budget has it: {given_up}")
         if self.data.get("shortened"):
             notes.append("cut short by the time budget: " + "; ".join(self.data["shortened"]))
         notes += _subgroups(self.data.get("subgroups") or (), self.data.get("noun", "items"))

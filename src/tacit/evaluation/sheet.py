@@ -43,6 +43,7 @@ class Predicted:
     drawn: Sequence[Mapping[str, Sequence[Positions]]]  # of each fold, the draws of every budget
     selection: Selection
     missing: tuple[str, ...] = ()  # mandatory baselines that cannot be had here
+    shortened: Mapping[Key, int] = field(default_factory=dict)  # (arm, protocol) -> steps, of what was cut short
     copied: Positions = field(default_factory=lambda: np.empty(0, np.int64))  # test positions, see `without_copies`
 
 
@@ -82,7 +83,8 @@ def compare(arm: str, protocol: str, predicted: Predicted, sheet: Sheet, metric:
             values = ours[:, :n_draws] - theirs[:, :n_draws].mean(0, keepdims=True)  # [P S U]
             draw = draw_variance_of(predicted.target, values, budget, draw)
             estimate = crossed(values, pool_share=budget.pool_share, draw=draw, extra=sheet.extra)
-            comparisons.append(Comparison(baseline, budget, estimate))
+            cut = f"{steps} steps" if (steps := predicted.shortened.get((baseline, SCRATCH))) else ""
+            comparisons.append(Comparison(baseline, budget, estimate, cut))
     return comparisons
 
 

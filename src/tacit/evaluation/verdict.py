@@ -1,6 +1,7 @@
 """The verdict in words: from paired differences to one of five outcomes.
 
-TRANSFERS       every baseline is beaten: each difference's 95 % interval lies above 0
+TRANSFERS       every baseline is beaten: each difference's 95 % interval lies above 0; never where the training of one
+                was cut short
 HARMS           some baseline did better, after Holm over all baselines and budgets; it is named
 equivalent      within the margin (1 point) of some baseline, by two one-sided tests after Holm over the baselines
 underpowered    none of these: says what difference the test could have shown, and what it would take
@@ -32,6 +33,7 @@ class Comparison:
     baseline: str
     budget: Budget
     estimate: Estimate
+    cut: str = ""  # how far the baseline's training got before its time was over: such a one cannot be beaten
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,19 @@ def judge(
     everyone = list(dict.fromkeys(c.baseline for c in comparisons))
     verdicts = []
     for budget in budgets:
-        here = [c for c in comparisons if c.budget == budget]
-        absent = [name for name in everyone if name not in {c.baseline for c in here}]
-        harms = [c for c in here if (c.baseline, budget.name) in harmful]
+        at_budget = [c for c in comparisons if c.budget == budget]
+        here = [c for c in at_budget if not c.cut]
+        absent = [name for name in everyone if name not in {c.baseline for c in at_budget}]
+        absent += [f"{c.baseline}, whose training was cut short after {c.cut}" for c in at_budget if c.cut]
+        harms = [c for c in at_budget if (c.baseline, budget.name) in harmful]
         beaten = all(c.estimate.covers_draws and c.estimate.interval()[0] > 0 for c in here)
         beaten = beaten and (beating is None or budget.name in beating)
         outcome, decisive = _decide(here, harms, collapsed, beaten, setting.margin)
         partly = bool(absent or setting.missing or protocol not in setting.protocols)  # only some are fine-tuned
-        said = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), partly, setting)
+        cut = ", ".join(c.baseline for c in at_budget if c.cut)
+        if cut and outcome == "transfers":
+            outcome = "none"
+        said = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), partly, setting, cut=cut)
         circumstances = _circumstances(protocol, decisive, setting, absent)
         low, high = decisive.estimate.interval() if decisive else (None, None)
         verdicts.append(
@@ -130,7 +137,7 @@ def _beating(family: Mapping[str, Sequence[Comparison]]) -> set[tuple[str, str]]
     """
     worst: dict[tuple[str, str], float] = {}
     for arm, comparisons in family.items():
-        for c in comparisons:
+        for c in (c for c in comparisons if not c.cut):
             key = arm, c.budget.name
             worst[key] = max(worst.get(key, 0.0), min(1.0, 2 * c.estimate.above(0)))
     return {key for key, p in zip(worst, holm(list(worst.values())), strict=True) if p < 1 - LEVEL}
@@ -147,8 +154,10 @@ def _decide(
     here: Sequence[Comparison], harms: Sequence[Comparison], collapsed: bool, beaten: bool, margin: float
 ) -> tuple[Outcome, Comparison | None]:
     """The outcome at one budget, and the comparison that decided it."""
-    if not here:
+    if not here and (collapsed or not harms):
         return ("collapsed" if collapsed else "none"), None
+    if not here:
+        return "harms", min(harms, key=lambda c: c.estimate.mean)
     hardest = min(here, key=lambda c: c.estimate.interval()[0])
     closest = min(here, key=lambda c: c.estimate.mean)
     if collapsed:
@@ -171,14 +180,23 @@ def _sentence(
     n_baselines: int,
     others_absent: bool,
     setting: Setting,
+    *,
+    cut: str = "",
 ) -> str:
     at = f"{'with' if budget.in_all == 0 else 'at'} {labels_in_words(budget)} "
     if decisive is None:
         if outcome == "collapsed":
             return f"COLLAPSED: {subject} failed its label-free alarms; its features carry next to nothing"
-        return f"NO VERDICT: {at}no baseline was measured beside {subject}, so there is nothing to beat"
+        lacking = "trained to its end" if cut else "measured"
+        return f"NO VERDICT: {at}no baseline was {lacking} beside {subject}, so there is nothing to beat"
     estimate, baseline = decisive.estimate, decisive.baseline
     figures = f"{in_points(estimate.mean)} {interval_in_points(estimate)}"
+    if outcome == "none":
+        beaten = "every other baseline" if n_baselines > 1 else "its only other baseline"
+        return (
+            f"NO VERDICT: {at}{subject} beat {beaten}, gain {figures} over {baseline}, but the training of {cut} was "
+            "cut short: nothing says that it would be beaten"
+        )
     if outcome == "collapsed":
         return f"COLLAPSED: {subject} failed its label-free alarms; {at}its gain over {baseline} was {figures}"
     if outcome == "harms":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tacit.budget import quickest
 from tacit.data import Dataset
 from tacit.data.histories import Histories
 from tacit.data.order import Batches
 from tacit.errors import UserError
 from tacit.evaluation import Arm
+from tacit.evaluation.linear import fit_counts
 from tacit.masks import Hiding
 from tacit.modalities.associations import associations
 from tacit.modalities.counts import counted
@@ -72,7 +73,7 @@ def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
         return [Arm(name, "baseline", encoders=(of,), encoder=of.said) for name, of in rankers.items()]
     if labelled.target != "classification":
         return []
-    counts = word_counts(_as_texts(dataset, split), labelled.train[:TERMS_FROM], characters=False)
+    counts = word_counts(_as_texts(dataset, split), labelled.train[:TERMS_FROM], fit_counts, characters=False)
     return [Arm("tfidf-items", "baseline", rule=counts, encoder="TF-IDF of items and pairs")]
 
 
@@ -80,11 +81,9 @@ def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[
     labelled = split.labelled
     if labelled is None or labelled.target != "classification":
         return 0.0, lambda labels: 0.0
-    some = labelled.train[:COUNTED]
-    began = time.perf_counter()
-    rule = word_counts(_as_texts(dataset, split), some, characters=False)
-    rule(some, labelled.y[some], some)
-    each = (time.perf_counter() - began) / len(some)
+    some = np.random.default_rng(0).permutation(labelled.train)[:COUNTED]
+    rule = word_counts(_as_texts(dataset, split), some, fit_counts, characters=False)
+    each = quickest(lambda: rule(some, labelled.y[some], some)) / len(some)
     return each * len(labelled.y), lambda labels: each * labels
 
 

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from tacit.budget import quickest
 from tacit.data import Dataset
 from tacit.data.corpus import Corpus
 from tacit.data.order import Batches, Span
 from tacit.data.packing import Packed
 from tacit.evaluation import Arm, Labelled
+from tacit.evaluation.linear import fit_counts
 from tacit.evaluation.subject import target_of
 from tacit.evaluation.targets import Rule
 from tacit.evaluation.targets.compared import Alike, Compared
@@ -74,7 +76,7 @@ def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
         rules = {name: _comparing(target, labelled, texts, weigh) for name, weigh in WEIGHED.items()}
     elif labelled.target == "classification":
         known = labelled.train[:TERMS_FROM]
-        words, characters = (word_counts(texts, known, characters=by) for by in (False, True))
+        words, characters = (word_counts(texts, known, fit_counts, characters=by) for by in (False, True))
         rules = {"tfidf-words": words, "tfidf-characters": characters}
     some = texts(labelled.train[:COUNTED])
     unit = "words" if word_pattern(some) == WORDS else "single characters"
@@ -96,22 +98,21 @@ def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[
     if labelled is None or labelled.target != "classification":
         return 0.0, lambda labels: 0.0
     known = min(len(labelled.train), TERMS_FROM)
-    some = labelled.train[:COUNTED]
-    began = time.perf_counter()
-    rules = [
-        word_counts(lambda at: _parts(dataset)[1].texts(split.rows[at]), some, characters=by) for by in (False, True)
-    ]
-    counting = (time.perf_counter() - began) * (known + len(labelled.y)) / len(some)
-    spent = 0.0
-    for rule in rules:
-        for _ in range(2):  # what the texts hold is counted in the first
-            began = time.perf_counter()
-            rule(some, labelled.y[some], some)
-        spent += time.perf_counter() - began
+    some = np.random.default_rng(0).permutation(labelled.train)[:COUNTED]
+
+    def counted() -> list[Rule]:
+        return [
+            word_counts(lambda at: _parts(dataset)[1].texts(split.rows[at]), some, fit_counts, characters=by)
+            for by in (False, True)
+        ]
+
+    rules = counted()
+    counting = quickest(counted) * (known + len(labelled.y)) / len(some)
+    spent = quickest(lambda: [rule(some, labelled.y[some], some) for rule in rules])
 
     def fitting(labels: int) -> float:
-        chosen_by = min(labels, ENOUGH) / len(some)
-        return float(spent * max(chosen_by, chosen_by**1.5))
+        chosen_by, more = min(labels, ENOUGH) / len(some), max(0, labels - ENOUGH) / len(some)
+        return float(spent * (max(chosen_by, chosen_by**1.5) + more))
 
     return counting, fitting
 

@@ -23,8 +23,7 @@ from tacit.types import Batch
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-LINEAR_C = tuple(10.0**power for power in range(-1, 4))  # penalties of the word counts' classifier
-ENOUGH = 2_500  # texts that the penalty is chosen by
+ENOUGH = 1_000  # texts that the penalty is chosen by
 _UNPARTED = (  # scripts that write no blanks between words: Thai to Burmese, Khmer, kana, Han
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
@@ -33,6 +32,10 @@ WORDS = rf"[{_UNPARTED}]|[^\W{_UNPARTED}]{{2,}}"
 SIGNS = r"\w+|[^\w\s]"  # where few texts have such words: also single letters and digits, and each other sign
 _FEW = 0.5  # of the texts that have a word, below which signs are counted
 BM25_TURN, BM25_LENGTH = 1.2, 0.75  # k1: when more of a word tells no more; b: how much the length of a text counts
+
+
+# A linear probe of features [n r] as they are, and classes [n]: its weights [r k], intercepts [k] and penalty C.
+Fit = Callable[[NDArray[np.float64], NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.float64], float]]
 
 
 def is_special(tokens: Tensor, spec: TextSpec) -> Tensor:
@@ -143,16 +146,16 @@ def own_tokens(batch: Batch) -> Tensor:
 
 
 def word_counts(
-    texts: Callable[[NDArray[np.int64]], list[str]], known: NDArray[np.int64], *, characters: bool
+    texts: Callable[[NDArray[np.int64]], list[str]], known: NDArray[np.int64], fit: Fit, *, characters: bool
 ) -> Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.int32]]:
     """The baseline of classes that has learned nothing: TF-IDF of words and pairs of them, or of 2 to 5 characters.
 
-    Logistic regression on sublinear TF-IDF (scikit-learn), C by cross-validation inside the labels that it is given.
-    Terms and their weights come from the texts `known`, labelled or not. Called with positions to learn from, their
-    classes, and positions to answer for.
+    Logistic regression on sublinear TF-IDF, its penalty chosen as every probe's is, inside the labels that it is given;
+    `fit` is that probe. Terms and their weights come from the texts `known`, labelled or not. Called with positions to
+    learn from, their classes, and positions to answer for.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
     counts = _fitted(texts(known), characters=characters, fewest=2 if len(known) >= 100 else 1)
     held: dict[int, int] = {}
@@ -169,29 +172,19 @@ def word_counts(
         return rows[0][[held[int(p)] for p in positions]]
 
     def rule(train: NDArray[np.int64], truth: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.int32]:
-        chosen = np.random.default_rng(0).permutation(len(train))[:ENOUGH]  # to choose C by
-        some, answers = features(train[chosen]), truth[chosen]
-        if not some.nnz or len(np.unique(truth)) < 2:  # nothing to learn from: the commonest class
+        chosen = np.random.default_rng(0).permutation(len(train))[:ENOUGH]  # to choose the penalty by
+        some = features(train[chosen])
+        if not some.nnz or len(np.unique(truth[chosen])) < 2:  # nothing to learn from: the commonest class
             return np.full(len(test), np.bincount(truth).argmax(), np.int32)
-        Z, to_terms = _rotated(some)
-        fewest = int(np.bincount(answers)[np.unique(answers)].min())
-        C = 10.0
-        if fewest >= 2:
-            search = GridSearchCV(
-                LogisticRegression(max_iter=1000),
-                {"C": list(LINEAR_C)},
-                cv=StratifiedKFold(min(3, fewest), shuffle=True, random_state=0),
-                scoring="neg_log_loss",
-                refit=False,
-            )
-            C = search.fit(Z, answers).best_params_["C"]
-        model = LogisticRegression(C=C, max_iter=1000)
-        if len(chosen) < len(train):
-            return np.asarray(model.fit(features(train), truth).predict(features(test)), np.int32)
-        model.fit(Z, answers)
-        scores = features(test) @ to_terms(model.coef_.T) + model.intercept_  # [m k], one column for two classes
-        best = scores[:, 0] > 0 if scores.shape[1] == 1 else scores.argmax(1)
-        return np.asarray(model.classes_[best.astype(np.int64)], np.int32)
+        classes, answers = np.unique(truth[chosen], return_inverse=True)
+        with threadpool_limits(1):
+            Z, to_terms = _rotated(some)
+            weights, bias, C = fit(Z, answers)
+            if len(chosen) < len(train):  # more texts than can be rotated
+                model = LogisticRegression(C=C, solver="newton-cg").fit(features(train), truth)
+                return np.asarray(model.predict(features(test)), np.int32)
+            scores = features(test) @ to_terms(weights) + bias  # [m k]
+        return np.asarray(classes[scores.argmax(1)], np.int32)
 
     return rule
 

@@ -272,12 +272,14 @@ def at_budget(value: Any) -> str:
 def sentence(verdict: Mapping[str, Any], metric: str) -> str:
     """The verdict in one sentence made of its numbers alone, so that no word of the data can be in it."""
     outcome = verdict.get("outcome", "none")
-    if outcome == "none":
-        return "There were no labels to judge by."
+    if outcome == "none" and not verdict.get("baseline"):
+        return "There were no labels to judge by, or nothing to compare with."
     arm, baseline = verdict.get("arm") or "this encoder", verdict.get("baseline") or "the closest baseline"
     at = capital(at_budget(verdict.get("budget")))
     subject = f"the {arm} " + ("recipe" if verdict.get("claim") == "recipe" else "checkpoint")
     size = f"{gain(verdict.get('gain'), metric)} {interval(verdict.get('low'), verdict.get('high'), metric)}".strip()
+    if outcome == "none":
+        return f"{at}, {subject} against {baseline}: {size}; but the training of another baseline was cut short."
     if outcome == "transfers":
         return f"{at}, {subject} beat every baseline; the smallest gain, over {baseline}, is {size}."
     if outcome == "collapsed":

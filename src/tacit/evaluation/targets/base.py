@@ -86,11 +86,12 @@ class Target(ABC):
 
     @abstractmethod
     def probe(
-        self, part: Part, train: Values, test: Values, draws: Sequence[Positions], seed: int
+        self, part: Part, train: Values, test: Values, draws: Sequence[Positions], seed: int, *, first: int = 0
     ) -> Mapping[str, Values]:
         """Predictions [S n ...] of every protocol, from what was read of `part.train` and of `part.test`.
 
-        Where nothing is learned from labels, `part.train` is not read, and `train` is empty.
+        `first` is the number of the first of these draws. Where nothing is learned from labels, `part.train` is not
+        read, and `train` is empty.
         """
 
     @abstractmethod
@@ -205,9 +206,11 @@ class Supervised(Target):
         *,
         groups: Groups = None,
         seed: int,
+        first: int = 0,
         workers: int | None = None,
     ) -> Values:
-        """Predictions [S n ...] of one linear probe per draw; a draw lists rows of X, truth and groups.
+        """Predictions [S n ...] of one linear probe per draw, the draws numbered from `first` on; a draw lists rows of
+        X, truth and groups.
 
         Draws are shared out over threads (default: one per core), each with single-threaded BLAS, so that the result is
         the same bit for bit whatever their number.
@@ -216,19 +219,19 @@ class Supervised(Target):
         def predict(s: int) -> Values:
             rows = whole(draws[s], len(X))
             inside = None if groups is None else groups[rows]
-            return self.fit(X[rows], truth[rows], inside, keys.fold(seed, s))(test)
+            return self.fit(X[rows], truth[rows], inside, keys.fold(seed, first + s))(test)
 
         with threadpool_limits(1), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
             return np.stack(list(pool.map(predict, range(len(draws)))))
 
     def probe(
-        self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int
+        self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int, *, first: int = 0
     ) -> Mapping[str, Values]:
         labelled = part.labelled
         taken = [np.searchsorted(part.train, draw) for draw in draws]
         truth = labelled.answers[part.train]
         groups = labelled.group[part.train] if labelled.grouped else None
-        linear = self.linear(train, truth, taken, test, groups=groups, seed=seed)
+        linear = self.linear(train, truth, taken, test, groups=groups, seed=seed, first=first)
         near = [self.near(train[rows], truth[rows], test) for rows in (whole(draw, len(train)) for draw in taken)]
         return {"linear": linear, "knn": np.stack(near)}
 

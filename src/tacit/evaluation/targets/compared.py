@@ -63,7 +63,7 @@ class Compared(Target):
         """Whether these positions have anything to be compared."""
 
     def probe(
-        self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int
+        self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int, *, first: int = 0
     ) -> Mapping[str, Values]:
         [protocol] = self.protocols
         return {protocol: self.answers(part.labelled, part.test, cosine(test))[None]}

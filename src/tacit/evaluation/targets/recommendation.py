@@ -58,7 +58,7 @@ class Recommendation(Target):
         return {"pooled": rank(encoder, labelled.fetch, rows, len(popularity(labelled)), seen=self.again)}
 
     def probe(
-        self, part: Part, train: Values, test: Values, draws: Sequence[Positions], seed: int
+        self, part: Part, train: Values, test: Values, draws: Sequence[Positions], seed: int, *, first: int = 0
     ) -> Mapping[str, Values]:
         return {next(iter(self.protocols)): test[None]}
 

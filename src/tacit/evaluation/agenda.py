@@ -1,0 +1,339 @@
+"""What is predicted, and in which order: first what a verdict needs, then what makes it richer, as far as time allows.
+
+1. Every arm at the primary budget, on a few draws of the labels; training from scratch there, on two draws.
+2. Every arm at the largest budget: the labels that the person has.
+3. The other draws at the primary budget, and three more of training from scratch.
+4. Fine-tuning of the chosen arm.
+5. The other budgets, the cheapest first.
+6. More draws of training from scratch and of fine-tuning, where that is quick.
+
+The first is always done. What it took tells what the others will take, and what does not fit is given up by name.
+Without a deadline all of it is done.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.budget import Deadline, clock
+from tacit.evaluation.selection import FINAL, Selection
+from tacit.evaluation.sheet import CLEAR_SHARE, RULE, SCRATCH, TUNED
+from tacit.evaluation.splits import Budget, Plan, Positions
+from tacit.evaluation.subject import Arm, Part
+from tacit.evaluation.targets.base import Rule, Target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+Draws = Mapping[str, list[Positions]]
+Cell = tuple[str, str]  # protocol, budget
+Tell = Callable[[float, str], None]
+
+FIRST_DRAWS = 3  # of the labels, before anything but the primary budget is looked at
+FEWEST_DRAWS = 2  # that can say how much another would change
+SOME_TRAININGS = 5  # draws whose spread is known well enough to tell a gain
+MOST_TRAININGS = 10  # draws that are trained on where that is quick
+PATIENCE = 1.5  # times what a training was planned to take, after which it is cut short
+
+
+class Agenda:
+    """Predicts the test items with every arm, by the labels of the draws alone; `do` fills `predictions`."""
+
+    def __init__(
+        self,
+        *,
+        arms: Sequence[Arm],
+        target: Target,
+        parts: Sequence[Part],
+        drawn: Sequence[Draws],
+        plan: Plan,
+        primary: Budget,
+        selection: Selection,
+        seed: int,
+        deadline: Deadline,
+        scratch_draws: int,
+        scratch_seconds: float,
+        train_everywhere: bool,
+        tell: Tell,
+    ) -> None:
+        self.arms, self.target, self.parts, self.drawn, self.seed = arms, target, parts, drawn, seed
+        self.plan, self.primary, self.deadline, self.tell = plan, primary, deadline, tell
+        self.scratch_draws, self.scratch_seconds = scratch_draws, scratch_seconds
+        self.train_everywhere = train_everywhere
+        choices = selection.folds or [selection] * len(parts)
+        self.depths = {arm.name: [choice.representation.get(arm.name, FINAL) for choice in choices] for arm in arms}
+        chosen = {choice.arm for choice in choices}
+        self.chosen = chosen.pop() if len(chosen) == 1 else None  # folds may choose differently: nothing is tuned then
+        self.views = next((arm.views for arm in arms if arm.build is not None), None)
+        self.predictions: dict[str, dict[Cell, NDArray[Any]]] = {}  # arm -> cell -> [P S n ...]
+        self.given_up: list[str] = []
+        self.shortened: dict[tuple[str, str], int] = {}  # (arm, protocol) -> the fewest steps there was time for
+        self._features: dict[str, list[Mapping[str, NDArray[Any]]]] = {}
+        self._rates: dict[str, list[tuple[int, float]]] = {}  # arm -> (labels, seconds of one wave of draws)
+        self._trained: dict[Cell, list[float]] = {}  # (arm, protocol) -> seconds of each training
+        learned = [part.train if target.needs_labels else part.train[:0] for part in parts]
+        self._learned, self._rows = learned, np.unique(np.concatenate([*learned, *(part.test for part in parts)]))
+
+    @property
+    def unhurried(self) -> bool:
+        return math.isinf(self.deadline.at)
+
+    def do(self, trainable: bool) -> None:
+        """All of it, or what fits; `trainable` says whether arms can be trained on these labels."""
+        probed = [arm for arm in self.arms if arm.build is None]
+        scratch = [arm for arm in self.arms if arm.build is not None]
+        tuned = [arm for arm in self.arms if arm.name == self.chosen and self.views is not None and _tunable(arm)]
+        budgets = self.plan.budgets if self.unhurried else [self.primary]
+        first = FIRST_DRAWS if self.deadline.left > 0 else FEWEST_DRAWS
+        for number, arm in enumerate(probed):
+            for budget in budgets:
+                self.tell(0.6 * number / len(probed), f"probing {arm.name} at {budget.name}")
+                self._probe(arm, budget, budget.draws if self.unhurried else min(first, budget.draws))
+            if self.unhurried:
+                self._features.pop(arm.name, None)
+        trained = self.plan.budgets if self.train_everywhere and self.unhurried else [self.primary]
+        for arm in scratch:
+            for budget in trained:
+                self._train(arm, SCRATCH, budget, self.scratch_draws if self.unhurried else FEWEST_DRAWS, needed=True)
+        if not self.unhurried:
+            largest = self.plan.budgets[-1]
+            if largest.name != self.primary.name:
+                self._judge(probed, largest)
+            self._judge(probed, self.primary)
+            for arm in scratch:
+                self._train(arm, SCRATCH, self.primary, max(SOME_TRAININGS, self.scratch_draws))
+        for arm in tuned if trainable else []:
+            for budget in trained:
+                self._train(arm, TUNED, budget, self.scratch_draws)
+        if not self.unhurried:
+            done = {largest.name, self.primary.name}
+            for budget in sorted(self.plan.budgets, key=lambda budget: self._expected(probed, budget, budget.draws)):
+                if budget.name not in done:
+                    self._judge(probed, budget)
+            if self.train_everywhere:
+                for budget in self.plan.budgets:
+                    for arm in scratch:
+                        self._train(arm, SCRATCH, budget, self.scratch_draws)
+                    for arm in tuned if trainable else []:
+                        self._train(arm, TUNED, budget, self.scratch_draws)
+            for arm, protocol in [*((a, SCRATCH) for a in scratch), *((a, TUNED) for a in tuned if trainable)]:
+                self._train(arm, protocol, self.primary, MOST_TRAININGS, extra=True)
+        self._features.clear()
+
+    # ------------------------------------------------------------ what was done
+
+    def judged(self) -> Plan:
+        """The budgets that were judged, with the draws that were."""
+        kept = [self.as_judged(budget) for budget in self.plan.budgets if self._have(budget)]
+        return Plan(kept, self.plan.dropped)
+
+    def as_judged(self, budget: Budget) -> Budget:
+        return replace(budget, draws=self._have(budget))
+
+    def drawn_in_fact(self) -> list[dict[str, list[Positions]]]:
+        """Of each fold, the draws that were judged of every budget."""
+        return [{budget.name: of[budget.name][: budget.draws] for budget in self.judged().budgets} for of in self.drawn]
+
+    def shortened_in_words(self) -> list[str]:
+        """`scratch: 174 of 200 steps`, of each training that was cut short."""
+        if not self.shortened:
+            return []
+        from tacit.evaluation.scratch import STEPS  # and with it torch, which stored embeddings are judged without
+
+        who = {key: key[0] if key[1] == SCRATCH else f"{key[0]}, fine-tuned" for key in self.shortened}
+        return [f"{who[key]}: {steps} of {STEPS} steps" for key, steps in self.shortened.items()]
+
+    def _have(self, budget: Budget) -> int:
+        """The draws of a budget on which every arm was judged; where all arms are trained, on which any was."""
+        probed = [self._done(arm, budget) for arm in self.arms if arm.build is None]
+        return min(probed) if probed else max(self._done(arm, budget) for arm in self.arms)
+
+    def _done(self, arm: Arm, budget: Budget) -> int:
+        protocols = [SCRATCH] if arm.build is not None else [RULE, *self.target.protocols]
+        found = self.predictions.get(arm.name, {})
+        return max((found[p, budget.name].shape[1] for p in protocols if (p, budget.name) in found), default=0)
+
+    # ------------------------------------------------------------ probing
+
+    def _judge(self, arms: Sequence[Arm], budget: Budget) -> None:
+        """Every arm at this budget, on as many draws as there is time for; given up where that is none."""
+        fewest = min(budget.draws, 1 if budget.pool_share > CLEAR_SHARE else FEWEST_DRAWS)
+        done = self._have(budget) if budget.name == self.primary.name else 0
+        draws = next((k for k in range(budget.draws, 0, -1) if self._fits(self._expected(arms, budget, k))), 0)
+        if draws < max(fewest, done + 1):
+            if done < budget.draws:
+                self._give_up(budget, done, self._expected(arms, budget, max(fewest, done + 1)))
+            return
+        before = {arm.name: dict(self.predictions[arm.name]) for arm in arms}
+        began, hoped = time.perf_counter(), 0.0
+        for number, arm in enumerate(arms):
+            self.tell(self._fraction, f"probing {arm.name} at {budget.name}")
+            hoped += self._expected([arm], budget, draws)
+            self._probe(arm, budget, draws)
+            slower = (time.perf_counter() - began) / max(hoped, 1e-9)
+            rest = max(1.0, slower) * self._expected(arms[number + 1 :], budget, draws)
+            if number + 1 < len(arms) and not self._fits(rest):
+                self.predictions |= before
+                self._give_up(budget, done, rest)
+                return
+        if draws < budget.draws:
+            self._give_up(budget, draws, self._expected(arms, budget, budget.draws))
+
+    def _give_up(self, budget: Budget, done: int, seconds: float) -> None:
+        what = f"{budget.draws - done} of {budget.draws} draws at {budget.name}" if done else budget.name
+        self.given_up.append(f"{what} (about {clock(max(seconds, 0.1))})")
+
+    def _fits(self, seconds: float) -> bool:
+        return seconds <= self.deadline.left
+
+    @property
+    def _fraction(self) -> float:
+        """Of everything, as far as the clock tells."""
+        spent = sum(seconds for of in self._rates.values() for _, seconds in of)
+        return min(0.99, 0.6 + 0.4 * spent / max(spent + self.deadline.left, 1e-9))
+
+    def _expected(self, arms: Sequence[Arm], budget: Budget, draws: int) -> float:
+        """Seconds that these arms will take at this budget: what they took at the nearest one, by the labels."""
+        seconds = 0.0
+        for arm in arms:
+            more = _waves(arm, draws) - _waves(arm, self._done(arm, budget))
+            labels, each = min(
+                self._rates[arm.name], key=lambda rate: abs(math.log((rate[0] + 1) / (budget.total + 1)))
+            )
+            ratio = (budget.total + 1) / (labels + 1)
+            seconds += max(0, more) * each * (ratio if ratio > 1 else 0.5 + 0.5 * ratio)
+        return seconds
+
+    def _probe(self, arm: Arm, budget: Budget, draws: int) -> None:
+        """Bring what this arm has predicted at this budget to so many draws."""
+        done = self._done(arm, budget)
+        if draws <= done:
+            return
+        if arm.encoders and arm.name not in self._features:
+            self._features[arm.name] = self._read(arm)
+        began = time.perf_counter()
+        found = self._apply(arm.rule, budget, done, draws) if arm.rule else self._predict(arm, budget, done, draws)
+        waves = _waves(arm, draws) - _waves(arm, done)
+        self._rates.setdefault(arm.name, []).append((budget.total, (time.perf_counter() - began) / max(1, waves)))
+        known = self.predictions.setdefault(arm.name, {})
+        for cell, predicted in found.items():
+            known[cell] = np.concatenate([known[cell], predicted], axis=1) if cell in known else predicted
+
+    def _read(self, arm: Arm) -> list[Mapping[str, NDArray[Any]]]:
+        """Of each encoder of an arm what it says of all rows that matter, at the depths that were chosen."""
+        found: list[Mapping[str, NDArray[Any]]] = []
+        for encoder in arm.encoders:
+            said = self.target.read(encoder, self.parts[0].labelled, self._rows)
+            found.append({name: said[name] for name in set(self.depths[arm.name])})
+        return found
+
+    def _predict(self, arm: Arm, budget: Budget, first: int, last: int) -> dict[Cell, NDArray[Any]]:
+        """Every protocol on what frozen encoders say."""
+        by_encoder = []
+        for said in self._features[arm.name]:
+            by_part = []
+            for part, learned, draws, depth in zip(
+                self.parts, self._learned, self.drawn, self.depths[arm.name], strict=True
+            ):
+                train, test = (said[depth][np.searchsorted(self._rows, at)] for at in (learned, part.test))
+                taken = draws[budget.name][first:last]
+                by_part.append(self.target.probe(part, train, test, taken, self.seed, first=first))
+            by_encoder.append({p: np.concatenate([of[p] for of in by_part], axis=1) for p in by_part[0]})
+        return {(p, budget.name): np.stack([predicted[p] for predicted in by_encoder]) for p in by_encoder[0]}
+
+    def _apply(self, rule: Rule, budget: Budget, first: int, last: int) -> dict[Cell, NDArray[Any]]:
+        """What a rule says."""
+        by_part = [
+            np.stack([rule(draw, p.labelled.answers[draw], p.test) for draw in draws[budget.name][first:last]])
+            for p, draws in zip(self.parts, self.drawn, strict=True)
+        ]
+        return {(RULE, budget.name): np.concatenate(by_part, axis=1)[None]}
+
+    # ------------------------------------------------------------ training on the labels
+
+    def _train(
+        self, arm: Arm, protocol: str, budget: Budget, draws: int, *, needed: bool = False, extra: bool = False
+    ) -> None:
+        """Bring the trainings of an arm on the labels to so many draws, each in full; `needed` ones are cut short only
+        where they take far longer than planned, others are given up.
+        """
+        who = arm.name if protocol == SCRATCH else f"fine-tuning of {arm.name}"
+        cell, known = (protocol, budget.name), self.predictions.setdefault(arm.name, {})
+        spent = self._trained.setdefault((arm.name, protocol), [])
+        draws = min(draws, len(self.drawn[0][budget.name]))
+        for s in range(known[cell].shape[1] if cell in known else 0, draws):
+            each = max(spent, default=self.scratch_seconds) * len(self.parts) * max(1, len(arm.encoders))
+            must = needed and s < FEWEST_DRAWS
+            fewest = FEWEST_DRAWS if s == 0 and draws > 1 and not must else 1  # one alone would say nothing
+            if not must and not self._fits(fewest * each):
+                if not extra:
+                    what = who if s == 0 else f"{draws - s} of {draws} draws of {who}"
+                    self.given_up.append(f"{what} (about {clock(max(0.1, each * (draws - s)))})")
+                return
+            self.tell(self._fraction if not self.unhurried else 0.7, f"training {who} at {budget.name}")
+            limit = None
+            if must and not self.unhurried:
+                limit = max(PATIENCE * self.scratch_seconds, self.deadline.left / FEWEST_DRAWS / len(self.parts))
+            found = self._fit(arm, protocol, budget, s, limit)
+            known[cell] = np.concatenate([known[cell], found], axis=1) if cell in known else found
+
+    def _fit(self, arm: Arm, protocol: str, budget: Budget, s: int, limit: float | None) -> NDArray[Any]:
+        """Predictions [P 1 n ...] after training each start on the labels of one draw."""
+        from tacit.evaluation.scratch import SCRATCH_RATE, STEPS, TUNING_RATE, train_on_labels
+
+        encoders: Any = arm.encoders
+        starts = [arm.build] if arm.build is not None else [partial(_copied, encoder) for encoder in encoders]
+        by_start = []
+        for start in starts:
+            by_part = []
+            for part, draws in zip(self.parts, self.drawn, strict=True):
+                draw, began = draws[budget.name][s], time.perf_counter()
+                training = self.target.trainable(part.labelled.answers[draw])
+                assert training is not None
+                model = train_on_labels(
+                    start,
+                    part.labelled.fetch,
+                    draw,
+                    training,
+                    seed=self.seed + s,
+                    views=self.views,
+                    seconds=limit,
+                    lr=SCRATCH_RATE if protocol == SCRATCH else TUNING_RATE,
+                )
+                if model.steps < STEPS and limit is not None:
+                    key = arm.name, protocol
+                    self.shortened[key] = min(model.steps, self.shortened.get(key, STEPS))
+                by_part.append(model.predict(part.labelled.fetch, part.test))
+                self._trained[arm.name, protocol].append(time.perf_counter() - began)
+            by_start.append(np.concatenate(by_part))
+        return np.stack(by_start)[:, None]
+
+
+def _waves(arm: Arm, draws: int) -> int:
+    """How often all cores are busy with so many draws; a rule takes one draw after the other."""
+    return draws if arm.rule is not None else math.ceil(draws / (os.cpu_count() or 1))
+
+
+def _copied(encoder: nn.Module, seed: int) -> nn.Module:
+    return copy.deepcopy(encoder)
+
+
+def _tunable(arm: Arm) -> bool:
+    """Whether an arm's encoders can learn further."""
+    from torch import nn
+
+    return all(
+        isinstance(encoder, nn.Module) and any(p.requires_grad for p in encoder.parameters())
+        for encoder in arm.encoders
+    )
