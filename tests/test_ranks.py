@@ -85,12 +85,16 @@ def decided(folder: str) -> None:
         plan, left = tiny_recipe("simclr"), 2.0 + 50 * dist.rank()
         study: Any = SimpleNamespace(fabric=make_fabric(device="cpu"), probe=lambda: lambda task: {}, means=Means())
         source: Any = Among("simclr")
-        steps, readings = planned_steps(study, space, "simclr", plan, source, parse_budget("9s"), left, 0)
-        assert dist.any_rank(steps) == -dist.any_rank(-steps)
-        assert ranks.from_leader(lambda: space.read_json("plan.json")) == {
-            "steps": {"simclr": steps},
-            "readings": {"simclr": readings},
-        }
+        length, readings = planned_steps(study, space, "simclr", plan, source, parse_budget("9s"), left, 0)
+        assert dist.any_rank(length.first) == -dist.any_rank(-length.first)
+        written = ranks.from_leader(lambda: space.read_json("plan.json"))
+        assert (written["steps"], written["readings"]) == ({"simclr": length.first}, {"simclr": readings})
+        step = length.first // 2
+        for seconds in (0.0, 1.9):  # half of the steps took nearly all of the leader's time
+            length.revise(step, seconds + 20 * dist.rank())
+            step += 1
+        assert length.at(step) < length.first
+        assert dist.any_rank(length.at(step)) == -dist.any_rank(-length.at(step))
 
 
 def test_the_leader_decides_what_a_time_comes_to(tmp_path: Path) -> None:

@@ -21,17 +21,11 @@ class Budget:
     amount: float
     unit: Literal["seconds", "steps", "epochs"]
 
-    def steps(self, seconds_per_step: float, seconds: float, steps_per_epoch: float) -> int:
-        """This budget in steps of one task, for which `seconds` remain where the budget is a time."""
-        if self.unit == "seconds":
-            found = int(seconds / seconds_per_step)
-        else:
-            found = int(self.amount if self.unit == "steps" else self.amount * steps_per_epoch)
+    def steps(self, steps_per_epoch: float) -> int:
+        """This budget in steps of one task, where it is no time. UserError for less than one."""
+        found = int(self.amount if self.unit == "steps" else self.amount * steps_per_epoch)
         if found < 1:
-            left = f"it takes {seconds_per_step:.2g} s, and {max(0.0, seconds):.2g} s are left"
-            raise UserError(
-                f"the budget is too small for one step ({left}); give a larger --budget or a smaller --encoder"
-            )
+            raise UserError(f"--budget {self} comes to less than one step; give 1steps or more")
         return found
 
     def __str__(self) -> str:

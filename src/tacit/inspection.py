@@ -19,7 +19,7 @@ from tacit.evaluation import Labelled, detectable_difference, plan_budgets, prim
 from tacit.evaluation.splits import class_units
 from tacit.judging import Judging, plan_judging
 from tacit.leaks import find_leaks
-from tacit.pacing import training_seconds
+from tacit.pacing import FEWEST_STEPS, training_seconds
 from tacit.pipeline import REPORT_SECONDS, SOON
 from tacit.progress import Log
 from tacit.study import Study, about_held, chosen_encoder, open_study
@@ -70,18 +70,23 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     after, least = REPORT_SECONDS + judging.whole, SOON + judging.least
     rows = study.split.pretrain
     print(f"\nencoder: {study.encoder.name}; pretraining on {len(rows):,} examples; budget {budget}")
-    seconds = training_seconds(budget.amount, started, after, least) / trainings if timed else 0.0
-    after = budget.amount - started - seconds * trainings if timed else after
+    seconds = 0.0
+    if timed:
+        try:
+            seconds = training_seconds(budget.amount, started, after, least) / trainings
+        except UserError as error:
+            print(f"  {error}")
+        after = max(least, budget.amount - started - seconds * trainings)
     total = started + after
     for name, weights in mixtures.items():
         plan = study.recipe(weights, study.start())
         source = study.kind.batches(study.dataset, rows, plan, ask.seed)
         step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED, seconds=0.5)
         each = clock(step) if step >= 1 else f"{1000 * step:.0f} ms"
-        try:
-            steps = budget.steps(step, seconds, len(rows) / plan.batch_size)
-        except UserError:
-            print(f"  {name}: {each} a step of {plan.batch_size}: not one step is left beside judging; raise --budget")
+        steps = int(seconds / step) if timed else budget.steps(len(rows) / plan.batch_size)
+        if timed and steps < FEWEST_STEPS:
+            needed = clock(FEWEST_STEPS * step)
+            print(f"  {name}: {each} a step of {plan.batch_size}; {FEWEST_STEPS} steps at least take {needed}")
             continue
         total += ask.seeds * steps * step
         epochs = steps * plan.batch_size / len(rows)

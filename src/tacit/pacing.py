@@ -216,8 +216,7 @@ def planned_steps(
     planned: dict[str, Any] = ranks.from_leader(lambda: space.read_json(PLAN)) or {}
     planned.setdefault("steps", {})
     if name not in planned["steps"]:
-        step, readings = 0.0, READINGS
-        left = seconds
+        step, reading, readings, left = 0.0, 0.0, READINGS, seconds
         if budget.unit == "seconds":
             began = time.perf_counter()
             step = seconds_per_step(
@@ -235,13 +234,13 @@ def planned_steps(
             left -= reading
             readings = max(1, min(READINGS, int(PROBE_SHARE * seconds / reading)))
         per_epoch = len(source.among) / plan.batch_size
-        in_steps = max(0.0, left - readings * reading) if budget.unit == "seconds" else left
-        if budget.unit == "seconds" and dist.any_rank(int(in_steps < FEWEST_STEPS * step)):
-            raise TooFew(step, left)
-        found = budget.steps(step, in_steps, per_epoch)
-        decided = ranks.from_leader(lambda: [found, readings, left])
+        timed = budget.unit == "seconds"
+        found = int(max(0.0, left - readings * reading) / step) if timed else budget.steps(per_epoch)
+        decided = ranks.from_leader(lambda: [found, readings, left, step])
+        if timed and decided[0] < FEWEST_STEPS:
+            raise TooFew(decided[3], decided[2])
         planned["steps"][name], planned.setdefault("readings", {})[name] = decided[:2]
-        if budget.unit == "seconds":
+        if timed:
             planned.setdefault("seconds", {})[name] = decided[2]
         space.write_json(PLAN, planned)
 
@@ -250,12 +249,12 @@ def planned_steps(
         now.setdefault("changes", {})[name] = changes
         space.write_json(PLAN, now)
 
-    timed = budget.unit == "seconds" and not repeated
+    corrected = budget.unit == "seconds" and not repeated
     length = Paced(
         int(planned["steps"][name]),
         planned.get("changes", {}).get(name, []),
         keep,
-        seconds=planned.get("seconds", {}).get(name, math.inf) if timed else math.inf,
+        seconds=planned.get("seconds", {}).get(name, math.inf) if corrected else math.inf,
         borrow=borrow,
     )
     return length, int(planned.get("readings", {}).get(name, READINGS))
