@@ -25,7 +25,8 @@ def test_the_parts_and_the_held_out_site_are_named(tmp_path: Path) -> None:
     dataset = open_dataset(
         labels(120), label_column="label", worst_group="site", holdout="site=S3", cache=str(tmp_path)
     )
-    study: Any = SimpleNamespace(dataset=dataset, split=split_dataset(dataset, seed=0))
+    ask = SimpleNamespace(private=False)
+    study: Any = SimpleNamespace(dataset=dataset, split=split_dataset(dataset, seed=0), ask=ask)
     lines = _about_labels(study).splitlines()
     assert lines[:3] == [
         "labels: 120 labelled in 2 classes, from column label",
@@ -53,11 +54,11 @@ def test_a_run_says_in_its_first_line_what_the_labels_are(tmp_path: Path, settin
 
 def test_what_labels_are_is_told_by_target() -> None:
     told: Any = SimpleNamespace(target="regression", truth=np.array([1.0, 2.0, 3.5, 4.0, 1000.0]))
-    assert _told(told) == "numbers: median 3.5, half of them from 2 to 4"
+    assert _told(told, private=False) == "numbers: median 3.5, half of them from 2 to 4"
     told = SimpleNamespace(target="multilabel", truth=np.array([[1, 0], [1, 1], [0, 0]]), classes=("a", "b"))
-    assert _told(told) == "had by: a 2, b 1; none of them 1"
+    assert _told(told, private=False) == "had by: a 2, b 1; none of them 1"
     told = SimpleNamespace(target="pairs", y=np.array([0, 0, 1, 1, 1]), classes=("p", "q"))
-    assert _told(told) == "pairs: 2 of 2 to 3 examples"
+    assert _told(told, private=False) == "pairs: 2 of 2 to 3 examples"
     names = tuple(map(str, range(30)))
     told = SimpleNamespace(target="retrieval", y=np.arange(60) // 2, classes=names)
-    assert _told(told).endswith("18 2, 19 2, ...")
+    assert _told(told, private=False).endswith("18 2, 19 2, ...")
