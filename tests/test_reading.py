@@ -10,9 +10,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -304,6 +307,63 @@ def test_a_bad_byte_in_a_text_is_counted(tmp_path: Path):
     dataset = open_dataset(str(tmp_path / "data"), cache=str(tmp_path / "cache"), vocabulary=300)
     assert dataset.cache.texts([2]) == ["Größe, Maß\ufffd"]  # type: ignore[union-attr,arg-type]
     assert "1 texts hold places that are no UTF-8" in " ".join(dataset.notes.lines())
+
+
+# Folders and tables of files
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 sounds, a table that says from where in their sources they were cut, and files that are not read."""
+    root = tmp_path_factory.mktemp("calls")
+    rng = np.random.default_rng(0)
+    rows = ["file,start,end,class"]
+    for k in range(12):
+        soundfile.write(root / f"{k}.wav", rng.normal(0, 0.1, 4000).astype("float32"), 4000)
+        rows.append(f"{k}.wav,{12.5 if k % 3 else 0.25},{13.5 if k % 3 else 0.75},{'ab'[k % 2]}")
+    (root / "meta.csv").write_text("\n".join(rows))
+    for k in range(3):
+        (root / f"{k}.webm").write_bytes(b"\x1aE\xdf\xa3")
+    (root / "0.AAC").write_bytes(b"\xff\xf1")
+    (root / "README").write_text("about these calls")
+    (root / "noending").write_text("x")
+    return root
+
+
+def test_files_of_other_endings_are_counted(calls: Path, tmp_path: Path):
+    dataset = open_dataset(str(calls), cache=str(tmp_path))
+    assert len(dataset) == 12
+    aside = dataset.notes.left_aside
+    assert aside.count == 5
+    assert set(aside.first) == {
+        "3 files of .webm: not read as audio",
+        "1 file of .aac: not read as audio",
+        "1 file of no ending: not read as audio",
+    }
+
+
+def test_a_folder_of_other_endings_says_which(tmp_path: Path):
+    (tmp_path / "a.webm").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"holds no image files .*; there are files 1 of \.webm"):
+        open_source(tmp_path)
+
+
+def test_start_and_end_may_mean_something_else(calls: Path, tmp_path: Path):
+    settings: dict[str, Any] = {"cache": str(tmp_path), "label_column": "class"}
+    for data, labels in ((calls / "meta.csv", None), (calls, str(calls / "meta.csv"))):
+        with pytest.raises(UserError, match=r"lies beyond its end.*--start-column none reads whole files"):
+            open_dataset(str(data), labels=labels, **settings)
+        whole = open_dataset(str(data), labels=labels, start_column="none", **settings)
+        assert sorted(whole.ids.to_pylist()) == sorted(f"{k}.wav" for k in range(12))
+        assert whole.cache.lengths.tolist() == [4000] * 12  # type: ignore[union-attr]
+        assert whole.classes == ("a", "b")
+
+
+@pytest.mark.parametrize("ending", ["wav", "png", "txt"])
+def test_paths_that_lead_nowhere_are_told_by_the_first_and_why(tmp_path: Path, ending: str):
+    (tmp_path / "t.csv").write_text("file,label\n" + "".join(f"nowhere/{k}.{ending},a\n" for k in range(4)))
+    with pytest.raises(UserError, match=rf"nowhere/0\.{ending}: no such file"):
+        open_dataset(str(tmp_path / "t.csv"), cache=str(tmp_path / "cache"))
 
 
 # JSON lines

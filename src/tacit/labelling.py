@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tacit import keys
 from tacit.data import TEST, open_dataset
 from tacit.data.asked import TEXTS, target_named, target_settings
+from tacit.data.stretches import WHOLE
 from tacit.data.text import write_csv
 from tacit.errors import UserError
 from tacit.evaluation import Seal
@@ -194,6 +195,7 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     name = _names(dataset)
     if more is not None:
         shared = {setting: own[setting] for setting in ("label_column", "test") if setting in own}
+        shared |= {setting: WHOLE for setting in ("start_column", "end_column") if own.get(setting) == WHOLE}
         later = _names(open_dataset(data, **read, **shared, labels=more))
         name = np.where(later == None, name, later)  # noqa: E711  (item by item)
     free = np.ones(len(dataset), np.bool_) if dataset.split is None else dataset.split != TEST

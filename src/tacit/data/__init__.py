@@ -37,6 +37,7 @@ from tacit.data.sequences import Ask, open_histories
 from tacit.data.source import TEST, TRAIN, VALIDATION, Source, join
 from tacit.data.sources import open_source
 from tacit.data.spans import FRAMES, marked, read_spans, span_columns, whole_columns, with_spans
+from tacit.data.stretches import WHOLE
 from tacit.data.tables import Columns, label_files
 from tacit.errors import UserError
 from tacit.spec import ImageSpec
@@ -146,7 +147,7 @@ def open_dataset(
         lowercase: whether a tokenizer that is trained takes capitals for small letters
         audio_column: the table's column of encoded sounds
         start_column: the column of the seconds at which each row's stretch of its sound begins; default: start, where a
-            table of paths to sounds, or a label file of sounds, has both start and end
+            table of paths to sounds, or a label file of sounds, has both start and end; none: whole files are meant
         end_column: the column of the seconds at which it ends; default: end, likewise
         rate: samples per second that sounds are resampled to, 4,000 to 48,000 Hz; default: the commonest of the files,
             at most 16,000
@@ -194,10 +195,11 @@ def open_dataset(
     texts = (text_column,) if isinstance(text_column, str) else tuple(text_column or ())
     of_labels: list[str] = []
     tables = {} if by_folder else read_labels(files, of_labels)
-    spans = span_columns(tables, start_column, end_column)
-    own_span = (None, None) if spans else (start_column, end_column)
+    whole = WHOLE in (start_column, end_column)
+    spans = {} if whole else span_columns(tables, start_column, end_column)
+    own_span = (None, None) if spans or whole else (start_column, end_column)
     events = Named(user_column, item_column, time_column, event_column, tuple(event_weight), session_gap is not None)
-    columns_named = Columns(kind, image_column, audio_column, path_column, texts, *own_span, events)
+    columns_named = Columns(kind, image_column, audio_column, path_column, texts, *own_span, events, whole)
 
     def opened(ask: Columns) -> Source:
         sources = [open_source(d, ask, root) for d in (data, test) if d is not None]
@@ -213,7 +215,7 @@ def open_dataset(
     keys: tuple[str, ...] = FILE_NAMES
     if source.kind == "items":
         keys, asked = (*filter(None, [user_column]), *USER_NAMES, *FILE_NAMES), asked.without("time")
-    notes = Notes(listed=len(source), left_aside=few((f"{n}: {why}" for n, why in source.skipped), len(source.skipped)))
+    notes = Notes(listed=len(source), left_aside=few(*source.left_aside()))
     if source.kind == "audio":
         source, asked = by_speaker(source, tables, asked)
     named, frames = None, asked.target == "tokens" and source.kind == "audio"

@@ -173,7 +173,7 @@ def choose_plan(source: Source, image_size: int | None, pool: Pool, framing: Fra
     """Size, channels and depth from the headers of some of the images."""
     headers = pool.probe(source.sample(_PROBED))
     if not headers:
-        raise UserError(f"{source.name} holds no readable image")
+        raise nothing_readable(source, "image", pool.why_not(next(iter(source.items())), Plan))
     grey = all(header.grey for header in headers)
     deep = grey and any(header.deep for header in headers)
     if image_size is None:
@@ -319,7 +319,16 @@ def _measured(images: NDArray[Any], framing: Framing | None = None) -> ImageSpec
 def too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad: float) -> UserError:
     """What a person is told whose data are refused."""
     first = "; ".join(f"{source.ids[row].as_py()}: {reason}" for row, reason in bad[:3])
+    stretched = any("a stretch from" in reason for _, reason in bad[:3])
+    hint = "; if the columns mean no stretches, --start-column none reads whole files" if stretched else ""
     return UserError(
         f"{len(bad):,} of {seen:,} examples cannot be read, more than --max-bad {max_bad:g} allows ({first}); "
-        "remove or repair them, or raise --max-bad"
+        f"remove or repair them, or raise --max-bad{hint}"
     )
+
+
+def nothing_readable(source: Source, what: str, reason: str, row: int = 0) -> UserError:
+    """What a person is told of whose data nothing can be read: the first example, and why."""
+    first = source.ids[row].as_py() or "without a name"
+    start = f" (paths start from {source.root})" if source.root and source.columns is not None else ""
+    return UserError(f"{source.name} holds no readable {what}; the first, {first}: {reason}{start}")

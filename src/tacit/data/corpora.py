@@ -16,7 +16,7 @@ import tokenizers
 from tokenizers import Tokenizer
 
 from tacit.data import vocabulary as vocabularies
-from tacit.data.cache import Kept, Progress, private_folder, too_many_bad
+from tacit.data.cache import Kept, Progress, nothing_readable, private_folder, too_many_bad
 from tacit.data.corpus import FORMAT, LONGEST, Corpus, describe
 from tacit.data.documents import PIECE, Document, first_piece, pieces, text_of
 from tacit.data.encodings import CannotRead
@@ -194,7 +194,8 @@ def _tokenise(
             progress(len(source), len(source))
         contents = np.fromfile(partial / "content.bin", dtype="V16")
         if not len(contents):
-            raise UserError(f"{source.name} holds no readable text")
+            row, reason = reader.bad[0] if reader.bad else (0, "it is empty")
+            raise nothing_readable(source, "text", reason, row)
         data_hash = digest([contents.tobytes()])
         describe(partial, opened.spec, len(contents), writer.tokens, writer.bytes, data_hash)
         form = [data_hash, _form(opened.spec), FORMAT, tokenizers.__version__]

@@ -140,6 +140,11 @@ class Pool:
         """The headers of all these sounds, None where there is no readable one."""
         return (None if values is None else sounds.Header(*values) for values in self._headers(items, SoundPlan))
 
+    def why_not(self, item: Item, of: type[Plan] | type[SoundPlan]) -> str:
+        """Why an item has no readable header; nothing where it has one."""
+        settings = {"decoder": of.decoder, "probe": True}
+        return next(self._map([[item]], settings, None)).reason
+
     def _headers(self, items: Iterable[Item], of: type[Plan] | type[SoundPlan]) -> Iterator[list[Any] | None]:
         settings = {"decoder": of.decoder, "probe": True}
         answers = (outcome.data for outcome in self._map(_batches(items, of.batch), settings, None))

@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
+from tacit.data.opened import TABLE_SUFFIXES
 from tacit.data.source import Source, digest, each, spread
 from tacit.errors import UserError
 
 _ABOUT = ("README", "LICENSE", "NOTICE")
+_TABLES = TABLE_SUFFIXES | {".json", ".npz", ".npy", ".tar"}
 _CHUNK = 1 << 16  # names held as Python strings at a time
 
 
@@ -27,7 +29,8 @@ def folder_source(root: Path, kind: str | None = None) -> Source:
     Hidden files are passed over. Links to files are followed within `root` only, links to folders nowhere.
     """
     root = root.resolve()
-    names, sizes, times, kinds, skipped = _list(root)
+    others: Counter[str] = Counter()
+    names, sizes, times, kinds, skipped = _list(root, others)
     found = Counter(kinds)
     counts = {name: found[number] for number, name in enumerate(KINDS)}
     if kind is None and counts["text"] < sum(counts.values()):
@@ -35,8 +38,10 @@ def folder_source(root: Path, kind: str | None = None) -> Source:
         counts["text"] -= pc.sum(pc.match_substring_regex(names, r"(?i)\.md(\.gz)?$")).as_py() or 0
     kind = choose_kind(counts, kind, str(root))
     if not counts[kind]:
-        raise UserError(_empty(root, kind))
-    rows = np.flatnonzero(np.asarray(kinds) == list(KINDS).index(kind))
+        raise UserError(_empty(root, kind, others))
+    chosen = np.asarray(kinds) == list(KINDS).index(kind)
+    others.update(suffix_of(name) for name in each(names.filter(pa.array(~chosen))) if not _is_about(name))
+    rows = np.flatnonzero(chosen)
     names = names.take(pa.array(rows))
     order = pc.sort_indices(names).to_numpy()
     names, rows = names.take(pa.array(order)), rows[order]
@@ -50,6 +55,7 @@ def folder_source(root: Path, kind: str | None = None) -> Source:
         sample=lambda k: [root / names[row].as_py() for row in spread(len(names), k)],
         root=root.as_posix(),
         skipped=tuple(skipped),
+        unread=dict(others.most_common()),
     )
 
 
@@ -58,10 +64,18 @@ def holds_files(root: Path) -> bool:
     return any(kind_of_suffix(suffix_of(name)) for _, name in _files(root, []) if not name.startswith(_ABOUT))
 
 
+def _is_about(name: str) -> bool:
+    """Whether a file says something about the folder, or is a table that may label what lies there."""
+    return name.rpartition("/")[2].startswith(_ABOUT) or suffix_of(name) in _TABLES
+
+
 def _list(
-    root: Path,
+    root: Path, others: Counter[str]
 ) -> tuple[pa.Array, NDArray[np.int64], NDArray[np.int64], array[int], list[tuple[str, str]]]:
-    """Paths, sizes in bytes, times of change in ns [N 2], kinds, and what was left aside with the reason."""
+    """Paths, sizes in bytes, times of change in ns [N 2], kinds, and what was left aside with the reason.
+
+    Counts in `others` the endings of files that are of no kind.
+    """
     chunks: list[pa.Array] = []
     names: list[str] = []
     sizes, times, kinds = array("q"), array("q"), array("b")
@@ -70,6 +84,7 @@ def _list(
     for entry, name in _files(root, skipped):
         kind = kind_of_suffix(suffix_of(name))
         if kind is None:
+            others[suffix_of(name)] += not _is_about(name)
             continue
         if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
             skipped.append((name, "a link leading out of the folder"))
@@ -119,9 +134,11 @@ def _buffers(names: pa.Array) -> Iterator[bytes]:
     return (bytes(buffer) for buffer in names.buffers() if buffer is not None)
 
 
-def _empty(root: Path, kind: str) -> str:
+def _empty(root: Path, kind: str, others: Counter[str]) -> str:
     endings = {".parquet", ".csv", ".jsonl", ".npz", ".npy"}
     tables = sorted(path.name for path in root.iterdir() if path.suffix.lower() in endings)
     if tables:
         return f"{root} holds no {kind} files but {', '.join(tables[:5])}: name one of them as the data"
-    return f"{root} holds no {kind} files (looked at any depth for {', '.join(sorted(KINDS[kind].suffixes))})"
+    there = ", ".join(f"{count:,} of {ending or 'no ending'}" for ending, count in others.most_common(5) if count)
+    there = f"; there are files {there}" if there else ""
+    return f"{root} holds no {kind} files (looked at any depth for {', '.join(sorted(KINDS[kind].suffixes))}{there})"

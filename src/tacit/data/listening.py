@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit import sounds
-from tacit.data.cache import Kept, Progress, private_folder, too_many_bad
+from tacit.data.cache import Kept, Progress, nothing_readable, private_folder, too_many_bad
 from tacit.data.decode import Decoded, Pool, SoundPlan
 from tacit.data.keeping import find_or_make, partial_folder, put_in_place, read_meta, read_sealed, write_sealed
 from tacit.data.recordings import FORMAT, Recordings, describe
@@ -120,7 +120,7 @@ def _remembered(memo: Path, folders: Path, n: int, seconds: float) -> Kept | Non
 def _headers(source: Source, pool: Pool) -> list[sounds.Header]:
     headers = [header for header in pool.probe_sounds(source.sample(_PROBED)) if header is not None]
     if not headers:
-        raise UserError(f"{source.name} holds no readable sound")
+        raise nothing_readable(source, "sound", pool.why_not(next(iter(source.items())), SoundPlan))
     return headers
 
 
@@ -170,7 +170,8 @@ def _decode(
         shutil.rmtree(spilled)
         contents = np.fromfile(partial / "content.bin", dtype="V16")
         if not len(contents):
-            raise UserError(f"{source.name} holds no readable sound")
+            row, reason = bad[0]
+            raise nothing_readable(source, "sound", reason, row)
         data_hash = digest([contents.tobytes()])
         spec = audio_spec(rate, SECONDS)
         describe(partial, spec, len(contents), writer.samples, data_hash)

@@ -35,7 +35,7 @@ class Notes:
 
     listed: int = 0  # examples found, the skipped ones included
     skipped: Few = field(default_factory=Few)  # "name: reason" of files that cannot be read
-    left_aside: Few = field(default_factory=Few)  # "name: reason" of files not even tried: links leading out, odd names
+    left_aside: Few = field(default_factory=Few)  # "name: reason" of files that were not even tried
     duplicates: int = 0  # examples whose content occurs earlier
     labels_from: str = ""
     label_rows: int = 0  # rows of the label file

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +43,22 @@ class Source:
     split: NDArray[np.int8] | None = None  # [N]
     whole: pa.Array | None = None  # string [N] where examples are parts of something, such as a recording: its name
     skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of what was not even listed
+    unread: Mapping[str, int] = field(default_factory=dict)  # files of endings that are not read, by their ending
     remarks: tuple[str, ...] = ()  # what else a person should know
     interactions: Interactions | None = None  # where examples are users and `items` their events in any order
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def left_aside(self) -> tuple[Iterator[str], int]:
+        """What is in the folder or shards and was not tried, with the reason, and how many that are."""
+        named = (f"{name}: {reason}" for name, reason in self.skipped)
+        counted = (
+            f"{count:,} file{'s' * (count != 1)} of {ending or 'no ending'}: not read as {self.kind}"
+            for ending, count in self.unread.items()
+            if count
+        )
+        return chain(named, counted), len(self.skipped) + sum(self.unread.values())
 
 
 def join(train: Source, test: Source) -> Source:
@@ -81,6 +93,7 @@ def join(train: Source, test: Source) -> Source:
         whole=whole,
         split=np.repeat(np.array([TRAIN, TEST], np.int8), [len(train), len(test)]),
         skipped=train.skipped + test.skipped,
+        unread=dict(Counter(train.unread) + Counter(test.unread)),
         remarks=train.remarks + test.remarks,
     )
 

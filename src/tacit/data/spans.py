@@ -26,7 +26,7 @@ from tacit.data.labels import Columns, Told, own_columns, per_example, placed, t
 from tacit.data.notes import Notes
 from tacit.data.recordings import Recordings
 from tacit.data.source import TEST, Source
-from tacit.data.stretches import SPAN, Seconds, as_seconds, cut, headers
+from tacit.data.stretches import OTHERWISE, SPAN, Seconds, as_seconds, cut, headers
 from tacit.data.targets import classes
 from tacit.errors import UserError
 
@@ -84,6 +84,7 @@ def marked(source: Source, named: Named, notes: Notes, root: Path) -> tuple[Sour
         shared[key] = pc.coalesce(own, alike.take(pa.array(of)))
     left = len(parts) - len(set(rows))
     remark = f"each row of the label file is a stretch of a recording; what none covers is {left:,} more examples"
+    remark = f"{remark}; {OTHERWISE}"
     return replace(found, remarks=(*found.remarks, remark)), replace(columns, **shared)
 
 

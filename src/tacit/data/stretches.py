@@ -23,6 +23,8 @@ from tacit.data.source import Source, digest, spread
 from tacit.errors import UserError
 
 SPAN = ("start", "end")  # the usual names of columns that say which stretch of a file is meant
+WHOLE = "none"  # what is said in place of a name where whole files are meant
+OTHERWISE = f"if that is not meant, --start-column {WHOLE} reads whole files"
 
 Seconds = NDArray[np.float64]
 
@@ -38,7 +40,7 @@ def stretches(source: Source, start: str | None, end: str | None) -> Source:
     begins = _column_seconds(source, "start", start, 0.0)
     ends = _column_seconds(source, "end", end, math.inf)
     columns = " and ".join(filter(None, [start, end]))
-    remark = f"each row is a stretch of its file, in seconds by {columns}"
+    remark = f"each row is a stretch of its file, in seconds by {columns}; {OTHERWISE}"
     return replace(cut(source, np.arange(len(source)), begins, ends), remarks=(*source.remarks, remark))
 
 
@@ -90,7 +92,7 @@ def as_seconds(values: pa.Array | pa.ChunkedArray, missing: float, where: str) -
         texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
         found = pc.fill_null(texts.cast(pa.float64()), missing).to_numpy(zero_copy_only=False)
     except pa.ArrowException:
-        raise UserError(f"{where} holds something there that is no number") from None
+        raise UserError(f"{where} holds something there that is no number; {OTHERWISE}") from None
     return np.where(np.isnan(found), missing, found)
 
 

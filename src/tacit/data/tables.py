@@ -59,6 +59,7 @@ class Columns:
     start_column: str | None = None
     end_column: str | None = None
     events: Named = field(default_factory=Named)
+    whole: bool = False  # columns start and end mean no stretches of sounds
 
     @property
     def encoded(self) -> str | None:
@@ -167,7 +168,7 @@ def _encoded_source(table: Opened, name: str, root: str, find: Find, ask: Column
         remarks=table.remarks,
     )
     start, end = ask.start_column, ask.end_column
-    if not (start or end) and kind == "audio" and is_path and set(SPAN) <= set(others.column_names):
+    if not (start or end or ask.whole) and kind == "audio" and is_path and set(SPAN) <= set(others.column_names):
         start, end = SPAN
     return stretches(source, start, end) if start or end else source
 
