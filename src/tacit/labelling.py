@@ -194,8 +194,8 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     dataset = open_dataset(data, **read, **own)
     name = _names(dataset)
     if more is not None:
-        shared = {setting: own[setting] for setting in ("label_column", "test") if setting in own}
-        shared |= {setting: WHOLE for setting in ("start_column", "end_column") if own.get(setting) == WHOLE}
+        whole = [setting for setting in ("start_column", "end_column") if own.get(setting) == WHOLE]
+        shared = {setting: own[setting] for setting in ("label_column", "test", *whole) if setting in own}
         later = _names(open_dataset(data, **read, **shared, labels=more))
         name = np.where(later == None, name, later)  # noqa: E711  (item by item)
     free = np.ones(len(dataset), np.bool_) if dataset.split is None else dataset.split != TEST
