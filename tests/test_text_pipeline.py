@@ -266,3 +266,18 @@ def test_nothing_named_takes_contrast_of_a_mean_of_embeddings(folder: Path, tmp_
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert [arm["encoder"] for arm in report["arms"] if arm["name"] == "simclr"] == ["bert_bag"]
     assert not report["data"].get("language")
+
+
+def test_texts_without_words_have_their_baselines() -> None:
+    chance = random.Random(0)
+    texts = ["".join(chance.choice("😀😂🤣" if k % 2 else "😡😢😭") for _ in range(6)) for k in range(120)]
+    data = pa.table({"text": texts, "label": [str(k % 2) for k in range(120)]})
+    dataset = tacit.open_dataset(data, label_column="label", vocabulary=300)
+    split = split_dataset(dataset, seed=0)
+    arms = text_kind.statistics(dataset, split, 0)
+    assert [arm.encoder for arm in arms] == ["TF-IDF of single characters and pairs", "TF-IDF of 2 to 5 characters"]
+    assert split.labelled is not None
+    train, test, truth = split.labelled.train, split.labelled.test, split.labelled.y
+    for arm in arms:
+        assert arm.rule is not None
+        assert (arm.rule(train, truth[train], test) == truth[test]).mean() > 0.95

@@ -19,7 +19,7 @@ from tacit.data.source import Source, digest, each, spread
 from tacit.errors import UserError
 
 _ABOUT = ("README", "LICENSE", "NOTICE")
-_TABLES = TABLE_SUFFIXES | {".json", ".npz", ".npy", ".tar"}
+_BESIDE = TABLE_SUFFIXES | {".json", ".npz", ".npy", ".tar", ".md", ".md.gz"}
 _CHUNK = 1 << 16  # names held as Python strings at a time
 
 
@@ -65,8 +65,8 @@ def holds_files(root: Path) -> bool:
 
 
 def _is_about(name: str) -> bool:
-    """Whether a file says something about the folder, or is a table that may label what lies there."""
-    return name.rpartition("/")[2].startswith(_ABOUT) or suffix_of(name) in _TABLES
+    """Whether a file beside the data is a page about them, or a table that may label them."""
+    return name.rpartition("/")[2].startswith(_ABOUT) or suffix_of(name) in _BESIDE
 
 
 def _list(
