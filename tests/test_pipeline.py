@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 
 import tacit
-from tacit import cli
+from tacit import cli, pipeline
 from tacit.errors import RunFailed, UserError
+from tacit.judging import Judging
 from tests.tiny import digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
@@ -149,6 +150,27 @@ def test_private_leaves_no_trace(folder: Path, tmp_path: Path) -> None:
         assert "scan0" not in text, name
         assert "finding-" not in text, name
         assert str(folder) not in text, name
+
+
+def test_half_of_a_time_is_trained_and_what_fits_is_judged(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "plan_judging", lambda *asked, **more: Judging(1.0, 30.0, 0.1))
+    report = run(folder, tmp_path / "timed", budget="14s")
+    trained = sum(arm.seconds for arm in report.arms if arm.kind == "pretrained")
+    assert trained >= 0.45 * 14  # half of it, but for a machine that has other things to do
+    assert {"10 per class", "100 %"} & {result.budget for result in report.results}
+    assert "s of pretraining for 2 tasks" in capsys.readouterr().err
+    plan = json.loads((tmp_path / "timed" / "plan.json").read_text())
+    assert set(plan["steps"]) == set(plan["seconds"]) == {"simclr", "rotation"}
+    again = run(folder, tmp_path / "timed", budget="14s", resume=True)  # nothing is trained again
+    assert [arm.steps for arm in again.arms] == [arm.steps for arm in report.arms]
+
+
+def test_a_budget_under_which_nothing_fits_is_refused_at_once(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--budget 1\.0 s is too small: .* give --budget \d+s or more"):
+        run(folder, tmp_path / "tiny", budget="1s")
+    run(folder, tmp_path / "tiny", budget="2steps", tasks="simclr", labels=None)  # the folder is free
 
 
 def test_without_labels_there_is_no_proof(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

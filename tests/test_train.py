@@ -18,6 +18,7 @@ from tacit import checkpoint, dist
 from tacit.engine import make_fabric
 from tacit.errors import Interrupted, RunFailed, UserError
 from tacit.optim import Optim
+from tacit.pacing import Paced
 from tacit.stepping import NonFinite
 from tacit.task import Task
 from tacit.train import Row, Run, pretrain, read_history, seconds_per_step
@@ -33,7 +34,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def train(mixture: str, folder: Path | None = None, steps: int = STEPS, **settings: object) -> Run:
+def train(mixture: str, folder: Path | None = None, steps: int | Paced = STEPS, **settings: object) -> Run:
     plan = tiny_recipe(mixture)
     settings = {"optim": plan.optim, "fabric": make_fabric(device="cpu"), "folder": folder, "name": "task", **settings}
     return pretrain(plan.task, TinyBatches(mixture), steps=steps, **settings)  # type: ignore[arg-type]
@@ -60,6 +61,29 @@ def test_interrupted_and_resumed_is_bit_identical(mixture: str, tmp_path: Path) 
     assert same(resumed.task, straight.task)
     assert [row["loss"] for row in resumed.history] == [row["loss"] for row in straight.history]
     assert [row["step"] for row in read_history(tmp_path / "metrics.jsonl")] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("killed", [3, 6, 9])
+def test_a_corrected_length_is_resumed_bit_by_bit(killed: int, tmp_path: Path) -> None:
+    """Also where the correction had been kept, but not come to, when the run was stopped."""
+    changes = [[5, 8], [7, 11]]
+
+    def length() -> Paced:
+        return Paced(STEPS, [list(change) for change in changes], lambda kept: None)
+
+    whole = train("simclr", steps=length())
+
+    def stop(row: Row, steps: int) -> None:
+        if row["step"] == killed:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train("simclr", steps=length(), folder=tmp_path, watch=stop)
+    resumed = train("simclr", steps=length(), folder=tmp_path)
+    assert (whole.steps, resumed.steps) == (11, 11)
+    assert same(whole.task, resumed.task)
+    again = train("simclr", steps=length(), folder=tmp_path)  # which is at its end
+    assert same(whole.task, again.task)
 
 
 def test_a_sum_keeps_its_encoder_once(tmp_path: Path) -> None:

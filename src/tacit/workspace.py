@@ -18,6 +18,7 @@ from tacit.errors import RunFailed, UserError
 from tacit.files import is_disk_full, write_whole
 from tacit.leading import leader
 from tacit.plain_yaml import read_plain_yaml
+from tacit.secret import FILE_NAME as SECRET
 from tacit.secret import SIGNATURE, is_signed, sign
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ CONFIG, _LOCK, _ENVIRONMENT, LOG = "config.yaml", ".lock", "environment.json", "
 OUTSIDE = {"data", "test", "labels", "cache", "item_table", "catalogue", "tokenizer", "init", "against", "seal"}
 # all there is before anything has been found out
 _AT_FIRST = {CONFIG, f".{CONFIG}{SIGNATURE}", _LOCK, _ENVIRONMENT, LOG}
+_AT_FIRST |= {"seal.json", SECRET, "plan.json"}  # and before anything has been trained
 # What may differ when a run is continued: how it is shown and where and by whom it is computed, not what is.
 _FREE = {"resume", "overwrite", "out", "offline", "cache", "profile", "shard", "timeout"}
 _FREE |= {"accumulate", "gradient_checkpointing", "compile", "skip_bad_steps"}
