@@ -125,4 +125,4 @@ def test_a_head_needs_a_run(folder: Path, tmp_path: Path) -> None:
     config = run / "config.yaml"
     config.write_text(config.read_text().replace(f"labels: {folder / 'few.csv'}", "labels: null"))
     with pytest.raises(UserError, match="has no labels to learn from"):
-        tacit.export(str(run), to="safetensors", out=str(tmp_path / "out"), with_head=True)
+        tacit.export(str(run), to="safetensors", out=str(tmp_path / "out"), with_head=True, trust=True)
