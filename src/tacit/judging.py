@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DIAGNOSED = 2000  # examples at most that the label-free diagnosis looks at
 VIEWED = 1000  # of these, with two views each
 RISING = 0.02  # by which the online probe, a share of 1, rises in the second half of a training that ends too early
+HURRIED = 2_000  # training labels that arms and depths are chosen by where time is short
 QUICK = 60.0  # seconds that training on more draws of the labels may take where no time is given
 PILOTED = 400  # labels at most of the probe that tells how long others take
 NO_PROOF = (
@@ -65,6 +66,7 @@ def judge(
     from tacit.evaluation import count_read, evaluate, select
     from tacit.evaluation.agenda import MOST_TRAININGS
     from tacit.evaluation.protocol import plan_for
+    from tacit.evaluation.selection import ENOUGH
     from tacit.evaluation.subject import parts_of
     from tacit.study import SCRATCH_DRAWS
 
@@ -77,7 +79,8 @@ def judge(
     arms = [*candidates, *study.baselines(), *study.public_arms()]
     seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
     primary = plan_for(labelled, parts_of(labelled, seed), ask.label_budgets, ask.primary_budget)[1]
-    selection = select(arms, labelled, primary=primary.name, metric=ask.metric, seed=seed)
+    enough = ENOUGH if deadline.left > plan.whole else HURRIED
+    selection = select(arms, labelled, primary=primary.name, metric=ask.metric, seed=seed, enough=enough)
     where = "by the validation events" if study.split.held else "inside the training labels"
     study.log(Ours(f"chosen {where}: {selection.arm}"))
     seal = count_read(space.path, *([ask.seal] if ask.seal is not None else []))
@@ -250,13 +253,16 @@ def plan_judging(study: Study, tasks: int, *, seeds: int = 1) -> Judging:
     encoders = tasks * seeds + 1 + RANDOM_SEEDS + len(ask.against or ())
     counting, fitting = study.kind.statistics_seconds(study.dataset, study.split)
     once_trained = study.scratch_seconds()
-    read = len(labelled.y) + min(len(train), ENOUGH)
-    seconds = encoders * read * embedding + counting
+    tested = len(labelled.test) if len(labelled.test) else len(train)
+    once_trained += tested * embedding / labelled.n_folds  # and asked
+    drawn_in_all = min(len(train), primary.total * primary.draws) if primary.total else len(train)
     diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
-    seconds += (tasks * seeds + 1) * diagnosed * embedding_whole
+    seconds = (tasks * seeds + 1) * diagnosed * embedding_whole + counting
+    least = seconds + encoders * embedding * (tested + drawn_in_all + min(len(train), HURRIED))
+    whole = seconds + encoders * embedding * (len(labelled.y) + min(len(train), ENOUGH))
     trainings = labelled.n_folds * once_trained
-    least = seconds + FEWEST_DRAWS * trainings
-    whole = seconds + SCRATCH_DRAWS * (1 + seeds) * trainings
+    least += FEWEST_DRAWS * trainings
+    whole += SCRATCH_DRAWS * (1 + seeds) * trainings
     if ask.train_every_budget:
         whole += SCRATCH_DRAWS * (1 + seeds) * trainings * (len(planned.budgets) - 1)
     if not isinstance(target, Supervised):  # a search takes next to no time

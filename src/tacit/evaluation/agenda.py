@@ -79,11 +79,11 @@ class Agenda:
         self.predictions: dict[str, dict[Cell, NDArray[Any]]] = {}  # arm -> cell -> [P S n ...]
         self.given_up: list[str] = []
         self.shortened: dict[tuple[str, str], int] = {}  # (arm, protocol) -> the fewest steps there was time for
-        self._features: dict[str, list[Mapping[str, NDArray[Any]]]] = {}
+        self._features: dict[str, tuple[Positions, list[dict[str, NDArray[Any]]]]] = {}  # rows, of each encoder
+        self._reading: dict[str, float] = {}  # arm -> seconds of a row, in all its encoders
         self._rates: dict[str, list[tuple[int, float]]] = {}  # arm -> (labels, seconds of one wave of draws)
         self._trained: dict[Cell, list[float]] = {}  # (arm, protocol) -> seconds of each training
-        learned = [part.train if target.needs_labels else part.train[:0] for part in parts]
-        self._learned, self._rows = learned, np.unique(np.concatenate([*learned, *(part.test for part in parts)]))
+        self._tested = np.unique(np.concatenate([part.test for part in parts]))
 
     @property
     def unhurried(self) -> bool:
@@ -97,6 +97,9 @@ class Agenda:
         budgets = self.plan.budgets if self.unhurried else [self.primary]
         first = FIRST_DRAWS if self.deadline.left > 0 else FEWEST_DRAWS
         for number, arm in enumerate(probed):
+            if self.unhurried and arm.encoders:  # all at once
+                everything = [self._rows(budget, budget.draws) for budget in budgets]
+                self._read(arm, np.unique(np.concatenate(everything)))
             for budget in budgets:
                 self.tell(0.6 * number / len(probed), f"probing {arm.name} at {budget.name}")
                 self._probe(arm, budget, budget.draws if self.unhurried else min(first, budget.draws))
@@ -213,6 +216,8 @@ class Agenda:
             )
             ratio = (budget.total + 1) / (labels + 1)
             seconds += max(0, more) * each * (ratio if ratio > 1 else 0.5 + 0.5 * ratio)
+            if arm.encoders:
+                seconds += self._reading[arm.name] * len(self._unread(arm, self._rows(budget, draws)))
         return seconds
 
     def _probe(self, arm: Arm, budget: Budget, draws: int) -> None:
@@ -220,8 +225,8 @@ class Agenda:
         done = self._done(arm, budget)
         if draws <= done:
             return
-        if arm.encoders and arm.name not in self._features:
-            self._features[arm.name] = self._read(arm)
+        if arm.encoders:
+            self._read(arm, self._rows(budget, draws))
         began = time.perf_counter()
         found = self._apply(arm.rule, budget, done, draws) if arm.rule else self._predict(arm, budget, done, draws)
         waves = _waves(arm, draws) - _waves(arm, done)
@@ -230,25 +235,46 @@ class Agenda:
         for cell, predicted in found.items():
             known[cell] = np.concatenate([known[cell], predicted], axis=1) if cell in known else predicted
 
-    def _read(self, arm: Arm) -> list[Mapping[str, NDArray[Any]]]:
-        """Of each encoder of an arm what it says of all rows that matter, at the depths that were chosen."""
-        found: list[Mapping[str, NDArray[Any]]] = []
-        for encoder in arm.encoders:
-            said = self.target.read(encoder, self.parts[0].labelled, self._rows)
-            found.append({name: said[name] for name in set(self.depths[arm.name])})
-        return found
+    def _rows(self, budget: Budget, draws: int) -> Positions:
+        """What must be read of every encoder: the test items, and the labelled examples of these draws."""
+        learned = [draw for of in self.drawn for draw in of[budget.name][:draws]]
+        return np.unique(np.concatenate([self._tested, *learned]))
+
+    def _unread(self, arm: Arm, rows: Positions) -> Positions:
+        known, _ = self._features.get(arm.name, (rows[:0], []))
+        return np.setdiff1d(rows, known, assume_unique=True)
+
+    def _read(self, arm: Arm, rows: Positions) -> None:
+        """Have of each encoder of an arm what it says of these rows, at the depths that were chosen."""
+        new = self._unread(arm, rows)
+        if not len(new):
+            return
+        began, depths = time.perf_counter(), set(self.depths[arm.name])
+        known, before = self._features.get(arm.name, (rows[:0], []))
+        together, said = np.concatenate([known, new]), []
+        order = np.argsort(together)
+        for number, encoder in enumerate(arm.encoders):
+            of = self.target.read(encoder, self.parts[0].labelled, new)
+            found = {
+                depth: of.get(depth, of[FINAL]) for depth in depths
+            }  # left out where it says what the final one does
+            if len(known):
+                found = {depth: np.concatenate([before[number][depth], found[depth]])[order] for depth in depths}
+            said.append(found)
+        self._features[arm.name] = together[order], said
+        self._reading[arm.name] = (time.perf_counter() - began) / len(new)
 
     def _predict(self, arm: Arm, budget: Budget, first: int, last: int) -> dict[Cell, NDArray[Any]]:
         """Every protocol on what frozen encoders say."""
-        by_encoder = []
-        for said in self._features[arm.name]:
+        rows, by_encoder = self._features[arm.name][0], []
+        for said in self._features[arm.name][1]:
             by_part = []
-            for part, learned, draws, depth in zip(
-                self.parts, self._learned, self.drawn, self.depths[arm.name], strict=True
-            ):
-                train, test = (said[depth][np.searchsorted(self._rows, at)] for at in (learned, part.test))
+            for part, draws, depth in zip(self.parts, self.drawn, self.depths[arm.name], strict=True):
                 taken = draws[budget.name][first:last]
-                by_part.append(self.target.probe(part, train, test, taken, self.seed, first=first))
+                learned = np.unique(np.concatenate([part.train[:0], *taken]))
+                train, test = (said[depth][np.searchsorted(rows, at)] for at in (learned, part.test))
+                within = part._replace(train=learned)
+                by_part.append(self.target.probe(within, train, test, taken, self.seed, first=first))
             by_encoder.append({p: np.concatenate([of[p] for of in by_part], axis=1) for p in by_part[0]})
         return {(p, budget.name): np.stack([predicted[p] for predicted in by_encoder]) for p in by_encoder[0]}
 

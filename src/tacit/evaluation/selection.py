@@ -52,10 +52,12 @@ def select(
     primary: int | float | str | None = None,
     metric: str | None = None,
     seed: int = 0,
+    enough: int = ENOUGH,
 ) -> Selection:
     """Choose the pretrained arm and every arm's representation by validation inside the training labels.
 
-    `metric` is what they are chosen by, one of the target's; by default its first.
+    `metric` is what they are chosen by, one of the target's; by default its first. Of more than `enough` training
+    labels as many are looked at, drawn at random.
 
     An arm whose alarms say FAIL is chosen only where all do. In cross-fitting the choice is made anew without each
     fold; what is returned on top is the choice by all labels, for use after the verdict.
@@ -67,7 +69,7 @@ def select(
     hidden = labelled.without(labelled.test)
     if not (target.needs_labels or (len(labelled.test) and len(labelled.train))):  # nothing is left to choose by
         return _unchosen(arms)
-    pool = _enough(labelled.train, seed)
+    pool = _enough(labelled.train, seed, enough)
     features = {arm.name: [target.read(encoder, hidden, pool) for encoder in arm.encoders] for arm in arms}
 
     def choose(labelled: Labelled, pool_: Positions) -> Selection:
@@ -87,10 +89,10 @@ def _unchosen(arms: Sequence[Arm]) -> Selection:
     return Selection((sound or [arm.name for arm in candidates] or [""])[0], {arm.name: FINAL for arm in arms})
 
 
-def _enough(train: Positions, seed: int) -> Positions:
-    if len(train) <= ENOUGH:
+def _enough(train: Positions, seed: int, enough: int) -> Positions:
+    if len(train) <= enough:
         return train
-    return np.sort(np.random.default_rng(seed).choice(train, ENOUGH, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(train, enough, replace=False))
 
 
 def _choose(
