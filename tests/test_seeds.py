@@ -38,7 +38,7 @@ LABELLED, FEW, ALL = 110, 60, 130
 def _brief() -> Iterator[None]:
     """One label budget is judged, and training from scratch, which nothing here looks at, takes 3 steps, not 200."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "plan_judging", lambda *asked, **more: Judging(0.0, 0.0, 0.0))
+        patch.setattr(pipeline, "plan_judging", lambda study: lambda encoders: Judging(0.0, 0.0, 0.0))
         patch.setattr(splits, "PER_CLASS", (2,))
         patch.setattr(splits, "SHARES", ())
         patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=3))
@@ -148,7 +148,8 @@ def test_judging_plans_for_the_encoders_of_all_seeds(folder: Path) -> None:
     options = {"labels": str(folder / "labels.csv")}
     with Log(quiet=True) as log:
         study = open_study(str(folder / "images"), ask, options, log, encoder=chosen_encoder(None))
-    one, five = plan_judging(study, 2), plan_judging(study, 2, seeds=5)
+    judging = plan_judging(study)
+    one, five = judging(2), judging(10)
     assert five.whole > 1.2 * one.whole
     assert one.least < one.whole
 

@@ -66,7 +66,7 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     print(_about_data(study))
     print(_about_labels(study))
     labelled = study.split.labelled is not None
-    judging = plan_judging(study, len(mixtures), seeds=ask.seeds) if labelled else Judging(0.0, 0.0, 0.0)
+    judging = plan_judging(study)(trainings) if labelled else Judging(0.0, 0.0, 0.0)
     after, least = REPORT_SECONDS + judging.whole, SOON + judging.least
     rows = study.split.pretrain
     print(f"\nencoder: {study.encoder.name}; pretraining on {len(rows):,} examples; budget {budget}")

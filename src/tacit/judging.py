@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -223,10 +223,9 @@ def worst_alarms(found: Sequence[Diagnosis]) -> list[Alarm]:
     return worst
 
 
-def plan_judging(study: Study, tasks: int, *, seeds: int = 1) -> Judging:
-    """What judging will take, measured on little: some examples are embedded, probed and trained on.
-
-    Every task has an encoder for each of its `seeds`.
+def plan_judging(study: Study) -> Callable[[int], Judging]:
+    """What judging so many pretrained encoders will take, measured on little: some examples are embedded, probed and
+    trained on.
     """
     from tacit.evaluation.agenda import FEWEST_DRAWS
     from tacit.evaluation.protocol import plan_for
@@ -250,38 +249,40 @@ def plan_judging(study: Study, tasks: int, *, seeds: int = 1) -> Judging:
     tables = target.read(fresh, labelled, timed)
     spent = quickest(lambda: target.read(fresh, labelled, timed))
     embedding, embedding_whole = spent / len(timed), spent / len(np.unique(study.split.rows[timed]))
-    encoders = tasks * seeds + 1 + RANDOM_SEEDS + len(ask.against or ())
+    others = 1 + RANDOM_SEEDS + len(ask.against or ())
     counting, fitting = study.kind.statistics_seconds(study.dataset, study.split)
-    once_trained = study.scratch_seconds()
     tested = len(labelled.test) if len(labelled.test) else len(train)
-    once_trained += tested * embedding / labelled.n_folds  # and asked
+    once_trained = study.scratch_seconds() + tested * embedding / labelled.n_folds
     drawn_in_all = min(len(train), primary.total * primary.draws) if primary.total else len(train)
     diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
-    seconds = (tasks * seeds + 1) * diagnosed * embedding_whole + counting
-    least = seconds + encoders * embedding * (tested + drawn_in_all + min(len(train), HURRIED))
-    whole = seconds + encoders * embedding * (len(labelled.y) + min(len(train), ENOUGH))
-    trainings = labelled.n_folds * once_trained
-    least += FEWEST_DRAWS * trainings
-    whole += SCRATCH_DRAWS * (1 + seeds) * trainings
-    if ask.train_every_budget:
-        whole += SCRATCH_DRAWS * (1 + seeds) * trainings * (len(planned.budgets) - 1)
+    trainings, ranking, once = labelled.n_folds * once_trained, 0.0, 0.0
+    known, X = labelled.answers[timed], tables["pooled"]
     if not isinstance(target, Supervised):  # a search takes next to no time
         rankers = [arm.encoders[0] for arm in study.statistics if arm.encoders]
         spent = quickest(lambda: [target.read(ranker, labelled, timed) for ranker in rankers])
         ranking = 2 * len(labelled.y) * spent / len(timed)
-        return Judging(least + ranking, whole + ranking, once_trained)
-    known, X, once = labelled.answers[timed], tables["pooled"], 0.0
-    if target.learnable(known):  # a label
-        once = quickest(lambda: target.linear(X, known, [np.arange(len(known))], X, seed=0)) / len(known)
+    elif target.learnable(known):  # a label
+        linear = target.linear
+        once = quickest(lambda: linear(X, known, [np.arange(len(known))], X, seed=0)) / len(known)
 
-    def probing(labels: int, draws: int) -> float:
-        waves = math.ceil(draws / (os.cpu_count() or 1))
-        return labelled.n_folds * (encoders * once * labels * waves + fitting(labels) * draws)
+    def judging(pretrained: int) -> Judging:
+        encoders = pretrained + others
 
-    choosing = encoders * once * min(primary.total, LEARNED_FROM) * N_FOLDS * len(tables)
-    least += choosing + probing(primary.total, min(FEWEST_DRAWS, primary.draws))
-    whole += choosing + sum(probing(budget.total, budget.draws) for budget in planned.budgets)
-    return Judging(least, whole, once_trained)
+        def probing(labels: int, draws: int) -> float:
+            waves = math.ceil(draws / (os.cpu_count() or 1))
+            return labelled.n_folds * (encoders * once * labels * waves + fitting(labels) * draws)
+
+        choosing = encoders * once * min(primary.total, LEARNED_FROM) * N_FOLDS * len(tables)
+        seconds = (pretrained + 1) * diagnosed * embedding_whole + counting + choosing + ranking
+        least = seconds + encoders * embedding * (tested + drawn_in_all + min(len(train), HURRIED))
+        least += FEWEST_DRAWS * trainings + probing(primary.total, min(FEWEST_DRAWS, primary.draws))
+        whole = seconds + encoders * embedding * (len(labelled.y) + min(len(train), ENOUGH))
+        trained = len(planned.budgets) if ask.train_every_budget else 1
+        whole += SCRATCH_DRAWS * 2 * trainings * trained
+        whole += sum(probing(budget.total, budget.draws) for budget in planned.budgets)
+        return Judging(least, whole, once_trained)
+
+    return judging
 
 
 def _some(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:

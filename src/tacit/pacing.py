@@ -108,11 +108,11 @@ class Shares:
         """What each training of the task that has begun gets, now that the last task to come is left out; 0 if none."""
         if not self.waiting or math.isinf(self.each):
             return 0.0
-        self.leave_out(self.waiting.pop(), "its time goes to the task before it")
+        self.leave_out(self.waiting.pop(), "training is slow, and its time goes to the task before it")
         return self.each
 
     def leave_out(self, task: str, why: str) -> None:
-        self.log(Ours(f"{task} is left out, since training is slower than the budget allows: {why}"))
+        self.log(Ours(f"{task} is left out: {why}"))
         self.left_out.append(task)
         self.space.write_json(PLAN, {**(self.space.read_json(PLAN) or {}), "left_out": self.left_out})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,8 +87,8 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
             mixtures = mixtures_of(ask.tasks, study)
             leaks = tell_leaks(study) if ranks.leader() else None
             labelled = study.split.labelled is not None
-            plan = plan_judging(study, len(mixtures), seeds=ask.seeds) if labelled else Judging(0.0, 0.0, 0.0)
-        shares = _shared_out(budget, began, plan, list(mixtures), ask.seeds, space, log)
+            judging = plan_judging(study) if labelled else _nothing
+        shares, plan = _shared_out(budget, began, judging, list(mixtures), ask.seeds, space, log)
         runs: dict[str, list[Run]] = {}
         while (name := shares.begin()) is not None:
             try:
@@ -133,20 +133,44 @@ def training_name(task: str, number: int) -> str:
     return task if number == 1 else f"{task}.{number}"
 
 
+def _nothing(encoders: int) -> Judging:
+    return Judging(0.0, 0.0, 0.0)
+
+
 def _shared_out(
-    budget: Budget, began: float, plan: Judging, tasks: Sequence[str], seeds: int, space: Workspace, log: Log
-) -> Shares:
-    """How a time budget is shared among what is to be trained, said in a line. UserError where it is too small."""
+    budget: Budget,
+    began: float,
+    judging: Callable[[int], Judging],
+    tasks: Sequence[str],
+    seeds: int,
+    space: Workspace,
+    log: Log,
+) -> tuple[Shares, Judging]:
+    """How a time budget is shared among what is trained and judged, said in a line.
+
+    Where it is too small for all tasks, the last are left out. UserError where it is too small for one.
+    """
     if budget.unit != "seconds":
-        return Shares(tasks, seeds, math.inf, space, log)
+        return Shares(tasks, seeds, math.inf, space, log), judging(len(tasks) * seeds)
     spent = time.perf_counter() - began
-    after, least = REPORT_SECONDS + plan.whole, SOON + plan.least
     before = {row["task"]: float(row["seconds"]) for row in read_history(space.path / "metrics.jsonl")}
-    if before:  # a run that is continued: whatever it has trained is judged
-        window = max(TRAINING_SHARE * budget.amount, budget.amount - spent - after) - sum(before.values())
-    else:
-        window = training_seconds(budget.amount, spent, after, least)
+    for number in range(len(tasks), 0, -1):
+        plan = judging(number * seeds)
+        after, least = REPORT_SECONDS + plan.whole, SOON + plan.least
+        try:
+            if before:  # a run that is continued: whatever it has trained is judged
+                window = max(TRAINING_SHARE * budget.amount, budget.amount - spent - after) - sum(before.values())
+            else:
+                window = training_seconds(budget.amount, spent, after, least)
+            break
+        except UserError:
+            if number == 1:
+                raise
     shares = Shares(tasks, seeds, window, space, log)
+    for task in reversed(tasks[number:]):
+        if task in shares.waiting:
+            shares.waiting.remove(task)
+            shares.leave_out(task, "so many are not judged within the budget")
     shared = f" for {len(shares.waiting)} tasks" if len(shares.waiting) > 1 else ""
     shared += f" with {seeds} seeds each" if seeds > 1 else ""
     rest = clock(max(0.0, budget.amount - spent - window))
@@ -156,7 +180,7 @@ def _shared_out(
             f"about {rest} to judge and report"
         )
     )
-    return shares
+    return shares, plan
 
 
 def _too_small(budget: Budget, study: Study, short: TooFew) -> UserError:
@@ -177,7 +201,7 @@ def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
         with ranks.leader_first():
             study = _open(data, ask, options, log, space)
         check_kind(weights, study.dataset.kind)
-        shares = _shared_out(budget, began, Judging(0.0, 0.0, 0.0), [ask.task], 1, space, log)
+        shares, _ = _shared_out(budget, began, _nothing, [ask.task], 1, space, log)
         shares.begin()
         try:
             run = train_task(study, space, ask.task, weights, budget, shares)

@@ -202,7 +202,7 @@ class Report:
         if self.data.get("budgets_dropped"):
             notes.append("budgets dropped: " + "; ".join(self.data["budgets_dropped"]))
         if self.data.get("left_out"):
-            notes.append("not trained, since training was slower than planned: " + ", ".join(self.data["left_out"]))
+            notes.append("tasks left out to keep to the budget: " + ", ".join(self.data["left_out"]))
         if self.data.get("given_up"):
             given_up = "; ".join(self.data["given_up"])
             notes.append(f"given up to keep to the budget, a longer --budget has it: {given_up}")
