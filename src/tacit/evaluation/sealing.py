@@ -66,7 +66,8 @@ class Seal:
         sealed = np.array([digest in self.items for digest in content], bool)
         if split is not None:
             sealed &= split == 1
-        taken = set(self.items.values())
+        # A group may be written another way than it was: that of what is sealed here is one, whatever it is called.
+        taken = {*self.items.values(), *(of for of, here in zip(groups, sealed, strict=True) if here)}
         beside = ~sealed & np.array([g in taken or c in self.items for g, c in zip(groups, content, strict=True)], bool)
         missing = len(self.items) - len(self.items.keys() & set(content))
         if self.items and missing == len(self.items):
