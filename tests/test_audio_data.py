@@ -123,7 +123,7 @@ def test_paths_in_a_table_and_in_a_list(tmp_path: Path, cached):
 def test_labels_in_a_file_beside_a_folder(tmp_path: Path, cached):
     root = folder(tmp_path / "data")
     few = tmp_path / "few.csv"
-    few.write_text("file,label\ncat/1.flac,meow\nother/cat/3.wav,meow\ndog/0.wav,bark\n2.aiff,bark\nno.wav,bark\n")
+    few.write_text("file,label\ncat/1.flac,meow\ndata/cat/3.wav,meow\ndog/0.wav,bark\n2.aiff,bark\nno.wav,bark\n")
     dataset = cached(root, labels=str(few))
     assert [dataset.classes[c] if c >= 0 else "" for c in dataset.label] == ["meow", "meow", "", "bark", "bark", ""]
     assert dataset.notes.unmatched == Few(1, ("no.wav",))

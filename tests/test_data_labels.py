@@ -61,7 +61,10 @@ def test_folders_without_classes_are_refused(tmp_path: Path, cached):
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_label_file_leaves_most_rows_unlabelled(tmp_path: Path, cached, kind: str):
     root = folder(tmp_path / "pets", 8)
-    rows = {"file": ["cat/0.png", r"C:\x\pets\cat\2.png", "/y/dog/1.png", "dog/3.png"], "label": ["c", "c", "d", " d "]}
+    rows = {
+        "file": ["cat/0.png", r"C:\x\pets\cat\2.png", "pets/dog/1.png", "dog/3.png"],
+        "label": ["c", "c", "d", " d "],
+    }
     if kind == "csv":
         lines = ["file\tlabel", *("\t".join(row) for row in zip(*rows.values(), strict=True))]
         (tmp_path / "l.csv").write_text("\n".join(lines), encoding="utf-16")
@@ -69,7 +72,12 @@ def test_a_label_file_leaves_most_rows_unlabelled(tmp_path: Path, cached, kind: 
         pq.write_table(pa.table(rows), tmp_path / "l.parquet")
     dataset = cached(root, labels=str(tmp_path / f"l.{kind}"))
     assert names(dataset) == ["c", "c", None, None, "d", "d", None, None]
-    assert dataset.notes.lines() == []
+    joined, moved = dataset.notes.lines()
+    assert joined == (
+        "4 of 4 rows of the label file match an example by file (cat/0.png, C:\\x\\pets\\cat\\2.png, pets/dog/1.png, "
+        "...), 0 match none; 4 examples have no row (cat/4.png, cat/6.png, dog/5.png, ...)"
+    )
+    assert moved.endswith("taken for that of the data: C:/x/pets")
     assert dataset.notes.label_rows == 4
 
 
@@ -82,7 +90,7 @@ def test_unmatched_empty_and_conflicting_rows_are_counted_listed_and_left_out(tm
         "dog/5.png,d\ndog/5.png,c\n"  # conflicting
         "cat/6.png,c\npets/cat/6.png,c\n"  # said twice, no conflict
         "cat/99.png,c\n"  # unmatched
-        "old/cat/8.png,c\nother/8.png,d\n"  # the first agrees with more of the path
+        "cat/8.png,c\nother/8.png,d\n"  # the second names a folder that is not there
     )
     dataset = cached(root, labels=str(tmp_path / "l.csv"))
     notes = dataset.notes
@@ -91,7 +99,7 @@ def test_unmatched_empty_and_conflicting_rows_are_counted_listed_and_left_out(tm
         "cat/0.png": "c", "cat/2.png": "c", "cat/6.png": "c", "cat/8.png": "c", "dog/1.png": "d", "dog/3.png": "d",
     }  # fmt: skip
     assert notes.label_rows == 12
-    assert (notes.unmatched.count, notes.unmatched.first) == (1, ("cat/99.png",))
+    assert (notes.unmatched.count, notes.unmatched.first) == (2, ("cat/99.png", "other/8.png"))
     assert notes.empty == 1
     assert notes.conflicting.first == ("dog/5.png",)
     assert len(notes.lines()) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 def test_mixed_types_in_memory() -> None:
-    with pytest.raises(UserError, match="'label' of the embeddings holds values of mixed types"):
-        read_vectors({"embedding": VALUES, "label": np.array([1, "a", 2, 3, 4, 5], object)}, ["label"])
+    label = np.array([1, "a", 2.0, None, float("nan"), 5], object)
+    found = read_vectors({"embedding": VALUES, "label": label}, ["label"])
+    assert found.columns["label"].to_pylist() == ["1", "a", "2", None, None, "5"]
 
 
 def some(*numbers: int, ids: bool = True, name: str = "a") -> Any:
@@ -147,24 +149,55 @@ def test_files_are_joined_by_id() -> None:
         assert file.ids.to_pylist() == ["item 5", "item 1", "item 2"]  # in the order of the first
         assert file.columns["label"].to_pylist() == ["item 5", "item 1", "item 2"]
         np.testing.assert_array_equal(file.values, VALUES[[5, 1, 2]])
-    assert lines == [f"1 of the 4 embeddings of {name} have no partner and were dropped" for name in "abc"]
+    assert lines == [
+        "3 embeddings are in all 3 files by id (item 5, item 1, item 2)",
+        "1 of the 4 embeddings of a have no partner and were dropped (item 3)",
+        "1 of the 4 embeddings of b have no partner and were dropped (item 0)",
+        "1 of the 4 embeddings of c have no partner and were dropped (item 4)",
+    ]
     files, lines = join_vectors([some(0, 1, 2), some(2, 1, 0, name="b")])
     np.testing.assert_array_equal(files[1].values, VALUES[:3])
-    assert lines == []
+    assert lines == ["3 embeddings are in all 2 files by id (item 0, item 1, item 2)"]
 
 
-def test_files_without_ids_are_joined_by_position() -> None:
-    files, lines = join_vectors([some(0, 1, 2), some(3, 4, 5, ids=False, name="b")])
+def labelled(name: str, rows: list[int], label: list[Any] | None, ids: bool = False) -> Any:
+    """Vectors of these rows with these labels."""
+    found: dict[str, Any] = {"embedding": VALUES[rows]}
+    found |= {"id": [IDS[row] for row in rows]} if ids else {}
+    found |= {} if label is None else {"label": label}
+    return replace(read_vectors(found, ["label"]), name=name)
+
+
+@pytest.mark.parametrize("label", [["a", "b", "c"], [None, "b", "NA"], None])
+def test_files_without_ids_that_say_the_same_are_joined_by_position(label: list[Any] | None) -> None:
+    files, lines = join_vectors([labelled("a", [0, 1, 2], ["a", "b", "c"]), labelled("b", [3, 4, 5], label)])
     np.testing.assert_array_equal(files[1].values, VALUES[3:])
-    assert lines == ["joined by position: b has no ids"]
+    assert lines == ["joined by position, 3 rows each: no file has ids"]
+
+
+def test_numbers_of_fewer_digits_are_no_contradiction() -> None:
+    one, other = ([0.1234567891, 2.0, 3.5], [0.12345679, 2, 3.5])
+    assert join_vectors([labelled("a", [0, 1, 2], one), labelled("b", [0, 1, 2], other)])[1]
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ([some(0, 1), some(2, 3, name="b")], "no id of b .such as 'item 2'. is one of a .such as 'item 0'"),
-        ([some(0, 1), some(0, 1, 2, ids=False, name="b")], r"b has no ids, .* different numbers .*\(a: 2, b: 3\)"),
-        ([some(0, 1), some(1, 0, name="b"), some(0, 1, ids=False, name="c")], "c has no ids, and those of the other"),
+        (
+            [some(0, 1, ids=False), some(0, 1, 2, ids=False, name="b")],
+            r"a has no ids, .* different numbers .*\(a: 2, b: 3\)",
+        ),
+        ([some(0, 1), some(0, 1, ids=False, name="b")], "b has no ids to join it with a by: add 'id' to it"),
+        ([some(0, 1), some(1, 0, name="b"), some(0, 1, ids=False, name="c")], "c has no ids to join it with a by"),
+        (
+            [labelled("a", [0, 1], ["x", "y"]), labelled("b", [1, 0], ["y", "x"])],
+            "a and b differ in 'label' at 2 of 2 rows .first: row 0, 'x' and 'y'.*give both the column 'id'",
+        ),
+        (
+            [labelled("a", [0, 1], ["x", "y"], ids=True), labelled("b", [1, 0], ["x", "x"], ids=True)],
+            "differ in 'label' at 1 of 2 rows .first: id 'item 1', 'y' and 'x'.*correct their 'id'",
+        ),
     ],
 )
 def test_what_cannot_be_joined(files: list[Any], message: str) -> None:

@@ -73,7 +73,8 @@ def test_several_files_are_judged_on_the_same_examples(tmp_path: Path, capsys: p
     assert call(judged, *others, "--primary-budget=5", f"--out={tmp_path / 'report'}") == 0
     told = capsys.readouterr()
     assert told.out.startswith("TRANSFERS: at 5 labels per class this checkpoint (pca) beat every baseline")
-    assert "15 of the 240 embeddings of noise.parquet have no partner and were dropped" in told.err
+    assert "225 embeddings are in all 3 files by id (scan" in told.err
+    assert "15 of the 240 embeddings of noise.parquet have no partner and were dropped (scan" in told.err
     assert "225 embeddings; 225 labelled in 3 classes" in told.err
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert [(arm["name"], arm["kind"]) for arm in report["arms"]] == [
@@ -270,7 +271,7 @@ def many(n: int) -> dict[str, Any]:
             [],
             "90 distinct numbers such as 0 on 90 examples; to predict the numbers say --target regression",
         ),
-        ({"label": ["1", "1.0", "2"] * 30}, [], "'1' and '1.0' are one number written in two ways"),
+        ({"label": ["1", "01", "2"] * 30}, [], "'1' and '01' are one number written in two ways"),
         ({"label": [["x"], ["y"]] * 45}, [], "labels must be text or numbers, not list"),
         ({"label": [b"\xff", b"\xfe"] * 45}, [], "labels must be text or numbers, not binary"),
         ({"label": list("ab") * 45, "group": ["one"] * 90}, [], "belong to one group"),
@@ -352,7 +353,7 @@ def test_data_are_asked_for_where_there_must_be_some(capsys: pytest.CaptureFixtu
     [
         ({"embedding": np.ones((90, 4)), "label": ["a", "b"] * 45}, {}, "are equal: the encoder has collapsed"),
         ({**many(20_000), "label": np.arange(20_000) // 2}, {}, "10,000 classes are too many for the linear probe"),
-        (many(90), {"labels": "x.csv"}, "has no 'id' to join labels by"),
+        (many(90), {"labels": "labels.csv"}, "has no 'id' to join labels by"),
         ({**many(90), "id": IDS[:90]}, {"labels": "labels.csv"}, "only 0 of the 2 rows of labels.csv match"),
         ({**many(90), "id": IDS[:90]}, {"labels": "folders"}, "lies in a class folder"),
         ({**many(90), "label": ["a"] * 90}, {"colour": 1}, "unknown setting colour"),

@@ -174,14 +174,14 @@ def test_tables_that_cannot_be_used(cached, rows: list[dict[str, Any]], settings
         cached(rows, **settings)
 
 
-def test_ids_of_several_types_are_refused(tmp_path: Path, cached):
+def test_ids_of_several_types_are_names_in_a_frame_and_refused_in_a_file(tmp_path: Path, cached):
     rows = rows_of(("a", 1, BEGIN), ("b", "two", BEGIN))
     (tmp_path / "mixed.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(UserError, match=r"mixed.jsonl"):
         cached(tmp_path / "mixed.jsonl", kind="items")
     pandas = pytest.importorskip("pandas", reason="an optional input")
-    with pytest.raises(UserError, match=r"the data frame cannot be read: .*give each column values of one type"):
-        cached(pandas.DataFrame(rows))
+    found = cached(pandas.DataFrame([*rows, *rows_of(("a", "1", BEGIN), ("b", 2.0, BEGIN))]))
+    assert found.spec.catalogue.ids.to_pylist() == ["1", "two", "2"]
 
 
 def test_an_empty_table_is_refused(cached):

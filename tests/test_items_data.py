@@ -233,7 +233,7 @@ def test_items_have_names_and_attributes(tmp_path: Path, cached):
     assert known.n_attributes == 6
     attributes = known.attributes[number].as_py()
     assert len(attributes) == 3, "Drama, War and the year"
-    assert "not in about.csv" in " ".join(dataset.notes.lines())
+    assert "items are in about.csv" in " ".join(dataset.notes.lines())
     again = cached(pa.Table.from_pylist(rows), catalogue=dataset.spec).spec.known
     assert again.n_attributes == 6
     assert again.attributes.equals(known.attributes)

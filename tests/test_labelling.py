@@ -206,9 +206,9 @@ def test_labels_of_the_data_themselves_count_beside_a_file(tmp_path: Path) -> No
     assert dataset.split is not None
     unlabelled = np.flatnonzero((dataset.label < 0) & (dataset.split != 1))
     more = tmp_path / "more.csv"
-    more.write_text("file,label\n" + "".join(f"{dataset.ids[row]},7\n" for row in unlabelled[:4].tolist()))
+    more.write_text("row,label\n" + "".join(f"{dataset.ids[row]},7\n" for row in unlabelled[:4].tolist()))
     table = tacit.next_labels(str(out), "digits", n=10_000, labels=str(more), method="margin")
-    assert sorted(map(int, table["file"].to_pylist())) == unlabelled[4:].tolist()
+    assert sorted(map(int, table["row"].to_pylist())) == unlabelled[4:].tolist()
 
 
 @pytest.mark.parametrize(

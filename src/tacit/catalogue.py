@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tacit.naming import name_of
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -72,7 +74,7 @@ class Catalogue:
     @cached_property
     def number(self) -> dict[str, int]:
         """The number of each id."""
-        return {item: number for number, item in enumerate(self.ids.to_pylist())}
+        return {as_id(item): number for number, item in enumerate(self.ids.to_pylist())}
 
     def numbers(self, items: Iterable[Any]) -> NDArray[np.int64]:
         """The numbers of these ids, texts or whole numbers; -1 where one is unknown."""
@@ -122,7 +124,5 @@ class Catalogue:
 
 
 def as_id(item: Any) -> str:
-    """An id as the text that it is known by: 17, 17.0 and " 17 " are one item."""
-    if isinstance(item, float) and item.is_integer():
-        item = int(item)
-    return str(item).strip()
+    """An id as the text that it is known by: 17, 17.0, "17.0" and " 17 " are one item, see `tacit.naming`."""
+    return name_of(item) or ""

@@ -19,8 +19,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tacit.data.asked import FLAGS, Asked, understand
+from tacit.data.joining import FILE_NAMES
 from tacit.data.known import Labels, resolve
-from tacit.data.labels import FILE_NAMES, FOLDERS, Columns, file_columns, read_labels, with_folder_labels
+from tacit.data.labels import FOLDERS, Columns, file_columns, read_labels
+from tacit.data.layouts import with_folder_labels
+from tacit.data.named import Missing
 from tacit.data.notes import Notes
 from tacit.data.tables import label_files
 from tacit.data.targets import describe, names_of
@@ -61,10 +64,14 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
     with Log(private=ask.private) as log:
         names = _names(asked)
         lists = names["label"] if asked.target == "multilabel" else None
-        judged = read_vectors(source, list(names.values()), lists=lists)
-        files, lines = join_vectors([judged, *map(read_vectors, sources[1:])])
-        first, notes = files[0], Notes(listed=len(files[0]))
-        columns, split = _columns(first, asked, labels, notes)
+        told = list(names.values())
+        tables = read_labels([path for path in label_files(labels) if str(path) != FOLDERS])
+        keys = [name for table in tables.values() for name in table.column_names if name not in (ID, *told)]
+        judged = read_vectors(source, told, lists=lists, keys=keys)
+        files, lines = join_vectors([judged, *(read_vectors(of, told, lists=lists) for of in sources[1:])])
+        lines = [] if ask.private else lines
+        first, notes = files[0], Notes(listed=len(files[0]), missing=Missing(asked.kept))
+        columns, split = _columns(first, asked, labels, notes, tables)
         known = resolve(columns, asked, split, named(first), notes)
         given = Seal.load(ask.seal) if ask.seal is not None else None
         labelled, rows, sealed = _labelled(first, known, notes, seed=ask.seed, given=given)
@@ -72,6 +79,8 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
         lines = [] if ask.private else lines  # which name files
         for line in [Ours(said), *lines, *notes.lines(private=ask.private)]:
             log(line)
+        if given is not None:
+            log(f"{len(labelled.test):,} of {len(given.items):,} sealed examples are here with a label, and are tested")
         sealed = count_read(ask.seal) if given else replace(sealed, reads=1)
         report = evaluate(
             [*_arms(sources, files, rows, private=ask.private), *_rules(labelled, known, rows)],
@@ -134,7 +143,9 @@ def _names(asked: Asked) -> dict[str, str]:
     return {**usual, **asked.columns}
 
 
-def _columns(file: Vectors, asked: Asked, labels: Any, notes: Notes) -> tuple[Columns, NDArray[np.int8] | None]:
+def _columns(
+    file: Vectors, asked: Asked, labels: Any, notes: Notes, tables: Mapping[Path, pa.Table] | None = None
+) -> tuple[Columns, NDArray[np.int8] | None]:
     """Everything known of the embeddings: from the label file or the folders in the ids where asked, else their own.
 
     With them the split that folders named train and test make.
@@ -151,7 +162,7 @@ def _columns(file: Vectors, asked: Asked, labels: Any, notes: Notes) -> tuple[Co
     names = _names(asked)
     for key, name in names.items():
         if name in file.columns and not (key == "label" and files):
-            found[key] = file.columns[name]
+            found[key] = notes.missing.out_of(file.columns[name], key)
         elif key in asked.columns and not by_file:
             raise UserError(f"{FLAGS[key]} {name}: {file.name} has no such column (it has: {', '.join(file.names)})")
     notes.labels_from = f"column {names['label']}"
@@ -159,13 +170,13 @@ def _columns(file: Vectors, asked: Asked, labels: Any, notes: Notes) -> tuple[Co
         notes.labels_from = f"file {', '.join(path.name for path in files)}"
         wanted = {key: name for key, name in asked.columns.items() if key not in found}
         lists = asked.target == "multilabel"
-        keys, tables = (ID, *FILE_NAMES), read_labels(files)
-        joined = file_columns(file.source(), tables, notes, wanted, lists=lists, keys=keys, least=0.0)
+        keys = (ID, *FILE_NAMES)
+        joined = file_columns(file.source(), tables or {}, notes, wanted, lists=lists, keys=keys, least=0.0)
         found |= {key: column for key, column in vars(joined).items() if column is not None}
     elif by_folder:
         notes.labels_from = FOLDERS
-        source = with_folder_labels(file.source())
-        found["label"], split = source.label, source.split
+        source = with_folder_labels(file.source(), notes.missing)
+        found["label"], split = notes.missing.out_of(source.label, "label"), source.split
     if "label" not in found:
         raise UserError(
             f"{file.name} has no column 'label' (it has: {', '.join(file.names)}): name it with --label-column, or "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tacit import dist, ranks
 from tacit.data import Corpus, open_dataset
 from tacit.data.opened import PARQUET
+from tacit.data.vectors import NUMBERED
 from tacit.encoders import READS, load_encoder
 from tacit.encoders.items import ItemEncoder
 from tacit.encoders.text import LONGEST, TextEncoder
@@ -96,7 +97,8 @@ def _examples(encoder: Any, dataset: Dataset, batch_size: int, start: int, stop:
     for rows in _groups(start, stop):
         pooled = extract(encoder, dataset.batch, rows, batch_size=batch_size)["pooled"]
         columns = {"id": dataset.ids.take(pa.array(rows)), "embedding": _column(pooled)}
-        yield pa.table(columns | _own(dataset, rows, *columns))
+        table = pa.table(columns | _own(dataset, rows, *columns))
+        yield table.replace_schema_metadata({NUMBERED: b"1"}) if dataset.numbered else table
 
 
 def _items(encoder: Any, dataset: Dataset, batch_size: int, start: int, stop: int) -> Iterator[pa.Table]:

@@ -36,7 +36,7 @@ HOW_READ = (
     "max_bad",
 )  # what new data share with those of the run
 HOW_LABELLED = (
-    *("labels", "label_column", "ignore_label", "group_column", "start_column", "end_column"),
+    *("labels", "label_column", "ignore_label", "keep_label", "group_column", "start_column", "end_column"),
     *("test", "target", "multilabel"),
 )
 

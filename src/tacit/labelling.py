@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tacit import keys
 from tacit.data import TEST, open_dataset
 from tacit.data.asked import TEXTS, target_named, target_settings
+from tacit.data.joining import ROW
 from tacit.data.stretches import WHOLE
 from tacit.data.text import write_csv
 from tacit.errors import UserError
@@ -29,6 +30,7 @@ from tacit.evaluation.sealing import FILE_NAME as SEAL
 from tacit.evaluation.sealing import content_digests
 from tacit.files import whole_file
 from tacit.heads import Chosen, open_chosen, remembered
+from tacit.naming import plain
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
@@ -93,7 +95,7 @@ def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: d
         f"read at {chosen.arm} ({chosen.depth}): {method}, {because}"
     )
     if not (ask.private or chosen.asked.get("private")):
-        for name, why in zip(table["file"][:SHOWN].to_pylist(), chose.why, strict=False):
+        for name, why in zip(table.column(0)[:SHOWN].to_pylist(), chose.why, strict=False):
             print(f"  {name}: {why}")
     where = f"{out}; fill in the labels and name it with --labels" if out else "not written, for want of --out"
     print(f"{len(rows):,} to label: {where}")
@@ -187,7 +189,7 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     if more is not None and not chosen.asked.trusted:
         given["labels"], more = more, None  # a stranger's label file is not opened; the person's own takes its place
     by_column = ("label_column", "group_column", "split_column", "time_column", "start_column", "end_column")
-    names = ("test", "labels", "holdout", *by_column)
+    names = ("test", "labels", "holdout", "keep_label", *by_column)
     said = {name: given.pop(name) for name in names if name in given}
     own = remembered(chosen.folder, chosen.asked, said, names, REMEDIES)
     read = {**chosen.read, **given, "ignore_label": (), "target": TEXTS, "multilabel": None}
@@ -195,7 +197,7 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     name = _names(dataset)
     if more is not None:
         whole = [setting for setting in ("start_column", "end_column") if own.get(setting) == WHOLE]
-        shared = {setting: own[setting] for setting in ("label_column", "test", *whole) if setting in own}
+        shared = {setting: own[setting] for setting in ("label_column", "keep_label", "test", *whole) if setting in own}
         later = _names(open_dataset(data, **read, **shared, labels=more))
         name = np.where(later == None, name, later)  # noqa: E711  (item by item)
     free = np.ones(len(dataset), np.bool_) if dataset.split is None else dataset.split != TEST
@@ -206,7 +208,7 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
 
 
 def _ignored(settings: dict[str, Any]) -> list[str]:
-    return [str(label) for label in settings.get("ignore_label") or ()]
+    return [plain(str(label)) for label in settings.get("ignore_label") or ()]
 
 
 def _names(dataset: Dataset) -> NDArray[np.object_]:
@@ -241,11 +243,14 @@ def _distinct(labelled: Rows, candidates: Rows, features: Features) -> tuple[Row
 
 
 def _table(dataset: Dataset, rows: Rows, chose: Chose, chosen: Chosen, options: dict[str, Any]) -> pa.Table:
-    """`file`, the empty columns to fill in, named as the run's label files name them, `why` and `score`."""
+    """`file`, the empty columns to fill in, named as the run's label files name them, `why` and `score`.
+
+    Where only their rows name examples, `row` in place of `file`.
+    """
     settings = {**chosen.asked, **{name: value for name, value in options.items() if value is not None}}
     blank = [settings.get("label_column") or "label"]
     if settings.get("labels") not in (None, "folders"):  # else groups and split are columns of the data
         blank += [settings[name] for name in ("group_column", "split_column") if settings.get(name)]
-    columns = {"file": dataset.ids.take(pa.array(rows))}
+    columns = {ROW if dataset.numbered else "file": dataset.ids.take(pa.array(rows))}
     columns |= {name: pa.nulls(len(rows), pa.string()) for name in blank}
     return pa.table({**columns, "why": chose.why, "score": chose.score})

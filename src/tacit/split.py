@@ -15,6 +15,7 @@ from tacit.errors import UserError
 from tacit.evaluation.sealing import EVENT_SEALS
 from tacit.frames import labelled_frames
 from tacit.histories import Histories as Asked
+from tacit.wording import Ours
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
@@ -26,6 +27,7 @@ KEPT: Mapping[str, str] = {
     EVENT_SEALS["last"]: "the last event of each history",
     EVENT_SEALS["time"]: "the first event of each history after a moment",
 }
+_SHOWN = 3  # examples that a line names
 LARGE = 10  # examples of a class, of which a share can be sealed so that they find each other
 
 
@@ -105,6 +107,21 @@ def split_dataset(
     )
     untested = places.missing + int((places.sealed & ~known).sum())
     return Split(everything if transductive else np.flatnonzero(places.free), rows, labelled, sealed, untested)
+
+
+def about_seal(dataset: Dataset, split: Split, *, private: bool = False) -> str:
+    """What the join of an earlier seal and the data came to, in a line."""
+    assert split.seal is not None
+    kept, tested, ids = len(split.seal.items), [], dataset.ids
+    if split.labelled is not None:
+        tested = np.unique(split.rows[split.labelled.test]).tolist()
+    some = ", ".join(ids[int(row)].as_py() for row in tested[:_SHOWN]) + (", ..." if len(tested) > _SHOWN else "")
+    named = f" ({some})" if tested and not private else ""
+    said = (
+        f"the seal keeps {kept:,} examples: {max(0, kept - split.untested):,} are here and tested{named}, "
+        f"{split.untested:,} are not in the data or have no label"
+    )
+    return Ours(said) if private else said
 
 
 def split_histories(dataset: Dataset, *, seed: int, transductive: bool, sealed: Seal | None) -> Split:

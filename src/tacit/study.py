@@ -28,7 +28,7 @@ from tacit.masks import Hiding
 from tacit.progress import Log
 from tacit.secret import own_secret
 from tacit.spec import Spec
-from tacit.split import Split, split_dataset, without_held
+from tacit.split import Split, about_seal, split_dataset, without_held
 from tacit.stepping import Means
 from tacit.types import Batch, Encoder, Features
 from tacit.wording import Ours
@@ -277,7 +277,9 @@ def open_study(
         dataset, seed=ask.seed, transductive=ask.transductive, sealed=seal, stride=getattr(built, "stride", 1)
     )
     dataset = without_held(dataset, split)
-    if split.seal is not None and split.untested:
+    if seal is not None and split.seal is not None and split.held is None:
+        log(about_seal(dataset, split, private=ask.private))
+    elif split.seal is not None and split.untested:
         what = "events are not in the data" if split.held else "test examples are not in the data or have no label"
         log(f"{split.untested:,} of {len(split.seal.items):,} sealed {what}, and are not tested")
     for line in about_held(split):

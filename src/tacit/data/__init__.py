@@ -18,23 +18,16 @@ from tacit.data.corpus import Corpus
 from tacit.data.dataset import Dataset
 from tacit.data.halves import halved
 from tacit.data.histories import HELD, Histories
-from tacit.data.interactions import USER_NAMES, Named
+from tacit.data.interactions import Named
 from tacit.data.known import resolve
-from tacit.data.labels import (
-    FILE_NAMES,
-    FOLDERS,
-    by_speaker,
-    file_columns,
-    own_columns,
-    read_labels,
-    together,
-    with_folder_labels,
-)
+from tacit.data.labels import FOLDERS, by_speaker, file_columns, own_columns, read_labels, together
+from tacit.data.layouts import with_folder_labels
 from tacit.data.listening import SEPARATE, check_sound, open_recordings
+from tacit.data.named import Missing
 from tacit.data.notes import Notes, few
 from tacit.data.recordings import Recordings
 from tacit.data.sequences import Ask, open_histories
-from tacit.data.source import TEST, TRAIN, VALIDATION, Source, join
+from tacit.data.source import ROWS, TEST, TRAIN, VALIDATION, Source, join
 from tacit.data.sources import open_source
 from tacit.data.spans import FRAMES, marked, read_spans, span_columns, whole_columns, with_spans
 from tacit.data.stretches import WHOLE
@@ -67,6 +60,7 @@ def open_dataset(
     labels: str | Sequence[str] | None = None,
     label_column: str | None = None,
     ignore_label: Sequence[str] = (),
+    keep_label: Sequence[str] = (),
     group_column: str | None = None,
     split_column: str | None = None,
     test: Any = None,
@@ -115,6 +109,8 @@ def open_dataset(
             or "folders" for class folders; nothing is labelled unless told. Several files count as one.
         label_column: the column of labels, in the table that is the data or in the label file
         ignore_label: a label that means none, such as "unknown"
+        keep_label: a word that is the name of a class or group here, though elsewhere it means that there is none, such
+            as NA, None or a folder unlabeled
         group_column: the column that says what belongs together (patient, person); a split never parts a group. Of
             sounds it is the column speaker, where there is one of six speakers or more and no split is named
         split_column: the column that says train, val or test
@@ -170,6 +166,7 @@ def open_dataset(
     asked = understand(
         label_column=label_column,
         ignore_label=ignore_label,
+        keep_label=keep_label,
         group_column=group_column,
         split_column=split_column,
         test=test,
@@ -204,7 +201,7 @@ def open_dataset(
     def opened(ask: Columns) -> Source:
         sources = [open_source(d, ask, root) for d in (data, test) if d is not None]
         if by_folder:
-            sources = [with_folder_labels(source) for source in sources]
+            sources = [with_folder_labels(source, Missing(asked.kept)) for source in sources]
         if len(sources) == 2 and sources[0].kind == "items":
             said = "what is tested of events is each user's last, or the latest; see --holdout"
             raise UserError(f"--test {test}: {said}")
@@ -212,10 +209,9 @@ def open_dataset(
 
     root = Path(cache) if cache else default_root()
     source = opened(columns_named)
-    keys: tuple[str, ...] = FILE_NAMES
     if source.kind == "items":
-        keys, asked = (*filter(None, [user_column]), *USER_NAMES, *FILE_NAMES), asked.without("time")
-    notes = Notes(listed=len(source), left_aside=few(*source.left_aside()))
+        asked = asked.without("time")
+    notes = Notes(listed=len(source), left_aside=few(*source.left_aside()), missing=Missing(asked.kept))
     if source.kind == "audio":
         source, asked = by_speaker(source, tables, asked)
     named, frames = None, asked.target == "tokens" and source.kind == "audio"
@@ -233,9 +229,10 @@ def open_dataset(
         source, columns = marked(source, named, notes, root)
         notes.listed = len(source)
     elif tables:
-        columns = file_columns(source, tables, notes, asked.columns, lists=asked.target in LISTS, keys=keys)
+        columns = file_columns(source, tables, notes, asked.columns, lists=asked.target in LISTS)
     else:
-        columns = own_columns(source, asked.columns, lists=asked.target in LISTS)
+        columns = own_columns(source, asked.columns, notes.missing, lists=asked.target in LISTS)
+        notes.unlabelled = 0 if by_folder or columns.label is None else columns.label.null_count
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
         notes.labels_from = notes.labels_from or ("the data themselves" if columns.label is not None else "")
     _refuse_others(
@@ -314,6 +311,7 @@ def open_dataset(
         group=known.group,
         split=known.split,
         columns=None if source.columns is None else source.columns.take(rows),
+        numbered=source.key == ROWS,
         notes=notes,
         target=known.target,
         truth=known.truth,

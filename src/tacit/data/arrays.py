@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +15,9 @@ from PIL import Image
 
 from tacit import pixels
 from tacit.archives import arrays_in
-from tacit.data.labels import as_text, table_as_text
+from tacit.data.named import as_column, as_text, table_as_text
 from tacit.data.places import stamp_of
-from tacit.data.source import TEST, TRAIN, Source, digest, spread
+from tacit.data.source import ROWS, TEST, TRAIN, Source, digest, spread
 from tacit.errors import UserError
 
 PIXEL_NAMES = ("x", "X", "images", "image", "data", "pixels", "arr_0")
@@ -43,9 +44,14 @@ def file_source(path: Path) -> Source:
         raise UserError(f"{path} cannot be read as arrays without pickled objects: {said}") from None
 
 
-def arrays_source(arrays: Mapping[str, NDArray[np.generic]], name: str, stamp: str | None = None) -> Source:
-    """Images [N H W], [N H W C] or [N C H W] under the one name that fits, labels [N] under y, label or labels."""
-    found = [key for key in PIXEL_NAMES if key in arrays] or [k for k, a in arrays.items() if np.ndim(a) in (3, 4)]
+def arrays_source(arrays: Mapping[str, Any], name: str, stamp: str | None = None) -> Source:
+    """Images [N H W], [N H W C] or [N C H W] under the one name that fits, labels [N] under y, label or labels.
+
+    Labels may be whatever people hold them in: series, categories, lists with gaps, tensors.
+    """
+    found = [key for key in PIXEL_NAMES if key in arrays] or [
+        k for k, a in arrays.items() if getattr(a, "ndim", 0) in (3, 4)
+    ]
     if len(found) != 1:
         raise UserError(f"{name} holds the arrays {', '.join(arrays)}; name the images x and the labels y")
     images = np.asarray(arrays[found[0]])
@@ -58,22 +64,32 @@ def arrays_source(arrays: Mapping[str, NDArray[np.generic]], name: str, stamp: s
         pixels.probe_array(images[0])
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
-    label = next((np.asarray(arrays[key]) for key in LABEL_NAMES if key in arrays), None)
-    if label is not None and (label.ndim not in (1, 2) or len(label) != len(images)):
-        raise UserError(f"{name}: {len(images)} images need {len(images)} labels, got the shape {list(label.shape)}")
+    given = next((arrays[key] for key in LABEL_NAMES if arrays.get(key) is not None), None)
+    label = None if given is None else _label_text(given, name)
+    if label is not None and len(label) != len(images):
+        raise UserError(f"{name}: {len(images)} images need {len(images)} labels, got {len(label)}")
     return Source(
         name=name,
         ids=row_numbers(len(images)),
+        key=ROWS,
+        by_path=False,
         fingerprint=digest([(stamp or _hash(images)).encode()]),
         items=lambda: iter(images),
         sample=lambda k: [images[row] for row in spread(len(images), k)],
-        label=None if label is None else _label_text(label),
+        label=label,
     )
 
 
-def _label_text(label: NDArray[np.generic]) -> pa.Array:
-    one = label.ndim == 1 or label.shape[1] == 1
-    return as_text(pa.array(label.reshape(-1))) if one else table_as_text(label)
+def _label_text(given: Any, name: str) -> pa.Array:
+    """Labels [N] in anything that holds them, or a table of 0 and 1 [N L]."""
+    given = given.detach().cpu().numpy() if hasattr(given, "detach") else given
+    shape = list(np.shape(given)) if hasattr(given, "shape") else [len(given)]
+    if len(shape) not in (1, 2):
+        raise UserError(f"{name}: one label for each image is expected, got the shape {shape}")
+    if len(shape) == 1:
+        return as_text(as_column(given), lists=True)
+    table = np.asarray(given)
+    return as_text(as_column(table[:, 0])) if shape[1] == 1 else table_as_text(table)
 
 
 def pil_source(images: Sequence[Image.Image]) -> Source:
@@ -81,6 +97,8 @@ def pil_source(images: Sequence[Image.Image]) -> Source:
     return Source(
         name="images",
         ids=row_numbers(len(images)),
+        key=ROWS,
+        by_path=False,
         fingerprint=digest(list(_pil_hashes(images))),
         items=lambda: iter(images),
         sample=lambda k: [images[row] for row in spread(len(images), k)],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tacit.errors import UserError, nearest
+from tacit.naming import plain
 
 RECOMMENDING = ("recommendation", "repeats")  # targets that no label is read for: what comes next is the answer
 TARGETS = (
@@ -36,6 +37,7 @@ class Asked:
     target: str = "classification"
     separator: str | None = None  # between the labels of one cell
     ignored: tuple[str, ...] = ()  # labels that mean none
+    kept: tuple[str, ...] = ()  # words such as NA and None that are names here
     held_out: str | None = None  # the value of the column `holdout` that makes an example a test example
 
     def of_kind(self, kind: str, *, labelled: bool, unnamed: bool, held: bool) -> Asked:
@@ -74,6 +76,7 @@ def understand(
     *,
     label_column: str | None = None,
     ignore_label: Sequence[str] = (),
+    keep_label: Sequence[str] = (),
     group_column: str | None = None,
     split_column: str | None = None,
     test: Any = None,
@@ -109,6 +112,11 @@ def understand(
         {key: name for key, name in columns.items() if name is not None},
         target=target_named(target, multilabel),
         separator=None if multilabel is None else multilabel.strip(),
-        ignored=tuple(str(label) for label in ignore_label),
-        held_out=value.strip() or None,
+        ignored=_names(ignore_label),
+        kept=_names(keep_label),
+        held_out=plain(value) or None,
     )
+
+
+def _names(labels: Sequence[str]) -> tuple[str, ...]:
+    return tuple(plain(str(label)) for label in ([labels] if isinstance(labels, str) else labels))

@@ -28,6 +28,7 @@ NAMES = (
 )
 MOST = 4096  # attributes, the commonest ones
 FEWEST = 2  # items that have an attribute, at least
+_SHOWN = 3  # items that a remark names
 _SIGNS = ("|", ";")  # that part the values of a cell
 
 
@@ -48,11 +49,18 @@ def with_attributes(
     common = [value for value, n in counts.most_common(MOST) if FEWEST <= n < len(found)]
     place = {value: number for number, value in enumerate(common)}
     lists = [sorted(place[value] for value in cell if value in place) for cell in cells]
-    unknown = sum(item not in found for item in ids)
+    sides = {there: [item for item in ids if (item in found) is there] for there in (True, False)}
     remarks = [f"{len(common):,} attributes of items from {Path(table).name}: " + ", ".join(columns)] if columns else []
-    remarks += [f"{unknown:,} of {len(ids):,} items are not in {Path(table).name}"] if unknown else []
+    remarks.append(
+        f"{len(sides[True]):,} of {len(ids):,} items are in {Path(table).name}{_some(sides[True])}, "
+        f"{len(sides[False]):,} are not{_some(sides[False])}"
+    )
     attributes = pa.array(lists, pa.list_(pa.int32())) if common else None
     return Catalogue(array, whole=whole, names=names, attributes=attributes, n_attributes=len(common)), tuple(remarks)
+
+
+def _some(ids: Sequence[str]) -> str:
+    return f" ({', '.join(ids[:_SHOWN])}{', ...' if len(ids) > _SHOWN else ''})" if ids else ""
 
 
 def _padded(given: Catalogue | None, n: int) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Dataset:
     subgroup: NDArray[np.int64] | None = None  # [N] part of the population, -1 where none
     subgroups: tuple[str, ...] = ()  # their names
     pair: NDArray[np.int64] | None = None  # [N] the pair of each, -1 where none
+    numbered: bool = False  # whether the ids are the numbers of rows, which name nothing elsewhere
     spans: Spans | None = None  # of target tokens: the stretches of recordings whose frames are labelled
 
     def __len__(self) -> int:

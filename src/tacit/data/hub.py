@@ -6,12 +6,11 @@ Either way they are arrow files, mapped into memory.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
+from tacit.data.class_names import with_class_names
 from tacit.data.opened import reading
 from tacit.errors import UserError
 
@@ -58,13 +57,3 @@ def saved_dataset(folder: Path) -> tuple[pa.Table, list[Path]]:
     if not parts:
         raise UserError(f"{folder} holds no data")
     return with_class_names(pa.concat_tables(parts), features), files
-
-
-def with_class_names(table: pa.Table, features: Mapping[str, Any]) -> pa.Table:
-    """`datasets` stores classes as numbers and their names apart."""
-    for position, (name, feature) in enumerate(features.items()):
-        names = feature.get("names") if isinstance(feature, dict) else getattr(feature, "names", None)
-        if names and pa.types.is_integer(table.schema.field(name).type):
-            texts = [names[i] if i is not None and i >= 0 else None for i in table[name].to_pylist()]
-            table = table.set_column(position, name, pa.array(texts, pa.string()))
-    return table

@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tacit import naming
 from tacit.data.events import Events
+from tacit.data.named import as_text
 from tacit.data.opened import is_text
 from tacit.data.source import Source, digest
 from tacit.data.times import When, when_of
@@ -158,6 +160,9 @@ def interactions_source(events: Events, asked: Named, name: str) -> Source:
         name=name,
         kind="items",
         ids=ids,
+        key=roles.user,
+        aliases=USER_NAMES,
+        by_path=False,
         fingerprint=digest(chain([b"items 2", "\0".join(told).encode()], stamps)),
         items=items,
         sample=lambda k: [],
@@ -170,8 +175,11 @@ def interactions_source(events: Events, asked: Named, name: str) -> Source:
     )
 
 
-def as_words(values: pa.Array, column: str) -> tuple[list[str | None], NDArray[np.int32]]:
-    """Ids of any type as the different texts among them, and the number of each in these, [n], -1 where empty."""
+def as_words(values: pa.Array, column: str, *, ids: bool = True) -> tuple[list[str | None], NDArray[np.int32]]:
+    """Ids of any type as the different texts among them, and the number of each in these, [n], -1 where empty.
+
+    A word that says that there is none is no id.
+    """
     held = values.type.value_type if isinstance(values, pa.DictionaryArray) else values.type
     if pa.types.is_nested(held) or pa.types.is_binary(held) or pa.types.is_large_binary(held):
         raise UserError(f"column {column!r} holds {held}, no ids; give text or whole numbers")
@@ -182,7 +190,7 @@ def as_words(values: pa.Array, column: str) -> tuple[list[str | None], NDArray[n
             words = pc.if_else(pc.is_finite(words), words, None).cast(pa.int64())
         except pa.ArrowInvalid:
             raise UserError(f"column {column!r} holds fractions, no ids; give text or whole numbers") from None
-    texts = [text or None for text in pc.utf8_trim_whitespace(words.cast(pa.string())).to_pylist()]
+    texts = [None if text is None or (ids and naming.missing(text)) else text for text in as_text(words).to_pylist()]
     found = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
     there = np.array([text is not None for text in [*texts, None]], np.bool_)
     return texts, np.where(there[found], found, -1).astype(np.int32)
@@ -202,7 +210,7 @@ def renumbered(words: Sequence[str | None], number: dict[str, int]) -> NDArray[n
 def _weights(values: pa.Array, weights: Mapping[str, float], column: str) -> NDArray[np.float32]:
     """What each event weighs [n], by its word, or by the number that stands there where no words are given; else 1."""
     if weights:
-        words, found = as_words(values, column)
+        words, found = as_words(values, column, ids=False)
         return np.array([*(weights.get(word or "", 1.0) for word in words), 1.0], np.float32)[found]
     values = values.dictionary_decode() if isinstance(values, pa.DictionaryArray) else values
     try:

@@ -23,9 +23,10 @@ from tacit.data.splitting import (
     hold_out,
     hold_out_latest,
     refuse_spanning,
+    refuse_two_ways,
     split_codes,
 )
-from tacit.data.targets import Answers, partnered, read_answers, refuse_torn, refuse_two_scores, scored_pairs
+from tacit.data.targets import Answers, minus_one, partnered, read_answers, refuse_torn, refuse_two_scores, scored_pairs
 from tacit.errors import UserError
 
 MOST_SUBGROUPS = 100
@@ -77,6 +78,7 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
     labelled = text.is_valid().to_numpy(zero_copy_only=False)
     group, grouping, noun = None, columns.group, "group"
     if grouping is not None:
+        refuse_two_ways(grouping, "groups")
         group = group_codes(grouping, ids)
         notes.ungrouped = grouping.null_count
         if paired is not None:
@@ -90,11 +92,13 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
     if columns.label is not None:
         training = np.ones(len(ids), bool) if split is None else split != TEST
         answers = read_answers(text, asked, training, notes)
+        notes.remarks += minus_one(answers.classes)
         if asked.target == "similarity":
             refuse_two_scores(answers.truth, paired)
     subgroup: Codes | None = None
     subgroups: tuple[str, ...] = ()
     if columns.subgroup is not None:
+        refuse_two_ways(columns.subgroup, "parts of the population")
         subgroup, subgroups = _subgroups(columns.subgroup, asked.columns["subgroup"])
     return Labels(
         answers.label,

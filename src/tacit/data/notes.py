@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
 from tacit.budget import clock
 from tacit.data.corpus import LONGEST
+from tacit.data.matching import AMBIGUOUS, UNKNOWN
+from tacit.data.named import Missing
 from tacit.wording import Ours
 
 _NAMED = 20
+_EXAMPLES = 3  # of a join that a line shows
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,15 @@ class Notes:
     duplicates: int = 0  # examples whose content occurs earlier
     labels_from: str = ""
     label_rows: int = 0  # rows of the label file
-    unmatched: Few = field(default_factory=Few)  # its paths that mean no example
-    ambiguous: Few = field(default_factory=Few)  # its paths that could mean several
+    joined_by: str = ""  # its column of keys
+    matched: Few = field(default_factory=Few)  # its keys that mean an example
+    unmatched: Few = field(default_factory=Few)  # its keys that mean no example
+    ambiguous: Few = field(default_factory=Few)  # its keys that could mean several
+    rowless: Few = field(default_factory=Few)  # examples that none of its rows means
+    moved: str = ""  # the folder that its paths name in place of that of the data
     empty: int = 0  # its rows without a label
+    unlabelled: int = 0  # examples whose own cell holds no label
+    missing: Missing = field(default_factory=Missing)  # words that mean that nothing is said
     conflicting: Few = field(default_factory=Few)  # examples that it labels twice and differently
     dropped_classes: Few = field(default_factory=Few)  # "name" of classes with one example to train on
     dropped_rows: int = 0  # labels lost with those classes
@@ -72,6 +85,27 @@ class Notes:
     remarks: tuple[str, ...] = ()  # whole sentences
     test_split: str = ""  # what was held out for the test, where a value or the time says
 
+    def join(
+        self,
+        *,
+        by: Sequence[str],
+        rows: NDArray[np.int64],
+        named: Sequence[str],
+        ids: pa.Array,
+        moved: Sequence[str] = (),
+    ) -> None:
+        """What a join of these keys came to: of each the example that it means, or why it means none."""
+
+        def of(which: NDArray[np.bool_]) -> Few:
+            found = np.flatnonzero(which)
+            return few((named[i] for i in found.tolist()), len(found))
+
+        self.label_rows, self.joined_by = len(rows), ", ".join(dict.fromkeys(by))
+        self.matched, self.unmatched, self.ambiguous = of(rows >= 0), of(rows == UNKNOWN), of(rows == AMBIGUOUS)
+        without = np.setdiff1d(np.arange(len(ids)), rows)
+        self.rowless = few((ids[int(row)].as_py() for row in without), len(without))
+        self.moved = ", ".join(dict.fromkeys(moved))
+
     def lines(self, *, private: bool = False) -> Sequence[str]:
         """One sentence per finding, for people; `private` leaves out every name."""
 
@@ -83,16 +117,15 @@ class Notes:
         sentences = [
             (self.skipped, "of the files cannot be read and were skipped"),
             (self.left_aside, "files were left aside"),
-            (self.unmatched, f"of {self.label_rows:,} rows of the label file match no example"),
-            (self.ambiguous, f"of {self.label_rows:,} rows of the label file match several examples"),
             (self.conflicting, "examples have conflicting rows in the label file and count as unlabelled"),
             (self.dropped_classes, "classes have a single example to train on and were left out"),
             (self.dropped_labels, "labels are had by a single example to train on, or by all, and were left out"),
             (self.untrained_classes, "classes occur in the test split only and were left out"),
         ]
-        lines = [told(found, what) for found, what in sentences if found]
+        lines = self._joined(private) + [told(found, what) for found, what in sentences if found]
         numbers = [
             (self.empty, "rows of the label file have no label"),
+            (self.unlabelled, "examples have no label of their own (empty, or -1 in a column of classes)"),
             (self.ignored, "labels were ignored as asked"),
             (self.ungrouped, "examples have no group; each was taken for a group of its own"),
             (self.unpaired, "examples have no partner and count as unlabelled"),
@@ -119,6 +152,9 @@ class Notes:
             (self.duplicates, "examples repeat the content of an earlier one"),
         ]
         lines += [f"{number:,} {what}" for number, what in numbers if number]
+        for key, words in self.missing.found.items():
+            named = "" if private else f" ({', '.join(sorted(words))}; --keep-label takes such a word for a name)"
+            lines.append(f"{words.total():,} cells of the {key} column say that there is none{named}")
         lines += [] if private else self.remarks
         if self.test_split:
             lines.append("held out for the test" + ("" if private else f": {self.test_split}"))
@@ -128,11 +164,37 @@ class Notes:
             )
         return [*map(Ours, lines)] if private else lines
 
+    def _joined(self, private: bool) -> list[str]:
+        """How many rows of the label file match, how many do not, and some of each."""
+        if not self.label_rows:
+            return []
+
+        def some(found: Few) -> str:
+            more = ", ..." if found.count > _EXAMPLES else ""
+            return f" ({', '.join(found.first[:_EXAMPLES])}{more})" if found and not private else ""
+
+        by = "" if private else f" by {self.joined_by}"
+        said = f"{self.matched.count:,} of {self.label_rows:,} rows of the label file match an example{by}"
+        said += f"{some(self.matched)}, {self.unmatched.count:,} match none{some(self.unmatched)}"
+        if self.ambiguous:
+            said += f", {self.ambiguous.count:,} match several{some(self.ambiguous)}"
+        said += f"; {self.rowless.count:,} examples have no row{some(self.rowless)}"
+        if not self.moved:
+            return [said]
+        where = "" if private else f": {self.moved}"
+        return [said, f"the label file names another folder, which was taken for that of the data{where}"]
+
     def as_dict(self, *, private: bool = False) -> dict[str, Any]:
         """For JSON; `private` keeps the counts and leaves out every name."""
-        values = asdict(self)
+        values = {of.name: getattr(self, of.name) for of in fields(self)}
+        values = {name: asdict(of) if isinstance(of, Few) else of for name, of in values.items()}
+        values["missing"] = {
+            key: words.total() if private else dict(words) for key, words in self.missing.found.items()
+        }
         if private:
-            values = {name: {**v, "first": ()} if isinstance(v, dict) else v for name, v in values.items()}
+            values = {
+                name: {**v, "first": ()} if isinstance(v, dict) and "first" in v else v for name, v in values.items()
+            }
             values["remarks"] = ()
-            values["labels_from"] = values["test_split"] = ""
+            values |= dict.fromkeys(("labels_from", "test_split", "joined_by", "moved"), "")
         return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tacit.data.class_names import own_class_names
 from tacit.data.delimited import read_csv
 from tacit.data.kinds import suffix_of
+from tacit.data.named import as_text, distinct
 from tacit.data.places import Place, reaching, stamp_of
 from tacit.data.rows import concatenated, read_json_lines
-from tacit.data.source import spread
+from tacit.data.source import ROWS, spread
 from tacit.data.unpacking import batches, read_columns
 from tacit.errors import UserError
 
@@ -41,6 +44,7 @@ PATH_NAMES = (
     "audio",
 )
 _ID_NAMES = (*PATH_NAMES, "id", "name", "key", "image_id")
+ID_LIKE = re.compile(r"(?i:(^|[_\W])(id|uid|uuid|guid|key)$)|[a-z]I[dD]$|(?i:^(doc|uu|gu|u|row|record|sample|text)id$)")
 _ROWS = 256  # read at a time, at most
 _BYTES = 16 << 20  # of a column, about
 
@@ -64,7 +68,7 @@ def read_table(path: Place, remarks: list[str] | None = None) -> pa.Table:
     suffix = suffix_of(path.name)
     with reading(path):
         if suffix in PARQUET:
-            return read_columns(parquet(path), path)
+            return own_class_names(read_columns(parquet(path), path))
         return read_json_lines(path) if suffix in LINES else read_csv(path, remarks)
 
 
@@ -117,7 +121,7 @@ def open_tables(paths: Sequence[Place]) -> Opened:
         parts = []
         for path, file in zip(paths, files, strict=True):
             with reading(path):
-                parts.append(read_columns(file, path, columns))
+                parts.append(own_class_names(read_columns(file, path, columns)))
         return concatenated(parts)
 
     def inner_paths(column: str) -> pa.ChunkedArray:
@@ -156,6 +160,7 @@ def _at_a_time(file: pq.ParquetFile, column: str) -> int:
 
 
 def opened_table(table: pa.Table) -> Opened:
+    table = own_class_names(table)
     return Opened(
         table.schema,
         table.num_rows,
@@ -187,14 +192,17 @@ def is_words(kind: pa.DataType) -> bool:
     return bool((pa.types.is_list(kind) or pa.types.is_large_list(kind)) and is_text(kind.value_type))
 
 
-def row_ids(others: pa.Table, rows: int, *first: pa.ChunkedArray) -> pa.Array:
-    """A column that names each row, `first` ones before those of a usual name, or else the rows' numbers."""
-    for values in (*first, *(others[c] for c in _ID_NAMES if c in others.column_names)):
-        if is_text(values.type) or pa.types.is_integer(values.type):
-            ids = strings(values)
-            if ids.null_count == 0 and len(pc.unique(ids)) == len(ids):
-                return ids
-    return pa.array(np.arange(rows).astype(str), pa.string())
+def row_ids(others: pa.Table, rows: int) -> tuple[pa.Array, str]:
+    """A column that names each row, and its name: one of a usual name, or that looks like an id; else rows' numbers."""
+    named = [name for name in _ID_NAMES if name in others.column_names]
+    for name in (*named, *(name for name in others.column_names if ID_LIKE.search(name) and name not in named)):
+        kind = others.schema.field(name).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            ids = as_text(others[name])
+            if distinct(ids):
+                return ids, name
+    return pa.array(np.arange(rows).astype(str), pa.string()), ROWS
 
 
 def strings(values: pa.ChunkedArray) -> pa.Array:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tacit.data.interactions import Interactions
 
 TRAIN, TEST, VALIDATION = 0, 1, 2
+PATH, ROWS = "path", "\0row"  # what ids are that come from no column: paths, or the numbers of rows
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Source:
     sample: Callable[[int], list[Any]]  # about so many of them, spread over the whole
     kind: str = "image"
     root: str = ""  # the folder that the ids start from, where they are paths
+    key: str = PATH  # the column that the ids come from, or `PATH` or `ROWS`
+    by_path: bool = True  # whether the ids are paths
+    aliases: tuple[str, ...] = ()  # other usual names of that column
+    several: bool = False  # whether it was joined from two, whose rows are not numbered as one
     columns: pa.Table | None = None  # the input's own columns but for the content, [N] rows
     label: pa.Array | None = None  # string [N], null where none: labels that are part of the data
     split: NDArray[np.int8] | None = None  # [N]
@@ -63,6 +68,10 @@ class Source:
 
 def join(train: Source, test: Source) -> Source:
     """Two sources as one, the second held out as the test split. Ids become full paths."""
+    if train.split is not None and (train.split == TEST).any():
+        raise UserError(
+            f"--test {test.name}: {train.name} has a test split already; leave --test out, or name its training part"
+        )
     if train.kind != test.kind:
         raise UserError(f"--test {test.name} holds {test.kind} data, but {train.name} {train.kind} data; give one kind")
     columns = None
@@ -88,6 +97,8 @@ def join(train: Source, test: Source) -> Source:
         items=lambda: chain(train.items(), test.items()),
         sample=train.sample,
         kind=train.kind,
+        key=train.key if train.key == test.key else ROWS if ROWS in (train.key, test.key) else PATH,
+        several=True,
         columns=columns,
         label=label,
         whole=whole,

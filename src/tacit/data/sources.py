@@ -14,11 +14,13 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from tacit.data.arrays import arrays_source, digits_source, file_source, pil_source
+from tacit.data.arrays import LABEL_NAMES, arrays_source, digits_source, file_source, pil_source
 from tacit.data.cache import default_root, private_folder
+from tacit.data.class_names import with_class_names
 from tacit.data.folder import folder_source, holds_files
-from tacit.data.hub import library_cache, named_dataset, saved_dataset, with_class_names
+from tacit.data.hub import library_cache, named_dataset, saved_dataset
 from tacit.data.kinds import KINDS, choose_kind, suffix_of
+from tacit.data.named import as_column
 from tacit.data.opened import TABLE_SUFFIXES, stamps_of
 from tacit.data.places import Place, find, is_url
 from tacit.data.shards import PACKED, tar_source
@@ -143,7 +145,10 @@ def _from_memory(data: Any, ask: Columns) -> Source:
     if hasattr(data, "__arrow_c_stream__"):  # pyarrow, pandas, polars
         return table_source(_table(data), _IN_MEMORY, ask)
     if isinstance(data, Mapping):
-        return arrays_source({str(name): _array(value) for name, value in data.items()}, _IN_MEMORY)
+        named = {str(name): value for name, value in data.items()}
+        return arrays_source(
+            {name: value if name in LABEL_NAMES else _array(value) for name, value in named.items()}, _IN_MEMORY
+        )
     if isinstance(data, list | tuple) and data:
         if all(isinstance(item, Image.Image) for item in data):
             return pil_source(data)
@@ -159,6 +164,8 @@ def _table(data: Any) -> pa.Table:
     try:
         return pa.table(data)
     except (pa.ArrowException, TypeError) as error:
+        if hasattr(data, "items"):  # a frame of pandas, of which a column may mix its types
+            return pa.table({str(name): as_column(column) for name, column in data.items()})
         said = " ".join(str(error).split())[:200]
         raise UserError(f"the data frame cannot be read: {said}; give each column values of one type") from None
 

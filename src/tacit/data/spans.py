@@ -23,6 +23,7 @@ from tacit.data.asked import LISTS, Asked
 from tacit.data.cache import Kept
 from tacit.data.known import Labels, Spans, not_ignored
 from tacit.data.labels import Columns, Told, own_columns, per_example, placed, told_by
+from tacit.data.named import Missing
 from tacit.data.notes import Notes
 from tacit.data.recordings import Recordings
 from tacit.data.source import TEST, Source
@@ -133,7 +134,7 @@ def whole_columns(source: Source, named: Named) -> Columns:
         if differs.any():
             name = source.ids[int(differs.argmax())].as_py()
             raise UserError(f"--target tokens keeps recordings whole, but rows of {name} differ in their {key}")
-    columns = replace(own_columns(replace(source, label=None), named.told.own), **_alike(source, named.told))
+    columns = replace(own_columns(replace(source, label=None), named.told.own, Missing()), **_alike(source, named.told))
     return replace(columns, group=source.ids) if columns.group is None else columns
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tacit.data.source import TEST, TRAIN, VALIDATION
 from tacit.data.times import units_of
 from tacit.errors import UserError, nearest
+from tacit.naming import two_ways
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), TRAIN),
@@ -52,6 +53,16 @@ def group_codes(text: pa.Array, ids: pa.Array) -> Codes:
     digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in encoded.dictionary.to_pylist())
     numbers = np.frombuffer(b"".join(digests), np.int64) >> 1
     return np.asarray(numbers[encoded.indices.to_numpy()], np.int64)
+
+
+def refuse_two_ways(text: pa.Array, what: str) -> None:
+    """UserError where two names differ in zeros at the front alone: one patient may be both."""
+    found = two_ways(pc.unique(text).drop_null().to_pylist())
+    if found is not None:
+        raise UserError(
+            f"the {what} {found[0]!r} and {found[1]!r} differ in zeros at the front alone and may be one: write each "
+            "of them in one way"
+        )
 
 
 def split_codes(text: pa.Array) -> SplitCodes:

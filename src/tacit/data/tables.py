@@ -24,6 +24,7 @@ from tacit.data.inside import Find, home
 from tacit.data.interactions import Named, are_events, interactions_source
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.lines import line_source
+from tacit.data.named import distinct
 from tacit.data.opened import (
     LINES,
     PATH_NAMES,
@@ -36,7 +37,7 @@ from tacit.data.opened import (
     strings,
 )
 from tacit.data.places import Place, state_of
-from tacit.data.source import Source, digest, each, spread
+from tacit.data.source import PATH, Source, digest, each, spread
 from tacit.data.stretches import SPAN, stretches
 from tacit.data.texts import TEXT_NAMES, table_texts, text_columns
 from tacit.errors import UserError
@@ -147,19 +148,22 @@ def _encoded_source(table: Opened, name: str, root: str, find: Find, ask: Column
     column, kind = _encoded_column(table, name, ask)
     others = table.read([c for c in table.schema.names if c != column or is_text(table.schema.field(c).type)])
     is_path = is_text(table.schema.field(column).type)
+    key = column
     if is_path:
         ids = pc.replace_substring(pc.fill_null(strings(others[column]), ""), "\\", "/")
         kind = choose_kind(_kinds_of_paths(ids), ask.kind, f"column {column!r} of {name}")
         stamps = chain(table.stamps, _stamps_of_paths(ids, find))
     else:
         kept = table.schema.field(column).type
-        inner = [table.inner_paths(column)] if pa.types.is_struct(kept) and "path" in kept.names else []
-        ids = row_ids(others, table.rows, *inner)
+        inner = pa.types.is_struct(kept) and "path" in kept.names and strings(table.inner_paths(column))
+        ids, key = (inner, PATH) if inner and distinct(inner) else row_ids(others, table.rows)
         stamps = chain(table.stamps or _cells(table.stream(column)))
     source = Source(
         name=name,
         kind=kind,
         ids=ids,
+        key=key,
+        by_path=is_path or key in (PATH, *PATH_NAMES),
         fingerprint=digest(chain([root.encode(), column.encode()], stamps)),
         items=lambda: _items(table.stream(column), find),
         sample=lambda k: list(_items(table.sample(column, k), find)),

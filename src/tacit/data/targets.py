@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.data.asked import NUMERIC, TEXTS, Asked
-from tacit.data.labels import LISTED
+from tacit.data.named import LISTED, Missing
 from tacit.data.notes import Few, Notes, few
 from tacit.data.splitting import Codes, by_name, codes_of, first_of
 from tacit.errors import UserError
+from tacit.naming import plain
 
 BINS = 5  # of numbers, balanced by draws and folds as classes are
 FEWEST_NUMBERS = 4
@@ -116,6 +117,14 @@ def classes(text: pa.Array, training: Mask, notes: Notes) -> Answers:
     label = np.array([*(number.get(name, -1) for name in names), -1], np.int64)[codes]  # the last serves code -1
     notes.dropped_rows = int(((codes >= 0) & (label < 0)).sum())
     return Answers(label, tuple(kept))
+
+
+def minus_one(names: Sequence[str]) -> tuple[str, ...]:
+    """A remark where -1 is a class among whole numbers from 0, which elsewhere means that there is none."""
+    others = [name for name in names if name != "-1"]
+    if len(others) == len(names) or not all(name.isdigit() for name in others):
+        return ()
+    return ("-1 was taken for a class like the others; if it means that there is none, say --ignore-label -1",)
 
 
 def _refuse_numbers(names: Sequence[str], labelled: int) -> None:
@@ -287,7 +296,7 @@ def several(text: pa.Array, separator: str | None, training: Mask, notes: Notes)
     """A label needs two examples to train on, and one that lacks it; strata are the rarest label of each example."""
     encoded = text.dictionary_encode()
     codes = codes_of(encoded)
-    cells = _cells(encoded.dictionary.to_pylist(), separator)
+    cells = _cells(encoded.dictionary.to_pylist(), separator, notes.missing)
     names = sorted(set().union(*cells), key=by_name)
     trained = codes[training & (codes >= 0)]
     uses = np.bincount(trained, minlength=len(cells))  # of each cell
@@ -321,8 +330,8 @@ def several(text: pa.Array, separator: str | None, training: Mask, notes: Notes)
     return Answers(stratum[codes], tuple(kept), table[codes])
 
 
-def _cells(texts: Sequence[str], separator: str | None) -> list[set[str]]:
-    """The labels that each cell names."""
+def _cells(texts: Sequence[str], separator: str | None, missing: Missing) -> list[set[str]]:
+    """The labels that each cell names, without words that say that there is none."""
     listed = any(LISTED in text for text in texts)
     if separator is None and not listed and texts:
         raise UserError(
@@ -335,7 +344,8 @@ def _cells(texts: Sequence[str], separator: str | None) -> list[set[str]]:
             "of a cell"
         )
     parts = (text.split(LISTED if LISTED in text else separator) for text in texts)
-    return [{name.strip() for name in part} - {""} for part in parts]
+    found = ({plain(name) for name in part} for part in parts)
+    return [{name for name in part if not missing.means(name)} for part in found]
 
 
 def _named(names: Sequence[str], which: Mask) -> Few:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tacit.data.documents import Document, encoding_of_file
 from tacit.data.encodings import CannotRead, Encoding
-from tacit.data.opened import Opened, is_text, is_words, row_ids, stamps_of, strings
+from tacit.data.opened import PATH_NAMES, Opened, is_text, is_words, row_ids, stamps_of, strings
 from tacit.data.source import Source, digest, each, spread
 from tacit.data.text import opened_file
 from tacit.errors import UserError
@@ -93,10 +93,13 @@ def text_source(
     sample: Callable[[int], list[Document]],
     stamps: Iterable[bytes],
 ) -> Source:
+    ids, key = row_ids(others, rows)
     return Source(
         name=name,
         kind="text",
-        ids=row_ids(others, rows),
+        ids=ids,
+        key=key,
+        by_path=key in PATH_NAMES,
         fingerprint=digest(chain([b"text 2"], stamps)),  # of the second way of reading
         items=items,
         sample=sample,

@@ -7,6 +7,7 @@ Only what is asked for is read. Nothing is ever unpickled.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -21,14 +22,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tacit.archives import arrays_in
-from tacit.data.labels import as_text, table_as_text
+from tacit.data.class_names import own_class_names
+from tacit.data.joining import differ_by_zeros
+from tacit.data.named import Missing, as_column, as_text, table_as_text
 from tacit.data.opened import reading
-from tacit.data.source import Source
+from tacit.data.source import ROWS, Source
 from tacit.data.unpacking import read_columns
 from tacit.errors import UserError
 
 SUFFIXES = frozenset([".parquet", ".pq", ".npz"])
 EMBEDDING, ID = "embedding", "id"
+NUMBERED = b"tacit.numbered"  # in a Parquet file's metadata: its ids are the numbers of rows
+
+_SHOWN = 3  # ids that a line names
 
 Matrix = NDArray[np.float32]
 
@@ -42,6 +48,7 @@ class Vectors:
     ids: pa.Array | None  # string [N], without repetition
     columns: Mapping[str, pa.Array]  # string [N], null where nothing is said
     names: tuple[str, ...]  # of all that the file holds
+    numbered: bool = False  # whether the ids are the numbers of rows of the data that were embedded
 
     def __len__(self) -> int:
         return len(self.values)
@@ -70,6 +77,9 @@ class Vectors:
             sample=lambda k: list(self.values[:k]),
             kind="example",
             root=".",
+            key=ROWS if self.numbered else ID,
+            by_path=False,
+            columns=pa.table(dict(self.columns)) if self.columns else None,
         )
 
 
@@ -79,68 +89,125 @@ def are_vectors(source: Any) -> bool:
 
 
 def read_vectors(
-    source: str | os.PathLike[str] | Mapping[str, Any], columns: Sequence[str] = (), *, lists: str | None = None
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    columns: Sequence[str] = (),
+    *,
+    lists: str | None = None,
+    keys: Sequence[str] = (),
 ) -> Vectors:
     """The embeddings, the ids, and those of `columns` that are there; `lists` is the one that may hold lists of labels.
+
+    With those of `keys`, which may name the examples elsewhere, that hold one value a row.
 
     UserError for whatever a person can mend.
     """
     if isinstance(source, Mapping):
-        found, names = {name: source[name] for name in (EMBEDDING, ID, *columns) if name in source}, tuple(source)
+        wanted = [*columns, *(name for name in keys if np.ndim(source.get(name, 0)) == 1)]
+        found, names = {name: source[name] for name in (EMBEDDING, ID, *wanted) if name in source}, tuple(source)
         return _checked("the embeddings", found, names, lists)
     path = Path(source)
     if not path.is_file():
         raise UserError(f"{path}: no such file of embeddings")
     if path.suffix.lower() == ".npz":
-        found, names = _arrays(path, (EMBEDDING, ID, *columns))
+        found, names = _arrays(path, (EMBEDDING, ID, *columns, *keys))
     else:
         with reading(path):
             file = pq.ParquetFile(path)
-            names = tuple(file.schema_arrow.names)
-            wanted = [name for name in (EMBEDDING, ID, *columns) if name in names]
-            table = read_columns(file, path, wanted)
+            schema = file.schema_arrow
+            names = tuple(schema.names)
+            flat = [name for name in keys if name in names and not pa.types.is_nested(schema.field(name).type)]
+            wanted = list(dict.fromkeys(name for name in (EMBEDDING, ID, *columns, *flat) if name in names))
+            table = own_class_names(read_columns(file, path, wanted))
         found = {name: table[name] for name in wanted}
+        return replace(_checked(path.name, found, names, lists), numbered=NUMBERED in (schema.metadata or {}))
     return _checked(path.name, found, names, lists)
 
 
 def join_vectors(files: Sequence[Vectors]) -> tuple[list[Vectors], list[str]]:
-    """The same examples of every file in the same order, joined by id; and a line on each file that lost some.
+    """The same examples of every file in the same order, joined by id; and a line on what that came to.
 
-    Where a file has no ids the rows must correspond as they stand. UserError where they do not, or no id is shared.
+    Where no file has ids, rows must correspond as they stand. UserError where only some have, where no id is shared, or
+    where what the files say of an example is not the same.
     """
     if len(files) == 1:
         return list(files), []
     named = [file.ids for file in files if file.ids is not None]
     if len(named) < len(files):
-        return list(files), _in_order(files, named)
+        lines = _in_order(files, named)
+        _refuse_contradictions(files)
+        return list(files), lines
     ids = named[0]
     for file, others in zip(files[1:], named[1:], strict=True):
         shared = ids.filter(pc.is_in(ids, value_set=others))
         if not len(shared):
+            zeros = differ_by_zeros(others.to_pylist(), ids)
+            hint = f"; {zeros[0]!r} and {zeros[1]!r} differ in zeros at the front" if zeros else ""
             raise UserError(
                 f"no id of {file.name} (such as {others[0].as_py()!r}) is one of {files[0].name} (such as "
-                f"{ids[0].as_py()!r}): give embeddings of the same examples under the same ids"
+                f"{ids[0].as_py()!r}): give embeddings of the same examples under the same ids{hint}"
             )
         ids = shared
-    lines = [
-        f"{len(file) - len(ids):,} of the {len(file):,} embeddings of {file.name} have no partner and were dropped"
-        for file in files
-        if len(file) > len(ids)
-    ]
-    return [file.take(pc.index_in(ids, value_set=file.ids)) for file in files], lines
+    lines = [f"{len(ids):,} embeddings are in all {len(files)} files by id{_such_as(ids)}"]
+    for file, own in zip(files, named, strict=True):
+        alone = own.filter(pc.invert(pc.is_in(own, value_set=ids)))
+        if len(alone):
+            lines.append(
+                f"{len(alone):,} of the {len(file):,} embeddings of {file.name} have no partner and were dropped"
+                f"{_such_as(alone)}"
+            )
+    joined = [file.take(pc.index_in(ids, value_set=file.ids)) for file in files]
+    _refuse_contradictions(joined)
+    return joined, lines
+
+
+def _such_as(ids: pa.Array) -> str:
+    return f" ({', '.join(ids[:_SHOWN].to_pylist())}{', ...' if len(ids) > _SHOWN else ''})"
+
+
+def _refuse_contradictions(files: Sequence[Vectors]) -> None:
+    """UserError where two files say different things of one example: it is not the same one."""
+    first = files[0]
+    for file in files[1:]:
+        for column in first.columns.keys() & file.columns.keys():
+            one, other = (Missing().out_of(of.columns[column], column) for of in (first, file))
+            differ = [row for row in _unlike(one, other) if not _nearly(one[row].as_py(), other[row].as_py())]
+            if differ:
+                row = differ[0]
+                said = f"{one[row].as_py()!r} and {other[row].as_py()!r}"
+                where = f"row {row}" if first.ids is None else f"id {first.ids[row].as_py()!r}"
+                remedy = f"give both the column {ID!r}" if first.ids is None else f"correct their {ID!r}"
+                raise UserError(
+                    f"{first.name} and {file.name} differ in {column!r} at {len(differ):,} of {len(one):,} rows "
+                    f"(first: {where}, {said}), so that these are not the same "
+                    f"examples: {remedy}, or leave {column!r} out of one"
+                )
+
+
+def _unlike(one: pa.Array, other: pa.Array) -> list[int]:
+    unlike = pc.fill_null(pc.not_equal(one, other), False)
+    return [int(row) for row in np.flatnonzero(unlike.to_numpy(zero_copy_only=False))]
+
+
+def _nearly(one: str, other: str) -> bool:
+    """Whether two texts are one number, of which one has fewer digits."""
+    try:
+        return math.isclose(float(one), float(other), rel_tol=1e-5)
+    except ValueError:
+        return False
 
 
 def _in_order(files: Sequence[Vectors], named: Sequence[pa.Array]) -> list[str]:
     nameless = next(file.name for file in files if file.ids is None)
+    if named:
+        having = next(file.name for file in files if file.ids is not None)
+        raise UserError(f"{nameless} has no ids to join it with {having} by: add {ID!r} to it")
     if len({len(file) for file in files}) > 1:
         lengths = ", ".join(f"{file.name}: {len(file):,}" for file in files)
         raise UserError(
             f"{nameless} has no ids, and the files hold different numbers of embeddings ({lengths}): "
             f"add {ID!r} to each, or give the same examples in the same order"
         )
-    if any(not ids.equals(named[0]) for ids in named):
-        raise UserError(f"{nameless} has no ids, and those of the other files differ: add {ID!r} to {nameless}")
-    return [f"joined by position: {nameless} has no ids"]
+    return [f"joined by position, {len(files[0]):,} rows each: no file has ids"]
 
 
 def _arrays(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -202,13 +269,13 @@ def _text(values: Any, key: str, name: str, *, lists: bool) -> pa.Array:
         if not isinstance(values, pa.ChunkedArray | pa.Array):
             if lists and isinstance(values, list | tuple):
                 return as_text(pa.array(values), lists=True)
-            array = np.asarray(values)
-            array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-            if lists and array.ndim == 2:
-                return table_as_text(array)
-            if array.ndim != 1:
-                raise UserError(f"one value for each row is expected, not {list(array.shape)}")
-            values = pa.array(array.tolist() if array.dtype == object else array)
+            shape = list(np.shape(values)) if hasattr(values, "shape") else [len(values)]
+            if len(shape) == 2:
+                array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+                if lists and shape[1] != 1:
+                    return table_as_text(array)
+                values = array[:, 0] if shape[1] == 1 else array
+            values = as_column(values)
         return as_text(values, lists=lists)
     except UserError as error:
         raise UserError(f"{key!r} of {name}: {error}") from None

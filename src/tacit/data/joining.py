@@ -1,0 +1,172 @@
+"""The key that a label file and the data both have, and the example that each of its rows means by it.
+
+A column of the same name on both sides is a key; so are paths, by whatever name. Numbers that only happen to be rows'
+numbers are none: these count where the column is called `row`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tacit import naming
+from tacit.data.matching import Match, has_ending, match, match_names
+from tacit.data.named import as_text, distinct
+from tacit.data.opened import ID_LIKE, PATH_NAMES
+from tacit.data.source import ROWS, Source, each
+from tacit.errors import UserError
+
+FILE_NAMES = (*PATH_NAMES, "image_id", "id", "name")
+ROW = "row"  # the column that names examples by the numbers of their rows, from 0
+
+_LOOKED_AT = 1000  # ids that tell whether they are paths
+_PROPOSED = ("file", "why", "score")  # what `tacit next-labels` wrote before it called rows by that name
+
+
+class Key(NamedTuple):
+    """A label file's column of keys, and what it is looked up in."""
+
+    name: str
+    column: str | None = None  # of the data; None for their ids
+    rows: bool = False  # the ids are rows' numbers, and so are the keys
+
+
+def key_of(
+    table: pa.Table, path: Path, source: Source, label: str | None, others: Sequence[str], keys: Sequence[str]
+) -> tuple[Key, str]:
+    """The key of a label file, and its column of labels, which of two columns may have any name.
+
+    `others` are columns that say something else, `keys` usual names of the one of keys, first choice first. UserError
+    where there is none, or none that the data have.
+    """
+    keys = (*source.aliases, *keys)
+    names = [name for name in table.column_names if name != label]
+    if label is None:
+        known = [name for name in names if flat(name) in {flat(key) for key in (source.key, *keys, ROW)}]
+        if len(names) != 2 or len(known) != 1:
+            raise _unclear(path, table)
+        label = next(name for name in names if name != known[0])
+        names = known
+    key = _shared(names, [name for name in names if name not in others], source, keys)
+    if key is not None:
+        return key, label
+    usual = _usual(names, keys) or (names[0] if len(names) == 1 else None)
+    if _is_of_rows(table, names, source):
+        return Key(_usual(names, [ROW]) or "file", rows=True), label
+    if usual is None:
+        raise _unclear(path, table)
+    if source.key == ROWS or (not source.by_path and _are_numbers(as_text(table[usual])) and _are_numbers(source.ids)):
+        raise UserError(_unshared(path, usual, source))
+    return Key(usual), label
+
+
+def _shared(names: Sequence[str], free: Sequence[str], source: Source, keys: Sequence[str]) -> Key | None:
+    """The key that both have by name: usual names first, then what looks like an id, then what names each example."""
+    data = {} if source.columns is None else {flat(name): name for name in reversed(source.columns.column_names)}
+    same = {flat(name) for name in (*source.aliases, *(PATH_NAMES if source.by_path else ()))}
+    for known in (source.key, *keys):
+        name = _usual(names, [known])
+        if name is None:
+            continue
+        if flat(name) == flat(source.key) or (flat(name) in same and flat(name) not in data):
+            return Key(name)
+        if flat(name) in data:
+            return Key(name, data[flat(name)])
+    both = [name for name in free if flat(name) in data]
+    for name in both:
+        if ID_LIKE.search(name):
+            return Key(name, data[flat(name)])
+    assert source.columns is not None or not both
+    for name in both:
+        if _names_each(source.columns, data[flat(name)]):
+            return Key(name, data[flat(name)])
+    return None
+
+
+def _names_each(columns: pa.Table | None, name: str) -> bool:
+    assert columns is not None
+    held = columns.schema.field(name).type
+    return not pa.types.is_nested(held) and not pa.types.is_binary(held) and distinct(as_text(columns[name]))
+
+
+def looked_up(key: Key, named: pa.ChunkedArray, source: Source) -> Match:
+    """The example that each of these keys means. UserError for numbers of rows that count from 1."""
+    texts = [text or "" for text in named.to_pylist()]
+    if key.rows:
+        rows = list(each(source.ids)) if source.key == ROWS else [*map(str, range(len(source)))]
+        _refuse_counting_from_one(texts, int(rows[-1]) + 1)
+        return match_names(texts, rows)
+    if key.column is None:
+        if source.by_path or any(map(has_ending, texts)) or _are_paths(source.ids):
+            return match(texts, each(source.ids), source.root)
+        return match_names(texts, each(source.ids))
+    assert source.columns is not None
+    ids = as_text(source.columns[key.column])
+    by_path = flat(key.column) in {flat(name) for name in PATH_NAMES} or any(map(has_ending, texts))
+    return match(texts, (name or "" for name in each(ids))) if by_path else match_names(texts, each(ids))
+
+
+def differ_by_zeros(names: Iterable[str], ids: pa.Array) -> tuple[str, str] | None:
+    """One of the names and an id that would be the same without zeros at their front."""
+    bare: dict[str, str] = {}
+    for stem in map(_stem, each(ids)):
+        if stem.lstrip("+-").isdigit():
+            bare.setdefault(naming.without_zeros(stem), stem)
+    pairs = ((stem, bare.get(naming.without_zeros(stem), stem)) for stem in map(_stem, names))
+    return next(((stem, other) for stem, other in pairs if stem != other), None)
+
+
+def _stem(name: str | None) -> str:
+    name = (name or "").replace("\\", "/").rpartition("/")[2]
+    return name.rpartition(".")[0] if has_ending(name) else name
+
+
+def flat(name: str) -> str:
+    """A column's name as it is compared: `Doc ID` and `doc_id` are docid."""
+    return re.sub(r"[\s_.-]+", "", name).lower()
+
+
+def _usual(names: Sequence[str], known: Sequence[str]) -> str | None:
+    there = {flat(name): name for name in reversed(names)}
+    return next((there[flat(name)] for name in known if flat(name) in there), None)
+
+
+def _is_of_rows(table: pa.Table, names: Sequence[str], source: Source) -> bool:
+    """Whether rows' numbers are asked for, of data that have rows."""
+    if source.several:
+        return False
+    if source.key == ROWS and set(_PROPOSED) <= set(table.column_names):
+        return True
+    return _usual(names, [ROW]) is not None and (source.key == ROWS or source.columns is not None)
+
+
+def _are_paths(ids: pa.Array) -> bool:
+    """Whether some of the first ids are paths or names of files."""
+    return any("/" in name or has_ending(name) for name in ids[:_LOOKED_AT].to_pylist())
+
+
+def _are_numbers(text: pa.Array) -> bool:
+    """Whether all of these are whole numbers, which match by chance."""
+    return pc.all(pc.match_substring_regex(text, r"^[+-]?[0-9]+$")).as_py() is not False
+
+
+def _refuse_counting_from_one(texts: Sequence[str], n: int) -> None:
+    if str(n) in texts and "0" not in texts:
+        raise UserError(f"the column {ROW!r} counts from 1 to {n}: rows are numbered from 0, the first one is 0")
+
+
+def _unshared(path: Path, name: str, source: Source) -> str:
+    columns = [] if source.columns is None else source.columns.column_names
+    have = f" (they have {', '.join(columns)})" if columns else ""
+    remedy = f"or number the rows from 0 in a column {ROW!r}" if source.key == ROWS else f"such as {source.key!r}"
+    return f"{path} names examples by {name!r}, which {source.name} lacks{have}: give both such a column, {remedy}"
+
+
+def _unclear(path: Path, table: pa.Table) -> UserError:
+    names = ", ".join(table.column_names)
+    return UserError(f"{path}: cannot tell which columns are file and label among {names}; name them so")

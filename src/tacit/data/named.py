@@ -1,0 +1,137 @@
+"""Columns of any type as the names that their values go by, see `tacit.naming`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tacit import naming
+from tacit.errors import UserError
+
+LISTED = "\x1f"  # ends each label of a list
+
+
+@dataclass
+class Missing:
+    """The words that mean that nothing is said, but for those that a person keeps, and how often each was found."""
+
+    kept: tuple[str, ...] = ()
+    found: dict[str, Counter[str]] = field(default_factory=dict)  # by what the column tells
+
+    def means(self, name: str) -> bool:
+        return name not in self.kept and naming.missing(name)
+
+    def out_of(self, text: pa.Array, key: str) -> pa.Array:
+        """Null where nothing is said."""
+        counts = pc.value_counts(text.drop_null())
+        words = {of["values"]: of["counts"] for of in counts.to_pylist() if self.means(of["values"])}
+        if not words:
+            return text
+        self.found.setdefault(key, Counter()).update(words)
+        return pc.if_else(pc.is_in(text, pa.array(list(words), pa.string())), None, text)
+
+
+def as_text(values: pa.Array | pa.ChunkedArray, *, lists: bool = False) -> pa.Array:
+    """Values of any type as the names that they are known by, null where there is none.
+
+    With `lists`, a list of labels becomes one string in which `LISTED` ends each.
+    """
+    values = one_array(values)
+    if isinstance(values, pa.DictionaryArray):
+        values = values.dictionary_decode()
+    if isinstance(values, pa.ExtensionArray):
+        values = values.storage
+    if pa.types.is_nested(values.type):
+        return _joined(values, lists)
+    try:
+        if pa.types.is_floating(values.type):
+            values = pc.if_else(pc.is_finite(values), values, None)
+            if pc.all(pc.equal(values, pc.floor(values))).as_py() is not False:
+                values = _as_integers(values)
+        text = values.cast(pa.string())
+    except pa.ArrowException:
+        raise UserError(f"labels must be text or numbers, not {values.type}") from None
+    text = _plain(text)
+    return pc.if_else(pc.equal(text, ""), None, text)
+
+
+def as_column(values: Any) -> pa.Array:
+    """A column of anything that people hold values in: arrow, pandas, polars, numpy, torch, lists with gaps.
+
+    Values of mixed types become names. UserError where there is no one value for each.
+    """
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return one_array(values)
+    if hasattr(values, "detach"):  # a torch tensor, wherever it lies
+        values = values.detach().cpu().numpy()
+    if hasattr(values, "to_arrow"):
+        return one_array(values.to_arrow())
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.tolist()
+    if isinstance(values, np.ndarray) and values.dtype.kind == "S":
+        values = [name.decode("utf-8", "replace") for name in values.tolist()]
+    if isinstance(values, np.ndarray) and values.ndim != 1:
+        raise UserError(f"one value for each row is expected, not {list(values.shape)}")
+    try:
+        found = pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        found = pa.array([naming.name_of(value) for value in values], pa.string())
+    if pa.types.is_binary(found.type):
+        found = pa.array([naming.name_of(value) for value in values], pa.string())
+    return one_array(found)
+
+
+def table_as_text(table: NDArray[np.generic]) -> pa.Array:
+    """Like lists of labels: the numbers of the columns that hold a 1, from a table of 0 and 1 [N L]."""
+    if not np.isin(table, (0, 1)).all():
+        raise UserError(
+            f"labels {list(table.shape)} hold other numbers than 0 and 1: give a 1 for each label that fits"
+        )
+    return pa.array(["".join(f"{i}{LISTED}" for i in np.flatnonzero(row)) or LISTED for row in table], pa.string())
+
+
+def one_array(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    if not isinstance(values, pa.ChunkedArray):
+        return values
+    return pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+
+
+def distinct(text: pa.Array) -> bool:
+    """Whether every row has a name of its own."""
+    return text.null_count == 0 and len(pc.unique(text)) == len(text)
+
+
+def _as_integers(values: pa.Array) -> pa.Array:
+    try:
+        return values.cast(pa.int64())
+    except pa.ArrowInvalid:  # too large for any integer
+        return values
+
+
+def _plain(text: pa.Array) -> pa.Array:
+    """Each text as the name that it is known by; only those are looked at one by one that may change."""
+    odd = pc.match_substring_regex(text, naming.UNCOMMON)
+    if not pc.any(odd).as_py():
+        return text
+    encoded = text.dictionary_encode()
+    names = pa.array([None if word is None else naming.plain(word) for word in encoded.dictionary.to_pylist()])
+    return names.cast(pa.string()).take(encoded.indices)
+
+
+def _joined(values: pa.Array, lists: bool) -> pa.Array:
+    if not lists or not (pa.types.is_list(values.type) or pa.types.is_large_list(values.type)):
+        hint = "" if lists else "; lists of labels are read with --target multilabel"
+        raise UserError(f"labels must be text or numbers, not {values.type}{hint}")
+    names = iter(as_text(values.flatten()).to_pylist())
+    lengths = pc.list_value_length(values).to_pylist()
+    cells = [None if n is None else [next(names) for _ in range(n)] for n in lengths]
+    return pa.array(
+        [None if cell is None else "".join(f"{name}{LISTED}" for name in cell if name) or LISTED for cell in cells],
+        pa.string(),
+    )
