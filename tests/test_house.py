@@ -38,6 +38,7 @@ ROWS = [
         "frames",
         "split",
         "study",
+        "starting",
         "leaks",
         "judging",
         "picturing",

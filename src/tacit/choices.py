@@ -132,6 +132,49 @@ def check_hiding(hiding: Hiding | None, ask: SimpleNamespace, kind: str) -> None
         )
 
 
+def check_asked(ask: SimpleNamespace) -> None:
+    """UserError for a setting that no data could make right: told before any are read, which may take long."""
+    from tacit.evaluation.sealing import Seal
+    from tacit.evaluation.splits import unplanned
+    from tacit.evaluation.targets import check_metric
+
+    asked = vars(ask)
+    mixtures_of(asked.get("tasks") or asked.get("task"))
+    checked_seeds(asked.get("seeds", 1))
+    checked_skips(asked.get("skip_bad_steps", 0))
+    checked_parts(asked.get("accumulate", 1))
+    hiding_of(asked.get("mask"))
+    check_machine(ask)
+    if asked["seed"] < 0:
+        raise UserError(f"--seed {ask.seed}: give a number from 0 on")
+    size = asked.get("batch_size")
+    if size is not None and size != "auto" and not (isinstance(size, int) and size > 0):
+        raise UserError(f"--batch-size {size}: give examples per step, 1 or more, or auto")
+    for budget in [*(asked.get("label_budgets") or ()), asked.get("primary_budget")]:
+        if budget is not None:
+            unplanned(budget, 1)
+    if asked.get("metric") is not None:
+        check_metric(ask.metric)
+    if asked.get("seal") is not None:
+        Seal.load(ask.seal)
+
+
+def check_machine(ask: SimpleNamespace) -> None:
+    """UserError where the device is not here, or a setting of how to compute is none."""
+    import torch
+
+    here = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if ask.device not in here:
+        raise UserError(f"--device {ask.device} is none; choose from {', '.join(here)}")
+    if not here[ask.device]:
+        raise UserError(f"--device {ask.device}: there is none that torch {torch.__version__} can use; leave it out")
+    for name, known in {"precision": ("auto", "32", "bf16"), "compile": ("auto", "on", "off")}.items():
+        if vars(ask).get(name, "auto") not in known:
+            raise UserError(f"--{name} {vars(ask)[name]} is none; choose from {', '.join(known)}")
+    if vars(ask).get("timeout", 1.0) <= 0:
+        raise UserError(f"--timeout {ask.timeout:g}: give the seconds that a process may wait for another one")
+
+
 def checked_seeds(seeds: int) -> int:
     """The number of pretraining seeds; UserError for one that judges neither a checkpoint nor a recipe."""
     if seeds != 1 and seeds < FEWEST_SEEDS:

@@ -22,7 +22,7 @@ from tacit.encoders.text import LONGEST, TextEncoder
 from tacit.engine import all_processes, make_fabric
 from tacit.errors import UserError
 from tacit.evaluation.features import extract, extract_tokens
-from tacit.files import whole_file
+from tacit.files import check_place, whole_file
 from tacit.kinds import kind_of
 from tacit.parts import fingerprint, is_begun, write_parts
 
@@ -42,6 +42,7 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
         in_parts = dist.world() > 1 or out.suffix not in PARQUET
         if out.exists() and not ask.overwrite and not (in_parts and is_begun(out)):
             raise UserError(f"{out} exists; replace it with --overwrite or choose another --out")
+        check_place(out)
         with ranks.leader_first():
             found = load_encoder(encoder, offline=ask.offline) if isinstance(encoder, str | Path) else encoder
             if ask.of_items and not isinstance(found, ItemEncoder):

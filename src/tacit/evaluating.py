@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tacit.callables import as_encoder, import_callable, is_callable_name
-from tacit.choices import as_read_by, fitted
+from tacit.choices import as_read_by, check_asked, fitted
 from tacit.encoders import is_own, load_encoder
 from tacit.errors import UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
@@ -17,6 +17,7 @@ from tacit.picturing import publish
 from tacit.progress import Log
 from tacit.rejudging import as_the_run, events_held, run_has_seen, sealed_alike
 from tacit.report import private_report
+from tacit.starting import check_judging
 from tacit.study import chosen_encoder, open_study
 from tacit.workspace import report_folder
 
@@ -26,6 +27,7 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
     named = isinstance(encoder, str | Path) and not is_callable_name(encoder)
     if named:
         settings, options = as_the_run(Path(encoder), settings, options)
+    check_asked(SimpleNamespace(**settings))
     out = report_folder(settings["out"], overwrite=settings["overwrite"])
     given = Seal.load(settings["seal"]) if settings["seal"] is not None else None
     name, found = _subject(encoder, offline=settings["offline"])
@@ -50,11 +52,9 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
                 else "evaluation needs labels, or events that are held out; leave --holdout none out"
             )
         subject = study.suited(found) if ours else found
-        arms = [
-            Arm(name, "pretrained", (subject,), encoder=study.encoder.name),
-            *study.baselines(),
-            *study.public_arms(),
-        ]
+        candidate = Arm(name, "pretrained", (subject,), encoder=study.encoder.name)
+        check_judging(study, [candidate])
+        arms = [candidate, *study.baselines(), *study.public_arms()]
         leaks = tell_leaks(study) if own is not None else None  # else nobody knows what the encoder was pretrained on
         sealed = count_read(source) if source is not None else replace(sealed, reads=1)
         copied = leaks.positions if leaks else None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tacit.errors import RunFailed
+from tacit.errors import RunFailed, UserError
 
 
 def sha256(path: Path) -> str:
@@ -27,6 +27,17 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_place(path: Path) -> None:
+    """UserError where this file or folder could not be written or made: known before anything is computed for it."""
+    above = path.absolute()
+    there = next(folder for folder in (above, *above.parents) if folder.exists() or folder.is_symlink())
+    there = there.parent if there == above and not there.is_dir() else there
+    if not there.is_dir():
+        raise UserError(f"{path} cannot be written, because {there} is no folder; choose another --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{path} cannot be written: {there} is not yours to write in; choose another --out")
 
 
 def write_whole(path: Path, text: str) -> None:

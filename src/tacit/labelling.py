@@ -28,7 +28,7 @@ from tacit.evaluation import Seal
 from tacit.evaluation.linear import fit_probe
 from tacit.evaluation.sealing import FILE_NAME as SEAL
 from tacit.evaluation.sealing import content_digests
-from tacit.files import whole_file
+from tacit.files import check_place, whole_file
 from tacit.heads import Chosen, open_chosen, remembered
 from tacit.naming import plain
 
@@ -176,6 +176,7 @@ def _checked(ask: SimpleNamespace) -> Path | None:
         raise UserError(f"--out {out}: a file to fill in is written as .csv; end the name so")
     if out.exists() and not ask.overwrite:
         raise UserError(f"{out} exists, perhaps with labels filled in; choose another --out, or --overwrite it")
+    check_place(out)
     return out
 
 

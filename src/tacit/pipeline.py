@@ -17,7 +17,7 @@ from tacit.budget import NEVER, Budget, Deadline, clock, command_began, parse_bu
 from tacit.choices import (
     FEWEST_SEEDS,
     as_read_by,
-    checked_seeds,
+    check_asked,
     checked_skips,
     fitted,
     initial_encoder,
@@ -58,6 +58,7 @@ from tacit.report import private_report
 from tacit.secret import FILE_NAME as SECRET
 from tacit.secret import own_secret
 from tacit.spec import TextSpec
+from tacit.starting import check_room, check_start, check_tasks
 from tacit.stepping import NonFinite
 from tacit.study import Study, chosen_encoder, open_study
 from tacit.tasks import check_kind, parse_mixture
@@ -78,13 +79,14 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
     began = command_began()
     ask = SimpleNamespace(**settings)
     budget = parse_budget(ask.budget)
-    mixtures_of(ask.tasks)  # a name that is none shall be refused before the data are read
-    checked_seeds(ask.seeds)
+    check_asked(ask)
     together = all_processes(device=ask.device, timeout=ask.timeout)
     with together, _workspace(data, ask, options) as space, _log(space, ask) as log:
         with ranks.leader_first():
             study = _open(data, ask, options, log, space)
             mixtures = mixtures_of(ask.tasks, study)
+            check_start(study, mixtures, space.path, seeds=ask.seeds)
+            keep_seal(study, space)
             leaks = tell_leaks(study) if ranks.leader() else None
             labelled = study.split.labelled is not None
             judging = plan_judging(study) if labelled else _nothing
@@ -195,12 +197,15 @@ def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     """See `tacit.commands.pretrain`."""
     began = command_began()
     ask = SimpleNamespace(**settings)
+    check_asked(ask)
     budget, weights = parse_budget(ask.budget), parse_mixture(ask.task)
     together = all_processes(device=ask.device, timeout=ask.timeout)
     with together, _workspace(data, ask, options) as space, _log(space, ask) as log:
         with ranks.leader_first():
             study = _open(data, ask, options, log, space)
-        check_kind(weights, study.dataset.kind)
+            check_kind(weights, study.dataset.kind)
+            check_room(space.path, check_tasks(study, {ask.task: weights}))
+            keep_seal(study, space)
         shares, _ = _shared_out(budget, began, _nothing, [ask.task], 1, space, log)
         shares.begin()
         try:
@@ -343,7 +348,7 @@ def _log(space: Workspace, ask: SimpleNamespace) -> Log:
 
 
 def _open(data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, space: Workspace) -> Study:
-    """The study of a run folder: its test set is sealed when the run starts, and stays so when it is continued."""
+    """The study of a run folder, with the test set that an earlier part of the run has sealed."""
     architecture = chosen_encoder(ask.encoder, offline=ask.offline, tasks=named_tasks(ask))
     initial = initial_encoder(ask)
     if initial is not None:
@@ -365,9 +370,13 @@ def _open(data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, sp
             "--transductive: what histories hold before the tested event is always known, and what came must not be; "
             "leave it out"
         )
-    if not sealed_before and study.split.seal is not None:
-        study.split.seal.save(space.path)
     return study
+
+
+def keep_seal(study: Study, space: Workspace) -> None:
+    """Write what the run keeps out of training for good: from here on the folder holds a run."""
+    if study.split.seal is not None and not (space.path / "seal.json").exists():
+        study.split.seal.save(space.path)
 
 
 def self_test() -> str:

@@ -14,7 +14,7 @@ import pyarrow.parquet
 from tacit.data import open_dataset
 from tacit.data.text import write_csv
 from tacit.errors import UserError
-from tacit.files import whole_file
+from tacit.files import check_place, whole_file
 from tacit.heads import AT_ONCE, HOW_READ, Chosen, fit_head, labelled_data, learned_target, open_chosen
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def _target(out: Path, *, overwrite: bool) -> Path:
         raise UserError(f"--out {out}: predictions are written as {' or '.join(SUFFIXES)}; end the name so")
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists; replace it with --overwrite or choose another --out")
+    check_place(out)
     return out
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tacit import keys
+from tacit import keys, ranks
 from tacit.budget import quickest
 from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.choices import check_hiding, checked_parts, hiding_of
 from tacit.data import Dataset, open_dataset
 from tacit.data.asked import RECOMMENDING
 from tacit.data.targets import describe as describe_labels
-from tacit.encoders import OwnEncoder, build_encoder, check_encoder, fresh_twin, load_encoder
+from tacit.encoders import OwnEncoder, build_encoder, check_encoder, fresh_twin, is_own, load_encoder
 from tacit.engine import Fabric, make_fabric
 from tacit.errors import UserError
 from tacit.kinds import Kind, kind_of
@@ -60,6 +60,7 @@ class Study:
     log: Log
     continued: bool = False  # pretraining goes on from the weights that the encoder came with
     hiding: Hiding | None = None  # by masked prediction, where it is not the usual
+    against: tuple[tuple[str, Any], ...] = ()  # what --against names, opened, by its name
 
     @property
     def kind(self) -> Kind:
@@ -149,19 +150,29 @@ class Study:
         ]
 
     def public_arms(self) -> list[Arm]:
-        """The encoders named by --against; of a person's own function nobody knows whether it is public."""
+        """The encoders named by --against, on the device; nobody knows whether a person's own function is public."""
+        for _, opened in self.against:
+            if is_own(opened):
+                self.fabric.to_device(opened)
+        return list(self._public_arms)
+
+    @cached_property
+    def _public_arms(self) -> list[Arm]:
+        """Made once: data that are read anew in another form take their time."""
         from tacit.evaluation import Arm
 
         arms = []
-        for number, source in enumerate(self.ask.against or (), 1):
-            name = f"against {number}" if self.ask.private else source  # which may be a path
-            if is_callable_name(source):
-                own = as_encoder(import_callable(source), source)
-                arms.append(Arm(name, "baseline", encoders=(own,), encoder=name, public=None))
-                continue
-            encoder = self.suited(load_encoder(source, offline=self.ask.offline))
-            arms.append(Arm(name, "baseline", encoders=(encoder,), encoder=name, public=True))
+        for name, opened in self.against:
+            own = is_own(opened)
+            encoder = self.suited(opened) if own else opened
+            arms.append(Arm(name, "baseline", encoders=(encoder,), encoder=name, public=True if own else None))
         return arms
+
+    def rest(self) -> None:
+        """Take what --against names off the device, whose memory pretraining may need."""
+        for _, opened in self.against:
+            if is_own(opened):
+                opened.to("cpu")
 
     def suited(self, encoder: OwnEncoder) -> Encoder:
         """The encoder, reading the originals anew where it wants another form than the dataset was opened in."""
@@ -265,6 +276,7 @@ def open_study(
 ) -> Study:
     """Read the data, seal the test rows (or take an earlier seal) and set up the device."""
     hiding = hiding_of(vars(ask).get("mask"))
+    against = open_against(ask) if ranks.leader() else ()  # who judges; and before data are read, which takes longer
     dataset = open_dataset(data, **options)
     check_hiding(hiding, ask, dataset.kind)
     log(Ours(describe(dataset)))
@@ -289,7 +301,26 @@ def open_study(
     bf16_pays = kind_of(dataset.spec).bf16_pays(built)
     sharded = bool(vars(ask).get("shard"))  # which pretraining alone is asked
     fabric = make_fabric(device=ask.device, precision=ask.precision, bf16_pays=bf16_pays, sharded=sharded)
-    return Study(data, options, dataset, split, built, fabric, ask, log, continued, hiding)
+    return Study(data, options, dataset, split, built, fabric, ask, log, continued, hiding, against)
+
+
+def open_against(ask: SimpleNamespace) -> tuple[tuple[str, Any], ...]:
+    """The encoders and functions that --against names. UserError where one cannot be opened, or is named twice."""
+    sources = [str(source) for source in vars(ask).get("against") or ()]
+    twice = next((source for n, source in enumerate(sources) if source in sources[:n]), None)
+    if twice is not None:
+        raise UserError(f"--against {twice} is named twice; name each encoder once")
+    names = [f"against {n}" for n in range(1, len(sources) + 1)] if ask.private else sources  # which may be paths
+    return tuple((name, _opened(source, ask)) for name, source in zip(names, sources, strict=True))
+
+
+def _opened(source: str, ask: SimpleNamespace) -> Any:
+    try:
+        if is_callable_name(source):
+            return as_encoder(import_callable(source), source)
+        return load_encoder(source, offline=ask.offline)
+    except UserError as error:
+        raise UserError(f"--against: {error}") from None
 
 
 def about_held(split: Split) -> list[str]:

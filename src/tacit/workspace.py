@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tacit.errors import RunFailed, UserError
-from tacit.files import is_disk_full, write_whole
+from tacit.files import check_place, is_disk_full, write_whole
 from tacit.leading import leader
 from tacit.plain_yaml import read_plain_yaml
 from tacit.secret import FILE_NAME as SECRET
@@ -62,6 +62,7 @@ class Workspace(AbstractContextManager["Workspace"]):
 
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path} is a file; name a folder")
+        check_place(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         if os.name == "posix":
             self.path.chmod(0o700)
@@ -145,6 +146,7 @@ def report_folder(out: str | None, *, overwrite: bool) -> Path | None:
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; name a folder")
+    check_place(folder)
     if (folder / "report.json").exists() and not overwrite:
         raise UserError(f"{folder} already holds a report; replace it with --overwrite or choose another --out")
     return folder

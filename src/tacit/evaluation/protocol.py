@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tacit.budget import NEVER, Deadline
+from tacit.errors import UserError
 from tacit.evaluation.agenda import Agenda
 from tacit.evaluation.judgement import judge_predictions
 from tacit.evaluation.metrics import Metric
@@ -68,6 +69,8 @@ def evaluate(
     """
     trainable = target_of(labelled).needs_labels and labelled.tokens is None  # scratch.py has no head for each token
     arms = [arm for arm in as_arms(arms) if arm.build is None or trainable]
+    if seed < 0:
+        raise UserError(f"the seed {seed} is negative: give a number from 0 on")
     by = target_of(labelled).metric(metric)
     check_testable(labelled)
     parts = parts_of(labelled, seed)

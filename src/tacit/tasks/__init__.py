@@ -5,6 +5,7 @@ To add a task: write one file here and add one line to `TASKS` (see CONTRIBUTING
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
@@ -134,8 +135,12 @@ def parse_mixture(text: str) -> dict[str, float]:
     for term in text.split("+"):
         weight, _, name = (part.strip() for part in term.rpartition("*"))
         check_task(name)
+        if name in weights:
+            raise UserError(f"the sum {text.strip()!r} names {name!r} twice; name each task once")
         try:
             weights[name] = float(weight) if weight else 1.0
         except ValueError:
-            raise UserError(f"cannot read the weight in {term.strip()!r}; write e.g. simclr+0.4*rotation") from None
+            weights[name] = 0.0
+        if not 0 < weights[name] < math.inf:
+            raise UserError(f"cannot read the weight in {term.strip()!r}; write e.g. simclr+0.4*rotation")
     return weights

@@ -22,7 +22,15 @@ _HOME: Mapping[str, tuple[str, str]] = {
     "repeats": ("recommendation", "Repeats"),
 }
 
-__all__ = ["Metric", "Rule", "Supervised", "Target", "Tested", "Trainable", "make_target"]
+__all__ = ["Metric", "Rule", "Supervised", "Target", "Tested", "Trainable", "check_metric", "make_target"]
+
+
+def check_metric(name: str) -> None:
+    """Raises `UserError` where no target has a metric of this name."""
+    names = [metric.name for target in _HOME for metric in make_target(target, 2).metrics]
+    if name not in names:
+        known = ", ".join(dict.fromkeys(names))
+        raise UserError(f"no metric named {name!r}{nearest(name, names)}; choose from {known}")
 
 
 def make_target(name: str, n_classes: int) -> Target:
