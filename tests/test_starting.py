@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -22,6 +24,7 @@ from tacit.errors import UserError
 from tacit.evaluation import scratch
 from tacit.files import check_place
 from tacit.stepping import Stepper
+from tacit.workspace import settings_of
 from tests.tiny import digits, tiny_audio_encoder, tiny_encoder
 
 ROWS, SPEAKERS = 120, 4
@@ -248,3 +251,61 @@ def test_one_test_group_is_judged_and_said_to_be_one(
     assert "all of one group, of which alone this speaks" in report.verdict.text
     assert "all of one group" in capsys.readouterr().out
     assert "all of one group" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=2))
+        run(data, out, **BRIEF)
+    return out
+
+
+BRIEF: dict[str, Any] = {"table": "mixed", "label_budgets": ["2"], "tasks": "simclr,rotation", "budget": "3steps"}
+
+
+@pytest.mark.usefixtures("brief", "few_fits")
+def test_a_run_is_judged_anew_by_other_settings(
+    trained: Path, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(trained, tmp_path / "run")
+    history = (out / "metrics.jsonl").read_text()
+    monkeypatch.setattr(Stepper, "__call__", training)
+    asked = {**BRIEF, "against": ["own_start:sums"], "metric": "auroc", "label_budgets": ["1", "5"]}
+    with pytest.raises(UserError, match="already holds this run; continue it with --resume, which judges it anew, or"):
+        run(here, out, **asked)
+    report = run(here, out, **asked, resume=True)
+    said = capsys.readouterr().err
+    for flag in ("--against", "--metric", "--label-budgets"):
+        assert f"{flag} differs: what was trained is kept, and judged anew" in said
+    assert report.data["primary_metric"] == "auroc"
+    assert {result.budget for result in report.results} == {"1 per class", "5 per class"}
+    assert "own_start:sums" in {arm.name for arm in report.arms}
+    assert report.data["seal_reads"] == 2
+    assert (out / "metrics.jsonl").read_text() == history
+    assert settings_of(out)["metric"] == "auroc"
+    assert json.loads((out / "plan.json").read_text())["judging"]["budgets"] == ["1 per class", "5 per class"]
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"against": ["hf:owner/no-such-model"]}, "--against: hf:owner/no-such-model"),
+        ({"metric": "r2"}, "no metric 'r2' for classification"),
+        ({"label_budgets": ["5000"]}, "no label budget can be filled"),
+        ({"seed": 1}, "holds a run with seed 0, not 1"),
+        ({"budget": "4steps"}, "holds a run with budget '3steps', not '4steps'"),
+    ],
+)
+def test_a_mistake_leaves_the_run_as_it_was(trained: Path, here: Path, asked: dict[str, Any], told: str) -> None:
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file() and path.name not in UNSTEADY}
+    with pytest.raises(UserError, match=told):
+        run(here, trained, **{**BRIEF, **asked}, resume=True)
+    after = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file() and path.name not in UNSTEADY}
+    assert before == after
+
+
+UNSTEADY = {"log.txt", "environment.json", ".lock"}

@@ -18,12 +18,12 @@ from tacit import dist, ranks
 from tacit.choices import checked_parts
 from tacit.errors import RunFailed, UserError
 from tacit.stepping import Comparing
+from tacit.workspace import JUDGING
 
 if TYPE_CHECKING:
     from tacit.evaluation import Arm
     from tacit.study import Study
 
-JUDGING = ("against", "metric", "primary_budget", "label_budgets", "train_every_budget")  # settings that need labels
 TRIED = 4  # examples that an encoder is tried on
 MOMENTS = 2  # numbers that AdamW keeps of each weight
 CHECKPOINTS = 2  # that are kept of a training, see `checkpoint.save`

@@ -32,6 +32,8 @@ _AT_FIRST |= {"seal.json", SECRET, "plan.json"}  # and before anything has been 
 # What may differ when a run is continued: how it is shown and where and by whom it is computed, not what is.
 _FREE = {"resume", "overwrite", "out", "offline", "cache", "profile", "shard", "timeout"}
 _FREE |= {"accumulate", "gradient_checkpointing", "compile", "skip_bad_steps"}
+# Of judging, which nothing that was trained depends on: where they differ, what was trained is judged anew.
+JUDGING = ("against", "metric", "primary_budget", "label_budgets", "train_every_budget", "margin")
 
 
 class Workspace(AbstractContextManager["Workspace"]):
@@ -40,8 +42,9 @@ class Workspace(AbstractContextManager["Workspace"]):
     Of several processes the leader holds it and writes for all.
 
     UserError where another run holds it, where it holds a run and neither `resume` nor `overwrite` was given, or where
-    the configuration to resume differs, naming the setting. Where the block ends in a UserError before it has written
-    anything but its log, the folder holds no run.
+    the configuration to resume differs in more than judging, naming the setting. Where the block ends in a UserError
+    before it has written anything but its log, the folder holds no run; where a run was to be continued, its
+    configuration is again what it was.
     """
 
     def __init__(self, out: Path, config: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False) -> None:
@@ -49,7 +52,10 @@ class Workspace(AbstractContextManager["Workspace"]):
         self.config = {key: _plain(value) for key, value in config.items()}
         self.resume = resume
         self.overwrite = overwrite
+        self.judged_anew: list[str] = []  # settings of judging that differ from those of the run that is continued
         self._lock: FileLock | None = None
+        self._before: str | None = None  # the configuration of a run that is continued
+        self._signed = False  # by this person
 
     def __enter__(self) -> Workspace:
         from tacit import ranks  # and with it torch, which those who only ask for `report_folder` do without
@@ -84,28 +90,38 @@ class Workspace(AbstractContextManager["Workspace"]):
             return
         if isinstance(error, UserError) and {path.name for path in self.path.iterdir()} <= _AT_FIRST:
             self._clear()  # a mistake in what was asked is no run, and the folder is free for the next try
+        elif isinstance(error, UserError) and self._before is not None:
+            write_whole(self.path / CONFIG, self._before)
+            if self._signed:
+                sign(self.path / CONFIG)
         self._lock.release()
 
     def _claim(self) -> None:
         import yaml
 
         file = self.path / CONFIG
-        before = settings_of(self.path) if file.exists() else None
+        self._before = file.read_text(encoding="utf-8") if file.exists() else None
+        before = settings_of(self.path) if self._before is not None else None
+        self._signed = before is not None and before.trusted
         if before is not None and self.overwrite:
             self._clear()
+            self._before = None
         elif before is not None:
             differing = sorted(
                 key for key in (before.keys() | self.config.keys()) - _FREE if before.get(key) != self.config.get(key)
             )
-            if differing:
-                key = differing[0]
+            self.judged_anew = [key for key in differing if key in JUDGING]
+            if trained := [key for key in differing if key not in JUDGING]:
+                key = trained[0]
                 raise UserError(
                     f"{self.path} holds a run with {key} {before.get(key)!r}, not {self.config.get(key)!r}; "
                     "choose another --out, or replace it with --overwrite"
                 )
             if not self.resume:
+                what = ", which judges it anew," if self.judged_anew else ""
                 raise UserError(
-                    f"{self.path} already holds this run; continue it with --resume or replace it with --overwrite"
+                    f"{self.path} already holds this run; continue it with --resume{what} or replace it with "
+                    "--overwrite"
                 )
         elif any(path.name != _LOCK for path in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and holds no run of Tacit; choose another --out")

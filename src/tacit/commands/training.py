@@ -104,7 +104,8 @@ def run(
         private: Leave every example, id, path and text out of the report, the log, the terminal and the errors. What to
             hand on of the run folder, and what not, is said at the end.
         offline: Use no network, also for hf: names.
-        resume: Continue an interrupted run in the same folder.
+        resume: Continue an interrupted run in the same folder. What it is judged by may be asked anew (--against,
+            --metric, --label-budgets, --primary-budget, --train-every-budget): what was trained is kept.
         overwrite: Replace the run in the folder.
         options: How the data are read: the settings of `tacit.open_dataset`.
     """
