@@ -21,7 +21,8 @@ import tacit
 from tacit import starting
 from tacit.encoders import save_encoder
 from tacit.errors import UserError
-from tacit.evaluation import scratch
+from tacit.evaluation import Report, scratch
+from tacit.evaluation.predictions import Predictions
 from tacit.files import check_place
 from tacit.stepping import Stepper
 from tacit.workspace import settings_of
@@ -309,3 +310,52 @@ def test_a_mistake_leaves_the_run_as_it_was(trained: Path, here: Path, asked: di
 
 
 UNSTEADY = {"log.txt", "environment.json", ".lock"}
+
+
+@pytest.mark.usefixtures("brief", "few_fits")
+def test_a_run_folder_is_judged_on_what_it_remembers(
+    trained: Path, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every task, on the run's own data, seal and budgets; the folder stays as it was but for the seal's count."""
+    before = Report.load(trained)
+    kept = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file() and path.name != "seal.json"}
+    monkeypatch.setattr(Stepper, "__call__", training)
+    out = tmp_path / "again"
+    again = tacit.evaluate(str(trained), metric="auroc", against=["own_start:sums"], offline=True, out=str(out))
+    assert kept == {path: path.read_bytes() for path in kept}
+    assert again.data["primary_metric"] == "auroc"
+    assert {arm.name for arm in again.arms} == {arm.name for arm in before.arms} | {"own_start:sums"}
+    assert [(arm.name, arm.steps) for arm in again.arms if arm.kind == "pretrained"] == [("simclr", 3), ("rotation", 3)]
+    assert {result.budget for result in again.results} == {"2 per class"}
+    assert again.data["n_test"] == before.data["n_test"]
+    assert again.data["seal_reads"] == before.data["seal_reads"] + 1
+
+    depths = [report.data["representation"] for report in (again, before)]  # which each metric chooses for itself
+    alike = [arm.name for arm in before.arms if depths[0].get(arm.name) == depths[1].get(arm.name, "")]
+    assert alike
+
+    def measured(report: Report) -> dict[Any, float]:
+        found = (r for r in report.results if r.metric == "balanced_accuracy" and r.protocol == "knn")
+        return {r.arm: r.mean for r in found if r.arm in alike}
+
+    assert measured(again) == pytest.approx(measured(before))
+    assert (out / "report.html").exists()
+    assert Predictions.load(out).metric == "auroc"
+
+
+def test_what_a_run_folder_does_not_remember(trained: Path, tmp_path: Path) -> None:
+    lost = shutil.copytree(trained, tmp_path / "run")
+    config = (lost / "config.yaml").read_text()
+    (lost / "config.yaml").write_text(config.replace(f"data: {settings_of(trained)['data']}", "data: <numpy.ndarray>"))
+    with pytest.raises(UserError, match="does not remember its data, an object in Python: name the data"):
+        tacit.evaluate(str(lost))
+    (lost / "config.yaml").write_text(config + "\n")
+    with pytest.raises(
+        UserError, match="was not made here by you, or was changed since, and its config.yaml names its"
+    ):
+        tacit.evaluate(str(lost))
+    (lost / "config.yaml").write_text(config.replace("seeds: 1", "seeds: 3"))
+    with pytest.raises(UserError, match=r"has not pretrained rotation\.2 yet|has not pretrained simclr\.2 yet"):
+        tacit.evaluate(str(lost), trust=True)
+    with pytest.raises(UserError, match="give the data to judge"):
+        tacit.evaluate(str(trained / "encoder"))

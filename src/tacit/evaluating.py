@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,25 +13,45 @@ from tacit.choices import as_read_by, check_asked, fitted
 from tacit.encoders import is_own, load_encoder
 from tacit.errors import UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
+from tacit.judging import diagnoses, pretrained_arm
 from tacit.leaks import tell_leaks
 from tacit.picturing import publish
 from tacit.progress import Log
-from tacit.rejudging import as_the_run, events_held, run_has_seen, sealed_alike
+from tacit.rejudging import (
+    as_remembered,
+    as_the_run,
+    encoder_of,
+    events_held,
+    kept_runs,
+    run_has_seen,
+    sealed_alike,
+    untold,
+)
 from tacit.report import private_report
 from tacit.starting import check_judging
-from tacit.study import chosen_encoder, open_study
+from tacit.study import Study, chosen_encoder, open_study
+from tacit.train import Run
+from tacit.wording import Ours
 from tacit.workspace import report_folder
 
 
 def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
     """See `tacit.commands.evaluate`."""
     named = isinstance(encoder, str | Path) and not is_callable_name(encoder)
-    if named:
+    runs: dict[str, list[Run]] = {}
+    anew = data is None  # all of a run, on its own data
+    if anew:
+        data, settings, options = as_remembered(Path(encoder), settings, options)
+    elif named:
         settings, options = as_the_run(Path(encoder), settings, options)
     check_asked(SimpleNamespace(**settings))
     out = report_folder(settings["out"], overwrite=settings["overwrite"])
     given = Seal.load(settings["seal"]) if settings["seal"] is not None else None
-    name, found = _subject(encoder, offline=settings["offline"])
+    if anew:
+        runs = kept_runs(Path(encoder), offline=settings["offline"])
+        name, found = "", encoder_of(next(iter(runs.values()))[0])
+    else:
+        name, found = _subject(encoder, offline=settings["offline"])
     if settings["private"]:
         name = "judged"  # its own may be that of a folder
     ours = is_own(found)
@@ -41,6 +62,8 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
     transductive = named and run_has_seen(Path(encoder), seal, data, options, sealed_by)
     ask = SimpleNamespace(**settings, transductive=transductive, precision="32")
     with Log(private=ask.private) as log:
+        if anew and (line := untold(Path(encoder), settings)):
+            log(Ours(line) if ask.private else line)
         architecture = fitted(found) if ours else chosen_encoder(None)
         read = as_read_by(found, options) if ours else options
         study = open_study(data, ask, read, log, encoder=architecture, seal=seal)
@@ -51,10 +74,9 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
                 if study.dataset.kind != "items"
                 else "evaluation needs labels, or events that are held out; leave --holdout none out"
             )
-        subject = study.suited(found) if ours else found
-        candidate = Arm(name, "pretrained", (subject,), encoder=study.encoder.name)
-        check_judging(study, [candidate])
-        arms = [candidate, *study.baselines(), *study.public_arms()]
+        subjects = _of_run(study, runs) if anew else [_alone(name, study.suited(found) if ours else found, study)]
+        check_judging(study, subjects)
+        arms = [*subjects, *study.baselines(), *study.public_arms()]
         leaks = tell_leaks(study) if own is not None else None  # else nobody knows what the encoder was pretrained on
         sealed = count_read(source) if source is not None else replace(sealed, reads=1)
         copied = leaks.positions if leaks else None
@@ -68,13 +90,27 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
             copied=copied,
             train_everywhere=ask.train_every_budget,
         )
-        found = {"test_copies": leaks.as_data(private=ask.private)} if leaks else {}
-        report = report.with_data(seal_reads=sealed.reads, **found)
+        told = {"test_copies": leaks.as_data(private=ask.private)} if leaks else {}
+        report = report.with_data(seal_reads=sealed.reads, **told)
         print(private_report(report) if ask.private else report)
         if out is not None:
+            chosen = next(arm for arm in subjects if arm.name == report.data["selected_arm"])
             report.keep(out, sealed)
-            print(f"\nreport: {publish(study, report, {}, out, encoder=subject)}")
+            print(f"\nreport: {publish(study, report, {}, out, encoder=chosen.encoders[0])}")
         return private_report(report) if ask.private else report
+
+
+def _alone(name: str, encoder: Any, study: Study) -> Arm:
+    return Arm(name, "pretrained", (encoder,), encoder=study.encoder.name)
+
+
+def _of_run(study: Study, runs: Mapping[str, Sequence[Run]]) -> list[Arm]:
+    """Every task of a run with its alarms, as the run itself judges it."""
+    for of in runs.values():
+        for run in of:
+            study.fabric.to_device(encoder_of(run))
+    found = diagnoses(study, runs)
+    return [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
 
 
 def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:

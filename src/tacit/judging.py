@@ -180,7 +180,8 @@ def rank_readings(history: Sequence[Mapping[str, Any]]) -> list[float]:
 
 def codes_used(history: Sequence[Mapping[str, Any]]) -> list[float]:
     """The share of its codes that a task's quantiser used last, of each part of a sum that has one."""
-    return [float(value) for key, value in history[-1].items() if key.rpartition("/")[2] == "codes_used"]
+    last = history[-1] if history else {}
+    return [float(value) for key, value in last.items() if key.rpartition("/")[2] == "codes_used"]
 
 
 def first_fall(history: Sequence[Mapping[str, Any]]) -> str:

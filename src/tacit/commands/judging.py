@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tacit.commands.settings import guarded, settings
@@ -30,9 +31,13 @@ def evaluate(
     private: bool = False,
     offline: bool = False,
     overwrite: bool = False,
+    trust: bool = False,
     **options: Any,
 ) -> Report:
-    """Judge an encoder on labelled data against the mandatory baselines, or embeddings that are made already.
+    """Judge an encoder on labelled data against the mandatory baselines, or a run anew, or embeddings that are made.
+
+    A run folder needs no data either: `tacit evaluate RUN --against hf:NAME --metric auroc` judges all that it has
+    pretrained on its own data and seal, chooses anew among its tasks, and leaves the folder as it is.
 
     A file of embeddings needs no data: .parquet or .npz with `embedding` [N D] and `label`, optionally `id`, `group`
     and `split`; `side` where labels name pairs of two kinds, `pair` where they score pairs, `token` (the word) where
@@ -44,8 +49,9 @@ def evaluate(
     Args:
         encoder: A run folder, an exported folder, hf:FOLDER_OR_NAME, package.module:function (from batches to features;
             in Python the function itself), or a file of embeddings.
-        data: A folder of images, a table, arrays, or the built-in `digits`; nothing for a file of embeddings. In Python
-            also a `tacit.evaluation.Labelled`, which `tacit.evaluation.evaluate` judges without importing any training.
+        data: A folder of images, a table, arrays, or the built-in `digits`; nothing for a file of embeddings, or for
+            a run folder that shall be judged anew on its own data. In Python also a `tacit.evaluation.Labelled`, which
+            `tacit.evaluation.evaluate` judges without importing any training.
         against: Encoders, or files of embeddings, to be judged as further baselines. May be repeated.
         out: A folder for report.html, report.json and what `tacit compare` needs; none are written without it.
         seed: Of splits and draws; a seal brings its own.
@@ -62,6 +68,7 @@ def evaluate(
         private: Leave every example, id, path and text out of the report, the terminal and the errors.
         offline: Use no network, also for hf: names.
         overwrite: Replace the report in the folder.
+        trust: Open the data that a run folder names, also where the folder was not made here by you, or was changed.
         options: How the data are read: the settings of `tacit.open_dataset`.
     """
     given = settings(locals())
@@ -69,7 +76,10 @@ def evaluate(
         from tacit.evaluation import evaluate as judge
 
         return judge(encoder, data, primary=primary_budget, budgets=label_budgets, metric=metric, seed=seed)
-    if data is None or str(encoder).endswith((".parquet", ".npz")):
+    from tacit.workspace import is_run
+
+    remembered = data is None and isinstance(encoder, str | Path) and is_run(Path(encoder))
+    if not remembered and (data is None or str(encoder).endswith((".parquet", ".npz"))):
         from tacit.embedded import evaluate_embedded
 
         return evaluate_embedded(encoder, data, given, options)
