@@ -53,7 +53,7 @@ def test_a_mistake_in_what_was_asked_takes_no_folder(tmp_path: Path) -> None:
                 (tmp_path / name).write_text("x")
             raise UserError("no such encoder")
 
-    for before in (["log.txt"], ["log.txt", "plan.json"]):  # a plan is a beginning
+    for before in (["plan.json"], ["plan.json", "metrics.jsonl"]):  # a step is a beginning, a plan is none
         with pytest.raises(UserError, match="no such encoder"):
             mistaken(*before)
     with pytest.raises(UserError, match="no such encoder"):

@@ -83,8 +83,8 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
     together = all_processes(device=ask.device, timeout=ask.timeout)
     with together, _workspace(data, ask, options) as space, _log(space, ask) as log:
         with ranks.leader_first():
-            for name in space.judged_anew:
-                log(Ours(f"--{name.replace('_', '-')} differs: what was trained is kept, and judged anew"))
+            for setting in space.judged_anew:
+                log(Ours(f"--{setting.replace('_', '-')} differs: what was trained is kept, and judged anew"))
             study = _open(data, ask, options, log, space)
             mixtures = mixtures_of(ask.tasks, study)
             check_start(study, mixtures, space.path, seeds=ask.seeds)

@@ -62,15 +62,18 @@ def as_remembered(
 
 
 def kept_runs(run: Path, *, offline: bool) -> dict[str, list[Run]]:
-    """All that a run has pretrained, of each task by its seeds. UserError where a task lacks some of them."""
+    """All that a run has pretrained, of each task by its seeds: what its report judged, where there is one.
+
+    UserError where a task lacks some of its seeds.
+    """
     seeds = settings_of(run).get("seeds", 1)
-    report = Report.load(run).arms if (run / "report.json").exists() else ()
-    speeds = {arm.name: arm.examples_per_second for arm in report}
+    judged = Report.load(run).arms if (run / "report.json").exists() else ()
+    speeds = {arm.name: arm.examples_per_second for arm in judged}
     rows = list(read_history(run / "metrics.jsonl"))
     runs: dict[str, list[Run]] = {}
     folders = {path.name: path for path in sorted((run / "encoders").glob("*")) if path.is_dir()}
     trained = list(dict.fromkeys(row["task"] for row in rows))  # in their order, which decides between equals
-    first = [name for name in folders if re.search(r"\.[0-9]+$", name) is None]
+    first = [name for name in folders if re.search(r"\.[0-9]+$", name) is None and (name in speeds or not judged)]
     first.sort(key=lambda name: trained.index(name) if name in trained else len(trained))
     for task in first or [settings_of(run).get("task") or (run.name)]:
         names = [task, *(f"{task}.{number}" for number in range(2, seeds + 1))] if first else [task]
