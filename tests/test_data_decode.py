@@ -51,7 +51,7 @@ from tacit.data import worker
 
 real = pixels.decode
 
-def decode(data, *settings):
+def decode(data, *settings, **how):
     if data.endswith(b"CRASH"):
         os.kill(os.getpid(), signal.SIGSEGV)
     if data.endswith(b"LEAVE"):
@@ -65,7 +65,7 @@ def decode(data, *settings):
     if data.endswith(b"WAIT") and not os.path.exists(__file__ + ".waits"):
         open(__file__ + ".waits", "w").close()
         time.sleep(60)
-    return real(data, *settings)
+    return real(data, *settings, **how)
 
 pixels.decode = decode
 worker.main()

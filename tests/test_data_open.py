@@ -93,11 +93,42 @@ def test_links_leading_out_are_not_followed(tmp_path: Path, cached):
         "in.png",
     ]
     assert sorted(dataset.notes.left_aside.first) == [
+        "dangling.png: a link that leads nowhere",
         "loop: a link to a folder",
         "out.png: a link leading out of the folder",
         "outdir: a link to a folder",
     ]
     assert dataset.notes.duplicates == 1
+
+
+def test_links_of_a_snapshot_are_read_from_its_blobs_alone(tmp_path: Path, cached):
+    """As Hugging Face's cache lays out what it has fetched."""
+    blobs, shot = tmp_path / "model" / "blobs", tmp_path / "model" / "snapshots" / "main" / "images"
+    blobs.mkdir(parents=True)
+    shot.mkdir(parents=True)
+    (tmp_path / "secret.png").write_bytes(png(99))
+    (blobs / "table").write_text("file,label\n" + "".join(f"images/{i}.png,{'ab'[i % 2]}\n" for i in range(4)))
+    try:
+        for i in range(4):
+            (blobs / f"{i:040x}").write_bytes(png(i))
+            (shot / f"{i}.png").symlink_to(f"../../../blobs/{i:040x}")
+        (shot.parent / "table.csv").symlink_to("../../blobs/table")
+        (shot / "secret.png").symlink_to(tmp_path / "secret.png")
+        (blobs / "leak").symlink_to(tmp_path / "secret.png")
+        (shot / "leak.png").symlink_to("../../../blobs/leak")
+    except OSError:
+        pytest.skip("this system lets nobody make links")
+    for data in (shot, shot.parent, shot.parent / "table.csv"):
+        dataset = cached(data)
+        assert values(dataset) == [0, 1, 2, 3]
+        names = {line.split(":")[0].rpartition("/")[2] for line in dataset.notes.left_aside.first}
+        assert names == (set() if data.suffix else {"secret.png", "leak.png"})
+    inner = tmp_path / "other" / "snapshots" / "x"
+    inner.mkdir(parents=True)
+    for i in range(3):
+        (inner / f"{i}.png").symlink_to(shot / f"{i}.png")
+    with pytest.raises(UserError, match=r"may be read \(0\.png: a link leading out of the folder, and 2 more\)"):
+        cached(inner)
 
 
 def test_bad_files_are_skipped_counted_and_listed(tmp_path: Path, cached):
@@ -413,7 +444,7 @@ def test_objects_that_would_have_to_be_unpickled_are_refused(tmp_path: Path, cac
     ("data", "message"),
     [
         (np.zeros((4, 64), np.uint8), r"\[N H W\].*got \[4, 64\]"),
-        (np.full((4, 8, 8), np.nan), "pixel values"),
+        (np.full((4, 8, 8), np.nan), "values that are no numbers"),
         ({"x": np.zeros((4, 8, 8), np.uint8), "y": np.zeros(3)}, "4 images need 4 labels"),
         ({"a": np.zeros((4, 8, 8), np.uint8), "b": np.zeros((4, 8, 8), np.uint8)}, "name the images x"),
         (np.zeros((1, 8, 8), np.uint8), "at least two"),

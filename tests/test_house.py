@@ -57,6 +57,7 @@ ROWS = [
         "predicting",
         "recommending",
         "rejudging",
+        "resuming",
         "labelling",
         "comparing",
     },

@@ -182,29 +182,6 @@ def test_deep_colour_arrays_are_resized_per_channel():
     assert pixels.array_to_square(array[..., 0], 8, 3)[:, 4, 4].tolist() == [60_000] * 3
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (np.array([0, 7, 255], np.int64), np.array([0, 7, 255], np.uint8)),
-        (np.array([0, 4095], np.int32), np.array([0, 4095], np.uint16)),
-        (np.array([0.0, 51 / 255, 1.0], np.float32), np.array([0, 51, 255], np.uint8)),
-        (np.array([0.0, 0.1003, 1.0]), np.array([0, 6573, 65535], np.uint16)),
-        (np.array([0.0, 16.0, 200.4]), np.array([0, 16, 200], np.uint8)),
-        (np.array([False, True]), np.array([0, 255], np.uint8)),
-    ],
-)
-def test_numbers_of_any_type_become_integers_that_hold_them(given, expected):
-    found = pixels.as_integers(given)
-    assert found.dtype == expected.dtype
-    np.testing.assert_array_equal(found, expected)
-
-
-@pytest.mark.parametrize("bad", [np.array([-1.0, 1.0]), np.array([np.nan]), np.array([0.0, 300.0]), np.array(["a"])])
-def test_numbers_without_a_scale_are_refused(bad):
-    with pytest.raises(ValueError, match="pixel"):
-        pixels.as_integers(bad)
-
-
 def test_an_array_of_no_image_shape_is_refused():
     with pytest.raises(ValueError, match=r"\[H W C\]"):
         pixels.array_to_square(np.zeros((5, 5, 5), np.uint8), 5, 3)

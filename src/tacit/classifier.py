@@ -22,6 +22,7 @@ from tacit.evaluation.features import candidates
 from tacit.evaluation.selection import FINAL
 from tacit.files import sha256
 from tacit.graphs import write_graph
+from tacit.pixels import BY_TYPE
 from tacit.spec import AudioSpec, ItemSpec, TextSpec
 
 if TYPE_CHECKING:
@@ -85,10 +86,13 @@ def left_to_do(spec: Spec, head: Head) -> list[str]:
             f"pad with {spec.pad} to the longest of a batch, input_ids [B N]; attention_mask [B N] is 0 there, else 1",
         ]
     dtype, white = ("uint16", 65535) if head.deep else ("uint8", 255)
-    channels = "one channel of grey" if spec.channels == 1 else "three channels, red, green, blue"
+    named = {1: "one channel of grey", 3: "three channels, red, green, blue"}
+    channels = named.get(spec.channels, f"the {spec.channels} channels of the training, in their order")
+    rule = spec.scale
     return [
         "take the first frame, turned upright by its EXIF orientation, transparency laid on white",
-        f"convert to {channels}, {dtype}, 0 to {white}",
+        f"convert to {channels}, {dtype}, 0 to {white}"
+        + ("" if rule is None or rule.numbers in BY_TYPE else f", where of numbers as in training {rule.said()}"),
         f"resize the whole image to {spec.size} x {spec.size} px, bicubic with antialiasing; crop nothing",
         f"stack to [B {spec.channels} {spec.size} {spec.size}]",
     ]

@@ -42,7 +42,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "clean": commands.clean,
 }
 
-NOT_ASKED = {"data", "progress"}  # settings of open_dataset that are no flags
+NOT_ASKED = {"data", "progress", "reads"}  # settings of open_dataset that are no flags
 
 
 class _Parser(ArgumentParser):

@@ -55,6 +55,7 @@ from tacit.picturing import publish
 from tacit.profiling import Profile, told
 from tacit.progress import Log
 from tacit.report import private_report
+from tacit.resuming import go_on_with_the_same
 from tacit.secret import FILE_NAME as SECRET
 from tacit.secret import own_secret
 from tacit.spec import TextSpec
@@ -324,7 +325,7 @@ def tell_what_to_hand_on(study: Study, folder: Path) -> None:
     held = saved.holds(study.encoder.spec)
     print(
         f"to hand on: report.html, report.json, encoder/; to keep: {CONFIG}, which holds paths and names of columns, "
-        f"checkpoints/ and encoders/, and {SECRET}, by which seal.json and predictions.npz can be read"
+        f"checkpoints/ and encoders/, and {SECRET}, by which seal.json, begun_on.npz and predictions.npz can be read"
     )
     if held:
         print(f"what encoder/ holds of the data: {held}")
@@ -372,6 +373,8 @@ def _open(data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, sp
             "--transductive: what histories hold before the tested event is always known, and what came must not be; "
             "leave it out"
         )
+    if ranks.leader():
+        go_on_with_the_same(space.path, study)
     return study
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from tacit.catalogue import Catalogue
 from tacit.framing import Framing
+from tacit.pixels import Scale
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class ImageSpec:
     std: tuple[float, ...]
     alignment: float = 0.0
     framing: Framing | None = None
+    scale: Scale | None = None  # what was black and white in the data's own numbers; None where nobody knows
 
     def __post_init__(self) -> None:
         assert min(self.size, self.channels) > 0, self
@@ -45,6 +47,7 @@ class ImageSpec:
             std=tuple(float(value) for value in values["std"]),
             alignment=float(values.get("alignment", 0.0)),
             framing=framing_of(values.get("framing")),
+            scale=None if values.get("scale") is None else Scale(*values["scale"]),
         )
 
 

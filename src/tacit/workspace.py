@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 CONFIG, _LOCK, _ENVIRONMENT, LOG = "config.yaml", ".lock", "environment.json", "log.txt"
+BEGUN_ON = "begun_on.npz"  # see `tacit.resuming`
 OUTSIDE = {"data", "test", "labels", "cache", "item_table", "catalogue", "tokenizer", "init", "against", "seal"}
 # all there is before anything has been found out
 _AT_FIRST = {CONFIG, f".{CONFIG}{SIGNATURE}", _LOCK, _ENVIRONMENT, LOG}
-_AT_FIRST |= {"seal.json", SECRET, "plan.json"}  # and before anything has been trained
+_AT_FIRST |= {"seal.json", SECRET, "plan.json", BEGUN_ON}  # and before anything has been trained
 # What may differ when a run is continued: how it is shown and where and by whom it is computed, not what is.
 _FREE = {"resume", "overwrite", "out", "offline", "cache", "profile", "shard", "timeout"}
 _FREE |= {"accumulate", "gradient_checkpointing", "compile", "skip_bad_steps"}

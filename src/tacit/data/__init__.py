@@ -95,6 +95,7 @@ def open_dataset(
     max_bad: float = 0.05,
     progress: Progress | None = None,
     patience: float = math.inf,
+    reads: Any = None,
 ) -> Dataset:
     """Find, decode (once) and label the examples of `data`.
 
@@ -160,6 +161,7 @@ def open_dataset(
         cache: the folder for decoded data; default: the user's own cache folder
         max_bad: the fraction of unreadable files from which on the data are refused
         progress: called with the examples decoded so far and in all
+        reads: the spec of an encoder of images, whose channels and scale of grey values they are read in
         patience: seconds; where decoding takes longer, a sample of the images stands for all, and nothing is kept
     """
     held = holdout if holdout in HELD else None
@@ -179,6 +181,7 @@ def open_dataset(
     ask = Ask(session_gap, k_core, item_table, catalogue, held or "last")
     ask.check()
     framing = image_size.framing if isinstance(image_size, ImageSpec) else None
+    reads = image_size if isinstance(image_size, ImageSpec) else reads
     image_size = image_size.size if isinstance(image_size, ImageSpec) else image_size
     if image_size is not None and not _SIZES[0] <= image_size <= _SIZES[1]:
         raise UserError(f"--image-size {image_size} is out of range; choose {_SIZES[0]} to {_SIZES[1]} px")
@@ -284,7 +287,7 @@ def open_dataset(
         source, columns = together(source, columns, asked)
         kept = open_histories(source, ask, length=length, root=root, max_bad=max_bad, progress=progress)
     else:
-        kept = open_cache(source, image_size, root, max_bad, progress, patience, framing)
+        kept = open_cache(source, image_size, root, max_bad, progress, patience, reads, framing)
     if len(kept.rows) < 2:
         raise UserError(f"{source.name} holds {len(kept.rows)} readable example; at least two are needed")
     notes.skipped = few((f"{source.ids[row].as_py()}: {why}" for row, why in kept.bad), len(kept.bad))

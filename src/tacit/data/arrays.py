@@ -60,10 +60,10 @@ def arrays_source(arrays: Mapping[str, Any], name: str, stamp: str | None = None
     if images.ndim == 4 and images.shape[3] > 4 and images.shape[1] <= 4:
         images = images.transpose(0, 2, 3, 1)  # [N H W C]
     try:
-        images = pixels.as_integers(images)
         pixels.probe_array(images[0])
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
+    values = pixels.Values.of(lambda: pixels.blocks_of(images))
     given = next((arrays[key] for key in LABEL_NAMES if arrays.get(key) is not None), None)
     label = None if given is None else _label_text(given, name)
     if label is not None and len(label) != len(images):
@@ -77,6 +77,7 @@ def arrays_source(arrays: Mapping[str, Any], name: str, stamp: str | None = None
         items=lambda: iter(images),
         sample=lambda k: [images[row] for row in spread(len(images), k)],
         label=label,
+        values=values,
     )
 
 
@@ -138,6 +139,6 @@ def _hash(images: NDArray[np.generic]) -> str:
 def _pil_hashes(images: Sequence[Image.Image]) -> Iterator[bytes]:
     for image in images:
         try:
-            yield f"{image.mode} {image.size}".encode() + hashlib.sha256(image.tobytes()).digest()
+            yield hashlib.sha256(pixels.identity(image)).digest()
         except (OSError, ValueError, SyntaxError) as error:
             yield str(error).encode()

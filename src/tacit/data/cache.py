@@ -17,14 +17,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
-import PIL
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -145,15 +145,18 @@ def open_cache(
     max_bad: float,
     progress: Progress | None = None,
     patience: float = math.inf,
+    reads: ImageSpec | None = None,
     framing: Framing | None = None,
 ) -> Kept:
-    """The cache of this source, decoded now unless an earlier run has done it.
+    """The cache of this source, decoded now unless an earlier run has done it; read as an encoder of `reads` does.
 
     Where decoding it all would take longer than `patience` seconds, a glimpse: a sample of the images stands for all,
     and nothing is written. UserError where more than the fraction `max_bad` of the examples is bad, or the disk has no
     room.
     """
-    form = [source.fingerprint, image_size, pixels.VERSION, PIL.__version__, *(framing or ())]
+    reads = reads if reads is not None and reads.scale is not None else None  # older ones do not say how they read
+    like = None if reads is None else (reads.channels, reads.scale)
+    form = [source.fingerprint, image_size, like, framing, pixels.VERSION, pixels.versions()]
     listing = digest([json.dumps(form).encode()])
     listings, decoded = private_folder(root / "listings"), private_folder(root / "decoded")
     memo = listings / f"{listing}.json"
@@ -161,31 +164,70 @@ def open_cache(
         memo,
         root,
         lambda: _remembered(memo, decoded, len(source)),
-        lambda: _glimpse(source, image_size, patience, framing) if patience < math.inf else None,
-        lambda: _decode(source, image_size, decoded, memo, max_bad, progress, framing),
+        lambda: _glimpse(source, image_size, patience, reads, framing) if patience < math.inf else None,
+        lambda: _decode(source, image_size, decoded, memo, max_bad, progress, reads, framing),
     )
     if len(kept.bad) > max_bad * len(source):
         raise too_many_bad(source, list(kept.bad), len(source), max_bad)
     return replace(kept, remarks=(*kept.remarks, *said))
 
 
-def choose_plan(source: Source, image_size: int | None, pool: Pool, framing: Framing | None = None) -> Plan:
-    """Size, channels and depth from the headers of some of the images."""
+class Unforeseen(Exception):
+    """An image is of another form than those that the plan was made from."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+def choose_plan(
+    source: Source,
+    image_size: int | None,
+    pool: Pool,
+    reads: ImageSpec | None = None,
+    framing: Framing | None = None,
+    met: Collection[str] = (),
+) -> Plan:
+    """Size, channels, depth and scale from the headers of some of the images, and from what was `met` among the others.
+
+    `reads` is an encoder's spec, whose channels and scale they are read in.
+    """
     headers = pool.probe(source.sample(_PROBED))
     if not headers:
         raise nothing_readable(source, "image", pool.why_not(next(iter(source.items())), Plan))
-    grey = all(header.grey for header in headers)
-    deep = grey and any(header.deep for header in headers)
     if image_size is None:
         image_size = min(LARGEST, int(np.median([min(header.width, header.height) for header in headers])))
-    return Plan(image_size, 1 if grey else 3, "uint16" if deep else "uint8", framing)
+    bands = {header.bands for header in headers}
+    wide = any(header.wide for header in headers) or "wide" in met
+    if reads is not None:
+        channels, scale = reads.channels, reads.scale
+    else:
+        grey = all(header.grey for header in headers) and "colour" not in met
+        channels = bands.pop() if len(bands) == 1 and 0 not in bands else 1 if grey else 3
+        scale = _scale(source, pool, wide=wide)
+    deep = channels == 1 and ("deep" in met or wide or any(header.deep for header in headers))
+    if source.values is not None:
+        assert scale is not None
+        deep = pixels.scale_for(source.values.numbers, scale).bits > 8
+    scale = scale or pixels.BY_TYPE["uint16" if deep else "uint8"]
+    return Plan(image_size, channels, "uint16" if deep else "uint8", framing, scale, strict=reads is not None)
 
 
-def _glimpse(source: Source, image_size: int | None, patience: float, framing: Framing | None) -> Kept | None:
+def _scale(source: Source, pool: Pool, *, wide: bool) -> pixels.Scale | None:
+    """The one rule for all of these images; None where each type has its own black and white."""
+    if source.values is not None:
+        return pixels.scale_of(source.values)
+    several = list(pool.values(source.items())) if wide else []
+    return pixels.scale_of(pixels.Values.together(several)) if several else None
+
+
+def _glimpse(
+    source: Source, image_size: int | None, patience: float, reads: ImageSpec | None, framing: Framing | None
+) -> Kept | None:
     """A sample of the images in place of all, or None where all can be decoded within `patience` seconds."""
     items = source.sample(_GLIMPSED)
     with Pool() as pool:
-        plan = choose_plan(source, image_size, pool, framing)  # also starts the workers
+        plan = choose_plan(source, image_size, pool, reads, framing)  # also starts the workers
         began, sample = time.perf_counter(), []
         for outcome in pool.decode(items, plan):
             sample += [outcome.data] if outcome.data is not None else []
@@ -197,7 +239,7 @@ def _glimpse(source: Source, image_size: int | None, patience: float, framing: F
         return None
     images = np.frombuffer(b"".join(sample), plan.dtype).reshape(-1, plan.channels, plan.size, plan.size)
     content = np.arange(2 * len(source), dtype=np.int64).view("V16")  # all different: nothing is known of copies
-    cache = Cache(images, content, _measured(images, framing), data_hash="not decoded yet")
+    cache = Cache(images, content, _measured(images, plan), data_hash="not decoded yet")
     return Kept(cache, np.arange(len(source)), seconds_left=total)
 
 
@@ -233,7 +275,7 @@ def _remembered(memo: Path, decoded: Path, n: int) -> Kept | None:
         return None
     bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
     rows = np.delete(np.arange(n), [row for row, _ in bad])
-    return Kept(Cache.load(folder), rows, bad, int(known["duplicates"]))
+    return Kept(Cache.load(folder), rows, bad, int(known["duplicates"]), remarks=tuple(known["remarks"]))
 
 
 def _decode(
@@ -243,30 +285,82 @@ def _decode(
     memo: Path,
     max_bad: float,
     progress: Progress | None,
+    reads: ImageSpec | None,
     framing: Framing | None,
 ) -> None:
-    """Decode into a folder of its own and move it into place. A listing's lock is held."""
+    """Decode into a folder of its own and move it into place. A listing's lock is held.
+
+    A sample of the headers says how; where another image is of another form, all begins anew with that known.
+    """
+    met: set[str] = set()
+    while True:
+        try:
+            _decode_once(source, image_size, decoded, memo, max_bad, progress, reads, framing, met)
+            return
+        except Unforeseen as error:
+            if error.what in met:
+                raise
+            met.add(error.what)
+
+
+def _decode_once(
+    source: Source,
+    image_size: int | None,
+    decoded: Path,
+    memo: Path,
+    max_bad: float,
+    progress: Progress | None,
+    reads: ImageSpec | None,
+    framing: Framing | None,
+    met: Collection[str],
+) -> None:
+    found = Counter[str]()
     with partial_folder(decoded, memo.stem) as partial:
         with Pool() as pool:
-            plan = choose_plan(source, image_size, pool, framing)
+            plan = choose_plan(source, image_size, pool, reads, framing, met)
             _refuse_too_large(len(source), plan, decoded)
-            bad = _write(source, plan, pool, partial, max_bad, progress)
+            bad = _write(source, plan, pool, partial, max_bad, progress, found)
         contents = np.fromfile(partial / "content.bin", dtype="V16")
+        if not len(contents):
+            raise nothing_readable(source, "image", bad[0][1])
         data_hash = digest([contents.tobytes()])
         images = np.memmap(partial / "images.bin", plan.dtype, "r")
-        spec = _measured(images.reshape(-1, plan.channels, plan.size, plan.size), framing)
+        spec = _measured(images.reshape(-1, plan.channels, plan.size, plan.size), plan)
         meta = {"n": len(contents), **asdict(plan), "data_hash": data_hash, "spec": asdict(spec)}
         write_meta(partial, meta, ("images.bin", "content.bin"))
-        final = decoded / digest([json.dumps([data_hash, *_form(plan), pixels.VERSION]).encode()])
+        form = [data_hash, *asdict(plan).values(), pixels.VERSION, pixels.versions()]
+        final = decoded / digest([json.dumps(form).encode()])
+        highest = int(images[:: max(1, len(images) // (1 << 22))].max())
         put_in_place(partial, final)
     distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
-    known = {"cache": final.name, "bad": bad, "duplicates": len(contents) - len(distinct)}
+    remarks = _remarks(plan, found, len(contents), highest)
+    known = {"cache": final.name, "bad": bad, "duplicates": len(contents) - len(distinct), "remarks": remarks}
     write_sealed(memo, known)
 
 
-def _form(plan: Plan) -> list[Any]:
-    """What names a cache beside its content; of the usual framing as before there were others."""
-    return [value for value in asdict(plan).values() if value is not None]
+def _remarks(plan: Plan, found: Mapping[str, int], n: int, highest: int) -> list[str]:
+    """How the pixels were read, where that is not as plainly as can be."""
+    assert plan.scale is not None
+    said = []
+    if plan.channels in (2, 4):
+        said.append(f"the images have {plan.channels} channels, and all were kept; none is taken for opacity")
+    if plan.scale.numbers == "uint16" and plan.dtype == "uint16":
+        up_to = f" (the highest found is about {highest:,})" if highest < 65535 // 4 else ""
+        said.append(f"grey values have 16 bits: {plan.scale.said()}{up_to}")
+    elif plan.scale.numbers not in pixels.BY_TYPE:
+        said.append(f"pixel values are read by one rule for all: {plan.scale.said()}")
+    counted = {
+        "eight": "have 8 bits among deeper ones: of these, 255 is white" if found["eight"] < n else "",
+        "clipped": "hold values beyond black and white, which were taken for these",
+        "opacity": "are partly transparent and were laid on white",
+        "frames": "hold several frames or pages, of which the first was read",
+        "shallow": "have 16 bits a channel, of which 8 were read, as there is colour among them",
+        "bands": "hold bands beyond red, green and blue, which were left out",
+    }
+    if plan.strict and plan.channels == 1:
+        counted["colour"] = "are stored in colour with channels that agree, and were read as grey"
+    said += [f"{found[name]:,} of {n:,} images {what}" for name, what in counted.items() if found[name] and what]
+    return said
 
 
 def _refuse_too_large(n: int, plan: Plan, folder: Path) -> None:
@@ -279,9 +373,15 @@ def _refuse_too_large(n: int, plan: Plan, folder: Path) -> None:
 
 
 def _write(
-    source: Source, plan: Plan, pool: Pool, folder: Path, max_bad: float, progress: Progress | None
+    source: Source,
+    plan: Plan,
+    pool: Pool,
+    folder: Path,
+    max_bad: float,
+    progress: Progress | None,
+    found: Counter[str],
 ) -> list[tuple[int, str]]:
-    """Write images.bin and content.bin; returns the bad examples' numbers and reasons."""
+    """Write images.bin and content.bin; returns the bad examples' numbers and reasons, counts in `found`."""
     bad: list[tuple[int, str]] = []
     n = len(source)
     with (folder / "images.bin").open("wb") as images, (folder / "content.bin").open("wb") as content:
@@ -291,6 +391,10 @@ def _write(
                 if len(bad) > max_bad * n:
                     raise too_many_bad(source, bad, row + 1, max_bad)
             else:
+                for what in outcome.found:
+                    if what in pixels.UNFORESEEN and not (plan.strict and what == "colour"):
+                        raise Unforeseen(what)
+                found.update(outcome.found)
                 images.write(outcome.data)
                 content.write(outcome.content)
             if progress is not None and (row % 256 == 255 or row + 1 == n):
@@ -298,8 +402,8 @@ def _write(
     return bad
 
 
-def _measured(images: NDArray[Any], framing: Framing | None = None) -> ImageSpec:
-    """The statistics of [N C H W], from some of the images where there are many."""
+def _measured(images: NDArray[Any], plan: Plan) -> ImageSpec:
+    """The statistics of [N C H W], from some of the images where there are many, and how they were read."""
     top, (_, channels, size, _) = int(np.iinfo(images.dtype).max), images.shape
     total, squares, inside = np.zeros((channels, size, size)), np.zeros(channels), 0.0
     rows = np.linspace(0, len(images) - 1, min(len(images), _MEASURED)).astype(np.int64)
@@ -313,7 +417,9 @@ def _measured(images: NDArray[Any], framing: Framing | None = None) -> ImageSpec
     variance = squares / (len(rows) * size * size) - np.square(mean)
     std = np.sqrt(np.maximum(variance, _LEAST_STD**2))  # of a channel that never changes: it is divided by
     alignment = typical.var(axis=(1, 2)).mean() / max(inside / len(rows), _LEAST_STD**2)
-    return ImageSpec(size, channels, tuple(mean.tolist()), tuple(std.tolist()), float(alignment), framing)
+    return ImageSpec(
+        size, channels, tuple(mean.tolist()), tuple(std.tolist()), float(alignment), plan.framing, plan.scale
+    )
 
 
 def too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad: float) -> UserError:

@@ -66,6 +66,8 @@ class Plan:
     channels: int
     dtype: str
     framing: Framing | None = None
+    scale: pixels.Scale | None = None
+    strict: bool = False  # as an encoder reads, which refuses what does not fit it
 
     @property
     def nbytes(self) -> int:
@@ -95,6 +97,7 @@ class Decoded(NamedTuple):
     content: bytes  # 16-byte hash of what the example is made of
     data: bytes | None
     reason: str = ""
+    found: tuple[str, ...] = ()  # what was done to an image, see `pixels.FINDINGS`
 
 
 def _processors() -> int:
@@ -129,28 +132,36 @@ class Pool:
 
     def decode(self, items: Iterable[Item], plan: Plan | SoundPlan) -> Iterator[Decoded]:
         """What becomes of each item, in their order."""
-        settings = {**asdict(plan), "decoder": plan.decoder, "probe": False}
+        settings = {**asdict(plan), "decoder": plan.decoder, "probe": ""}
         return self._map(_batches(items, plan.batch), settings, plan if isinstance(plan, Plan) else None)
 
     def probe(self, items: Iterable[Item]) -> list[pixels.Header]:
         """The headers of those images that have a readable one."""
-        return [pixels.Header(*values) for values in self._headers(items, Plan) if values is not None]
+        answers = (outcome.data for outcome in self._asked(items, Plan, "header"))
+        return [pixels.Header(*json.loads(answer)) for answer in answers if answer is not None]
+
+    def values(self, items: Iterable[Item]) -> Iterator[pixels.Values]:
+        """The numbers of those images that have no black and white of their own."""
+        for outcome in self._asked(items, Plan, "values"):
+            if outcome.data is not None and (said := json.loads(outcome.data)) is not None:
+                numbers, low, high, some = said
+                yield pixels.Values(numbers, low, high, np.array(some, np.float64))
 
     def probe_sounds(self, items: Iterable[Item]) -> Iterator[sounds.Header | None]:
         """The headers of all these sounds, None where there is no readable one."""
-        return (None if values is None else sounds.Header(*values) for values in self._headers(items, SoundPlan))
+        answers = (outcome.data for outcome in self._asked(items, SoundPlan, "header"))
+        return (None if answer is None else sounds.Header(*json.loads(answer)) for answer in answers)
 
     def why_not(self, item: Item, of: type[Plan] | type[SoundPlan]) -> str:
         """Why an item has no readable header; nothing where it has one."""
-        settings = {"decoder": of.decoder, "probe": True}
-        return next(self._map([[item]], settings, None)).reason
+        return next(self._asked([item], of, "header")).reason
 
-    def _headers(self, items: Iterable[Item], of: type[Plan] | type[SoundPlan]) -> Iterator[list[Any] | None]:
-        settings = {"decoder": of.decoder, "probe": True}
-        answers = (outcome.data for outcome in self._map(_batches(items, of.batch), settings, None))
-        return (None if answer is None else json.loads(answer) for answer in answers)
+    def _asked(self, items: Iterable[Item], of: type[Plan] | type[SoundPlan], what: str) -> Iterator[Decoded]:
+        return self._map(_batches(items, of.batch), {"decoder": of.decoder, "probe": what}, what)
 
-    def _map(self, batches: Iterable[list[Item]], settings: dict[str, object], plan: Plan | None) -> Iterator[Decoded]:
+    def _map(
+        self, batches: Iterable[list[Item]], settings: dict[str, object], plan: Plan | str | None
+    ) -> Iterator[Decoded]:
         # A few batches are under way at any time, never all of them.
         under_way: deque[Future[list[Decoded]]] = deque()
         for batch in batches:
@@ -250,7 +261,7 @@ class _Worker:
                 self.deadline = time.monotonic() + SECONDS_PER_EXAMPLE
             result = self._read(length)
             self.deadline = time.monotonic() + SECONDS_PER_EXAMPLE
-            yield Decoded(content, result) if done == b"k" else Decoded(content, None, result.decode())
+            yield _as_decoded(content, result, settings) if done == b"k" else Decoded(content, None, result.decode())
         self.deadline = float("inf")
 
     def kill(self) -> None:
@@ -295,6 +306,14 @@ class _Worker:
                 self._errors.append(line)
 
 
+def _as_decoded(content: bytes, result: bytes, settings: dict[str, object]) -> Decoded:
+    if settings["decoder"] != Plan.decoder or settings["probe"]:
+        return Decoded(content, result)
+    (bits,) = worker.FOUND.unpack_from(result)
+    found = tuple(name for number, name in enumerate(pixels.FINDINGS) if bits >> number & 1)
+    return Decoded(content, result[worker.FOUND.size :], "", found)
+
+
 def _is_encoded(item: Item) -> bool:
     return isinstance(_source(item), bytes | Path)
 
@@ -319,27 +338,38 @@ def _batches(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _in_memory(batch: list[Item], plan: Plan | None) -> list[Decoded]:
+def _in_memory(batch: list[Item], plan: Plan | str | None) -> list[Decoded]:
     return [_one_in_memory(item, plan) for item in batch]
 
 
-def _one_in_memory(item: Item, plan: Plan | None) -> Decoded:
+def _one_in_memory(item: Item, plan: Plan | str | None) -> Decoded:
+    """The same for what is in memory, by a plan or, by its name, what a worker would be asked."""
     item = _source(item)
     if isinstance(item, Unreadable):
         return Decoded(bytes(16), None, item.reason)
+    found: set[str] = set()
     try:
         if isinstance(item, Image.Image):
+            if isinstance(plan, Plan):
+                pixels.look_at(item, found)  # before its pixels are loaded
             item.load()
-            content = worker.content_hash(f"{item.mode} {item.size}".encode() + item.tobytes())
-            if plan is None:
+            content = worker.content_hash(pixels.identity(item))
+            if isinstance(plan, Plan):
+                square = pixels.to_square(item, *_form(plan), scale=plan.scale, strict=plan.strict, found=found)
+            elif plan == "values":
+                return Decoded(content, worker.told(pixels.values(item)))
+            else:
                 return Decoded(content, json.dumps(pixels.probe(item)).encode())
-            square = pixels.to_square(item, plan.size, plan.channels, np.dtype(plan.dtype), plan.framing)
         else:
             assert isinstance(item, np.ndarray)
             content = worker.content_hash(f"{item.dtype} {item.shape}".encode() + item.tobytes())
-            if plan is None:
+            if not isinstance(plan, Plan):
                 return Decoded(content, json.dumps(pixels.probe_array(item)).encode())
-            square = pixels.array_to_square(item, plan.size, plan.channels, np.dtype(plan.dtype), plan.framing)
+            square = pixels.array_to_square(item, *_form(plan), scale=plan.scale, strict=plan.strict, found=found)
     except (ValueError, OSError, SyntaxError) as error:
         return Decoded(bytes(16), None, str(error)[:200])
-    return Decoded(content, square.tobytes())
+    return Decoded(content, square.tobytes(), "", tuple(sorted(found)))
+
+
+def _form(plan: Plan) -> tuple[int, int, np.dtype[Any], Framing | None]:
+    return plan.size, plan.channels, np.dtype(plan.dtype), plan.framing

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tacit.data.inside import homes_of
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.opened import TABLE_SUFFIXES
 from tacit.data.source import Source, digest, each, spread
@@ -26,7 +27,8 @@ _CHUNK = 1 << 16  # names held as Python strings at a time
 def folder_source(root: Path, kind: str | None = None) -> Source:
     """Every file of the kind below `root`, ordered by path; ids are the paths from `root`, with forward slashes.
 
-    Hidden files are passed over. Links to files are followed within `root` only, links to folders nowhere.
+    Hidden files are passed over. Links to files are followed within `root` only, and from a snapshot of Hugging Face's
+    cache to its blobs; links to folders nowhere.
     """
     root = root.resolve()
     others: Counter[str] = Counter()
@@ -38,7 +40,7 @@ def folder_source(root: Path, kind: str | None = None) -> Source:
         counts["text"] -= pc.sum(pc.match_substring_regex(names, r"(?i)\.md(\.gz)?$")).as_py() or 0
     kind = choose_kind(counts, kind, str(root))
     if not counts[kind]:
-        raise UserError(_empty(root, kind, others))
+        raise UserError(_empty(root, kind, others, skipped))
     chosen = np.asarray(kinds) == list(KINDS).index(kind)
     others.update(suffix_of(name) for name in each(names.filter(pa.array(~chosen))) if not _is_about(name))
     rows = np.flatnonzero(chosen)
@@ -81,12 +83,13 @@ def _list(
     sizes, times, kinds = array("q"), array("q"), array("b")
     skipped: list[tuple[str, str]] = []
     numbers = {name: number for number, name in enumerate(KINDS)}
+    homes = homes_of(root)
     for entry, name in _files(root, skipped):
         kind = kind_of_suffix(suffix_of(name))
         if kind is None:
             others[suffix_of(name)] += not _is_about(name)
             continue
-        if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
+        if entry.is_symlink() and not any(map(Path(entry.path).resolve().is_relative_to, homes)):
             skipped.append((name, "a link leading out of the folder"))
             continue
         try:
@@ -125,6 +128,8 @@ def _files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[os.DirE
                         yield entry, folder + entry.name
                     elif entry.is_dir():
                         skipped.append((folder + entry.name, "a link to a folder"))
+                    elif entry.is_symlink():
+                        skipped.append((folder + entry.name, "a link that leads nowhere"))
         except PermissionError:
             skipped.append((folder, "the folder may not be read"))
 
@@ -134,11 +139,15 @@ def _buffers(names: pa.Array) -> Iterator[bytes]:
     return (bytes(buffer) for buffer in names.buffers() if buffer is not None)
 
 
-def _empty(root: Path, kind: str, others: Counter[str]) -> str:
+def _empty(root: Path, kind: str, others: Counter[str], skipped: list[tuple[str, str]]) -> str:
     endings = {".parquet", ".csv", ".jsonl", ".npz", ".npy"}
     tables = sorted(path.name for path in root.iterdir() if path.suffix.lower() in endings)
     if tables:
         return f"{root} holds no {kind} files but {', '.join(tables[:5])}: name one of them as the data"
+    if skipped:
+        (name, why), more = skipped[0], len(skipped) - 1
+        left = f"{name}: {why}" + (f", and {more:,} more" if more else "")
+        return f"{root} holds no {kind} files that may be read ({left}): name the folder that holds them"
     there = ", ".join(f"{count:,} of {ending or 'no ending'}" for ending, count in others.most_common(5) if count)
     there = f"; there are files {there}" if there else ""
     return f"{root} holds no {kind} files (looked at any depth for {', '.join(sorted(KINDS[kind].suffixes))}{there})"

@@ -27,20 +27,37 @@ def home(places: Sequence[Place], root: Path | None) -> tuple[str, Find]:
     first = places[0]
     if isinstance(first, Remote):
         return first.url.rpartition("/")[0], lambda name: ELSEWHERE
-    return str(first.resolve().parent), inside(first.resolve().parent)
+    own = first.parent.resolve()  # a table that is a blob stands for its name in the snapshot
+    folder = own if len(homes_of(own)) > 1 else first.resolve().parent
+    return str(folder), inside(folder)
+
+
+def homes_of(root: Path) -> list[Path]:
+    """The folders that links below `root` may lead to: itself, and the blobs where it is a snapshot of Hugging Face's.
+
+    Its cache holds MODEL/blobs/HASH, and MODEL/snapshots/COMMIT/NAME as links to them.
+    """
+    top = Path(os.path.realpath(root))
+    shot = next((folder for folder in (top, *top.parents) if folder.parent.name == "snapshots"), None)
+    blobs = None if shot is None else shot.parent.parent / "blobs"
+    return [top] if blobs is None or not blobs.is_dir() or blobs.is_symlink() else [top, blobs]
 
 
 def inside(root: Path) -> Find:
-    """Where paths that start from `root` lie; `OUTSIDE` if that is not below it, by `..`, in full, or through links."""
-    top = os.path.realpath(root)
+    """Where paths that start from `root` lie; `OUTSIDE` if that is not below it, by `..`, in full, or through links.
+
+    From a snapshot of Hugging Face's cache, links lead to its blobs.
+    """
+    homes = homes_of(root)
     real = lru_cache(maxsize=1024)(os.path.realpath)
 
     def find(name: str) -> Path | Unreadable:
         try:
             path = root / name
-            lies = os.path.realpath(path) if path.is_symlink() else os.path.join(real(path.parent), path.name)
+            linked = path.is_symlink()
+            lies = os.path.realpath(path) if linked else os.path.join(real(path.parent), path.name)
         except (OSError, ValueError) as error:
             return Unreadable(str(error))
-        return path if Path(lies).is_relative_to(top) else OUTSIDE
+        return path if any(map(Path(lies).is_relative_to, homes if linked else homes[:1])) else OUTSIDE
 
     return find

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tacit.errors import UserError
 
 if TYPE_CHECKING:
+    from tacit import pixels
     from tacit.data.interactions import Interactions
 
 TRAIN, TEST, VALIDATION = 0, 1, 2
@@ -50,6 +51,7 @@ class Source:
     skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of what was not even listed
     unread: Mapping[str, int] = field(default_factory=dict)  # files of endings that are not read, by their ending
     remarks: tuple[str, ...] = ()  # what else a person should know
+    values: pixels.Values | None = None  # of images in memory: their numbers, in short
     interactions: Interactions | None = None  # where examples are users and `items` their events in any order
 
     def __len__(self) -> int:
@@ -106,7 +108,16 @@ def join(train: Source, test: Source) -> Source:
         skipped=train.skipped + test.skipped,
         unread=dict(Counter(train.unread) + Counter(test.unread)),
         remarks=train.remarks + test.remarks,
+        values=_seen(train, test),
     )
+
+
+def _seen(train: Source, test: Source) -> pixels.Values | None:
+    """Numbers to scale by: those that are learned from. How many bits hold them, all say that are of their type."""
+    of, others = train.values, test.values
+    if of is None or others is None or of.numbers != others.numbers:
+        return of
+    return of._replace(blocks=lambda: chain(of.blocks(), others.blocks()))
 
 
 def _stacked(one: pa.Table, other: pa.Table) -> pa.Table:

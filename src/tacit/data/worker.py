@@ -35,6 +35,7 @@ READY = b"tacit decoder"
 LENGTH = struct.Struct("<I")
 QUESTION = struct.Struct("<cddiI")
 ANSWER = struct.Struct("<c16sI")
+FOUND = struct.Struct("<I")  # before the pixels of an image: which of `pixels.FINDINGS` were made, a bit each
 
 MAX_BYTES = 1 << 30  # a single image file above 1 GiB is refused unread
 INLINE = 1 << 18  # bytes of samples that an answer carries; a longer sound goes through a file
@@ -98,11 +99,22 @@ def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], N
 def _image(question: Question, settings: dict[str, Any], at_work: Callable[[], None]) -> tuple[bytes, bytes]:
     data = question.source if isinstance(question.source, bytes) else _read(question.source)
     content = content_hash(data)
+    if settings["probe"] == "values":
+        return content, told(pixels.values(data))
     if settings["probe"]:
         return content, json.dumps(pixels.probe(data)).encode()
+    found: set[str] = set()
+    scale = None if settings["scale"] is None else pixels.Scale(*settings["scale"])
     framing = None if settings["framing"] is None else Framing(*settings["framing"])
-    square = pixels.decode(data, settings["size"], settings["channels"], np.dtype(settings["dtype"]), framing)
-    return content, square.tobytes()
+    how = {"framing": framing, "scale": scale, "strict": settings["strict"], "found": found}
+    square = pixels.decode(data, settings["size"], settings["channels"], np.dtype(settings["dtype"]), **how)
+    bits = sum(1 << number for number, name in enumerate(pixels.FINDINGS) if name in found)
+    return content, FOUND.pack(bits) + square.tobytes()
+
+
+def told(values: pixels.Values | None) -> bytes:
+    """An image's numbers in short, as JSON."""
+    return json.dumps(None if values is None else [*values[:3], values.some.tolist()]).encode()
 
 
 def _sound(question: Question, settings: dict[str, Any], at_work: Callable[[], None]) -> tuple[bytes, bytes]:

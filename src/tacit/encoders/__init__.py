@@ -132,7 +132,8 @@ def build_encoder(name: str, spec: Spec, *, offline: bool = False, **options: An
         found = hf.load(name, offline=offline)
         _check_kind(name, found.spec.kind, spec)
         if isinstance(found.spec, ImageSpec) and isinstance(spec, ImageSpec):
-            found.spec = replace(found.spec, alignment=spec.alignment)  # of the data that it is about to meet
+            # of the data that it is about to meet
+            found.spec = replace(found.spec, alignment=spec.alignment, scale=spec.scale)
         return found
     kind, where = ENCODERS[name]
     _check_kind(name, kind, spec)
@@ -195,6 +196,8 @@ def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module
     else:
         encoder = _without_trace(found)
     saved.restore(encoder, folder)
+    if isinstance(encoder.spec, ImageSpec) and isinstance(found.spec, ImageSpec):
+        encoder.spec = replace(encoder.spec, scale=found.spec.scale)  # which Hugging Face's files do not hold
     encoder.source = found.source
     return encoder.eval()
 

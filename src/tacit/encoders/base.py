@@ -88,23 +88,30 @@ class ImageEncoder(nn.Module, ABC):
     def prepare(self, images: Picture | Sequence[Picture]) -> Batch:
         """Paths, PIL images or arrays as a batch on the encoder's device, prepared as for its training.
 
-        An array is one image [H W], [H W 3] or [H W 4], or a stack of images, integers or floats in [0, 1]. Returns
-        `image` [B C size size] and `index` [B]. UserError names what is no image.
+        An array is one image [H W] or [H W C], or a stack of images. Its numbers are scaled as those of the training
+        were; where these were of another type, integers by their type, and floats are in [0, 1]. Returns `image`
+        [B C size size] and `index` [B]. UserError names what is no image, or none such as the encoder reads.
         """
-        squares = [self._square(picture) for picture in _several(images)]
+        pictures = _several(images, self.spec.channels)
+        scale = self.spec.scale
+        arrays = [picture for picture in pictures if isinstance(picture, np.ndarray)]
+        if scale is None and arrays and len({array.dtype for array in arrays}) == 1:  # of an older Tacit's training
+            scale = _found(arrays)
+        squares = [self._square(picture, scale) for picture in pictures]
         if len({square.dtype for square in squares}) > 1:  # 8 and 16 bits mixed: 255 becomes 65535
             squares = [square if square.dtype == np.uint16 else square.astype(np.uint16) * 257 for square in squares]
         image = torch.from_numpy(np.stack(squares)).to(self.mean.device)  # [B C S S]
         return {"image": image, "index": torch.arange(len(image), device=image.device)}
 
-    def _square(self, picture: Picture) -> NDArray[np.generic]:
+    def _square(self, picture: Picture, scale: pixels.Scale | None) -> NDArray[np.generic]:
         size, channels, framing = self.spec.size, self.spec.channels, self.spec.framing
+        strict = self.spec.scale is not None
         try:
             if isinstance(picture, np.ndarray):
-                return pixels.array_to_square(pixels.as_integers(picture), size, channels, framing=framing)
+                return pixels.array_to_square(picture, size, channels, None, framing, scale=scale, strict=strict)
             if isinstance(picture, Image):
-                return pixels.to_square(picture, size, channels, framing=framing)
-            return pixels.decode(Path(picture), size, channels, framing=framing)
+                return pixels.to_square(picture, size, channels, None, framing, scale=scale, strict=strict)
+            return pixels.decode(Path(picture), size, channels, None, framing, scale=scale, strict=strict)
         except (OSError, ValueError) as error:
             what = f"an array of shape {picture.shape}" if isinstance(picture, np.ndarray) else str(picture)
             raise UserError(f"cannot prepare {what}: {error}") from None
@@ -183,10 +190,18 @@ def image_processor(spec: ImageSpec) -> dict[str, Any]:
     }
 
 
-def _several(images: Picture | Sequence[Picture]) -> Sequence[Picture]:
+def _found(arrays: Sequence[NDArray[Any]]) -> pixels.Scale | None:
+    """One scale for all of these, by what they hold; None where they hold no numbers."""
+    try:
+        return pixels.scale_of(pixels.Values.of(lambda: iter(arrays)))
+    except ValueError:
+        return None
+
+
+def _several(images: Picture | Sequence[Picture], channels: int) -> Sequence[Picture]:
     """One image or many as a sequence of images."""
     if isinstance(images, np.ndarray):
-        one = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
+        one = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4, channels))
         images = [images] if one else list(images)
     elif isinstance(images, str | Path | Image):
         images = [images]

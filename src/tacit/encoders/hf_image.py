@@ -272,8 +272,13 @@ class HuggingFace(ImageEncoder):
         if image.shape[1] != self.spec.channels:
             if self.spec.channels == 1:
                 image = (image * torch.tensor(LUMA, device=image.device)[:, None, None]).sum(1, keepdim=True)
-            else:
+            elif image.shape[1] == 1:
                 image = image.expand(-1, self.spec.channels, -1, -1)
+            else:
+                raise UserError(
+                    f"{self.name} reads {self.spec.channels} channels, and the images have {image.shape[1]}; choose an "
+                    "encoder of as many, or give images in colour"
+                )
         if image.shape[2:] != self.processing.shape:
             image = nn.functional.interpolate(
                 image, self.processing.shape, mode="bilinear", antialias=True, align_corners=False

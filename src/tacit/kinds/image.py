@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tacit import pixels
 from tacit.data import Cache, Dataset
 from tacit.data.order import Batches
 from tacit.encoders.base import MapEncoder
@@ -36,8 +37,8 @@ def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) 
 
 def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
     assert isinstance(dataset.spec, ImageSpec)
-    pixels = PixelStatistics.fit(dataset.batch, split.pretrain, dataset.spec, seed=seed)
-    return [Arm("pixels", "baseline", encoders=(pixels,), encoder="pixels and their principal components")]
+    plain = PixelStatistics.fit(dataset.batch, split.pretrain, dataset.spec, seed=seed)
+    return [Arm("pixels", "baseline", encoders=(plain,), encoder="pixels and their principal components")]
 
 
 def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[[int], float]]:
@@ -45,18 +46,23 @@ def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[
 
 
 def same_form(spec: ImageSpec, other: ImageSpec) -> bool:
-    return (spec.size, spec.framing) == (other.size, other.framing)
+    if (spec.size, spec.framing) != (other.size, other.framing):
+        return False
+    if other.scale is None or spec.scale is None:  # of a public encoder, or an older one: it does not say
+        return True
+    by_type = {spec.scale.numbers, other.scale.numbers} <= pixels.BY_TYPE.keys()
+    return spec.channels == other.channels and (by_type or spec.scale == other.scale)
 
 
 def mismatch(own: ImageSpec, opened: Dataset) -> str:
-    kinds, channels = {1: "grey", 3: "colour"}, _parts(opened)[0].channels
+    kinds, channels = {1: "grey", 3: "colour", 2: "two-channel", 4: "four-channel"}, _parts(opened)[0].channels
     if own.channels == channels:
         return ""
     return f"{kinds[own.channels]} images, but those of {opened.name} are {kinds[channels]}: convert them"
 
 
 def reading(spec: ImageSpec) -> dict[str, Any]:
-    return {"image_size": spec}
+    return {"image_size": spec, "reads": spec}
 
 
 def fitted(encoder: Any, spec: Any) -> Any:
@@ -73,7 +79,7 @@ def bf16_pays(encoder: Any) -> bool:
 
 def describe(dataset: Dataset) -> str:
     spec, cache = _parts(dataset)
-    colour = "grey" if spec.channels == 1 else "colour"
+    colour = {1: "grey", 3: "colour"}.get(spec.channels, f"{spec.channels}-channel")
     return f"{len(dataset):,} {colour} images at {spec.size} x {spec.size} px, {cache.nbytes / 2**20:,.1f} MiB decoded"
 
 

@@ -128,8 +128,8 @@ class Views:
         brightness, contrast, saturation = (1 + jitter[:, :3]).clamp_(min=0).unbind(1)
         gain = (brightness * contrast)[:, None, None]
         offset = brightness * (1 - contrast)  # times the mean luma
-        if channels == 1:
-            return gain, offset
+        if channels != 3:  # bands of any meaning have no hue
+            return gain * torch.eye(channels, device=key.device), offset
         luma = torch.tensor([_LUMA] * 3, device=key.device)  # [3 3], every row the weights
         chroma = torch.eye(3, device=key.device) - luma
         vivid = saturation * (u[:, 5] >= self.grey)  # grey is no saturation
@@ -164,7 +164,7 @@ def sample(image: Tensor, affine: Tensor) -> Tensor:
 def recolour(image: Tensor, matrix: Tensor, contrast: Tensor) -> Tensor:
     """`matrix` [B C C] times every pixel, plus `contrast` [B] times the image's mean luma."""
     channels = image.shape[1]
-    luma = torch.tensor(_LUMA if channels == 3 else (1.0,), device=image.device)
+    luma = torch.tensor(_LUMA if channels == 3 else [1 / channels] * channels, device=image.device)
     offset = contrast * (image.mean(dim=(2, 3)) @ luma)  # [B]
     offset = offset[:, None, None].expand(-1, channels, 1)
     return torch.baddbmm(offset, matrix, image.flatten(2)).view_as(image)

@@ -1,7 +1,8 @@
 """Arrays to small inline images.
 
-Images are [H W], [C H W] or [H W C] with C of 1 or 3; uint8, uint16, bool or float in [0, 1]. PNG keeps every pixel and
-is used while it is small; photographs beyond the limit become JPEG, so that a report stays light.
+Images are [H W], [C H W] or [H W C] with C of 1 to 4, of which 1 or 3 are shown; uint8, uint16, bool or float in
+[0, 1]. PNG keeps every pixel and is used while it is small; photographs beyond the limit become JPEG, so that a report
+stays light.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ SHEET_LIMIT = 400_000  # bytes of the sheet of all thumbnails of a map
 def to_image(array: Any) -> Image.Image:
     """An 8-bit grey or RGB image; floats are clipped to [0, 1] and NaN is shown black."""
     pixels = np.asarray(array)
-    if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
+    if pixels.ndim == 3 and pixels.shape[0] in (1, 2, 3, 4):
         pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.ndim == 3 and pixels.shape[-1] in (2, 4):
+        pixels = pixels[..., : pixels.shape[-1] - 1]  # bands of any meaning: one as grey, or three as colour
     if pixels.ndim == 3 and pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[-1] != 3) or 0 in pixels.shape:
-        raise ValueError(f"not an image: shape {np.shape(array)}; give [H W], [C H W] or [H W C] with 1 or 3 channels")
+        raise ValueError(f"not an image: shape {np.shape(array)}; give [H W], [C H W] or [H W C] with 1 to 4 channels")
     if pixels.dtype == np.uint16:
         pixels = (pixels / 257).round()
     elif pixels.dtype != np.uint8:
