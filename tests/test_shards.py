@@ -107,6 +107,64 @@ def test_sounds_and_texts_in_shards(tmp_path: Path, cached) -> None:
         cached(tmp_path / "texts.tar", kind="image")
 
 
+ONE, TWO = "1.2.840.113619.2.55.3", "1.2.840.113619.2.55.4"
+NAMES: dict[str, tuple[list[str], list[str]]] = {  # members, and those of them that are examples
+    "numbers as hospitals give them": ([f"{ONE}.{i}.png" for i in range(15)], [f"{ONE}.{i}.png" for i in range(15)]),
+    "of two series": ([f"{ONE}.png", f"{TWO}.png"], [f"{ONE}.png", f"{TWO}.png"]),
+    "a number that begins another": (["1.png", "1.2.png", "1.2.3.png"], ["1.png", "1.2.png", "1.2.3.png"]),
+    "class and number": ([f"cat.{i}.png" for i in range(3)] + ["dog.0.png"],) * 2,
+    "counted": (["img.001.png", "img.002.png"],) * 2,
+    "days": (["cam.2024-05-01.png", "cam.2024-05-02.png"],) * 2,
+    "hashes": (["x.3fa9.png", "x.77bd.png"],) * 2,
+    "twice the same": (["a.png", "a.png"],) * 2,
+    "letters": (["scan.a.png", "scan.b.png", "scan.c.png"],) * 2,
+    "folders": (["p.1/0.png", "p.1/1.png", "p.2/0.png"],) * 2,
+    "a mask": (["0.png", "0.mask.png", "1.png", "1.mask.png"], ["0.png", "1.png"]),
+    "a mask that comes first": (["0.depth.png", "0.png", "1.depth.png", "1.png"], ["0.png", "1.png"]),
+    "other endings": (["0.jpg.png", "1.jpg.png"],) * 2,
+    "capitals": (["A.1.PNG", "A.2.PNG"],) * 2,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_members_that_share_a_part_of_their_name_are_not_taken_for_one(tmp_path: Path, cached, name: str) -> None:
+    members, right = NAMES[name]
+    (tmp_path / "x.tar").write_bytes(tar(*((member, png(i)) for i, member in enumerate(members))))
+    dataset = cached(tmp_path / "x.tar")
+    assert dataset.ids.to_pylist() == right
+    left = [line.partition(":")[0] for line in dataset.notes.left_aside.first]
+    assert sorted([*right, *(of.removeprefix("x.tar/") for of in left)]) == sorted(members)
+
+
+def test_what_is_said_of_members_with_points_goes_with_each(tmp_path: Path, cached) -> None:
+    members = []
+    for i in range(6):
+        members += [(f"{ONE}.{i}.cls", f"{i % 2}".encode()), (f"{ONE}.{i}.json", b'{"n": %d}' % i)]
+        members += [(f"{ONE}.{i}.png", png(i))]
+    members += [(f"{ONE}.9.cls", b"7"), ("z.cls", b"8")]
+    (tmp_path / "x.tar").write_bytes(tar(*members))
+    dataset = cached(tmp_path / "x.tar", label_column="cls")
+    assert values(dataset) == list(range(6))
+    assert dataset.label.tolist() == [0, 1] * 3
+    assert dataset.columns["n"].to_pylist() == list(range(6))
+    assert dataset.notes.left_aside.first == ("x.tar/z.cls: no content lies beside it",)
+
+
+def test_views_of_one_thing_stand_for_themselves_and_stay_together(tmp_path: Path, cached) -> None:
+    members = []
+    for i in range(12):
+        members += [(f"{i:02d}.cls", f"{i % 2}".encode()), (f"{i:02d}.left.png", png(2 * i))]
+        members += [(f"{i:02d}.right.png", png(2 * i + 1))]
+    (tmp_path / "x.tar").write_bytes(tar(*members))
+    dataset = cached(tmp_path / "x.tar", label_column="cls")
+    assert values(dataset) == list(range(24))
+    assert dataset.label.tolist() == [0, 0, 1, 1] * 6
+    assert dataset.group is not None
+    assert (np.diff(dataset.group.reshape(12, 2)) == 0).all()
+    assert len(np.unique(dataset.group)) == 12
+    assert "24 examples are one of several of their sample, and each stands for itself" in dataset.notes.lines()
+
+
 def test_the_list_of_members_is_kept_and_follows_the_shard(tmp_path: Path, cached, monkeypatch) -> None:
     root = folder(tmp_path / "shards")
     before = cached(root)

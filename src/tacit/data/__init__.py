@@ -287,6 +287,7 @@ def open_dataset(
         source, columns = together(source, columns, asked)
         kept = open_histories(source, ask, length=length, root=root, max_bad=max_bad, progress=progress)
     else:
+        source, columns = together(source, columns, asked)
         kept = open_cache(source, image_size, root, max_bad, progress, patience, reads, framing)
     if len(kept.rows) < 2:
         raise UserError(f"{source.name} holds {len(kept.rows)} readable example; at least two are needed")

@@ -102,7 +102,8 @@ def together(source: Source, columns: Columns, asked: Asked) -> tuple[Source, Co
     n = len(pc.unique(source.whole))
     if n >= _FEWEST_WHOLES:
         return source, replace(columns, group=source.whole)
-    remark = f"{n} recordings are too few to be kept whole: parts of one may be trained and tested on"
+    what = "samples" if source.kind == "image" else "recordings"
+    remark = f"{n} {what} are too few to be kept whole: parts of one may be trained and tested on"
     return replace(source, remarks=(*source.remarks, remark)), columns
 
 

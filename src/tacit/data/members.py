@@ -19,8 +19,8 @@ from tacit.data.places import Place, reaching, size_of
 from tacit.data.rows import concatenated, table_of
 from tacit.errors import UserError
 
-NAME, BEGIN, SIZE, KIND = "__name__", "__begin__", "__size__", "__kind__"
-PLACED = (NAME, BEGIN, SIZE, KIND)
+NAME, WHOLE, BEGIN, SIZE, KIND = "__name__", "__whole__", "__begin__", "__size__", "__kind__"
+PLACED = (NAME, WHOLE, BEGIN, SIZE, KIND)
 SKIPPED = b"skipped"
 
 _BLOCK = 512  # bytes of a header
@@ -57,42 +57,98 @@ def index_of(place: Place, kind: str | None) -> pa.Table:
         while block := list(islice(rows, _AT_ONCE)):
             parts.append(table_of(block))
     if not parts:
-        return pa.table({NAME: pa.array([], pa.string())} | {name: pa.array([], pa.int64()) for name in PLACED[1:]})
+        names = {name: pa.array([], pa.string()) for name in (NAME, WHOLE)}
+        empty = pa.table(names | {name: pa.array([], pa.int64()) for name in PLACED[2:]})
+        return empty.replace_schema_metadata({SKIPPED: json.dumps(shard.skipped)})
     index = concatenated(parts, [part.num_rows for part in parts])
     return index.replace_schema_metadata({SKIPPED: json.dumps(shard.skipped)})
 
 
-def _examples(shard: Shard, kind: str | None) -> Iterator[Row]:
-    """Members side by side whose names are alike up to the first point of the file's own."""
-    key, row, columns = "", Row(), set[str]()
-    for member in _members(shard):
-        folder, slash, base = member.name.rpartition("/")
+class Member(NamedTuple):
+    """A plain file of a shard."""
+
+    name: str
+    ending: str  # after the first point of the file's own name, lower case
+    begin: int  # bytes
+    size: int  # bytes
+
+    @property
+    def stem(self) -> str:
+        """The name without its last ending."""
+        return self.name.rpartition(".")[0]
+
+    @property
+    def last(self) -> str:
+        """The last ending, without its point."""
+        return self.ending.rpartition(".")[2]
+
+    @property
+    def inner(self) -> str:
+        """What stands between the first point and the last: nothing, mask, left, 2.840.1."""
+        return self.ending.rpartition(".")[0]
+
+    def kind(self, asked: str | None) -> str | None:
+        kind = kind_of_suffix(suffix_of(f"x.{self.last}"))
+        return None if asked not in (None, kind) or self.last == "gz" else kind
+
+
+def _examples(shard: Shard, asked: str | None) -> Iterator[Row]:
+    """What members side by side make, whose names are alike up to the first point of the file's own."""
+    key, group, columns = "", list[Member](), set[str]()
+    for info in _members(shard):
+        folder, slash, base = info.name.rpartition("/")
         stem, _, ending = base.partition(".")
         if not stem:
             continue  # hidden, as a Mac's own notes are
         if key != folder + slash + stem:
-            if BEGIN in row:
-                yield row
-            key, row = folder + slash + stem, {}
-        _note(row, member, ending.lower(), kind)
-        if member.size <= _MOST.get(ending.lower(), -1):
-            _read(row, shard, member, ending.lower(), columns)
-    if BEGIN in row:
+            yield from _samples(shard, key, group, asked, columns)
+            key, group = folder + slash + stem, []
+        group.append(Member(info.name, ending.lower(), info.offset_data, info.size))
+    yield from _samples(shard, key, group, asked, columns)
+
+
+def _samples(shard: Shard, key: str, group: list[Member], asked: str | None, columns: set[str]) -> Iterator[Row]:
+    """The examples among members whose names are alike up to the first point.
+
+    One, as WebDataset means it, where one of them is of the kind that counts, or one alone has no further point in its
+    name while words are between the points of the others (0001.jpg, 0001.mask.png). Where several are alike, each is an
+    example: words between the points (0001.left.png) make them parts of one thing, numbers (1.2.840.1.png) do not.
+    """
+    found = {kind: [member for member in group if member.kind(asked) == kind] for kind in _ORDER}
+    kind = next((kind for kind in _ORDER if found[kind]), None)
+    if kind is None:
+        for member in group:
+            if asked is None and member.last in ("json", "cls"):
+                shard.skip(member.name, "no content lies beside it")
+        return
+    contents = found[kind]
+    plain = [member for member in contents if not member.inner]
+    words = not any(character.isdigit() for member in contents for character in member.inner)
+    if len(contents) > 1 and len(plain) == 1 and words:
+        for member in contents:
+            if member is not plain[0]:
+                shard.skip(member.name, f"beside {plain[0].name}, which is the one that is read")
+        contents = plain
+    whole = len(contents) == 1 or words
+    beside: dict[str, list[Member]] = {}
+    chosen = set(contents)
+    for member in group:
+        if member not in chosen and (whole or member.kind(asked) != kind):
+            beside.setdefault(key if len(contents) == 1 else member.stem, []).append(member)
+    for content in contents:
+        row = Row()
+        row |= {NAME: content.name, BEGIN: content.begin, SIZE: content.size, KIND: _ORDER.index(kind)}
+        row[WHOLE] = key if whole and len(contents) > 1 else content.name
+        for member in [*beside.get(key, ()), *(beside.get(content.stem, ()) if content.stem != key else ())]:
+            ending = member.ending if len(contents) == 1 else member.last
+            if member.size <= _MOST.get(ending, -1):
+                _read(row, shard, member, ending, columns)
         yield row
 
 
-def _note(row: Row, member: tarfile.TarInfo, ending: str, asked: str | None) -> None:
-    """Take a member for the content, if it is one and what was taken before comes later in the order of kinds."""
-    kind = kind_of_suffix(suffix_of(f"x.{ending}"))
-    if kind is None or asked not in (None, kind) or ending.endswith(".gz"):
-        return
-    if _ORDER.index(kind) < row.get(KIND, len(_ORDER)):
-        row |= {NAME: member.name, BEGIN: member.offset_data, SIZE: member.size, KIND: _ORDER.index(kind)}
-
-
-def _read(row: Row, shard: Shard, member: tarfile.TarInfo, ending: str, columns: set[str]) -> None:
+def _read(row: Row, shard: Shard, member: Member, ending: str, columns: set[str]) -> None:
     """What a small member says of its example: JSON by its keys, a text by the member's ending."""
-    shard.file.seek(member.offset_data)
+    shard.file.seek(member.begin)
     text = shard.file.read(member.size).decode("utf-8", "replace").strip()
     said: Any = {ending: text}
     if ending == "json":

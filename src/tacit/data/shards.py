@@ -1,7 +1,8 @@
 """Tar shards, as WebDataset lays them out: the files of one example side by side, read where they lie.
 
-`000001.jpg`, `000001.cls` and `000001.json` are one example. Nothing is ever unpacked: a shard is read through once for
-the list of its members, which is kept, and from then on any content can be read at any time.
+`000001.jpg`, `000001.cls` and `000001.json` are one example; `1.2.840.1.png` and `1.2.840.2.png` are two. Nothing is
+ever unpacked: a shard is read through once for the list of its members, which is kept, and from then on any content can
+be read at any time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from tacit.data.decode import Item
 from tacit.data.documents import Unreadable
 from tacit.data.kinds import KINDS, choose_kind
-from tacit.data.members import BEGIN, KIND, NAME, PLACED, SIZE, SKIPPED, index_of
+from tacit.data.members import BEGIN, KIND, NAME, PLACED, SIZE, SKIPPED, WHOLE, index_of
 from tacit.data.opened import strings
 from tacit.data.places import Place, reaching, stamp_of
 from tacit.data.rows import concatenated
@@ -33,7 +34,7 @@ from tacit.files import whole_file
 SUFFIX = ".tar"
 PACKED = frozenset([".tgz", ".tar.gz", ".tbz2", ".bz2", ".txz", ".xz", ".tar.zst", ".zst"])
 
-_FORMAT = 2  # of a kept index
+_FORMAT = 3  # of a kept index
 
 
 def tar_source(places: Sequence[Place], name: str, asked: str | None, kept: Path) -> Source:
@@ -48,19 +49,27 @@ def tar_source(places: Sequence[Place], name: str, asked: str | None, kept: Path
     indices = [index.filter(pc.equal(index[KIND], list(KINDS).index(kind))) for index in indices]
     sizes = [index.num_rows for index in indices]
     above = [f"{place.name}/" if len(places) > 1 else "" for place in places]
-    ids = [pc.binary_join_element_wise(prefix, index[NAME], "") for prefix, index in zip(above, indices, strict=True)]
+    named = [
+        [pc.binary_join_element_wise(prefix, index[column], "") for prefix, index in zip(above, indices, strict=True)]
+        for column in (NAME, WHOLE)
+    ]
+    ids, wholes = (pa.concat_arrays(map(strings, of)) for of in named)
+    several = int(pc.sum(pc.not_equal(ids, wholes)).as_py() or 0)
+    remark = f"{several:,} examples are one of several of their sample, and each stands for itself"
     columns = concatenated([index.drop_columns([*PLACED]) for index in indices], sizes)
     contents = _Contents(places, np.cumsum([0, *sizes]), _numbers(indices, BEGIN), _numbers(indices, SIZE))
     return Source(
         name=name,
         kind=kind,
-        ids=pa.concat_arrays(map(strings, ids)),
+        ids=ids,
         fingerprint=digest([b"tar", kind.encode(), *stamps]),
         items=lambda: contents.of(np.arange(len(contents.begins))),
         sample=lambda k: list(contents.of(np.array(spread(len(contents.begins), k), np.int64))),
         root=str(places[0]) if len(places) == 1 else "",
         columns=columns if columns.num_columns else None,
         skipped=tuple((str(who), str(why)) for who, why in skipped),
+        whole=wholes if several else None,
+        remarks=(remark,) if several else (),
     )
 
 
