@@ -151,7 +151,7 @@ def test_mistakes_in_predicting(first: Path, folder: Path, tmp_path: Path) -> No
         Image.fromarray(np.random.default_rng(n).integers(0, 255, (8, 8, 3), np.uint8)).save(
             tmp_path / "colour" / f"{n}.png"
         )
-    with pytest.raises(UserError, match="learned from grey images, but those of colour are colour"):
+    with pytest.raises(UserError, match="in colour, and the encoder reads grey images"):
         tacit.predict(str(first), str(tmp_path / "colour"))
 
 

@@ -448,7 +448,7 @@ def test_grey_scans_saved_in_colour_are_read_as_grey_where_the_channels_agree(op
         "4 of 4 images are stored in colour with channels that agree, and were read as grey"
     ]
     Image.fromarray(COLOUR).save(tmp_path / "4.png")
-    with pytest.raises(UserError, match=r"4\.png: in colour, and grey images are read here"):
+    with pytest.raises(UserError, match=r"4\.png: in colour, and the encoder reads grey images"):
         opened(tmp_path, reads=spec)
 
 

@@ -328,7 +328,7 @@ def to_square(
     if channels == 1 and not _is_grey(image):
         found.add("colour")
         if strict and not _agrees(_plain(image, 3, set())):
-            raise ValueError("in colour, and grey images are read here: convert it")
+            raise ValueError("in colour, and the encoder reads grey images: convert it")
     image = _resize(_plain(image, channels, found), size, framing)
     square = np.asarray(image)
     square = np.repeat(square[None], channels, axis=0) if square.ndim == 2 else square.transpose(2, 0, 1)
@@ -367,7 +367,7 @@ def array_to_square(
     if bands != channels and channels in (2, 4):
         raise ValueError(f"an array of {bands} channels, where {channels} are read")
     if strict and channels == 1 and bands == 3 and not _agrees(array):
-        raise ValueError("in colour, and grey images are read here: convert it")
+        raise ValueError("in colour, and the encoder reads grey images: convert it")
     whole = framing is None or framing.edge in (0, size)
     as_they_are = whole and (height, width, bands) == (size, size, channels)
     if array.dtype == np.uint16:
