@@ -322,7 +322,7 @@ def _decode_once(
             bad = _write(source, plan, pool, partial, max_bad, progress, found)
         contents = np.fromfile(partial / "content.bin", dtype="V16")
         if not len(contents):
-            raise nothing_readable(source, "image", bad[0][1])
+            raise nothing_readable(source, "image", bad[0][1], bad[0][0])
         data_hash = digest([contents.tobytes()])
         images = np.memmap(partial / "images.bin", plan.dtype, "r")
         spec = _measured(images.reshape(-1, plan.channels, plan.size, plan.size), plan)
