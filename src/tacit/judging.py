@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit import keys
-from tacit.budget import NEVER, Deadline, quickest
+from tacit.budget import NEVER, Deadline, clock, quickest
 from tacit.split import has_seen
 from tacit.wording import Ours
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DIAGNOSED = 2000  # examples at most that the label-free diagnosis looks at
 VIEWED = 1000  # of these, with two views each
 RISING = 0.02  # by which the online probe, a share of 1, rises in the second half of a training that ends too early
-HURRIED = 2_000  # training labels that arms and depths are chosen by where time is short
+HURRIED = 1_000  # training labels that arms and depths are chosen by where time is short
 QUICK = 60.0  # seconds that training on more draws of the labels may take where no time is given
 PILOTED = 400  # labels at most of the probe that tells how long others take
 NO_PROOF = (
@@ -43,11 +43,12 @@ CLASSIFYING = {"transformation"}  # families whose features may be few without h
 
 
 class Judging(NamedTuple):
-    """What judging takes, in seconds: the least that gives a verdict, all that is planned, one training on labels."""
+    """What judging takes, in seconds."""
 
-    least: float
-    whole: float
-    training: float
+    least: float  # that gives a verdict, training from scratch included
+    whole: float  # all that is planned
+    training: float  # one training on labels
+    scratch: float = 0.0  # the least of it that trains from scratch
 
 
 def judge(
@@ -57,11 +58,14 @@ def judge(
     plan: Judging,
     leaks: Leaks | None,
     deadline: Deadline = NEVER,
+    *,
+    scratch: bool = True,
 ) -> Report:
     """Choose among the pretrained encoders inside the training labels, then read the sealed ones, once.
 
     `runs` holds those of each task, by pretraining seed. Where `leaks` names test items, the verdict is given without
-    them too. What does not fit before the `deadline` is given up, see `evaluation.agenda`.
+    them too. What does not fit before the `deadline` is given up, see `evaluation.agenda`; nothing is trained from
+    scratch where that cannot fit (`scratch`), which the verdict says.
     """
     from tacit.evaluation import count_read, evaluate, select
     from tacit.evaluation.agenda import MOST_TRAININGS
@@ -76,7 +80,8 @@ def judge(
     labelled = replace(labelled, transductive=labelled.transductive or has_seen(sealed, sealed))
     found = diagnoses(study, runs)
     candidates = [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
-    arms = [*candidates, *study.baselines(), *study.public_arms()]
+    baselines = [arm for arm in study.baselines() if scratch or arm.build is None]
+    arms = [*candidates, *baselines, *study.public_arms()]
     seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
     primary = plan_for(labelled, parts_of(labelled, seed), ask.label_budgets, ask.primary_budget)[1]
     enough = ENOUGH if deadline.left > plan.whole else HURRIED
@@ -96,11 +101,15 @@ def judge(
         copied=leaks.positions if leaks else None,
         scratch_draws=MOST_TRAININGS if math.isinf(deadline.at) and quick else SCRATCH_DRAWS,
         train_everywhere=ask.train_every_budget,
+        missing=() if scratch else ("training from scratch",),
         deadline=deadline,
         scratch_seconds=plan.training,
     )
     if leaks is not None:
         report = report.with_data(test_copies=leaks.as_data(private=ask.private))
+    if not scratch:
+        given_up = [f"training from scratch (about {clock(plan.scratch)})", *report.data["given_up"]]
+        report = report.with_data(given_up=given_up)
     report = _with_doubts(report, {name: undertrained(of) for name, of in runs.items()})
     return report.with_data(
         seal_reads=seal.reads,
@@ -250,7 +259,7 @@ def plan_judging(study: Study) -> Callable[[int], Judging]:
     tables = target.read(fresh, labelled, timed)
     spent = quickest(lambda: target.read(fresh, labelled, timed))
     embedding, embedding_whole = spent / len(timed), spent / len(np.unique(study.split.rows[timed]))
-    others = 1 + RANDOM_SEEDS + len(ask.against or ())
+    others = RANDOM_SEEDS + len(ask.against or ())  # beside what counts alone say, which takes next to no time
     counting, fitting = study.kind.statistics_seconds(study.dataset, study.split)
     tested = len(labelled.test) if len(labelled.test) else len(train)
     once_trained = study.scratch_seconds() + tested * embedding / labelled.n_folds
@@ -271,9 +280,9 @@ def plan_judging(study: Study) -> Callable[[int], Judging]:
 
         def probing(labels: int, draws: int) -> float:
             waves = math.ceil(draws / (os.cpu_count() or 1))
-            return labelled.n_folds * (encoders * once * labels * waves + fitting(labels) * draws)
+            return labelled.n_folds * ((encoders + 1) * once * labels * waves + fitting(labels) * draws)
 
-        choosing = encoders * once * min(primary.total, LEARNED_FROM) * N_FOLDS * len(tables)
+        choosing = (encoders + 1) * once * min(primary.total, LEARNED_FROM) * N_FOLDS * len(tables)
         seconds = (pretrained + 1) * diagnosed * embedding_whole + counting + choosing + ranking
         least = seconds + encoders * embedding * (tested + drawn_in_all + min(len(train), HURRIED))
         least += FEWEST_DRAWS * trainings + probing(primary.total, min(FEWEST_DRAWS, primary.draws))
@@ -281,7 +290,7 @@ def plan_judging(study: Study) -> Callable[[int], Judging]:
         trained = len(planned.budgets) if ask.train_every_budget else 1
         whole += SCRATCH_DRAWS * 2 * trainings * trained
         whole += sum(probing(budget.total, budget.draws) for budget in planned.budgets)
-        return Judging(least, whole, once_trained)
+        return Judging(least, whole, once_trained, FEWEST_DRAWS * trainings)
 
     return judging
 

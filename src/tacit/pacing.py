@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
 TRAINING_SHARE = 0.54  # of a time budget that training gets at least by plan, timing its steps included
+BEYOND = 1.05  # times a budget that a run may take which could else not be judged
 LEAST_TRAINING = 0.52  # the same where time is short: in fact it is half of the budget still
 READINGS = 10  # of the probe, in one pretraining
 PROBE_SHARE = 0.05  # of a pretraining's time that more than one reading may take
@@ -123,9 +124,9 @@ def training_seconds(budget: float, spent: float, after: float, least: float) ->
     `after` is what judging and reporting take if nothing is given up, `least` what they take at the least. UserError
     with the smallest budget that works, where half of this one for training leaves less.
     """
-    training = min(max(TRAINING_SHARE * budget, budget - spent - after), budget - spent - least)
+    training = min(max(TRAINING_SHARE * budget, budget - spent - after), BEYOND * budget - spent - least)
     if training < LEAST_TRAINING * budget:
-        smallest = rounded_up((spent + least) / (1 - LEAST_TRAINING))
+        smallest = rounded_up((spent + least) / (BEYOND - LEAST_TRAINING))
         raise UserError(
             f"--budget {clock(budget)} is too small: it takes about {clock(spent)} to begin and {clock(least)} to "
             f"judge and report, and training gets half of it at least; give --budget {in_short(smallest)} or more"

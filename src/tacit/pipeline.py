@@ -93,7 +93,7 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
             leaks = tell_leaks(study) if ranks.leader() else None
             labelled = study.split.labelled is not None
             judging = plan_judging(study) if labelled else _nothing
-        shares, plan = _shared_out(budget, began, judging, list(mixtures), ask.seeds, space, log)
+        shares, plan, scratch = _shared_out(budget, began, judging, list(mixtures), ask.seeds, space, log)
         runs: dict[str, list[Run]] = {}
         while (name := shares.begin()) is not None:
             try:
@@ -110,7 +110,7 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
         hurried = ends.left < plan.least + REPORT_SECONDS
         reporting = SOON if hurried else REPORT_SECONDS
         report = (
-            judge(study, space, runs, plan, leaks, ends.earlier(reporting))
+            judge(study, space, runs, plan, leaks, ends.earlier(reporting), scratch=scratch)
             if labelled
             else tell_without_labels(study, runs)
         )
@@ -150,17 +150,20 @@ def _shared_out(
     seeds: int,
     space: Workspace,
     log: Log,
-) -> tuple[Shares, Judging]:
-    """How a time budget is shared among what is trained and judged, said in a line.
+) -> tuple[Shares, Judging, bool]:
+    """How a time budget is shared among what is trained and judged, said in a line; whether that is from scratch too.
 
-    Where it is too small for all tasks, the last are left out. UserError where it is too small for one.
+    Where it is too small for all tasks, the last are left out; where it is for one, there is no training from scratch.
+    UserError where it is too small even so.
     """
     if budget.unit != "seconds":
-        return Shares(tasks, seeds, math.inf, space, log), judging(len(tasks) * seeds)
+        return Shares(tasks, seeds, math.inf, space, log), judging(len(tasks) * seeds), True
     spent = time.perf_counter() - began
     before = {row["task"]: float(row["seconds"]) for row in read_history(space.path / "metrics.jsonl")}
-    for number in range(len(tasks), 0, -1):
+    fewer = range(len(tasks), 0, -1)
+    for number, scratch in [*((n, True) for n in fewer), *((n, False) for n in fewer)]:
         plan = judging(number * seeds)
+        plan = plan if scratch else plan._replace(least=plan.least - plan.scratch)
         after, least = REPORT_SECONDS + plan.whole, SOON + plan.least
         try:
             if before:  # a run that is continued: whatever it has trained is judged
@@ -169,7 +172,7 @@ def _shared_out(
                 window = training_seconds(budget.amount, spent, after, least)
             break
         except UserError:
-            if number == 1:
+            if number == 1 and not scratch:
                 raise
     shares = Shares(tasks, seeds, window, space, log)
     for task in reversed(tasks[number:]):
@@ -185,7 +188,7 @@ def _shared_out(
             f"about {rest} to judge and report"
         )
     )
-    return shares, plan
+    return shares, plan, scratch
 
 
 def _too_small(budget: Budget, study: Study, short: TooFew) -> UserError:
@@ -209,7 +212,7 @@ def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
             check_kind(weights, study.dataset.kind)
             check_room(space.path, check_tasks(study, {ask.task: weights}))
             keep_seal(study, space)
-        shares, _ = _shared_out(budget, began, _nothing, [ask.task], 1, space, log)
+        shares, *_ = _shared_out(budget, began, _nothing, [ask.task], 1, space, log)
         shares.begin()
         try:
             run = train_task(study, space, ask.task, weights, budget, shares)
