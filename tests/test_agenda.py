@@ -57,6 +57,10 @@ def budgets(report: Report, arm: str = "good", protocol: str = "linear") -> dict
 def test_the_least_is_always_judged(clock: Clock) -> None:
     report = judged(-5.0)
     assert budgets(report) == {"10 per class": 2}
+    assert budgets(report, "scratch", "scratch") == {}
+    assert "not compared with training from scratch" in report.verdict.text
+    assert any(line.startswith("scratch") for line in report.data["given_up"])
+    report = judged(16.0)  # five seconds too few are no reason to leave it out
     assert budgets(report, "scratch", "scratch") == {"10 per class": 2}
     assert report.verdict.budget == "10 per class"
     assert report.verdict.outcome in {"transfers", "underpowered"}
@@ -81,7 +85,7 @@ def test_what_is_left_of_the_time_is_used(clock: Clock) -> None:
 @pytest.mark.parametrize("seconds", [0.0, 5.0, 20.0, 25.0, 33.0, 60.0, 120.0])
 def test_time_is_kept_to_but_for_the_least(clock: Clock, seconds: float) -> None:
     judged(seconds)
-    assert clock.now <= max(seconds, 21.0) + 1e-9
+    assert clock.now <= max(1.0, seconds + 6.0)
 
 
 def test_the_order_of_what_is_done_changes_no_figure(clock: Clock) -> None:
@@ -112,13 +116,13 @@ def test_a_training_that_was_cut_short_cannot_be_beaten(monkeypatch: pytest.Monk
         return fit(*given, **{**more, "steps": 6, "seconds": None})
 
     monkeypatch.setattr(scratch, "train_on_labels", cut)
-    report = judged(-1.0)
+    report = judged(20.0)
     assert report.data["shortened"] == ["scratch: 6 of 200 steps"]
     assert "not compared at this budget with scratch, whose training was cut short after 6 steps" in report.verdict.text
     assert report.verdict.outcome == "none"
     assert "but the training of scratch was cut short" in report.verdict.text
     assert {gain["baseline"] for gain in report.gains} == {"raw"}
-    alone = evaluate([GOOD, SCRATCH], problem(), deadline=Deadline.after(-1.0))
+    alone = evaluate([GOOD, SCRATCH], problem(), deadline=Deadline.after(20.0))
     assert alone.verdict.outcome == "none"
     assert "no baseline was trained to its end" in alone.verdict.text
 
@@ -128,5 +132,5 @@ def test_a_cut_baseline_that_is_ahead_still_harms(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         scratch, "train_on_labels", lambda *given, **more: fit(*given, **{**more, "steps": 150, "seconds": None})
     )
-    report = evaluate([USELESS, SCRATCH], problem(), deadline=Deadline.after(-1.0))
+    report = evaluate([USELESS, SCRATCH], problem(), deadline=Deadline.after(20.0))
     assert (report.verdict.outcome, report.verdict.baseline) == ("harms", "scratch")

@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from tacit.workspace import Workspace
 
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
-TRAINING_SHARE = 0.54  # of a time budget that training gets at least by plan, timing its steps included
+TRAINING_SHARE = 0.57  # of a time budget that training gets at least by plan, with timing and getting ready
 BEYOND = 1.05  # times a budget that a run may take which could else not be judged
-LEAST_TRAINING = 0.52  # the same where time is short: in fact it is half of the budget still
+LEAST_TRAINING = 0.54  # the same where time is short: in fact it is half of the budget still
 READINGS = 10  # of the probe, in one pretraining
 PROBE_SHARE = 0.05  # of a pretraining's time that more than one reading may take
 TIMING_SHARE = 0.02  # of a pretraining's time that may go into timing its steps
 FEWEST_STEPS = 20  # that are worth the name of a training
 WINDOW = 0.06  # of a training's time, over which the speed of its steps is measured
 WRONG = 0.05  # of the steps that are left: by how much their number must be wrong to be corrected
-GROWING = 0.5  # of a training, after which steps are no longer added: the learning rate has begun to fall
+GROWING = 0.9  # of a training, after which steps are no longer added: so late they would learn at next to no rate
 SLOW = 0.6  # of the steps that were planned: fewer than these are too few, and later tasks give up their time
 
 

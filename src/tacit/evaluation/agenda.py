@@ -7,8 +7,8 @@
 5. The other budgets, the cheapest first.
 6. More draws of training from scratch and of fine-tuning, where that is quick.
 
-The first is always done. What it took tells what the others will take, and what does not fit is given up by name.
-Without a deadline all of it is done.
+The first is always done, but for training from scratch where it would pass the deadline by far. What it took tells what
+the others will take, and what does not fit is given up by name. Without a deadline all of it is done.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ FIRST_DRAWS = 3  # of the labels, before anything but the primary budget is look
 FEWEST_DRAWS = 2  # that can say how much another would change
 SOME_TRAININGS = 5  # draws whose spread is known well enough to tell a gain
 MOST_TRAININGS = 10  # draws that are trained on where that is quick
+OVERTIME = 0.5  # of a training from scratch, by which the deadline may pass, lest there is none
 PATIENCE = 1.5  # times what a training was planned to take, after which it is cut short
 
 
@@ -78,6 +79,7 @@ class Agenda:
         self.views = next((arm.views for arm in arms if arm.build is not None), None)
         self.predictions: dict[str, dict[Cell, NDArray[Any]]] = {}  # arm -> cell -> [P S n ...]
         self.given_up: list[str] = []
+        self.missing: list[str] = []  # baselines that there was no time for at all
         self.shortened: dict[tuple[str, str], int] = {}  # (arm, protocol) -> the fewest steps there was time for
         self._features: dict[str, tuple[Positions, list[dict[str, NDArray[Any]]]]] = {}  # rows, of each encoder
         self._reading: dict[str, float] = {}  # arm -> seconds of a row, in all its encoders
@@ -301,6 +303,9 @@ class Agenda:
         for s in range(known[cell].shape[1] if cell in known else 0, draws):
             each = max(spent, default=self.scratch_seconds) * len(self.parts) * max(1, len(arm.encoders))
             must = needed and s < FEWEST_DRAWS
+            if must and s == 0 and (FEWEST_DRAWS - OVERTIME) * each > self.deadline.left and each:
+                self.missing.append("training from scratch")
+                must = False
             fewest = FEWEST_DRAWS if s == 0 and draws > 1 and not must else 1  # one alone would say nothing
             if not must and not self._fits(fewest * each):
                 if not extra:

@@ -117,7 +117,7 @@ def evaluate(
             predictions=work.predictions,
             drawn=work.drawn_in_fact(),
             selection=selection,
-            missing=tuple(missing),
+            missing=(*missing, *work.missing),
             copied=np.empty(0, np.int64) if copied is None else copied,
             shortened=work.shortened,
         )
