@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(digits()[row, 0].numpy()).save(path)
             if row < LABELLED:
-                writer.writerow([f"C:\\export\\part{row % 3}\\scan{row:04d}.png", f"finding-{target[row] % 3}"])
+                writer.writerow([f"C:\\export\\images\\part{row % 3}\\scan{row:04d}.png", f"finding-{target[row] % 3}"])
     return root
 
 
