@@ -153,6 +153,14 @@ def test_models_without_a_square_of_tokens_open(tmp_path: Path, caplog: pytest.L
     rectangle = hf.ViTModel(hf.ViTConfig(**{**PATCHES, "image_size": [32, 16]}))
     convnext = hf.DINOv3ConvNextModel(hf.DINOv3ConvNextConfig(image_size=64, **STAGES))
     dinov3 = hf.DINOv3ViTModel(hf.DINOv3ViTConfig(num_register_tokens=4, **PATCHES))
+    four = hf.ViTModel(hf.ViTConfig(num_channels=4, **PATCHES))
+    with quiet():
+        four.save_pretrained(tmp_path / "four")
+    bands = load_encoder(f"hf:{tmp_path / 'four'}")
+    assert bands.spec.channels == 4  # type: ignore[union-attr]
+    assert bands(bands.prepare(np.zeros((2, 40, 40, 4), np.uint8))).pooled.shape == (2, 16)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="reads 4 channels, and the images have 3"):
+        bands({"image": torch.zeros(1, 3, 32, 32)})
     for name, model, grid in (("a", rectangle, (4, 2)), ("b", convnext, (2, 2)), ("c", dinov3, (4, 4))):
         with quiet():
             shaken(model).save_pretrained(tmp_path / name)
@@ -209,6 +217,19 @@ def test_data_are_opened_in_the_form_of_the_encoder(folders: dict[str, Path], tm
     assert other.spec.framing is None
     assert not torch.equal(other.batch(np.arange(len(other)))["image"], batch["image"])
     assert not kind_of(encoder.spec).same_form(other.spec, encoder.spec)
+
+
+def test_masked_prediction_goes_on_from_colour_on_grey_images(folders: dict[str, Path]) -> None:
+    from tacit import keys
+    from tacit.recipes.image import make_task
+
+    encoder = load_encoder(f"hf:{folders['dinov2']}")
+    assert isinstance(encoder, ImageEncoder)
+    task = make_task("masked", encoder)
+    rows = torch.arange(2)
+    batch = {"image": torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8), "index": rows}
+    output = task({**batch, "key": keys.batch_keys(0, 0, rows), "progress": torch.zeros(2)})
+    assert bool(output.loss.isfinite())
 
 
 # ---------------------------------------------------------------- weights
@@ -304,9 +325,10 @@ def header(shapes: dict[str, list[int]], data: int) -> bytes:
         ("config.json", lambda of: of.replace(b'hidden_size": 16', b'hidden_size": 1048576'), "describes a model of"),
         ("config.json", lambda of: of.replace(b'hidden_size": 16', b'hidden_size": 1000000000'), "hidden_size 1,000"),
         ("config.json", lambda of: of.replace(b'"image_size": 32', b'"image_size": 100000'), "describes a model of"),
-        ("config.json", lambda of: of.replace(b'"num_channels": 3', b'"num_channels": 4'), "4 channels"),
+        ("config.json", lambda of: of.replace(b'"num_channels": 3', b'"num_channels": 5'), "5 channels"),
         ("config.json", lambda of: of.replace(b"{", b'{"quantization_config": {"bits": 4},', 1), "quantised"),
         ("preprocessor_config.json", lambda of: of.replace(b"60.0", b"0"), "deviations above 0"),
+        ("preprocessor_config.json", lambda of: of.replace(b"60.0", b"6, 7", 1), r"one for each of its channels \(3\)"),
         ("preprocessor_config.json", lambda of: b'{"size": 1000000}', "1000000 px"),
         ("adapter_config.json", lambda of: b"{}", "merge it into its model"),
     ],
@@ -426,6 +448,8 @@ def test_a_sound_is_embedded_as_by_its_own_library(name: str, tmp_path: Path) ->
         torch.testing.assert_close(features.tokens[row][counts].mean(0), features.pooled[row], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(features.depths[-1], features.pooled)
     assert not isinstance(encoder, Masking)
+    with pytest.raises(UserError, match="has no graph"):
+        export(encoder, to="onnx", out=tmp_path / "graph")
     export(encoder, to="hf", out=tmp_path / "out")
     for again in (load_encoder(tmp_path / "out"), load_encoder(f"hf:{tmp_path / 'out'}")):
         assert torch.equal(again(batch).pooled, features.pooled)

@@ -67,6 +67,8 @@ def export(
             f"{encoder.name}{of} has no form in Hugging Face's library; use --to onnx, or --to safetensors, which "
             "tacit.load_encoder reads"
         )
+    if to == "onnx" and not getattr(encoder, "traceable", True):
+        raise UserError(f"{encoder.name} has no graph, since its feature extractor is none; use --to hf")
     check_free(out)
     training = encoder.training
     encoder.eval()

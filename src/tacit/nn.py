@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tacit.types import Batch
 
+_LUMA = (0.299, 0.587, 0.114)
 _WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
 
@@ -17,6 +18,15 @@ def to_float(image: Tensor) -> Tensor:
     if image.is_floating_point():
         return image.to(torch.float32)
     return image.to(torch.float32).div_(_WHITE[image.dtype])
+
+
+def as_channels(image: Tensor, channels: int) -> Tensor:
+    """Images [B C H W] in grey or colour, whichever is wanted: of colours their luminance, of grey three times it."""
+    if image.shape[1] == channels:
+        return image
+    if channels == 1 and image.shape[1] == len(_LUMA):
+        return (image * torch.tensor(_LUMA, device=image.device)[:, None, None]).sum(1, keepdim=True)
+    return image.mean(1, keepdim=True) if channels == 1 else image.expand(-1, channels, -1, -1)
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ class HuggingFaceAudio(AudioEncoder):
     """A Hugging Face model of sound behind its own feature extractor. It hides no tokens, and has no graph."""
 
     masked = None  # type: ignore[assignment]  # so that it is no `Masking`
+    traceable = False
     at_once = 8
 
     def __init__(
@@ -125,8 +126,6 @@ class HuggingFaceAudio(AudioEncoder):
         return {}
 
     def graph(self, mel: Tensor, frames: Tensor, depths: Sequence[int] = ()) -> Features:
-        if torch.compiler.is_exporting():
-            raise UserError(f"{self.name} has no graph, since its feature extractor has none; use --to hf")
         return self._read(self.model, mel, frames, depths)
 
     def read(self, model: PreTrainedModel, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,12 +20,11 @@ from tacit.encoders.base import ImageEncoder
 from tacit.encoders.hf_folder import first_line, freeze_unused, read_json
 from tacit.errors import UserError
 from tacit.framing import Framing
-from tacit.nn import to_float
+from tacit.nn import as_channels, to_float
 from tacit.spec import ImageSpec
 from tacit.types import Batch, Features
 
-LUMA = (0.299, 0.587, 0.114)
-CHANNELS = (1, 3)
+CHANNELS = (1, 2, 3, 4)
 LARGEST = 1024  # px a side, as of any data
 USUAL = 224  # px, where nothing says another size
 MARGIN_BELOW = 384  # px: ConvNeXt's kin cut a margin off what is smaller
@@ -63,7 +62,7 @@ def read_processing(folder: Path, config: Any) -> Processing:
     said."""
     channels = getattr(config, "num_channels", None) or 3
     if channels not in CHANNELS:
-        raise UserError(f"{folder} is a model of images of {channels} channels; choose one of grey or colour images")
+        raise UserError(f"{folder} is a model of images of {channels} channels; images of 1 to 4 can be read")
     told = told_of(folder, "image_processor", "preprocessor_config.json")
     made_by, name = _processor(told, config)
     own = _pair(getattr(config, "image_size", None))
@@ -203,8 +202,8 @@ def _moments(
         sound = False
     if not sound:
         raise UserError(
-            f"{folder}: image_mean, image_std and rescale_factor of its preprocessing must be numbers, and deviations "
-            "above 0; mend preprocessor_config.json"
+            f"{folder}: image_mean, image_std and rescale_factor of its preprocessing must be numbers, one for each of "
+            f"its channels ({channels}), and deviations above 0; mend preprocessor_config.json"
         )
     return found
 
@@ -212,6 +211,8 @@ def _moments(
 def _each(values: Any, channels: int) -> tuple[float, ...]:
     """One number of each channel, from one for all or one for each."""
     listed = [float(value) for value in (values if isinstance(values, list | tuple) else [values])]
+    if len(listed) != channels and channels > 1 and len(set(listed)) > 1:
+        raise ValueError(values)
     return tuple(listed if len(listed) == channels else listed[:1] * channels)
 
 
@@ -269,16 +270,12 @@ class HuggingFace(ImageEncoder):
 
     def normalise(self, batch: Batch) -> Tensor:
         image = to_float(batch["image"])
-        if image.shape[1] != self.spec.channels:
-            if self.spec.channels == 1:
-                image = (image * torch.tensor(LUMA, device=image.device)[:, None, None]).sum(1, keepdim=True)
-            elif image.shape[1] == 1:
-                image = image.expand(-1, self.spec.channels, -1, -1)
-            else:
-                raise UserError(
-                    f"{self.name} reads {self.spec.channels} channels, and the images have {image.shape[1]}; choose an "
-                    "encoder of as many, or give images in colour"
-                )
+        if image.shape[1] != self.spec.channels and 1 not in (image.shape[1], self.spec.channels):
+            raise UserError(
+                f"{self.name} reads {self.spec.channels} channels, and the images have {image.shape[1]}; choose an "
+                "encoder of as many, or give images in colour"
+            )
+        image = as_channels(image, self.spec.channels)
         if image.shape[2:] != self.processing.shape:
             image = nn.functional.interpolate(
                 image, self.processing.shape, mode="bilinear", antialias=True, align_corners=False

@@ -16,7 +16,7 @@ from tacit import keys
 from tacit.encoders.base import ImageEncoder, MapEncoder
 from tacit.masks import Hiding, random_mask
 from tacit.modalities.image import ALIGNED, TINY, default_views, patches, unpatches
-from tacit.nn import to_float
+from tacit.nn import as_channels, to_float
 from tacit.optim import Optim
 from tacit.recipes.base import Recipe, mixed
 from tacit.spec import ImageSpec
@@ -61,7 +61,8 @@ def make_task(name: str, encoder: ImageEncoder, hiding: Hiding | None = None) ->
         return Rotation(encoder, views)
     assert name == "masked", name
     drop = isinstance(encoder, Dropping)
-    target = PatchTarget(encoder.stride, encoder.grid, standardise=encoder.stride >= STANDARDISED_FROM)
+    standardise = encoder.stride >= STANDARDISED_FROM
+    target = PatchTarget(encoder.stride, encoder.grid, standardise=standardise, channels=encoder.spec.channels)
     hiding = hiding or Hiding(0.75 if drop else 0.5)
     width = encoder.spec.channels * encoder.stride**2
     return Masked(
@@ -115,9 +116,10 @@ class PatchTarget:
     patch: int  # px
     grid: tuple[int, int]
     standardise: bool
+    channels: int | None = None  # that the encoder reads, where the data may have others
 
     def __call__(self, batch: Batch) -> Tensor:
-        target = patches(self._padded(to_float(batch["image"])), self.patch)
+        target = patches(self._padded(self._seen(batch)), self.patch)
         if self.standardise:
             mean, std = self._moments(target)
             target = (target - mean) / std
@@ -126,11 +128,15 @@ class PatchTarget:
     def picture(self, answer: Tensor, batch: Batch) -> Tensor:
         """Answers [B N P] as an image, with the true mean and deviation of every patch where those were taken out."""
         height, width = batch["image"].shape[2:]
-        truth = patches(self._padded(to_float(batch["image"])), self.patch)
+        truth = patches(self._padded(self._seen(batch)), self.patch)
         if self.standardise:
             mean, std = self._moments(truth)
             answer = answer * std + mean
         return unpatches(answer, self.patch, self.grid)[:, :, :height, :width].clamp(0, 1)
+
+    def _seen(self, batch: Batch) -> Tensor:
+        image = to_float(batch["image"])
+        return image if self.channels is None else as_channels(image, self.channels)
 
     def _padded(self, image: Tensor) -> Tensor:
         """The image grown by its border where the last squares stick out."""
