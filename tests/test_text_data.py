@@ -17,9 +17,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from tacit import tokens
 from tacit.data import TEST, Corpus, Dataset, clean, corpora, documents, open_dataset
 from tacit.data import rows as rows_of_json
-from tacit.data.corpus import LONGEST, NARROW
+from tacit.data.corpus import LONGEST
 from tacit.data.duplicates import find_copies
 from tacit.data.vocabulary import open_tokenizer, specials_of, text_spec, train_tokenizer
 from tacit.errors import UserError
@@ -281,7 +282,7 @@ def test_a_damaged_gzip_table_is_named(tmp_path: Path, cached):
 
 
 def test_a_long_document_is_read_in_pieces(tmp_path: Path, cached, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(documents, "PIECE", 50)
+    monkeypatch.setattr(tokens, "PIECE", 50)
     monkeypatch.setattr(documents, "BLOCK", 70)
     (tmp_path / "data").mkdir()
     wanted = [" ".join(sentences(40)), "Größe  und \n\n mehr " * 30, "x" * 500, "ü" * 49 + " " * 200]
@@ -399,9 +400,9 @@ def test_tokenizers_of_other_makes(tmp_path: Path, cached):
 def test_a_large_vocabulary_takes_wider_numbers(cached):
     narrow = cached(sentences(5), kind="text")
     folder = str(corpus_of(narrow).folder)
-    wide = cached(sentences(5), kind="text", tokenizer=folder, vocabulary=NARROW + 1)
+    wide = cached(sentences(5), kind="text", tokenizer=folder, vocabulary=tokens.NARROW + 1)
     assert (corpus_of(narrow).tokens.dtype, corpus_of(wide).tokens.dtype) == (np.uint16, np.uint32)
-    assert wide.spec.vocabulary == NARROW + 1  # type: ignore[union-attr]
+    assert wide.spec.vocabulary == tokens.NARROW + 1  # type: ignore[union-attr]
     for name, values in narrow.batch(np.arange(5)).items():
         assert values.tolist() == wide.batch(np.arange(5))[name].tolist()
 

@@ -65,20 +65,21 @@ def test_opens_without_tacit(tmp_path: Path) -> None:
     encoders["roberta"] = opened(texts.folder_of("roberta", tmp_path / "hub"))
     for name, encoder in encoders.items():
         assert export(encoder, "hf", tmp_path / name)["difference"] < 1e-5
-    given = [*SHORT, "a [MASK] dog"]
+    given = [*SHORT, "a [MASK] dog", "[CLS] a [SEP]dog[PAD]"]
     (tmp_path / "texts.json").write_text(json.dumps(given))
     program = [sys.executable, "-I", "-c", ALONE, str(tmp_path), *encoders]
     done = subprocess.run(program, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     for name, encoder in encoders.items():
         found = np.load(tmp_path / f"{name}.npz")
-        batch = encoder.prepare(given)
+        batch = encoder.prepare(given, masks=True)
         features = encoder(batch)
         valid = batch["valid"].numpy()
         assert (found["ids"] == batch["tokens"].numpy()).all()
         assert int(found["length"]) == LENGTH
         assert np.abs(found["tokens"] - features.tokens.numpy())[valid].max() < 1e-5
-        assert np.abs(found["pooled"] - features.pooled.numpy()).max() < 1e-5  # the empty text too
+        read = encoder(encoder.prepare(given)).pooled.numpy()  # where [MASK] is a word
+        assert np.abs(found["pooled"] - read).max() < 1e-5  # the empty text too
         assert np.abs(found["logits"][valid] - encoder.logits(features.tokens).numpy()[valid]).max() < 1e-4
 
 
@@ -138,6 +139,10 @@ def test_onnx(name: str, tmp_path: Path) -> None:
         valid = batch["valid"].numpy()
         assert np.abs(tokens - features.tokens.numpy())[valid].max() < 1e-5
     assert torch.equal(opened(tmp_path / "out")(batch).pooled, features.pooled)
+    assert "reads the first one alone" in report["note"]
+    feed = {name: np.ones((1, LENGTH + 1), np.int64) for name in feed}
+    with pytest.raises(Exception, match="ONNXRuntimeError"):  # more than a window is refused, not read in another way
+        session.run(["pooled", "tokens"], feed)
 
 
 def head_for(encoder: TextEncoder, depth: str = "depth0") -> Head:

@@ -68,7 +68,8 @@ def left_to_do(spec: Spec, head: Head) -> list[str]:
     """What the caller does to examples of this kind first, in this order; `encoder.prepare` does all of it."""
     if isinstance(spec, TextSpec):
         return [
-            "tokenise with tokenizer.json, which puts the special tokens around a text",
+            "tokenise with tokenizer.json, which puts the special tokens around a text; special words that stand in it "
+            "are text (split_special_tokens)",
             f"cut after {spec.length} numbers; tacit predict reads longer texts in several windows",
             f"pad with {spec.pad} to the longest of a batch, input_ids [B N]; attention_mask [B N] is 0 there, else 1",
         ]

@@ -25,12 +25,12 @@ from tacit.evaluation.features import extract, extract_tokens
 from tacit.files import check_place, whole_file
 from tacit.kinds import kind_of
 from tacit.parts import fingerprint, is_begun, write_parts
+from tacit.tokens import BLANKS, reader
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
 
 Rows = NDArray[np.int64]
-BLANKS = ("Ġ", "▁")  # tokens that stand for a blank
 ROWS_PER_GROUP = 8192  # embedded and written at a time
 
 
@@ -132,7 +132,7 @@ def _words(encoder: Any, dataset: Dataset, batch_size: int, start: int, stop: in
 
 def word_places(encoder: TextEncoder, words: Sequence[str]) -> Rows:
     """Where the first token of each word stands in the encoder's batch of the words joined by blanks."""
-    encoding = encoder.tokenizer.encode(" ".join(words), add_special_tokens=False)
+    encoding = reader(encoder.spec.tokenizer).encode(" ".join(words), add_special_tokens=False)
     ends = np.array([end for _, end in encoding.offsets], np.int64)
     begins = np.cumsum([0, *(len(word) + 1 for word in words[:-1])])
     head, tail = int(encoder.spec.cls >= 0), int(encoder.spec.sep >= 0)

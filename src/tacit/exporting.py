@@ -86,6 +86,10 @@ def export(
     note = f"largest difference to the original {difference:.1e}, of features up to {scale:.1f}"
     if encoder.hugging_face() is None:
         note += "; Hugging Face's library cannot express this encoder, so there is no config.json"
+    from tacit.encoders.handover import handover
+
+    if to != "safetensors" and (longer := handover(encoder).longer()):
+        note += f"; {longer}"
     done = {"to": to, "out": str(out), "files": files, "difference": difference, "scale": scale, "note": note}
     return done if head is None else {**done, "caller": "; ".join(classifier.left_to_do(encoder.spec, head))}
 

@@ -55,7 +55,7 @@ def fill_mask(run: Any, texts: Sequence[str], *, top: int = TOP, offline: bool =
             raise UserError(f"no {mask} in {text!r}: write it where a word is to be filled in")
     found = []
     for text in texts:
-        batch = encoder.prepare([text])
+        batch = encoder.prepare([text], masks=True)
         logits = masked_logits(encoder, batch, batch["tokens"] == encoder.spec.mask)  # [M V]
         guesses = [guessed(encoder, row, top) for row in logits]
         found.append(guesses)

@@ -18,13 +18,14 @@ from tokenizers import Tokenizer
 from tacit.data import vocabulary as vocabularies
 from tacit.data.cache import Kept, Progress, nothing_readable, private_folder, too_many_bad
 from tacit.data.corpus import FORMAT, LONGEST, Corpus, describe
-from tacit.data.documents import PIECE, Document, first_piece, pieces, text_of
+from tacit.data.documents import Document, first_piece, pieces, text_of
 from tacit.data.encodings import CannotRead
 from tacit.data.keeping import find_or_make, partial_folder, put_in_place, read_meta, read_sealed, write_sealed
 from tacit.data.source import TEST, Source, digest, spread
-from tacit.data.tokenising import Reader, Writer, marked_numbers, numbered, plain_numbers
+from tacit.data.tokenising import Reader, Writer, numbered
 from tacit.errors import UserError
 from tacit.spec import TextSpec
+from tacit.tokens import PIECE, marked_numbers, plain_numbers, reader
 
 VOCABULARY, LENGTH = 8192, 128  # unless asked for
 LENGTHS = (8, LONGEST)
@@ -85,7 +86,7 @@ def open_corpus(
     if isinstance(tokenizer, TextSpec):
         ask = Ask("that of the encoder", None, length or tokenizer.length, lowercase)
         spec = replace(tokenizer, length=ask.length)
-        opened: Opened | None = Opened(Tokenizer.from_str(spec.tokenizer), spec)
+        opened: Opened | None = Opened(reader(spec.tokenizer), spec)
     else:
         ask = Ask(tokenizer or "bpe", vocabulary, length or LENGTH, lowercase)
         opened = None if ask.trained else _taken(ask)
@@ -184,9 +185,9 @@ def _tokenise(
     with partial_folder(texts, memo.stem) as partial:
         if opened is None:
             opened = _trained(sample_texts(source, vocabularies.SAMPLE[ask.tokenizer]), ask)
-        reader = Reader(source, max_bad)
+        read = Reader(source, max_bad)
         with Writer(partial) as writer:
-            for chunk, marked, lengths in numbered(reader.chunks(), opened.tokenizer, opened.spec):
+            for chunk, marked, lengths in numbered(read.chunks(), opened.tokenizer, opened.spec):
                 writer.write(chunk, marked, lengths)
                 if progress is not None:
                     progress(chunk.rows[-1] + 1, len(source))
@@ -204,10 +205,10 @@ def _tokenise(
     distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
     known = {
         "cache": final.name,
-        "bad": reader.bad,
-        "blank": sorted([*reader.blank, *writer.blank]),
+        "bad": read.bad,
+        "blank": sorted([*read.blank, *writer.blank]),
         "duplicates": len(contents) - len(distinct),
-        "counts": {**reader.found, "cut": writer.cut},
+        "counts": {**read.found, "cut": writer.cut},
         "remarks": opened.remarks,
     }
     write_sealed(memo, known)
@@ -226,6 +227,7 @@ def _glimpse(source: Source, ask: Ask, opened: Opened | None, patience: float) -
     if opened is None:
         opened = _trained(sample, ask)
     trained = time.perf_counter()
+    opened.tokenizer.encode_special_tokens = True  # as the whole is read
     marked, lengths = marked_numbers(opened.tokenizer, sample, plain_numbers(opened.spec))
     each = (time.perf_counter() - trained + read - began) / max(1, len(sample))
     whole = size * len(source) / max(1, len(sample))

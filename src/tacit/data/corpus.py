@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tacit.data.keeping import write_meta
 from tacit.spec import TextSpec
+from tacit.tokens import number_type, word_mark
 
 if TYPE_CHECKING:
     from tacit.types import Batch
@@ -30,19 +31,8 @@ if TYPE_CHECKING:
 LONGEST = 2048  # numbers of a document that `batch` gives, its special ones included
 FORMAT = 2
 FILES = ("tokens.bin", "starts.bin", "text.bin", "text_starts.bin", "content.bin", "tokenizer.json")
-NARROW = 1 << 15  # numbers that fit into 16 bits beside the mark of a word
 
 Rows = NDArray[np.int64]
-
-
-def number_type(vocabulary: int) -> np.dtype[Any]:
-    """The type of numbers in tokens.bin."""
-    return np.dtype(np.uint16 if vocabulary <= NARROW else np.uint32)
-
-
-def word_mark(numbers: np.dtype[Any]) -> int:
-    """The bit that is set where a word begins."""
-    return 1 << (8 * numbers.itemsize - 1)
 
 
 @dataclass(frozen=True)

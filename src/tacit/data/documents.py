@@ -13,9 +13,9 @@ from typing import IO, NamedTuple
 from tacit.data.encodings import UTF8, CannotRead, Encoding, decoded, encoding_of
 from tacit.data.places import Place
 from tacit.data.text import opened_file
+from tacit.tokens import clean, cut, parts_of
 
 BLOCK = 1 << 20  # bytes or characters read at a time
-PIECE = 1 << 16  # characters of a piece at most; while a tokenizer works it takes hundreds of bytes for each
 CONVERTED = "converted"  # documents in another encoding than UTF-8
 REPLACED = "replaced"  # documents with places that are in no encoding
 CLEANED = "cleaned"  # documents with NUL characters
@@ -52,15 +52,8 @@ def pieces(document: Document, found: Counter[str]) -> Iterator[tuple[str, bytes
     """
     here: Counter[str] = Counter()
     for text in _pieces(document, here):
-        if "\0" in text:
-            here[CLEANED] = 1
-            text = text.replace("\0", "")
-        try:
-            data = text.encode()
-        except UnicodeEncodeError:  # halves of surrogate pairs, which JSON can smuggle in
-            here[CONVERTED] = 1
-            data = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-            text = data.decode()
+        text, data, cleaned, converted = clean(text)
+        here |= {name: 1 for name, did in ((CLEANED, cleaned), (CONVERTED, converted)) if did}
         yield text, data
     found.update(here)
 
@@ -79,11 +72,11 @@ def _pieces(document: Document, found: Counter[str]) -> Iterator[str]:
     if isinstance(document, Path):
         yield from _of_file(document, found)
     elif isinstance(document, bytes):
-        yield from _of_text(_counted(Converted(*decoded(document)), found))
+        yield from parts_of(_counted(Converted(*decoded(document)), found))
     elif isinstance(document, Converted):
-        yield from _of_text(_counted(document, found))
+        yield from parts_of(_counted(document, found))
     else:
-        yield from _of_text(document)
+        yield from parts_of(document)
 
 
 def _of_file(path: Path, found: Counter[str]) -> Iterator[str]:
@@ -93,34 +86,13 @@ def _of_file(path: Path, found: Counter[str]) -> Iterator[str]:
         except (OSError, EOFError, zlib.error) as error:
             raise CannotRead(_said(error)) from None
     if len(head) < BLOCK:
-        yield from _of_text(_counted(Converted(*decoded(head)), found))
+        yield from parts_of(_counted(Converted(*decoded(head)), found))
         return
     encoding = encoding_of_file(path)
     _counted(Converted("", encoding), found)
     with _reading(path) as file:
         text = io.TextIOWrapper(file, encoding.name, encoding.errors, newline="")
-        yield from _cut(iter(lambda: text.read(BLOCK), ""))
-
-
-def _of_text(text: str) -> Iterator[str]:
-    return iter([text]) if len(text) <= PIECE else _cut(iter([text]))
-
-
-def _cut(blocks: Iterator[str]) -> Iterator[str]:
-    """The same text, cut where white space begins, wherever it was cut before: no word is parted, unless it is huge."""
-    rest = ""
-    for block in blocks:
-        text = rest + block
-        start = 0
-        while len(text) - start > PIECE:
-            window = text[start : start + PIECE]
-            parts = window.rsplit(None, 1)
-            end = start + (len(parts[0]) if len(parts) == 2 else PIECE)
-            yield text[start:end]
-            start = end
-        rest = text[start:]
-    if rest:
-        yield rest
+        yield from cut(iter(lambda: text.read(BLOCK), ""))
 
 
 def _counted(document: Converted, found: Counter[str]) -> str:

@@ -8,21 +8,19 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from tacit.data.cache import too_many_bad
-from tacit.data.corpus import LONGEST, number_type, word_mark
-from tacit.data.documents import PIECE, pieces
+from tacit.data.corpus import LONGEST
+from tacit.data.documents import pieces
 from tacit.data.encodings import CannotRead
 from tacit.data.source import Source
-from tacit.errors import no_panic
 from tacit.spec import TextSpec
+from tacit.tokens import PIECE, marked_numbers, plain_numbers
 
 _CHUNK = 1 << 19  # characters
 _UNDER_WAY = 2  # threads that tokenise: one in Rust while the other hands over its numbers
@@ -85,32 +83,6 @@ def numbered(
         while under_way:
             chunk, future = under_way.popleft()
             yield chunk, *future.result()
-
-
-def plain_numbers(spec: TextSpec) -> NDArray[Any]:
-    """What each number of a vocabulary is in tokens.bin: itself, but unknown in place of a special one.
-
-    Unigram takes [MASK] in a text for the token of that name whatever it is told.
-    """
-    plain = np.arange(spec.vocabulary, dtype=number_type(spec.vocabulary))
-    if spec.unknown >= 0:
-        plain[list(spec.specials)] = spec.unknown
-    return plain
-
-
-def marked_numbers(tokenizer: Tokenizer, texts: list[str], plain: NDArray[Any]) -> tuple[NDArray[Any], list[int]]:
-    """The numbers of all texts end to end, marked where words begin, and how many each text has."""
-    with no_panic("the tokenizer"):
-        encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
-    lengths = [len(encoding) for encoding in encodings]
-    total = sum(lengths)
-    ids = plain[np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)]
-    words = np.fromiter(chain.from_iterable(encoding.word_ids for encoding in encodings), np.int64, total)
-    begins = np.ones(total, np.bool_)
-    begins[1:] = words[1:] != words[:-1]
-    ends = np.cumsum(lengths)
-    begins[ends[ends < total]] = True
-    return np.where(begins, ids | plain.dtype.type(word_mark(plain.dtype)), ids), lengths
 
 
 class Writer:

@@ -20,8 +20,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from tacit.errors import UserError, nearest
 from tacit.spec import TextSpec
+from tacit.tokens import masking_blanks
 
-SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+UNKNOWN, MASK = "[UNK]", "[MASK]"
+SPECIALS = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", MASK)
 SAMPLE = {"bpe": 64 << 20, "wordpiece": 64 << 20, "unigram": 8 << 20}  # characters that are trained on at most
 SMALLEST, LARGEST = 300, 1 << 20  # tokens: the 256 bytes have to fit
 
@@ -66,6 +68,7 @@ def train_tokenizer(texts: Iterable[str], *, algorithm: str, size: int, lowercas
     build = {"bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram}[algorithm]
     tokenizer = build(texts, size, lowercase)
     tokenizer.add_special_tokens(list(SPECIALS))
+    masking_blanks(tokenizer, tokenizer.token_to_id(MASK))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -191,21 +194,22 @@ def _wordpiece(texts: Iterable[str], size: int, lowercase: bool) -> Tokenizer:
 def _unigram(texts: Iterable[str], size: int, lowercase: bool) -> Tokenizer:
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = _normaliser(lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    # A blank before the text alone, and not behind each token that is no part of it, such as the mask.
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     trainer = trainers.UnigramTrainer(
         vocab_size=max(size - 256, len(SPECIALS) + 1),
         special_tokens=list(SPECIALS),
-        unk_token="[UNK]",
+        unk_token=UNKNOWN,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     learned = json.loads(tokenizer.to_str())["model"]["vocab"]
     pieces = {piece: round(score, _DIGITS) for piece, score in learned if piece not in SPECIALS}
-    entries = [(name, 0.0) for name in SPECIALS]
+    entries = [(UNKNOWN, 0.0)]  # the other special tokens are no pieces, or the model would find them in texts
     entries += [(f"<0x{byte:02X}>", _BYTE_SCORE) for byte in range(256)]
-    room = max(0, size - len(entries))  # characters the trainer keeps beyond its size are spelt in bytes
+    room = max(0, size - len(entries) - len(SPECIALS) + 1)  # characters the trainer keeps beyond are spelt in bytes
     entries += sorted(pieces.items(), key=lambda entry: (-entry[1], entry[0]))[:room]
-    tokenizer.model = models.Unigram(entries, unk_id=1, byte_fallback=True)
+    tokenizer.model = models.Unigram(entries, unk_id=0, byte_fallback=True)
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace(Regex("▁"), " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )

@@ -18,6 +18,7 @@ from tacit.encoders.audio import AudioEncoder, counted
 from tacit.encoders.base import ImageEncoder
 from tacit.encoders.items import ItemEncoder, at_place
 from tacit.encoders.text import TextEncoder
+from tacit.encoders.text_files import beyond_a_window
 from tacit.nn import masked_mean
 from tacit.spec import ImageSpec
 from tacit.types import Features
@@ -52,6 +53,9 @@ class Handover(Protocol):
 
     def sidecar(self) -> dict[str, Any]:
         """What `onnx.json` says of the graph."""
+
+    def longer(self) -> str:
+        """What other programs make of an example that is longer than a window; empty where there is none."""
 
 
 class Images:
@@ -107,9 +111,14 @@ class Images:
             "std": spec.std,
         }
 
+    def longer(self) -> str:
+        return ""
+
 
 class Numbers:
-    """`input_ids` and `attention_mask` int64 [B N], N at most a window."""
+    """`input_ids` and `attention_mask` int64 [B N], N at most a window: the graph refuses more."""
+
+    encoder: TextEncoder | ItemEncoder
 
     axes: Mapping[str, Mapping[int, str]] = {
         "input_ids": {0: "batch", 1: "tokens"},
@@ -117,12 +126,16 @@ class Numbers:
     }
 
     def graph(self, inner: nn.Module) -> nn.Module:
+        room = torch.ones(self.encoder.spec.length, dtype=torch.int64)
+
         class Graph(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
                 self.inner = inner
+                self.register_buffer("room", room)
 
             def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+                attention_mask = attention_mask * within(self.room, input_ids)
                 return self.inner({"input_ids": input_ids, "attention_mask": attention_mask})
 
         return Graph()
@@ -183,6 +196,9 @@ class Texts(Numbers):
             "pad": spec.pad,
         }
 
+    def longer(self) -> str:
+        return beyond_a_window(self.encoder.spec)
+
 
 class Sequences(Numbers):
     """Histories of items, the latest event last."""
@@ -230,6 +246,9 @@ class Sequences(Numbers):
             "mask": spec.mask,
         }
 
+    def longer(self) -> str:
+        return ""  # the latest events are all that the encoder itself reads
+
 
 class Sounds:
     """`audio` float32 [B S] in [-1, 1], S at most a window, and `length` int64 [B]; the graph makes log-mel itself."""
@@ -240,6 +259,7 @@ class Sounds:
         self.encoder = encoder
         self.front = encoder.traced_front()
         self.longest = encoder.length * encoder.spec.hop - 1  # samples of a window
+        self.room = torch.ones(encoder.length, dtype=torch.int64)
 
     def example(self) -> Inputs:
         return self._recordings([min(self.longest, self.encoder.spec.rate), 400], torch.Generator().manual_seed(0))
@@ -262,6 +282,7 @@ class Sounds:
         audio, length = inputs["audio"].to(device), inputs["length"].to(device)
         if torch.compiler.is_exporting():
             mel, frames = self.front(audio, length)
+            frames = frames * within(self.room, mel[:, :, 0]).amin(0)
         else:
             mel, frames = encoder.front(audio, length)
         return encoder.graph(mel, frames, depths)
@@ -301,6 +322,12 @@ class Sounds:
             **encoder.front_settings(),
         }
 
+    def longer(self) -> str:
+        return (
+            f"of a recording longer than {self.longest:,} samples, tacit embeds all windows and takes the mean; the "
+            "graph takes one"
+        )
+
 
 def handover(encoder: OwnEncoder) -> Handover:
     """How this encoder is handed over."""
@@ -309,6 +336,14 @@ def handover(encoder: OwnEncoder) -> Handover:
     if isinstance(encoder, ItemEncoder):
         return Sequences(encoder)
     return Texts(encoder) if isinstance(encoder, TextEncoder) else Images(encoder)
+
+
+def within(room: Tensor, inputs: Tensor) -> Tensor:
+    """1 for each place of inputs [B N], where there is `room` [L] for them: a graph looks them up, and fails beyond.
+
+    An encoder without positions of its own would answer longer inputs by something else than it was trained for.
+    """
+    return room[torch.arange(inputs.shape[1], device=room.device)]
 
 
 class Says(nn.Module):

@@ -8,17 +8,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tacit.errors import UserError, no_panic
+from tacit.errors import UserError
 from tacit.nn import masked_mean
 from tacit.spec import TextSpec
+from tacit.tokens import asker, number_type, numbers_of, plain_numbers, reader
 from tacit.types import Batch, Features
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ class TextEncoder(nn.Module, ABC):
         """Let the tokenizer know these as tokens, each the mean of those it was parted into; how many are new."""
         from tokenizers import AddedToken, Tokenizer
 
-        known = self.tokenizer
+        known = reader(self.spec.tokenizer)
         parted = {word: known.encode(word, add_special_tokens=False).ids for word in words}
         parted = {word: ids for word, ids in parted.items() if len(ids) > 1 or self.spec.unknown in ids}
         grown = Tokenizer.from_str(self.spec.tokenizer)
@@ -267,14 +268,16 @@ class TextEncoder(nn.Module, ABC):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        return tokenizer_of(self.spec.tokenizer)
+        """The tokenizer to ask by: it takes the mask token for what it is. Texts are read by `tacit.tokens.reader`."""
+        return asker(self.spec.tokenizer, self.spec.mask)
 
-    def prepare(self, texts: str | Sequence[str]) -> Batch:
+    def prepare(self, texts: str | Sequence[str], *, masks: bool = False) -> Batch:
         """Texts as a batch on the encoder's device, prepared as for its training.
 
         A document is [CLS] tokens [SEP], cut after 2048 numbers; longer than `spec.length`, it is embedded in windows,
         or cut where the encoder's own way is to.
-        Returns `tokens`, `valid` and `word` [B N] and `index` [B]. UserError names what is no text.
+        A [MASK] that somebody wrote is text, as every other special word is; with `masks` it hides what is to be
+        guessed. Returns `tokens`, `valid` and `word` [B N] and `index` [B]. UserError names what is no text.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         if not texts:
@@ -282,9 +285,11 @@ class TextEncoder(nn.Module, ABC):
         for text in texts:
             if not isinstance(text, str):
                 raise UserError(f"cannot prepare {text!r}, a {type(text).__name__}; pass texts as str")
-        with no_panic(f"the tokenizer of {self.name}"):
-            encodings = self.tokenizer.encode_batch(texts, add_special_tokens=False)
-        rows = [self._document(encoding) for encoding in encodings]
+        if masks:
+            read, plain = self.tokenizer, np.arange(self.spec.vocabulary, dtype=number_type(self.spec.vocabulary))
+        else:
+            read, plain = reader(self.spec.tokenizer), plain_numbers(self.spec)
+        rows = [self._document(*document) for document in numbers_of(texts, read, plain)]
         longest = max(1, *(len(tokens) for tokens, _ in rows))
         tokens = torch.full((len(rows), longest), self.spec.pad)
         valid, word = torch.zeros_like(tokens, dtype=torch.bool), torch.zeros_like(tokens, dtype=torch.bool)
@@ -295,13 +300,12 @@ class TextEncoder(nn.Module, ABC):
         batch = {"tokens": tokens, "valid": valid, "word": word, "index": torch.arange(len(rows))}
         return {name: value.to(self.special.device) for name, value in batch.items()}
 
-    def _document(self, encoding: Any) -> tuple[list[int], list[bool]]:
+    def _document(self, ids: list[int], begins: list[bool]) -> tuple[list[int], list[bool]]:
         """The numbers of a document, and which of them begin a word."""
         first, last = ([number] if number >= 0 else [] for number in (self.spec.cls, self.spec.sep))
         room = LONGEST - len(first) - len(last)
-        ids, words = encoding.ids[:room], encoding.word_ids[:room]
-        begins = [word is None or number == 0 or word != words[number - 1] for number, word in enumerate(words)]
-        return [*first, *ids, *last], [*([False] * len(first)), *begins, *([False] * len(last))]
+        inside = [*([False] * len(first)), *begins[:room], *([False] * len(last))]
+        return [*first, *ids[:room], *last], inside
 
     def hugging_face(self) -> PreTrainedModel:
         """The same encoder as a Hugging Face model, weights shared: with its head where that is trained."""
@@ -329,7 +333,10 @@ class TextEncoder(nn.Module, ABC):
         """What `encoder.json` says of the kind's own."""
         return {"headed": self.headed, "packs": self.packs}
 
-    pooling = "the mean of last_hidden_state over tokens that are neither padding nor special, see specials"
+    pooling = (
+        "the mean of last_hidden_state over tokens that are neither padding nor special, see specials; of a text that "
+        "is longer than a window, over those of all its windows"
+    )
     """How `pooled` follows from the `last_hidden_state` of `hugging_face()`, for people who open it there."""
 
 
@@ -348,17 +355,6 @@ def packed(segment: Tensor, valid: Tensor | None, length: int) -> Attention:
     position = place - torch.where(starts, place, 0).cummax(1).values
     window = (position % length == 0).cumsum(1)
     return Attention((window[:, :, None] == window[:, None, :])[:, None], position % length)
-
-
-@lru_cache(maxsize=8)
-def tokenizer_of(text: str) -> Tokenizer:
-    """The tokenizer of this JSON; it neither cuts nor pads."""
-    from tokenizers import Tokenizer
-
-    found = Tokenizer.from_str(text)
-    found.no_truncation()
-    found.no_padding()
-    return found
 
 
 def _table(spec: TextSpec) -> Tensor:

@@ -2,7 +2,9 @@
 
 Hugging Face's tokenizer files, and the modules of sentence-transformers. Its mean counts special tokens, ours does not:
 its `WordWeights` stand between. They are not 0 but next to nothing, so that a text of nothing else still has a mean,
-the one that Tacit gives it.
+the one that Tacit gives it. A special word that somebody wrote is text to all of them, but to the tokenizer of an
+encoder that fills in masks, which has to know them. What none of these libraries does is to read a text that is longer
+than a window: they take its beginning. README.md says so.
 """
 
 from __future__ import annotations
@@ -11,15 +13,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tacit.encoders.text import tokenizer_of
 from tacit.errors import UserError
 from tacit.files import sha256
 from tacit.spec import TextSpec
+from tacit.tokens import masking_blanks, opened
 
 if TYPE_CHECKING:
     from tacit.encoders.text import TextEncoder
 
-TOKENIZER = "tokenizer.json"
+TOKENIZER, README = "tokenizer.json", "README.md"
 WEIGHTS, POOLING = "1_WordWeights", "2_Pooling"
 NEXT_TO_NOTHING = 1e-9  # against 1 of every other token
 
@@ -28,7 +30,7 @@ def write(encoder: TextEncoder, folder: Path) -> None:
     """Write all of them."""
     spec = encoder.spec
     (folder / TOKENIZER).write_bytes(framed(spec).encode())
-    tokenizer = tokenizer_of(spec.tokenizer)
+    tokenizer = opened(spec.tokenizer)
     numbers = {"pad": spec.pad, "cls": spec.cls, "sep": spec.sep, "mask": spec.mask, "unk": spec.unknown}
     tokens = {f"{role}_token": tokenizer.id_to_token(number) for role, number in numbers.items() if number >= 0}
     told = {
@@ -36,11 +38,13 @@ def write(encoder: TextEncoder, folder: Path) -> None:
         "model_max_length": spec.length,
         "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
+        "split_special_tokens": not encoder.headed,
         **tokens,
     }
     _json(folder / "tokenizer_config.json", told)
     _json(folder / "special_tokens_map.json", tokens)
     _sentence_transformers(encoder, folder)
+    (folder / README).write_text(_readme(encoder), encoding="utf-8")
 
 
 def describe(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -59,21 +63,58 @@ def read_spec(values: dict[str, Any], folder: Path) -> TextSpec:
 
 
 def framed(spec: TextSpec) -> str:
-    """The tokenizer's JSON, with [CLS] and [SEP] put around a text by itself."""
+    """The tokenizer's JSON, with [CLS] and [SEP] put around a text by itself, and nothing cut or padded.
+
+    The mask token takes the blank before it, as what it hides has one.
+    """
     from tokenizers import Tokenizer
     from tokenizers.processors import TemplateProcessing
 
-    tokenizer = Tokenizer.from_str(spec.tokenizer)
+    given, tokenizer = Tokenizer.from_str(spec.tokenizer), masking_blanks(opened(spec.tokenizer), spec.mask)
     first, last = ([number] if number >= 0 else [] for number in (spec.cls, spec.sep))
     bare = tokenizer.encode("a", add_special_tokens=False).ids
-    if tokenizer.encode("a").ids == [*first, *bare, *last]:
-        return spec.tokenizer
-    names = {number: str(tokenizer.id_to_token(number)) for number in (*first, *last)}
-    around = " ".join([names[number] for number in first] + ["$A"] + [names[number] for number in last])
-    special = [(name, number) for number, name in names.items()]
-    tokenizer.post_processor = TemplateProcessing(single=around, pair=f"{around} $B", special_tokens=special)
+    if tokenizer.encode("a").ids != [*first, *bare, *last]:
+        names = {number: str(tokenizer.id_to_token(number)) for number in (*first, *last)}
+        around = " ".join([names[number] for number in first] + ["$A"] + [names[number] for number in last])
+        special = [(name, number) for number, name in names.items()]
+        tokenizer.post_processor = TemplateProcessing(single=around, pair=f"{around} $B", special_tokens=special)
     said: str = tokenizer.to_str()
-    return said
+    return spec.tokenizer if said == given.to_str() else said
+
+
+def beyond_a_window(spec: TextSpec) -> str:
+    """What becomes of longer texts, here and elsewhere."""
+    return (
+        f"of a text longer than {spec.length:,} tokens, tacit embeds all windows of {spec.length:,} and takes the "
+        "mean; sentence-transformers reads the first one alone, and so does whoever cuts at model_max_length; the ONNX "
+        "graph takes no more"
+    )
+
+
+def _readme(encoder: TextEncoder) -> str:
+    spec = encoder.spec
+    masks = ""
+    if encoder.headed:
+        masks = f"""
+`pipeline("fill-mask", FOLDER)` fills in {opened(spec.tokenizer).id_to_token(spec.mask)}. So the tokenizer takes special
+words in a text for special tokens; where they are text, call it with `split_special_tokens=True`, as the modules of
+sentence-transformers here do.
+"""
+    return f"""# {encoder.name}
+
+An encoder of text: `AutoModel.from_pretrained(FOLDER)`, `SentenceTransformer(FOLDER)` or `tacit.load_encoder(FOLDER)`.
+Its vector of a text is {encoder.pooling}, which are {", ".join(map(str, spec.specials))}.
+
+**Long texts.** {beyond_a_window(spec).capitalize()}. So vectors of longer texts differ:
+`tacit embed FOLDER DATA --out FILE`, or in Python
+
+```python
+encoder = tacit.load_encoder(FOLDER)
+encoder(encoder.prepare(texts)).pooled
+```
+
+read them whole, up to 2,048 tokens. Shorter texts have one and the same vector everywhere.
+{masks}"""
 
 
 def _sentence_transformers(encoder: TextEncoder, folder: Path) -> None:
@@ -93,7 +134,14 @@ def _sentence_transformers(encoder: TextEncoder, folder: Path) -> None:
         for number, (name, path) in enumerate(names.items())
     ]
     _json(folder / "modules.json", modules)
-    _json(folder / "sentence_bert_config.json", {"max_seq_length": spec.length, "do_lower_case": False})
+    _json(
+        folder / "sentence_bert_config.json",
+        {
+            "max_seq_length": spec.length,
+            "do_lower_case": False,
+            "tokenizer_args": {"split_special_tokens": True},
+        },
+    )
     _json(folder / "config_sentence_transformers.json", {"prompts": {}, "similarity_fn_name": "cosine"})
     for path in (WEIGHTS, POOLING):
         (folder / path).mkdir()
