@@ -15,7 +15,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.data import Recordings, clean, decode, listening, recordings, worker
+from tacit import sounds
+from tacit.data import Recordings, clean, decode, listening, worker
 from tacit.data.decode import Pool, SoundPlan, Stretch
 from tacit.data.duplicates import find_copies
 from tacit.data.order import Batches, Span
@@ -185,7 +186,7 @@ def test_any_piece_of_any_epoch_costs_the_same():
 
 
 def test_a_long_recording_is_represented_by_stretches(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recordings, "MOST_SECONDS", 6)
+    monkeypatch.setattr(sounds, "MOST_SECONDS", 6)
     cache = made([60, 61, 5, 600])
     batch = cache.batch(np.array([0, 1, 2, 3]))
     assert batch["length"].tolist() == [60, 60, 5, 60]

@@ -58,6 +58,7 @@ ROWS = [
         "recommending",
         "rejudging",
         "resuming",
+        "reading",
         "labelling",
         "comparing",
     },

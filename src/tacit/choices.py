@@ -7,11 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from tacit.encoders import READS, OwnEncoder, load_encoder
+from tacit.encoders import READS, OwnEncoder
 from tacit.encoders.text import TextEncoder
 from tacit.errors import UserError
 from tacit.kinds import kind_named, kind_of
 from tacit.masks import UNITS, Hiding
+from tacit.reading import as_trained, asked_for, open_encoder
 from tacit.spec import Spec
 from tacit.tasks import check_kind, parse_mixture
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tacit.study import Study
 
 MASKING = {"masked", "bestrq", "wav2vec2", "electra"}  # tasks that hide tokens
+MAY_DIFFER = {"length", "seconds"}  # of what is looked at together, from one training of an encoder to the next
 MOST_SKIPPED = 3  # steps: a training that needs more is wrong in itself
 FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
 
@@ -34,7 +36,7 @@ def initial_encoder(ask: SimpleNamespace) -> OwnEncoder | None:
         if words is not None:
             raise UserError("--add-words adds to the tokenizer of --init; name an encoder to go on from")
         return None
-    encoder = load_encoder(source, offline=ask.offline)
+    encoder = open_encoder(source, offline=ask.offline)
     if words is not None:
         if not isinstance(encoder, TextEncoder):
             raise UserError(
@@ -59,9 +61,18 @@ def _words(file: Path) -> list[str]:
 
 
 def as_read_by(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
-    """Settings by which data are read as this encoder reads them, where no other are given."""
-    given = {name: value for name, value in options.items() if value is not None}
+    """Settings by which data to train this encoder on are read: in its form, where no other is given.
+
+    UserError where it would not understand what it is given.
+    """
+    given = asked_for(options)
+    as_trained(encoder, {name: value for name, value in given.items() if name not in MAY_DIFFER})
     return {**options, **kind_of(encoder.spec).reading(encoder.spec), **given}
+
+
+def as_judged(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
+    """Settings by which data to judge this encoder on are read: as those of its training, where no others are given."""
+    return {**options, **as_trained(encoder, {}), **asked_for(options)}
 
 
 def fitted(encoder: OwnEncoder) -> Callable[[Spec], OwnEncoder]:

@@ -42,7 +42,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "clean": commands.clean,
 }
 
-NOT_ASKED = {"data", "progress", "reads"}  # settings of open_dataset that are no flags
+NOT_ASKED = {"data", "as_before", "progress", "reads"}  # settings of open_dataset that are no flags
 
 
 class _Parser(ArgumentParser):
@@ -137,17 +137,21 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespac
     parser = _Parser(prog=f"tacit {name}", description=summary, exit_on_error=True, default_env=False)
     parameters = dict(inspect.signature(command).parameters)
     takes_data_options = parameters.pop("options", None) is not None
+    takes_reading = parameters.pop("reading", None) is not None
     optional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty]
-    skipped: set[str | int] = {*(["options"] if takes_data_options else []), *(p.name for p in optional)}
+    skipped: set[str | int] = {*(p.name for p in optional)}
+    skipped |= {"options"} if takes_data_options else {"reading"} if takes_reading else set()
     parser.add_function_arguments(_typed(command), as_group=False, as_positional=True, skip=skipped)
     for parameter in optional:  # which the parser would make a flag
         help_ = re.search(rf"^ +{parameter.name}: (.+(?:\n {{12}}.+)*)", command.__doc__ or "", re.MULTILINE)
         parser.add_argument(parameter.name, nargs="?", default=parameter.default, help=help_[1] if help_ else None)
-    if takes_data_options:
-        from tacit.data import open_dataset
+    if takes_data_options or takes_reading:
+        from tacit.data import READING, open_dataset
 
-        parser.add_function_arguments(_typed(open_dataset), skip={*NOT_ASKED, *parameters})
-        parameters |= {k: v for k, v in inspect.signature(open_dataset).parameters.items() if k not in NOT_ASKED}
+        flags = dict(inspect.signature(open_dataset).parameters)
+        left_out = {*NOT_ASKED, *(flags.keys() - set(READING) if takes_reading else ())}
+        parser.add_function_arguments(_typed(open_dataset), skip={*left_out, *parameters})
+        parameters |= {k: v for k, v in flags.items() if k not in left_out}
     if several := _variadic(command):
         parser.add_argument(several, nargs="+", help="one or more")
     for file in _named(words, "--config"):

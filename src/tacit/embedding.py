@@ -16,15 +16,15 @@ from tacit import dist, ranks
 from tacit.data import Corpus, open_dataset
 from tacit.data.opened import PARQUET
 from tacit.data.vectors import NUMBERED
-from tacit.encoders import READS, load_encoder
+from tacit.encoders import READS
 from tacit.encoders.items import ItemEncoder
 from tacit.encoders.text import LONGEST, TextEncoder
 from tacit.engine import all_processes, make_fabric
 from tacit.errors import UserError
 from tacit.evaluation.features import extract, extract_tokens
 from tacit.files import check_place, whole_file
-from tacit.kinds import kind_of
 from tacit.parts import fingerprint, is_begun, write_parts
+from tacit.reading import as_trained, open_encoder, overridden, tell
 from tacit.tokens import BLANKS, reader
 
 if TYPE_CHECKING:
@@ -44,10 +44,12 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
             raise UserError(f"{out} exists; replace it with --overwrite or choose another --out")
         check_place(out)
         with ranks.leader_first():
-            found = load_encoder(encoder, offline=ask.offline) if isinstance(encoder, str | Path) else encoder
+            found = open_encoder(encoder, offline=ask.offline) if isinstance(encoder, str | Path) else encoder
             if ask.of_items and not isinstance(found, ItemEncoder):
                 raise UserError(f"--of-items: the encoder {found.name} reads {READS[found.spec.kind]}; leave it out")
-            dataset = open_dataset(data, **{**kind_of(found.spec).reading(found.spec), **_given(options)})
+            dataset = open_dataset(data, **as_trained(found, options))
+            if not in_parts or dist.rank() == 0:
+                tell(dataset, overridden(found, options))
         make_fabric(device=ask.device, precision="32").to_device(found)
         tables = _items if ask.of_items else _words if ask.words else _examples
         rows = 1 if ask.of_items else len(dataset)
@@ -161,7 +163,3 @@ def _by_word(
 
 def _column(values: NDArray[np.float32]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}

@@ -9,14 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from tacit.callables import as_encoder, import_callable, is_callable_name
-from tacit.choices import as_read_by, check_asked, fitted
-from tacit.encoders import is_own, load_encoder
+from tacit.choices import as_judged, check_asked, fitted
+from tacit.encoders import is_own
 from tacit.errors import UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
 from tacit.judging import diagnoses, pretrained_arm
 from tacit.leaks import tell_leaks
 from tacit.picturing import publish
 from tacit.progress import Log
+from tacit.reading import open_encoder, overridden
 from tacit.rejudging import (
     as_remembered,
     as_the_run,
@@ -65,8 +66,10 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
         if anew and (line := untold(Path(encoder), settings)):
             log(Ours(line) if ask.private else line)
         architecture = fitted(found) if ours else chosen_encoder(None)
-        read = as_read_by(found, options) if ours else options
+        read = as_judged(found, options) if ours else options
         study = open_study(data, ask, read, log, encoder=architecture, seal=seal)
+        for line in overridden(found, options) if ours else ():
+            log(line)
         labelled, sealed = study.split.labelled, study.split.seal
         if labelled is None or sealed is None:
             raise UserError(
@@ -118,6 +121,6 @@ def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:
     if is_callable_name(encoder):
         return encoder, as_encoder(import_callable(encoder), encoder)
     if isinstance(encoder, str | Path):
-        return Path(encoder).name, load_encoder(encoder, offline=offline)
+        return Path(encoder).name, open_encoder(encoder, offline=offline)
     name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
     return str(name), as_encoder(encoder, str(name))

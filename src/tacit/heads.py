@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tacit.data import Cache, open_dataset
 from tacit.data.asked import target_named, target_settings
-from tacit.encoders import OwnEncoder, load_encoder
+from tacit.encoders import OwnEncoder
 from tacit.engine import make_fabric
 from tacit.errors import UserError
 from tacit.evaluation import Report
@@ -20,6 +20,7 @@ from tacit.evaluation.features import extract
 from tacit.evaluation.selection import FINAL
 from tacit.evaluation.targets import Supervised, make_target
 from tacit.kinds import kind_of
+from tacit.reading import as_trained, open_encoder
 from tacit.workspace import CONFIG, RunSettings, leads_out, settings_of
 
 if TYPE_CHECKING:
@@ -27,14 +28,9 @@ if TYPE_CHECKING:
     from tacit.evaluation.targets.base import Predictor
 
 AT_ONCE = 8192  # examples embedded at a time
-HOW_READ = (
-    "kind",
-    "image_column",
-    "path_column",
-    "text_column",
-    "cache",
-    "max_bad",
-)  # what new data share with those of the run
+HOW_KEPT = ("cache", "max_bad")  # what any data share with those of the run
+HOW_LEARNED = ("k_core", "item_table")  # what the run's own data were cut down to, and told of
+PLACES = {"cache", "item_table"}  # of these
 HOW_LABELLED = (
     *("labels", "label_column", "ignore_label", "keep_label", "group_column", "start_column", "end_column"),
     *("test", "target", "multilabel"),
@@ -52,11 +48,22 @@ class Chosen(NamedTuple):
 
     @property
     def read(self) -> dict[str, Any]:
-        """How the run read its images, for `open_dataset`."""
-        said = {name: self.asked[name] for name in HOW_READ if self.asked.get(name) is not None}
-        if not self.asked.trusted:  # nor does a stranger say where on this machine something is to be kept
-            said.pop("cache", None)
-        return said | kind_of(self.encoder.spec).reading(self.encoder.spec)
+        """How the run read its data, for `open_dataset`."""
+        return self.reading({})
+
+    def reading(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The same where some settings are given anew."""
+        return {**self._asked(HOW_KEPT), **as_trained(self.encoder, given)}
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        """How the run read what it learned from: histories of its own core alone."""
+        return {**self.read, **self._asked(HOW_LEARNED)}
+
+    def _asked(self, names: Iterable[str]) -> dict[str, Any]:
+        """What the run was asked; nor does a stranger say where on this machine something is, or is to be kept."""
+        said = {name: self.asked[name] for name in names if self.asked.get(name) is not None}
+        return said if self.asked.trusted else {name: value for name, value in said.items() if name not in PLACES}
 
     def features(self, dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """[N D] at the chosen depth; where `extract` left it out, it equals the final one."""
@@ -87,7 +94,7 @@ def open_chosen(
     folder = Path(run)
     asked = settings_of(folder, trust=trust)
     data = {"selected_arm": asked["task"]} if not judged and "task" in asked else Report.load(folder).data
-    encoder = load_encoder(folder, offline=offline)
+    encoder = open_encoder(folder, offline=offline)
     make_fabric(device=device, precision="32").to_device(encoder)
     arm = data["selected_arm"]
     return Chosen(folder, asked, encoder, arm, (data.get("representation") or {}).get(arm, FINAL))
@@ -140,7 +147,7 @@ def labelled_data(
         said["label_column"] = label_column
     remedies = {"data": "pass it as labelled= (--labelled)", "test": "name all labelled data by --labelled"}
     told = remembered(chosen.folder, chosen.asked, said, names, remedies)
-    dataset = open_dataset(told.pop("data"), **{**chosen.read, **told})
+    dataset = open_dataset(told.pop("data"), **{**chosen.learned, **told})
     if dataset.spans is not None:
         raise UserError(
             f"{chosen.folder} was judged by frames, and there is no head for these: load its encoder instead"

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tacit import keys
-from tacit.data import TEST, open_dataset
+from tacit.data import READING, TEST, open_dataset
 from tacit.data.asked import TEXTS, target_named, target_settings
 from tacit.data.joining import ROW
 from tacit.data.stretches import WHOLE
@@ -31,6 +31,7 @@ from tacit.evaluation.sealing import content_digests
 from tacit.files import check_place, whole_file
 from tacit.heads import Chosen, open_chosen, remembered
 from tacit.naming import plain
+from tacit.reading import overridden, tell
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
@@ -71,6 +72,7 @@ def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: d
     chosen = open_chosen(run, device=ask.device, offline=ask.offline, judged=False, trust=ask.trust)
     dataset, known = _read(chosen, data, options)
     chosen.check(dataset)
+    tell(dataset, overridden(chosen.encoder, options), private=bool(chosen.asked.get("private")))
     seed = keys.fold(chosen.asked.get("seed", 0), "next labels")
     labelled, candidates = _sides(dataset, known, seed)
     features = chosen.features(dataset, np.concatenate([labelled, candidates]))
@@ -193,7 +195,8 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     names = ("test", "labels", "holdout", "keep_label", *by_column)
     said = {name: given.pop(name) for name in names if name in given}
     own = remembered(chosen.folder, chosen.asked, said, names, REMEDIES)
-    read = {**chosen.read, **given, "ignore_label": (), "target": TEXTS, "multilabel": None}
+    mere = {name: given.pop(name) for name in list(given) if name in READING}
+    read = {**chosen.learned, **chosen.reading(mere), **given, "ignore_label": (), "target": TEXTS, "multilabel": None}
     dataset = open_dataset(data, **read, **own)
     name = _names(dataset)
     if more is not None:

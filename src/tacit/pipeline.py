@@ -315,9 +315,10 @@ def _within_share(
 
 def keep_encoder(study: Study, name: str, run: Run, folder: Path) -> None:
     """Write what the user keeps: the encoder, and where it came from. Of several processes the leader does."""
+    encoder: Any = run.task.exported["encoder"]
+    encoder.reading = {} if study.ask.private else dict(study.dataset.reading)  # config.yaml stays, an encoder leaves
     if not ranks.leader():
         return
-    encoder: Any = run.task.exported["encoder"]
     save_encoder(encoder, folder, card={"task": name, "steps": run.steps, "data": study.data_hash})
 
 

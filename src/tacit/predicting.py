@@ -15,7 +15,8 @@ from tacit.data import open_dataset
 from tacit.data.text import write_csv
 from tacit.errors import UserError
 from tacit.files import check_place, whole_file
-from tacit.heads import AT_ONCE, HOW_READ, Chosen, fit_head, labelled_data, learned_target, open_chosen
+from tacit.heads import AT_ONCE, Chosen, fit_head, labelled_data, learned_target, open_chosen
+from tacit.reading import check_names, overridden, tell
 
 if TYPE_CHECKING:
     from tacit.data import Dataset
@@ -30,14 +31,15 @@ PRECEDES = (
 )
 
 
-def predict_data(run: str | Path, data: Any, settings: dict[str, Any]) -> pa.Table:
+def predict_data(run: str | Path, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> pa.Table:
     """See `tacit.commands.predict`."""
     ask = SimpleNamespace(**settings)
+    check_names(options)
     out = None if ask.out is None else _target(Path(ask.out), overwrite=ask.overwrite)
     chosen = open_chosen(run, device=ask.device, offline=ask.offline, trust=ask.trust)
     labelled = labelled_data(chosen, labels=ask.labels, label_column=ask.label_column, labelled=ask.labelled)
-    new = {name: getattr(ask, name) for name in HOW_READ if getattr(ask, name, None) is not None}
-    dataset = open_dataset(data, **{**chosen.read, **new})
+    dataset = open_dataset(data, **chosen.reading(options))
+    tell(dataset, overridden(chosen.encoder, options), private=bool(chosen.asked.get("private")))
     chosen.check(labelled, dataset)
     target, predicted = learned_target(labelled), _predict(chosen, dataset, fit_head(chosen, labelled))
     columns = target.columns(predicted, labelled.classes, chosen.asked.get("multilabel") or SEPARATOR)

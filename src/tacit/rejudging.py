@@ -31,6 +31,9 @@ def as_the_run(run: Path, settings: dict[str, Any], options: dict[str, Any]) -> 
     if not is_run(run):
         return settings, options
     asked = settings_of(run)
+    cut_down = ("k_core", "item_table") if asked.trusted else ("k_core",)  # a stranger names no file
+    core = {name: asked[name] for name in cut_down if asked.get(name) and options.get(name) is None}
+    options = {**options, **core}
     target = target_settings(options, asked)
     if target_named(**target) != target_named(**target_settings(asked)):
         return settings, options

@@ -27,9 +27,11 @@ SUFFIXES = frozenset(
     [".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64", ".m4a"]
 )
 CHANNELS = ("mix", "left", "right")
+SEPARATE = "separate"  # each channel is an example of its own
 RATES = (4_000, 48_000)  # Hz, of what sounds are made into
 MOST_CHANNELS = 64
 LONGEST = 24 * 3600  # seconds of a single recording
+MOST_SECONDS = 600  # of a recording that an encoder is given
 MOST_PER_BYTE = 256  # frames: speech at the lowest rate that Opus has gives 64, hours of digital silence thousands
 
 # Part of every cache's key: raise it whenever a change may change a single sample, or what is measured of them.
@@ -121,29 +123,80 @@ def blocks(
         raise BadSound("holds no sound" if not found.frames else f"shorter than one sample at {rate:,} Hz")
 
 
-def as_samples(sound: Source | NDArray[Any], rate_in: int | None, rate: int) -> Samples:
+def as_samples(
+    sound: Source | NDArray[Any],
+    rate_in: int | None,
+    rate: int,
+    channels: str | int = "mix",
+    *,
+    start: float = 0.0,
+    end: float = math.inf,
+) -> Samples:
     """A sound as the data layer would have made it: [S] at `rate` Hz.
 
     Args:
         sound: a file, its bytes, or samples [S] or [S C]: floats with full scale 1, or integers
         rate_in: Hz of samples; files say their own
         rate: Hz
+        channels: as `read_sound` takes them
+        start, end: seconds
 
     Raises `BadSound` for what cannot be read, and for samples without a rate.
     """
     if isinstance(sound, bytes | Path | str):
-        return read_sound(sound, rate)
+        return read_sound(sound, rate, channels, start=start, end=end)
     if rate_in is None:
         raise BadSound("samples do not say how many there are in a second: give rate=, in Hz")
     samples = _as_floats(np.asarray(sound))
     if not len(samples):
         raise BadSound("holds no sound")
+    check_channel(channels, samples.shape[1])
+    first, last = check_stretch(start, end, len(samples), rate_in)
+    samples = samples[first:last]
     found = Found()
-    mono = (_mono(samples[at : at + _BLOCK], "mix", found) for at in range(0, len(samples), _BLOCK))
+    mono = (_mono(samples[at : at + _BLOCK], channels, found) for at in range(0, len(samples), _BLOCK))
     result = np.concatenate([_as_int16(block) for block in _resampled(mono, rate_in, rate)])
     if not len(result):
         raise BadSound(f"shorter than one sample at {rate:,} Hz")
     return result
+
+
+def channels_of(sound: Source | NDArray[Any]) -> int:
+    """How many channels a sound has. BadSound for what cannot be read."""
+    if isinstance(sound, bytes | Path | str):
+        return header(sound).channels
+    return _as_floats(np.asarray(sound)).shape[1]
+
+
+def check_channel(channels: str | int, there: int) -> None:
+    """BadSound for the number of a channel that is not there."""
+    assert channels in CHANNELS or isinstance(channels, int), channels
+    if isinstance(channels, int) and channels >= there:
+        raise BadSound(f"has no channel {channels + 1}")
+
+
+def check_stretch(start: float, end: float, frames: int, rate: int) -> tuple[int, int]:
+    """The first frame of a stretch in seconds, and the one behind its last. BadSound where there is none."""
+    length = frames / rate
+    if not 0 <= start < end:
+        raise BadSound(f"a stretch from {start:g} to {end:g} s has no length")
+    if start > 0 and start >= length:
+        raise BadSound(f"a stretch from {start:g} s on lies beyond its end, which is at {length:g} s")
+    first = round(start * rate)
+    return first, frames if end >= length else first + round((end - start) * rate)
+
+
+def excerpt(sound: Samples, seconds: float, rate: int) -> Samples:
+    """A sound as an encoder is given it: at most `MOST_SECONDS` of it.
+
+    A longer one is represented by stretches of `seconds`, evenly spaced from its beginning to its end, that together
+    are as long as that.
+    """
+    if len(sound) <= MOST_SECONDS * rate:
+        return sound
+    width = round(seconds * rate)
+    firsts = np.linspace(0, len(sound) - width, MOST_SECONDS * rate // width).astype(np.int64)
+    return np.concatenate([sound[at : at + width] for at in firsts.tolist()])
 
 
 def known(head: bytes) -> bool:
@@ -213,18 +266,11 @@ def _stretch(
     """One channel from `start` to `end` seconds, block by block [S]."""
     import soundfile
 
-    assert channels in CHANNELS or isinstance(channels, int), channels
-    if isinstance(channels, int) and channels >= file.channels:
-        raise BadSound(f"has no channel {channels + 1}")
-    length = file.frames / file.samplerate
-    if not 0 <= start < end:
-        raise BadSound(f"a stretch from {start:g} to {end:g} s has no length")
-    if start > 0 and start >= length:
-        raise BadSound(f"a stretch from {start:g} s on lies beyond its end, which is at {length:g} s")
-    whole = end >= length
-    left = file.frames - round(start * file.samplerate) if whole else round((end - start) * file.samplerate)
+    check_channel(channels, file.channels)
+    first, last = check_stretch(start, end, file.frames, file.samplerate)
+    left = last - first
     if start > 0:
-        file.seek(round(start * file.samplerate))
+        file.seek(first)
     while left > 0:
         try:
             block = file.read(min(_BLOCK, left), dtype="float32", always_2d=True)  # [S C]

@@ -93,7 +93,8 @@ class AudioSpec:
     """Sound as an encoder sees it: one channel of `rate` samples per second, as log-mel frames.
 
     A frame is `window` samples, the next one `hop` samples later; `mels` bands from `low` to `high` Hz. An encoder sees
-    at most `seconds` at once. `mean` and `std` are those of the data's log-mel values.
+    at most `seconds` at once. `mean` and `std` are those of the data's log-mel values. `channels` says what the one
+    channel is of a recording of several: mix (their mean), left, right, or separate, each an example of its own.
     """
 
     kind: ClassVar[str] = "audio"
@@ -107,6 +108,7 @@ class AudioSpec:
     high: float  # Hz
     mean: float
     std: float
+    channels: str | None = None  # None where nobody has said
 
     def __post_init__(self) -> None:
         assert 0 < self.hop <= self.window, self
@@ -119,7 +121,7 @@ class AudioSpec:
     def of(cls, values: Mapping[str, Any]) -> AudioSpec:
         whole = {name: int(values[name]) for name in ("rate", "window", "hop", "mels")}
         parts = {name: float(values[name]) for name in ("seconds", "low", "high", "mean", "std")}
-        return cls(**{**whole, **parts})  # type: ignore[arg-type]
+        return cls(**{**whole, **parts}, channels=values.get("channels"))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

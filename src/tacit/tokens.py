@@ -42,11 +42,17 @@ def clean(text: str) -> Clean:
     """The text without what no tokenizer and no file takes."""
     cleaned = "\0" in text
     text = text.replace("\0", "") if cleaned else text
+    whole = whole_signs(text)
+    return Clean(whole, whole.encode(), cleaned, whole != text)
+
+
+def whole_signs(text: str) -> str:
+    """The text, a replacement character in place of every half of a surrogate pair."""
     try:
-        return Clean(text, text.encode(), cleaned, False)
+        text.encode()
     except UnicodeEncodeError:
-        data = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-        return Clean(data.decode(), data, cleaned, True)
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def cut(blocks: Iterator[str]) -> Iterator[str]:
@@ -96,7 +102,7 @@ def masking_blanks(tokenizer: Tokenizer, mask: int) -> Tokenizer:
     from tokenizers import AddedToken
 
     token = tokenizer.id_to_token(mask) if mask >= 0 else None
-    if token is not None and set(tokenizer.encode(f"a {token}", add_special_tokens=False).tokens) & set(BLANKS):
+    if token is not None and tokenizer.encode(f"a {token}", add_special_tokens=False).tokens[-2] in BLANKS:
         tokenizer.add_special_tokens([AddedToken(token, lstrip=True, normalized=False, special=True)])
     return tokenizer
 

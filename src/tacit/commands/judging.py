@@ -114,13 +114,12 @@ def predict(
     labels: str | None = None,
     label_column: str | None = None,
     labelled: Any = None,
-    image_column: str | None = None,
-    path_column: str | None = None,
     device: str = "auto",
     private: bool = False,
     trust: bool = False,
     offline: bool = False,
     overwrite: bool = False,
+    **reading: Any,
 ) -> Table:
     """Predict the class of every example, or its labels or number: what the run was judged by.
 
@@ -130,6 +129,8 @@ def predict(
     ones. The verdict in the report precedes this refit: its figures come from probes that saw fewer labels, so they
     tend to be a little low for this one. It is judged no more.
 
+    The data are read as the run read its own: the same columns, channel, rate, tokenizer and size.
+
     Args:
         run: A run folder. It remembers how its data and labels were read.
         data: What to predict: a folder of images, a table, arrays, or the built-in `digits`.
@@ -137,16 +138,15 @@ def predict(
         labels: The label file to learn from in place of the run's, or `folders`.
         label_column: The column of labels in place of the run's.
         labelled: The data to learn from, where the run's have moved or were objects in Python.
-        image_column: The table's column of encoded images; the run's by default.
-        path_column: The table's column of paths to images; the run's by default.
         device: auto, cpu, cuda or mps.
         private: Print no class and no name; so where the run was private. The file holds what it holds.
         trust: Open the data and label files that the run names, also where the folder was not made here by you, or was
             changed since. Without it such a folder opens nothing: name data and labels by --labelled and --labels.
         offline: Use no network.
         overwrite: Replace the file.
+        reading: What of the data to predict is read otherwise: settings of `tacit.open_dataset`, such as a column.
     """
     given = settings(locals())
     from tacit.predicting import predict_data
 
-    return predict_data(run, data, given)
+    return predict_data(run, data, given, reading)

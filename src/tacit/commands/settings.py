@@ -17,7 +17,7 @@ Found = TypeVar("Found")
 
 def settings(arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a command but for its data and how they are read."""
-    return {name: value for name, value in arguments.items() if name not in {"data", "options"}}
+    return {name: value for name, value in arguments.items() if name not in {"data", "options", "reading"}}
 
 
 def guarded(command: Callable[Given, Found]) -> Callable[Given, Found]:

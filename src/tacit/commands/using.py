@@ -52,7 +52,7 @@ def embed(
         offline: Use no network, also for hf: names.
         timeout: Seconds after which a process that waits for another one in vain ends the work.
         overwrite: Replace the file or the folder.
-        options: How the data are read: the settings of `tacit.open_dataset`.
+        options: What of the data is read otherwise than in the encoder's training: settings of `tacit.open_dataset`.
     """
     given = settings(locals())
     from tacit.embedding import embed_data
@@ -93,18 +93,22 @@ def export(
         trust: Open the data and label files that the run names, also where the folder was not made here by you.
         offline: Use no network, also for hf: names.
     """
-    from tacit.encoders import load_encoder
     from tacit.exporting import export as write
     from tacit.exporting import nameless
+    from tacit.workspace import was_private
 
     if with_head:
         from tacit.heads import open_head
 
         opened, head = open_head(encoder, trust, labels=labels, label_column=label_column, labelled=labelled)
     else:
-        opened, head = load_encoder(encoder, offline=offline), None
+        from tacit.reading import open_encoder
+
+        opened, head = open_encoder(encoder, offline=offline), None
     if without_ids:
         opened, head = nameless(opened, head)
+    if isinstance(encoder, str | Path) and was_private(Path(encoder)):
+        opened.reading = {}
     done = write(opened, to, Path(out), head=head)
     for key, value in done.items():
         print(f"{key}: {value}")
@@ -207,9 +211,9 @@ def load_encoder(source: Any, *, offline: bool = False) -> Any:
     It embeds batches, `encoder(encoder.prepare(images)).pooled`, where `prepare` takes paths, PIL images or arrays and
     does the exact preprocessing of the training.
     """
-    from tacit.encoders import load_encoder as load
+    from tacit.reading import open_encoder
 
-    return load(source, offline=offline)
+    return open_encoder(source, offline=offline)
 
 
 @guarded

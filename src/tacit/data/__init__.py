@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tacit.data.cache import Cache, Progress, clean, default_root, open_cache
 from tacit.data.channels import separated
 from tacit.data.corpora import open_corpus
 from tacit.data.corpus import Corpus
-from tacit.data.dataset import Dataset
+from tacit.data.dataset import READING, Dataset
 from tacit.data.halves import halved
 from tacit.data.histories import HELD, Histories
 from tacit.data.interactions import Named
@@ -36,6 +36,7 @@ from tacit.errors import UserError
 from tacit.spec import ImageSpec
 
 __all__ = [
+    "READING",
     "TEST",
     "TRAIN",
     "VALIDATION",
@@ -93,6 +94,7 @@ def open_dataset(
     catalogue: str | None = None,
     cache: str | None = None,
     max_bad: float = 0.05,
+    as_before: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     patience: float = math.inf,
     reads: Any = None,
@@ -160,6 +162,8 @@ def open_dataset(
         catalogue: a run or an exported encoder whose numbers the items keep; in Python also the spec of an encoder
         cache: the folder for decoded data; default: the user's own cache folder
         max_bad: the fraction of unreadable files from which on the data are refused
+        as_before: in Python, `Dataset.reading` of other data: the columns that they were read by are read here, where
+            no others are named and a table has them
         progress: called with the examples decoded so far and in all
         reads: the spec of an encoder of images, whose channels and scale of grey values they are read in
         patience: seconds; where decoding takes longer, a sample of the images stands for all, and nothing is kept
@@ -199,7 +203,10 @@ def open_dataset(
     spans = {} if whole else span_columns(tables, start_column, end_column)
     own_span = (None, None) if spans or whole else (start_column, end_column)
     events = Named(user_column, item_column, time_column, event_column, tuple(event_weight), session_gap is not None)
-    columns_named = Columns(kind, image_column, audio_column, path_column, texts, *own_span, events, whole)
+    before = as_before or {}
+    columns_named = Columns(
+        kind, image_column, audio_column, path_column, texts, *own_span, events, whole=whole, before=before
+    )
 
     def opened(ask: Columns) -> Source:
         sources = [open_source(d, ask, root) for d in (data, test) if d is not None]
@@ -212,6 +219,7 @@ def open_dataset(
 
     root = Path(cache) if cache else default_root()
     source = opened(columns_named)
+    texts = tuple(source.read.get("text_column", texts))
     if source.kind == "items":
         asked = asked.without("time")
     notes = Notes(listed=len(source), left_aside=few(*source.left_aside()), missing=Missing(asked.kept))
@@ -323,6 +331,7 @@ def open_dataset(
         subgroups=known.subgroups,
         pair=known.pair,
         spans=known.spans,
+        reading={**source.read, **({} if session_gap is None else {"session_gap": session_gap})},
     )
 
 

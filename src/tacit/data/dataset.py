@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,15 @@ from tacit.spec import Spec
 
 if TYPE_CHECKING:
     from tacit.types import Batch
+
+
+# Settings of `open_dataset` that say how content is read, and nothing of labels, groups or splits.
+READING = (
+    *("kind", "image_size", "image_column", "path_column", "text_column", "tokenizer", "vocabulary", "length"),
+    *("lowercase", "audio_column", "start_column", "end_column", "rate", "seconds", "channels", "user_column"),
+    *("item_column", "time_column", "event_column", "event_weight", "session_gap", "k_core", "item_table", "catalogue"),
+    *("cache", "max_bad"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,7 @@ class Dataset:
     pair: NDArray[np.int64] | None = None  # [N] the pair of each, -1 where none
     numbered: bool = False  # whether the ids are the numbers of rows, which name nothing elsewhere
     spans: Spans | None = None  # of target tokens: the stretches of recordings whose frames are labelled
+    reading: Mapping[str, Any] = field(default_factory=dict)  # where in the data the content lies, see `READING`
 
     def __len__(self) -> int:
         return len(self.cache)

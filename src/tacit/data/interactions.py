@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -172,7 +172,15 @@ def interactions_source(events: Events, asked: Named, name: str) -> Source:
             f"users by {roles.user!r}, items by {roles.item!r}, {when.said}",
         ),
         interactions=Interactions(when, pa.types.is_integer(held), roles.event is not None),
+        read=_read(roles, asked),
     )
+
+
+def _read(roles: Roles, asked: Named) -> dict[str, Any]:
+    """The settings by which other tables are read by the same columns."""
+    columns = {"user": roles.user, "item": roles.item, "time": roles.time, "event": roles.event}
+    found: dict[str, Any] = {f"{role}_column": column for role, column in columns.items() if column is not None}
+    return found | ({"event_weight": list(asked.weights)} if asked.weights else {})
 
 
 def as_words(values: pa.Array, column: str, *, ids: bool = True) -> tuple[list[str | None], NDArray[np.int32]]:

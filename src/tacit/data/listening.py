@@ -30,7 +30,7 @@ from tacit.spec import AudioSpec
 SECONDS = 10.0  # that are looked at together, unless asked for
 LENGTHS = (0.5, 60.0)  # seconds
 RATE = 16_000  # Hz at most, unless asked for: speech has little beyond 8 kHz
-SEPARATE = "separate"  # each channel is an example of its own, see `tacit.data.channels`
+SEPARATE = sounds.SEPARATE  # see `tacit.data.channels`
 CHANNELS = (*sounds.CHANNELS, SEPARATE)
 WINDOW, HOP = 0.025, 0.010  # seconds
 MELS, MELS_NARROW = 64, 40  # from 16 kHz on, and below
@@ -101,7 +101,10 @@ def open_recordings(
     )
     if len(kept.bad) > max_bad * len(source):
         raise too_many_bad(source, list(kept.bad), len(source), max_bad)
-    return replace(kept, remarks=(*kept.remarks, *said))
+    assert isinstance(kept.cache, Recordings)
+    # Sounds of one channel are kept once, whichever was asked for.
+    heard = replace(kept.cache, spec=replace(kept.cache.spec, channels=channels))
+    return replace(kept, cache=heard, remarks=(*kept.remarks, *said))
 
 
 def _remembered(memo: Path, folders: Path, n: int, seconds: float) -> Kept | None:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit import sounds
 from tacit.data.keeping import write_meta
 from tacit.spec import AudioSpec
 
 if TYPE_CHECKING:
     from tacit.types import Batch
 
-MOST_SECONDS = 600  # of a recording that `batch` gives
 FORMAT = 2
 FILES = ("samples.bin", "starts.bin", "content.bin")
 
@@ -82,21 +82,10 @@ class Recordings:
         return begins, self.starts[rows + 1] - begins
 
     def sounds(self, rows: Rows) -> list[NDArray[np.int16]]:
-        """A copy of each of these recordings, at most `MOST_SECONDS` of it.
-
-        A longer one is represented by stretches of `spec.seconds`, evenly spaced from its beginning to its end, that
-        together are as long as that.
-        """
-        width = round(self.spec.seconds * self.spec.rate)
-        most = MOST_SECONDS * self.spec.rate // width  # stretches
-        found = []
-        for begin, length in zip(*(values.tolist() for values in self.spans(np.asarray(rows, np.int64))), strict=True):
-            if length <= MOST_SECONDS * self.spec.rate:
-                found.append(self.samples[begin : begin + length].copy())
-                continue
-            firsts = begin + np.linspace(0, length - width, most).astype(np.int64)
-            found.append(np.concatenate([self.samples[at : at + width] for at in firsts.tolist()]))
-        return found
+        """A copy of each of these recordings, as `tacit.sounds.excerpt` takes it."""
+        spans = zip(*(values.tolist() for values in self.spans(np.asarray(rows, np.int64))), strict=True)
+        wholes = (self.samples[begin : begin + length] for begin, length in spans)
+        return [np.array(sounds.excerpt(whole, self.spec.seconds, self.spec.rate)) for whole in wholes]
 
     def batch(self, rows: Rows) -> Batch:
         """`audio` [B S] int16, 0 where padding, `length` [B] and `index` [B]: each recording as `sounds` gives it."""

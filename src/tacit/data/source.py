@@ -53,6 +53,7 @@ class Source:
     remarks: tuple[str, ...] = ()  # what else a person should know
     values: pixels.Values | None = None  # of images in memory: their numbers, in short
     interactions: Interactions | None = None  # where examples are users and `items` their events in any order
+    read: Mapping[str, Any] = field(default_factory=dict)  # by which columns, as settings of `open_dataset`
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -109,6 +110,7 @@ def join(train: Source, test: Source) -> Source:
         unread=dict(Counter(train.unread) + Counter(test.unread)),
         remarks=train.remarks + test.remarks,
         values=_seen(train, test),
+        read=train.read,
     )
 
 

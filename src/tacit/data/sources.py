@@ -30,6 +30,7 @@ from tacit.data.stretches import stretches
 from tacit.data.tables import Columns, table_source
 from tacit.data.texts import file_texts, files_source
 from tacit.errors import UserError
+from tacit.tokens import whole_signs
 
 DIGITS = "digits"
 _NUMBERS = re.compile(r"[-_.]?\d+(-of-.*)?$")  # at the end of a shard's name
@@ -173,11 +174,13 @@ def _table(data: Any) -> pa.Table:
 def _from_strings(data: list[str], ask: Columns) -> Source:
     """Paths to files, or texts."""
     if ask.kind != "text":
-        return table_source(pa.table({"file": data}), _IN_MEMORY, Columns(ask.kind, path_column="file"))
+        source = table_source(pa.table({"file": data}), _IN_MEMORY, Columns(ask.kind, path_column="file"))
+        return replace(source, read={})
     if all(len(item) < 4096 and "\n" not in item and os.path.isfile(item) for item in data):
         return files_source([Path(item) for item in data], _IN_MEMORY)
-    whole = [item.encode("utf-8", "replace").decode() for item in data]  # arrow takes no halves of surrogate pairs
-    return table_source(pa.table({"text": whole}), _IN_MEMORY, Columns("text", text_column=("text",)))
+    whole = [whole_signs(item) for item in data]  # arrow takes no halves of surrogate pairs
+    source = table_source(pa.table({"text": whole}), _IN_MEMORY, Columns("text", text_column=("text",)))
+    return replace(source, read={})
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:

@@ -41,7 +41,9 @@ def stretches(source: Source, start: str | None, end: str | None) -> Source:
     ends = _column_seconds(source, "end", end, math.inf)
     columns = " and ".join(filter(None, [start, end]))
     remark = f"each row is a stretch of its file, in seconds by {columns}; {OTHERWISE}"
-    return replace(cut(source, np.arange(len(source)), begins, ends), remarks=(*source.remarks, remark))
+    found = cut(source, np.arange(len(source)), begins, ends)
+    named = {f"{flag}_column": column for flag, column in (("start", start), ("end", end)) if column is not None}
+    return replace(found, remarks=(*source.remarks, remark), read={**source.read, **named})
 
 
 def cut(source: Source, of: NDArray[np.int64], begins: Seconds, ends: Seconds) -> Source:

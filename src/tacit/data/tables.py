@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -38,9 +38,11 @@ from tacit.data.opened import (
 )
 from tacit.data.places import Place, state_of
 from tacit.data.source import PATH, Source, digest, each, spread
-from tacit.data.stretches import SPAN, stretches
+from tacit.data.stretches import SPAN, WHOLE, stretches
 from tacit.data.texts import TEXT_NAMES, table_texts, text_columns
 from tacit.errors import UserError
+
+SPANS = ("start_column", "end_column")  # settings
 
 _NAMES = {
     "image": ("image", "img", "picture", "photo", "pixels", "bytes"),
@@ -61,11 +63,61 @@ class Columns:
     end_column: str | None = None
     events: Named = field(default_factory=Named)
     whole: bool = False  # columns start and end mean no stretches of sounds
+    before: Mapping[str, Any] = field(default_factory=dict)  # what an earlier reading took, see `settled`
 
     @property
     def encoded(self) -> str | None:
         """The column of encoded images or sounds."""
         return self.image_column or self.audio_column
+
+    def settled(self, names: Collection[str]) -> tuple[Columns, tuple[str, ...]]:
+        """With the columns that an earlier reading took, where no others are named; and those that are missing here."""
+        lost: list[str] = []
+
+        whole = WHOLE in (self.before.get("start_column"), self.before.get("end_column"))
+        whole = self.whole or (whole and not (self.start_column or self.end_column))
+
+        def taken(setting: str) -> list[str]:
+            value = () if whole and setting in SPANS else self.before.get(setting, ())
+            columns = [value] if isinstance(value, str) else list(value)
+            lost.extend(column for column in columns if column not in names)
+            return columns if set(columns) <= set(names) else []
+
+        def one(named: str | None, setting: str) -> str | None:
+            return named or next(iter(taken(setting)), None)
+
+        events = self.events._replace(
+            user=one(self.events.user, "user_column"),
+            item=one(self.events.item, "item_column"),
+            time=one(self.events.time, "time_column"),
+            event=one(self.events.event, "event_column"),
+        )
+        if events.event is not None and self.events.event is None:
+            events = events._replace(weights=self.events.weights or tuple(self.before.get("event_weight", ())))
+        if self.encoded or self.path_column or self.text_column:
+            return replace(self, events=events), tuple(lost)
+        found = replace(
+            self,
+            events=events,
+            image_column=one(None, "image_column"),
+            audio_column=one(None, "audio_column"),
+            path_column=one(None, "path_column"),
+            text_column=tuple(taken("text_column")),
+            start_column=one(self.start_column, "start_column"),
+            end_column=one(self.end_column, "end_column"),
+            whole=whole,
+        )
+        return found, tuple(lost)
+
+    def names_in(self, data: pa.Table | Sequence[Place]) -> tuple[Columns, tuple[str, ...]]:
+        """The same for a table, whose columns are looked up where there is anything to settle."""
+        if not self.before:
+            return self, ()
+        try:
+            events = in_memory(data) if isinstance(data, pa.Table) else open_events(data)
+        except UserError:
+            return self, ()  # whoever reads it says what is wrong with it
+        return self.settled(events.schema.names)
 
 
 def table_source(
@@ -82,6 +134,18 @@ def table_source(
     without repetition, or else row numbers; of stretches of files the paths and where they begin and end. `stamps` tell
     whether a table in memory has changed; without them, its cells do.
     """
+    ask, lost = ask.names_in(data)
+    source = _table_source(data, name, ask, stamps, root)
+    if not lost:
+        return source
+    columns = ", ".join(map(str, chain.from_iterable([v] if isinstance(v, str) else v for v in source.read.values())))
+    remark = f"{name} has no column {lost[0]!r}, which was read in training; {columns} is read instead"
+    return replace(source, remarks=(*source.remarks, remark))
+
+
+def _table_source(
+    data: Sequence[Place] | pa.Table, name: str, ask: Columns, stamps: Sequence[bytes], root: Path | None
+) -> Source:
     paths = [] if isinstance(data, pa.Table) else data
     if isinstance(data, pa.Table):
         refuse_twice(data.column_names, name)
@@ -89,15 +153,21 @@ def table_source(
     if not asked and (events := _events(data if isinstance(data, pa.Table) else paths, name, ask)) is not None:
         return events
     if paths and not asked and suffix_of(paths[0].name) in LINES:
-        texts = line_source(paths, name, lambda head: _texts(head, name, ask.kind, ask.text_column))
+        chosen: list[str] = []
+
+        def choose(head: Opened) -> Sequence[str]:
+            chosen[:] = _texts(head, name, ask.kind, ask.text_column)
+            return chosen
+
+        texts = line_source(paths, name, choose)
         if texts is not None:
-            return texts
+            return replace(texts, read={"text_column": chosen})
     table = replace(opened_table(data), stamps=list(stamps)) if isinstance(data, pa.Table) else open_tables(paths)
     if not table.rows:
         raise UserError(f"{name} has no rows")
     columns = () if asked and not ask.text_column else _texts(table, name, ask.kind, ask.text_column)
     if columns:
-        return table_texts(table, columns, name)
+        return replace(table_texts(table, columns, name), read={"text_column": [*columns]})
     return _encoded_source(table, name, *home(paths, root), ask)
 
 
@@ -170,6 +240,7 @@ def _encoded_source(table: Opened, name: str, root: str, find: Find, ask: Column
         root=Path(root).as_posix() if is_path else "",
         columns=others,
         remarks=table.remarks,
+        read={"path_column" if is_path else f"{kind}_column": column, **({"start_column": WHOLE} if ask.whole else {})},
     )
     start, end = ask.start_column, ask.end_column
     if not (start or end or ask.whole) and kind == "audio" and is_path and set(SPAN) <= set(others.column_names):

@@ -209,11 +209,12 @@ def _unigram(texts: Iterable[str], size: int, lowercase: bool) -> Tokenizer:
     entries += [(f"<0x{byte:02X}>", _BYTE_SCORE) for byte in range(256)]
     room = max(0, size - len(entries) - len(SPECIALS) + 1)  # characters the trainer keeps beyond are spelt in bytes
     entries += sorted(pieces.items(), key=lambda entry: (-entry[1], entry[0]))[:room]
-    tokenizer.model = models.Unigram(entries, unk_id=0, byte_fallback=True)
-    tokenizer.decoder = decoders.Sequence(
+    whole = Tokenizer(models.Unigram(entries, unk_id=0, byte_fallback=True))  # knows nothing of the trainer's numbers
+    whole.normalizer, whole.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    whole.decoder = decoders.Sequence(
         [decoders.Replace(Regex("▁"), " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    return tokenizer
+    return whole
 
 
 def _apart(character: str) -> bool:

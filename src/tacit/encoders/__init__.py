@@ -198,7 +198,7 @@ def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module
     saved.restore(encoder, folder)
     if isinstance(encoder.spec, ImageSpec) and isinstance(found.spec, ImageSpec):
         encoder.spec = replace(encoder.spec, scale=found.spec.scale)  # which Hugging Face's files do not hold
-    encoder.source = found.source
+    encoder.source, encoder.reading = found.source, found.reading
     return encoder.eval()
 
 

@@ -5,6 +5,7 @@ Shapes: B recordings, S samples, T frames, M bands, N tokens of `stride` frames 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -57,6 +58,7 @@ class AudioEncoder(nn.Module, ABC):
         self.stride = strides[-1]
         self.options = dict(options or {})
         self.source: dict[str, Any] = {}
+        self.reading: dict[str, Any] = {}
         self.length = window_length(spec, self.stride)
         self.grid = (self.length // self.stride,)
         self.mask_token = nn.Parameter(torch.zeros(spec.mels), requires_grad=False)
@@ -184,25 +186,43 @@ class AudioEncoder(nn.Module, ABC):
         weight = counted(-(-inside // stride), said.shape[1]) / (-(-frames // stride))[:, None]  # [B N_i]
         return torch.einsum("bn,bnd->bd", weight.to(said.dtype), said.flatten(2))
 
-    def prepare(self, sounds: Sound | Sequence[Sound], *, rate: int | None = None) -> Batch:
+    def prepare(
+        self,
+        sounds: Sound | Sequence[Sound],
+        *,
+        rate: int | None = None,
+        channels: str | None = None,
+        start: float | Sequence[float] = 0.0,
+        end: float | Sequence[float] = math.inf,
+    ) -> Batch:
         """Paths or arrays as a batch on the encoder's device, prepared as for its training.
 
-        An array is one recording [S] or [S C], int16 or float in [-1, 1], of `rate` samples per second. Channels are
-        mixed to one, which is resampled to `spec.rate`. Returns `audio` [B S] int16, `length` and `index` [B].
-        UserError names what is no sound.
+        An array is one recording [S] or [S C], int16 or float in [-1, 1], of `rate` samples per second. Its channel is
+        the one that training heard (`spec.channels`), unless `channels` says mix, left, right or separate; it is
+        resampled to `spec.rate`. `start` and `end` are seconds of the stretch that is meant, for all or one for each.
+        Returns `audio` [B S] int16, `length` [B] and `index` [B], the number of the sound: separate channels are rows
+        of their own. UserError names what is no sound.
         """
-        from tacit.sounds import as_samples
+        from tacit.sounds import CHANNELS, SEPARATE, as_samples, channels_of, excerpt
 
         sounds = [sounds] if isinstance(sounds, str | Path | np.ndarray) else list(sounds)
         if not sounds:
             raise UserError("no sounds to prepare; pass at least one path or array")
-        rows = []
-        for sound in sounds:
+        heard = channels or self.spec.channels or "mix"
+        if heard not in (*CHANNELS, SEPARATE):
+            raise UserError(f"channels={heard!r} is none; choose from {', '.join((*CHANNELS, SEPARATE))}")
+        begins, ends = (_each(seconds, len(sounds)) for seconds in (start, end))
+        rows, index = [], []
+        for number, (sound, begin, stop) in enumerate(zip(sounds, begins, ends, strict=True)):
             given = isinstance(sound, np.ndarray)
             if not given and not isinstance(sound, str | Path):
                 raise UserError(f"cannot prepare {sound!r}, a {type(sound).__name__}; pass paths or arrays")
             try:
-                rows.append(as_samples(sound, rate if given else None, self.spec.rate))
+                chosen = range(channels_of(sound)) if heard == SEPARATE else [heard]
+                for channel in chosen:
+                    whole = as_samples(sound, rate if given else None, self.spec.rate, channel, start=begin, end=stop)
+                    rows.append(excerpt(whole, self.spec.seconds, self.spec.rate))
+                    index.append(number)
             except (OSError, ValueError) as error:
                 what = f"an array of shape {list(sound.shape)}" if isinstance(sound, np.ndarray) else str(sound)
                 raise UserError(f"cannot prepare {what}: {error}") from None
@@ -212,7 +232,7 @@ class AudioEncoder(nn.Module, ABC):
         batch = {
             "audio": torch.from_numpy(audio),
             "length": torch.tensor([len(row) for row in rows]),
-            "index": torch.arange(len(rows)),
+            "index": torch.tensor(index),
         }
         return {name: value.to(self.mask_token.device) for name, value in batch.items()}
 
@@ -243,6 +263,14 @@ class AudioEncoder(nn.Module, ABC):
 
     pooling = "mean over tokens of frames that count"
     """How `pooled` follows from tokens, for people who compute it elsewhere."""
+
+
+def _each(seconds: float | Sequence[float], count: int) -> list[float]:
+    """Seconds of each sound, given for all or one by one."""
+    found = [float(seconds)] * count if isinstance(seconds, int | float) else [float(value) for value in seconds]
+    if len(found) != count:
+        raise UserError(f"{len(found)} starts or ends for {count} sounds; give one for all, or one each")
+    return found
 
 
 def window_length(spec: AudioSpec, stride: int) -> int:

@@ -33,6 +33,7 @@ class ImageEncoder(nn.Module, ABC):
     """Embeds batches of raw images; abstract.
 
     `name` and `options` rebuild it (`build_encoder(name, spec, **options)`), `source` says where its weights came from,
+    `reading` where in the data of its training the content lay, see `tacit.data.Dataset.reading`,
     `dim` is the width D of tokens and of `pooled`, `grid` and `stride` say where tokens lie at `spec.size`: token
     (i, j) sees the square of `stride` px that starts at (i * stride, j * stride). `mask_token` is frozen until a task
     that hides tokens unfreezes it.
@@ -62,6 +63,7 @@ class ImageEncoder(nn.Module, ABC):
         self.stride = stride
         self.options = dict(options or {})
         self.source: dict[str, Any] = {}
+        self.reading: dict[str, Any] = {}
         self.register_buffer("mean", torch.tensor(spec.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(spec.std)[:, None, None], persistent=False)
 

@@ -118,7 +118,7 @@ class Images:
 class Numbers:
     """`input_ids` and `attention_mask` int64 [B N], N at most a window: the graph refuses more."""
 
-    encoder: TextEncoder | ItemEncoder
+    encoder: Any  # of texts, or of items
 
     axes: Mapping[str, Mapping[int, str]] = {
         "input_ids": {0: "batch", 1: "tokens"},
@@ -126,13 +126,15 @@ class Numbers:
     }
 
     def graph(self, inner: nn.Module) -> nn.Module:
-        room = torch.ones(self.encoder.spec.length, dtype=torch.int64)
+        length = self.encoder.spec.length
 
         class Graph(nn.Module):
+            room: Tensor
+
             def __init__(self) -> None:
                 super().__init__()
                 self.inner = inner
-                self.register_buffer("room", room)
+                self.register_buffer("room", torch.ones(length, dtype=torch.int64))
 
             def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
                 attention_mask = attention_mask * within(self.room, input_ids)

@@ -76,6 +76,7 @@ class ItemEncoder(nn.Module, ABC):
         self.options = dict(options)
         self.temperature = float(self.options.get("temperature", 0.0))
         self.source: dict[str, Any] = {}
+        self.reading: dict[str, Any] = {}
         self.model = model
 
     @abstractmethod

@@ -38,6 +38,7 @@ class Saved:
     spec: Spec
     options: dict[str, Any]
     source: dict[str, Any]
+    reading: dict[str, Any]
 
 
 def find(source: Path) -> Path | None:
@@ -85,6 +86,7 @@ def write(encoder: OwnEncoder, folder: Path, card: Mapping[str, Any]) -> None:
         "pooled": encoder.pooling,
         "hugging_face": model is not None,
         "source": encoder.source,
+        "reading": encoder.reading,
         "weights": {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))},
         "card": dict(card),
     }
@@ -117,7 +119,18 @@ def read(folder: Path) -> Saved:
             raise UserError(f"{path} is missing; export the encoder again")
         if sha256(path) != hashed:
             raise UserError(f"{path} is damaged: its SHA-256 is not the one in {DESCRIPTION}; export the encoder again")
-    return Saved(said["name"], _spec(said, folder), said["options"], said["source"])
+    return Saved(said["name"], _spec(said, folder), said["options"], said["source"], _reading(said.get("reading")))
+
+
+def _reading(said: Any) -> dict[str, Any]:
+    """What an encoder says of the data of its training: names alone, whoever wrote them."""
+    named = {str(name): value for name, value in said.items()} if isinstance(said, dict) else {}
+    return {name: value for name, value in named.items() if are_names(value)}
+
+
+def are_names(value: Any) -> bool:
+    """Whether this is a text, or a list of them."""
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(name, str) for name in value))
 
 
 def _spec(said: Mapping[str, Any], folder: Path) -> Spec:

@@ -71,6 +71,7 @@ class TextEncoder(nn.Module, ABC):
         self.n_depths = n_depths
         self.options = dict(options)
         self.source: dict[str, Any] = {}
+        self.reading: dict[str, Any] = {}
         self.model = model
         self.sentence = None
         self.register_buffer("special", _table(spec), persistent=False)

@@ -68,6 +68,12 @@ class Kind(Protocol):
     def reading(self, spec: Any) -> dict[str, Any]:
         """Settings of `open_dataset` by which data are read as an encoder of this spec reads them."""
 
+    def fixed(self, spec: Any) -> dict[str, Any]:
+        """Settings that an encoder of this spec cannot read by other values of; None for those that it never takes."""
+
+    def heard(self, encoder: Any, asked: Mapping[str, Any]) -> None:
+        """Add to an encoder of before what its run was asked of the form of its data, and its spec does not tell."""
+
     def fitted(self, encoder: Any, spec: Any) -> Any:
         """An encoder that comes with its weights, ready for data of this spec, which were read as it reads them."""
 

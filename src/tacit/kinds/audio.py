@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tacit.data import Dataset
+from tacit.data.listening import CHANNELS, LENGTHS
 from tacit.data.order import Batches, Span
 from tacit.data.recordings import Pieces, Recordings
 from tacit.encoders.audio_convnet import AudioConvNet
@@ -62,7 +63,7 @@ def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[
 
 
 def same_form(spec: AudioSpec, other: AudioSpec) -> bool:
-    return spec.rate == other.rate
+    return spec.rate == other.rate and other.channels in (None, spec.channels)
 
 
 def mismatch(own: AudioSpec, opened: Dataset) -> str:
@@ -70,13 +71,28 @@ def mismatch(own: AudioSpec, opened: Dataset) -> str:
 
 
 def reading(spec: AudioSpec) -> dict[str, Any]:
-    return {"rate": spec.rate}
+    found: dict[str, Any] = {"rate": spec.rate}
+    if LENGTHS[0] <= spec.seconds <= LENGTHS[1]:
+        found["seconds"] = spec.seconds
+    return found if spec.channels is None else {**found, "channels": spec.channels}
+
+
+def fixed(spec: AudioSpec) -> dict[str, Any]:
+    return {"rate": spec.rate, "seconds": spec.seconds}
+
+
+def heard(encoder: Any, asked: Mapping[str, Any]) -> None:
+    if encoder.spec.channels is None and asked.get("channels") in CHANNELS:
+        encoder.spec = replace(encoder.spec, channels=asked["channels"])
 
 
 def fitted(encoder: Any, spec: Any) -> Any:
-    """One that hears samples through its own feature extractor takes the frames of the data, for views of them."""
-    if encoder.name.startswith("hf:") and encoder.spec.rate == spec.rate and encoder.spec.hop == spec.hop:
-        encoder.spec = replace(spec, seconds=encoder.spec.seconds)
+    """It hears the channel of the data; through a feature extractor of its own, it takes their frames for views too."""
+    if isinstance(spec, AudioSpec) and encoder.name.startswith("hf:"):
+        if encoder.spec.rate == spec.rate and encoder.spec.hop == spec.hop:
+            encoder.spec = replace(spec, seconds=encoder.spec.seconds)
+    if isinstance(spec, AudioSpec) and spec.channels is not None:
+        encoder.spec = replace(encoder.spec, channels=spec.channels)
     return encoder
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,14 @@ def mismatch(own: ImageSpec, opened: Dataset) -> str:
 
 def reading(spec: ImageSpec) -> dict[str, Any]:
     return {"image_size": spec, "reads": spec}
+
+
+def fixed(spec: ImageSpec) -> dict[str, Any]:
+    return {}
+
+
+def heard(encoder: Any, asked: Mapping[str, Any]) -> None:
+    pass
 
 
 def fitted(encoder: Any, spec: Any) -> Any:

@@ -107,6 +107,14 @@ def reading(spec: ItemSpec) -> dict[str, Any]:
     return {"catalogue": spec}
 
 
+def fixed(spec: ItemSpec) -> dict[str, Any]:
+    return {"catalogue": None, "length": spec.length}
+
+
+def heard(encoder: Any, asked: Mapping[str, Any]) -> None:
+    pass
+
+
 def fitted(encoder: Any, spec: Any) -> Any:
     if isinstance(spec, ItemSpec):
         encoder.grow(spec.known)

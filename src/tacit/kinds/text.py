@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -145,6 +145,14 @@ def mismatch(own: TextSpec, opened: Dataset) -> str:
 
 def reading(spec: TextSpec) -> dict[str, Any]:
     return {"tokenizer": spec}
+
+
+def fixed(spec: TextSpec) -> dict[str, Any]:
+    return {"tokenizer": None, "vocabulary": spec.vocabulary, "length": spec.length, "lowercase": None}
+
+
+def heard(encoder: Any, asked: Mapping[str, Any]) -> None:
+    pass
 
 
 def fitted(encoder: Any, spec: Any) -> Any:
