@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from tacit import keys, ranks
@@ -63,7 +64,7 @@ from tacit.starting import check_room, check_start, check_tasks
 from tacit.stepping import NonFinite
 from tacit.study import Study, chosen_encoder, open_study
 from tacit.tasks import check_kind, parse_mixture
-from tacit.train import Row, Run, pretrain, read_history
+from tacit.train import Row, Run, check_learning, pretrain, read_history
 from tacit.wording import Ours
 from tacit.workspace import CONFIG, LOG, Workspace
 
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from tacit.data.order import Batches
     from tacit.recipes.base import Recipe
 
+LOOKED_AT = 64  # examples that tell whether a task can learn from such
 REPORT_SECONDS = 5.0  # gallery, map and pictures
 SOON = 2.0  # seconds of a report whose map is a simpler one
 
@@ -246,9 +248,11 @@ def train_task(
     encoder = study.start(number)
     torch.manual_seed(keys.fold(seed, name))
     plan = planned_recipe(study, space, name, weights, encoder, seed)
-    source = study.kind.batches(study.dataset, rows, plan, seed)
-    steps, readings = _within_share(study, space, name, plan, source, budget, shares, seed, number)
     own_name = training_name(name, number)
+    source = study.kind.batches(study.dataset, rows, plan, seed)
+    check_learning(plan.task, source, own_name, study.means)
+    check_examples(plan.task, study, own_name)
+    steps, readings = _within_share(study, space, name, plan, source, budget, shares, seed, number)
     history = [row for row in read_history(space.path / "metrics.jsonl") if row["task"] == own_name]
 
     profile = Profile(on=ask.profile)
@@ -311,6 +315,16 @@ def _within_share(
             if not more:
                 raise
             seconds += more
+
+
+def check_examples(task: Any, study: Study, name: str) -> None:
+    """UserError where the examples to learn from are copies of one another, or tell the task nothing."""
+    rows = study.split.pretrain
+    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(np.int64)]
+    if len(rows) > 1 and len(np.unique(study.dataset.content[rows])) == 1:
+        raise UserError(f"{name}: all {len(rows):,} examples to learn from are copies of one; give others")
+    if reason := task.vain(study.dataset.batch(some)):
+        raise UserError(f"{name}: {reason}, so that nothing can be learned; choose another task or other data")
 
 
 def keep_encoder(study: Study, name: str, run: Run, folder: Path) -> None:

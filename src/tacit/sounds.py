@@ -165,7 +165,7 @@ def channels_of(sound: Source | NDArray[Any]) -> int:
     """How many channels a sound has. BadSound for what cannot be read."""
     if isinstance(sound, bytes | Path | str):
         return header(sound).channels
-    return _as_floats(np.asarray(sound)).shape[1]
+    return int(_as_floats(np.asarray(sound)).shape[1])
 
 
 def check_channel(channels: str | int, there: int) -> None:

@@ -12,6 +12,7 @@ compare examples within a part.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from tacit.profiling import Profile
 from tacit.sharding import whole
 from tacit.task import Task
 from tacit.types import Batch, Output
+
+IDLE = 3  # steps that may have nothing to learn at the beginning
 
 
 @runtime_checkable
@@ -95,6 +98,7 @@ class Stepper:
     seed: int
     means: Means = field(default_factory=Means)
     profile: Profile = field(default_factory=Profile)
+    idle: int = 0  # steps from the first on whose gradient was 0, -1 once there was another one
 
     def __post_init__(self) -> None:
         if self.means.parts > 1 and isinstance(self.task, Comparing):
@@ -120,12 +124,24 @@ class Stepper:
                 self.model, self.optimizer, max_norm=self.optim.clip or float("inf"), error_if_nonfinite=False
             )
             assert norm is not None
-            if not bool(torch.isfinite(whole(norm))):  # all ranks see the same
+            length = float(whole(norm))  # the same on all ranks
+            if not math.isfinite(length):
                 raise _blamed(out.loss, batch, step)
+            self._refuse_idleness(length == 0, step)
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.task.after_step({key: dist.gather(value) for key, value in out.carry.items()})
         return out
+
+    def _refuse_idleness(self, idle: bool, step: int) -> None:
+        """UserError where a training began with steps that had nothing to learn, and none that had."""
+        self.idle = self.idle + 1 if idle and self.idle == step else -1
+        if self.idle == min(IDLE, self.steps):
+            raise UserError(
+                f"nothing can be learned: the gradient of the first {self.idle} step{'s' * (self.idle > 1)} is 0, "
+                "because nothing was hidden or there was nothing to tell apart; give longer or more examples, another "
+                "--batch-size or another task"
+            )
 
     @contextmanager
     def ready(self) -> Iterator[None]:

@@ -23,6 +23,8 @@ class Task(nn.Module, ABC):
     """
 
     progress: Tensor
+    fewest: int = 1  # different examples of a step without which nothing is learned
+    fewest_in_part: int = 1  # the same of each part that it is computed in
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,6 +41,10 @@ class Task(nn.Module, ABC):
 
     def after_step(self, carry: Mapping[str, Tensor]) -> None:
         """Update buffers after the optimiser's step; `carry` holds the whole global batch in rank order."""
+
+    def vain(self, batch: Batch) -> str:
+        """Why nothing can be learned from examples such as these; empty where something can."""
+        return ""
 
     @abstractmethod
     def preview(self, batch: Batch) -> dict[str, Tensor]:

@@ -91,17 +91,17 @@ def reader(said: str) -> Tokenizer:
 @lru_cache(maxsize=8)
 def asker(said: str, mask: int) -> Tokenizer:
     """The same, but special tokens that are written in a text are special, and the mask takes the blank before it."""
-    return masking_blanks(opened(said), mask)
+    found = opened(said)
+    return masking_blanks(found, found.id_to_token(mask) if mask >= 0 else None)
 
 
-def masking_blanks(tokenizer: Tokenizer, mask: int) -> Tokenizer:
-    """The tokenizer, its mask token made to take the blank before it where it leaves one alone.
+def masking_blanks(tokenizer: Tokenizer, token: str | None) -> Tokenizer:
+    """The tokenizer, its mask `token` made to take the blank before it where it leaves one alone.
 
     What is hidden in training is a word with its blank: behind a blank that stands alone no word is ever hidden.
     """
     from tokenizers import AddedToken
 
-    token = tokenizer.id_to_token(mask) if mask >= 0 else None
     if token is not None and tokenizer.encode(f"a {token}", add_special_tokens=False).tokens[-2] in BLANKS:
         tokenizer.add_special_tokens([AddedToken(token, lstrip=True, normalized=False, special=True)])
     return tokenizer

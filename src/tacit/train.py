@@ -134,6 +134,7 @@ def pretrain(
         raise UserError("the budget is too small for one step; give a larger --budget")
     if skip_bad_steps and folder is None:
         raise UserError("bad steps are passed over from a checkpoint on; give a folder for checkpoints too")
+    check_learning(task, source, name, means)
     if dist.world() > 1:
         dist.sync_batchnorm(task)
     empty = hollow(task) if shards(fabric) else None
@@ -160,6 +161,28 @@ def pretrain(
     trained = (task if empty is None else fill(empty, task)).eval()
     speed = done * source.batch_size / max(seconds, 1e-9)
     return Run(trained, done, seconds, speed, tuple(training.history.rows), training.notes)
+
+
+def check_learning(task: Task, source: Source, name: str, means: Means | None = None) -> None:
+    """UserError where a step has fewer different examples than the task can learn from."""
+    among = getattr(source, "among", None)
+    there, parts = len(among) if among is not None else source.batch_size, (means or Means()).parts
+    if there < task.fewest:
+        raise UserError(
+            f"{name} learns from what tells examples apart, and there is {there} to learn from; give more, or choose "
+            "another task"
+        )
+    if source.batch_size < task.fewest:
+        raise UserError(
+            f"{name} learns from what tells examples apart, and a step has {source.batch_size}: give a --batch-size of "
+            f"{task.fewest} or more"
+        )
+    alone = source.batch_size // parts
+    if 0 < alone < task.fewest_in_part:
+        raise UserError(
+            f"{name} learns from what tells examples apart, and --accumulate {parts} leaves {alone} in each part of a "
+            f"step; give fewer parts, or a --batch-size of {task.fewest_in_part * parts} or more"
+        )
 
 
 class _Training:

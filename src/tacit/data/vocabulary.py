@@ -68,7 +68,7 @@ def train_tokenizer(texts: Iterable[str], *, algorithm: str, size: int, lowercas
     build = {"bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram}[algorithm]
     tokenizer = build(texts, size, lowercase)
     tokenizer.add_special_tokens(list(SPECIALS))
-    masking_blanks(tokenizer, tokenizer.token_to_id(MASK))
+    masking_blanks(tokenizer, MASK)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",

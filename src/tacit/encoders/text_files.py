@@ -70,7 +70,8 @@ def framed(spec: TextSpec) -> str:
     from tokenizers import Tokenizer
     from tokenizers.processors import TemplateProcessing
 
-    given, tokenizer = Tokenizer.from_str(spec.tokenizer), masking_blanks(opened(spec.tokenizer), spec.mask)
+    given, tokenizer = Tokenizer.from_str(spec.tokenizer), opened(spec.tokenizer)
+    masking_blanks(tokenizer, tokenizer.id_to_token(spec.mask) if spec.mask >= 0 else None)
     first, last = ([number] if number >= 0 else [] for number in (spec.cls, spec.sep))
     bare = tokenizer.encode("a", add_special_tokens=False).ids
     if tokenizer.encode("a").ids != [*first, *bare, *last]:

@@ -31,6 +31,8 @@ class BYOL(Task):
     teacher's at the start.
     """
 
+    fewest = fewest_in_part = 2  # of one alone, batch norm leaves nothing but which view is which
+
     def __init__(
         self,
         encoder: Encoder,

@@ -44,6 +44,11 @@ class Rotation(Task):
         turned = torch.cat([torch.rot90(image, quarter, (2, 3)) for quarter in range(TURNS)])
         return turned, torch.arange(TURNS, device=image.device).repeat_interleave(len(image))
 
+    def vain(self, batch: Batch) -> str:
+        image = batch["image"]
+        alike = bool((image == torch.rot90(image, 1, (2, 3))).all())
+        return "the images look the same however they are turned" if alike else ""
+
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         turned, _ = self.turn(self.views(batch, 0)["image"])
         return {f"{90 * quarter} degrees": part for quarter, part in enumerate(turned.chunk(TURNS))}

@@ -34,6 +34,8 @@ class SimCLR(Task):
     there is none, and the features themselves are contrasted.
     """
 
+    fewest = 2
+
     def __init__(
         self,
         encoder: Encoder,
@@ -47,6 +49,7 @@ class SimCLR(Task):
         self.encoder = encoder
         self.views = views
         self.temperature = temperature
+        self.fewest_in_part = 2 if hidden else 1  # batch norm makes opposites of two views that are alone
         self.head = mlp(encoder.dim, hidden, out) if hidden else nn.Identity()
 
     @property

@@ -25,6 +25,7 @@ class Sum(Task):
         assert all(other.exported["encoder"] is first.exported["encoder"] for other in others)
         self.tasks = nn.ModuleDict(tasks)
         self.weights = dict(weights)
+        self.fewest = self.fewest_in_part = max(task.fewest for task in tasks.values())
 
     @property
     def exported(self) -> Mapping[str, Encoder]:
@@ -33,6 +34,10 @@ class Sum(Task):
 
     def _each(self) -> dict[str, Task]:
         return {name: task for name, task in self.tasks.items() if isinstance(task, Task)}
+
+    def vain(self, batch: Batch) -> str:
+        reasons = [task.vain(batch) for task in self._each().values()]
+        return reasons[0] if reasons and all(reasons) else ""
 
     def forward(self, batch: Batch) -> Output:
         total: Tensor | None = None
