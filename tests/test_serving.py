@@ -31,6 +31,7 @@ from tacit.errors import UserError
 from tacit.evaluation.features import extract
 from tacit.heads import Chosen
 from tacit.reading import as_trained, open_encoder, overridden
+from tacit.workspace import RunSettings
 from tests import events
 from tests.sounding import RATE, encoded, noise
 
@@ -408,8 +409,9 @@ def test_names_of_a_strangers_encoder_are_names_or_nothing(tmp_path: Path) -> No
 
 
 def chosen(dataset: Dataset, name: str, asked: dict[str, Any]) -> Chosen:
-    encoder = trained(dataset, name)
-    return Chosen(Path("run"), asked, encoder, "simclr", "final")
+    said = RunSettings(asked)
+    said.trusted = True
+    return Chosen(Path("run"), said, trained(dataset, name), "simclr", "final")
 
 
 def test_predict_reads_new_data_as_the_run_read_its_own(
