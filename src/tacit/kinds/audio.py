@@ -88,10 +88,11 @@ def heard(encoder: Any, asked: Mapping[str, Any]) -> None:
 
 def fitted(encoder: Any, spec: Any) -> Any:
     """It hears the channel of the data; through a feature extractor of its own, it takes their frames for views too."""
-    if isinstance(spec, AudioSpec) and encoder.name.startswith("hf:"):
-        if encoder.spec.rate == spec.rate and encoder.spec.hop == spec.hop:
-            encoder.spec = replace(spec, seconds=encoder.spec.seconds)
-    if isinstance(spec, AudioSpec) and spec.channels is not None:
+    if not isinstance(spec, AudioSpec):
+        return encoder
+    if encoder.name.startswith("hf:") and encoder.spec.rate == spec.rate and encoder.spec.hop == spec.hop:
+        encoder.spec = replace(spec, seconds=encoder.spec.seconds)
+    if spec.channels is not None:
         encoder.spec = replace(encoder.spec, channels=spec.channels)
     return encoder
 
