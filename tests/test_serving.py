@@ -126,6 +126,16 @@ def test_stretches_of_sounds(tmp_path: Path, named: tuple[str | None, str | None
     same(embedded(encoder, str(tmp_path / "t.csv"), tmp_path), wanted)
 
 
+def test_columns_that_mean_no_stretches_mean_none_later(tmp_path: Path) -> None:
+    names = [Path(_wav(tmp_path, number)).name for number in range(3)]
+    (tmp_path / "t.csv").write_text("file,start,end\n" + "\n".join(f"{name},0,0.1" for name in names) + "\n")
+    dataset = open_dataset(str(tmp_path / "t.csv"), start_column="none")
+    encoder = trained(dataset, "audio_convnet")
+    wanted = read(encoder, dataset)
+    same(prepared(encoder, [str(tmp_path / name) for name in names]), wanted)
+    same(embedded(encoder, str(tmp_path / "t.csv"), tmp_path), wanted)
+
+
 def test_encoded_sounds_of_a_column_and_long_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tacit.sounds.MOST_SECONDS", 2)
     sounds = [noise(number, seconds) for number, seconds in enumerate((0.3, 2.0, 2.9, 5.3))]
