@@ -195,7 +195,7 @@ def _tokenise(
             progress(len(source), len(source))
         contents = np.fromfile(partial / "content.bin", dtype="V16")
         if not len(contents):
-            row, reason = reader.bad[0] if reader.bad else (0, "it is empty")
+            row, reason = read.bad[0] if read.bad else (0, "it is empty")
             raise nothing_readable(source, "text", reason, row)
         data_hash = digest([contents.tobytes()])
         describe(partial, opened.spec, len(contents), writer.tokens, writer.bytes, data_hash)
