@@ -16,6 +16,7 @@ from tacit.encoders import OwnEncoder, load_encoder
 from tacit.encoders.saved import are_names
 from tacit.errors import UserError, nearest
 from tacit.kinds import kind_of
+from tacit.spec import ImageSpec
 from tacit.workspace import is_run, settings_of
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def overridden(encoder: OwnEncoder, given: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, ImageSpec):
+        return str(value.size)
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
