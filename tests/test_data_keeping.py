@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import soundfile
 from PIL import Image
 
 from tacit.data import Dataset, keeping, open_dataset
-from tacit.spec import ItemSpec
+from tacit.spec import ItemSpec, TextSpec
 from tests.events import events, write
 
 Open = Callable[[], Dataset]
@@ -168,3 +169,33 @@ def test_a_source_that_changes_with_its_size_and_time_kept_is_read_anew(tmp_path
     assert opened() == first
     replaced(changed, other)
     assert opened() != first
+
+
+def test_texts_are_kept_by_all_that_says_which_numbers_they_become(tmp_path: Path):
+    """Two specs of one tokenizer may take other tokens for special ones."""
+    texts = pa.table({"text": [f"the words of text number {i} are few [MASK]" for i in range(20)]})
+    first = open_dataset(texts, cache=str(tmp_path)).spec
+    assert isinstance(first, TextSpec)
+    other = replace(first, mask=first.unknown, specials=tuple(n for n in first.specials if n != first.mask))
+    for spec in (first, other, replace(other, length=16), first):
+        found = open_dataset(texts, cache=str(tmp_path), tokenizer=spec)  # type: ignore[arg-type]
+        assert found.spec == spec
+    assert len(list((tmp_path / "texts").iterdir())) == 2
+
+
+def test_sounds_and_events_are_kept_by_how_they_were_read(tmp_path: Path):
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        soundfile.write(folder / f"{i}.wav", 0.1 * rng.standard_normal((4000, 2)), 8000)
+    hashes = [open_dataset(folder, cache=str(tmp_path), channels=how).data_hash for how in ("mix", "left", "right")]
+    assert len(set(hashes)) == 3
+    assert open_dataset(folder, cache=str(tmp_path), rate=4000).spec.rate == 4000  # type: ignore[union-attr]
+    rows = [{**row, "kind": ("view", "buy")[i % 2]} for i, row in enumerate(events(60, 8, 10))]
+    table = pa.Table.from_pylist(rows)
+    weights = [
+        open_dataset(table, cache=str(tmp_path), kind="items", event_column="kind", event_weight=[f"buy={weight}"])
+        for weight in (2, 3)
+    ]
+    assert [set(np.unique(of.cache.weights)) for of in weights] == [{1.0, 2.0}, {1.0, 3.0}]  # type: ignore[union-attr]
