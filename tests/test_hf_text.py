@@ -122,7 +122,8 @@ def test_a_text_is_embedded_as_by_sentence_transformers(bert: Path, way: str, tm
     save_encoder(encoder, tmp_path / "out")
     for again in (load_encoder(tmp_path / "out"), load_encoder(f"hf:{tmp_path / 'out'}")):
         np.testing.assert_allclose(embedded(again, given), wanted, atol=1e-5)
-    np.testing.assert_allclose(as_sentence_transformers(tmp_path / "out", given), wanted, atol=1e-5)
+    if way in ("two", "dense", "prompt"):
+        np.testing.assert_allclose(as_sentence_transformers(tmp_path / "out", given), wanted, atol=1e-5)
 
 
 def test_a_dataset_says_the_same_as_prepare(bert: Path, tmp_path: Path, cached: Any) -> None:

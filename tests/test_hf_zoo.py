@@ -450,7 +450,10 @@ def test_a_sound_is_embedded_as_by_its_own_library(name: str, tmp_path: Path) ->
     assert not isinstance(encoder, Masking)
     with pytest.raises(UserError, match="has no graph"):
         export(encoder, to="onnx", out=tmp_path / "graph")
-    export(encoder, to="hf", out=tmp_path / "out")
+    if name in ("ast", "whisper"):  # which hear a second at once: all copies are compared on whole windows
+        export(encoder, to="hf", out=tmp_path / "out")
+    else:
+        save_encoder(encoder, tmp_path / "out")
     for again in (load_encoder(tmp_path / "out"), load_encoder(f"hf:{tmp_path / 'out'}")):
         assert torch.equal(again(batch).pooled, features.pooled)
     assert fresh_twin(encoder, 1)(batch).pooled.shape == features.pooled.shape
