@@ -300,7 +300,7 @@ def test_an_encoder_names_no_file_outside_its_folder(tmp_path: Path) -> None:
     said = json.loads((folder / "encoder.json").read_text())
     (tmp_path / "secret").write_text("secret")
     for name in ("../secret", str(tmp_path / "secret")):
-        (folder / "encoder.json").write_text(json.dumps({**said, "weights": {name: "0" * 64}}))
+        (folder / "encoder.json").write_text(json.dumps({**said, "sha256": None, "weights": {name: "0" * 64}}))
         with pytest.raises(UserError, match=r"encoder\.json names .*secret, which is no file of its folder"):
             load_encoder(folder)
 

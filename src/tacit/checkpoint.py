@@ -11,7 +11,7 @@ process 1 into `state-1.safetensors` and so on; `pieces` in `state.json` says wh
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -22,12 +22,16 @@ import torch
 from torch import Tensor
 
 from tacit import dist, ranks
-from tacit.errors import RunFailed, UserError
-from tacit.files import is_disk_full, sha256, whole_folder
+from tacit.errors import RunFailed, UserError, is_disk_full
+from tacit.files import sha256
+from tacit.folders import remove_own, whole_folder
+from tacit.records import reading, text_of
 from tacit.sharding import cuts, here
 
 VERSION = 2  # 1 knew no pieces
 _TENSORS, _STATE, _MANIFEST = "state.safetensors", "state.json", "manifest.json"
+_OWN = (_TENSORS, _STATE, _MANIFEST, "state-*.safetensors")
+_FILE = re.compile(r"state(-\d+)?\.safetensors|state\.json")  # what a manifest can name
 
 Pieces = dict[str, dict[str, tuple[int, int]]]  # tensor -> file -> the rows from and to that it holds
 
@@ -92,7 +96,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
         return
     final = folder / f"step-{step:08d}"
     try:
-        with whole_folder(final) if leads else nullcontext(final) as begun:
+        with whole_folder(final, last=_MANIFEST, known=_OWN) if leads else nullcontext(final) as begun:
             partial = Path(ranks.from_leader(lambda: str(begun))) if pieces else begun
             own = _write_own(partial, tensors)
             hashes = dist.gather_bytes(bytes.fromhex(own)) if pieces else [bytes.fromhex(own)]
@@ -108,7 +112,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
         raise
     if leads:
         for old in list(_newest_first(folder))[keep:]:
-            shutil.rmtree(old)
+            remove_own(old, _OWN)
 
 
 def load(folder: Path) -> Checkpoint | None:
@@ -121,8 +125,10 @@ def load(folder: Path) -> Checkpoint | None:
     if name is None:
         return None
     path = folder / name
-    state = json.loads((path / _STATE).read_text())
-    return Checkpoint(state["step"], Tensors(path, state.get("pieces", {})), state, tuple(damaged))
+    with reading(path / _STATE, f"remove {path}, and the checkpoint before it is taken"):
+        state = json.loads(text_of(path / _STATE))
+        tensors = Tensors(path, state.get("pieces", {}))
+    return Checkpoint(state["step"], tensors, state, tuple(damaged))
 
 
 def _newest_whole(folder: Path) -> tuple[str | None, list[str]]:
@@ -135,7 +141,11 @@ def _newest_whole(folder: Path) -> tuple[str | None, list[str]]:
         if fault:
             damaged.append(f"{path.name}: {fault}")
             continue
-        version = json.loads((path / _STATE).read_text())["version"]
+        with reading(path / _STATE, f"remove {path}, and the checkpoint before it is taken"):
+            state = json.loads(text_of(path / _STATE))
+            version, step = state["version"], state["step"]
+            if type(version) is not int or type(step) is not int or not isinstance(state.get("pieces", {}), dict):
+                raise ValueError("it is no state of a training")
         if version > VERSION:
             raise UserError(
                 f"{path} was written by a newer Tacit (format {version}, this one reads {VERSION}); upgrade Tacit"
@@ -174,20 +184,25 @@ def _file(process: int) -> str:
 
 
 def _newest_first(folder: Path) -> Iterator[Path]:
-    yield from sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
+    """The folders of checkpoints; one without any file of a checkpoint is somebody else's."""
+    found = [path for path in folder.glob("step-*") if path.is_dir() and re.fullmatch(r"step-\d{8,}", path.name)]
+    found = [path for path in found if any((path / name).exists() for name in _OWN[:3])]
+    yield from sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
 def _fault(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
-        manifest = json.loads((path / _MANIFEST).read_text())
+        manifest = json.loads(text_of(path / _MANIFEST))
         for name in {_TENSORS: "", _STATE: "", **manifest}:
+            if not _FILE.fullmatch(name):  # a path would lead to what may block or never end
+                return f"{_MANIFEST} is damaged"
             if not (path / name).exists():
                 return f"{name} is missing"
-            if sha256(path / name) != manifest[name]:
+            if not (path / name).is_file() or (path / name).is_symlink() or sha256(path / name) != manifest[name]:
                 return f"{name} is damaged"
     except FileNotFoundError:
         return f"{_MANIFEST} is missing"
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"{_MANIFEST} is damaged"
     return None

@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import re
 import sys
@@ -21,7 +22,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 
 from tacit import commands
 from tacit.budget import start_clock
-from tacit.errors import Interrupted, RunFailed, UserError, nearest
+from tacit.errors import Interrupted, RunFailed, UserError, in_a_line, nearest
 from tacit.plain_yaml import read_plain_yaml
 from tacit.wording import discreet
 
@@ -79,18 +80,33 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     start_clock()
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):  # a file's name may have signs that the terminal has not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with discreet("--private" in words):
             code = _call(words)
+        sys.stdout.flush()
     except (UserError, RunFailed, Interrupted) as error:
         code = _complain(error, error.exit_code)
     except KeyboardInterrupt:
         code = _complain("interrupted; continue with --resume", 130)
     except BrokenPipeError:  # the reader of our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         code = 0
-    sys.stdout.flush()
+    except (OSError, MemoryError) as error:
+        told = in_a_line(error)
+        code = _complain(told, told.exit_code)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _silence()  # what cannot be written now cannot be written at the end either
     raise SystemExit(code)
+
+
+def _silence() -> None:
+    """Nothing more goes to standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: object, code: int) -> int:

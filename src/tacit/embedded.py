@@ -37,7 +37,7 @@ from tacit.progress import Log
 from tacit.report import private_report
 from tacit.split import kept_whole, to_balance
 from tacit.wording import Ours
-from tacit.workspace import environment, report_folder
+from tacit.workspace import environment, mark_report, report_folder
 
 if TYPE_CHECKING:
     from tacit.types import Batch
@@ -94,6 +94,7 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
         ).with_data(seal_reads=sealed.reads, worst_group=asked.columns.get("subgroup"))
         print(private_report(report) if ask.private else report)
         if out is not None:
+            mark_report(out)
             report.keep(out, sealed)
             print(f"\nreport: {_publish(report, first, known, ask, notes.as_dict(private=ask.private), lines, out)}")
         return private_report(report) if ask.private else report

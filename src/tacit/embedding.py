@@ -22,8 +22,8 @@ from tacit.encoders.text import LONGEST, TextEncoder
 from tacit.engine import all_processes, make_fabric
 from tacit.errors import UserError
 from tacit.evaluation.features import extract, extract_tokens
-from tacit.files import check_place, whole_file
-from tacit.parts import fingerprint, is_begun, write_parts
+from tacit.files import check_place, check_target, whole_file
+from tacit.parts import check_parts, fingerprint, write_parts
 from tacit.reading import as_trained, open_encoder, overridden, tell
 from tacit.tokens import BLANKS, reader
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tacit.data import Dataset
 
 Rows = NDArray[np.int64]
+MADE_BY = "tacit"  # in the file's metadata: who may replace it
 ROWS_PER_GROUP = 8192  # embedded and written at a time
 
 
@@ -40,8 +41,10 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
     out = Path(ask.out)
     with all_processes(device=ask.device, timeout=ask.timeout):
         in_parts = dist.world() > 1 or out.suffix not in PARQUET
-        if out.exists() and not ask.overwrite and not (in_parts and is_begun(out)):
-            raise UserError(f"{out} exists; replace it with --overwrite or choose another --out")
+        if not in_parts:
+            check_target(out, overwrite=ask.overwrite, is_own=_is_own, by="tacit embed")
+        else:
+            check_parts(out)
         check_place(out)
         with ranks.leader_first():
             found = open_encoder(encoder, offline=ask.offline) if isinstance(encoder, str | Path) else encoder
@@ -68,13 +71,22 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
     return 0
 
 
+def _is_own(out: Path) -> bool:
+    """Whether a file holds embeddings that Tacit has written; an older one wrote no mark into it."""
+    schema = pq.read_schema(out)
+    if MADE_BY.encode() in (schema.metadata or {}):
+        return True
+    return schema.names[0] in ("id", "item") and pa.types.is_fixed_size_list(schema.field("embedding").type)
+
+
 def _write(path: Path, tables: Iterator[pa.Table]) -> int:
     """The tables as one file; how many rows that are."""
     writer: pq.ParquetWriter | None = None
     rows = 0
     try:
         for table in tables:
-            writer = writer or pq.ParquetWriter(path, table.schema)
+            table = table.replace_schema_metadata({**(table.schema.metadata or {}), MADE_BY: "embed"})
+            writer = writer or pq.ParquetWriter(path, table.schema, write_page_checksum=True)
             writer.write_table(table)
             rows += len(table)
     finally:

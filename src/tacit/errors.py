@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import functools
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from types import CodeType
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _KNOWN, _LONGEST = 1000, 100  # names that are looked at, and their characters: likeness takes the square of them
 
@@ -59,3 +66,50 @@ def nearest(name: str, known: Iterable[str]) -> str:
     some = [other for other in islice(known, _KNOWN) if len(other) <= _LONGEST]
     close = difflib.get_close_matches(name[:_LONGEST], some, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+_REMEDIES = {
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "give yourself access to it, or name another place (--out, --cache or TACIT_CACHE)",
+    ),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files with ulimit -n"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "a file and a folder are in each other's place there"),
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "its links lead round in a circle",
+    errno.EIO: "the disk does not answer as it should; check it",
+}
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Also where a library has wrapped the system's error in one of its own."""
+    return (isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}) or "No space left" in str(error)
+
+
+def in_a_line(error: OSError | MemoryError) -> UserError | RunFailed:
+    """What the system has refused, as a person is told it: the file, the reason, the remedy."""
+    if isinstance(error, MemoryError):
+        return RunFailed("out of memory; close other programs, or take a smaller --encoder or --batch-size")
+    named = error.filename2 if error.filename2 is not None else error.filename
+    name = os.fsdecode(named) if isinstance(named, str | bytes) else ""
+    if is_disk_full(error):
+        at = f" at {name}" if name else ""
+        return RunFailed(f"the disk is full{at}; free some space and try again, a run with --resume")
+    reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    remedy = _REMEDIES.get(error.errno or 0)
+    return UserError(f"{name}: {reason}".removeprefix(": ") + (f"; {remedy}" if remedy else ""))
+
+
+def clear_ends(command: Callable[P, T]) -> Callable[P, T]:
+    """The command, which raises what the system refuses (a permission, a full disk) as an error of one line."""
+
+    @functools.wraps(command)
+    def clear(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except BrokenPipeError:  # the reader of our output has gone, which is no error
+            raise
+        except (OSError, MemoryError) as error:
+            raise in_a_line(error) from error
+
+    return clear

@@ -33,7 +33,7 @@ from tacit.starting import check_judging
 from tacit.study import Study, chosen_encoder, open_study
 from tacit.train import Run
 from tacit.wording import Ours
-from tacit.workspace import report_folder
+from tacit.workspace import mark_report, report_folder
 
 
 def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
@@ -98,6 +98,7 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
         print(private_report(report) if ask.private else report)
         if out is not None:
             chosen = next(arm for arm in subjects if arm.name == report.data["selected_arm"])
+            mark_report(out)
             report.keep(out, sealed)
             print(f"\nreport: {publish(study, report, {}, out, encoder=chosen.encoders[0])}")
         return private_report(report) if ask.private else report

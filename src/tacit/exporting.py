@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tacit import classifier
 from tacit.catalogue import Catalogue
-from tacit.encoders import check_free, saved
+from tacit.encoders import check_free, saved, written
 from tacit.errors import UserError
-from tacit.files import sha256, whole_folder
+from tacit.files import sha256
 from tacit.graphs import PACKAGES as ONNX_PACKAGES
 from tacit.graphs import open_graph, write_graph
 from tacit.spec import ImageSpec, ItemSpec
@@ -73,7 +73,7 @@ def export(
     training = encoder.training
     encoder.eval()
     try:
-        with whole_folder(out) as folder:
+        with written(out) as folder:
             saved.write(encoder, folder, card or {})
             if head is not None:
                 classifier.write(encoder, head, to, folder)

@@ -347,6 +347,8 @@ def _proxies(
     transfer = {name: transfer_by_seed(report.predictions, place[name])[: len(of)] for name, of in found.items()}
     rows = proxy_rows("arms", [_mean(of) for of in figures.values()], [float(np.mean(of)) for of in transfer.values()])
     for name, of in runs.items():
+        if not all(run.history for run in of):  # its lines were damaged, and passed over
+            continue
         losses = [{"loss": last_loss(run.history)} for run in of]
         by_seed = [{**loss, **known} for loss, known in zip(losses, figures[name], strict=True)]
         rows += proxy_rows("seeds", by_seed, transfer[name], name)

@@ -28,7 +28,7 @@ from tacit.evaluation import Seal
 from tacit.evaluation.linear import fit_probe
 from tacit.evaluation.sealing import FILE_NAME as SEAL
 from tacit.evaluation.sealing import content_digests
-from tacit.files import check_place, whole_file
+from tacit.files import check_place, check_target, first_line, whole_file
 from tacit.heads import Chosen, open_chosen, remembered
 from tacit.naming import plain
 from tacit.reading import overridden, tell
@@ -176,10 +176,17 @@ def _checked(ask: SimpleNamespace) -> Path | None:
     out = Path(ask.out)
     if out.suffix.lower() != ".csv":
         raise UserError(f"--out {out}: a file to fill in is written as .csv; end the name so")
-    if out.exists() and not ask.overwrite:
+    if out.is_file() and not ask.overwrite:
         raise UserError(f"{out} exists, perhaps with labels filled in; choose another --out, or --overwrite it")
+    check_target(out, overwrite=ask.overwrite, is_own=_is_own, by="tacit next-labels")
     check_place(out)
     return out
+
+
+def _is_own(out: Path) -> bool:
+    """Whether a file holds proposals that Tacit has written, with or without labels filled in."""
+    columns = first_line(out).replace('"', "").split(",")
+    return len(columns) > 3 and columns[0] == "file" and columns[-2:] == ["why", "score"]
 
 
 def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, Known]:

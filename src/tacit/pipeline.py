@@ -66,7 +66,7 @@ from tacit.study import Study, chosen_encoder, open_study
 from tacit.tasks import check_kind, parse_mixture
 from tacit.train import Row, Run, check_learning, pretrain, read_history
 from tacit.wording import Ours
-from tacit.workspace import CONFIG, LOG, Workspace
+from tacit.workspace import CONFIG, LOG, Workspace, default_folder
 
 if TYPE_CHECKING:
     from tacit.data.order import Batches
@@ -333,7 +333,8 @@ def keep_encoder(study: Study, name: str, run: Run, folder: Path) -> None:
     encoder.reading = {} if study.ask.private else dict(study.dataset.reading)  # config.yaml stays, an encoder leaves
     if not ranks.leader():
         return
-    save_encoder(encoder, folder, card={"task": name, "steps": run.steps, "data": study.data_hash})
+    card = {"task": name, "steps": run.steps, "data": study.data_hash}
+    save_encoder(encoder, folder, card=card, within=True)
 
 
 def tell_what_to_hand_on(study: Study, folder: Path) -> None:
@@ -357,8 +358,7 @@ def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Work
         key = "data" if own is None else own.mark(str(data).encode(), purpose="tacit.folder")[:8]
         out = Path("runs") / f"private-{key}"
     else:
-        name = Path(data).stem if isinstance(data, str | Path) else type(data).__name__.lower()
-        out = Path("runs") / (name or "data")
+        out = default_folder(data)
     return Workspace(out, {"data": data, **vars(ask), **options}, resume=ask.resume, overwrite=ask.overwrite)
 
 

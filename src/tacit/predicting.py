@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
+import pyarrow.parquet as pq
 
 from tacit.data import open_dataset
 from tacit.data.text import write_csv
 from tacit.errors import UserError
-from tacit.files import check_place, whole_file
+from tacit.files import check_place, check_target, first_line, whole_file
 from tacit.heads import AT_ONCE, Chosen, fit_head, labelled_data, learned_target, open_chosen
 from tacit.reading import check_names, overridden, tell
 
@@ -60,10 +60,19 @@ def predict_data(run: str | Path, data: Any, settings: dict[str, Any], options: 
 def _target(out: Path, *, overwrite: bool) -> Path:
     if out.suffix.lower() not in SUFFIXES:
         raise UserError(f"--out {out}: predictions are written as {' or '.join(SUFFIXES)}; end the name so")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} exists; replace it with --overwrite or choose another --out")
+    check_target(out, overwrite=overwrite, is_own=_is_own, by="tacit predict")
     check_place(out)
     return out
+
+
+def _is_own(out: Path) -> bool:
+    """Whether a file holds predictions that Tacit has written."""
+    if out.suffix.lower() == ".parquet":
+        return b"tacit" in (pq.read_metadata(out).metadata or {})
+    columns = first_line(out).replace('"', "").split(",")
+    return columns == ["id", "prediction"] or (
+        columns[:2] in (["id", "class"], ["id", "labels"]) and columns[-1].startswith("p(")
+    )
 
 
 def _predict(chosen: Chosen, dataset: Dataset, probe: Predictor) -> Values:
@@ -84,6 +93,6 @@ def _in_short(answers: Values) -> str:
 
 
 def _write(table: pa.Table, out: Path) -> None:
-    write = write_csv if out.suffix.lower() == ".csv" else pa.parquet.write_table
+    write = write_csv if out.suffix.lower() == ".csv" else pq.write_table
     with whole_file(out) as partial:
         write(table, partial)

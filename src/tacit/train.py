@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 import signal
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -291,6 +293,9 @@ class _Training:
         self.notes = saved.notes
         self.spikes = Spikes(saved.recent)
         self.history = _History(self.folder, self.name, saved.step, leader=dist.rank() == 0)
+        if self.history.damaged > 0:
+            lines = f"{self.history.damaged} damaged line{'s' * (self.history.damaged > 1)}"
+            self.notes = (*self.notes, f"{self.history.path} has {lines}, left out of the curves of this training")
         self._before = saved.spent
         self._began = self._saved = time.perf_counter()
         return saved.step
@@ -358,28 +363,48 @@ class _History:
     def __init__(self, folder: Path | None, name: str, start: int, *, leader: bool) -> None:
         self.path = folder / "metrics.jsonl" if folder is not None and leader else None
         self.rows: list[Row] = []
+        self.damaged = 0  # lines that were passed over
         if self.path is None or not self.path.exists():
             return
-        kept = [row for row in read_history(self.path) if row["task"] != name or int(row["step"]) <= start]
-        write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        whole = list(read_history(self.path))
+        self.damaged = self.path.read_bytes().count(b"\n") - len(whole)
+        kept = [row for row in whole if row["task"] != name or int(row["step"]) <= start]
+        write_whole(self.path, "".join(_line(row) for row in kept))
         self.rows = [row for row in kept if row["task"] == name]
 
     def append(self, row: Row) -> None:
         self.rows.append(row)
         if self.path is not None:
-            with self.path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line(row))
+
+
+_CHECK = re.compile(rb', "crc32": "([0-9a-f]{8})"}$')  # the end of a line, of all before it
+
+
+def _line(row: Row) -> str:
+    text = json.dumps(row)
+    return f'{text[:-1]}, "crc32": "{zlib.crc32(text.encode()):08x}"}}\n'
 
 
 def read_history(path: Path) -> Iterator[Row]:
-    """The whole lines of a `metrics.jsonl`; a last line cut off by a kill is passed over."""
-    if not path.exists():
+    """The whole lines of a `metrics.jsonl`; damaged ones, such as a last one cut off by a kill, are passed over."""
+    if not path.is_file():
         return
-    for line in path.read_text().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
+    for line in path.read_bytes().splitlines():
+        found = _CHECK.search(line)
+        text = line if found is None else line[: found.start()] + b"}"
+        if found is not None and int(found[1], 16) != zlib.crc32(text):
             continue
+        try:
+            row = json.loads(text)
+            whole = type(row["step"]) is int and isinstance(row["task"], str) and row["step"] > 0
+            whole = whole and all(type(value) in (int, float) for key, value in row.items() if key != "task")
+            whole = whole and {"loss", "seconds"} <= row.keys()
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if whole:
+            yield row
 
 
 class _Signals:

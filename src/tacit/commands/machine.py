@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tacit.errors import clear_ends
 
+
+@clear_ends
 def tasks() -> int:
     """List the pretext tasks, what each must learn, for which data, and the paper."""
     from tacit.tasks import listing
@@ -13,6 +16,7 @@ def tasks() -> int:
     return 0
 
 
+@clear_ends
 def doctor() -> int:
     """Check this machine: torch against the hardware, known breaks with their fixes, disk, a self-test."""
     from tacit.checkup import run_doctor, trial
@@ -20,6 +24,7 @@ def doctor() -> int:
     return run_doctor(trial)
 
 
+@clear_ends
 def clean(*, cache: str | None = None) -> int:
     """Delete the cache of decoded data.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from tacit.errors import clear_ends
 from tacit.offline import offline
 from tacit.wording import discreet
 
@@ -23,7 +24,8 @@ def settings(arguments: dict[str, Any]) -> dict[str, Any]:
 def guarded(command: Callable[Given, Found]) -> Callable[Given, Found]:
     """A command that opens no connection where it is `offline`, and whose errors name nothing where it is `private`.
 
-    What a run that was private leaves is private too, whatever is done with it.
+    What the system refuses, such as a permission, is an error of one line. What a run that was private leaves is
+    private too, whatever is done with it.
     """
     signature = inspect.signature(command)
 
@@ -31,7 +33,7 @@ def guarded(command: Callable[Given, Found]) -> Callable[Given, Found]:
     def within(*args: Given.args, **kwargs: Given.kwargs) -> Found:
         given = signature.bind(*args, **kwargs).arguments
         with discreet(_is_private(given)), offline(bool(given.get("offline"))):
-            return command(*args, **kwargs)
+            return clear_ends(command)(*args, **kwargs)
 
     return within
 

@@ -11,14 +11,17 @@ and is readable by its owner only. Folders appear whole or not at all; a lock pe
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +32,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tacit import pixels
+from tacit import folders, pixels
 from tacit.data.decode import Plan, Pool
 from tacit.data.keeping import (
+    FILES,
     find_or_make,
     partial_folder,
     put_in_place,
@@ -41,7 +45,7 @@ from tacit.data.keeping import (
     write_sealed,
 )
 from tacit.data.source import Source, digest
-from tacit.errors import UserError
+from tacit.errors import RunFailed, UserError, is_disk_full
 from tacit.framing import Framing
 from tacit.spec import ImageSpec
 
@@ -128,14 +132,17 @@ class Kept:
 
 
 def default_root() -> Path:
-    """TACIT_CACHE, or the platform's folder for caches."""
+    """TACIT_CACHE, or the platform's folder for caches. UserError where nobody knows the person's home."""
     if named := os.environ.get("TACIT_CACHE"):
         return Path(named)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tacit"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tacit"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tacit"
+    try:
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "tacit"
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "tacit"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tacit"
+    except RuntimeError:
+        raise UserError("no home folder is known; name a folder for decoded data with --cache or TACIT_CACHE") from None
 
 
 def open_cache(
@@ -243,27 +250,85 @@ def _glimpse(
     return Kept(cache, np.arange(len(source)), seconds_left=total)
 
 
+# What Tacit writes into a cache: below folders that are named by 32 hexadecimal digits, and files named by them. People
+# have folders called texts and sounds too, and whatever else lies in these stays.
+_KEY = re.compile(r"[0-9a-f]{32}")
+_BEGUN = re.compile(r"\.[0-9a-f]{32}(\.spool)?\.partial")
+_LISTING = re.compile(r"[0-9a-f]{32}\.(json|lock|members\.parquet)|\.[0-9a-f]{32}\..+\.partial")
+_FILES = (*FILES, "*.spool", "*.new", "spilled/*")
+
+
 def clean(root: Path | None = None) -> int:
-    """Delete all decoded data; returns the bytes freed. UserError where a run is decoding just now."""
+    """Delete all decoded data, and nothing that Tacit has not written; returns the bytes freed.
+
+    UserError where a run is decoding just now.
+    """
     root = root or default_root()
-    for lock in (root / "listings").glob("*.lock"):
+    for lock in _listings(root):
         try:
-            filelock.FileLock(lock, blocking=False).acquire().lock.release()
+            if lock.suffix == ".lock":
+                filelock.FileLock(lock, blocking=False).acquire().lock.release()
         except filelock.Timeout:
             raise UserError(f"another run is decoding into {root}; clean it when that has ended") from None
     freed = 0
-    for folder in (root / name for name in ("listings", "decoded", "texts", "sounds", "histories")):
-        freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        shutil.rmtree(folder, ignore_errors=True)
-        freed -= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())  # what is open on Windows
+    for folder in (root / name for name in ("decoded", "texts", "sounds", "histories")):
+        for inner in _below(folder):
+            own = _BEGUN.fullmatch(inner.name) or (_KEY.fullmatch(inner.name) and _is_kept(inner))
+            if own and inner.is_dir() and not inner.is_symlink():
+                freed += _size(inner)
+                with suppress(OSError):  # what is open on Windows, or of another owner
+                    folders.remove(inner, _FILES)
+                    inner.rmdir()
+                freed -= _size(inner)
+        _remove_if_empty(folder)
+    for listing in _listings(root):
+        freed += listing.stat().st_size
+        try:
+            listing.unlink()
+        except OSError:
+            freed -= listing.stat().st_size
+    _remove_if_empty(root / "listings")
     return freed
 
 
+def _below(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _listings(root: Path) -> list[Path]:
+    """The files that say which cache belongs to which data."""
+    found = [path for path in _below(root / "listings") if _LISTING.fullmatch(path.name)]
+    return [path for path in found if path.is_file() and not path.is_symlink()]
+
+
+def _is_kept(folder: Path) -> bool:
+    """Whether a folder with a name like one of ours is one: by what it holds, even if that is damaged."""
+    return (folder / "meta.json").is_file() and (folder / "content.bin").is_file()
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not folder.is_symlink():
+        with suppress(OSError):
+            folder.rmdir()
+
+
 def private_folder(folder: Path) -> Path:
-    """A folder that its owner alone can read."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if os.name == "posix":
-        folder.chmod(0o700)
+    """A folder in a cache, which where it is new its owner alone can read. UserError where there can be none."""
+    remedy = "name another folder for decoded data with --cache or TACIT_CACHE"
+    try:
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(exist_ok=True, mode=0o700)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        if is_disk_full(error):
+            raise RunFailed(f"the disk is full at {folder}; free some space or choose another --cache") from error
+        raise UserError(f"the cache {folder} cannot be written: {error.strerror or error}; {remedy}") from None
     return folder
 
 

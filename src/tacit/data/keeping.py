@@ -18,12 +18,14 @@ from typing import Any, TypeVar
 
 import filelock
 
-from tacit.errors import RunFailed
-from tacit.files import flush, is_disk_full, write_whole
+from tacit import folders
+from tacit.errors import RunFailed, is_disk_full
+from tacit.files import flush, write_whole
 
 Kept = TypeVar("Kept")
 
 META = "meta.json"
+FILES = ("*.bin", META, "tokenizer.json", "items.parquet")  # all that is ever kept
 AT_ONCE = 2 << 30  # bytes of a file that are compared at an opening; of a larger, untouched one as many, evenly spread
 _BLOCK = 8 << 20  # bytes that have one checksum
 _CHECKSUM, _FILES = "checksum", "files"
@@ -69,9 +71,9 @@ def find_or_make(
 
 
 @contextmanager
-def partial_folder(folders: Path, name: str) -> Iterator[Path]:
+def partial_folder(place: Path, name: str) -> Iterator[Path]:
     """An empty folder to work in, which is gone afterwards unless `put_in_place` has moved it."""
-    partial = folders / f".{name}.partial"
+    partial = place / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)  # what a killed run has left there
     partial.mkdir(mode=0o700)
     try:
@@ -86,12 +88,13 @@ def put_in_place(partial: Path, final: Path) -> None:
         flush(path)
     if is_whole(final):
         return
-    shutil.rmtree(final, ignore_errors=True)
+    folders.remove(final, FILES)
     try:
-        partial.rename(final)
+        partial.rename(final)  # onto nothing, or an empty folder
     except OSError:
         if not is_whole(final):
-            raise
+            for path in sorted(partial.iterdir(), key=lambda path: (path.name == META, path.name)):
+                path.replace(final / path.name)  # beside what somebody else has put there
     flush(final.parent)
 
 

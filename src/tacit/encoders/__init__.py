@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 
 from tacit.encoders import saved
 from tacit.errors import UserError, nearest
-from tacit.files import whole_folder
+from tacit.folders import whole_folder
+from tacit.records import reading
 from tacit.spec import AudioSpec, ImageSpec, ItemSpec, Spec, TextSpec
 
 if TYPE_CHECKING:
@@ -154,22 +156,33 @@ def _check_kind(name: str, kind: str, spec: Spec) -> None:
     raise UserError(f"{name} reads {READS[kind]}, and the data are {READS[spec.kind]}; choose {', '.join(fitting)}")
 
 
-def save_encoder(encoder: OwnEncoder, folder: str | Path, *, card: Mapping[str, Any] | None = None) -> None:
+def save_encoder(
+    encoder: OwnEncoder, folder: str | Path, *, card: Mapping[str, Any] | None = None, within: bool = False
+) -> None:
     """Write `encoder` to `folder`, whole or not at all, in place of an encoder that may be there.
 
     `card` (JSON-able: the task, the data's hash, ...) is kept in `encoder.json`. UserError where `folder` holds other
-    things.
+    things; `within` a folder of Tacit's it is written beside them.
     """
     folder = Path(folder)
-    check_free(folder)
-    with whole_folder(folder) as partial:
+    if not within:
+        check_free(folder)
+    with written(folder) as partial:
         saved.write(encoder, partial, card or {})
 
 
+def written(folder: Path) -> AbstractContextManager[Path]:
+    """A folder to write an encoder into, which then takes the place of the one in `folder`, see `whole_folder`."""
+    return whole_folder(folder, last=saved.DESCRIPTION, what=saved.MARK, known=saved.known(folder))
+
+
 def check_free(folder: Path) -> None:
-    """UserError where writing an encoder to `folder` would remove anything but an encoder."""
-    if folder.exists() and not (folder / saved.DESCRIPTION).exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} holds something else than an encoder; choose another --out")
+    """UserError where `folder` is neither free nor one that Tacit has written an encoder into."""
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(f"{folder} is a link that leads nowhere; choose another --out")
+    free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not free and not (folder.is_dir() and saved.is_own(folder)):
+        raise UserError(f"{folder} holds something else than an encoder by Tacit; choose another --out")
 
 
 def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module | None = None) -> OwnEncoder:
@@ -190,11 +203,13 @@ def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module
     if found.name.startswith("hf:"):
         from tacit.encoders import hf
 
-        encoder: OwnEncoder = hf.open_folder(found.name, folder, found.source, spec=found.spec)
+        with reading(folder / saved.DESCRIPTION, "export the encoder again"):
+            encoder: OwnEncoder = hf.open_folder(found.name, folder, found.source, spec=found.spec)
     elif found.name.startswith("module:"):
         encoder = _own(module, found)
     else:
-        encoder = _without_trace(found)
+        with reading(folder / saved.DESCRIPTION, "export the encoder again"):
+            encoder = _without_trace(found)
     saved.restore(encoder, folder)
     if isinstance(encoder.spec, ImageSpec) and isinstance(found.spec, ImageSpec):
         encoder.spec = replace(encoder.spec, scale=found.spec.scale)  # which Hugging Face's files do not hold

@@ -6,15 +6,16 @@ place for, so that no weight is stored twice. `encoder.json` names every weights
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tacit import folders
 from tacit.errors import UserError
 from tacit.files import sha256
+from tacit.records import read_record, reading, write_record
 from tacit.spec import ItemSpec, Spec, TextSpec, spec_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,18 @@ VERSION = 1
 DESCRIPTION, WEIGHTS, NETWORK = "encoder.json", "encoder.safetensors", "model.safetensors"
 # Kinds of which a part of the spec lies in a file of its own.
 BESIDE = {"text": "tacit.encoders.text_files", "items": "tacit.encoders.items"}
+MARK = "encoder"  # what the mark of its folder says
+# What an older Tacit wrote into the folder of an encoder or of an export, which had no mark yet.
+KNOWN = (
+    *(DESCRIPTION, WEIGHTS, NETWORK, "model-?????-of-?????.safetensors", "model.safetensors.index.json"),
+    *("config.json", "generation_config.json", "preprocessor_config.json", "FRONT_END.md", "items.parquet"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
+    *("1_WordWeights/config.json", "1_WordWeights/model.safetensors", "2_Pooling/config.json"),
+    *("encoder.onnx", "onnx.json", "head.json", "head.safetensors"),
+)
+_CONFIG = "config.json"  # beside the weights, what Hugging Face's library makes the network by
+_AGAIN = "export the encoder again"
 PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
 
 
@@ -52,6 +65,26 @@ def find(source: Path) -> Path | None:
     if pickles:
         raise UserError(f"{source} holds a pickle ({pickles[0]}), which could run code; Tacit reads safetensors only")
     return None
+
+
+def known(folder: Path) -> tuple[str, ...]:
+    """The patterns of Tacit's own files in the folder of an encoder without a mark; none where it is no such folder."""
+    try:
+        said = read_record(folder / DESCRIPTION)
+        ours = said["format"] == FORMAT and "weights" in said
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ()
+    return (*KNOWN, *(["README.md"] if (folder / "head.json").is_file() else [])) if ours else ()
+
+
+def is_own(folder: Path) -> bool:
+    """Whether Tacit has written an encoder here, also a damaged one where the folder is marked."""
+    return folders.marked(folder) == MARK or bool(known(folder))
+
+
+def remove(folder: Path) -> None:
+    """Delete the encoder in this folder, and the folder unless something else lies in it."""
+    folders.remove_own(folder, known(folder))
 
 
 def write(encoder: OwnEncoder, folder: Path, card: Mapping[str, Any]) -> None:
@@ -90,7 +123,9 @@ def write(encoder: OwnEncoder, folder: Path, card: Mapping[str, Any]) -> None:
         "weights": {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))},
         "card": dict(card),
     }
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2))
+    if (folder / _CONFIG).is_file():
+        description["files"] = {_CONFIG: sha256(folder / _CONFIG)}  # a number of it changes what the weights mean
+    write_record(folder / DESCRIPTION, description, indent=2)
 
 
 def holds(spec: Spec) -> str:
@@ -111,7 +146,7 @@ def holds(spec: Spec) -> str:
 def read(folder: Path) -> Saved:
     """What `write` described; UserError where a file is damaged, missing or newer than this Tacit."""
     said = _description(folder)
-    for name, hashed in said["weights"].items():
+    for name, hashed in {**said["weights"], **said.get("files", {})}.items():
         path = folder / name
         if path.parent != folder:
             raise UserError(f"{folder / DESCRIPTION} names {name}, which is no file of its folder; do not trust it")
@@ -119,7 +154,9 @@ def read(folder: Path) -> Saved:
             raise UserError(f"{path} is missing; export the encoder again")
         if sha256(path) != hashed:
             raise UserError(f"{path} is damaged: its SHA-256 is not the one in {DESCRIPTION}; export the encoder again")
-    return Saved(said["name"], _spec(said, folder), said["options"], said["source"], _reading(said.get("reading")))
+    with reading(folder / DESCRIPTION, _AGAIN):
+        spec = _spec(said, folder)
+    return Saved(said["name"], spec, said["options"], said["source"], _reading(said.get("reading")))
 
 
 def _reading(said: Any) -> dict[str, Any]:
@@ -147,14 +184,15 @@ def restore(encoder: OwnEncoder, folder: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
-    weights = load_file(folder / WEIGHTS)
+    with reading(folder / WEIGHTS, _AGAIN):
+        weights = load_file(folder / WEIGHTS)
     if (folder / NETWORK).is_file():
         from tacit.encoders.hf import quiet
 
         opener, prefix = encoder.opened_as(weights)
         # Through the library, since its files name the weights as its older versions did; what it draws for parts that
         # the encoder has not (a pooler) is taken from nobody.
-        with quiet(), torch.random.fork_rng(devices=[]):
+        with reading(folder / NETWORK, _AGAIN), quiet(), torch.random.fork_rng(devices=[]):
             model = opener.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32
             )
@@ -178,13 +216,16 @@ def tied(state: Mapping[str, Tensor], names: Collection[str]) -> dict[str, str]:
 
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
-    try:
-        said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = said["version"] if said["format"] == FORMAT else None
-    except (ValueError, KeyError, TypeError):
-        version = None
-    if not isinstance(version, int):
-        raise UserError(f"{path} is damaged or no description of an encoder; export the encoder again")
-    if version > VERSION:
-        raise UserError(f"{path} comes from a newer Tacit (format {version}, this one reads {VERSION}); upgrade Tacit")
+    with reading(path, f"it may be no description of an encoder at all; {_AGAIN}"):
+        said: dict[str, Any] = read_record(path)
+        if said["format"] != FORMAT or not isinstance(said["version"], int):
+            raise ValueError("it has another form")
+    if said["version"] > VERSION:
+        raise UserError(
+            f"{path} comes from a newer Tacit (format {said['version']}, this one reads {VERSION}); upgrade Tacit"
+        )
+    with reading(path, _AGAIN):
+        for name, kind in (("name", str), ("weights", dict), ("spec", dict), ("options", dict), ("source", dict)):
+            if not isinstance(said[name], kind):
+                raise ValueError(f"{name} is {said[name]!r:.40}")
     return said

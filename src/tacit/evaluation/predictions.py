@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,6 +27,7 @@ from tacit.evaluation.sealing import content_digests, short_digest
 from tacit.evaluation.splits import Budget, Positions
 from tacit.evaluation.subject import Labelled
 from tacit.files import flush
+from tacit.records import built, reading
 from tacit.secret import FILE_NAME as SECRET
 from tacit.secret import secret_in, secret_of
 
@@ -91,37 +91,35 @@ class Predictions:
     def load(cls, folder: str | Path) -> Predictions:
         """Read `predictions.npz` from a folder. Raises `UserError` where there is none or it cannot be read."""
         path = Path(folder) / FILE_NAME
-        try:
-            with arrays_in(path) as arrays:
-                said = json.loads(str(arrays["said"]))
-                if said["version"] not in (2, VERSION):
-                    raise UserError(f"{path} was written by another version: judge again with this one")
-                shown = _shown_by(path.parent) if said["version"] == VERSION else None
-                named: Any = {name: _shown(arrays[name], shown) for name in _ARRAYS}
-                predicted: dict[int, dict[Key, NDArray[Any]]] = {}
-                for name in arrays.files:
-                    if name.startswith("arm/"):
-                        _, arm, protocol, budget = name.split("/")
-                        predicted.setdefault(int(arm), {})[protocol, budget] = arrays[name]
-                return cls(
-                    **named,
-                    **{name: said[name] for name in ("target", "metric", "judged", "primary")},
-                    budgets=tuple(Budget(**budget) for budget in said["budgets"]),
-                    draws={
-                        n.removeprefix("draws/"): _shown(arrays[n], shown)
-                        for n in arrays.files
-                        if n.startswith("draws/")
-                    },
-                    predicted=predicted,
-                )
-        except FileNotFoundError:
-            raise UserError(
-                f"no {FILE_NAME} in {str(folder)!r}: judge again (tacit evaluate ... --out FOLDER) and take that folder"
-            ) from None
-        except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{path} is damaged ({error}): judge again") from None
+        missing = (
+            f"no {FILE_NAME} in {str(folder)!r}: judge again (tacit evaluate ... --out FOLDER) and take that folder"
+        )
+        with reading(path, "judge again", missing=missing), arrays_in(path) as arrays:
+            said = json.loads(str(arrays["said"]))
+            if said["version"] not in (2, VERSION):
+                raise UserError(f"{path} was written by another version: judge again with this one")
+            shown = _shown_by(path.parent) if said["version"] == VERSION else None
+            named: Any = {name: _shown(arrays[name], shown) for name in _ARRAYS}
+            predicted: dict[int, dict[Key, NDArray[Any]]] = {}
+            for name in arrays.files:
+                if name.startswith("arm/"):
+                    _, arm, protocol, budget = name.split("/")
+                    predicted.setdefault(int(arm), {})[protocol, budget] = arrays[name]
+            n = len(named["item"])
+            whole = all(len(of) == n for of in named.values()) and all(
+                of.ndim > 2 and of.shape[2] == n for by_key in predicted.values() for of in by_key.values()
+            )
+            if not whole or type(said["judged"]) is not int:
+                raise ValueError("its arrays do not belong together")
+            return cls(
+                **named,
+                **{name: said[name] for name in ("target", "metric", "judged", "primary")},
+                budgets=tuple(built(Budget, budget) for budget in said["budgets"]),
+                draws={
+                    n.removeprefix("draws/"): _shown(arrays[n], shown) for n in arrays.files if n.startswith("draws/")
+                },
+                predicted=predicted,
+            )
 
 
 def _each(change: Callable[[str], str], names: Names) -> Names:

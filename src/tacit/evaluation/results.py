@@ -6,14 +6,13 @@ Nothing here computes; nothing heavy is imported, so a saved report opens at onc
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tacit.errors import UserError
-from tacit.files import write_whole
+from tacit.records import built, read_record, reading, write_record
 
 if TYPE_CHECKING:
     from tacit.evaluation.predictions import Predictions
@@ -123,36 +122,35 @@ class Report:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Report:
-        """Raises `UserError` where `content` was written by another version."""
-        if content.get("schema") != SCHEMA:
-            schema = content.get("schema")
+        """Raises `UserError` where `content` was written by another version, TypeError or KeyError where it is none."""
+        if (schema := content["schema"]) != SCHEMA:
             raise UserError(f"report schema {schema!r} is not {SCHEMA}: read it with the tacit that wrote it")
+        for name in ("labels_saved", "data"):
+            if not isinstance(content[name], Mapping):
+                raise TypeError(f"{name!r} is {content[name]!r:.40}")
         return cls(
-            verdict=Verdict(**content["verdict"]),
-            verdicts=tuple(Verdict(**verdict) for verdict in content["verdicts"]),
-            results=tuple(Result(**result) for result in content["results"]),
-            arms=tuple(ArmRecord(**{**arm, "alarms": tuple(arm["alarms"])}) for arm in content["arms"]),
+            verdict=built(Verdict, content["verdict"]),
+            verdicts=tuple(built(Verdict, verdict) for verdict in content["verdicts"]),
+            results=tuple(built(Result, result) for result in content["results"]),
+            arms=tuple(built(ArmRecord, {**arm, "alarms": tuple(arm["alarms"])}) for arm in content["arms"]),
             labels_saved=content["labels_saved"],
             data=content["data"],
-            gains=tuple(content.get("gains", ())),
+            gains=tuple(dict(gain) for gain in content.get("gains", ())),
         )
 
     def save(self, folder: str | Path) -> Path:
         """Write `report.json` into `folder`, whole or not at all."""
         path = Path(folder) / FILE_NAME
-        write_json(path, self.to_json())
+        write_record(path, self.to_json())
         return path
 
     @classmethod
     def load(cls, folder: str | Path) -> Report:
         """Read `report.json` from a folder. Raises `UserError` where there is none or it cannot be read."""
         path = Path(folder) / FILE_NAME
-        try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise UserError(f"no report in {str(folder)!r}: give a folder that holds {FILE_NAME}") from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UserError(f"{str(path)!r} is damaged ({error}): evaluate again") from None
+        missing = f"no report in {str(folder)!r}: give a folder that holds {FILE_NAME}"
+        with reading(path, "evaluate again", missing=missing):
+            return cls.from_json(read_record(path))
 
     def __str__(self) -> str:
         header, rows = self._table()
@@ -257,8 +255,3 @@ def _without_copies(again: Mapping[str, Any]) -> str:
     around = "" if again["low"] is None else f" {_interval(again['low'], again['high'])}"
     over = f" over {again['baseline']}" if again["baseline"] else ""
     return f"without the {items} a copy or near-copy in the pretraining data: {found}{around}{over}"
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file so that it appears whole or not at all."""
-    write_whole(path, json.dumps(content, indent=1, allow_nan=False))

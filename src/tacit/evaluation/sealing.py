@@ -10,7 +10,6 @@ counts how often its labels were read, because a test set that is read again and
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import UserError
-from tacit.evaluation.results import write_json
 from tacit.evaluation.splits import CROSS_FITTING_BELOW, strata
+from tacit.records import built, read_record, reading, write_record
 from tacit.secret import FILE_NAME as SECRET
 from tacit.secret import secret_in, secret_of
 
@@ -81,25 +80,22 @@ class Seal:
         path = _file(target)
         secret = secret_of(path.parent, name=_secret_of(path))
         hidden = {secret.hide(item): secret.hide(of) for item, of in self.items.items()}
-        write_json(path, {"version": VERSION, **asdict(self), "items": hidden})
+        write_record(path, {"version": VERSION, **asdict(self), "items": hidden})
         return path
 
     @classmethod
     def load(cls, source: str | Path) -> Seal:
         """Read a seal from its file or folder. Raises `UserError` where it cannot be read."""
         path = _file(source)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+        missing = f"no seal at {str(path)!r}: give a run folder or its {FILE_NAME}"
+        with reading(path, "restore the seal from a copy", missing=missing):
+            content = dict(read_record(path))
             version = content.pop("version")
             if version not in (1, VERSION):
                 raise UserError(f"seal {str(path)!r} was written by another version: use the tacit that wrote it")
             if version == VERSION:
                 content["items"] = _shown(content["items"], path)
-            return cls(**content)
-        except FileNotFoundError:
-            raise UserError(f"no seal at {str(path)!r}: give a run folder or its {FILE_NAME}") from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UserError(f"seal {str(path)!r} is damaged ({error}): restore it from a copy") from None
+            return built(cls, content)
 
 
 def count_read(source: str | Path, *copies: str | Path) -> Seal:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
@@ -20,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from tacit.files import write_whole
+from tacit.records import write_record
 from tacit.report import charts, maps, tables, words
 from tacit.report.figures import Figures, Neighbours
 from tacit.report.images import PIXELATED_BELOW, data_uri, thumbnail
@@ -103,7 +103,7 @@ def write(report: Report, figures: Figures | None, folder: str | Path, *, privat
     """
     folder = Path(folder)
     content = _strict(without_data(report) if private else report)
-    write_whole(folder / "report.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_record(folder / "report.json", content)
     write_whole(folder / "report.html", render(report, figures, private=private))
     return folder / "report.html"
 
