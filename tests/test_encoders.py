@@ -343,7 +343,7 @@ def test_hugging_face_refusals(tmp_path: Path) -> None:
     config |= {"model_type": "evil", "auto_map": {"AutoModel": "evil.Evil", "AutoConfig": "evil.EvilConfig"}}
     (vit / "config.json").write_text(json.dumps(config))
     (vit / "evil.py").write_text("raise SystemExit('ran remote code')")
-    with pytest.raises(UserError, match="cannot open"):
+    with pytest.raises(UserError, match="knows no model_type 'evil'"):
         load_encoder(f"hf:{vit}")
 
 

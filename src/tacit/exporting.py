@@ -165,8 +165,9 @@ def _open_hugging_face(encoder: OwnEncoder, folder: Path) -> Copy:
     from tacit.encoders.hf import quiet
 
     own = encoder.hugging_face()
-    half = own is not None and encoder.spec.kind == "text" and encoder.name.startswith("hf:")  # perhaps, of two
-    opener: Any = type(own) if half else AutoModel
+    opener: Any = AutoModel
+    if own is not None and encoder.spec.kind == "text" and encoder.name.startswith("hf:"):  # perhaps a half of two
+        opener = type(own.base_model)  # without a head, if it has one
     with quiet():
         model = opener.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_safetensors=True)
     kind = handover(encoder)

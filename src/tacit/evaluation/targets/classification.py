@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from tacit.evaluation.subject import Labelled
 
+NAMED = 5  # classes that a message names
 SMOOTHING = 0.1  # of the labels in training: a few hundred examples are learned by heart within seconds
 
 BALANCED = Metric("balanced_accuracy", "balanced accuracy", metrics.balanced_accuracy)
@@ -103,7 +104,8 @@ class Classification(Supervised):
                 left_out.append(f"{name}: {units[c]} test {noun}")
         counts = (trained > 0) & (units >= 2)
         if counts.sum() < 2:
-            raise UserError(f"fewer than two classes can be tested ({'; '.join(left_out)}): label more examples")
+            shown = "; ".join(left_out[:NAMED]) + ("; ..." if len(left_out) > NAMED else "")
+            raise UserError(f"fewer than two classes can be tested ({shown}): label more examples")
         return Tested(counts[y], y[counts[y]], left_out)
 
     def steady(self, truth: Values, unit: NDArray[np.int64]) -> NDArray[np.bool_]:
