@@ -25,7 +25,19 @@ LONGEST = 600  # lines
 # A module imports from its own row and the rows above it, never from below.
 ROWS = [
     {"types", "keys", "errors", "leading", "spec", "catalogue", "files", "archives", "pixels", "sounds", "histories"}
-    | {"naming", "stages", "dist", "ranks", "budget", "tokens", "secret", "offline", "wording", "plain_yaml", "framing"},
+    | {
+        "naming",
+        "stages",
+        "dist",
+        "ranks",
+        "budget",
+        "tokens",
+        "secret",
+        "offline",
+        "wording",
+        "plain_yaml",
+        "framing",
+    },
     {"nn", "masks", "melspec", "encoders"},
     {"modalities", "task", "tasks"},
     {"data", "train", "state", "sharding", "checkpoint", "optim", "engine", "progress", "workspace"}
