@@ -25,19 +25,7 @@ LONGEST = 600  # lines
 # A module imports from its own row and the rows above it, never from below.
 ROWS = [
     {"types", "keys", "errors", "leading", "spec", "catalogue", "files", "folders", "records", "archives", "pixels"}
-    | {
-        "sounds",
-        "histories",
-        "naming",
-        "dist",
-        "ranks",
-        "budget",
-        "tokens",
-        "secret",
-        "offline",
-        "wording",
-        "plain_yaml",
-    }
+    | {"sounds", "histories", "naming", "stages", "dist", "ranks", "budget", "tokens", "secret", "offline", "wording"}
     | {"plain_yaml", "framing"},
     {"nn", "masks", "melspec", "encoders"},
     {"modalities", "task", "tasks"},

@@ -17,12 +17,13 @@ import pytest
 from PIL import Image
 
 import tacit
-from tacit import starting
+from tacit import evaluating, starting
 from tacit.encoders import save_encoder
 from tacit.errors import UserError
 from tacit.evaluation import Report, scratch
 from tacit.evaluation.predictions import Predictions
 from tacit.files import check_place
+from tacit.judging import Judging
 from tacit.stepping import Stepper
 from tacit.workspace import settings_of
 from tests.tiny import digits, tiny_audio_encoder, tiny_encoder
@@ -356,3 +357,34 @@ def test_what_a_run_folder_does_not_remember(trained: Path, tmp_path: Path) -> N
         tacit.evaluate(str(lost), trust=True)
     with pytest.raises(UserError, match="give the data to judge"):
         tacit.evaluate(str(trained / "encoder"))
+
+
+@pytest.mark.parametrize(
+    ("budget", "least", "told"),
+    [
+        ("5steps", 1.0, "--budget 5steps: judging takes a time, such as 90s or 10m"),
+        ("soon", 1.0, "cannot read the budget 'soon'"),
+        ("10s", 1e4, r"--budget 10s is too small: .* 2 h 46 min more; give --budget [0-9.]+[ms], or fewer"),
+    ],
+)
+def test_a_time_that_no_judgement_fits_into_is_refused(
+    budget: str, least: float, told: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tacit.evaluation.protocol.select", training)
+    monkeypatch.setattr(evaluating, "plan_judging", lambda *asked: lambda encoders: Judging(least, least, 1.0))
+    with pytest.raises(UserError, match=told):
+        tacit.evaluate(str(here / "images"), str(here / "mixed.parquet"), label_column="label", budget=budget)
+
+
+@pytest.mark.usefixtures("few_fits")
+def test_what_does_not_fit_into_the_time_of_a_judgement_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training from scratch is said to take a week: the rest is judged, and the verdict says what it lacks."""
+    week = 7 * 86400.0
+    plan = Judging(week, week, week, week - 1.0)
+    monkeypatch.setattr(evaluating, "plan_judging", lambda *asked: lambda encoders: plan)
+    monkeypatch.setattr(scratch, "train_on_labels", training)
+    asked = {"label_column": "label", "label_budgets": ["2", "5"], "budget": "1h"}
+    report = tacit.evaluate(str(here / "images"), str(here / "mixed.parquet"), **asked)
+    assert {result.budget for result in report.results} == {"2 per class", "5 per class"}
+    assert "not compared with training from scratch" in report.verdict.text
+    assert "training from scratch (about 168 h)" in report.data["given_up"][0].replace(" 0 min", "")

@@ -88,6 +88,16 @@ def parse_budget(text: str) -> Budget:
     return Budget(amount, "steps" if unit.startswith("step") else "epochs")
 
 
+def judging_deadline(text: str | None, began: float) -> Deadline:
+    """When judging that began then shall end by this budget, which is a time; never where none is given."""
+    if text is None:
+        return NEVER
+    budget = parse_budget(text)
+    if budget.unit != "seconds":
+        raise UserError(f"--budget {text}: judging takes a time, such as 90s or 10m")
+    return Deadline(began + budget.amount)
+
+
 def clock(seconds: float) -> str:
     """A time as people say it: 45 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)

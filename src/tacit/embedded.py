@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tacit.budget import command_began, judging_deadline
 from tacit.data.asked import FLAGS, Asked, understand
 from tacit.data.joining import FILE_NAMES
 from tacit.data.known import Labels, resolve
@@ -59,6 +60,7 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
     labels, asked = taken.pop("labels", None), understand(**taken)
     asked = asked.of_kind("embeddings", labelled=True, unnamed=False, held=False)
     out = report_folder(ask.out, overwrite=ask.overwrite)
+    deadline = judging_deadline(ask.budget, command_began())
     sources = [source, *(ask.against or ())]
     _check(sources)
     with Log(private=ask.private) as log:
@@ -82,16 +84,19 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
         if given is not None:
             log(f"{len(labelled.test):,} of {len(given.items):,} sealed examples are here with a label, and are tested")
         sealed = count_read(ask.seal) if given else replace(sealed, reads=1)
-        report = evaluate(
-            [*_arms(sources, files, rows, private=ask.private), *_rules(labelled, known, rows)],
-            labelled,
-            primary=ask.primary_budget,
-            budgets=ask.label_budgets,
-            metric=ask.metric,
-            seed=sealed.seed,
-            missing=(*MISSING, *(TRAINED if target_of(labelled).needs_labels else ())),
-            progress=lambda done, doing: log(Ours(f"{done:4.0%} {doing}")),
-        ).with_data(seal_reads=sealed.reads, worst_group=asked.columns.get("subgroup"))
+        with log.working("judging") as tell:
+            report = evaluate(
+                [*_arms(sources, files, rows, private=ask.private), *_rules(labelled, known, rows)],
+                labelled,
+                primary=ask.primary_budget,
+                budgets=ask.label_budgets,
+                metric=ask.metric,
+                seed=sealed.seed,
+                missing=(*MISSING, *(TRAINED if target_of(labelled).needs_labels else ())),
+                deadline=deadline,
+                progress=tell,
+            )
+        report = report.with_data(seal_reads=sealed.reads, worst_group=asked.columns.get("subgroup"))
         print(private_report(report) if ask.private else report)
         if out is not None:
             mark_report(out)

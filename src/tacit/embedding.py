@@ -24,7 +24,9 @@ from tacit.errors import UserError
 from tacit.evaluation.features import extract, extract_tokens
 from tacit.files import check_place, check_target, whole_file
 from tacit.parts import check_parts, fingerprint, write_parts
+from tacit.progress import Log
 from tacit.reading import as_trained, open_encoder, overridden, tell
+from tacit.stages import Stage, stage
 from tacit.tokens import BLANKS, reader
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
         rows = 1 if ask.of_items else len(dataset)
 
         def write(path: Path, start: int, stop: int) -> int:
-            return _write(path, tables(found, dataset, ask.batch_size, start, stop))
+            with Log() as log, log.working("embedding"), stage("examples", stop - start) as now:
+                return _write(path, _counted(tables(found, dataset, ask.batch_size, start, stop), now))
 
         if in_parts:
             asked = {"words": ask.words, "of_items": ask.of_items, "data": dataset.data_hash}
@@ -93,6 +96,12 @@ def _write(path: Path, tables: Iterator[pa.Table]) -> int:
         if writer is not None:
             writer.close()
     return rows
+
+
+def _counted(tables: Iterator[pa.Table], now: Stage) -> Iterator[pa.Table]:
+    for table in tables:
+        now.step(len(table))
+        yield table
 
 
 def _groups(start: int, stop: int) -> Iterator[Rows]:

@@ -6,16 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
+from tacit.budget import NEVER, Deadline, clock, command_began, judging_deadline, parse_budget
 from tacit.callables import as_encoder, import_callable, is_callable_name
 from tacit.choices import as_judged, check_asked, fitted
 from tacit.encoders import is_own
 from tacit.errors import UserError
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
-from tacit.judging import diagnoses, pretrained_arm
+from tacit.evaluation.selection import ENOUGH
+from tacit.judging import HURRIED, diagnoses, plan_judging, pretrained_arm
 from tacit.leaks import tell_leaks
+from tacit.pacing import BEYOND, in_short, rounded_up
 from tacit.picturing import publish
+from tacit.pipeline import REPORT_SECONDS
 from tacit.progress import Log
 from tacit.reading import open_encoder, overridden
 from tacit.rejudging import (
@@ -38,6 +42,7 @@ from tacit.workspace import mark_report, report_folder
 
 def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
     """See `tacit.commands.evaluate`."""
+    began = command_began()
     named = isinstance(encoder, str | Path) and not is_callable_name(encoder)
     runs: dict[str, list[Run]] = {}
     anew = data is None  # all of a run, on its own data
@@ -46,6 +51,7 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
     elif named:
         settings, options = as_the_run(Path(encoder), settings, options)
     check_asked(SimpleNamespace(**settings))
+    ends = judging_deadline(settings["budget"], began)
     out = report_folder(settings["out"], overwrite=settings["overwrite"])
     given = Seal.load(settings["seal"]) if settings["seal"] is not None else None
     if anew:
@@ -80,21 +86,29 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
         subjects = _of_run(study, runs) if anew else [_alone(name, study.suited(found) if ours else found, study)]
         check_judging(study, subjects)
         arms = [*subjects, *study.baselines(), *study.public_arms()]
+        time = _time_for(study, ends.earlier(0.0 if out is None else REPORT_SECONDS), subjects, ours=ours)
         leaks = tell_leaks(study) if own is not None else None  # else nobody knows what the encoder was pretrained on
         sealed = count_read(source) if source is not None else replace(sealed, reads=1)
         copied = leaks.positions if leaks else None
-        report = evaluate(
-            arms,
-            labelled,
-            primary=ask.primary_budget,
-            budgets=ask.label_budgets,
-            metric=ask.metric,
-            seed=sealed.seed,
-            copied=copied,
-            train_everywhere=ask.train_every_budget,
-        )
+        with log.working("judging") as tell:
+            report = evaluate(
+                [arm for arm in arms if time.scratch or arm.build is None],
+                labelled,
+                primary=ask.primary_budget,
+                budgets=ask.label_budgets,
+                metric=ask.metric,
+                seed=sealed.seed,
+                copied=copied,
+                train_everywhere=ask.train_every_budget,
+                missing=() if time.scratch else ("training from scratch",),
+                deadline=time.ends,
+                scratch_seconds=time.training,
+                enough=time.enough,
+                progress=tell,
+            )
         told = {"test_copies": leaks.as_data(private=ask.private)} if leaks else {}
-        report = report.with_data(seal_reads=sealed.reads, **told)
+        given_up = [*time.given_up, *report.data["given_up"]]
+        report = report.with_data(seal_reads=sealed.reads, given_up=given_up, **told)
         print(private_report(report) if ask.private else report)
         if out is not None:
             chosen = next(arm for arm in subjects if arm.name == report.data["selected_arm"])
@@ -102,6 +116,35 @@ def evaluate_one(encoder: Any, data: Any, settings: dict[str, Any], options: dic
             report.keep(out, sealed)
             print(f"\nreport: {publish(study, report, {}, out, encoder=chosen.encoders[0])}")
         return private_report(report) if ask.private else report
+
+
+class TimeFor(NamedTuple):
+    """What a judgement may take."""
+
+    ends: Deadline = NEVER
+    training: float = 0.0  # seconds that one training on the labels takes
+    scratch: bool = True  # whether there is time to train from scratch
+    enough: int = ENOUGH  # labels that depths are chosen by
+    given_up: tuple[str, ...] = ()
+
+
+def _time_for(study: Study, ends: Deadline, subjects: Sequence[Arm], *, ours: bool) -> TimeFor:
+    """How to judge until then, estimated on a few examples. UserError where not even the least would fit."""
+    if ends == NEVER:
+        return TimeFor()
+    encoders = [encoder for arm in subjects for encoder in arm.encoders]
+    plan = plan_judging(study, () if ours else encoders)(len(encoders))
+    scratch = plan.least <= BEYOND * ends.left
+    least = plan.least if scratch else plan.least - plan.scratch
+    if least > BEYOND * ends.left:
+        smallest = rounded_up(parse_budget(study.ask.budget).amount + least - ends.left)
+        raise UserError(
+            f"--budget {study.ask.budget} is too small: the least that gives a verdict takes about {clock(least)} "
+            f"more; give --budget {in_short(smallest)}, or fewer examples"
+        )
+    enough = ENOUGH if ends.left > plan.whole else HURRIED
+    given_up = () if scratch else (f"training from scratch (about {clock(plan.scratch)})",)
+    return TimeFor(ends, plan.training, scratch, enough, given_up)
 
 
 def _alone(name: str, encoder: Any, study: Study) -> Arm:

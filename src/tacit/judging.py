@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from tacit.split import has_seen
 from tacit.wording import Ours
 
 if TYPE_CHECKING:
-    from tacit.evaluation import Arm, Report, Verdict
+    from tacit.evaluation import Arm, Labelled, Report, Verdict
     from tacit.evaluation.spectrum import Alarm, Diagnosis
     from tacit.leaks import Leaks
     from tacit.study import Study
@@ -39,6 +40,7 @@ WITH_PROOF = {
     "untrained architecture and with training from scratch, and says how many labels they save.",
 }
 TIMED = 1000  # examples that are read to tell how long all of them take
+FEW = 64  # of these, by encoders that may be slow
 CLASSIFYING = {"transformation"}  # families whose features may be few without having collapsed
 
 
@@ -67,6 +69,26 @@ def judge(
     them too. What does not fit before the `deadline` is given up, see `evaluation.agenda`; nothing is trained from
     scratch where that cannot fit (`scratch`), which the verdict says.
     """
+    labelled, sealed = study.split.labelled, study.split.seal
+    assert labelled is not None
+    assert sealed is not None
+    labelled = replace(labelled, transductive=labelled.transductive or has_seen(sealed, sealed))
+    with study.log.working("judging") as tell:
+        return _judged(study, space, runs, plan, leaks, deadline, labelled, scratch=scratch, tell=tell)
+
+
+def _judged(
+    study: Study,
+    space: Workspace,
+    runs: Mapping[str, Sequence[Run]],
+    plan: Judging,
+    leaks: Leaks | None,
+    deadline: Deadline,
+    labelled: Labelled,
+    *,
+    scratch: bool,
+    tell: Callable[[float, str], None],
+) -> Report:
     from tacit.evaluation import count_read, evaluate, select
     from tacit.evaluation.agenda import MOST_TRAININGS
     from tacit.evaluation.protocol import plan_for
@@ -74,16 +96,16 @@ def judge(
     from tacit.evaluation.subject import parts_of
     from tacit.study import SCRATCH_DRAWS
 
-    labelled, sealed, ask = study.split.labelled, study.split.seal, study.ask
-    assert labelled is not None
+    sealed, ask = study.split.seal, study.ask
     assert sealed is not None
-    labelled = replace(labelled, transductive=labelled.transductive or has_seen(sealed, sealed))
+    tell(0.0, "looking for collapse")
     found = diagnoses(study, runs)
     candidates = [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
     baselines = [arm for arm in study.baselines() if scratch or arm.build is None]
     arms = [*candidates, *baselines, *study.public_arms()]
     seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
     primary = plan_for(labelled, parts_of(labelled, seed), ask.label_budgets, ask.primary_budget)[1]
+    tell(0.0, "choosing inside the training labels")
     enough = ENOUGH if deadline.left > plan.whole else HURRIED
     selection = select(arms, labelled, primary=primary.name, metric=ask.metric, seed=seed, enough=enough)
     where = "by the validation events" if study.split.held else "inside the training labels"
@@ -104,6 +126,7 @@ def judge(
         missing=() if scratch else ("training from scratch",),
         deadline=deadline,
         scratch_seconds=plan.training,
+        progress=tell,
     )
     if leaks is not None:
         report = report.with_data(test_copies=leaks.as_data(private=ask.private))
@@ -233,9 +256,11 @@ def worst_alarms(found: Sequence[Diagnosis]) -> list[Alarm]:
     return worst
 
 
-def plan_judging(study: Study) -> Callable[[int], Judging]:
+def plan_judging(study: Study, others: Sequence[Any] = ()) -> Callable[[int], Judging]:
     """What judging so many pretrained encoders will take, measured on little: some examples are embedded, probed and
     trained on.
+
+    What --against names, and `others` that are judged besides, may be slower than the architecture: each is timed.
     """
     from tacit.evaluation.agenda import FEWEST_DRAWS
     from tacit.evaluation.protocol import plan_for
@@ -259,7 +284,10 @@ def plan_judging(study: Study) -> Callable[[int], Judging]:
     tables = target.read(fresh, labelled, timed)
     spent = quickest(lambda: target.read(fresh, labelled, timed))
     embedding, embedding_whole = spent / len(timed), spent / len(np.unique(study.split.rows[timed]))
-    others = RANDOM_SEEDS + len(ask.against or ())  # beside what counts alone say, which takes next to no time
+    few = timed[:FEW]
+    foreign = [*others, *(encoder for arm in study.public_arms() for encoder in arm.encoders)]
+    reading = sum(quickest(partial(target.read, encoder, labelled, few), times=1) / len(few) for encoder in foreign)
+    study.rest()
     counting, fitting = study.kind.statistics_seconds(study.dataset, study.split)
     tested = len(labelled.test) if len(labelled.test) else len(train)
     once_trained = study.scratch_seconds() + tested * embedding / labelled.n_folds
@@ -276,7 +304,8 @@ def plan_judging(study: Study) -> Callable[[int], Judging]:
         once = quickest(lambda: linear(X, known, [np.arange(len(known))], X, seed=0)) / len(known)
 
     def judging(pretrained: int) -> Judging:
-        encoders = pretrained + others
+        encoders = pretrained + RANDOM_SEEDS + len(foreign)
+        each = (pretrained + RANDOM_SEEDS) * embedding + reading  # of an example, by all of them
 
         def probing(labels: int, draws: int) -> float:
             waves = math.ceil(draws / (os.cpu_count() or 1))
@@ -284,9 +313,9 @@ def plan_judging(study: Study) -> Callable[[int], Judging]:
 
         choosing = (encoders + 1) * once * min(primary.total, LEARNED_FROM) * N_FOLDS * len(tables)
         seconds = (pretrained + 1) * diagnosed * embedding_whole + counting + choosing + ranking
-        least = seconds + encoders * embedding * (tested + drawn_in_all + min(len(train), HURRIED))
+        least = seconds + each * (tested + drawn_in_all + min(len(train), HURRIED))
         least += FEWEST_DRAWS * trainings + probing(primary.total, min(FEWEST_DRAWS, primary.draws))
-        whole = seconds + encoders * embedding * (len(labelled.y) + min(len(train), ENOUGH))
+        whole = seconds + each * (len(labelled.y) + min(len(train), ENOUGH))
         trained = len(planned.budgets) if ask.train_every_budget else 1
         whole += SCRATCH_DRAWS * 2 * trainings * trained
         whole += sum(probing(budget.total, budget.draws) for budget in planned.budgets)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from tacit.budget import clock
 from tacit.errors import UserError
 from tacit.leading import leader
+from tacit.stages import Stage, watched
 from tacit.wording import private_text
 
 if TYPE_CHECKING:
@@ -96,6 +98,42 @@ class Log(AbstractContextManager["Log"]):
         elif not self._quiet and (step == steps or time.monotonic() - self._last_plain > _PLAIN_EVERY):
             self._last_plain = time.monotonic()
             print(f"  {name}: step {step} of {steps}  {note}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[Callable[[float, str], None]]:
+        """Show how far long work is: what it counts itself (`stages`), and what the block says of the whole.
+
+        The block calls what it is given with the fraction done and what is being worked on. On a terminal that is one
+        bar, elsewhere a line now and then.
+        """
+        began, fraction, doing = time.monotonic(), 0.0, ""
+        bar = None
+        if self._live is not None:
+            bar = self._live.add_task(what, total=100, note="")
+
+        def show(stage: Stage | None = None) -> None:
+            said = f"{doing}: {stage}" if doing and stage else doing or str(stage or "")
+            note = f"{said}  {clock(time.monotonic() - began)}"
+            if self._live is not None and bar is not None:
+                self._live.update(bar, completed=round(100 * fraction), note=note)
+            elif not self._quiet and time.monotonic() - self._last_plain > _PLAIN_EVERY:
+                self._last_plain = time.monotonic()
+                line = f"{what}: {fraction:.0%}  {note}"
+                self._record(line)
+                print(f"  {line}", file=sys.stderr, flush=True)
+
+        def tell(done: float, now: str) -> None:
+            nonlocal fraction, doing
+            fraction, doing = max(fraction, done), now
+            show()
+
+        try:
+            with watched(show):
+                yield tell
+            fraction, doing = 1.0, "done"
+        finally:
+            if self._live is not None and bar is not None:
+                self._live.update(bar, completed=round(100 * fraction), note=f"in {clock(time.monotonic() - began)}")
 
     def _record(self, text: str) -> None:
         if self._file is not None:

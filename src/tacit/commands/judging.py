@@ -20,6 +20,7 @@ def evaluate(
     data: Any = None,
     *,
     against: list[str] | None = None,
+    budget: str | None = None,
     out: str | None = None,
     seed: int = 0,
     primary_budget: int | str | None = None,
@@ -53,6 +54,8 @@ def evaluate(
             a run folder that shall be judged anew on its own data. In Python also a `tacit.evaluation.Labelled`, which
             `tacit.evaluation.evaluate` judges without importing any training.
         against: Encoders, or files of embeddings, to be judged as further baselines. May be repeated.
+        budget: A time for the whole command (90s, 10m): what does not fit is given up, and named; none by default. The
+            least that gives a verdict is always judged.
         out: A folder for report.html, report.json and what `tacit compare` needs; none are written without it.
         seed: Of splits and draws; a seal brings its own.
         primary_budget: Labels per class (or in all, where labels have no classes) at which the verdict is given.
@@ -73,9 +76,12 @@ def evaluate(
     """
     given = settings(locals())
     if hasattr(data, "answers"):  # a `Labelled`, which needs neither data to be opened nor anything that trains
+        from tacit.budget import command_began, judging_deadline
         from tacit.evaluation import evaluate as judge
 
-        return judge(encoder, data, primary=primary_budget, budgets=label_budgets, metric=metric, seed=seed)
+        ends = judging_deadline(budget, command_began())
+        asked: dict[str, Any] = {"primary": primary_budget, "budgets": label_budgets, "metric": metric, "seed": seed}
+        return judge(encoder, data, deadline=ends, **asked)
     from tacit.workspace import is_run
 
     remembered = data is None and isinstance(encoder, str | Path) and is_run(Path(encoder))

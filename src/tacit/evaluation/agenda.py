@@ -31,6 +31,7 @@ from tacit.evaluation.sheet import CLEAR_SHARE, RULE, SCRATCH, TUNED
 from tacit.evaluation.splits import Budget, Plan, Positions
 from tacit.evaluation.subject import Arm, Part
 from tacit.evaluation.targets.base import Rule, Target
+from tacit.stages import stage
 
 if TYPE_CHECKING:
     from torch import nn
@@ -282,10 +283,14 @@ class Agenda:
 
     def _apply(self, rule: Rule, budget: Budget, first: int, last: int) -> dict[Cell, NDArray[Any]]:
         """What a rule says."""
-        by_part = [
-            np.stack([rule(draw, p.labelled.answers[draw], p.test) for draw in draws[budget.name][first:last]])
-            for p, draws in zip(self.parts, self.drawn, strict=True)
-        ]
+        by_part = []
+        with stage("answering", len(self.parts) * (last - first)) as now:
+            for p, draws in zip(self.parts, self.drawn, strict=True):
+                found = []
+                for draw in draws[budget.name][first:last]:
+                    found.append(rule(draw, p.labelled.answers[draw], p.test))
+                    now.step()
+                by_part.append(np.stack(found))
         return {(RULE, budget.name): np.concatenate(by_part, axis=1)[None]}
 
     # ------------------------------------------------------------ training on the labels

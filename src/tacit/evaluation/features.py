@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import UserError
+from tacit.stages import stage
 
 if TYPE_CHECKING:  # embeddings that were stored are judged without torch, whose import takes seconds
     import torch
@@ -69,11 +70,13 @@ def extract(
     target = torch.device(device) if device is not None else device_of(encoder)
     batch_size = min(batch_size, getattr(encoder, "at_once", batch_size))
     parts: list[dict[str, NDArray[np.float32]]] = []
-    with evaluation_mode(encoder), torch.no_grad():
+    with evaluation_mode(encoder), torch.no_grad(), stage("embedding", len(rows)) as now:
         for start in range(0, len(rows), batch_size):
-            batch = {name: tensor.to(target) for name, tensor in fetch(rows[start : start + batch_size]).items()}
+            some = rows[start : start + batch_size]
+            batch = {name: tensor.to(target) for name, tensor in fetch(some).items()}
             features = encoder(batch, depths=range(encoder.n_depths))
             parts.append({name: tensor.float().cpu().numpy() for name, tensor in candidates(features).items()})
+            now.step(len(some))
     found = _finite({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     return {name: values for name, values in found.items() if name == "pooled" or not _same(values, found["pooled"])}
 
@@ -96,13 +99,14 @@ def extract_tokens(
     places = tokens[:, 1] // getattr(encoder, "stride", 1)
     examples, which = np.unique(tokens[:, 0], return_inverse=True)
     found: NDArray[np.float32] | None = None
-    with evaluation_mode(encoder), torch.no_grad():
+    with evaluation_mode(encoder), torch.no_grad(), stage("embedding", len(examples)) as now:
         for start in range(0, len(examples), batch_size):
             batch = fetch(examples[start : start + batch_size])
             states = embed({name: tensor.to(device) for name, tensor in batch.items()}).tokens.float().cpu().numpy()
             here = np.flatnonzero((which >= start) & (which < start + batch_size))
             found = np.empty((len(tokens), states.shape[2]), np.float32) if found is None else found
             found[here] = states[which[here] - start, places[here]]
+            now.step(len(examples[start : start + batch_size]))
     assert found is not None, "nothing to embed"
     return _finite({"pooled": found})
 

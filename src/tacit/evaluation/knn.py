@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tacit.errors import UserError
+from tacit.stages import beat
 
 K = 20
 TEMPERATURE = 0.07
@@ -62,6 +63,7 @@ def knn_average(
     train, test = unit_rows(X_train), unit_rows(X_test)
     rows, found = max(1, _CHUNK // len(train)), []
     for start in range(0, len(test), rows):
+        beat()
         nearest, weight = _nearest(test[start : start + rows] @ train.T, k, temperature)
         found.append(np.einsum("bk,bkl->bl", weight / weight.sum(axis=1, keepdims=True), values[nearest]))
     return np.concatenate(found)
@@ -98,6 +100,7 @@ def knn_leave_one_out(
 
 def _votes(similarity: Floats, y: Ints, n_classes: int, k: int, temperature: float) -> Floats:
     """Shares [B K] of similarities [B n]; -inf marks who may not vote."""
+    beat()
     nearest, weight = _nearest(similarity, k, temperature)
     at = np.arange(len(nearest))[:, None] * n_classes + y[nearest]
     votes = np.bincount(at.ravel(), weight.ravel(), minlength=len(at) * n_classes).reshape(len(at), n_classes)

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tacit import keys
+from tacit.stages import beat
 
 GRID = tuple(10.0**power for power in range(-5, 2))
 FOLDS = 3
@@ -276,6 +277,7 @@ def _newton(Z: Matrix, target: Matrix, penalty: Matrix, V: Matrix, tolerance: fl
     squares = Zt * Zt if kept else None
     loss, P = _loss(Z, target, penalty, V)
     for taken in range(100):
+        beat()
         gradient = Zt @ (P - target) + penalty * V
         inverse = 1.0 / (_curvature(Z, squares, P * (1.0 - P)) + penalty + 1e-12)  # of the Hessian's diagonal
         if taken and np.vdot(gradient, inverse * gradient) / 2 < tolerance * len(Z):

@@ -22,7 +22,7 @@ from tacit.evaluation.agenda import Agenda
 from tacit.evaluation.judgement import judge_predictions
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.results import Report
-from tacit.evaluation.selection import Selection, select
+from tacit.evaluation.selection import ENOUGH, Selection, select
 from tacit.evaluation.sheet import Predicted
 from tacit.evaluation.splits import UNLABELLED, Budget, Plan, Positions, draw_labels, plan_for_pools, primary_budget
 from tacit.evaluation.subject import Arm, Labelled, Part, as_arms, parts_of, scoring, target_of
@@ -49,6 +49,7 @@ def evaluate(
     missing: Sequence[str] = (),
     deadline: Deadline = NEVER,
     scratch_seconds: float = 0.0,
+    enough: int = ENOUGH,
     progress: Progress | None = None,
 ) -> Report:
     """Judge whether pretrained arms beat the baselines beside them on the labelled examples.
@@ -64,8 +65,9 @@ def evaluate(
     what was pretrained on: the report then gives the verdict without them too, as `data["without_copies"]`.
 
     With a `deadline` the least that gives a verdict is judged in any case, all else as far as time allows, see
-    `agenda`; `scratch_seconds` says about how long one training on the labels takes. `progress` is told the fraction
-    done and what is being worked on. Raises `UserError` where labels, groups or budgets cannot support a judgement.
+    `agenda`; `scratch_seconds` says about how long one training on the labels takes, `enough` by how many training
+    labels at most depths are chosen. `progress` is told the fraction done and what is being worked on. Raises
+    `UserError` where labels, groups or budgets cannot support a judgement.
     """
     trainable = target_of(labelled).needs_labels and labelled.tokens is None  # scratch.py has no head for each token
     arms = [arm for arm in as_arms(arms) if arm.build is None or trainable]
@@ -85,7 +87,7 @@ def evaluate(
     tell = progress or (lambda fraction, doing: None)
 
     tell(0.0, "choosing inside the training labels")
-    selection = selection or select(arms, labelled, primary=main.name, metric=by.name, seed=seed)
+    selection = selection or select(arms, labelled, primary=main.name, metric=by.name, seed=seed, enough=enough)
     work = Agenda(
         arms=arms,
         target=target,

@@ -18,6 +18,7 @@ from tacit import keys
 from tacit.errors import UserError
 from tacit.evaluation.features import device_of, evaluation_mode
 from tacit.histories import FIRST
+from tacit.stages import stage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,12 +54,13 @@ def rank(
     tie = keys.split(torch.arange(n_items, device=device), "tie")  # [n]
     size = max(1, min(_CELLS // n_items, _MOST, getattr(ranker, "at_once", _MOST)))
     found = np.full((len(rows), k), NOBODY, np.int32)
-    with evaluation_mode(ranker), torch.no_grad():
+    with evaluation_mode(ranker), torch.no_grad(), stage("ranking for", len(rows)) as now:
         for start in range(0, len(rows), size):
             batch = {name: tensor.to(device) for name, tensor in fetch(rows[start : start + size]).items()}
             scores = _checked(scores_of(batch), len(batch["index"]), n_items, ranker)
             first = _first(scores if seen else _without_seen(scores, batch), min(k, n_items), tie, batch["index"])
             found[start : start + size, : first.shape[1]] = first.cpu().numpy()
+            now.step(len(first))
     return found
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tacit.evaluation.linear import assign_folds, blocks, deviation, draw_enough, principal_axes
+from tacit.stages import beat
 
 ALPHAS = tuple(10.0**power for power in range(-4, 8))
 _BEYOND = 4  # decades by which the best alpha may lie outside
@@ -55,6 +56,7 @@ def fit_ridge(
     for per_feature in (False, True):
         errors = np.zeros(len(grid))
         for f in np.unique(fold):
+            beat()
             rest, held = seen[fold != f], seen[fold == f]
             path = _Path(X[rest], y[rest], per_feature)
             errors += [float(np.square(path.at(alpha).predict(X[held]) - y[held]).sum()) for alpha in grid]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tacit import keys
 from tacit.evaluation.features import device_of, evaluation_mode
 from tacit.evaluation.targets.base import Trainable
+from tacit.stages import stage
 from tacit.types import Batch
 
 STEPS = 200
@@ -55,10 +56,11 @@ class Trained:
         """Of the head [N outputs]."""
         device, parts = device_of(self.encoder), []
         batch_size = min(batch_size, getattr(self.encoder, "at_once", batch_size))
-        with evaluation_mode(self.encoder):
+        with evaluation_mode(self.encoder), stage("predicting", len(rows)) as now:
             for start in range(0, len(rows), batch_size):
                 batch = _to(fetch(rows[start : start + batch_size]), device)
                 parts.append(self.head(self.encoder(batch).pooled).float().cpu().numpy())
+                now.step(len(parts[-1]))
         return np.concatenate(parts)
 
 
@@ -99,24 +101,26 @@ def _train(
     both = nn.ModuleList([encoder, head]).train()
     optimizer = _optimizer(both, lr)
     started, step = 0.0, 0
-    while step < steps:
-        for group in optimizer.param_groups:
-            group["lr"] = lr * _rate(step, steps)
-        chosen = _positions(seed, step, len(rows))
-        batch = _to(fetch(rows[chosen]), device)
-        if views is not None:
-            batch["key"] = keys.batch_keys(seed, step, torch.arange(BATCH_SIZE, device=device))
-            batch = views(batch, 0)
-        loss = training.loss(head(encoder(batch).pooled), torch.from_numpy(training.truth[chosen]).to(device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        step += 1
-        if seconds is not None and step == 1:
-            started = time.perf_counter()  # the first step also warms the machine up
-        if seconds is not None and step == 1 + TIMED_STEPS:
-            each = (time.perf_counter() - started) / TIMED_STEPS
-            steps = max(step, min(steps, int(seconds / each)))
+    with stage("training", steps) as now:
+        while step < steps:
+            for group in optimizer.param_groups:
+                group["lr"] = lr * _rate(step, steps)
+            chosen = _positions(seed, step, len(rows))
+            batch = _to(fetch(rows[chosen]), device)
+            if views is not None:
+                batch["key"] = keys.batch_keys(seed, step, torch.arange(BATCH_SIZE, device=device))
+                batch = views(batch, 0)
+            loss = training.loss(head(encoder(batch).pooled), torch.from_numpy(training.truth[chosen]).to(device))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            step += 1
+            now.step()
+            if seconds is not None and step == 1:
+                started = time.perf_counter()  # the first step also warms the machine up
+            if seconds is not None and step == 1 + TIMED_STEPS:
+                each = (time.perf_counter() - started) / TIMED_STEPS
+                steps = now.total = max(step, min(steps, int(seconds / each)))
     both.eval()
     return Trained(encoder, head, steps, training)
 

@@ -27,6 +27,7 @@ from tacit.evaluation.splits import (
 from tacit.evaluation.subject import Arm, Labelled, as_arms, parts_of, scoring, target_of
 from tacit.evaluation.targets.base import Target
 from tacit.evaluation.verdict import is_failure
+from tacit.stages import beat
 
 Table = Mapping[str, NDArray[Any]]  # representation -> features [N D], or whatever else the target reads
 
@@ -119,6 +120,7 @@ def _choose(
     inside = np.searchsorted(extracted, pool)
     scores: dict[str, dict[str, float]] = {}
     for arm in arms:
+        beat()
         tables = features[arm.name]
         contested = len(tables[0]) > 1 or (len(sound) > 1 and arm in sound)
         names = sorted(tables[0], key=lambda name: name != FINAL)  # the final one first: it wins ties

@@ -9,6 +9,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -22,6 +23,7 @@ from tacit.evaluation.features import features_of
 from tacit.evaluation.linear import blocks
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import Positions
+from tacit.stages import stage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -219,10 +221,15 @@ class Supervised(Target):
         def predict(s: int) -> Values:
             rows = whole(draws[s], len(X))
             inside = None if groups is None else groups[rows]
-            return self.fit(X[rows], truth[rows], inside, keys.fold(seed, first + s))(test)
+            found = self.fit(X[rows], truth[rows], inside, keys.fold(seed, first + s))(test)
+            now.step()
+            return found
 
-        with threadpool_limits(1), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-            return np.stack(list(pool.map(predict, range(len(draws)))))
+        threads = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+        with threadpool_limits(1), stage("fitting", len(draws)) as now, threads as pool:
+            # each in a context of its own, so that whoever watches is told from inside a fit too
+            fits = [pool.submit(copy_context().run, predict, s) for s in range(len(draws))]
+            return np.stack([fit.result() for fit in fits])
 
     def probe(
         self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int, *, first: int = 0
@@ -232,7 +239,11 @@ class Supervised(Target):
         truth = labelled.answers[part.train]
         groups = labelled.group[part.train] if labelled.grouped else None
         linear = self.linear(train, truth, taken, test, groups=groups, seed=seed, first=first)
-        near = [self.near(train[rows], truth[rows], test) for rows in (whole(draw, len(train)) for draw in taken)]
+        near = []
+        with stage("asking neighbours", len(taken)) as now:
+            for rows in (whole(draw, len(train)) for draw in taken):
+                near.append(self.near(train[rows], truth[rows], test))
+                now.step()
         return {"linear": linear, "knn": np.stack(near)}
 
     def validate(

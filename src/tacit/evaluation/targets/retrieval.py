@@ -20,6 +20,7 @@ from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.targets.base import Rule, Tested, Values
 from tacit.evaluation.targets.compared import Alike, Compared, cosine
+from tacit.stages import beat
 
 if TYPE_CHECKING:
     from tacit.evaluation.subject import Labelled
@@ -50,6 +51,7 @@ class Retrieval(Compared):
         found = np.full((n, DEEP), -1, np.int32)
         rows, deep = max(1, _CHUNK // n), min(DEEP, n - 1)
         for start in range(0, n, rows):
+            beat()
             part = np.arange(start, min(start + rows, n))
             similarity = np.where(allowed(part), alike.to_all(part), -np.inf)
             first = np.argpartition(-similarity, deep - 1, axis=1)[:, :deep]
