@@ -26,18 +26,17 @@ T = TypeVar("T")
 
 
 @contextmanager
-def reading(path: Path, remedy: str, *, missing: str | None = None) -> Iterator[None]:
+def reading(path: Path, remedy: str) -> Iterator[None]:
     """The block decodes, parses and checks the file `path`, and does nothing else.
 
-    UserError, which names the file and the remedy, for whatever is wrong with it; `missing` is what a person is told
-    where it is not there.
+    UserError, which names the file and the remedy, for whatever is wrong with it.
     """
     try:
         yield
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(missing or f"{path} is missing; {remedy}") from None
+        raise UserError(f"{path} is missing; {remedy}") from None
     except PermissionError:
         raise UserError(f"{path} cannot be read: permission denied; give yourself access to it") from None
     except Exception as error:  # whatever a library says of a damaged file: each has an error of its own

@@ -298,8 +298,9 @@ class RunSettings(dict[str, Any]):
 def settings_of(run: Path, *, trust: bool = False) -> RunSettings:
     """What a run was asked. UserError where the folder holds none, or they are damaged."""
     file = run / CONFIG
-    missing = f"{run} holds no run of Tacit (no {CONFIG}); name the folder that `tacit run` wrote"
-    with reading(file, "restore it from a copy, or start the run again with --overwrite", missing=missing):
+    if not file.exists():
+        raise UserError(f"{run} holds no run of Tacit (no {CONFIG}); name the folder that `tacit run` wrote")
+    with reading(file, "restore it from a copy, or start the run again with --overwrite"):
         text, _, said = text_of(file).partition(_DIGEST)
         if said.strip() not in (hashlib.sha256(text.encode()).hexdigest(), _CHANGED) and (
             said or folders.marked(run) == _RUN  # an older Tacit wrote no such line

@@ -91,10 +91,11 @@ class Predictions:
     def load(cls, folder: str | Path) -> Predictions:
         """Read `predictions.npz` from a folder. Raises `UserError` where there is none or it cannot be read."""
         path = Path(folder) / FILE_NAME
-        missing = (
-            f"no {FILE_NAME} in {str(folder)!r}: judge again (tacit evaluate ... --out FOLDER) and take that folder"
-        )
-        with reading(path, "judge again", missing=missing), arrays_in(path) as arrays:
+        if not path.exists():
+            raise UserError(
+                f"no {FILE_NAME} in {str(folder)!r}: judge again (tacit evaluate ... --out FOLDER) and take that folder"
+            )
+        with reading(path, "judge again"), arrays_in(path) as arrays:
             said = json.loads(str(arrays["said"]))
             if said["version"] not in (2, VERSION):
                 raise UserError(f"{path} was written by another version: judge again with this one")

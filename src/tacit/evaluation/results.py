@@ -148,8 +148,9 @@ class Report:
     def load(cls, folder: str | Path) -> Report:
         """Read `report.json` from a folder. Raises `UserError` where there is none or it cannot be read."""
         path = Path(folder) / FILE_NAME
-        missing = f"no report in {str(folder)!r}: give a folder that holds {FILE_NAME}"
-        with reading(path, "evaluate again", missing=missing):
+        if not path.exists():
+            raise UserError(f"no report in {str(folder)!r}: give a folder that holds {FILE_NAME}")
+        with reading(path, "evaluate again"):
             return cls.from_json(read_record(path))
 
     def __str__(self) -> str:

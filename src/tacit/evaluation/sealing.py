@@ -87,8 +87,9 @@ class Seal:
     def load(cls, source: str | Path) -> Seal:
         """Read a seal from its file or folder. Raises `UserError` where it cannot be read."""
         path = _file(source)
-        missing = f"no seal at {str(path)!r}: give a run folder or its {FILE_NAME}"
-        with reading(path, "restore the seal from a copy", missing=missing):
+        if not path.exists():
+            raise UserError(f"no seal at {str(path)!r}: give a run folder or its {FILE_NAME}")
+        with reading(path, "restore the seal from a copy"):
             content = dict(read_record(path))
             version = content.pop("version")
             if version not in (1, VERSION):
