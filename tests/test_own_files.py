@@ -377,7 +377,7 @@ def test_the_configuration_is_whole_and_resuming_leaves_it(tmp_path: Path, monke
     with pytest.raises(UserError, match="not as it was written"):
         settings_of(tmp_path / "run")
     text = file.read_text()
-    file.write_text(text[: text.rindex(":")] + ": changed\n")  # as its last line says
+    file.write_text(text[: text.rindex("#")])  # as its last line says
     assert settings_of(tmp_path / "run")["seed"] == 1
 
 

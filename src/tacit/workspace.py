@@ -49,7 +49,7 @@ _FREE = {"resume", "overwrite", "out", "offline", "cache", "profile", "shard", "
 _FREE |= {"accumulate", "gradient_checkpointing", "compile", "skip_bad_steps"}
 # Of judging, which nothing that was trained depends on: where they differ, what was trained is judged anew.
 JUDGING = ("against", "metric", "primary_budget", "label_budgets", "train_every_budget", "margin")
-_DIGEST, _CHANGED = "# SHA-256 of the lines above, or the word changed where you change them: ", "changed"
+_DIGEST = "# SHA-256 of the lines above; delete this line where you change them: "
 
 
 class Workspace(AbstractContextManager["Workspace"]):
@@ -302,10 +302,8 @@ def settings_of(run: Path, *, trust: bool = False) -> RunSettings:
         raise UserError(f"{run} holds no run of Tacit (no {CONFIG}); name the folder that `tacit run` wrote")
     with reading(file, "restore it from a copy, or start the run again with --overwrite"):
         text, _, said = text_of(file).partition(_DIGEST)
-        if said.strip() not in (hashlib.sha256(text.encode()).hexdigest(), _CHANGED) and (
-            said or folders.marked(run) == _RUN  # an older Tacit wrote no such line
-        ):
-            raise ValueError("it is not as it was written, by the SHA-256 at its end")
+        if said and said.strip() != hashlib.sha256(text.encode()).hexdigest():  # which an older Tacit did not write
+            raise ValueError("it is not as it was written, by the SHA-256 in its last line")
         asked = plain_yaml(text)
         if not isinstance(asked, dict) or not all(isinstance(key, str) for key in asked) or "data" not in asked:
             raise ValueError("it holds no settings of a run")
