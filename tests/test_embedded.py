@@ -352,7 +352,7 @@ def test_data_are_asked_for_where_there_must_be_some(capsys: pytest.CaptureFixtu
     ("source", "options", "message"),
     [
         ({"embedding": np.ones((90, 4)), "label": ["a", "b"] * 45}, {}, "are equal: the encoder has collapsed"),
-        ({**many(20_000), "label": np.arange(20_000) // 2}, {}, "fewer than two classes can be tested"),
+        ({**many(20_000), "label": np.arange(20_000) // 2}, {}, "10,000 classes are too many for the linear probe"),
         (many(90), {"labels": "labels.csv"}, "has no 'id' to join labels by"),
         ({**many(90), "id": IDS[:90]}, {"labels": "labels.csv"}, "only 0 of the 2 rows of labels.csv match"),
         ({**many(90), "id": IDS[:90]}, {"labels": "folders"}, "lies in a class folder"),

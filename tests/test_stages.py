@@ -191,7 +191,9 @@ def test_a_terminal_has_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         assert log._live is not None
         [bar] = log._live.tasks
         assert (bar.description, bar.completed) == ("judging", 25)
-        assert bar.fields["note"].startswith("probing simclr at 100 %: fitting 3 of 7")
+        assert bar.fields["note"].startswith("probing simclr at 100 %: fitting 3 of 7  ")
+        with stage("embedding", 9):
+            assert bar.fields["note"].startswith("probing simclr at 100 %: fitting 3 of 7, embedding 0 of 9")
     assert "judging" in shown.getvalue()
 
 

@@ -26,7 +26,7 @@ from tacit.files import check_place, check_target, whole_file
 from tacit.parts import check_parts, fingerprint, write_parts
 from tacit.progress import Log
 from tacit.reading import as_trained, open_encoder, overridden, tell
-from tacit.stages import Stage, stage
+from tacit.stages import stage
 from tacit.tokens import BLANKS, reader
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
         rows = 1 if ask.of_items else len(dataset)
 
         def write(path: Path, start: int, stop: int) -> int:
-            with Log() as log, log.working("embedding"), stage("examples", stop - start) as now:
-                return _write(path, _counted(tables(found, dataset, ask.batch_size, start, stop), now))
+            with Log() as log, log.working("embedding"):
+                return _write(path, tables(found, dataset, ask.batch_size, start, stop))
 
         if in_parts:
             asked = {"words": ask.words, "of_items": ask.of_items, "data": dataset.data_hash}
@@ -98,15 +98,12 @@ def _write(path: Path, tables: Iterator[pa.Table]) -> int:
     return rows
 
 
-def _counted(tables: Iterator[pa.Table], now: Stage) -> Iterator[pa.Table]:
-    for table in tables:
-        now.step(len(table))
-        yield table
-
-
 def _groups(start: int, stop: int) -> Iterator[Rows]:
-    for first in range(start, stop, ROWS_PER_GROUP):
-        yield np.arange(first, min(first + ROWS_PER_GROUP, stop), dtype=np.int64)
+    with stage("examples", stop - start) as now:
+        for first in range(start, stop, ROWS_PER_GROUP):
+            rows = np.arange(first, min(first + ROWS_PER_GROUP, stop), dtype=np.int64)
+            yield rows
+            now.step(len(rows))
 
 
 def _own(dataset: Dataset, rows: Rows, *taken: str) -> dict[str, pa.ChunkedArray]:

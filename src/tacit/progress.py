@@ -112,7 +112,12 @@ class Log(AbstractContextManager["Log"]):
             bar = self._live.add_task(what, total=100, note="")
 
         def show(stage: Stage | None = None) -> None:
-            said = f"{doing}: {stage}" if doing and stage else doing or str(stage or "")
+            counts: list[str] = []
+            at = stage
+            while at is not None:
+                counts.insert(0, str(at))
+                at = at.above
+            said = ": ".join(part for part in (doing, ", ".join(counts)) if part)
             note = f"{said}  {clock(time.monotonic() - began)}"
             if self._live is not None and bar is not None:
                 self._live.update(bar, completed=round(100 * fraction), note=note)

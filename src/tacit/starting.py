@@ -110,8 +110,8 @@ def check_judging(study: Study, candidates: Sequence[Arm]) -> None:
         check_unlabelled(ask, study.dataset.kind)
         return
     target_of(labelled).metric(ask.metric)
-    check_testable(labelled)
     plan_for(labelled, parts_of(labelled, seal.seed), ask.label_budgets, ask.primary_budget)
+    check_testable(labelled)
     public = study.public_arms()
     as_arms([*candidates, *study.baselines(), *public])
     few = np.sort(labelled.tested[:TRIED])

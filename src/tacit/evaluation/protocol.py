@@ -74,9 +74,9 @@ def evaluate(
     if seed < 0:
         raise UserError(f"the seed {seed} is negative: give a number from 0 on")
     by = target_of(labelled).metric(metric)
-    check_testable(labelled)
     parts = parts_of(labelled, seed)
     plan, main = plan_for(labelled, parts, budgets, primary, draws)
+    check_testable(labelled)
     drawn = [
         draw_labels(p.labelled.y, labelled.group, in_one_order(labelled, p.train), plan.budgets, seed=seed)
         if main is not UNLABELLED

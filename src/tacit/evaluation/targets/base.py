@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from tacit.evaluation.subject import Labelled, Part
 
+SHOWN = 5  # classes that an error names
+
 Values = NDArray[Any]
 Floats = NDArray[np.float32]
 Groups = NDArray[np.int64] | None
@@ -160,6 +162,12 @@ class Target(ABC):
         if name not in names:
             raise UserError(f"no metric {name!r} for {self.name}{nearest(name, names)}; choose from {', '.join(names)}")
         return names[name]
+
+
+def in_short(lines: Sequence[str]) -> str:
+    """The first of these lines in one, and how many more there are."""
+    more = f"; {len(lines) - SHOWN:,} more" if len(lines) > SHOWN else ""
+    return "; ".join(lines[:SHOWN]) + more
 
 
 def varied(truth: Values, unit: NDArray[np.int64]) -> bool:

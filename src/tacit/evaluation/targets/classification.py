@@ -25,6 +25,7 @@ from tacit.evaluation.targets.base import (
     Tested,
     Trainable,
     Values,
+    in_short,
     score_columns,
 )
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from tacit.evaluation.subject import Labelled
 
-NAMED = 5  # classes that a message names
 SMOOTHING = 0.1  # of the labels in training: a few hundred examples are learned by heart within seconds
 
 BALANCED = Metric("balanced_accuracy", "balanced accuracy", metrics.balanced_accuracy)
@@ -104,8 +104,7 @@ class Classification(Supervised):
                 left_out.append(f"{name}: {units[c]} test {noun}")
         counts = (trained > 0) & (units >= 2)
         if counts.sum() < 2:
-            shown = "; ".join(left_out[:NAMED]) + ("; ..." if len(left_out) > NAMED else "")
-            raise UserError(f"fewer than two classes can be tested ({shown}): label more examples")
+            raise UserError(f"fewer than two classes can be tested ({in_short(left_out)}): label more examples")
         return Tested(counts[y], y[counts[y]], left_out)
 
     def steady(self, truth: Values, unit: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -25,6 +25,7 @@ from tacit.evaluation.targets.base import (
     Tested,
     Trainable,
     Values,
+    in_short,
     score_columns,
 )
 
@@ -93,7 +94,7 @@ class Multilabel(Supervised):
             if not (trained[c] and enough[c])
         ]
         if not (trained & enough).any():
-            raise UserError(f"no label can be tested ({'; '.join(left_out)}): label more examples")
+            raise UserError(f"no label can be tested ({in_short(left_out)}): label more examples")
         return Tested(np.ones(len(truth), bool), np.where(trained, truth, 0.0), left_out)
 
     def steady(self, truth: Values, unit: NDArray[np.int64]) -> NDArray[np.bool_]:
