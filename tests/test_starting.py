@@ -6,7 +6,6 @@ import io
 import os
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -256,12 +255,10 @@ def test_one_test_group_is_judged_and_said_to_be_one(
 
 
 @pytest.fixture(scope="module")
-def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory, brief: None, few_fits: None) -> Path:
     """The folder of a finished run."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=2))
-        run(data, out, **BRIEF)
+    run(data, out, **BRIEF)
     return out
 
 
