@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tacit import progress, stages
-from tacit.evaluation import Labelled, evaluate
+from tacit.evaluation import Labelled, evaluate, select
 from tacit.evaluation.features import Stored, extract
 from tacit.evaluation.knn import knn_leave_one_out, knn_predict
 from tacit.evaluation.linear import fit_probe
@@ -26,6 +26,7 @@ from tacit.evaluation.subject import Arm, target_of
 from tacit.evaluation.targets import make_target
 from tacit.progress import Log
 from tacit.stages import Stage, beat, stage, watched
+from tacit.types import Features
 from tests.tiny import digits, tiny_encoder
 
 
@@ -92,6 +93,20 @@ def labelled(n_test: int = 60) -> Labelled:
     return Labelled(fetch, Y, ("a", "b", "c"), ROWS, ROWS[n_test:], ROWS[:n_test])
 
 
+class Deep:
+    """Something to choose between: the vectors, or half of them."""
+
+    n_depths, dim = 1, 6
+
+    def __call__(self, batch: Any, *, depths: Any = ()) -> Features:
+        pooled = torch.from_numpy(X[batch["index"].numpy()])
+        return Features(pooled[:, None], pooled, depths=(pooled[:, :3],))
+
+
+def deep() -> list[Arm]:
+    return [Arm("judged", "pretrained", (Deep(),))]
+
+
 def trained() -> None:
     training = target_of(labelled()).trainable(Y)
     assert training is not None
@@ -117,6 +132,7 @@ LONG: dict[str, tuple[Callable[[], Any], str, int]] = {
         "inside 0 of 1",
         3,
     ),
+    "choosing": (lambda: select(deep(), labelled(), primary=5), "weighing 1 of 1", 20),
     "judging": (lambda: evaluate(Stored(X), labelled(), budgets=[5], draws=2), "asking neighbours 2 of 2", 20),
 }
 

@@ -27,7 +27,7 @@ from tacit.evaluation.splits import (
 from tacit.evaluation.subject import Arm, Labelled, as_arms, parts_of, scoring, target_of
 from tacit.evaluation.targets.base import Target
 from tacit.evaluation.verdict import is_failure
-from tacit.stages import beat
+from tacit.stages import stage
 
 Table = Mapping[str, NDArray[Any]]  # representation -> features [N D], or whatever else the target reads
 
@@ -119,17 +119,18 @@ def _choose(
         rounds = _rounds(labelled, pool, unplanned(primary, draws=1, by_class=by_class), seed)
     inside = np.searchsorted(extracted, pool)
     scores: dict[str, dict[str, float]] = {}
-    for arm in arms:
-        beat()
-        tables = features[arm.name]
-        contested = len(tables[0]) > 1 or (len(sound) > 1 and arm in sound)
-        names = sorted(tables[0], key=lambda name: name != FINAL)  # the final one first: it wins ties
-        scores[arm.name] = {
-            name: target.validate(labelled, [t[name][inside] for t in tables], pool, rounds, metric, seed)
-            if contested
-            else np.nan
-            for name in names
-        }
+    with stage("weighing", len(arms)) as now:
+        for arm in arms:
+            tables = features[arm.name]
+            contested = len(tables[0]) > 1 or (len(sound) > 1 and arm in sound)
+            names = sorted(tables[0], key=lambda name: name != FINAL)  # the final one first: it wins ties
+            scores[arm.name] = {
+                name: target.validate(labelled, [t[name][inside] for t in tables], pool, rounds, metric, seed)
+                if contested
+                else np.nan
+                for name in names
+            }
+            now.step()
     best = {name: max(of, key=lambda r: np.nan_to_num(of[r])) for name, of in scores.items()}
     chosen = max(sound, key=lambda arm: np.nan_to_num(scores[arm.name][best[arm.name]])).name if sound else ""
     measured = {name: of for name, of in scores.items() if not np.isnan(list(of.values())).any()}
