@@ -37,11 +37,10 @@ def main() -> None:
     bad = []
     with tempfile.TemporaryDirectory() as folder:
         once = made.make(Path(folder) / "made")
-        right = fuzzing.expected(once)
+        right = fuzzing.Right(once)
         every = islice(fuzzing.trials(once, asked.seed), asked.trials)
         for number, (name, file, kind, command) in enumerate(every):
-            answer = right.get(f"{name}{command.__name__}")
-            outcome = fuzzing.trial(once, name, file, kind, command, answer, asked.seed + number)
+            outcome = fuzzing.trial(once, name, file, kind, command, right.to(name, command), asked.seed + number)
             came[outcome.came] += 1
             kinds[outcome.kind] += 1
             if outcome.came in BAD:

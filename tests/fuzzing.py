@@ -138,13 +138,11 @@ def _compare(it: Made) -> Any:
 
 
 def _judge_again(it: Made) -> Any:
-    told = {"label_budgets": ["5 per class"], "primary_budget": 5, "overwrite": True}
-    return str(tacit.evaluate(str(it.vectors), out=str(it.judged), **told).verdict)
+    return str(made.judge(it.vectors, out=str(it.judged), overwrite=True).verdict)
 
 
 def _judge_sealed(it: Made) -> Any:
-    told = {"label_budgets": ["5 per class"], "primary_budget": 5, "seal": str(it.judged)}
-    return str(tacit.evaluate(str(it.vectors), **told).verdict)
+    return str(made.judge(it.vectors, seal=str(it.judged)).verdict)
 
 
 def _open(it: Made) -> Any:
@@ -185,6 +183,7 @@ COMMANDS: dict[str, tuple[Callable[[Made], Any], ...]] = {
     "embedded": (_embed_on, _embed_anew),
 }
 REFUSED = (_again,)
+SLOW = (_judge_again, _judge_sealed)
 
 
 class Outcome(NamedTuple):
@@ -213,16 +212,20 @@ def limit(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def expected(it: Made) -> dict[str, Any]:
-    """What every command answers where nothing is damaged; each is asked of a copy."""
-    found = {}
-    for name, commands in COMMANDS.items():
-        for command in commands:
-            if command in REFUSED:
-                continue
-            with fresh(it) as copy, made.quiet():
-                found[f"{name}{command.__name__}"] = plain(command(copy))
-    return found
+class Right(dict[str, Any]):
+    """What every command answers where nothing is damaged, asked of a copy when it is first wanted."""
+
+    def __init__(self, it: Made) -> None:
+        self.it = it
+
+    def to(self, name: str, command: Callable[[Made], Any]) -> Any:
+        if command in REFUSED:
+            return None
+        key = f"{name}{command.__name__}"
+        if key not in self:
+            with fresh(self.it) as copy, made.quiet():
+                self[key] = plain(command(copy))
+        return self[key]
 
 
 def plain(value: Any) -> Any:

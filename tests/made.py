@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 import tacit
-from tacit.evaluation import Report
+from tacit.evaluation import Report, splits
 from tacit.evaluation.results import ArmRecord, Verdict
 from tests.tiny import digits
 
@@ -67,7 +68,7 @@ def make(root: Path) -> Made:
             values = digits()[rows][:, 0].flatten(1)[:, columns].float().numpy()
             np.savez(root / f"{name}.npz", embedding=values, id=np.array(names), label=target[rows].astype(str))
         for name, out in (("vectors", made.judged), ("halves", made.judged_too)):
-            tacit.evaluate(str(root / f"{name}.npz"), out=str(out), label_budgets=["5 per class"], primary_budget=5)
+            judge(root / f"{name}.npz", out=str(out))
         embed(made, made.embedded)
     return made
 
@@ -87,6 +88,22 @@ def pretrain(made: Made, **settings: Any) -> Any:
     """The run, or what else is asked of its folder."""
     told = {"task": TASK, "budget": f"{STEPS}steps", "batch_size": 16, "out": str(made.run), "device": "cpu"}
     return tacit.pretrain(str(made.data), **told, **asked(made), **settings)
+
+
+def change_settings(run: Path, before: str, after: str) -> None:
+    """Change a run's settings by hand, as their last line says how."""
+    file = run / "config.yaml"
+    text, _, _ = file.read_text().partition("# SHA-256")
+    assert before in text
+    file.write_text(text.replace(before, after))
+
+
+def judge(vectors: Path, **settings: Any) -> Report:
+    """With few draws of the labels: what is done with a verdict is tested, not the verdict."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits, "MANY_DRAWS", 3)
+        patch.setattr(splits, "FEW_DRAWS", 3)
+        return tacit.evaluate(str(vectors), label_budgets=["5 per class"], primary_budget=5, **settings)
 
 
 def export(made: Made, out: Path, **settings: Any) -> int:

@@ -16,6 +16,7 @@ import tacit
 from tacit import cli
 from tacit.errors import UserError
 from tacit.evaluation import Report, Verdict
+from tests.made import change_settings
 from tests.tiny import digits
 
 NAMES = ["finding-0", "finding-1", "finding-2"]
@@ -122,7 +123,6 @@ def test_a_head_needs_a_run(folder: Path, tmp_path: Path) -> None:
             tacit.export(encoder, to="safetensors", out=str(tmp_path / "out"), with_head=True)
     assert not (tmp_path / "out").exists()
     run = judged(folder, tmp_path / "run", "pooled")
-    config = run / "config.yaml"
-    config.write_text(config.read_text().replace(f"labels: {folder / 'few.csv'}", "labels: null"))
+    change_settings(run, f"labels: {folder / 'few.csv'}", "labels: null")
     with pytest.raises(UserError, match="has no labels to learn from"):
         tacit.export(str(run), to="safetensors", out=str(tmp_path / "out"), with_head=True, trust=True)

@@ -18,6 +18,7 @@ from tacit.errors import UserError
 from tacit.evaluation import Seal
 from tacit.labelling import by_margin, by_typicality, choose_method
 from tacit.split import split_dataset
+from tests.made import change_settings
 from tests.tiny import digits
 
 pytest.importorskip("skactiveml")
@@ -134,8 +135,7 @@ def test_sealed_labels_do_not_steer(run: Path, folder: Path, tmp_path: Path) -> 
     shutil.copytree(run, tmp_path / "run")
     poisoned = {row: "finding-9" if row in sealed else target(row) for row in range(LABELLED)}
     file = write_labels(tmp_path / "poisoned.csv", poisoned)
-    config = tmp_path / "run" / "config.yaml"
-    config.write_text(config.read_text().replace(str(folder / "few.csv"), str(file)))
+    change_settings(tmp_path / "run", str(folder / "few.csv"), str(file))
     again = tacit.next_labels(str(tmp_path / "run"), str(folder / "images"), n=20, method="margin", trust=True)
     assert again.equals(before)
 
@@ -237,8 +237,7 @@ def test_other_targets_have_no_margin(target: str) -> None:
 def test_a_run_must_be_finished(run: Path, folder: Path, tmp_path: Path) -> None:
     """Only `tacit pretrain` leaves an encoder without a report."""
     unfinished = shutil.copytree(run, tmp_path / "run")
-    config = unfinished / "config.yaml"
-    config.write_text(config.read_text().replace("task: simclr", "tasks: simclr,rotation"))
+    change_settings(unfinished, "task: simclr", "tasks: simclr,rotation")
     with pytest.raises(UserError, match="no report in"):
         tacit.next_labels(str(unfinished), str(folder / "images"))
 

@@ -246,7 +246,8 @@ def test_prepare(everything: dict[str, TextEncoder]) -> None:
     assert torch.equal(encoder.prepare("A dog!")["tokens"], tokens[1:2][:, : int(valid[1].sum())])
     assert encoder.prepare(["a " * 5000])["tokens"].shape == (1, 2048)
     assert encoder.prepare(["a " * 5000])["tokens"][0, -1] == 3
-    assert 4 in encoder.prepare("a [MASK] dog")["tokens"]
+    assert 4 not in encoder.prepare("a [MASK] dog")["tokens"]
+    assert 4 in encoder.prepare("a [MASK] dog", masks=True)["tokens"]
     with pytest.raises(UserError, match="no texts"):
         encoder.prepare([])
     with pytest.raises(UserError, match=r"cannot prepare 7, a int"):

@@ -257,5 +257,5 @@ def test_a_budget_below_one_step_is_refused() -> None:
 
 def test_a_cut_off_line_of_metrics_is_passed_over(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
-    file.write_text(json.dumps({"task": "task", "step": 1}) + '\n{"task": "ta')
+    file.write_text(json.dumps({"task": "task", "step": 1, "loss": 0.5, "seconds": 1.0}) + '\n{"task": "ta')
     assert [row["step"] for row in read_history(file)] == [1]
