@@ -33,12 +33,12 @@ from record import record
 from scipy.stats import beta
 from sklearn.datasets import load_digits
 
+from tacit.core.types import Batch, Features
 from tacit.encoders import build_encoder
 from tacit.evaluation import Arm, Labelled, Selection, evaluate
 from tacit.evaluation.statistics import crossed, influence, smoothing
 from tacit.evaluation.targets.classification import Classification
-from tacit.modalities.image import ImageSpec
-from tacit.types import Batch, Features
+from tacit.modalities.image.baselines import ImageSpec
 
 CLASSES = tuple("0123456789")
 TEST = 500

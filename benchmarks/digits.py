@@ -18,16 +18,16 @@ import numpy as np
 import torch
 from record import record
 
-from tacit import keys
-from tacit.data import TEST, open_dataset
-from tacit.data.order import Batches
-from tacit.engine import make_fabric
+from tacit.core import keys
+from tacit.dataset import TEST, open_dataset
 from tacit.evaluation.features import extract
 from tacit.evaluation.targets.classification import Classification
-from tacit.modalities.image import PixelStatistics
-from tacit.recipes.image import recipe
-from tacit.study import chosen_encoder
-from tacit.train import pretrain
+from tacit.modalities.image.baselines import PixelStatistics
+from tacit.modalities.image.recipes import recipe
+from tacit.run.experiment import chosen_encoder
+from tacit.training.batches import Batches
+from tacit.training.engine import make_fabric
+from tacit.training.loop import pretrain
 
 PER_CLASS = (1, 2, 5, 10, 50)
 
@@ -77,7 +77,7 @@ def main() -> None:
         source = Batches(dataset.batch, train, batch_size=plan.batch_size, seed=asked.seed)
         steps = asked.steps
         if not steps:
-            from tacit.train import seconds_per_step
+            from tacit.training.loop import seconds_per_step
 
             steps = int(asked.seconds / seconds_per_step(plan.task, source, optim=plan.optim, fabric=fabric))
         began = time.perf_counter()

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from record import record
 
-from tacit.data.cache import Cache
-from tacit.data.duplicates import find_copies
-from tacit.spec import ImageSpec
+from tacit.modalities.image.copies import find_copies
+from tacit.modalities.image.store import Cache
+from tacit.modalities.spec import ImageSpec
 
 
 def pictures(n: int, side: int, seed: int) -> NDArray[np.uint8]:

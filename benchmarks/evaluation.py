@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from record import record
 
+from tacit.core.types import Batch
 from tacit.evaluation import Arm, Labelled, evaluate
 from tacit.evaluation.features import Stored
-from tacit.types import Batch
 
 CLASSES, WIDTH, TRAIN, TEST = 10, 512, 5_000, 2_000
 BUDGETS = (1, 2, 5, 10, 20, 50, 100)

@@ -25,7 +25,12 @@ from record import record
 from tests import processes
 from tests.faults import OF_EVERY_KIND, damages, survives, train
 
-PRELOADED = ["tests.preload", "tacit.encoders.bert", "tacit.encoders.vit", "tacit.encoders.sasrec"]
+PRELOADED = [
+    "tests.preload",
+    "tacit.modalities.text.bert",
+    "tacit.modalities.image.vit",
+    "tacit.modalities.events.sasrec",
+]
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def write(path: Path, rows: int, users: int, items: int) -> None:
 
 def opened(path: str, cache: str, core: bool) -> None:
     """In a process of its own: open the file and say what it took."""
-    from tacit.data import open_dataset
+    from tacit.dataset import open_dataset
 
     before, most, done = own_memory(), [0.0], threading.Event()
 

@@ -87,7 +87,7 @@ def shards(folder: Path, n: int) -> None:
 def opening(folder: Path, parquet: Path, column: str, n: int) -> None:
     import pyarrow.parquet as pq
 
-    from tacit.data import open_dataset
+    from tacit.dataset import open_dataset
 
     cells = pq.ParquetFile(parquet).read([column])[column][:n]
     (folder / "images").mkdir()
@@ -106,16 +106,16 @@ def decoding(parquet: Path, column: str, n: int) -> None:
     import numpy as np
     import pyarrow.parquet as pq
 
-    from tacit import pixels
+    from tacit.modalities.image import decode
 
     cells = pq.ParquetFile(parquet).read([column])[column][:n].to_pylist()
-    header = pixels.probe(cells[0])
+    header = decode.probe(cells[0])
     size = min(header.width, 96)
     best = 0.0
     for _ in range(3):
         start = time.process_time()
         for cell in cells:
-            pixels.decode(cell, size, 1 if header.grey else 3, np.dtype(np.uint8))
+            decode.decode(cell, size, 1 if header.grey else 3, np.dtype(np.uint8))
         best = max(best, len(cells) / (time.process_time() - start))
     record("decode", data=parquet.parent.name, from_px=header.width, to_px=size, images_per_second_per_core=round(best))
 
@@ -138,7 +138,7 @@ def order(n: int = 50_000_000, batch: int = 256) -> None:
 
 def drawing(n: int, batch: int, steps: int = 1000) -> int:
     """Microseconds of processor time for the rows of a step anywhere in many epochs."""
-    from tacit.data.order import Batches, Span
+    from tacit.training.batches import Batches, Span
 
     batches = Batches(lambda rows: {}, Span(n), batch)
     batches.rows(0)

@@ -24,14 +24,14 @@ from pathlib import Path
 import torch
 from record import record
 
-from tacit import keys
+from tacit.core import keys
+from tacit.core.types import Batch
 from tacit.encoders import build_encoder
-from tacit.engine import cpu_has_bf16, make_fabric
-from tacit.recipes.base import Recipe
-from tacit.recipes.image import recipe
-from tacit.spec import ImageSpec
-from tacit.train import pretrain
-from tacit.types import Batch
+from tacit.modalities.image.recipes import recipe
+from tacit.modalities.recipe import Recipe
+from tacit.modalities.spec import ImageSpec
+from tacit.training.engine import cpu_has_bf16, make_fabric
+from tacit.training.loop import pretrain
 
 
 class Memory:

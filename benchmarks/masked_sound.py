@@ -54,8 +54,8 @@ def built(spec: Any, views: Any) -> Any:
     import torch
 
     from tacit.encoders import build_encoder
-    from tacit.modalities.audio import FrameTarget, SpanMask
-    from tacit.recipes.audio import HIDDEN, SPAN
+    from tacit.modalities.audio.recipes import HIDDEN, SPAN
+    from tacit.modalities.audio.views import FrameTarget, SpanMask
     from tacit.tasks.masked import Masked
 
     torch.manual_seed(0)
@@ -74,14 +74,14 @@ def ours(asked: Asked) -> Said:
 
 
 def trained(folder: Path, case: str, seed: int) -> dict[str, float]:
-    from tacit.data import Recordings, open_dataset
-    from tacit.data.order import Batches, Span
-    from tacit.data.recordings import Pieces
-    from tacit.engine import make_fabric
-    from tacit.modalities.audio import SoundViews
-    from tacit.optim import Optim
-    from tacit.spec import AudioSpec
-    from tacit.train import pretrain
+    from tacit.dataset import Recordings, open_dataset
+    from tacit.modalities.audio.recordings import Pieces
+    from tacit.modalities.audio.views import SoundViews
+    from tacit.modalities.spec import AudioSpec
+    from tacit.training.batches import Batches, Span
+    from tacit.training.engine import make_fabric
+    from tacit.training.loop import pretrain
+    from tacit.training.optim import Optim
 
     dataset = open_dataset(folder / "files", seconds=LONGEST, cache=str(folder / "cache"))
     spec, recordings = dataset.spec, dataset.cache
@@ -165,8 +165,8 @@ def theirs(folder: Path, case: str, seed: int, workers: int) -> dict[str, float]
     import torch
     from torch.utils.data import DataLoader
 
-    from tacit import keys
-    from tacit.data.listening import audio_spec
+    from tacit.core import keys
+    from tacit.modalities.audio.store import audio_spec
 
     torch.set_num_threads(1)
     spec = audio_spec(RATE, LONGEST)

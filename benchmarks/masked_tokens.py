@@ -44,18 +44,18 @@ def ours(asked: Asked) -> Said:
     import numpy as np
     import torch
 
-    from tacit.data import open_dataset
-    from tacit.data.corpus import Corpus
-    from tacit.data.order import Batches, Span
-    from tacit.data.packing import Packed
+    from tacit.core.masks import Hiding
+    from tacit.dataset import open_dataset
     from tacit.encoders import build_encoder
-    from tacit.engine import make_fabric
-    from tacit.masks import Hiding
-    from tacit.modalities.text import Corruption, TextViews, TokenMask, own_tokens
-    from tacit.optim import Optim
-    from tacit.spec import TextSpec
+    from tacit.modalities.spec import TextSpec
+    from tacit.modalities.text.packing import Packed
+    from tacit.modalities.text.store import Corpus
+    from tacit.modalities.text.views import Corruption, TextViews, TokenMask, own_tokens
     from tacit.tasks.masked import Masked
-    from tacit.train import pretrain
+    from tacit.training.batches import Batches, Span
+    from tacit.training.engine import make_fabric
+    from tacit.training.loop import pretrain
+    from tacit.training.optim import Optim
 
     folder = asked.folder
     if not (folder / "rows").exists():
@@ -157,7 +157,7 @@ def prepare(data: Path, folder: Path) -> None:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    from tacit.data.vocabulary import train_tokenizer
+    from tacit.modalities.text.vocabulary import train_tokenizer
 
     texts = pq.read_table(data, columns=["text"])["text"].to_pylist()
     tokenizer: Tokenizer = train_tokenizer(texts, algorithm="wordpiece", size=VOCABULARY, lowercase=True)

@@ -33,8 +33,8 @@ def raw(rate: int, length: int, clips: int) -> np.ndarray:
 def ours(asked: Asked) -> Said:
     import torch
 
-    from tacit.melspec import log_mel
-    from tacit.spec import AudioSpec
+    from tacit.modalities.audio.logmel import log_mel
+    from tacit.modalities.spec import AudioSpec
 
     torch.set_num_threads(1)
 

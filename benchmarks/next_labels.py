@@ -27,11 +27,11 @@ from record import record
 from scipy import stats
 
 import tacit
-from tacit.data import TEST, open_dataset
+from tacit.commands.labelling import SWITCH, by_margin, by_typicality
+from tacit.dataset import TEST, open_dataset
 from tacit.evaluation.features import extract
-from tacit.evaluation.linear import fit_probe
-from tacit.labelling import SWITCH, by_margin, by_typicality
-from tacit.modalities.image import PixelStatistics
+from tacit.evaluation.probes.linear import fit_probe
+from tacit.modalities.image.baselines import PixelStatistics
 
 PER_CLASS = (1, 2, 3, 4, 5, 10, 20)
 AT_ONCE = PER_CLASS[:5]

@@ -24,13 +24,13 @@ import torch
 from loop import Memory
 from record import record
 
-from tacit import dist
+from tacit.core import gathering
+from tacit.core.types import Batch
 from tacit.encoders import build_encoder
-from tacit.engine import all_processes, make_fabric
-from tacit.recipes.image import recipe
-from tacit.spec import ImageSpec
-from tacit.train import Row, pretrain
-from tacit.types import Batch
+from tacit.modalities.image.recipes import recipe
+from tacit.modalities.spec import ImageSpec
+from tacit.training.engine import all_processes, make_fabric
+from tacit.training.loop import Row, pretrain
 
 ENCODERS = {"convnet": 256, "vit_tiny": 64}  # and images a step
 LINES = 4  # of the log, as a training writes about 100; what comes before the first is not timed
@@ -64,9 +64,9 @@ def train(name: str, batch: int, seconds: float) -> None:
             pretrain(plan.task, Shared(batch), steps=LINES * steps, **given)
             return (times[-1] - times[0]) / (steps * (LINES - 1))
 
-        each = float(dist.mean(torch.tensor(go(1))))
+        each = float(gathering.mean(torch.tensor(go(1))))
         each = go(max(2, round(seconds / each / (LINES - 1))))
-        if dist.rank() == 0:
+        if gathering.rank() == 0:
             print(json.dumps(batch / each))
 
 

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from record import record
 from torch import Tensor
 
+from tacit.core.types import Batch
 from tacit.evaluation import Arm, evaluate
-from tacit.evaluation.holdout import by_time, leave_one_out
-from tacit.evaluation.ranking import rank
-from tacit.histories import Histories
-from tacit.modalities.counts import counted
-from tacit.types import Batch
+from tacit.evaluation.targets.ranking import rank
+from tacit.modalities.events.counts import counted
+from tacit.modalities.events.histories import Histories
+from tacit.modalities.events.holdout import by_time, leave_one_out
 
 USERS, ITEMS, EVENTS, DIM = 6_000, 3_700, 165, 64
 

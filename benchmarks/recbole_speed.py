@@ -46,13 +46,13 @@ class Watch:
 
 
 def ours(asked: Asked) -> Said:
-    from tacit.data import Histories, open_dataset
-    from tacit.data.order import Batches
+    from tacit.dataset import Histories, open_dataset
     from tacit.encoders import build_encoder
-    from tacit.engine import make_fabric
-    from tacit.kinds import items as kind
-    from tacit.optim import Optim
-    from tacit.train import pretrain
+    from tacit.modalities.events import modality as kind
+    from tacit.training.batches import Batches
+    from tacit.training.engine import make_fabric
+    from tacit.training.loop import pretrain
+    from tacit.training.optim import Optim
 
     torch.set_num_threads(1)
     torch.manual_seed(asked.round)

@@ -22,17 +22,17 @@ import numpy as np
 import torch
 from record import record
 
-from tacit import keys
-from tacit.data import open_dataset
-from tacit.data.order import Batches
+from tacit.core import keys
+from tacit.dataset import open_dataset
 from tacit.encoders import build_encoder
-from tacit.engine import make_fabric
 from tacit.evaluation.features import extract
 from tacit.evaluation.targets.classification import Classification
-from tacit.modalities.image import PixelStatistics
-from tacit.recipes.base import Recipe
-from tacit.recipes.image import recipe
-from tacit.train import pretrain
+from tacit.modalities.image.baselines import PixelStatistics
+from tacit.modalities.image.recipes import recipe
+from tacit.modalities.recipe import Recipe
+from tacit.training.batches import Batches
+from tacit.training.engine import make_fabric
+from tacit.training.loop import pretrain
 
 DRAWS = {1: 10, 2: 10, 5: 10, 10: 10, 50: 4}
 POOL = 3_000

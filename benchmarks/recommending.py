@@ -20,17 +20,17 @@ import numpy as np
 import torch
 from record import record
 
-from tacit import keys
-from tacit.data import open_dataset
-from tacit.data.histories import Histories
+from tacit.core import keys
+from tacit.dataset import open_dataset
 from tacit.encoders import build_encoder
-from tacit.engine import make_fabric
 from tacit.evaluation import Arm, evaluate
-from tacit.evaluation.holdout import Held, leave_one_out
-from tacit.kinds import items as kind
-from tacit.modalities.counts import counted
+from tacit.modalities.events import modality as kind
+from tacit.modalities.events.counts import counted
+from tacit.modalities.events.holdout import Held, leave_one_out
+from tacit.modalities.events.store import Histories
 from tacit.tasks import parse_mixture
-from tacit.train import pretrain
+from tacit.training.engine import make_fabric
+from tacit.training.loop import pretrain
 
 FIGURES = ("ndcg@10", "hr@10", "mrr", "coverage@10", "popularity_bias@10")
 

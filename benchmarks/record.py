@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tacit.workspace import processor
+from tacit.run.folder import processor
 
 
 def described() -> dict[str, Any]:

@@ -76,8 +76,9 @@ def opened(folder: str) -> dict[str, float]:
     """Decode, open again, and read batches of pieces of what lies in a folder."""
     import torch  # noqa: F401  (imported before anything is measured)
 
-    from tacit.data import open_dataset, recordings
-    from tacit.data.order import Batches, Span
+    from tacit.dataset import open_dataset
+    from tacit.modalities.audio import recordings
+    from tacit.training.batches import Batches, Span
 
     open_dataset(f"{folder}/first", cache=f"{folder}/cache")  # what is imported on first use does not count
     found: dict[str, float] = {}
@@ -99,11 +100,12 @@ def stepped(folder: str) -> list[dict[str, float]]:
     """Milliseconds of reading a batch and of a whole step, on an hour in one piece and in clips, in turn."""
     import torch
 
-    from tacit.data import open_dataset, recordings
-    from tacit.data.order import Batches, Span
+    from tacit.dataset import open_dataset
     from tacit.encoders import build_encoder
-    from tacit.recipes.audio import make_task
-    from tacit.spec import AudioSpec
+    from tacit.modalities.audio import recordings
+    from tacit.modalities.audio.recipes import make_task
+    from tacit.modalities.spec import AudioSpec
+    from tacit.training.batches import Batches, Span
 
     torch.set_num_threads(1)
     sources = []

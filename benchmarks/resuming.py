@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from record import record
 
-from tacit.data import open_dataset
+from tacit.dataset import open_dataset
 from tacit.encoders import build_encoder
-from tacit.kinds import kind_named
-from tacit.recipes.text import recipe
+from tacit.modalities import kind_named
+from tacit.modalities.text.recipes import recipe
 
 STEPS = (1, 1_000_000)
 

@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from sides import Asked, Said, allow_torchvision, take_side
 
 from tacit.encoders import build_encoder
-from tacit.encoders.base import ImageEncoder
-from tacit.evaluation.knn import knn_predict
-from tacit.optim import Optim
-from tacit.spec import ImageSpec
+from tacit.evaluation.probes.knn import knn_predict
+from tacit.modalities.image.encoder import ImageEncoder
+from tacit.modalities.spec import ImageSpec
+from tacit.training.optim import Optim
 
 TARGET, ASK_EVERY = 0.40, 20
 SPEC = ImageSpec(32, 3, (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
@@ -127,13 +127,13 @@ def said(asked: Asked, parts: Mapping[str, Sequence[Part]], train: Callable[[Ima
 
 
 def ours(asked: Asked, parts: Mapping[str, Sequence[Part]] = PARTS) -> Said:
-    from tacit.data import open_dataset
-    from tacit.data.order import Batches
-    from tacit.engine import make_fabric
-    from tacit.kinds.image import bf16_pays
-    from tacit.modalities.image import default_views
+    from tacit.dataset import open_dataset
+    from tacit.modalities.image.baselines import default_views
+    from tacit.modalities.image.modality import bf16_pays
     from tacit.tasks.simclr import SimCLR
-    from tacit.train import pretrain
+    from tacit.training.batches import Batches
+    from tacit.training.engine import make_fabric
+    from tacit.training.loop import pretrain
 
     dataset = open_dataset(str(asked.data), label_column="label", cache=str(asked.folder / "cache"))
     rows, labels = np.arange(len(dataset)), dataset.label

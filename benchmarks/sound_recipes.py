@@ -27,16 +27,16 @@ from spoken_digits import clips
 
 import tacit
 from tacit.encoders import build_encoder
-from tacit.engine import make_fabric
 from tacit.evaluation.features import extract
 from tacit.evaluation.spectrum import diagnose
 from tacit.evaluation.targets.classification import Classification
-from tacit.kinds import kind_named
-from tacit.modalities.audio import SoundStatistics
-from tacit.recipes.audio import recipe
+from tacit.modalities import kind_named
+from tacit.modalities.audio.recipes import recipe
+from tacit.modalities.audio.views import SoundStatistics
 from tacit.tasks import parse_mixture
 from tacit.tasks.simclr import SimCLR
-from tacit.train import pretrain, seconds_per_step
+from tacit.training.engine import make_fabric
+from tacit.training.loop import pretrain, seconds_per_step
 
 VIEWS = ("tempo", "spread", "shift", "gain", "tilt", "hidden")
 

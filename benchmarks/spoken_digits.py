@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from record import record
 from scipy.stats import t
 
-from tacit.spec import AudioSpec
+from tacit.modalities.spec import AudioSpec
 
 METRIC = "balanced_accuracy"
 ALL = "100 %"
@@ -72,11 +72,11 @@ def figures(report: Path, budget: str) -> dict[str, list[float]]:
 
 def one_of_each(run: Path, table: Path) -> dict[str, list[float]]:
     """Accuracy on the test clips where each speaker has labelled each digit once, by the linear probe of `pooled`."""
-    from tacit.data import open_dataset
+    from tacit.dataset import open_dataset
     from tacit.encoders import fresh_twin, load_encoder
     from tacit.evaluation.features import extract
     from tacit.evaluation.targets.classification import Classification
-    from tacit.modalities.audio import SoundStatistics
+    from tacit.modalities.audio.views import SoundStatistics
 
     dataset = open_dataset(table, label_column="label", split_column="split")
     assert isinstance(dataset.spec, AudioSpec)

@@ -20,23 +20,23 @@ import numpy as np
 import torch
 from record import record
 
-from tacit.choices import hiding_of
-from tacit.data import open_dataset
+from tacit.dataset import open_dataset
 from tacit.encoders import build_encoder
-from tacit.encoders.text import TextEncoder
-from tacit.engine import make_fabric
 from tacit.evaluation.features import extract
 from tacit.evaluation.splits import Budget, draw_labels
 from tacit.evaluation.targets.classification import Classification
-from tacit.kinds import kind_named
-from tacit.language import pseudo_perplexity
-from tacit.modalities.text import TextViews, TokenMask, word_counts
-from tacit.optim import Optim
-from tacit.recipes.text import recipe
+from tacit.modalities import kind_named
+from tacit.modalities.text.encoder import TextEncoder
+from tacit.modalities.text.language import pseudo_perplexity
+from tacit.modalities.text.recipes import recipe
+from tacit.modalities.text.views import TextViews, TokenMask, word_counts
+from tacit.run.plan import hiding_of
 from tacit.tasks import parse_mixture
 from tacit.tasks.masked import Masked
 from tacit.tasks.simclr import SimCLR
-from tacit.train import pretrain, seconds_per_step
+from tacit.training.engine import make_fabric
+from tacit.training.loop import pretrain, seconds_per_step
+from tacit.training.optim import Optim
 
 TESTED, LEARNED_FROM = 2_000, 4_000
 WINDOWS, READ = 200, 4_000  # test texts, and tokens of them, for pseudo-perplexity

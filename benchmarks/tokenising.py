@@ -46,9 +46,9 @@ def speed(parquet: Path, most: int, turns: int) -> None:
     import pyarrow.parquet as pq
     from tokenizers import Tokenizer
 
-    from tacit.data.corpora import open_corpus
-    from tacit.data.sources import open_source
+    from tacit.data.listing import open_source
     from tacit.data.tables import Columns
+    from tacit.modalities.text.tokenise import open_corpus
 
     texts, words = [], 0
     for text in pq.read_table(parquet, columns=["text"])["text"].to_pylist():

@@ -36,10 +36,10 @@ def raw(size: int, count: int) -> torch.Tensor:
 
 
 def ours(asked: Asked) -> Said:
-    from tacit import keys
-    from tacit.engine import keep_memory
-    from tacit.modalities.image import default_views
-    from tacit.spec import ImageSpec
+    from tacit.core import keys
+    from tacit.modalities.image.baselines import default_views
+    from tacit.modalities.spec import ImageSpec
+    from tacit.training.engine import keep_memory
 
     keep_memory()  # as in every training
 

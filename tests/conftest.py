@@ -56,7 +56,7 @@ def cached(tmp_path: Path) -> Callable[..., Any]:
     """`open_dataset` with a cache of the test's own."""
 
     def open_(data: Any, **settings: Any) -> Any:
-        from tacit.data import open_dataset
+        from tacit.dataset import open_dataset
 
         return open_dataset(data, **{"cache": str(tmp_path / "cache"), **settings})
 
@@ -66,10 +66,10 @@ def cached(tmp_path: Path) -> Callable[..., Any]:
 @pytest.fixture(scope="module")
 def brief() -> Iterator[None]:
     """Training on labels for five steps: what a command does with the figure is tested, not the figure."""
-    from tacit.evaluation import scratch
+    from tacit.evaluation.probes import finetune
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=5))
+        patch.setattr(finetune, "train_on_labels", partial(finetune.train_on_labels, steps=5))
         yield
 
 

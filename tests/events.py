@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tacit.data import Dataset, Histories
+from tacit.dataset import Dataset, Histories
 
 Row = dict[str, Any]
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import torch
 
-from tacit import checkpoint
-from tacit.engine import make_fabric
-from tacit.train import Run, pretrain
+from tacit.training import checkpoint
+from tacit.training.engine import make_fabric
+from tacit.training.loop import Run, pretrain
 from tests.processes import finish, start
 from tests.tiny import TinyBatches, tiny_recipe
 

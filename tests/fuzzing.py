@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import tacit
-from tacit.errors import RunFailed, UserError
+from tacit.core.errors import RunFailed, UserError
 from tests import made
 from tests.made import Made
 

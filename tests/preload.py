@@ -2,9 +2,9 @@
 
 import torch
 
-import tacit.engine
-import tacit.recipes.image
-import tacit.train  # noqa: F401
+import tacit.modalities.image.recipes
+import tacit.training.engine
+import tacit.training.loop  # noqa: F401
 import tests.tiny  # noqa: F401
 
 torch.set_num_threads(1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tacit.evaluation.proxies import over_time, proxy_rows
+from tacit.evaluation.diagnostics import over_time, proxy_rows
 from tacit.report import Figures, Neighbours, Picture, Points
 
 BUDGETS = (1, 2, 5, 10, 20, 50)

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from tacit.data import Dataset, Recordings
+from tacit.dataset import Dataset, Recordings
 
 RATE = 8_000
 

@@ -16,14 +16,14 @@ from PIL import Image
 
 import tacit
 from tacit import cli
-from tacit.data import open_dataset
-from tacit.errors import UserError
+from tacit.commands.rejudging import run_has_seen
+from tacit.core.errors import UserError
+from tacit.dataset import open_dataset
 from tacit.evaluation import Predictions, Report, Seal
 from tacit.evaluation.features import extract
-from tacit.evaluation.linear import fit_probe
-from tacit.rejudging import run_has_seen
+from tacit.evaluation.probes.linear import fit_probe
 from tacit.report import without_data
-from tacit.split import split_dataset
+from tacit.run.split import split_dataset
 from tests.tiny import digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief")]

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tacit.budget import Deadline
-from tacit.evaluation import Arm, Report, agenda, evaluate, scratch
+from tacit.core.budget import Deadline
+from tacit.evaluation import Arm, Report, agenda, evaluate
+from tacit.evaluation.probes import finetune
 from tests.test_evaluate import GOOD, RAW, USELESS, Learner, problem
 
 SCRATCH = Arm("scratch", "baseline", build=Learner, views=lambda batch, view: batch)
@@ -27,10 +28,10 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Probing takes a second a draw for 1,000 labels, training on labels ten seconds."""
     found = Clock()
-    monkeypatch.setattr("tacit.budget.time", found)
+    monkeypatch.setattr("tacit.core.budget.time", found)
     monkeypatch.setattr(agenda, "time", found)
     monkeypatch.setattr(agenda.os, "cpu_count", lambda: 1)
-    predict, train = agenda.Agenda._predict, scratch.train_on_labels
+    predict, train = agenda.Agenda._predict, finetune.train_on_labels
 
     def slowly(self: Any, arm: Arm, budget: Any, first: int, last: int) -> Any:
         found.now += budget.total / 1000 * (last - first)
@@ -41,8 +42,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         return train(*given, **{**more, "steps": 3, "seconds": None})
 
     monkeypatch.setattr(agenda.Agenda, "_predict", slowly)
-    monkeypatch.setattr(scratch, "train_on_labels", trained)
-    monkeypatch.setattr(scratch, "STEPS", 3)
+    monkeypatch.setattr(finetune, "train_on_labels", trained)
+    monkeypatch.setattr(finetune, "STEPS", 3)
     return found
 
 
@@ -110,12 +111,12 @@ def test_a_slow_budget_is_given_up_while_it_is_judged(clock: Clock, monkeypatch:
 
 
 def test_a_training_that_was_cut_short_cannot_be_beaten(monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = scratch.train_on_labels
+    fit = finetune.train_on_labels
 
     def cut(*given: Any, **more: Any) -> Any:
         return fit(*given, **{**more, "steps": 6, "seconds": None})
 
-    monkeypatch.setattr(scratch, "train_on_labels", cut)
+    monkeypatch.setattr(finetune, "train_on_labels", cut)
     report = judged(20.0)
     assert report.data["shortened"] == ["scratch: 6 of 200 steps"]
     assert "not compared at this budget with scratch, whose training was cut short after 6 steps" in report.verdict.text
@@ -128,9 +129,9 @@ def test_a_training_that_was_cut_short_cannot_be_beaten(monkeypatch: pytest.Monk
 
 
 def test_a_cut_baseline_that_is_ahead_still_harms(monkeypatch: pytest.MonkeyPatch) -> None:
-    fit = scratch.train_on_labels
+    fit = finetune.train_on_labels
     monkeypatch.setattr(
-        scratch, "train_on_labels", lambda *given, **more: fit(*given, **{**more, "steps": 150, "seconds": None})
+        finetune, "train_on_labels", lambda *given, **more: fit(*given, **{**more, "steps": 150, "seconds": None})
     )
     report = evaluate([USELESS, SCRATCH], problem(), deadline=Deadline.after(20.0))
     assert (report.verdict.outcome, report.verdict.baseline) == ("harms", "scratch")

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 import soundfile
 
-from tacit.errors import UserError
-from tacit.modalities.audio import frames_of
+from tacit.core.errors import UserError
+from tacit.modalities.audio.views import frames_of
 from tests.sounding import RATE, encoded, heard, noise, recordings_of
 
 

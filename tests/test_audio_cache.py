@@ -15,14 +15,16 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit import sounds
-from tacit.data import Recordings, clean, decode, listening, worker
+from tacit.core.errors import RunFailed
+from tacit.data import decode, worker
 from tacit.data.decode import Pool, SoundPlan, Stretch
-from tacit.data.duplicates import find_copies
-from tacit.data.order import Batches, Span
-from tacit.data.recordings import Pieces
-from tacit.errors import RunFailed
-from tacit.spec import AudioSpec
+from tacit.dataset import Recordings, clean
+from tacit.modalities.audio import decode as sounds
+from tacit.modalities.audio import store
+from tacit.modalities.audio.recordings import Pieces
+from tacit.modalities.image.copies import find_copies
+from tacit.modalities.spec import AudioSpec
+from tacit.training.batches import Batches, Span
 from tests.sounding import RATE, encoded, folder, heard, noise, recordings_of
 
 # The cache
@@ -49,7 +51,7 @@ def test_nothing_is_left_of_a_failure(tmp_path: Path, cached, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(listening.Writer, "write", full)
+        patch.setattr(store.Writer, "write", full)
         with pytest.raises(RunFailed, match="disk is full"):
             cached(root)
     refused = decode.Decoded(bytes(16), None, "no space left on device")
@@ -93,7 +95,7 @@ def test_long_sounds_go_through_a_file(tmp_path: Path):
     for place in (str(tmp_path / "spilled"), ""):
         with Pool(1) as pool:
             answers = [
-                listening.heard_in(outcome.data or b"")
+                store.heard_in(outcome.data or b"")
                 for outcome in pool.decode(items, SoundPlan(RATE, "mix", folder=place))
             ]
         for (told, samples), expected in zip(answers, (long, noise(1), long[RATE : 39 * RATE]), strict=True):

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from tacit import encoders
+from tacit.core.errors import UserError
+from tacit.core.types import Causal, Encoder, Masking
 from tacit.encoders import build_encoder, fresh_twin, is_own, load_encoder, save_encoder
-from tacit.encoders.audio import AudioEncoder
-from tacit.errors import UserError
-from tacit.melspec import log_mel
-from tacit.spec import AudioSpec, ImageSpec
-from tacit.types import Causal, Encoder, Masking
+from tacit.modalities.audio.encoder import AudioEncoder
+from tacit.modalities.audio.logmel import log_mel
+from tacit.modalities.spec import AudioSpec, ImageSpec
 from tests import recordings as made
 from tests.recordings import SPEC, WINDOW, alone, recordings
 
@@ -270,7 +270,7 @@ def test_prepare(everything: dict[str, AudioEncoder], tmp_path: Path) -> None:
 def test_prepare_is_what_the_data_hold(everything: dict[str, AudioEncoder], tmp_path: Path) -> None:
     """Other rates and channels too: the same samples, so the same embeddings."""
     soundfile = pytest.importorskip("soundfile")
-    from tacit.data import open_dataset
+    from tacit.dataset import open_dataset
 
     encoder = everything["audio_convnet"]
     (tmp_path / "sounds").mkdir()
@@ -355,7 +355,7 @@ def test_sizes() -> None:
 def test_spec_survives_json() -> None:
     from dataclasses import asdict
 
-    from tacit.spec import spec_of
+    from tacit.modalities.spec import spec_of
 
     assert spec_of("audio", json.loads(json.dumps(asdict(SPEC)))) == SPEC
     assert isinstance(spec_of("audio", asdict(SPEC)), AudioSpec)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from tacit import classifier
+from tacit.core.errors import UserError
 from tacit.encoders import load_encoder
-from tacit.encoders.audio import AudioEncoder
-from tacit.errors import UserError
-from tacit.exporting import export
-from tacit.heads import Head
+from tacit.export import head as classifier
+from tacit.export.formats import export
+from tacit.modalities.audio.encoder import AudioEncoder
+from tacit.run.heads import Head
 from tests import recordings as made
 from tests.recordings import SPEC, WINDOW, recordings
 

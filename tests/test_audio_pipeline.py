@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 import tacit
-from tacit.errors import UserError
+from tacit.core.errors import UserError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 

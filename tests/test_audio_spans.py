@@ -13,9 +13,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.data.spans import LEAST, between
-from tacit.errors import UserError
-from tacit.split import split_dataset
+from tacit.core.errors import UserError
+from tacit.modalities.audio.spans import LEAST, between
+from tacit.run.split import split_dataset
 from tests.sounding import RATE, encoded, heard, noise
 
 # Rows of a table

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tacit import blockwise
-from tacit.nn import blocks
-from tacit.types import Batch
+from tacit.core.nn import blocks
+from tacit.core.types import Batch
+from tacit.training import blockwise
 from tests.tiny import TinyBatches, tiny_recipe
 
 

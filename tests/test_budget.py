@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.budget import Budget, clock, parse_budget
-from tacit.errors import UserError
+from tacit.core.budget import Budget, clock, parse_budget
+from tacit.core.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from tacit.callables import as_encoder, import_callable, is_callable_name
-from tacit.errors import UserError
+from tacit.core.errors import UserError
+from tacit.core.types import Batch, Features
+from tacit.encoders.external import as_encoder, import_callable, is_callable_name
 from tacit.evaluation.features import extract
-from tacit.types import Batch, Features
 
 MODULE = """
 import torch

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tacit import checkpoint
-from tacit.errors import RunFailed, UserError
+from tacit.core.errors import RunFailed, UserError
+from tacit.training import checkpoint
 
 
 def write(folder: Path, *steps: int) -> None:

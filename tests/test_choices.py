@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from tacit import keys
-from tacit.choices import check_hiding, hiding_of
-from tacit.errors import UserError
-from tacit.kinds import kind_named
-from tacit.masks import Hiding
-from tacit.recipes.image import RandomMask
+from tacit.core import keys
+from tacit.core.errors import UserError
+from tacit.core.masks import Hiding
+from tacit.modalities import kind_named
+from tacit.modalities.image.recipes import RandomMask
+from tacit.run.plan import check_hiding, hiding_of
 from tacit.tasks.masked import Masked
 from tests.tiny import EXAMPLES, TinyBatches, tiny_audio_encoder, tiny_encoder, tiny_text_encoder
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import tacit
 from tacit import cli
-from tacit.errors import UserError
+from tacit.core.errors import UserError
 from tacit.evaluation import Report, Verdict
 from tests.made import change_settings
 from tests.tiny import digits

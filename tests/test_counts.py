@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from tacit.evaluation.holdout import leave_one_out
+from tacit.core.types import Ranker
 from tacit.evaluation.ranked import next_ndcg_at
-from tacit.evaluation.ranking import rank
-from tacit.modalities import counts
-from tacit.modalities.counts import Links, chosen, counted, expected_gain, followers, lately, meetings, nearest
-from tacit.types import Ranker
+from tacit.evaluation.targets.ranking import rank
+from tacit.modalities.events import counts
+from tacit.modalities.events.counts import Links, chosen, counted, expected_gain, followers, lately, meetings, nearest
+from tacit.modalities.events.holdout import leave_one_out
 from tests.test_ranking import ITEMS, Scores, events, histories, walks
 
 

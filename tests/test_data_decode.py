@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tacit import pixels
 from tacit.data import decode
 from tacit.data.decode import Plan, Pool
+from tacit.modalities.image import decode as pixels
 
 PLAN = Plan(8, 1, "uint8")
 
@@ -212,7 +212,7 @@ def test_the_worker_imports_little():
     code = (
         "import runpy, sys; "
         f"runpy.run_path({decode.COMMAND[-1]!r}, run_name='x'); "
-        "print([m for m in ('torch', 'pyarrow', 'sklearn', 'tacit.data') if m in sys.modules])"
+        "print([m for m in ('torch', 'pyarrow', 'sklearn', 'tacit.dataset') if m in sys.modules])"
     )
     source = str(Path(pixels.__file__).parents[1])
     said = subprocess.run(

@@ -10,8 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tacit.data.cache import Cache
-from tacit.data.duplicates import (
+from tacit.modalities.image.copies import (
     CANDIDATES,
     LOOSEST,
     SMALLEST,
@@ -22,7 +21,8 @@ from tacit.data.duplicates import (
     chance_level,
     find_copies,
 )
-from tacit.spec import ImageSpec
+from tacit.modalities.image.store import Cache
+from tacit.modalities.spec import ImageSpec
 from tests.tiny import digits
 
 Images = NDArray[np.uint8]  # [N H W C]
@@ -161,8 +161,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     queries, known = rng.normal(size=(70, 6)).astype(np.float32), rng.normal(size=(101, 6)).astype(np.float32)
     naive = np.sort(np.argsort(-(queries @ known.T), axis=1)[:, :CANDIDATES], axis=1)
-    monkeypatch.setattr("tacit.data.duplicates._BLOCK", 16)
-    monkeypatch.setattr("tacit.data.duplicates._WIDTH", 3)
+    monkeypatch.setattr("tacit.modalities.image.copies._BLOCK", 16)
+    monkeypatch.setattr("tacit.modalities.image.copies._WIDTH", 3)
     np.testing.assert_array_equal(np.sort(_nearest(queries, known), axis=1), naive)
 
 

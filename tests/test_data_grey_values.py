@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from tacit import pixels
-from tacit.data import Cache, Dataset, decode, open_dataset
+from tacit.core.errors import UserError
+from tacit.core.nn import to_float
+from tacit.data import decode
+from tacit.dataset import Cache, Dataset, open_dataset
 from tacit.encoders import build_encoder, load_encoder, save_encoder
-from tacit.errors import UserError
-from tacit.nn import to_float
-from tacit.pixels import BY_TYPE, Scale, Values
-from tacit.spec import ImageSpec
+from tacit.modalities.image import decode as pixels
+from tacit.modalities.image.decode import BY_TYPE, Scale, Values
+from tacit.modalities.spec import ImageSpec
 
 SIZE = 16
 RNG = np.random.default_rng(0)
@@ -384,7 +385,7 @@ def test_four_bands_are_kept_and_never_taken_for_opacity(opened: Cached):
 
 def test_a_folder_of_mixed_depths_and_colours_has_one_form(opened: Cached, tmp_path: Path, monkeypatch):
     """What a sample of headers did not show is found while decoding."""
-    monkeypatch.setattr("tacit.data.cache._PROBED", 1)
+    monkeypatch.setattr("tacit.modalities.image.store._PROBED", 1)
     deep = Image.fromarray(DEEP)
     several: dict[str, list[Image.Image]] = {
         "depths": [Image.fromarray(GREY), deep],

@@ -13,20 +13,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tacit.data import TEST, TRAIN, Dataset, open_dataset
+from tacit.core.errors import UserError
 from tacit.data.asked import understand
 from tacit.data.class_names import own_class_names
 from tacit.data.folder import folder_source
 from tacit.data.known import Labels, resolve
 from tacit.data.labels import Columns, file_columns, own_columns
 from tacit.data.layouts import with_folder_labels
+from tacit.data.listing import open_source
 from tacit.data.named import Missing
 from tacit.data.notes import Notes
 from tacit.data.source import Source, join
-from tacit.data.sources import open_source
-from tacit.errors import UserError
+from tacit.dataset import TEST, TRAIN, Dataset, open_dataset
 from tacit.evaluation import seal
-from tacit.split import split_dataset
+from tacit.run.split import split_dataset
 
 from .test_data_open import png
 

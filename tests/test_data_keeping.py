@@ -15,8 +15,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from tacit.data import Dataset, keeping, open_dataset
-from tacit.spec import ItemSpec, TextSpec
+from tacit.data import store
+from tacit.dataset import Dataset, open_dataset
+from tacit.modalities.spec import ItemSpec, TextSpec
 from tests.events import events, write
 
 Open = Callable[[], Dataset]
@@ -111,19 +112,19 @@ def test_whoever_cleans_the_cache_is_told_nothing(kept: dict[str, tuple[Path, Op
 def test_of_a_large_file_a_share_is_compared_while_nobody_has_written_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(keeping, "AT_ONCE", 40)
-    monkeypatch.setattr(keeping, "_BLOCK", 10)
+    monkeypatch.setattr(store, "AT_ONCE", 40)
+    monkeypatch.setattr(store, "_BLOCK", 10)
     read: list[bytes] = []
-    monkeypatch.setattr(keeping.zlib, "crc32", lambda data: read.append(data) or zlib.adler32(data))
+    monkeypatch.setattr(store.zlib, "crc32", lambda data: read.append(data) or zlib.adler32(data))
     (tmp_path / "x.bin").write_bytes(bytes(range(200)))
-    keeping.write_meta(tmp_path, {"n": 1}, ["x.bin"])
+    store.write_meta(tmp_path, {"n": 1}, ["x.bin"])
     read.clear()
-    assert keeping.read_meta(tmp_path) == {"n": 1, "files": keeping.read_sealed(tmp_path / "meta.json")["files"]}
+    assert store.read_meta(tmp_path) == {"n": 1, "files": store.read_sealed(tmp_path / "meta.json")["files"]}
     assert sum(len(block) == 10 for block in read) == 4
     (tmp_path / "x.bin").write_bytes(bytes(range(199)) + b"x")
     for _ in range(3):
-        with pytest.raises(keeping.Damaged, match=r"x\.bin is damaged"):
-            keeping.read_meta(tmp_path)
+        with pytest.raises(store.Damaged, match=r"x\.bin is damaged"):
+            store.read_meta(tmp_path)
 
 
 # ---------------------------------------------------------------- sources that change

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tacit.data import TEST, TRAIN, VALIDATION, Dataset, open_dataset
-from tacit.errors import UserError
+from tacit.core.errors import UserError
+from tacit.dataset import TEST, TRAIN, VALIDATION, Dataset, open_dataset
 
 from .test_data_open import folder, png
 

@@ -14,9 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tacit.data import TEST, TRAIN, Dataset, clean, decode, default_root, keeping, open_dataset
-from tacit.data import cache as cache_module
-from tacit.errors import RunFailed, UserError
+from tacit.core.errors import RunFailed, UserError
+from tacit.data import decode, store
+from tacit.dataset import TEST, TRAIN, Dataset, clean, default_root, open_dataset
+from tacit.modalities.image import store as cache_module
 
 
 def picture(value: int, size: int = 8) -> Image.Image:
@@ -281,7 +282,7 @@ def test_a_disk_that_fills_is_a_failed_run_and_leaves_nothing(tmp_path: Path, ca
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(keeping, "flush", full)
+    monkeypatch.setattr(store, "flush", full)
     with pytest.raises(RunFailed, match="disk is full"):
         cached(np.zeros((3, 8, 8), np.uint8))
     assert list((tmp_path / "cache" / "decoded").iterdir()) == []
@@ -417,7 +418,7 @@ def test_arrays_in_every_layout(cached, layout: str):
     given = images.transpose(0, 3, 1, 2) if layout == "nchw" else images
     dataset = cached(given, image_size=9)
     assert dataset.cache.shape == (5, 1 if layout == "nhw" else 3, 9, 9)
-    from tacit.pixels import array_to_square
+    from tacit.modalities.image.decode import array_to_square
 
     expected = np.stack([array_to_square(image, 9, dataset.spec.channels) for image in images])
     np.testing.assert_array_equal(dataset.batch(np.arange(5))["image"].numpy(), expected)

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit import keys
-from tacit.data.order import Batches, Span, ahead, shuffled
-from tacit.errors import UserError
+from tacit.core import keys
+from tacit.core.errors import UserError
+from tacit.training.batches import Batches, Span, ahead, shuffled
 
 
 def read(rows):

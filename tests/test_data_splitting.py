@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.data import TEST, Dataset, open_dataset
+from tacit.core.errors import UserError
 from tacit.data.splitting import hold_out_latest
-from tacit.errors import UserError
-from tacit.split import split_dataset
+from tacit.dataset import TEST, Dataset, open_dataset
+from tacit.run.split import split_dataset
 
 from .test_data_labels import table
 from .test_data_open import folder

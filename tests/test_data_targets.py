@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.data import TEST, TRAIN, Dataset, open_dataset
-from tacit.data.arrays import row_numbers
+from tacit.core.errors import UserError
 from tacit.data.asked import TEXTS, target_named, target_settings, understand
 from tacit.data.known import Labels, resolve
 from tacit.data.labels import Columns, as_text
 from tacit.data.notes import Notes
-from tacit.data.targets import describe, names_of
-from tacit.errors import UserError
-from tacit.split import split_dataset
+from tacit.dataset import TEST, TRAIN, Dataset, open_dataset
+from tacit.evaluation.targets.labels import describe, names_of
+from tacit.modalities.image.arrays import row_numbers
+from tacit.run.split import split_dataset
 
 from .test_data_labels import table
 from .test_data_open import folder, png

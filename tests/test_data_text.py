@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tacit.core.errors import UserError
 from tacit.data.delimited import read_csv, sniff_delimiter
 from tacit.data.encodings import decoded
-from tacit.errors import UserError
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"]
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tacit.data.vectors import are_vectors, join_vectors, read_vectors
-from tacit.errors import UserError
+from tacit.core.errors import UserError
+from tacit.data.embeddings import are_vectors, join_vectors, read_vectors
 
 N, D = 6, 3
 VALUES = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 import tacit
 from tacit import cli
+from tacit.commands.embedded import _columns, _labelled, _names, named
+from tacit.core.errors import UserError
 from tacit.data.asked import understand
+from tacit.data.embeddings import read_vectors
 from tacit.data.known import resolve
 from tacit.data.labels import Columns
 from tacit.data.notes import Notes
-from tacit.data.vectors import read_vectors
-from tacit.embedded import _columns, _labelled, _names, named
-from tacit.errors import UserError
 from tacit.evaluation import Seal
 
 N = 240

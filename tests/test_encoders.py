@@ -13,13 +13,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tacit import encoders
+from tacit.core.errors import UserError
+from tacit.core.types import Batch, Dropping, Encoder, Masking
 from tacit.encoders import build_encoder, fresh_twin, load_encoder, save_encoder, wrap
-from tacit.encoders.base import ImageEncoder
-from tacit.encoders.convnet import ConvNet
-from tacit.errors import UserError
-from tacit.framing import Framing
-from tacit.spec import ImageSpec
-from tacit.types import Batch, Dropping, Encoder, Masking
+from tacit.modalities.image.convnet import ConvNet
+from tacit.modalities.image.encoder import ImageEncoder
+from tacit.modalities.image.framing import Framing
+from tacit.modalities.spec import ImageSpec
 
 GREY = ImageSpec(8, 1, (0.3,), (0.25,))
 COLOUR = ImageSpec(16, 3, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -365,7 +365,7 @@ def test_vit_layouts() -> None:
     ("size", "patch"), [(8, 1), (16, 2), (28, 4), (32, 4), (48, 6), (64, 8), (96, 12), (128, 16), (224, 16), (7, 1)]
 )
 def test_default_patch(size: int, patch: int) -> None:
-    from tacit.encoders.vit import patch_size
+    from tacit.modalities.image.vit import patch_size
 
     assert patch_size(size, None) == patch
 
@@ -529,7 +529,7 @@ def test_saving_replaces_an_encoder_and_nothing_else(folder: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tacit.encoders.saved.sha256", full_disk)
+        patch.setattr("tacit.encoders.folder.sha256", full_disk)
         with pytest.raises(OSError, match="No space left"):
             save_encoder(build_encoder("convnet", GREY, width=8), folder)
     assert load_encoder(folder).dim == 16  # what was there is still there

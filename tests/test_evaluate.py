@@ -15,10 +15,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
+from tacit.core.types import Batch, Features
 from tacit.evaluation import Arm, Labelled, Report, Selection, evaluate, protocol, select
 from tacit.evaluation.judgement import Predicted
-from tacit.types import Batch, Features
 
 N_CLASSES = 3
 PRIMARY = ("linear", "10 per class")
@@ -494,7 +494,8 @@ def test_labelled_examples_are_judged_without_tasks_or_training() -> None:
         "x = (np.eye(3)[y] + np.random.default_rng(0).normal(0, .3, (300, 3))).astype(np.float32)\n"
         "labelled = Labelled(None, y, ('a', 'b', 'c'), np.arange(300), np.arange(150), np.arange(150, 300))\n"
         "print(tacit.evaluate(Stored(x), labelled, primary_budget=5).verdict.budget)\n"
-        "print([m for m in sys.modules if m in ('tacit.tasks', 'tacit.train', 'tacit.pipeline', 'torch')])\n"
+        "heavy = ('tacit.tasks', 'tacit.training.loop', 'tacit.run.pipeline', 'torch')\n"
+        "print([m for m in sys.modules if m in heavy])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines() == ["5 per class", "[]"], done.stderr

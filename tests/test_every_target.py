@@ -18,7 +18,7 @@ from PIL import Image
 
 import tacit
 from tacit import cli
-from tacit.errors import UserError
+from tacit.core.errors import UserError
 from tacit.evaluation import Predictions, Report, Seal
 from tests.tiny import digits
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from tacit import exporting
+from tacit.core.errors import UserError
 from tacit.encoders import build_encoder, load_encoder
-from tacit.encoders.base import ImageEncoder
-from tacit.errors import UserError
-from tacit.exporting import export
-from tacit.spec import ImageSpec
+from tacit.export import formats
+from tacit.export.formats import export
+from tacit.modalities.image.encoder import ImageEncoder
+from tacit.modalities.spec import ImageSpec
 
 SMALL = ImageSpec(8, 1, (0.3,), (0.25,))
 COLOUR = ImageSpec(16, 3, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -38,7 +38,7 @@ def test_onnx(name: str, spec: ImageSpec, tmp_path: Path, monkeypatch: pytest.Mo
     pytest.importorskip("onnxscript")
     import onnxruntime
 
-    from tacit.encoders import vit
+    from tacit.modalities.image import vit
 
     # Two of twelve blocks: the exporter takes a second for each.
     monkeypatch.setitem(vit.LAYOUTS, "vit_tiny", vit.LAYOUTS["vit_tiny"] | {"num_hidden_layers": 2})
@@ -92,7 +92,7 @@ def test_safetensors(encoder: ImageEncoder, tmp_path: Path) -> None:
 def test_a_copy_that_differs_is_not_kept(
     encoder: ImageEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tacit.encoders import saved
+    from tacit.encoders import folder as saved
 
     whole = saved.restore
 
@@ -100,7 +100,7 @@ def test_a_copy_that_differs_is_not_kept(
         whole(twin, folder)
         list(twin.parameters())[-1].data += 1
 
-    monkeypatch.setattr(exporting.saved, "restore", damaged)
+    monkeypatch.setattr(formats.saved, "restore", damaged)
     with pytest.raises(RuntimeError, match="it was not kept"):
         export(encoder, "safetensors", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -109,7 +109,7 @@ def test_a_copy_that_differs_is_not_kept(
 def test_refusals(encoder: ImageEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="cannot export to 'tflite'; choose hf, onnx, safetensors"):
         export(encoder, "tflite", tmp_path / "out")  # type: ignore[arg-type]
-    monkeypatch.setattr(exporting, "ONNX_PACKAGES", ("onnx", "no_such_package"))
+    monkeypatch.setattr(formats, "ONNX_PACKAGES", ("onnx", "no_such_package"))
     with pytest.raises(UserError, match=r"needs no_such_package; install with: pip install 'tacit\[onnx\]'"):
         export(encoder, "onnx", tmp_path / "out")
     (tmp_path / "photos").mkdir()

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
+from tacit.core.types import Features
 from tacit.evaluation.features import Stored, extract
-from tacit.types import Features
 
 IMAGES = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 

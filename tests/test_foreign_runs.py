@@ -15,9 +15,10 @@ import yaml
 from PIL import Image
 
 import tacit
-from tacit import heads, secret
-from tacit.errors import UserError
-from tacit.workspace import CONFIG, leads_out, settings_of
+from tacit.core import secret
+from tacit.core.errors import UserError
+from tacit.run import heads
+from tacit.run.folder import CONFIG, leads_out, settings_of
 
 N = 24
 
@@ -49,7 +50,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the run had been judged: what `predict` reads of the report is the arm alone."""
     plain = heads.open_chosen
     monkeypatch.setattr(heads, "open_chosen", lambda run, **given: plain(run, **{**given, "judged": False}))
-    monkeypatch.setattr("tacit.predicting.open_chosen", heads.open_chosen)
+    monkeypatch.setattr("tacit.commands.predicting.open_chosen", heads.open_chosen)
 
 
 @pytest.fixture

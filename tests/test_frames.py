@@ -12,15 +12,15 @@ import soundfile
 import torch
 
 import tacit
-from tacit import frames
-from tacit.data import open_dataset
+from tacit.core.errors import UserError
+from tacit.dataset import open_dataset
 from tacit.encoders import build_encoder
-from tacit.errors import UserError
 from tacit.evaluation.features import extract_tokens
-from tacit.frames import labelled_frames
-from tacit.modalities.audio import CONTEXT, FrameStatistics, frames_of
-from tacit.spec import AudioSpec
-from tacit.split import split_dataset
+from tacit.modalities.audio import frames
+from tacit.modalities.audio.frames import labelled_frames
+from tacit.modalities.audio.views import CONTEXT, FrameStatistics, frames_of
+from tacit.modalities.spec import AudioSpec
+from tacit.run.split import split_dataset
 from tests.recordings import SPEC, recordings
 from tests.sounding import RATE, noise
 from tests.test_audio_spans import events

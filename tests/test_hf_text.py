@@ -15,12 +15,12 @@ import pytest
 import torch
 import transformers as hf
 
-from tacit.data.tokenising import marked_numbers, plain_numbers
+from tacit.core.errors import UserError
 from tacit.encoders import fresh_twin, load_encoder, save_encoder
 from tacit.encoders.hf import quiet
-from tacit.encoders.text import TextEncoder
-from tacit.errors import UserError
 from tacit.evaluation.features import extract_tokens
+from tacit.modalities.text.encoder import TextEncoder
+from tacit.modalities.text.tokenising import marked_numbers, plain_numbers
 from tests import texts
 from tests.texts import LENGTH, TEXTS
 
@@ -127,7 +127,7 @@ def test_a_text_is_embedded_as_by_sentence_transformers(bert: Path, way: str, tm
 
 
 def test_a_dataset_says_the_same_as_prepare(bert: Path, tmp_path: Path, cached: Any) -> None:
-    from tacit.kinds import kind_of
+    from tacit.modalities import kind_of
 
     encoder = load_encoder(f"hf:{sentence(bert, tmp_path / 'model', normalize=True)}")
     given = [text for text in LONG if text]

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from tacit.core.errors import UserError
+from tacit.core.types import Masking
 from tacit.encoders import fresh_twin, load_encoder, save_encoder
-from tacit.encoders.base import ImageEncoder
 from tacit.encoders.hf import quiet
-from tacit.errors import UserError
-from tacit.exporting import export
-from tacit.types import Masking
+from tacit.export.formats import export
+from tacit.modalities.image.encoder import ImageEncoder
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 PATCHES = {"image_size": 32, "patch_size": 8, **SIZES}
@@ -203,7 +203,7 @@ def test_preprocessing_is_read_wherever_it_is_written(
 
 def test_data_are_opened_in_the_form_of_the_encoder(folders: dict[str, Path], tmp_path: Path, cached: Any) -> None:
     """A dataset and `prepare` give the same squares; other encoders of that size do not share their cache."""
-    from tacit.kinds import kind_of
+    from tacit.modalities import kind_of
 
     (tmp_path / "data").mkdir()
     for number, picture in enumerate(pictures()):
@@ -220,8 +220,8 @@ def test_data_are_opened_in_the_form_of_the_encoder(folders: dict[str, Path], tm
 
 
 def test_masked_prediction_goes_on_from_colour_on_grey_images(folders: dict[str, Path]) -> None:
-    from tacit import keys
-    from tacit.recipes.image import make_task
+    from tacit.core import keys
+    from tacit.modalities.image.recipes import make_task
 
     encoder = load_encoder(f"hf:{folders['dinov2']}")
     assert isinstance(encoder, ImageEncoder)
@@ -477,11 +477,11 @@ def test_long_sounds_are_heard_in_windows(tmp_path: Path) -> None:
 
 
 def test_frames_of_public_models_are_those_of_data() -> None:
-    from tacit.data import listening
-    from tacit.encoders import hf_audio
+    from tacit.modalities.audio import hf as hf_audio
+    from tacit.modalities.audio import store
 
     for name in ("WINDOW", "HOP", "MELS", "MELS_NARROW", "LOW"):
-        assert getattr(hf_audio, name) == getattr(listening, name)
+        assert getattr(hf_audio, name) == getattr(store, name)
 
 
 @pytest.mark.parametrize(

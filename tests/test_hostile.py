@@ -28,14 +28,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tacit import archives, pixels, sounds
+from tacit.core import archives
+from tacit.core.errors import UserError
 from tacit.data import delimited, text
+from tacit.data.embeddings import read_vectors
 from tacit.data.labels import read_labels
-from tacit.data.vectors import read_vectors
 from tacit.encoders import build_encoder, load_encoder, save_encoder
-from tacit.errors import UserError
-from tacit.spec import ImageSpec
-from tacit.workspace import settings_of
+from tacit.modalities.audio import decode as sounds
+from tacit.modalities.image import decode
+from tacit.modalities.spec import ImageSpec
+from tacit.run.folder import settings_of
 from tests import texts
 from tests.sounding import RATE, encoded, noise
 from tests.test_encoders import hugging_face_folder
@@ -246,7 +248,7 @@ def test_an_image_that_claims_to_be_huge_or_hides_a_long_text_is_refused() -> No
     for data, reason in ((huge, "megapixels"), (hidden, "too large")):
         assert len(data) < 100_000
         with pytest.raises(ValueError, match=reason):
-            pixels.decode(data, 8, 1)
+            decode.decode(data, 8, 1)
 
 
 def test_a_sound_that_claims_to_last_for_hours_is_refused_or_as_long_as_it_is(tmp_path: Path, cached) -> None:
@@ -328,7 +330,7 @@ GROWING = {
 @pytest.mark.parametrize("text", GROWING.values(), ids=GROWING)
 def test_settings_that_grow_are_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from tacit import cli
-    from tacit.plain_yaml import plain_yaml
+    from tacit.core.plain_yaml import plain_yaml
 
     with pytest.raises(ValueError, match=r"."):
         plain_yaml(text)
@@ -342,7 +344,7 @@ def test_settings_that_grow_are_refused(text: str, tmp_path: Path, capsys: pytes
 
 
 def test_settings_written_out_are_read() -> None:
-    from tacit.plain_yaml import plain_yaml
+    from tacit.core.plain_yaml import plain_yaml
 
     assert plain_yaml("data: digits\nlabels: [a, b]\nseed: 1\nnote: 'a & b * c'") == {
         "data": "digits",
@@ -418,7 +420,7 @@ def test_a_parquet_file_is_read_as_it_is(tmp_path: Path) -> None:
 
 
 def test_likeness_is_sought_among_few_and_short_names() -> None:
-    from tacit.errors import nearest
+    from tacit.core.errors import nearest
 
     assert nearest("simclt", ["rotation", "simclr"]) == "; did you mean 'simclr'?"
     assert nearest("x" * 1_000_000, (f"{'x' * 99_999}{i}" for i in range(10**9))) == ""

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import tacit
-from tacit.engine import make_fabric
-from tacit.errors import UserError
-from tacit.stepping import Means
-from tacit.train import pretrain
+from tacit.core.errors import UserError
+from tacit.training.engine import make_fabric
+from tacit.training.loop import pretrain
+from tacit.training.stepping import Means
 from tests import tiny
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tacit.modalities.image import PixelStatistics, default_views, patches, unpatches
-from tacit.spec import ImageSpec
-from tacit.types import Batch, Encoder
+from tacit.core.types import Batch, Encoder
+from tacit.modalities.image.baselines import PixelStatistics, default_views, patches, unpatches
+from tacit.modalities.spec import ImageSpec
 
 TASKS = ("simclr", "rotation", "masked", "scratch")
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tacit.data import open_dataset
-from tacit.inspection import _about_labels, _told
-from tacit.split import split_dataset
-from tacit.study import describe
+from tacit.commands.inspection import _about_labels, _told
+from tacit.dataset import open_dataset
+from tacit.run.experiment import describe
+from tacit.run.split import split_dataset
 
 from .test_data_labels import table
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from tacit.cli import main
-from tacit.data import Dataset, open_dataset
-from tacit.errors import UserError
-from tacit.kinds import items as kind
-from tacit.recipes import items as recipes
+from tacit.core.errors import UserError
+from tacit.dataset import Dataset, open_dataset
+from tacit.modalities.events import modality as kind
+from tacit.modalities.events import recipes
 from tests.events import as_told, by_hand, histories_of, write
 from tests.events import events as some_events
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.data import Dataset, events, open_dataset, sorting
+from tacit.dataset import Dataset, open_dataset
+from tacit.modalities.events import events, sorting
 from tests.events import Row, as_told, by_hand, histories_of, write
 from tests.events import events as some_events
 

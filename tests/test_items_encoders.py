@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tacit.catalogue import FILE_NAME, Catalogue
+from tacit.core.errors import UserError
+from tacit.core.types import Batch, Causal, Encoder, Ranker
 from tacit.encoders import build_encoder, load_encoder, save_encoder
-from tacit.encoders.items import GROUPS, ItemEncoder
-from tacit.errors import UserError
-from tacit.exporting import export
-from tacit.types import Batch, Causal, Encoder, Ranker
+from tacit.export.formats import export
+from tacit.modalities.events.catalogue import FILE_NAME, Catalogue
+from tacit.modalities.events.encoder import GROUPS, ItemEncoder
 from tests.tiny import CATALOGUE, ITEM_SPEC, ITEMS, tiny_item_encoder
 
 NAMES = ("sasrec_nano", "bert4rec_nano")

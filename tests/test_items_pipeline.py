@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import tacit
-from tacit import keys
-from tacit.data import open_dataset
-from tacit.encoders.items import ItemEncoder
-from tacit.errors import UserError
-from tacit.kinds import items as kind
-from tacit.modalities.items import ItemViews
+from tacit.core import keys
+from tacit.core.errors import UserError
+from tacit.dataset import open_dataset
+from tacit.modalities.events import modality as kind
+from tacit.modalities.events.encoder import ItemEncoder
+from tacit.modalities.events.views import ItemViews
 from tests.events import events as some_events
 from tests.events import histories_of, write
 

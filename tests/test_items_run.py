@@ -14,13 +14,13 @@ import pytest
 
 import tacit
 from tacit import cli
-from tacit.data import Dataset, open_dataset
-from tacit.errors import UserError
+from tacit.core.errors import UserError
+from tacit.dataset import Dataset, open_dataset
 from tacit.evaluation import Report, Seal
-from tacit.kinds import items as kind
-from tacit.modalities import counts
-from tacit.split import Split, split_dataset, without_held
-from tacit.study import about_held
+from tacit.modalities.events import counts
+from tacit.modalities.events import modality as kind
+from tacit.run.experiment import about_held
+from tacit.run.split import Split, split_dataset, without_held
 from tests.events import Row, histories_of, write
 
 pytestmark = pytest.mark.usefixtures("brief", "few_fits")

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid
 
-from tacit import keys
-from tacit.catalogue import Catalogue
-from tacit.errors import UserError
-from tacit.modalities.items import GBCE, AttributeLoss, ItemMask, ItemViews, SampledSoftmax
-from tacit.modalities.text import Corruption
-from tacit.recipes import items as recipes
-from tacit.spec import ItemSpec
+from tacit.core import keys
+from tacit.core.errors import UserError
+from tacit.core.types import Batch
+from tacit.modalities.events import recipes
+from tacit.modalities.events.catalogue import Catalogue
+from tacit.modalities.events.views import GBCE, AttributeLoss, ItemMask, ItemViews, SampledSoftmax
+from tacit.modalities.spec import ItemSpec
+from tacit.modalities.text.views import Corruption
 from tacit.tasks.masked import Masked
 from tacit.tasks.next import Next
-from tacit.types import Batch
 from tests.tiny import (
     ATTRIBUTES,
     CATALOGUE,

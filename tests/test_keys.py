@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit import keys
+from tacit.core import keys
 
 
 def splitmix(word: int) -> int:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from tacit.errors import UserError
-from tacit.evaluation import knn
-from tacit.evaluation.knn import knn_leave_one_out, knn_predict, knn_votes
+from tacit.core.errors import UserError
+from tacit.evaluation.probes import knn
+from tacit.evaluation.probes.knn import knn_leave_one_out, knn_predict, knn_votes
 
 
 def data(n: int, d: int = 8, k: int = 4, seed: int = 0):

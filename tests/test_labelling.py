@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 import tacit
-from tacit import cli, labelling
-from tacit.data import open_dataset
-from tacit.errors import UserError
+from tacit import cli
+from tacit.commands import labelling
+from tacit.commands.labelling import by_margin, by_typicality, choose_method
+from tacit.core.errors import UserError
+from tacit.dataset import open_dataset
 from tacit.evaluation import Seal
-from tacit.labelling import by_margin, by_typicality, choose_method
-from tacit.split import split_dataset
+from tacit.run.split import split_dataset
 from tests.made import change_settings
 from tests.tiny import digits
 

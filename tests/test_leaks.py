@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import tacit
-from tacit.leaks import Leaks, find_leaks
-from tacit.progress import Log
-from tacit.study import Study, chosen_encoder, open_study
+from tacit.run.experiment import Study, chosen_encoder, open_study
+from tacit.run.leakage import Leaks, find_leaks
+from tacit.run.log import Log
 from tests.test_data_duplicates import brighter, pairs_of_digits
 
 TEST, COPIED = 60, 12

@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from tacit.evaluation.linear import assign_folds, fit_logistic, fit_probe
+from tacit.evaluation.probes.linear import assign_folds, fit_logistic, fit_probe
 from tacit.evaluation.targets.classification import Classification
 
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit import keys
-from tacit.masks import block_mask, random_mask
+from tacit.core import keys
+from tacit.core.masks import block_mask, random_mask
 
 KEY = keys.batch_keys(7, 3, torch.arange(64))
 

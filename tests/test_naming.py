@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas._libs.parsers import STR_NA_VALUES
 
-from tacit import naming
-from tacit.catalogue import as_id
+from tacit.core import naming
 from tacit.data.named import Missing, as_column, as_text
+from tacit.modalities.events.catalogue import as_id
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import tacit
-from tacit.errors import UserError
-from tacit.offline import is_offline, offline
+from tacit.core.errors import UserError
+from tacit.core.offline import is_offline, offline
 
 HOST = "127.0.0.1"
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from tacit.errors import UserError
-from tacit.optim import LARS, Optim
+from tacit.core.errors import UserError
+from tacit.training.optim import LARS, Optim
 
 
 def test_rate_warms_up_then_falls_along_a_cosine() -> None:

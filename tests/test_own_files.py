@@ -21,15 +21,17 @@ import pytest
 import yaml
 
 import tacit
-from tacit import checkpoint, cli, folders
-from tacit.data import cache
-from tacit.errors import RunFailed, UserError, clear_ends, in_a_line
+from tacit import cli
+from tacit.core import folders
+from tacit.core.errors import RunFailed, UserError, clear_ends, in_a_line
+from tacit.core.files import check_target, whole_file
+from tacit.core.records import read_record, reading, write_record
 from tacit.evaluation import Predictions, Report, Seal
-from tacit.files import check_target, whole_file
-from tacit.records import read_record, reading, write_record
+from tacit.modalities.image import store
 from tacit.report import write as publish
-from tacit.train import read_history
-from tacit.workspace import WRITTEN, Workspace, default_folder, is_own, mark_report, report_folder, settings_of
+from tacit.run.folder import WRITTEN, Workspace, default_folder, is_own, mark_report, report_folder, settings_of
+from tacit.training import checkpoint
+from tacit.training.loop import read_history
 from tests import fuzzing, made
 from tests.made import Made
 
@@ -358,7 +360,7 @@ def test_the_configuration_is_whole_and_resuming_leaves_it(tmp_path: Path, monke
         pass
     assert made.entry(file) == before
     with monkeypatch.context() as patch:
-        patch.setattr("tacit.files.flush", full_disk)
+        patch.setattr("tacit.core.files.flush", full_disk)
         with (
             pytest.raises(RunFailed, match="disk is full"),
             Workspace(tmp_path / "run", {**asked, "seed": 1}, overwrite=True),
@@ -498,7 +500,7 @@ def test_a_folder_that_cannot_be_made_or_locked_is_told(tmp_path: Path, monkeypa
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("Could not determine home directory")))
     if sys.platform == "linux":
         with pytest.raises(UserError, match="no home folder is known"):
-            cache.default_root()
+            store.default_root()
     (tmp_path / "shared").mkdir(mode=0o777)
     with monkeypatch.context() as patch:  # as for one who does not own it
         patch.setattr(Path, "chmod", lambda *_: (_ for _ in ()).throw(PermissionError(1, "Operation not permitted")))

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.data.corpus import Corpus
-from tacit.data.order import Batches, Span
-from tacit.data.packing import Packed
-from tacit.spec import TextSpec
+from tacit.modalities.spec import TextSpec
+from tacit.modalities.text.packing import Packed
+from tacit.modalities.text.store import Corpus
+from tacit.training.batches import Batches, Span
 
 MARK = 1 << 15
 

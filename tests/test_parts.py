@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import tacit
+from tacit.commands.parts import LEAST, MOST, parts_of
+from tacit.core.errors import UserError
 from tacit.encoders import save_encoder
-from tacit.errors import UserError
-from tacit.parts import LEAST, MOST, parts_of
 from tests.processes import two_ranks
 from tests.test_ranks import as_command
 from tests.tiny import digits, tiny_encoder

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 
 import tacit
-from tacit import cli, pipeline
-from tacit.errors import RunFailed, UserError
-from tacit.judging import Judging
+from tacit import cli
+from tacit.core.errors import RunFailed, UserError
+from tacit.run import pipeline
+from tacit.run.validate import Judging
 from tests.tiny import digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
 from tacit.evaluation import Labelled, Predictions, Report, evaluate, pair
-from tacit.evaluation.pairing import decide, in_words
+from tacit.evaluation.compare import decide, in_words
 from tests.test_evaluate import BUDGETS, GOOD, RAW, USELESS, Slice, arm, problem
 
 DRAWS = 4

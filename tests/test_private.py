@@ -17,13 +17,14 @@ import pytest
 from PIL import Image
 
 import tacit
-from tacit import cli, secret
-from tacit.errors import RunFailed, UserError
+from tacit import cli
+from tacit.core import secret
+from tacit.core.errors import RunFailed, UserError
+from tacit.core.files import sha256
+from tacit.core.wording import LEFT_OUT, Ours, discreet, private_form
 from tacit.evaluation import Predictions, Seal, sealing
 from tacit.evaluation import seal as make_seal
-from tacit.files import sha256
-from tacit.progress import Log
-from tacit.wording import LEFT_OUT, Ours, discreet, private_form
+from tacit.run.log import Log
 
 PLANTED = re.compile(rb"zebra\w*", re.IGNORECASE)
 N = 120
@@ -92,11 +93,12 @@ WAYS = ["--group-column", "zebraGROUP", "--worst-group", "zebraPART"]
 
 @pytest.fixture(scope="module")
 def made(root: Path, images: list[str]) -> Path:
-    from tacit.evaluation import scratch, splits
+    from tacit.evaluation import splits
+    from tacit.evaluation.probes import finetune
 
     out = root / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=2))
+        patch.setattr(finetune, "train_on_labels", partial(finetune.train_on_labels, steps=2))
         patch.setattr(splits, "MANY_DRAWS", 2)
         patch.setattr(splits, "FEW_DRAWS", 2)
         budget = ["--budget", "1steps", "--tasks", "rotation", "--label-budgets", "5 per class", "--device", "cpu"]
@@ -267,7 +269,7 @@ def test_errors_of_others_name_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
     def fails(*_: Any, **__: Any) -> None:
         raise KeyError("zebraKEY")
 
-    monkeypatch.setattr("tacit.pipeline.open_study", fails)
+    monkeypatch.setattr("tacit.run.pipeline.open_study", fails)
     with pytest.raises(RunFailed, match=r"^KeyError at .*test_private\.py:\d+; --private leaves out") as caught:
         tacit.pretrain("digits", private=True, out=str(tmp_path / "run"))
     assert caught.value.__suppress_context__

@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from tacit.evaluation.proxies import agreement, over_time, proxy_rows
+from tacit.evaluation.diagnostics import agreement, over_time, proxy_rows
 
 FEW = st.integers(3, 6)
 
@@ -100,13 +100,13 @@ def test_over_time_holds_the_mean_loss_since_the_last_reading_against_the_probe(
 
 
 def test_needs_no_torch() -> None:
-    program = "import sys, tacit.evaluation.proxies; assert 'torch' not in sys.modules"
+    program = "import sys, tacit.evaluation.diagnostics; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_scores_by_seed_are_those_of_the_report() -> None:
     from tacit.evaluation import evaluate
-    from tacit.evaluation.proxies import transfer_by_seed
+    from tacit.evaluation.diagnostics import transfer_by_seed
     from tests.test_evaluate import GOOD, RAW, problem
 
     report = evaluate([GOOD, RAW], problem(), budgets=[2, 10], draws=3)

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import tacit
-from tacit.errors import UserError
-from tacit.evaluation import Arm, Predictions, Report, evaluate, holdout, pair, select
-from tacit.evaluation.holdout import Held, by_time, leave_one_out, sealed_places
+from tacit.core.errors import UserError
+from tacit.core.types import Batch
+from tacit.evaluation import Arm, Predictions, Report, evaluate, pair, select
+from tacit.evaluation.arms import parts_of, target_of
 from tacit.evaluation.ranked import coverage, popularity_bias
-from tacit.evaluation.ranking import rank
-from tacit.evaluation.subject import parts_of, target_of
 from tacit.evaluation.targets import make_target
-from tacit.histories import FIRST, Histories
-from tacit.types import Batch
+from tacit.evaluation.targets.ranking import rank
+from tacit.modalities.events import holdout
+from tacit.modalities.events.histories import FIRST, Histories
+from tacit.modalities.events.holdout import Held, by_time, leave_one_out, sealed_places
 
 USERS, ITEMS = 300, 60
 

@@ -15,16 +15,17 @@ from typing import Any
 import pytest
 import torch
 
-from tacit import cli, dist, ranks
-from tacit.budget import parse_budget
-from tacit.engine import all_processes, make_fabric
-from tacit.errors import UserError
-from tacit.evaluation import scratch
-from tacit.optim import Optim
-from tacit.pacing import planned_steps
-from tacit.stepping import Means
-from tacit.train import Row, pretrain
-from tacit.workspace import Workspace
+from tacit import cli
+from tacit.core import gathering, ranks
+from tacit.core.budget import parse_budget
+from tacit.core.errors import UserError
+from tacit.evaluation.probes import finetune
+from tacit.run.folder import Workspace
+from tacit.run.pacing import planned_steps
+from tacit.training.engine import all_processes, make_fabric
+from tacit.training.loop import Row, pretrain
+from tacit.training.optim import Optim
+from tacit.training.stepping import Means
 from tests.processes import finish, start_ranks, two_ranks, two_tasks
 from tests.tiny import EXAMPLES, TinyBatches, tiny_recipe
 
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.slow
 def as_command(folder: str, *words: str) -> None:
     """A command as a process of its own says and ends it; what it trains on labels alone, it trains briefly."""
     torch.set_num_threads(1)
-    scratch.train_on_labels = partial(scratch.train_on_labels, steps=5)
+    finetune.train_on_labels = partial(finetune.train_on_labels, steps=5)
     for name in ("stdout", "stderr"):
         handle = os.open(f"{folder}/{name}-{_number()}", os.O_WRONLY | os.O_CREAT)
         os.dup2(handle, getattr(sys, f"__{name}__").fileno())
@@ -82,19 +83,19 @@ class Among(TinyBatches):
 def decided(folder: str) -> None:
     """Each process believes to have another time left."""
     with all_processes(device="cpu"), Workspace(Path(folder, "run"), {}) as space:
-        plan, left = tiny_recipe("simclr"), 2.0 + 50 * dist.rank()
+        plan, left = tiny_recipe("simclr"), 2.0 + 50 * gathering.rank()
         study: Any = SimpleNamespace(fabric=make_fabric(device="cpu"), probe=lambda: lambda task: {}, means=Means())
         source: Any = Among("simclr")
         length, readings = planned_steps(study, space, "simclr", plan, source, parse_budget("9s"), left, 0)
-        assert dist.any_rank(length.first) == -dist.any_rank(-length.first)
+        assert gathering.any_rank(length.first) == -gathering.any_rank(-length.first)
         written = ranks.from_leader(lambda: space.read_json("plan.json"))
         assert (written["steps"], written["readings"]) == ({"simclr": length.first}, {"simclr": readings})
         step = length.first // 2
         for seconds in (0.0, 1.9):  # half of the steps took nearly all of the leader's time
-            length.revise(step, seconds + 20 * dist.rank())
+            length.revise(step, seconds + 20 * gathering.rank())
             step += 1
         assert length.at(step) < length.first
-        assert dist.any_rank(length.at(step)) == -dist.any_rank(-length.at(step))
+        assert gathering.any_rank(length.at(step)) == -gathering.any_rank(-length.at(step))
 
 
 def test_the_leader_decides_what_a_time_comes_to(tmp_path: Path) -> None:
@@ -108,9 +109,9 @@ def first_and_then(folder: str) -> None:
                 time.sleep(3.0)  # longer than anybody waits for one who shows no sign of life
                 Path(folder, "made").write_text("by the leader")
             assert Path(folder, "made").read_text() == "by the leader"
-        assert ranks.from_leader(lambda: {"rank": dist.rank()}) == {"rank": 0}
+        assert ranks.from_leader(lambda: {"rank": gathering.rank()}) == {"rank": 0}
         ranks.leave_to_leader()
-        Path(folder, f"alone-{dist.rank()}-of-{dist.world()}").touch()
+        Path(folder, f"alone-{gathering.rank()}-of-{gathering.world()}").touch()
 
 
 def test_the_leader_goes_first_and_alone(tmp_path: Path) -> None:
@@ -122,9 +123,9 @@ def mistaken(folder: str, who: int) -> None:
     """One process fails by itself, while the other waits for it."""
     try:
         with all_processes(device="cpu", timeout=1000.0):
-            if dist.rank() == who:
+            if gathering.rank() == who:
                 raise UserError("a mistake")
-            dist.any_rank(0)
+            gathering.any_rank(0)
     except UserError as error:
         Path(folder, f"said-{who}").write_text(str(error))
         raise SystemExit(error.exit_code) from None
@@ -140,7 +141,7 @@ def interrupted(folder: str, who: int, number: int) -> None:
     """Train, and have one process get a signal at step 3."""
 
     def watch(row: Row, steps: int) -> None:
-        if row["step"] == 3 and dist.rank() == who:
+        if row["step"] == 3 and gathering.rank() == who:
             os.kill(os.getpid(), number)
 
     def train() -> int:
@@ -158,7 +159,7 @@ def interrupted(folder: str, who: int, number: int) -> None:
             )
         return 0
 
-    handle = os.open(f"{folder}/stderr-{dist.rank()}-{os.getpid()}", os.O_WRONLY | os.O_CREAT)
+    handle = os.open(f"{folder}/stderr-{gathering.rank()}-{os.getpid()}", os.O_WRONLY | os.O_CREAT)
     os.dup2(handle, sys.__stderr__.fileno())  # type: ignore[union-attr]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "_call", lambda words: train())

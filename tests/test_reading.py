@@ -19,13 +19,13 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit.data import open_dataset
+from tacit.core.errors import UserError
 from tacit.data.delimited import open_delimited, read_csv
 from tacit.data.encodings import CannotRead, decoded
+from tacit.data.listing import open_source
 from tacit.data.opened import read_table
-from tacit.data.sources import open_source
-from tacit.data.texts import file_texts
-from tacit.errors import UserError
+from tacit.dataset import open_dataset
+from tacit.modalities.text.texts import file_texts
 
 
 def read(path: Path, data: bytes | str, encoding: str = "utf-8") -> tuple[dict[str, list[str]], str]:

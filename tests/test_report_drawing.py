@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.report import html, words
+from tacit.report import page, words
 from tacit.report.drawing import spread, ticks
 from tacit.report.images import Sheet, data_uri, thumbnail, to_image
 
@@ -110,7 +110,7 @@ SIGHT = {  # what the eye makes of linear RGB: Machado, Oliveira & Fernandes 200
 @pytest.mark.parametrize("sight", SIGHT)
 def test_colours_can_be_told_apart(scheme: int, sight: str) -> None:
     css = (
-        Path(html.__file__)
+        Path(page.__file__)
         .with_name("style.css")
         .read_text("utf-8")
         .split("@media (prefers-color-scheme:dark)")[scheme]

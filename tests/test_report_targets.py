@@ -14,23 +14,11 @@ import pytest
 
 import tacit
 from tacit.evaluation import Arm, Report, evaluate
-from tacit.evaluation.subject import target_of
+from tacit.evaluation.arms import target_of
 from tacit.evaluation.targets import make_target
-from tacit.picturing import recommended
-from tacit.report import (
-    Figures,
-    Neighbours,
-    Picture,
-    Points,
-    Recommended,
-    charts,
-    html,
-    maps,
-    render,
-    tables,
-    words,
-    write,
-)
+from tacit.report import Figures, Neighbours, Picture, Points, Recommended, charts, maps, render, tables, words, write
+from tacit.report import page as html
+from tacit.run.figures import recommended
 from tests.reports import Reader
 from tests.test_ranking import ITEMS, neighbours
 from tests.test_ranking import judged as recommendations
@@ -231,7 +219,7 @@ def test_our_own_names_need_no_alias() -> None:
     from tacit.encoders import ENCODERS
     from tacit.evaluation.spectrum import METRICS
     from tacit.report.private import _is_own
-    from tacit.study import UNTRAINED
+    from tacit.run.experiment import UNTRAINED
     from tacit.tasks import TASKS
 
     ours = [*TASKS, *ENCODERS, *METRICS, UNTRAINED, "pixels", "scratch", "mean", "chance", "majority by type"]

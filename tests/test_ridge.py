@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from tacit.evaluation.ridge import _Path, fit_ridge
+from tacit.evaluation.probes.ridge import _Path, fit_ridge
 
 
 @pytest.mark.parametrize("shape", [(80, 20), (30, 50)])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from tacit import keys
-from tacit.evaluation import scratch
-from tacit.evaluation.scratch import TUNING_RATE, train_on_labels
+from tacit.core import keys
+from tacit.evaluation.probes import finetune
+from tacit.evaluation.probes.finetune import TUNING_RATE, train_on_labels
 from tacit.evaluation.targets.classification import Classification
 from tests.tiny import digits, tiny_encoder
 
@@ -66,7 +66,7 @@ def test_same_seed_same_model_and_no_trace_in_the_global_randomness(target):
 
 def test_every_example_is_seen_equally_often():
     n, steps = 30, 15  # 15 batches of 64 are 32 epochs
-    seen = np.bincount(np.concatenate([scratch._positions(0, s, n) for s in range(steps)]), minlength=n)
+    seen = np.bincount(np.concatenate([finetune._positions(0, s, n) for s in range(steps)]), minlength=n)
     assert seen.min() == seen.max() == 32
 
 
@@ -76,8 +76,8 @@ def test_one_label_and_one_class_are_enough_to_run(target):
 
 
 def test_a_time_limit_becomes_steps_that_repeat_the_run(target, monkeypatch):
-    clock = iter([9.0, 9.0 + 0.01 * scratch.TIMED_STEPS])  # read after the first step, and five of 10 ms later
-    monkeypatch.setattr(scratch, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    clock = iter([9.0, 9.0 + 0.01 * finetune.TIMED_STEPS])  # read after the first step, and five of 10 ms later
+    monkeypatch.setattr(finetune, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     short = train(target, steps=1000, seconds=0.305)
     assert short.steps == 30
     again = train(target, steps=30)

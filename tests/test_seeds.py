@@ -18,15 +18,17 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import tacit
-from tacit import cli, pipeline
-from tacit.errors import Interrupted
-from tacit.evaluation import Report, Seal, scratch, splits
+from tacit import cli
+from tacit.commands.rejudging import run_has_seen
+from tacit.core.errors import Interrupted
+from tacit.evaluation import Report, Seal, splits
+from tacit.evaluation.probes import finetune
 from tacit.evaluation.spectrum import METRICS, Alarm, Diagnosis
-from tacit.judging import Judging, first_fall, plan_judging, worst_alarms
-from tacit.progress import Log
-from tacit.rejudging import run_has_seen
-from tacit.split import has_seen
-from tacit.study import Study, chosen_encoder, open_study
+from tacit.run import pipeline
+from tacit.run.experiment import Study, chosen_encoder, open_study
+from tacit.run.log import Log
+from tacit.run.split import has_seen
+from tacit.run.validate import Judging, first_fall, plan_judging, worst_alarms
 from tests.tiny import digits
 
 pytestmark = pytest.mark.slow
@@ -41,7 +43,7 @@ def _brief() -> Iterator[None]:
         patch.setattr(pipeline, "plan_judging", lambda study: lambda encoders: Judging(0.0, 0.0, 0.0))
         patch.setattr(splits, "PER_CLASS", (2,))
         patch.setattr(splits, "SHARES", ())
-        patch.setattr(scratch, "train_on_labels", partial(scratch.train_on_labels, steps=3))
+        patch.setattr(finetune, "train_on_labels", partial(finetune.train_on_labels, steps=3))
         yield
 
 

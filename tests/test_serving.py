@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import tacit
-from tacit.data import Dataset, open_dataset
+from tacit.core.errors import UserError
+from tacit.dataset import Dataset, open_dataset
 from tacit.encoders import OwnEncoder, build_encoder, save_encoder
-from tacit.encoders.audio import AudioEncoder
-from tacit.encoders.base import ImageEncoder
-from tacit.encoders.items import ItemEncoder
-from tacit.encoders.text import TextEncoder
-from tacit.encoders.text_files import framed
-from tacit.errors import UserError
 from tacit.evaluation.features import extract
-from tacit.heads import Chosen
-from tacit.reading import as_trained, open_encoder, overridden
-from tacit.workspace import RunSettings
+from tacit.modalities.audio.encoder import AudioEncoder
+from tacit.modalities.events.encoder import ItemEncoder
+from tacit.modalities.image.encoder import ImageEncoder
+from tacit.modalities.text.encoder import TextEncoder
+from tacit.modalities.text.files import framed
+from tacit.run.folder import RunSettings
+from tacit.run.heads import Chosen
+from tacit.run.reading import as_trained, open_encoder, overridden
 from tests import events
 from tests.sounding import RATE, encoded, noise
 
@@ -137,7 +137,7 @@ def test_columns_that_mean_no_stretches_mean_none_later(tmp_path: Path) -> None:
 
 
 def test_encoded_sounds_of_a_column_and_long_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tacit.sounds.MOST_SECONDS", 2)
+    monkeypatch.setattr("tacit.modalities.audio.decode.MOST_SECONDS", 2)
     sounds = [noise(number, seconds) for number, seconds in enumerate((0.3, 2.0, 2.9, 5.3))]
     cells = {"thumb": [b"x"] * 4, "clip": [encoded(sound) for sound in sounds], "who": list("abcd")}
     pq.write_table(pa.table(cells), tmp_path / "t.parquet")
@@ -187,7 +187,7 @@ ODD = [
 @pytest.mark.parametrize("lowercase", [False, True])
 @pytest.mark.parametrize("algorithm", ["bpe", "wordpiece", "unigram"])
 def test_odd_texts(tmp_path: Path, algorithm: str, lowercase: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tacit.tokens.PIECE", 700)
+    monkeypatch.setattr("tacit.modalities.tokens.PIECE", 700)
     dataset = open_dataset(ODD, kind="text", tokenizer=algorithm, lowercase=lowercase, vocabulary=400, length=32)
     encoder: TextEncoder = trained(dataset, "bert_nano")
     wanted = read(encoder, dataset)
@@ -441,7 +441,7 @@ def test_predict_reads_new_data_as_the_run_read_its_own(
     pq.write_table(pa.table(cells), file)
     asked: dict[str, Any] = {"data": file, "audio_column": "clip", "label_column": "kind", "channels": "left"}
     run = chosen(open_dataset(file, audio_column="clip", channels="left"), "audio_convnet", asked)
-    monkeypatch.setattr("tacit.predicting.open_chosen", lambda *_, **__: run)
+    monkeypatch.setattr("tacit.commands.predicting.open_chosen", lambda *_, **__: run)
     table = tacit.predict("run", file)
     assert table["class"].to_pylist() == kinds
     capsys.readouterr()
@@ -459,7 +459,7 @@ def test_predict_reads_events_by_the_columns_of_the_run(tmp_path: Path, monkeypa
     log, named = str(tmp_path / "log.csv"), {"user_column": "who", "item_column": "what", "time_column": "at"}
     asked: dict[str, Any] = {"data": log, "labels": str(tmp_path / "people.csv"), "label_column": "plan", **named}
     run = chosen(open_dataset(log, **named), "sasrec_nano", asked)  # type: ignore[arg-type]
-    monkeypatch.setattr("tacit.predicting.open_chosen", lambda *_, **__: run)
+    monkeypatch.setattr("tacit.commands.predicting.open_chosen", lambda *_, **__: run)
     table = tacit.predict("run", log)
     told = dict(zip(table["id"].to_pylist(), table["class"].to_pylist(), strict=True))
     assert told == dict(line.split(",") for line in people)

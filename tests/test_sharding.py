@@ -16,15 +16,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tacit import checkpoint, dist, ranks
-from tacit.data.order import Batches
-from tacit.engine import all_processes, make_fabric
-from tacit.errors import Interrupted, UserError
-from tacit.nn import blocks
-from tacit.optim import Optim
-from tacit.task import Task
-from tacit.train import Row, Run, pretrain, read_history
-from tacit.types import Batch
+from tacit.core import gathering, ranks
+from tacit.core.errors import Interrupted, UserError
+from tacit.core.nn import blocks
+from tacit.core.types import Batch
+from tacit.tasks.base import Task
+from tacit.training import checkpoint
+from tacit.training.batches import Batches
+from tacit.training.engine import all_processes, make_fabric
+from tacit.training.loop import Row, Run, pretrain, read_history
+from tacit.training.optim import Optim
 from tests.processes import two_ranks
 from tests.tiny import TinyBatches, tiny_encoder, tiny_recipe
 
@@ -63,7 +64,7 @@ def both_ways(folder: str) -> None:
             plan = tiny_recipe(mixture)
             optim = Optim("lars" if mixture == "byol" else "sgd", lr=0.01, clip=1.0)
             run = pretrain(steady(plan.task), TinyBatches(mixture), steps=STEPS, optim=optim, fabric=fabric)
-            if dist.rank() == 0:
+            if gathering.rank() == 0:
                 kept = {
                     name: value.clone(memory_format=torch.contiguous_format)
                     for name, value in run.task.state_dict().items()

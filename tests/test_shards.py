@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tacit.data import Dataset, places, shards
-from tacit.data.sources import open_source
-from tacit.errors import UserError
+from tacit.core.errors import UserError
+from tacit.data import places, shards
+from tacit.data.listing import open_source
+from tacit.dataset import Dataset
 from tests.sounding import encoded, heard, noise
 
 

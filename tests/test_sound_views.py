@@ -10,14 +10,14 @@ import pytest
 import torch
 from scipy.fft import dct
 
-from tacit import keys
-from tacit.masks import Hiding
-from tacit.melspec import log_mel
-from tacit.modalities.audio import CEPSTRA, SEGMENTS, SILENCE, FrameTarget, SoundStatistics, SoundViews, SpanMask
-from tacit.modalities.codes import QuantisedTarget
-from tacit.nn import variety
-from tacit.spec import AudioSpec
-from tacit.types import Batch
+from tacit.core import keys
+from tacit.core.masks import Hiding
+from tacit.core.nn import variety
+from tacit.core.types import Batch
+from tacit.modalities.audio.codes import QuantisedTarget
+from tacit.modalities.audio.logmel import log_mel
+from tacit.modalities.audio.views import CEPSTRA, SEGMENTS, SILENCE, FrameTarget, SoundStatistics, SoundViews, SpanMask
+from tacit.modalities.spec import AudioSpec
 
 SPEC = AudioSpec(rate=8000, seconds=2.0, window=200, hop=80, mels=20, low=50.0, high=4000.0, mean=-8.0, std=3.0)
 LENGTHS = [1, 700, 4000, 8000, 15000]

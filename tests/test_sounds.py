@@ -16,9 +16,9 @@ import soxr
 from numpy.typing import NDArray
 from scipy.io import wavfile
 
-from tacit import sounds
-from tacit.data.listening import audio_spec
-from tacit.sounds import BadSound, Found, as_samples, blocks, header, read_sound
+from tacit.modalities.audio import decode
+from tacit.modalities.audio.decode import BadSound, Found, as_samples, blocks, header, read_sound
+from tacit.modalities.audio.store import audio_spec
 from tests.recordings import log_mel_of as log_mel
 
 RATE = 16_000
@@ -153,7 +153,7 @@ def test_resampling_in_blocks_is_soxr_in_one_go(rate_in: int, monkeypatch: pytes
     samples = tone(0.7, rate_in)
     whole = soxr.resample(samples, rate_in, RATE, quality="HQ")
     for block in (1 << 16, 1000, 17):
-        monkeypatch.setattr(sounds, "_BLOCK", block)
+        monkeypatch.setattr(decode, "_BLOCK", block)
         found = read_sound(encoded(samples, rate_in, subtype="FLOAT"), RATE)
         assert found.shape == whole.shape
         assert np.abs(found.astype(int) - rounded(whole)).max() <= 1
@@ -164,7 +164,7 @@ def test_resampling_in_blocks_is_soxr_in_one_go(rate_in: int, monkeypatch: pytes
 def test_blocks_are_the_whole(format: str, subtype: str, monkeypatch: pytest.MonkeyPatch):
     data = encoded(tone(1.0, 44_100), 44_100, format, subtype)
     whole = read_sound(data, RATE)
-    monkeypatch.setattr(sounds, "_BLOCK", 1000)
+    monkeypatch.setattr(decode, "_BLOCK", 1000)
     assert np.abs(read_sound(data, RATE).astype(int) - whole).max() <= 1
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
 from tacit.evaluation.sealing import Seal, count_read, seal
 from tacit.evaluation.splits import draw_labels, make_folds, plan_budgets, plan_for_pools, primary_budget
 

@@ -15,18 +15,19 @@ import numpy as np
 import pytest
 import torch
 
-from tacit import progress, stages
+from tacit.core import stages
+from tacit.core.stages import Stage, beat, stage, watched
+from tacit.core.types import Features
 from tacit.evaluation import Labelled, evaluate, select
+from tacit.evaluation.arms import Arm, target_of
 from tacit.evaluation.features import Stored, extract
-from tacit.evaluation.knn import knn_leave_one_out, knn_predict
-from tacit.evaluation.linear import fit_probe
-from tacit.evaluation.ridge import fit_ridge
-from tacit.evaluation.scratch import train_on_labels
-from tacit.evaluation.subject import Arm, target_of
+from tacit.evaluation.probes.finetune import train_on_labels
+from tacit.evaluation.probes.knn import knn_leave_one_out, knn_predict
+from tacit.evaluation.probes.linear import fit_probe
+from tacit.evaluation.probes.ridge import fit_ridge
 from tacit.evaluation.targets import make_target
-from tacit.progress import Log
-from tacit.stages import Stage, beat, stage, watched
-from tacit.types import Features
+from tacit.run import log as progress
+from tacit.run.log import Log
 from tests.tiny import digits, tiny_encoder
 
 

@@ -16,15 +16,17 @@ import pytest
 from PIL import Image
 
 import tacit
-from tacit import evaluating, starting
+from tacit.commands import evaluating
+from tacit.core.errors import UserError
+from tacit.core.files import check_place
 from tacit.encoders import save_encoder
-from tacit.errors import UserError
-from tacit.evaluation import Report, scratch
+from tacit.evaluation import Report
 from tacit.evaluation.predictions import Predictions
-from tacit.files import check_place
-from tacit.judging import Judging
-from tacit.stepping import Stepper
-from tacit.workspace import settings_of
+from tacit.evaluation.probes import finetune
+from tacit.run import starting
+from tacit.run.folder import settings_of
+from tacit.run.validate import Judging
+from tacit.training.stepping import Stepper
 from tests.tiny import digits, tiny_audio_encoder, tiny_encoder
 
 ROWS, SPEAKERS = 120, 4
@@ -72,7 +74,7 @@ def training(*given: object, **more: object) -> NoReturn:
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither pretraining, nor timing it, nor training on labels."""
     monkeypatch.setattr(Stepper, "__call__", training)
-    monkeypatch.setattr(scratch, "train_on_labels", training)
+    monkeypatch.setattr(finetune, "train_on_labels", training)
 
 
 HELD = {"group_column": "speaker", "holdout": "speaker=speaker 0"}
@@ -191,9 +193,10 @@ def test_room_counts_every_seed_and_what_is_there_already(tmp_path: Path, monkey
 @pytest.mark.parametrize("command", ["run", "evaluate", "predict", "embed", "next_labels"])
 def test_where_nothing_can_be_written_is_said_first(command: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before data and encoders are opened."""
-    from tacit import embedding, labelling, predicting, study
+    from tacit.commands import embedding, labelling, predicting
+    from tacit.run import experiment
 
-    for module in (embedding, labelling, predicting, study):
+    for module in (embedding, labelling, predicting, experiment):
         monkeypatch.setattr(module, "open_dataset", training)
     end = {"predict": ".csv", "embed": ".parquet", "next_labels": ".csv"}.get(command, "")
     given = ("digits",) if command == "run" else (str(here / "images"), "digits")
@@ -379,7 +382,7 @@ def test_what_does_not_fit_into_the_time_of_a_judgement_is_named(here: Path, mon
     week = 7 * 86400.0
     plan = Judging(week, week, week, week - 1.0)
     monkeypatch.setattr(evaluating, "plan_judging", lambda *asked: lambda encoders: plan)
-    monkeypatch.setattr(scratch, "train_on_labels", training)
+    monkeypatch.setattr(finetune, "train_on_labels", training)
     asked = {"label_column": "label", "label_budgets": ["2", "5"], "budget": "1h"}
     report = tacit.evaluate(str(here / "images"), str(here / "mixed.parquet"), **asked)
     assert {result.budget for result in report.results} == {"2 per class", "5 per class"}

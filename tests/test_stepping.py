@@ -10,18 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tacit import dist, fitting, keys
-from tacit.engine import make_fabric
-from tacit.errors import UserError
-from tacit.fitting import limited, most_that_fit
-from tacit.optim import Optim
-from tacit.profiling import SECTIONS, Profile, told
-from tacit.spikes import ENOUGH, Spikes
-from tacit.stepping import Means, NonFinite, OutOfMemory, Stepper, is_out_of_memory, parted
-from tacit.task import Task
+from tacit.core import gathering, keys
+from tacit.core.errors import UserError
+from tacit.core.types import Batch, Output
+from tacit.tasks.base import Task
 from tacit.tasks.simclr import SimCLR
-from tacit.train import Row, Run, pretrain
-from tacit.types import Batch, Output
+from tacit.training import fitting
+from tacit.training.engine import make_fabric
+from tacit.training.fitting import limited, most_that_fit
+from tacit.training.loop import Row, Run, pretrain
+from tacit.training.optim import Optim
+from tacit.training.profiling import SECTIONS, Profile, told
+from tacit.training.spikes import ENOUGH, Spikes
+from tacit.training.stepping import Means, NonFinite, OutOfMemory, Stepper, is_out_of_memory, parted
 from tests.tiny import TinyBatches, tiny_encoder, tiny_recipe, without_dropout
 
 PLAIN = Optim("sgd", lr=0.4, weight_decay=1e-4)
@@ -65,7 +66,7 @@ def test_cached_gradients_are_those_of_one_graph() -> None:
     naive.progress.fill_(0.3)
     embedded = []
     for number, part in enumerate(parted(batch, 4)):
-        torch.manual_seed(keys.fold(0, 3, dist.rank(), number))
+        torch.manual_seed(keys.fold(0, 3, gathering.rank(), number))
         embedded.append(naive.embed(part))
     optimizer = PLAIN.build(naive)
     naive.compared(torch.cat(embedded)).loss.backward()

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
+from tacit.core.types import Batch, Features
 from tacit.evaluation import Arm, Labelled, Predictions, Report, evaluate, pair
+from tacit.evaluation.arms import parts_of, target_of
 from tacit.evaluation.features import Stored
 from tacit.evaluation.results import FILE_NAME
-from tacit.evaluation.subject import parts_of, target_of
 from tacit.evaluation.targets import make_target
 from tacit.evaluation.targets.classification import majority_by_type
 from tacit.evaluation.targets.compared import Alike, cosine
-from tacit.types import Batch, Features
 
 TARGETS = ["classification", "tokens", "multilabel", "regression", "retrieval", "pairs", "similarity"]
 N, TEST = 500, 200
@@ -175,7 +175,7 @@ def test_shuffled_labels_hardly_ever_transfer(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["multilabel", "regression"])
 def test_training_from_scratch_learns_the_target(name: str) -> None:
-    from tacit.evaluation.scratch import train_on_labels
+    from tacit.evaluation.probes.finetune import train_on_labels
 
     labelled, x = problem(name)
     target = target_of(labelled)

@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from tacit import keys
-from tacit.engine import make_fabric
-from tacit.errors import UserError
-from tacit.nn import to_float
+from tacit.core import keys
+from tacit.core.errors import UserError
+from tacit.core.nn import to_float
+from tacit.core.types import Batch
 from tacit.tasks import TASKS, parse_mixture, task_class
 from tacit.tasks.byol import BYOL
 from tacit.tasks.masked import Masked
+from tacit.tasks.mixture import Sum
 from tacit.tasks.next import Next
 from tacit.tasks.rotation import Rotation
 from tacit.tasks.simclr import SimCLR
-from tacit.tasks.sum import Sum
-from tacit.train import pretrain
-from tacit.types import Batch
+from tacit.training.engine import make_fabric
+from tacit.training.loop import pretrain
 from tests.tiny import (
     AUDIO_SPEC,
     MIXTURES,

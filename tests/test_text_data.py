@@ -17,13 +17,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from tacit import tokens
-from tacit.data import TEST, Corpus, Dataset, clean, corpora, documents, open_dataset
+from tacit.core.errors import UserError
 from tacit.data import rows as rows_of_json
-from tacit.data.corpus import LONGEST
-from tacit.data.duplicates import find_copies
-from tacit.data.vocabulary import open_tokenizer, specials_of, text_spec, train_tokenizer
-from tacit.errors import UserError
+from tacit.dataset import TEST, Corpus, Dataset, clean, open_dataset
+from tacit.modalities import tokens
+from tacit.modalities.image.copies import find_copies
+from tacit.modalities.text import documents, tokenise
+from tacit.modalities.text.store import LONGEST
+from tacit.modalities.text.vocabulary import open_tokenizer, specials_of, text_spec, train_tokenizer
 
 WORDS = "the cat sat on a mat, and then the dog (who'd slept) ate 12 mice; 東京 is far. Größe zählt! don't you think?"
 IMDB = Path(__file__).resolve().parents[2] / "shared" / "data" / "imdb" / "train.parquet"
@@ -441,7 +442,7 @@ def test_the_second_opening_reads_no_text(tmp_path: Path, cached, monkeypatch: p
 
 
 def test_a_glimpse_tokenises_a_sample_and_keeps_nothing(tmp_path: Path, cached, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(corpora, "_GLIMPSED", 3)
+    monkeypatch.setattr(tokenise, "_GLIMPSED", 3)
     glimpse = cached(sentences(12), kind="text", patience=1e-9)
     assert len(glimpse) == len(corpus_of(glimpse).lengths) == 12
     assert glimpse.notes.decoding_seconds > 0

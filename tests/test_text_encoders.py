@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from tacit import encoders
+from tacit.core.errors import UserError
+from tacit.core.types import Batch, Encoder
 from tacit.encoders import build_encoder, fresh_twin, is_own, load_encoder, save_encoder
-from tacit.encoders.text import TextEncoder, packed
-from tacit.errors import UserError
-from tacit.spec import ImageSpec
-from tacit.types import Batch, Encoder
+from tacit.modalities.spec import ImageSpec
+from tacit.modalities.text.encoder import TextEncoder, packed
 from tests import texts
 from tests.texts import LENGTH, TEXTS, alone, documents
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from tacit import classifier
 from tacit.encoders import load_encoder, save_encoder
-from tacit.encoders.text import TextEncoder
-from tacit.exporting import export
-from tacit.heads import Head
+from tacit.export import head as classifier
+from tacit.export.formats import export
+from tacit.modalities.text.encoder import TextEncoder
+from tacit.run.heads import Head
 from tests import texts
 from tests.texts import LENGTH, TEXTS
 

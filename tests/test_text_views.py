@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tacit import keys
-from tacit.evaluation.linear import fit_counts
-from tacit.masks import Hiding, unit_mask
-from tacit.modalities.text import (
+from tacit.core import keys
+from tacit.core.masks import Hiding, unit_mask
+from tacit.core.types import Batch
+from tacit.evaluation.probes.linear import fit_counts
+from tacit.modalities.spec import TextSpec
+from tacit.modalities.text.views import (
     WORDS,
     Corruption,
     TextViews,
@@ -30,8 +32,6 @@ from tacit.modalities.text import (
     word_counts,
     word_pattern,
 )
-from tacit.spec import TextSpec
-from tacit.types import Batch
 
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 SPEC = TextSpec("", 16, 100, PAD, CLS, SEP, MASK, UNKNOWN, (PAD, UNKNOWN, CLS, SEP, MASK))

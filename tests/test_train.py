@@ -14,15 +14,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tacit import checkpoint, dist
-from tacit.engine import make_fabric
-from tacit.errors import Interrupted, RunFailed, UserError
-from tacit.optim import Optim
-from tacit.pacing import Paced
-from tacit.stepping import NonFinite
-from tacit.task import Task
-from tacit.train import Row, Run, pretrain, read_history, seconds_per_step
-from tacit.types import Batch, Output
+from tacit.core import gathering
+from tacit.core.errors import Interrupted, RunFailed, UserError
+from tacit.core.types import Batch, Output
+from tacit.run.pacing import Paced
+from tacit.tasks.base import Task
+from tacit.training import checkpoint
+from tacit.training.engine import make_fabric
+from tacit.training.loop import Row, Run, pretrain, read_history, seconds_per_step
+from tacit.training.optim import Optim
+from tacit.training.stepping import NonFinite
 from tests.processes import two_ranks
 from tests.tiny import MIXTURES, TinyBatches, tiny_recipe, without_dropout
 
@@ -108,11 +109,11 @@ def as_two(folder: str) -> None:
         plan = tiny_recipe(mixture)
         task, source = without_dropout(plan.task), TinyBatches(mixture)
         pretrain(task, source, steps=STEPS // 2, optim=descent(mixture), fabric=fabric)
-        if dist.rank() == 0:
+        if gathering.rank() == 0:
             kept = {k: v.clone(memory_format=torch.contiguous_format) for k, v in plan.task.state_dict().items()}
             save_file(kept, f"{folder}/{mixture}.safetensors")
-    x = torch.arange(4.0).reshape(2, 2).add(10 * dist.rank()).requires_grad_()
-    everyone = dist.gather(x)
+    x = torch.arange(4.0).reshape(2, 2).add(10 * gathering.rank()).requires_grad_()
+    everyone = gathering.gather(x)
     (everyone.square().sum() / 2).backward()
     assert torch.equal(everyone.detach(), torch.tensor([[0.0, 1], [2, 3], [10, 11], [12, 13]]))
     assert x.grad is not None
@@ -120,11 +121,11 @@ def as_two(folder: str) -> None:
     for dtype, within in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
         for layout in (torch.contiguous_format, torch.channels_last):
             normed_alike(dtype, layout, within)
-    bad = Poisoned(1 if dist.rank() else -1, "loss")
+    bad = Poisoned(1 if gathering.rank() else -1, "loss")
     with pytest.raises(NonFinite, match="at step 1 on rank 1") as found:
         pretrain(bad, TinyBatches(), steps=3, optim=Optim(), fabric=fabric)
     assert found.value.rows == TinyBatches().batch(1, 1, 2)["index"].tolist()
-    bad = Poisoned(1 if dist.rank() else -1, "gradient")
+    bad = Poisoned(1 if gathering.rank() else -1, "gradient")
     with pytest.raises(NonFinite, match="the gradient became non-finite at step 1 on one of the ranks") as found:
         pretrain(bad, TinyBatches(), steps=3, optim=Optim(), fabric=fabric)
     assert found.value.rows == [row for rank in (0, 1) for row in TinyBatches().batch(1, rank, 2)["index"].tolist()]
@@ -138,18 +139,21 @@ def normed_alike(dtype: torch.dtype, layout: torch.memory_format, within: float)
     one = nn.BatchNorm2d(6)
     nn.init.uniform_(one.weight, 0.5, 2, generator=chance)
     shared = copy.deepcopy(one)
-    dist.sync_batchnorm(shared)
-    x, share = whole.clone().requires_grad_(), whole.chunk(2)[dist.rank()].to(dtype).contiguous(memory_format=layout)
+    gathering.sync_batchnorm(shared)
+    x, share = (
+        whole.clone().requires_grad_(),
+        whole.chunk(2)[gathering.rank()].to(dtype).contiguous(memory_format=layout),
+    )
     share.requires_grad_()
     said, said_here = one(x), shared(share)
     (said * slope).sum().backward()
-    (said_here * slope.chunk(2)[dist.rank()]).sum().backward()
+    (said_here * slope.chunk(2)[gathering.rank()]).sum().backward()
     assert said_here.dtype == dtype
     assert x.grad is not None
     assert share.grad is not None
     assert shared.weight.grad is not None
-    pairs = [(said_here, said.chunk(2)[dist.rank()]), (share.grad, x.grad.chunk(2)[dist.rank()])]
-    pairs += [(dist.total(shared.weight.grad), one.weight.grad), (shared.running_var, one.running_var)]
+    pairs = [(said_here, said.chunk(2)[gathering.rank()]), (share.grad, x.grad.chunk(2)[gathering.rank()])]
+    pairs += [(gathering.total(shared.weight.grad), one.weight.grad), (shared.running_var, one.running_var)]
     for found, wanted in pairs:
         torch.testing.assert_close(found.float(), wanted, rtol=within, atol=3 * within)
 

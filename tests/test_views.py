@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tacit import keys
-from tacit.errors import UserError
-from tacit.modalities import views as kernels
-from tacit.modalities.views import Views, cut_out, gaussian_blur, recolour, sample
-from tacit.nn import to_float
-from tacit.types import Batch
+from tacit.core import keys
+from tacit.core.errors import UserError
+from tacit.core.nn import to_float
+from tacit.core.types import Batch
+from tacit.modalities.image import views as kernels
+from tacit.modalities.image.views import Views, cut_out, gaussian_blur, recolour, sample
 
 STILL = Views(crop=(1.0, 1.0), aspect=(1.0, 1.0), flip=0.0, jitter=0.0, grey=0.0, blur=0.0)
 EVERYTHING = Views(rotate=20, shear=10, shift=0.1, solarise=0.3, cutout=0.5, crop=(0.3, 1.2))

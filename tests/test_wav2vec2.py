@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tacit import keys
+from tacit.core import keys
+from tacit.core.errors import UserError
+from tacit.core.types import Encoder, Latent, Masking
 from tacit.encoders import fresh_twin, load_encoder, save_encoder
-from tacit.encoders.wav2vec2 import Wav2Vec2 as Wav2Vec2Encoder
-from tacit.encoders.wav2vec2 import convolutions
-from tacit.errors import UserError
 from tacit.evaluation.spectrum import idle_codes
-from tacit.exporting import export
-from tacit.judging import codes_used
+from tacit.export.formats import export
+from tacit.modalities.audio.wav2vec2 import Wav2Vec2 as Wav2Vec2Encoder
+from tacit.modalities.audio.wav2vec2 import convolutions
+from tacit.run.validate import codes_used
 from tacit.tasks.wav2vec2 import Quantiser
 from tacit.tasks.wav2vec2 import Wav2Vec2 as Wav2Vec2Task
-from tacit.types import Encoder, Latent, Masking
 from tests import recordings as made
 from tests.recordings import alone, recordings
 from tests.tiny import TinyBatches, tiny_audio_encoder, tiny_recipe

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import tacit
-from tacit.data.vocabulary import specials_of, text_spec, train_tokenizer
-from tacit.embedding import word_places
+from tacit.commands.embedding import word_places
+from tacit.core.errors import UserError
 from tacit.encoders import build_encoder
-from tacit.errors import UserError
+from tacit.modalities.text.vocabulary import specials_of, text_spec, train_tokenizer
 from tests import texts
 
 WORDS = [["the", "quick", "Foxes"], [], ["unquestionably", "seen", ",", "a", "über-dog", "dog"], ["a"]]
@@ -79,7 +79,7 @@ def test_words_are_judged_by_their_tags(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_images_have_no_words(tmp_path: Path) -> None:
-    from tacit.spec import ImageSpec
+    from tacit.modalities.spec import ImageSpec
 
     spec = ImageSpec(size=8, channels=1, mean=(0.5,), std=(0.5,))
     with pytest.raises(UserError, match="reads images, without words"):

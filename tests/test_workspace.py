@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tacit.errors import UserError
-from tacit.workspace import Workspace
+from tacit.core.errors import UserError
+from tacit.run.folder import Workspace
 
 CONFIG = {"data": "scans", "seed": 0, "resume": False, "array": [1, 2]}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
+from tacit.core.types import Batch
 from tacit.encoders import build_encoder
-from tacit.encoders.text import TextEncoder
-from tacit.spec import TextSpec
-from tacit.types import Batch
+from tacit.modalities.spec import TextSpec
+from tacit.modalities.text.encoder import TextEncoder
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TEXTS = [

@@ -9,20 +9,21 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from tacit import keys
-from tacit.catalogue import Catalogue
+from tacit.core import keys
+from tacit.core.types import Batch
 from tacit.encoders import OwnEncoder, build_encoder
-from tacit.encoders.audio import AudioEncoder
-from tacit.encoders.base import ImageEncoder
-from tacit.encoders.items import ItemEncoder
-from tacit.encoders.text import TextEncoder
-from tacit.kinds import kind_named
-from tacit.recipes import audio, items
-from tacit.recipes.base import Recipe
-from tacit.spec import AudioSpec, ImageSpec, ItemSpec, TextSpec
-from tacit.task import Task
+from tacit.modalities import kind_named
+from tacit.modalities.audio import recipes as audio
+from tacit.modalities.audio.encoder import AudioEncoder
+from tacit.modalities.events import recipes
+from tacit.modalities.events.catalogue import Catalogue
+from tacit.modalities.events.encoder import ItemEncoder
+from tacit.modalities.image.encoder import ImageEncoder
+from tacit.modalities.recipe import Recipe
+from tacit.modalities.spec import AudioSpec, ImageSpec, ItemSpec, TextSpec
+from tacit.modalities.text.encoder import TextEncoder
 from tacit.tasks import TASKS, parse_mixture
-from tacit.types import Batch
+from tacit.tasks.base import Task
 
 SPEC = ImageSpec(size=8, channels=1, mean=(0.3,), std=(0.37,))
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
@@ -134,7 +135,7 @@ def tiny_recipe(mixture: str, *, encoder: str | None = None, batch_size: int = 3
     elif kind == "audio":
         built = tiny_audio_encoder(encoder or audio.default_encoder(AUDIO_SPEC, parse_mixture(tasks)), seed)
     elif kind == "items":
-        built = tiny_item_encoder(encoder or items.default_encoder(ITEM_SPEC, parse_mixture(tasks)), seed)
+        built = tiny_item_encoder(encoder or recipes.default_encoder(ITEM_SPEC, parse_mixture(tasks)), seed)
     else:
         built = tiny_encoder(encoder or "convnet", seed)
     return kind_named(kind).recipe(parse_mixture(tasks), built, examples=EXAMPLES, batch_size=batch_size)

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
         recommend,
         run,
     )
+    from tacit.core.errors import Interrupted, RunFailed, UserError
+    from tacit.core.types import Batch, Encoder, Features, Output
     from tacit.encoders import wrap
-    from tacit.errors import Interrupted, RunFailed, UserError
     from tacit.evaluation import Report
-    from tacit.task import Task
-    from tacit.types import Batch, Encoder, Features, Output
+    from tacit.tasks.base import Task
 
 _HOME = {
     "run": "commands",
@@ -55,15 +55,15 @@ _HOME = {
     "load_encoder": "commands",
     "open_dataset": "commands",
     "wrap": "encoders",
-    "UserError": "errors",
-    "RunFailed": "errors",
-    "Interrupted": "errors",
+    "UserError": "core.errors",
+    "RunFailed": "core.errors",
+    "Interrupted": "core.errors",
     "Report": "evaluation",
-    "Task": "task",
-    "Batch": "types",
-    "Encoder": "types",
-    "Features": "types",
-    "Output": "types",
+    "Task": "tasks.base",
+    "Batch": "core.types",
+    "Encoder": "core.types",
+    "Features": "core.types",
+    "Output": "core.types",
 }
 
 __all__ = [  # noqa: RUF022  (the order in which one meets them)

@@ -21,10 +21,10 @@ from typing import Any, NoReturn, get_type_hints
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]  # not in its __all__
 
 from tacit import commands
-from tacit.budget import start_clock
-from tacit.errors import Interrupted, RunFailed, UserError, in_a_line, nearest
-from tacit.plain_yaml import read_plain_yaml
-from tacit.wording import discreet
+from tacit.core.budget import start_clock
+from tacit.core.errors import Interrupted, RunFailed, UserError, in_a_line, nearest
+from tacit.core.plain_yaml import read_plain_yaml
+from tacit.core.wording import discreet
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": commands.run,
@@ -162,7 +162,7 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespac
         help_ = re.search(rf"^ +{parameter.name}: (.+(?:\n {{12}}.+)*)", command.__doc__ or "", re.MULTILINE)
         parser.add_argument(parameter.name, nargs="?", default=parameter.default, help=help_[1] if help_ else None)
     if takes_data_options or takes_reading:
-        from tacit.data import READING, open_dataset
+        from tacit.dataset import READING, open_dataset
 
         flags = dict(inspect.signature(open_dataset).parameters)
         left_out = {*NOT_ASKED, *(flags.keys() - set(READING) if takes_reading else ())}

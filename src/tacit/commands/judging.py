@@ -10,7 +10,7 @@ from tacit.commands.settings import guarded, settings
 if TYPE_CHECKING:
     from pyarrow import Table
 
-    from tacit.comparing import Comparison
+    from tacit.commands.comparing import Comparison
     from tacit.evaluation import Report
 
 
@@ -76,20 +76,20 @@ def evaluate(
     """
     given = settings(locals())
     if hasattr(data, "answers"):  # a `Labelled`, which needs neither data to be opened nor anything that trains
-        from tacit.budget import command_began, judging_deadline
+        from tacit.core.budget import command_began, judging_deadline
         from tacit.evaluation import evaluate as judge
 
         ends = judging_deadline(budget, command_began())
         asked: dict[str, Any] = {"primary": primary_budget, "budgets": label_budgets, "metric": metric, "seed": seed}
         return judge(encoder, data, deadline=ends, **asked)
-    from tacit.workspace import is_run
+    from tacit.run.folder import is_run
 
     remembered = data is None and isinstance(encoder, str | Path) and is_run(Path(encoder))
     if not remembered and (data is None or str(encoder).endswith((".parquet", ".npz"))):
-        from tacit.embedded import evaluate_embedded
+        from tacit.commands.embedded import evaluate_embedded
 
         return evaluate_embedded(encoder, data, given, options)
-    from tacit.evaluating import evaluate_one
+    from tacit.commands.evaluating import evaluate_one
 
     return evaluate_one(encoder, data, given, options)
 
@@ -106,7 +106,7 @@ def compare(*runs: str, primary_budget: int | str | None = None, private: bool =
         primary_budget: Labels per class at which the verdicts are given; the first run's by default.
         private: Number the folders in place of naming them.
     """
-    from tacit.comparing import compare_runs
+    from tacit.commands.comparing import compare_runs
 
     return compare_runs(runs, primary_budget, private=private)
 
@@ -153,6 +153,6 @@ def predict(
         reading: What of the data to predict is read otherwise: settings of `tacit.open_dataset`, such as a column.
     """
     given = settings(locals())
-    from tacit.predicting import predict_data
+    from tacit.commands.predicting import predict_data
 
     return predict_data(run, data, given, reading)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tacit.errors import clear_ends
+from tacit.core.errors import clear_ends
 
 
 @clear_ends
@@ -19,7 +19,7 @@ def tasks() -> int:
 @clear_ends
 def doctor() -> int:
     """Check this machine: torch against the hardware, known breaks with their fixes, disk, a self-test."""
-    from tacit.checkup import run_doctor, trial
+    from tacit.commands.checkup import run_doctor, trial
 
     return run_doctor(trial)
 
@@ -31,7 +31,7 @@ def clean(*, cache: str | None = None) -> int:
     Args:
         cache: The cache folder; the usual one by default.
     """
-    from tacit.data import clean as clean_cache
+    from tacit.dataset import clean as clean_cache
 
     print(f"freed {clean_cache(Path(cache) if cache else None) / 2**20:.1f} MiB")
     return 0

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from tacit.errors import clear_ends
-from tacit.offline import offline
-from tacit.wording import discreet
+from tacit.core.errors import clear_ends
+from tacit.core.offline import offline
+from tacit.core.wording import discreet
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
@@ -39,7 +39,7 @@ def guarded(command: Callable[Given, Found]) -> Callable[Given, Found]:
 
 
 def _is_private(given: Mapping[str, Any]) -> bool:
-    from tacit.workspace import was_private
+    from tacit.run.folder import was_private
 
     if given.get("private"):
         return True

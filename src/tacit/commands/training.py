@@ -8,7 +8,7 @@ from tacit.commands.settings import guarded, settings
 
 if TYPE_CHECKING:
     from tacit.evaluation import Report
-    from tacit.train import Run
+    from tacit.training.loop import Run
 
 
 @guarded
@@ -110,7 +110,7 @@ def run(
         options: How the data are read: the settings of `tacit.open_dataset`.
     """
     given = settings(locals())
-    from tacit.pipeline import run_all
+    from tacit.run.pipeline import run_all
 
     return run_all(data, given, options)
 
@@ -185,7 +185,7 @@ def pretrain(
         options: How the data are read: the settings of `tacit.open_dataset`.
     """
     given = settings(locals())
-    from tacit.pipeline import pretrain_one
+    from tacit.run.pipeline import pretrain_one
 
     return pretrain_one(data, given, options)
 
@@ -227,6 +227,6 @@ def inspect(
         options: How the data are read: the settings of `tacit.open_dataset`.
     """
     given = settings(locals())
-    from tacit.inspection import inspect_data
+    from tacit.commands.inspection import inspect_data
 
     return inspect_data(data, given, options)

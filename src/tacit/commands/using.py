@@ -55,7 +55,7 @@ def embed(
         options: What of the data is read otherwise than in the encoder's training: settings of `tacit.open_dataset`.
     """
     given = settings(locals())
-    from tacit.embedding import embed_data
+    from tacit.commands.embedding import embed_data
 
     return embed_data(encoder, data, given, options)
 
@@ -93,16 +93,16 @@ def export(
         trust: Open the data and label files that the run names, also where the folder was not made here by you.
         offline: Use no network, also for hf: names.
     """
-    from tacit.exporting import export as write
-    from tacit.exporting import nameless
-    from tacit.workspace import was_private
+    from tacit.export.formats import export as write
+    from tacit.export.formats import nameless
+    from tacit.run.folder import was_private
 
     if with_head:
-        from tacit.heads import open_head
+        from tacit.run.heads import open_head
 
         opened, head = open_head(encoder, trust, labels=labels, label_column=label_column, labelled=labelled)
     else:
-        from tacit.reading import open_encoder
+        from tacit.run.reading import open_encoder
 
         opened, head = open_encoder(encoder, offline=offline), None
     if without_ids:
@@ -127,7 +127,7 @@ def fill_mask(run: Any, *texts: str, top: int = 5, offline: bool = False) -> Any
         top: Tokens at each place.
         offline: Use no network, also for hf: names.
     """
-    from tacit.language import fill_mask as fill
+    from tacit.modalities.text.language import fill_mask as fill
 
     return fill(run, texts, top=top, offline=offline)
 
@@ -154,7 +154,7 @@ def recommend(
         seen: Items of the history may be recommended again.
         offline: Use no network.
     """
-    from tacit.recommending import recommend as say
+    from tacit.commands.recommending import recommend as say
 
     return say(run, history, k=k, allowed=allowed, seen=seen, offline=offline)
 
@@ -199,7 +199,7 @@ def next_labels(
         options: How the data are read: the settings of `tacit.open_dataset`.
     """
     given = settings(locals())
-    from tacit.labelling import next_labels as choose
+    from tacit.commands.labelling import next_labels as choose
 
     return choose(run, data, given, options)
 
@@ -211,14 +211,14 @@ def load_encoder(source: Any, *, offline: bool = False) -> Any:
     It embeds batches, `encoder(encoder.prepare(images)).pooled`, where `prepare` takes paths, PIL images or arrays and
     does the exact preprocessing of the training.
     """
-    from tacit.reading import open_encoder
+    from tacit.run.reading import open_encoder
 
     return open_encoder(source, offline=offline)
 
 
 @guarded
 def open_dataset(data: Any, **options: Any) -> Any:
-    """Read data once into the cache; see `tacit.data.open_dataset` for the settings."""
-    from tacit.data import open_dataset as open_
+    """Read data once into the cache; see `tacit.dataset.open_dataset` for the settings."""
+    from tacit.dataset import open_dataset as open_
 
     return open_(data, **options)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tacit.errors import UserError, nearest
-from tacit.naming import plain
+from tacit.core.errors import UserError, nearest
+from tacit.core.naming import plain
 
 RECOMMENDING = ("recommendation", "repeats")  # targets that no label is read for: what comes next is the answer
 TARGETS = (

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tacit.core.errors import UserError
 from tacit.data.named import one_array
-from tacit.errors import UserError
 
 _METADATA = b"huggingface"  # the key of a table's schema, which Parquet files keep
 

@@ -10,16 +10,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tacit.data.cache import Cache
-from tacit.data.corpus import Corpus
-from tacit.data.histories import Histories
 from tacit.data.known import Spans
 from tacit.data.notes import Notes
-from tacit.data.recordings import Recordings
-from tacit.spec import Spec
+from tacit.modalities.audio.recordings import Recordings
+from tacit.modalities.events.store import Histories
+from tacit.modalities.image.store import Cache
+from tacit.modalities.spec import Spec
+from tacit.modalities.text.store import Corpus
 
 if TYPE_CHECKING:
-    from tacit.types import Batch
+    from tacit.core.types import Batch
 
 
 # Settings of `open_dataset` that say how content is read, and nothing of labels, groups or splits.
@@ -69,5 +69,5 @@ class Dataset:
         return self.cache.data_hash
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """What `tacit.types.Batch` says of this kind of data, and `index` [B], of these rows."""
+        """What `tacit.core.types.Batch` says of this kind of data, and `index` [B], of these rows."""
         return self.cache.batch(rows)

@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import tacit
-from tacit import pixels, sounds
 from tacit.data import worker
-from tacit.data.documents import Unreadable
-from tacit.framing import Framing
+from tacit.modalities.audio import decode as sounds
+from tacit.modalities.image import decode as pixels
+from tacit.modalities.image.framing import Framing
+from tacit.modalities.text.documents import Unreadable
 
 
 class Stretch(NamedTuple):

@@ -19,11 +19,11 @@ from typing import IO, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.csv
 
+from tacit.core.errors import UserError
 from tacit.data.encodings import UTF8, CannotRead, Encoding, encoding_of
 from tacit.data.kinds import suffix_of
 from tacit.data.places import Place
 from tacit.data.text import opened_file
-from tacit.errors import UserError
 
 _DELIMITERS = ",;\t|"
 _SNIFFED = 50  # lines

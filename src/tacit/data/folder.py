@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tacit.core.errors import UserError
 from tacit.data.inside import homes_of
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.opened import TABLE_SUFFIXES
 from tacit.data.source import Source, digest, each, spread
-from tacit.errors import UserError
 
 _ABOUT = ("README", "LICENSE", "NOTICE")
 _BESIDE = TABLE_SUFFIXES | {".json", ".npz", ".npy", ".tar", ".md", ".md.gz"}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tacit.core.errors import UserError
 from tacit.data.class_names import with_class_names
 from tacit.data.opened import reading
-from tacit.errors import UserError
 
 
 def named_dataset(source: str) -> pa.Table:

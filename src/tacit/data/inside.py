@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from tacit.data.documents import Unreadable
 from tacit.data.places import Place, Remote
+from tacit.modalities.text.documents import Unreadable
 
 OUTSIDE = Unreadable("leads out of the table's folder; put the table beside or above its files")
 

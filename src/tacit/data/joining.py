@@ -14,12 +14,12 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tacit import naming
+from tacit.core import naming
+from tacit.core.errors import UserError
 from tacit.data.matching import Match, has_ending, match, match_names
 from tacit.data.named import as_text, distinct
 from tacit.data.opened import ID_LIKE, PATH_NAMES
 from tacit.data.source import ROWS, Source, each
-from tacit.errors import UserError
 
 FILE_NAMES = (*PATH_NAMES, "image_id", "id", "name")
 ROW = "row"  # the column that names examples by the numbers of their rows, from 0

@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tacit import pixels, sounds
-from tacit.errors import UserError
+from tacit.core.errors import UserError
+from tacit.modalities.audio import decode as sounds
+from tacit.modalities.image import decode
 
 
 class Kind(NamedTuple):
@@ -19,7 +20,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "image": Kind(pixels.SUFFIXES, "image", readable=True),
+    "image": Kind(decode.SUFFIXES, "image", readable=True),
     "audio": Kind(sounds.SUFFIXES, "audio", readable=True),
     "text": Kind(frozenset([".txt", ".md", ".txt.gz", ".md.gz"]), None, readable=True),
     "items": Kind(frozenset(), None, readable=True),

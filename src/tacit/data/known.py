@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tacit.core.errors import UserError
 from tacit.data.asked import Asked
 from tacit.data.labels import Columns
 from tacit.data.notes import Notes
@@ -26,8 +27,15 @@ from tacit.data.splitting import (
     refuse_two_ways,
     split_codes,
 )
-from tacit.data.targets import Answers, minus_one, partnered, read_answers, refuse_torn, refuse_two_scores, scored_pairs
-from tacit.errors import UserError
+from tacit.evaluation.targets.labels import (
+    Answers,
+    minus_one,
+    partnered,
+    read_answers,
+    refuse_torn,
+    refuse_two_scores,
+    scored_pairs,
+)
 
 MOST_SUBGROUPS = 100
 

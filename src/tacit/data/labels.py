@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tacit.core.errors import UserError
 from tacit.data.asked import FLAGS, Asked
 from tacit.data.joining import FILE_NAMES, Key, differ_by_zeros, key_of, looked_up
 from tacit.data.kinds import suffix_of
@@ -24,7 +25,6 @@ from tacit.data.opened import LINES, PARQUET, read_table, refuse_twice
 from tacit.data.source import Source
 from tacit.data.splitting import codes_of
 from tacit.data.text import rearmed
-from tacit.errors import UserError
 
 FOLDERS = "folders"
 LABEL_NAMES = ("label", "labels", "class", "class_name", "label_name", "target", "category", "y")

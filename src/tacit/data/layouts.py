@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tacit.core.errors import UserError
 from tacit.data.named import Missing
 from tacit.data.source import TEST, TRAIN, VALIDATION, Source, each
 from tacit.data.splitting import SPLITS
-from tacit.errors import UserError
 
 _UNLABELLED = re.compile(
     r"(train|extra)?(unlabell?ed|unsup|unsupervised|unannotated|nolabels?|withoutlabels?|unlabell?eddata)"

@@ -19,11 +19,13 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit import naming, pixels, sounds
+from tacit.core import naming
+from tacit.modalities.audio import decode as sounds
+from tacit.modalities.image import decode
 
 UNKNOWN, AMBIGUOUS = -1, -2
 _LAST = "\U0010ffff"
-_ENDINGS = pixels.SUFFIXES | sounds.SUFFIXES
+_ENDINGS = decode.SUFFIXES | sounds.SUFFIXES
 _UP = re.compile(r"(^|[\\/])\.\.([\\/]|$)")
 _ABSOLUTE = re.compile(r"^(/|~|[A-Za-z]:/|[A-Za-z][\w+.-]*://)")
 

@@ -14,10 +14,10 @@ from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 
+from tacit.core.errors import UserError
 from tacit.data.kinds import KINDS, kind_of_suffix, suffix_of
 from tacit.data.places import Place, reaching, size_of
 from tacit.data.rows import concatenated, table_of
-from tacit.errors import UserError
 
 NAME, WHOLE, BEGIN, SIZE, KIND = "__name__", "__whole__", "__begin__", "__size__", "__kind__"
 PLACED = (NAME, WHOLE, BEGIN, SIZE, KIND)

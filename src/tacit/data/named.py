@@ -1,4 +1,4 @@
-"""Columns of any type as the names that their values go by, see `tacit.naming`."""
+"""Columns of any type as the names that their values go by, see `tacit.core.naming`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tacit import naming
-from tacit.errors import UserError
+from tacit.core import naming
+from tacit.core.errors import UserError
 
 LISTED = "\x1f"  # ends each label of a list
 

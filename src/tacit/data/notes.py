@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tacit.budget import clock
-from tacit.data.corpus import LONGEST
+from tacit.core.budget import clock
+from tacit.core.wording import Ours
 from tacit.data.matching import AMBIGUOUS, UNKNOWN
 from tacit.data.named import Missing
-from tacit.wording import Ours
+from tacit.modalities.text.store import LONGEST
 
 _NAMED = 20
 _EXAMPLES = 3  # of a join that a line shows

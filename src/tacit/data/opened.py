@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tacit.core.errors import UserError
 from tacit.data.class_names import own_class_names
 from tacit.data.delimited import read_csv
 from tacit.data.kinds import suffix_of
@@ -23,7 +24,6 @@ from tacit.data.places import Place, reaching, stamp_of
 from tacit.data.rows import concatenated, read_json_lines
 from tacit.data.source import ROWS, spread
 from tacit.data.unpacking import batches, read_columns
-from tacit.errors import UserError
 
 PARQUET = frozenset([".parquet", ".pq"])
 LINES = frozenset([".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"])

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
-from tacit.errors import UserError
-from tacit.offline import refuse_offline
+from tacit.core.errors import UserError
+from tacit.core.offline import refuse_offline
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}  # protocols that need a package of ours
 _CHANGES = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "updated", "created")  # what systems tell of a file

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from tacit.data.documents import Unreadable
+from tacit.core.errors import UserError
 from tacit.data.encodings import UTF8, CannotRead, Encoding, decoded, wide_encoding
 from tacit.data.places import Place
 from tacit.data.text import opened_file
-from tacit.errors import UserError
+from tacit.modalities.text.documents import Unreadable
 
 LONGEST = 64 << 20  # bytes of a line
 DEEPEST = 64  # brackets inside each other; arrow recurses for each, and 100,000 of them would end the process

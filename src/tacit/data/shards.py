@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tacit.core.errors import UserError
+from tacit.core.files import whole_file
 from tacit.data.decode import Item
-from tacit.data.documents import Unreadable
 from tacit.data.kinds import KINDS, choose_kind
 from tacit.data.members import BEGIN, KIND, NAME, PLACED, SIZE, SKIPPED, WHOLE, index_of
 from tacit.data.opened import strings
@@ -28,8 +29,7 @@ from tacit.data.places import Place, reaching, stamp_of
 from tacit.data.rows import concatenated
 from tacit.data.source import Source, digest, spread
 from tacit.data.worker import MAX_BYTES
-from tacit.errors import UserError
-from tacit.files import whole_file
+from tacit.modalities.text.documents import Unreadable
 
 SUFFIX = ".tar"
 PACKED = frozenset([".tgz", ".tar.gz", ".tbz2", ".bz2", ".txz", ".xz", ".tar.zst", ".zst"])

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
 
 if TYPE_CHECKING:
-    from tacit import pixels
-    from tacit.data.interactions import Interactions
+    from tacit.modalities.events.interactions import Interactions
+    from tacit.modalities.image import decode
 
 TRAIN, TEST, VALIDATION = 0, 1, 2
 PATH, ROWS = "path", "\0row"  # what ids are that come from no column: paths, or the numbers of rows
@@ -51,7 +51,7 @@ class Source:
     skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of what was not even listed
     unread: Mapping[str, int] = field(default_factory=dict)  # files of endings that are not read, by their ending
     remarks: tuple[str, ...] = ()  # what else a person should know
-    values: pixels.Values | None = None  # of images in memory: their numbers, in short
+    values: decode.Values | None = None  # of images in memory: their numbers, in short
     interactions: Interactions | None = None  # where examples are users and `items` their events in any order
     read: Mapping[str, Any] = field(default_factory=dict)  # by which columns, as settings of `open_dataset`
 
@@ -114,7 +114,7 @@ def join(train: Source, test: Source) -> Source:
     )
 
 
-def _seen(train: Source, test: Source) -> pixels.Values | None:
+def _seen(train: Source, test: Source) -> decode.Values | None:
     """Numbers to scale by: those that are learned from. How many bits hold them, all say that are of their type."""
     of, others = train.values, test.values
     if of is None or others is None or of.numbers != others.numbers:

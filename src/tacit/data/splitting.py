@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tacit.core.errors import UserError, nearest
+from tacit.core.naming import two_ways
 from tacit.data.source import TEST, TRAIN, VALIDATION
-from tacit.data.times import units_of
-from tacit.errors import UserError, nearest
-from tacit.naming import two_ways
+from tacit.modalities.events.times import units_of
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), TRAIN),

@@ -16,14 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tacit import sounds
+from tacit.core.errors import UserError
 from tacit.data.decode import Item
-from tacit.data.documents import Unreadable
-from tacit.data.events import Events, in_memory, open_events
 from tacit.data.inside import Find, home
-from tacit.data.interactions import Named, are_events, interactions_source
 from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
-from tacit.data.lines import line_source
 from tacit.data.named import distinct
 from tacit.data.opened import (
     LINES,
@@ -38,9 +34,13 @@ from tacit.data.opened import (
 )
 from tacit.data.places import Place, state_of
 from tacit.data.source import PATH, Source, digest, each, spread
-from tacit.data.stretches import SPAN, WHOLE, stretches
-from tacit.data.texts import TEXT_NAMES, table_texts, text_columns
-from tacit.errors import UserError
+from tacit.modalities.audio import decode
+from tacit.modalities.audio.segments import SPAN, WHOLE, stretches
+from tacit.modalities.events.events import Events, in_memory, open_events
+from tacit.modalities.events.interactions import Named, are_events, interactions_source
+from tacit.modalities.text.documents import Unreadable
+from tacit.modalities.text.lines import line_source
+from tacit.modalities.text.texts import TEXT_NAMES, table_texts, text_columns
 
 SPANS = ("start_column", "end_column")  # settings
 
@@ -289,7 +289,7 @@ def _encoded_column(table: Opened, name: str, ask: Columns) -> tuple[str, str]:
 def _sounds_like_one(table: Opened, column: str) -> bool:
     """Whether the first cell of a column begins as sound files do."""
     first = next((value for value in map(_content, each(next(table.stream(column)))) if value), b"")
-    return isinstance(first, bytes) and sounds.known(first)
+    return isinstance(first, bytes) and decode.known(first)
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

@@ -28,8 +28,9 @@ from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from tacit import pixels, sounds
-from tacit.framing import Framing
+from tacit.modalities.audio import decode as sounds
+from tacit.modalities.image import decode
+from tacit.modalities.image.framing import Framing
 
 READY = b"tacit decoder"
 LENGTH = struct.Struct("<I")
@@ -100,19 +101,19 @@ def _image(question: Question, settings: dict[str, Any], at_work: Callable[[], N
     data = question.source if isinstance(question.source, bytes) else _read(question.source)
     content = content_hash(data)
     if settings["probe"] == "values":
-        return content, told(pixels.values(data))
+        return content, told(decode.values(data))
     if settings["probe"]:
-        return content, json.dumps(pixels.probe(data)).encode()
+        return content, json.dumps(decode.probe(data)).encode()
     found: set[str] = set()
-    scale = None if settings["scale"] is None else pixels.Scale(*settings["scale"])
+    scale = None if settings["scale"] is None else decode.Scale(*settings["scale"])
     framing = None if settings["framing"] is None else Framing(*settings["framing"])
     how = {"framing": framing, "scale": scale, "strict": settings["strict"], "found": found}
-    square = pixels.decode(data, settings["size"], settings["channels"], np.dtype(settings["dtype"]), **how)
-    bits = sum(1 << number for number, name in enumerate(pixels.FINDINGS) if name in found)
+    square = decode.decode(data, settings["size"], settings["channels"], np.dtype(settings["dtype"]), **how)
+    bits = sum(1 << number for number, name in enumerate(decode.FINDINGS) if name in found)
     return content, FOUND.pack(bits) + square.tobytes()
 
 
-def told(values: pixels.Values | None) -> bytes:
+def told(values: decode.Values | None) -> bytes:
     """An image's numbers in short, as JSON."""
     return json.dumps(None if values is None else [*values[:3], values.some.tolist()]).encode()
 

@@ -14,19 +14,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
 
-from tacit.encoders import saved
-from tacit.errors import UserError, nearest
-from tacit.folders import whole_folder
-from tacit.records import reading
-from tacit.spec import AudioSpec, ImageSpec, ItemSpec, Spec, TextSpec
+from tacit.core.errors import UserError, nearest
+from tacit.core.folders import whole_folder
+from tacit.core.records import reading
+from tacit.encoders import folder as saved
+from tacit.modalities.spec import AudioSpec, ImageSpec, ItemSpec, Spec, TextSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from tacit.encoders.audio import AudioEncoder
-    from tacit.encoders.base import ImageEncoder
-    from tacit.encoders.items import ItemEncoder
-    from tacit.encoders.text import TextEncoder
+    from tacit.modalities.audio.encoder import AudioEncoder
+    from tacit.modalities.events.encoder import ItemEncoder
+    from tacit.modalities.image.encoder import ImageEncoder
+    from tacit.modalities.text.encoder import TextEncoder
 
 OwnEncoder: TypeAlias = "ImageEncoder | TextEncoder | AudioEncoder | ItemEncoder"
 """An encoder that can be written, loaded and trained here, whatever it reads."""
@@ -42,44 +42,44 @@ class Architecture(NamedTuple):
 
 
 ENCODERS = {
-    "convnet": Architecture("image", "tacit.encoders.convnet:ConvNet"),
-    "resnet18": Architecture("image", "tacit.encoders.resnet:ResNet"),
-    "resnet50": Architecture("image", "tacit.encoders.resnet:ResNet"),
-    "vit_tiny": Architecture("image", "tacit.encoders.vit:ViT"),
-    "vit_small": Architecture("image", "tacit.encoders.vit:ViT"),
-    "vit_base": Architecture("image", "tacit.encoders.vit:ViT"),
-    "bert_bag": Architecture("text", "tacit.encoders.bert:Bert"),
-    "bert_nano": Architecture("text", "tacit.encoders.bert:Bert"),
-    "bert_tiny": Architecture("text", "tacit.encoders.bert:Bert"),
-    "bert_small": Architecture("text", "tacit.encoders.bert:Bert"),
-    "bert_base": Architecture("text", "tacit.encoders.bert:Bert"),
-    "modernbert_nano": Architecture("text", "tacit.encoders.modernbert:ModernBert"),
-    "modernbert_tiny": Architecture("text", "tacit.encoders.modernbert:ModernBert"),
-    "modernbert_small": Architecture("text", "tacit.encoders.modernbert:ModernBert"),
-    "modernbert_base": Architecture("text", "tacit.encoders.modernbert:ModernBert"),
-    "audio_convnet": Architecture("audio", "tacit.encoders.audio_convnet:AudioConvNet"),
-    "audio_nano": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
-    "audio_tiny": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
-    "audio_small": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
-    "audio_base": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
-    "ast_nano": Architecture("audio", "tacit.encoders.ast:AudioSpectrogramTransformer"),
-    "ast_tiny": Architecture("audio", "tacit.encoders.ast:AudioSpectrogramTransformer"),
-    "ast_small": Architecture("audio", "tacit.encoders.ast:AudioSpectrogramTransformer"),
-    "ast_base": Architecture("audio", "tacit.encoders.ast:AudioSpectrogramTransformer"),
-    "audio_causal_nano": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
-    "audio_causal_tiny": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
-    "audio_causal_small": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
-    "audio_causal_base": Architecture("audio", "tacit.encoders.audio_transformer:AudioTransformer"),
-    "wav2vec2_nano": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
-    "wav2vec2_tiny": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
-    "wav2vec2_small": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
-    "wav2vec2_base": Architecture("audio", "tacit.encoders.wav2vec2:Wav2Vec2"),
-    "sasrec_nano": Architecture("items", "tacit.encoders.sasrec:SASRec"),
-    "sasrec_tiny": Architecture("items", "tacit.encoders.sasrec:SASRec"),
-    "sasrec_small": Architecture("items", "tacit.encoders.sasrec:SASRec"),
-    "bert4rec_nano": Architecture("items", "tacit.encoders.bert4rec:Bert4Rec"),
-    "bert4rec_tiny": Architecture("items", "tacit.encoders.bert4rec:Bert4Rec"),
-    "bert4rec_small": Architecture("items", "tacit.encoders.bert4rec:Bert4Rec"),
+    "convnet": Architecture("image", "tacit.modalities.image.convnet:ConvNet"),
+    "resnet18": Architecture("image", "tacit.modalities.image.resnet:ResNet"),
+    "resnet50": Architecture("image", "tacit.modalities.image.resnet:ResNet"),
+    "vit_tiny": Architecture("image", "tacit.modalities.image.vit:ViT"),
+    "vit_small": Architecture("image", "tacit.modalities.image.vit:ViT"),
+    "vit_base": Architecture("image", "tacit.modalities.image.vit:ViT"),
+    "bert_bag": Architecture("text", "tacit.modalities.text.bert:Bert"),
+    "bert_nano": Architecture("text", "tacit.modalities.text.bert:Bert"),
+    "bert_tiny": Architecture("text", "tacit.modalities.text.bert:Bert"),
+    "bert_small": Architecture("text", "tacit.modalities.text.bert:Bert"),
+    "bert_base": Architecture("text", "tacit.modalities.text.bert:Bert"),
+    "modernbert_nano": Architecture("text", "tacit.modalities.text.modernbert:ModernBert"),
+    "modernbert_tiny": Architecture("text", "tacit.modalities.text.modernbert:ModernBert"),
+    "modernbert_small": Architecture("text", "tacit.modalities.text.modernbert:ModernBert"),
+    "modernbert_base": Architecture("text", "tacit.modalities.text.modernbert:ModernBert"),
+    "audio_convnet": Architecture("audio", "tacit.modalities.audio.convnet:AudioConvNet"),
+    "audio_nano": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
+    "audio_tiny": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
+    "audio_small": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
+    "audio_base": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
+    "ast_nano": Architecture("audio", "tacit.modalities.audio.ast:AudioSpectrogramTransformer"),
+    "ast_tiny": Architecture("audio", "tacit.modalities.audio.ast:AudioSpectrogramTransformer"),
+    "ast_small": Architecture("audio", "tacit.modalities.audio.ast:AudioSpectrogramTransformer"),
+    "ast_base": Architecture("audio", "tacit.modalities.audio.ast:AudioSpectrogramTransformer"),
+    "audio_causal_nano": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
+    "audio_causal_tiny": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
+    "audio_causal_small": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
+    "audio_causal_base": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
+    "wav2vec2_nano": Architecture("audio", "tacit.modalities.audio.wav2vec2:Wav2Vec2"),
+    "wav2vec2_tiny": Architecture("audio", "tacit.modalities.audio.wav2vec2:Wav2Vec2"),
+    "wav2vec2_small": Architecture("audio", "tacit.modalities.audio.wav2vec2:Wav2Vec2"),
+    "wav2vec2_base": Architecture("audio", "tacit.modalities.audio.wav2vec2:Wav2Vec2"),
+    "sasrec_nano": Architecture("items", "tacit.modalities.events.sasrec:SASRec"),
+    "sasrec_tiny": Architecture("items", "tacit.modalities.events.sasrec:SASRec"),
+    "sasrec_small": Architecture("items", "tacit.modalities.events.sasrec:SASRec"),
+    "bert4rec_nano": Architecture("items", "tacit.modalities.events.bert4rec:Bert4Rec"),
+    "bert4rec_tiny": Architecture("items", "tacit.modalities.events.bert4rec:Bert4Rec"),
+    "bert4rec_small": Architecture("items", "tacit.modalities.events.bert4rec:Bert4Rec"),
 }
 READS = {"image": "images", "text": "text", "audio": "recordings", "items": "histories of items"}
 
@@ -92,10 +92,10 @@ def check_encoder(name: str) -> None:
 
 def is_own(encoder: object) -> bool:
     """Whether an encoder can be written, loaded and trained here."""
-    from tacit.encoders.audio import AudioEncoder
-    from tacit.encoders.base import ImageEncoder
-    from tacit.encoders.items import ItemEncoder
-    from tacit.encoders.text import TextEncoder
+    from tacit.modalities.audio.encoder import AudioEncoder
+    from tacit.modalities.events.encoder import ItemEncoder
+    from tacit.modalities.image.encoder import ImageEncoder
+    from tacit.modalities.text.encoder import TextEncoder
 
     return isinstance(encoder, ImageEncoder | TextEncoder | AudioEncoder | ItemEncoder)
 
@@ -243,7 +243,7 @@ def wrap(module: nn.Module, spec: ImageSpec) -> ImageEncoder:
 
     `spec` says which images; mean 0 and std 1 hand pixels in [0, 1] on as they are. UserError for any other answer.
     """
-    from tacit.encoders.wrapped import wrap as wrapped
+    from tacit.modalities.image.wrapped import wrap as wrapped
 
     return wrapped(module, spec)
 

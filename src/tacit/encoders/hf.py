@@ -15,16 +15,16 @@ from torch import nn
 from transformers import AutoModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from tacit.encoders.hf_folder import check_complete, find_weights, load_model, quiet, read_config
-from tacit.encoders.hf_image import HuggingFace, build, read_processing
-from tacit.errors import UserError
-from tacit.files import sha256
-from tacit.leading import leader
-from tacit.spec import ImageSpec, Spec, TextSpec
+from tacit.core.errors import UserError
+from tacit.core.files import sha256
+from tacit.core.leading import leader
+from tacit.modalities.hf_folder import check_complete, find_weights, load_model, quiet, read_config
+from tacit.modalities.image.hf import HuggingFace, build, read_processing
+from tacit.modalities.spec import ImageSpec, Spec, TextSpec
 
 if TYPE_CHECKING:
-    from tacit.encoders.hf_audio import HuggingFaceAudio
-    from tacit.encoders.hf_text import HuggingFaceText
+    from tacit.modalities.audio.hf import HuggingFaceAudio
+    from tacit.modalities.text.hf import HuggingFaceText
 
 __all__ = ["HuggingFace", "load", "open_folder", "quiet", "untrained"]
 
@@ -80,15 +80,15 @@ def _opened(
         config = read_config(folder, weights)
         kind = _kind(config)
         if kind == "text":
-            from tacit.encoders import hf_text
+            from tacit.modalities.text import hf as hf_text
 
             return hf_text.open_text(
                 name, folder, config, weights, source, spec if isinstance(spec, TextSpec) else None
             )
         if kind == "audio":
-            from tacit.encoders import hf_audio
+            from tacit.modalities.audio import hf
 
-            return hf_audio.open_audio(name, folder, config, weights, source)
+            return hf.open_audio(name, folder, config, weights, source)
         processing = read_processing(folder, getattr(config, "vision_config", config))
         if isinstance(spec, ImageSpec):
             processing = processing.as_read(spec)
@@ -115,10 +115,11 @@ def untrained(encoder: nn.Module) -> HuggingFace | HuggingFaceText | HuggingFace
         if isinstance(encoder, HuggingFace):
             model = AutoModel.from_config(encoder.model.config, trust_remote_code=False, dtype=torch.float32)
             return build(encoder.name, model, encoder.processing, dict(encoder.source))
-        from tacit.encoders import hf_audio, hf_text
+        from tacit.modalities.audio import hf
+        from tacit.modalities.text import hf as hf_text
 
-        if isinstance(encoder, hf_audio.HuggingFaceAudio):
-            return hf_audio.untrained(encoder)
+        if isinstance(encoder, hf.HuggingFaceAudio):
+            return hf.untrained(encoder)
         assert isinstance(encoder, hf_text.HuggingFaceText)
         return hf_text.untrained(encoder)
 

@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tacit.evaluation.holdout import Held, by_time, leave_one_out
-    from tacit.evaluation.pairing import Paired, pair
+    from tacit.evaluation.arms import Arm, Labelled
+    from tacit.evaluation.compare import Paired, pair
     from tacit.evaluation.predictions import Predictions
     from tacit.evaluation.protocol import evaluate
     from tacit.evaluation.results import ArmRecord, Report, Result, Verdict
@@ -18,15 +18,11 @@ if TYPE_CHECKING:
     from tacit.evaluation.selection import Selection, select
     from tacit.evaluation.splits import Budget, Plan, plan_budgets, primary_budget
     from tacit.evaluation.statistics import detectable_difference
-    from tacit.evaluation.subject import Arm, Labelled
 
 _HOME = {
-    "Held": "holdout",
-    "by_time": "holdout",
-    "leave_one_out": "holdout",
     "evaluate": "protocol",
-    "Paired": "pairing",
-    "pair": "pairing",
+    "Paired": "compare",
+    "pair": "compare",
     "Predictions": "predictions",
     "ArmRecord": "results",
     "Report": "results",
@@ -43,8 +39,8 @@ _HOME = {
     "plan_budgets": "splits",
     "primary_budget": "splits",
     "detectable_difference": "statistics",
-    "Arm": "subject",
-    "Labelled": "subject",
+    "Arm": "arms",
+    "Labelled": "arms",
 }
 
 __all__ = [  # noqa: RUF022  the order in which one meets them
@@ -55,9 +51,6 @@ __all__ = [  # noqa: RUF022  the order in which one meets them
     "Places",
     "count_read",
     "Labelled",
-    "leave_one_out",
-    "by_time",
-    "Held",
     "Arm",
     "Selection",
     "Report",

@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.budget import Deadline, clock
+from tacit.core.budget import Deadline, clock
+from tacit.core.stages import stage
+from tacit.evaluation.arms import Arm, Part
+from tacit.evaluation.differences import CLEAR_SHARE, RULE, SCRATCH, TUNED
 from tacit.evaluation.selection import FINAL, Selection
-from tacit.evaluation.sheet import CLEAR_SHARE, RULE, SCRATCH, TUNED
 from tacit.evaluation.splits import Budget, Plan, Positions
-from tacit.evaluation.subject import Arm, Part
 from tacit.evaluation.targets.base import Rule, Target
-from tacit.stages import stage
 
 if TYPE_CHECKING:
     from torch import nn
@@ -155,7 +155,9 @@ class Agenda:
         """`scratch: 174 of 200 steps`, of each training that was cut short."""
         if not self.shortened:
             return []
-        from tacit.evaluation.scratch import STEPS  # and with it torch, which stored embeddings are judged without
+        from tacit.evaluation.probes.finetune import (
+            STEPS,  # and with it torch, which stored embeddings are judged without
+        )
 
         who = {key: key[0] if key[1] == SCRATCH else f"{key[0]}, fine-tuned" for key in self.shortened}
         return [f"{who[key]}: {steps} of {STEPS} steps" for key, steps in self.shortened.items()]
@@ -326,7 +328,7 @@ class Agenda:
 
     def _fit(self, arm: Arm, protocol: str, budget: Budget, s: int, limit: float | None) -> NDArray[Any]:
         """Predictions [P 1 n ...] after training each start on the labels of one draw."""
-        from tacit.evaluation.scratch import SCRATCH_RATE, STEPS, TUNING_RATE, train_on_labels
+        from tacit.evaluation.probes.finetune import SCRATCH_RATE, STEPS, TUNING_RATE, train_on_labels
 
         encoders: Any = arm.encoders
         starts = [arm.build] if arm.build is not None else [partial(_copied, encoder) for encoder in encoders]

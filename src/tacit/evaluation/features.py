@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.errors import UserError
-from tacit.stages import stage
+from tacit.core.errors import UserError
+from tacit.core.stages import stage
 
 if TYPE_CHECKING:  # embeddings that were stored are judged without torch, whose import takes seconds
     import torch
 
-    from tacit.evaluation.subject import Labelled
-    from tacit.types import Batch, Encoder, Features
+    from tacit.core.types import Batch, Encoder, Features
+    from tacit.evaluation.arms import Labelled
 
 _WIDEST_GRID = 1024  # features; wider than this the 2x2 grid costs more than it brings
 _OPENING = 2  # tokens: questions and titles say most in their first words
@@ -37,7 +37,7 @@ class Stored:
     def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
         import torch
 
-        from tacit.types import Features
+        from tacit.core.types import Features
 
         pooled = torch.from_numpy(self.values[batch["index"].cpu().numpy()])
         return Features(pooled[:, None], pooled)

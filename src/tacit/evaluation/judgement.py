@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
+from tacit.evaluation.arms import Arm
+from tacit.evaluation.differences import RULE, SCRATCH, TUNED, Predicted, Sheet, compare, draw_variance_of
 from tacit.evaluation.labels_saved import Point, labels_saved
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.pairwise import compare_all
 from tacit.evaluation.predictions import Predictions, draw_names, item_names, truth_names
 from tacit.evaluation.results import ArmRecord, Claim, Report, Result, Verdict
-from tacit.evaluation.sheet import RULE, SCRATCH, TUNED, Predicted, Sheet, compare, draw_variance_of
 from tacit.evaluation.splits import Budget
 from tacit.evaluation.statistics import DrawVariance, Estimate, crossed
 from tacit.evaluation.subgroups import by_subgroup
-from tacit.evaluation.subject import Arm
 from tacit.evaluation.targets.base import Tested
 from tacit.evaluation.verdict import Comparison, Setting, is_failure, judge, nothing_to_judge
 

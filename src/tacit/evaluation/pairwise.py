@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
-from tacit.evaluation.pairing import Paired, decide
-from tacit.evaluation.sheet import Predicted, Sheet, draw_variance_of
+from tacit.evaluation.compare import Paired, decide
+from tacit.evaluation.differences import Predicted, Sheet, draw_variance_of
 from tacit.evaluation.statistics import DrawVariance, crossed
 
 

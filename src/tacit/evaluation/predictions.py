@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.archives import arrays_in
-from tacit.errors import UserError
+from tacit.core.archives import arrays_in
+from tacit.core.errors import UserError
+from tacit.core.files import flush
+from tacit.core.records import built, reading
+from tacit.core.secret import FILE_NAME as SECRET
+from tacit.core.secret import secret_in, secret_of
+from tacit.evaluation.arms import Labelled
 from tacit.evaluation.sealing import content_digests, short_digest
 from tacit.evaluation.splits import Budget, Positions
-from tacit.evaluation.subject import Labelled
-from tacit.files import flush
-from tacit.records import built, reading
-from tacit.secret import FILE_NAME as SECRET
-from tacit.secret import secret_in, secret_of
 
 FILE_NAME = "predictions.npz"
 VERSION = 3  # 2 hid no names

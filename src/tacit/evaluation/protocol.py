@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from tacit.budget import NEVER, Deadline
-from tacit.errors import UserError
+from tacit.core.budget import NEVER, Deadline
+from tacit.core.errors import UserError
 from tacit.evaluation.agenda import Agenda
+from tacit.evaluation.arms import Arm, Labelled, Part, as_arms, parts_of, scoring, target_of
+from tacit.evaluation.differences import Predicted
 from tacit.evaluation.judgement import judge_predictions
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.results import Report
 from tacit.evaluation.selection import ENOUGH, Selection, select
-from tacit.evaluation.sheet import Predicted
 from tacit.evaluation.splits import UNLABELLED, Budget, Plan, Positions, draw_labels, plan_for_pools, primary_budget
-from tacit.evaluation.subject import Arm, Labelled, Part, as_arms, parts_of, scoring, target_of
 from tacit.evaluation.targets.base import Target
 
 Progress = Callable[[float, str], None]

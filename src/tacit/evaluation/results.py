@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tacit.errors import UserError
-from tacit.records import built, read_record, reading, write_record
+from tacit.core.errors import UserError
+from tacit.core.records import built, read_record, reading, write_record
 
 if TYPE_CHECKING:
     from tacit.evaluation.predictions import Predictions

@@ -1,7 +1,7 @@
 """The seal: which examples are kept for the final test, decided before anything is trained.
 
 A seal is a JSON file of digests: the content of every sealed example and the group it belongs to. In the file they are
-hidden by the folder's secret (`tacit.secret`), since names of groups can be guessed and contents compared: a seal that
+hidden by the folder's secret (`core.secret`), since names of groups can be guessed and contents compared: a seal that
 was handed on without the secret tells nothing but its size, and can be used by nobody. A later run that
 takes it tests on the same examples, however many labels were added since, and keeps their groups out of training. It
 counts how often its labels were read, because a test set that is read again and again wears out.
@@ -18,11 +18,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
+from tacit.core.records import built, read_record, reading, write_record
+from tacit.core.secret import FILE_NAME as SECRET
+from tacit.core.secret import secret_in, secret_of
 from tacit.evaluation.splits import CROSS_FITTING_BELOW, strata
-from tacit.records import built, read_record, reading, write_record
-from tacit.secret import FILE_NAME as SECRET
-from tacit.secret import secret_in, secret_of
 
 FILE_NAME = "seal.json"
 VERSION = 2  # 1 hid nothing

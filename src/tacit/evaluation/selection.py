@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.core.stages import stage
+from tacit.evaluation.arms import Arm, Labelled, as_arms, parts_of, scoring, target_of
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import (
     Budget,
@@ -24,10 +26,8 @@ from tacit.evaluation.splits import (
     primary_budget,
     unplanned,
 )
-from tacit.evaluation.subject import Arm, Labelled, as_arms, parts_of, scoring, target_of
 from tacit.evaluation.targets.base import Target
 from tacit.evaluation.verdict import is_failure
-from tacit.stages import stage
 
 Table = Mapping[str, NDArray[Any]]  # representation -> features [N D], or whatever else the target reads
 

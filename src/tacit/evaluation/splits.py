@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
 
 Positions = NDArray[np.int64]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.evaluation.sheet import Predicted, Sheet, compare
+from tacit.evaluation.differences import Predicted, Sheet, compare
 from tacit.evaluation.splits import Plan
 from tacit.evaluation.statistics import LEVEL, Estimate, crossed, holm
 from tacit.evaluation.targets.base import Tested

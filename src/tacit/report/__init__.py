@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tacit.report.figures import Figures, Neighbours, Picture, Points, Recommended
-from tacit.report.html import render, write
+from tacit.report.page import render, write
 from tacit.report.private import private_report, without_data
 
 __all__ = [

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
-from tacit.errors import UserError, nearest
+from tacit.core.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from tacit.task import Task
+    from tacit.tasks.base import Task
 
 
 class Entry(NamedTuple):

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from tacit.nn import mlp, together
-from tacit.task import Task, Teacher, looks
-from tacit.types import Batch, Encoder, Output, ViewMaker
+from tacit.core.nn import mlp, together
+from tacit.core.types import Batch, Encoder, Output, ViewMaker
+from tacit.tasks.base import Task, Teacher, looks
 
 
 class BYOL(Task):

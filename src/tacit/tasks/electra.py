@@ -19,10 +19,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tacit import keys
-from tacit.task import Task, mean_of_all
+from tacit.core import keys
+from tacit.core.types import Batch, Encoder, Output
+from tacit.tasks.base import Task, mean_of_all
 from tacit.tasks.masked import Masked
-from tacit.types import Batch, Encoder, Output
 
 
 class Electra(Task):

@@ -27,10 +27,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from tacit.errors import UserError
-from tacit.nn import Decoder, variety
-from tacit.task import Task, looks, mean_of_all
-from tacit.types import Batch, Dropping, Encoder, Masking, Output, ViewMaker
+from tacit.core.errors import UserError
+from tacit.core.nn import Decoder, variety
+from tacit.core.types import Batch, Dropping, Encoder, Masking, Output, ViewMaker
+from tacit.tasks.base import Task, looks, mean_of_all
 
 MaskMaker = Callable[[Batch, Tensor], Tensor]  # what is seen, progress -> [B N] bool; see `Masked`
 

@@ -21,9 +21,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from tacit.errors import UserError
-from tacit.task import Task, looks, mean_of_all
-from tacit.types import Batch, Causal, Encoder, Output, ViewMaker
+from tacit.core.errors import UserError
+from tacit.core.types import Batch, Causal, Encoder, Output, ViewMaker
+from tacit.tasks.base import Task, looks, mean_of_all
 
 
 class Next(Task):

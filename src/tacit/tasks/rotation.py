@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tacit.task import Task
-from tacit.types import Batch, Encoder, Output, ViewMaker
+from tacit.core.types import Batch, Encoder, Output, ViewMaker
+from tacit.tasks.base import Task
 
 TURNS = 4
 

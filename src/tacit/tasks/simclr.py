@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from tacit import dist
-from tacit.nn import mlp, together
-from tacit.task import Task, looks
-from tacit.types import Batch, Encoder, Output, ViewMaker
+from tacit.core import gathering
+from tacit.core.nn import mlp, together
+from tacit.core.types import Batch, Encoder, Output, ViewMaker
+from tacit.tasks.base import Task, looks
 
 
 class SimCLR(Task):
@@ -68,8 +68,8 @@ class SimCLR(Task):
     def compared(self, embeddings: Tensor) -> Output:
         """NT-Xent of this rank's rows [B 2 D]; `agreement` is the share of views that are nearest to their partner."""
         z, rows = embeddings, len(embeddings)
-        everyone = dist.gather(z).flatten(0, 1)  # [W*B*2 D]
-        mine = torch.arange(2 * rows, device=z.device) + 2 * rows * dist.rank()  # where my views are in it
+        everyone = gathering.gather(z).flatten(0, 1)  # [W*B*2 D]
+        mine = torch.arange(2 * rows, device=z.device) + 2 * rows * gathering.rank()  # where my views are in it
         similarity = z.flatten(0, 1) @ everyone.T / self.temperature  # [2B W*B*2]
         similarity = similarity.scatter(1, mine[:, None], -math.inf)
         partner = mine ^ 1  # views of one example are neighbours

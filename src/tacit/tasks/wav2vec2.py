@@ -24,12 +24,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tacit import dist, keys
-from tacit.errors import UserError
-from tacit.nn import variety
-from tacit.task import Task, looks
+from tacit.core import gathering, keys
+from tacit.core.errors import UserError
+from tacit.core.nn import variety
+from tacit.core.types import Batch, Encoder, Latent, Output, ViewMaker
+from tacit.tasks.base import Task, looks
 from tacit.tasks.masked import MaskMaker
-from tacit.types import Batch, Encoder, Latent, Output, ViewMaker
 
 
 class Wav2Vec2(Task):
@@ -81,7 +81,7 @@ class Wav2Vec2(Task):
         wanted, code, chance = self.quantiser(latents, seen["key"], temperature)
         losses, right = self.contrast(told, wanted, code, mask, seen["key"])
         here = mask.sum()
-        everywhere = dist.mean(here.float()).clamp(min=1.0)
+        everywhere = gathering.mean(here.float()).clamp(min=1.0)
         unused = 1 - self.in_use(chance[mask])
         codes = code[mask]
         used = torch.stack([variety(codes[:, book], chance.shape[3]) for book in range(chance.shape[2])]).mean()
@@ -115,7 +115,9 @@ class Wav2Vec2(Task):
     @staticmethod
     def in_use(chance: Tensor) -> Tensor:
         """The share of codes in use at the places [M G V] of all ranks, from 1 / V to 1."""
-        mean = dist.total(chance.sum(0)) / dist.total(chance.new_tensor(float(len(chance)))).clamp(min=1.0)  # [G V]
+        mean = gathering.total(chance.sum(0)) / gathering.total(chance.new_tensor(float(len(chance)))).clamp(
+            min=1.0
+        )  # [G V]
         entropy = -(mean * (mean + 1e-7).log()).sum(1)
         return entropy.exp().mean() / chance.shape[2]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 
-from tacit.errors import UserError, nearest
+from tacit.core.errors import UserError, nearest
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.targets.base import Rule, Supervised, Target, Tested, Trainable
 

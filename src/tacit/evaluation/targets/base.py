@@ -17,18 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
-from tacit import keys
-from tacit.errors import UserError, nearest
+from tacit.core import keys
+from tacit.core.errors import UserError, nearest
+from tacit.core.stages import stage
 from tacit.evaluation.features import features_of
-from tacit.evaluation.linear import blocks
 from tacit.evaluation.metrics import Metric
+from tacit.evaluation.probes.linear import blocks
 from tacit.evaluation.splits import Positions
-from tacit.stages import stage
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tacit.evaluation.subject import Labelled, Part
+    from tacit.evaluation.arms import Labelled, Part
 
 SHOWN = 5  # classes that an error names
 

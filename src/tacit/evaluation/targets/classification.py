@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
 from tacit.evaluation import metrics
-from tacit.evaluation.knn import knn_leave_one_out, knn_votes
-from tacit.evaluation.linear import fit_probe
 from tacit.evaluation.metrics import Metric
+from tacit.evaluation.probes.knn import knn_leave_one_out, knn_votes
+from tacit.evaluation.probes.linear import fit_probe
 from tacit.evaluation.splits import Positions, class_units
 from tacit.evaluation.statistics import smoothing
 from tacit.evaluation.targets.base import (
@@ -32,7 +32,7 @@ from tacit.evaluation.targets.base import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tacit.evaluation.subject import Labelled
+    from tacit.evaluation.arms import Labelled
 
 SMOOTHING = 0.1  # of the labels in training: a few hundred examples are learned by heart within seconds
 

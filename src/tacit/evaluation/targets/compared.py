@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 
-from tacit.evaluation.knn import unit_rows
 from tacit.evaluation.metrics import Metric
+from tacit.evaluation.probes.knn import unit_rows
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.targets.base import Floats, Target, Values
 
 if TYPE_CHECKING:
-    from tacit.evaluation.subject import Labelled, Part
+    from tacit.evaluation.arms import Labelled, Part
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
 from tacit.evaluation import metrics
-from tacit.evaluation.knn import knn_average
-from tacit.evaluation.linear import fit_probe
 from tacit.evaluation.metrics import Metric, testable
+from tacit.evaluation.probes.knn import knn_average
+from tacit.evaluation.probes.linear import fit_probe
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.statistics import smoothing
 from tacit.evaluation.targets.base import (
@@ -32,7 +32,7 @@ from tacit.evaluation.targets.base import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tacit.evaluation.subject import Labelled
+    from tacit.evaluation.arms import Labelled
 
 
 RIGHT = Metric("label_accuracy", "share of labels right", metrics.label_accuracy, scores=True)

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
 from tacit.evaluation import ranked
 from tacit.evaluation.metrics import Influence, Metric
-from tacit.evaluation.ranking import rank
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.targets.base import Floats, Target, Tested, Values
+from tacit.evaluation.targets.ranking import rank
 
 if TYPE_CHECKING:
-    from tacit.evaluation.subject import Labelled, Part
+    from tacit.evaluation.arms import Labelled, Part
 
 SHOWN = 10  # items that people are thought to look at
 SHORT, LONG = 5, 20  # events of a history

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
 from tacit.evaluation import metrics
-from tacit.evaluation.knn import knn_average
 from tacit.evaluation.metrics import Metric
-from tacit.evaluation.ridge import fit_ridge
+from tacit.evaluation.probes.knn import knn_average
+from tacit.evaluation.probes.ridge import fit_ridge
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.targets.base import Floats, Groups, Predictor, Rule, Supervised, Tested, Trainable, Values, varied
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tacit.evaluation.subject import Labelled
+    from tacit.evaluation.arms import Labelled
 
 MAE = Metric("mae", "mean absolute error", metrics.mae, high=np.inf, sign=-1, discrete=False)
 

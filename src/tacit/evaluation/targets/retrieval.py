@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
+from tacit.core.stages import beat
 from tacit.evaluation import ranked
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.targets.base import Rule, Tested, Values
 from tacit.evaluation.targets.compared import Alike, Compared, cosine
-from tacit.stages import beat
 
 if TYPE_CHECKING:
-    from tacit.evaluation.subject import Labelled
+    from tacit.evaluation.arms import Labelled
 
 DEEP = 10  # results of a search that are looked at
 _CHUNK = 2**22  # similarities held at once

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.errors import UserError
+from tacit.core.errors import UserError
 from tacit.evaluation import metrics
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import Positions
@@ -21,7 +21,7 @@ from tacit.evaluation.targets.base import Tested, Values, varied
 from tacit.evaluation.targets.compared import Alike, Compared
 
 if TYPE_CHECKING:
-    from tacit.evaluation.subject import Labelled
+    from tacit.evaluation.arms import Labelled
 
 SPEARMAN = Metric("spearman/cosine", "Spearman correlation with the scores", metrics.spearman, low=-1, discrete=False)
 PEARSON = Metric("pearson/cosine", "Pearson correlation with the scores", metrics.pearson, low=-1, discrete=False)

@@ -1,0 +1,191 @@
+"""`tacit inspect`: what is in the data, and what a run on them could show, before a night is spent on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.core.budget import clock, parse_budget
+from tacit.core.errors import UserError
+from tacit.data.asked import NUMERIC
+from tacit.evaluation import Labelled, detectable_difference, plan_budgets, primary_budget
+from tacit.evaluation.splits import class_units
+from tacit.evaluation.targets.labels import describe
+from tacit.run.experiment import Study, about_held, chosen_encoder, open_study
+from tacit.run.leakage import find_leaks
+from tacit.run.log import Log
+from tacit.run.pacing import FEWEST_STEPS, training_seconds
+from tacit.run.pipeline import REPORT_SECONDS, SOON
+from tacit.run.plan import as_read_by, checked_seeds, fitted, initial_encoder, mixtures_of, named_tasks
+from tacit.run.validate import Judging, plan_judging
+from tacit.training.loop import seconds_per_step
+
+PATIENCE = 10.0  # seconds of decoding that a look may take; where it would take longer, a sample is decoded
+CLASSES = ("classification", "tokens")  # the targets of which it can be said beforehand what could be shown
+NAMED = 20  # classes or labels
+TIMED = 4  # steps of each task, on a copy that is thrown away
+
+
+def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> int:
+    """See `tacit.commands.inspect`."""
+    ask = SimpleNamespace(
+        **settings,
+        metric=None,
+        train_every_budget=False,
+        transductive=False,
+        against=None,
+        device="auto",
+        precision="auto",
+    )
+    budget = parse_budget(ask.budget)
+    mixtures_of(ask.tasks)
+    checked_seeds(ask.seeds)
+    timed = budget.unit == "seconds"
+    began = time.perf_counter()
+    with Log(quiet=True, private=ask.private) as log:
+        architecture = chosen_encoder(ask.encoder, offline=ask.offline, tasks=named_tasks(ask))
+        initial = initial_encoder(ask)
+        if initial is not None:
+            architecture, options = fitted(initial), as_read_by(initial, options)
+        study = open_study(
+            data,
+            ask,
+            {**options, "patience": PATIENCE},
+            log,
+            encoder=architecture,
+            continued=initial is not None,
+        )
+    mixtures = mixtures_of(ask.tasks, study)
+    trainings = len(mixtures) * ask.seeds
+    started = time.perf_counter() - began + study.dataset.notes.decoding_seconds
+    print(_about_data(study))
+    print(_about_labels(study))
+    labelled = study.split.labelled is not None
+    judging = plan_judging(study)(trainings) if labelled else Judging(0.0, 0.0, 0.0)
+    after, least = REPORT_SECONDS + judging.whole, SOON + judging.least
+    rows = study.split.pretrain
+    print(f"\nencoder: {study.encoder.name}; pretraining on {len(rows):,} examples; budget {budget}")
+    seconds = 0.0
+    if timed:
+        try:
+            seconds = training_seconds(budget.amount, started, after, least) / trainings
+        except UserError as error:
+            print(f"  {error}")
+        after = max(least, budget.amount - started - seconds * trainings)
+    total = started + after
+    for name, weights in mixtures.items():
+        plan = study.recipe(weights, study.start())
+        source = study.kind.batches(study.dataset, rows, plan, ask.seed)
+        step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED, seconds=0.5)
+        each = clock(step) if step >= 1 else f"{1000 * step:.0f} ms"
+        steps = int(seconds / step) if timed else budget.steps(len(rows) / plan.batch_size)
+        if timed and steps < FEWEST_STEPS:
+            needed = clock(FEWEST_STEPS * step)
+            print(f"  {name}: {each} a step of {plan.batch_size}; {FEWEST_STEPS} steps at least take {needed}")
+            continue
+        total += ask.seeds * steps * step
+        epochs = steps * plan.batch_size / len(rows)
+        print(
+            f"  {name}: {each} a step of {plan.batch_size}, {steps:,} steps = {epochs:.1f} epochs "
+            f"in about {clock(steps * step)}{f', for each of {ask.seeds} seeds' if ask.seeds > 1 else ''}"
+        )
+    print(f"a run takes about {clock(total)} here, of which {clock(after)} to judge and report")
+    return 0
+
+
+def _about_data(study: Study) -> str:
+    dataset = study.dataset
+    lines = [
+        f"data: {_named(study, dataset.name)}{len(dataset):,} examples of kind {dataset.kind}; "
+        f"data hash {study.data_hash[:16]}",
+        *study.kind.about(dataset),
+    ]
+    return "\n".join(lines + [f"note: {line}" for line in dataset.notes.lines(private=study.ask.private)])
+
+
+def _named(study: Study, name: str) -> str:
+    """A name with a comma behind it, or nothing where nothing may be named."""
+    return "" if study.ask.private else f"{name}, "
+
+
+def _about_labels(study: Study) -> str:
+    """Labels, groups, the split, and what each label budget could show."""
+    labelled, dataset = study.split.labelled, study.dataset
+    if study.split.held is not None:
+        return "\n".join(["labels: none, and none are needed to ask what comes next", *about_held(study.split)])
+    if labelled is None:
+        return (
+            "labels: none. A run pretrains and gives label-free alarms; with --labels it proves whether the "
+            "representation transfers, and how many labels it saves"
+        )
+    private = study.ask.private
+    source = "" if private else f", from {dataset.notes.labels_from}"
+    lines = [f"labels: {describe(dataset.target, dataset)}{source}", _told(labelled, private=private)]
+    if dataset.group is not None:
+        lines.append(f"groups: {len(np.unique(dataset.group)):,}; no group is ever on both sides of a split")
+    if labelled.subgroup is not None:
+        sizes = np.bincount(labelled.subgroup[labelled.subgroup >= 0], minlength=len(labelled.subgroups))
+        lines.append(f"judged apart: {_counted(labelled.subgroups, sizes, private=private)}")
+    if len(labelled.test):
+        how = (
+            ("" if private else dataset.notes.test_split) or "as given"
+            if dataset.split is not None
+            else "30 % of the labelled groups, by a hash"
+        )
+        lines.append(
+            f"split: {len(labelled.train):,} labels to train on, {len(labelled.test):,} sealed for the test ({how})"
+        )
+        if leaks := find_leaks(study):
+            lines.append(f"copies: {leaks.line(len(labelled.test), private=private)}")
+    else:
+        lines.append(f"split: {len(labelled.train):,} labels are too few to seal a test set: five-fold cross-fitting")
+    budgets = _about_budgets(labelled, private=private) if dataset.target in CLASSES else []
+    return "\n".join(lines + budgets)
+
+
+def _told(labelled: Labelled, *, private: bool) -> str:
+    """What the labels are, one by one or by their spread."""
+    if labelled.target in NUMERIC:
+        assert labelled.truth is not None
+        low, middle, high = np.quantile(labelled.truth, [0.25, 0.5, 0.75])
+        return f"numbers: median {middle:,.6g}, half of them from {low:,.6g} to {high:,.6g}"
+    if labelled.target == "multilabel":
+        assert labelled.truth is not None
+        none = int((labelled.truth.sum(axis=1) == 0).sum())
+        return (
+            f"had by: {_counted(labelled.classes, labelled.truth.sum(axis=0).astype(np.int64), private=private)}; "
+            f"none of them {none:,}"
+        )
+    sizes = np.bincount(labelled.y, minlength=len(labelled.classes))
+    if labelled.target == "pairs":
+        return f"pairs: {len(sizes):,} of {sizes.min():,} to {sizes.max():,} examples"
+    return f"classes: {_counted(labelled.classes, sizes, private=private)}"
+
+
+def _counted(names: Sequence[str], sizes: NDArray[np.int64], *, private: bool) -> str:
+    told = [("" if private else f"{name} ") + f"{size:,}" for name, size in zip(names, sizes.tolist(), strict=True)]
+    shown = ", ".join(told[:NAMED])
+    return shown + (", ..." if len(names) > NAMED else "")
+
+
+def _about_budgets(labelled: Labelled, *, private: bool) -> list[str]:
+    """What each label budget could show, as a table."""
+    tested = labelled.test if len(labelled.test) else labelled.train
+    plan = plan_budgets(labelled.y[labelled.train], labelled.classes)
+    primary = primary_budget(plan.budgets)
+    units = class_units(labelled.y[tested], labelled.unit[tested], len(labelled.classes))
+    lines = ["", f"{'labels':<16}{'in all':>8}{'draws':>7}   gain that 80 % of such tests would show"]
+    for budget in plan.budgets:
+        gain = detectable_difference(
+            units[units > 0].tolist(), labels_total=budget.total, draws=budget.draws, pool_share=budget.pool_share
+        )
+        mark = "   <- the verdict's budget" if budget.name == primary.name else ""
+        lines.append(f"{budget.name:<16}{budget.total:>8,}{budget.draws:>7}   {100 * gain:.1f} points{mark}")
+    if private:  # why names classes
+        return lines + ([f"dropped: {len(plan.dropped):,} budgets that cannot be filled"] if plan.dropped else [])
+    return lines + [f"dropped: {line}" for line in plan.dropped]

@@ -1,0 +1,43 @@
+"""`tacit recommend`: what comes next after a history of item ids, of anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tacit.core.errors import UserError
+from tacit.encoders import load_encoder
+from tacit.modalities.events.encoder import ItemEncoder, Recommended
+
+
+def recommend(
+    run: Any,
+    history: str | Sequence[Any],
+    *,
+    k: int = 10,
+    allowed: str | Sequence[Any] | None = None,
+    seen: bool = False,
+    offline: bool = False,
+) -> Recommended:
+    """See `tacit.commands.recommend`."""
+    encoder = load_encoder(run, offline=offline) if isinstance(run, str | Path) else run
+    if not isinstance(encoder, ItemEncoder):
+        raise UserError(f"{run} is no encoder of items, which alone recommend; name a run on a table of events")
+    items = listed(history)
+    found = encoder.recommend(items, k, allowed=None if allowed is None else listed(allowed), seen=seen)
+    if found.unknown:
+        print(f"{found.unknown:,} of the {len(items):,} events are of items that the encoder does not know, left out")
+    known = encoder.spec.known
+    for place, (item, score) in enumerate(zip(found.items, found.scores, strict=True), 1):
+        title = known.title(known.number[str(item)])
+        print(f"  {place}. {item}" + (f", {title}" if title != str(item) else "") + f"  {score:.3f}")
+    return found
+
+
+def listed(items: str | Sequence[Any]) -> list[Any]:
+    """Ids that are written one after the other with commas between them, or as they are. UserError for none."""
+    found = [item.strip() for item in items.split(",") if item.strip()] if isinstance(items, str) else list(items)
+    if not found:
+        raise UserError("no item is named: write their ids with commas between them, such as --history 12,7,30")
+    return found

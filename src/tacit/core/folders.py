@@ -1,0 +1,185 @@
+"""Folders that Tacit writes, and what in them is its own: nothing else in them is ever removed, replaced or changed.
+
+A folder that Tacit fills holds `.tacit`, which says what it is and lists the files that were written there, as paths
+from the folder on. A folder of an older Tacit has none; whoever asks then says by what files it is known, and which
+are Tacit's in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from tacit.core.errors import UserError
+from tacit.core.files import flush, sweep, write_whole
+
+MARKER = ".tacit"
+_LITTER = re.compile(r"\.(.+)\.\d+\.(partial|old)")
+
+
+def marked(folder: Path) -> str | None:
+    """What Tacit has filled this folder with, by its own mark; None where there is no mark, or a damaged one."""
+    return _mark(folder)[0]
+
+
+def listed(folder: Path) -> frozenset[str]:
+    """The files that Tacit has written into this folder, by its own mark."""
+    return _mark(folder)[1]
+
+
+def mark(folder: Path, what: str, names: Iterable[str] = ()) -> None:
+    """Mark a folder as filled by Tacit with these files. UserError where a file of that name is somebody else's."""
+    if marked(folder) is None and os.path.lexists(folder / MARKER):
+        raise UserError(f"{folder / MARKER} is no mark of Tacit, or is damaged; move it away, or choose another --out")
+    content = {"tacit": what, "files": sorted({*names} - {MARKER})}
+    write_whole(folder / MARKER, json.dumps(content, indent=1) + "\n")
+
+
+def _mark(folder: Path) -> tuple[str | None, frozenset[str]]:
+    path = folder / MARKER
+    try:
+        if path.is_symlink() or not path.is_file():
+            return None, frozenset()
+        said = json.loads(path.read_bytes())
+        what, names = said["tacit"], frozenset(map(str, said["files"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None, frozenset()
+    # A folder may come from a stranger: its list reaches no further than the folder.
+    return (what if isinstance(what, str) else None), frozenset(filter(_inside, names))
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+
+
+def files_in(folder: Path) -> list[str]:
+    """All files below this folder but for the mark, as paths from it; what lies behind a link to a folder is not."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        found += [Path(place, name).relative_to(folder).as_posix() for name in (*names, *links)]
+    return sorted(name for name in found if name != MARKER)
+
+
+def remove(folder: Path, patterns: Collection[str]) -> None:
+    """Delete the files that match these patterns, paths from `folder` on, and the folders that this leaves empty.
+
+    A folder to which a link leads is looked into; it and the link stay.
+    """
+    plain = [parent for pattern in patterns for parent in PurePosixPath(pattern).parents if "*" not in str(parent)]
+    emptied = {folder / parent for parent in plain if parent.parts}
+    for pattern in patterns:
+        for path in list(folder.glob(pattern)):
+            if path.is_file() or path.is_symlink():
+                path.unlink()
+                emptied |= {*path.parents} - {folder, *folder.parents}
+    for place in sorted(emptied, key=lambda path: len(path.parts), reverse=True):
+        with suppress(OSError):  # not empty, or a link
+            place.rmdir()
+
+
+def remove_own(folder: Path, known: Collection[str]) -> None:
+    """Delete what Tacit has written into this folder, and the folder unless something else lies in it; see `own_files`.
+
+    A folder to which a link leads is left alone.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    was_marked = marked(folder) is not None
+    remove(folder, [_literal(name) for name in own_files(folder, known)])
+    if was_marked:
+        (folder / MARKER).unlink()
+    with suppress(OSError):  # not empty
+        folder.rmdir()
+
+
+def remove_litter(folder: Path, patterns: Collection[str]) -> None:
+    """Delete what a killed process has begun to write in `folder` of files and folders whose names match these."""
+    if not folder.is_dir():
+        return
+    for path in list(folder.iterdir()):
+        found = _LITTER.fullmatch(path.name)
+        if found is None or not any(fnmatchcase(found[1], pattern) for pattern in patterns):
+            continue
+        if found[2] == "old" and not (folder / found[1]).exists():
+            path.rename(folder / found[1])  # an older Tacit was killed between two steps of replacing it
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(final: Path, *, last: str, what: str | None = None, known: Collection[str] = ()) -> Iterator[Path]:
+    """An empty folder to write into; once the block has ended well, its files are those of `final`.
+
+    Until then, and where the block fails, `final` stays as it was. Where it is not there yet it appears at once. Else
+    its files are replaced one by one, `last` after all others, by which a reader sees whether all belong together. What
+    Tacit has not written stays: UserError where it is in the way. `known` are the patterns of Tacit's own files in a
+    folder without a mark; `what` marks the folder.
+    """
+    final = Path(os.path.realpath(final))
+    final.parent.mkdir(parents=True, exist_ok=True)
+    there = final.is_dir()
+    partial = (final if there else final.parent) / f".{final.name}.{os.getpid()}.partial"
+    sweep(partial.parent / final.name)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        if what is not None and not there:
+            mark(partial, what, files_in(partial))
+        for path in sorted(partial.rglob("*")):
+            flush(path)
+        flush(partial)
+        if there:
+            _replace(final, partial, last, what, known)
+        else:
+            partial.rename(final)
+        flush(final.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(final: Path, partial: Path, last: str, what: str | None, known: Collection[str]) -> None:
+    """Move the files of `partial` into `final`, and delete what Tacit wrote there before."""
+    new, before = files_in(partial), own_files(final, known)
+    for name in new:
+        place = final / name
+        inside = [final / parent for parent in PurePosixPath(name).parents if parent.parts]
+        folders = all(not parent.is_symlink() and (parent.is_dir() or not parent.exists()) for parent in inside)
+        if not folders or (name not in before and os.path.lexists(place)) or place.is_dir():
+            raise UserError(f"{place} was not written by Tacit and is in the way; move it, or choose another --out")
+    if what is not None:
+        mark(final, what, {*before, *new})  # both, until the old ones are gone
+    for name in sorted(new, key=lambda name: (name == last, name)):
+        (final / name).parent.mkdir(parents=True, exist_ok=True)
+        (partial / name).replace(final / name)
+    remove(final, [_literal(name) for name in before - {*new}])
+    if what is not None:
+        mark(final, what, new)
+
+
+def own_files(folder: Path, known: Collection[str]) -> set[str]:
+    """What of this folder Tacit has written: by its mark, or, of a folder without one, what matches these patterns."""
+    there = files_in(folder)
+    if marked(folder) is not None:
+        return {*there} & listed(folder)
+    return {name for name in there if any(_matches(name, pattern) for pattern in known)}
+
+
+def _matches(name: str, pattern: str) -> bool:
+    parts, wanted = name.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+
+
+def _literal(name: str) -> str:
+    """A name as a pattern that matches nothing else."""
+    return re.sub(r"([\[*?])", r"[\1]", name)

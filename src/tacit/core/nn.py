@@ -1,0 +1,102 @@
+"""Small tensor functions that encoders, views and tasks share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tacit.core.types import Batch
+
+_LUMA = (0.299, 0.587, 0.114)
+_WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0}
+
+
+def to_float(image: Tensor) -> Tensor:
+    """Pixels as float32 in [0, 1], any shape; floating input is taken to be in [0, 1] already."""
+    if image.is_floating_point():
+        return image.to(torch.float32)
+    return image.to(torch.float32).div_(_WHITE[image.dtype])
+
+
+def as_channels(image: Tensor, channels: int) -> Tensor:
+    """Images [B C H W] in grey or colour, whichever is wanted: of colours their luminance, of grey three times it."""
+    if image.shape[1] == channels:
+        return image
+    if channels == 1 and image.shape[1] == len(_LUMA):
+        return (image * torch.tensor(_LUMA, device=image.device)[:, None, None]).sum(1, keepdim=True)
+    return image.mean(1, keepdim=True) if channels == 1 else image.expand(-1, channels, -1, -1)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """The mean [B D] of those of x [B N D] where `mask` [B N] is True; 0 where none is."""
+    weight = mask.to(x.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
+    return (x * weight[:, :, None]).sum(1)
+
+
+def variety(identities: Tensor, n: int) -> Tensor:
+    """How many of n identities [M] are in use: e to the entropy of how often each is, n where all are alike often."""
+    share = torch.bincount(identities, minlength=n) / max(1, len(identities))
+    entropy: Tensor = torch.special.entr(share).sum()
+    return entropy.exp()
+
+
+def together(parts: Sequence[Batch]) -> Batch:
+    """Batches one after the other; rows shorter than in others are filled up with zeros, which are not valid."""
+
+    def joined(name: str) -> Tensor:
+        values = [part[name] for part in parts]
+        if name != "image" and values[0].ndim > 1 and len({value.shape[1] for value in values}) > 1:
+            widest = max(value.shape[1] for value in values)
+            later = [0, 0] * (values[0].ndim - 2)
+            values = [nn.functional.pad(value, (*later, 0, widest - value.shape[1])) for value in values]
+        return torch.cat(values)
+
+    return {name: joined(name) for name in parts[0]}
+
+
+def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """A projection head: one hidden layer with batch norm (Chen et al. 2020)."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden, bias=False),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, outputs),
+    )
+
+
+def blocks(module: nn.Module) -> list[nn.Module]:
+    """The repeated parts of a network, such as the layers of a Transformer, inside all modules that it is made of.
+
+    They are what lies in its outermost lists of modules, Hugging Face's networks included. Each is called as a whole.
+    """
+    found: dict[nn.Module, None] = {}
+    lists = {name: part for name, part in module.named_modules() if isinstance(part, nn.ModuleList)}
+    for name, part in lists.items():
+        if not any(name.startswith(f"{outer}.") for outer in lists):
+            found |= dict.fromkeys(block for block in part if any(True for _ in block.parameters()))
+    return list(found)
+
+
+class Decoder(nn.Module):
+    """The light Transformer of a masked autoencoder: from visible tokens to an answer at every place."""
+
+    def __init__(self, inputs: int, outputs: int, places: int, *, dim: int, depth: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(inputs, dim)
+        self.hidden = nn.Parameter(0.02 * torch.randn(dim))
+        self.position = nn.Parameter(0.02 * torch.randn(places, dim))
+        layer = nn.TransformerEncoderLayer(
+            dim, max(1, dim // 32), 4 * dim, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(dim), enable_nested_tensor=False)
+        self.leave = nn.Linear(dim, outputs)
+
+    def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
+        """Tokens [B K D] that stand at places `keep` [B K] -> answers [B N P]."""
+        entered = self.enter(tokens)  # [B K d]
+        everywhere = self.hidden.to(entered.dtype).expand(len(tokens), len(self.position), -1)
+        at = keep[..., None].expand_as(entered)
+        answer: Tensor = self.leave(self.blocks(everywhere.scatter(1, at, entered) + self.position))
+        return answer

@@ -1,0 +1,124 @@
+"""The nouns every other module speaks in: batches, features, encoders, outputs.
+
+Shapes: B examples, C channels, *S the raw extent (H W for images, T for sound), N tokens, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+"""Raw examples and what belongs to each of them, first dimension B everywhere.
+
+`image` [B C H W] uint8, uint16 or float in [0, 1]; `index` [B] int64, the row in the data; `key` [B] int64, the
+example's own source of randomness in this step (see `tacit.core.keys`); `valid` [B N] bool where examples differ in
+length.
+
+Text: `tokens` [B N] int64, a tokenizer's numbers; `valid` [B N] False where padding; `word` [B N] True where a word
+begins; `segment` [B N] int64 where a row holds several documents, each of which attends to itself alone.
+
+Items: `tokens` [B N] int64, a whole history in order of time: 0 is padding, 1 the mask, item i of a catalogue i + 2;
+`valid` [B N] False where padding; `weight` [B N] float32 where events have one.
+"""
+
+
+ViewMaker = Callable[[Batch, int], Batch]
+"""Draws view number `view` of every example: `views(batch, view)`, random by `batch["key"]` alone."""
+
+
+class Features(NamedTuple):
+    """What an encoder says about a batch."""
+
+    tokens: Tensor  # [B N D]  patches, frames, words, items; a ConvNet's map flattened
+    pooled: Tensor  # [B D]    mean over valid tokens, or the last valid one where it has seen all others
+    valid: Tensor | None = None  # [B N]  False where padding
+    grid: tuple[int, ...] | None = None  # (H, W), (D, H, W), (T,): where the N tokens lie
+    depths: tuple[Tensor, ...] = ()  # pooled features of the depths asked for, each [B D_i]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Anything that embeds a raw batch: ours, a third party's, a baseline of plain statistics.
+
+    `n_depths` intermediate layers can be asked for by number, 0 the shallowest; an encoder without any has 0.
+    """
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def n_depths(self) -> int: ...
+
+    def __call__(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features: ...
+
+
+@runtime_checkable
+class Masking(Encoder, Protocol):
+    """An encoder that can hide tokens behind a learned mask token or pixel.
+
+    `mask_token` does not require gradients until a task that hides tokens asks for them.
+    """
+
+    grid: tuple[int, ...]
+    mask_token: nn.Parameter
+
+    def masked(self, batch: Batch, mask: Tensor) -> Features:
+        """Embed with the tokens where `mask` [B N] is True hidden; all N tokens come back."""
+        ...
+
+
+@runtime_checkable
+class Dropping(Encoder, Protocol):
+    """An encoder that can leave tokens out altogether (a Transformer)."""
+
+    grid: tuple[int, ...]
+
+    def visible(self, batch: Batch, keep: Tensor) -> Tensor:
+        """Embed only the tokens numbered in `keep` [B K]; returns [B K D]."""
+        ...
+
+
+@runtime_checkable
+class Causal(Encoder, Protocol):
+    """An encoder whose tokens know only themselves and what came before them, where `causal` is True."""
+
+    causal: bool
+
+
+@runtime_checkable
+class Latent(Encoder, Protocol):
+    """An encoder in two steps: a latent of every place by itself, then what is said of all of them together.
+
+    `mask_token` does not require gradients until a task that hides latents asks for them.
+    """
+
+    latent_dim: int
+    mask_token: nn.Parameter
+
+    def latents(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Latents [B N C] of raw examples, normed, and where they count, [B N]."""
+        ...
+
+    def together(self, latents: Tensor, valid: Tensor, mask: Tensor) -> Tensor:
+        """Tokens [B N D] of latents that count where `valid` [B N] is True, hidden where `mask` [B N] is."""
+        ...
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """Anything that says of every item of a catalogue how likely it comes next: an encoder of items, plain counts."""
+
+    def scores(self, batch: Batch) -> Tensor:
+        """[B n], higher is likelier."""
+        ...
+
+
+class Output(NamedTuple):
+    """What a task hands to the loop at one step."""
+
+    loss: Tensor
+    metrics: dict[str, Tensor]  # detached scalars, averaged over ranks by the loop
+    carry: dict[str, Tensor]  # detached per-example tensors, gathered in rank order before `after_step`

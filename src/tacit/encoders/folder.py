@@ -1,0 +1,231 @@
+"""Encoders on the disk: `encoder.json`, `encoder.safetensors`, and Hugging Face's files where it can open them.
+
+With Hugging Face's files, `model.safetensors` holds the network and `encoder.safetensors` only what that format has no
+place for, so that no weight is stored twice. `encoder.json` names every weights file with its SHA-256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tacit.core import folders
+from tacit.core.errors import UserError
+from tacit.core.files import sha256
+from tacit.core.records import read_record, reading, write_record
+from tacit.modalities.spec import ItemSpec, Spec, TextSpec, spec_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tacit.encoders import OwnEncoder
+
+FORMAT = "tacit-encoder"
+VERSION = 1
+DESCRIPTION, WEIGHTS, NETWORK = "encoder.json", "encoder.safetensors", "model.safetensors"
+# Kinds of which a part of the spec lies in a file of its own.
+BESIDE = {"text": "tacit.modalities.text.files", "items": "tacit.modalities.events.encoder"}
+MARK = "encoder"  # what the mark of its folder says
+# What an older Tacit wrote into the folder of an encoder or of an export, which had no mark yet.
+KNOWN = (
+    *(DESCRIPTION, WEIGHTS, NETWORK, "model-?????-of-?????.safetensors", "model.safetensors.index.json"),
+    *("config.json", "generation_config.json", "preprocessor_config.json", "FRONT_END.md", "items.parquet"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
+    *("1_WordWeights/config.json", "1_WordWeights/model.safetensors", "2_Pooling/config.json"),
+    *("encoder.onnx", "onnx.json", "head.json", "head.safetensors"),
+)
+_CONFIG = "config.json"  # beside the weights, what Hugging Face's library makes the network by
+_AGAIN = "export the encoder again"
+PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a folder says of its encoder."""
+
+    name: str
+    spec: Spec
+    options: dict[str, Any]
+    source: dict[str, Any]
+    reading: dict[str, Any]
+
+
+def find(source: Path) -> Path | None:
+    """The folder with the encoder: `source`, or `source/encoder` of a run. None where neither is one."""
+    if source.suffix in PICKLES:
+        raise UserError(f"{source} is a pickle, which could run code; Tacit reads safetensors only")
+    for folder in (source, source / "encoder"):
+        if (folder / DESCRIPTION).is_file():
+            return folder
+    pickles = sorted(path.name for path in source.glob("*") if path.suffix in PICKLES) if source.is_dir() else []
+    if pickles:
+        raise UserError(f"{source} holds a pickle ({pickles[0]}), which could run code; Tacit reads safetensors only")
+    return None
+
+
+def known(folder: Path) -> tuple[str, ...]:
+    """The patterns of Tacit's own files in the folder of an encoder without a mark; none where it is no such folder."""
+    try:
+        said = read_record(folder / DESCRIPTION)
+        ours = said["format"] == FORMAT and "weights" in said
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ()
+    return (*KNOWN, *(["README.md"] if (folder / "head.json").is_file() else [])) if ours else ()
+
+
+def is_own(folder: Path) -> bool:
+    """Whether Tacit has written an encoder here, also a damaged one where the folder is marked."""
+    return folders.marked(folder) == MARK or bool(known(folder))
+
+
+def remove(folder: Path) -> None:
+    """Delete the encoder in this folder, and the folder unless something else lies in it."""
+    folders.remove_own(folder, known(folder))
+
+
+def write(encoder: OwnEncoder, folder: Path, card: Mapping[str, Any]) -> None:
+    """Write `encoder` into an empty folder; `card` is kept in its description as it is."""
+    import torch
+    from safetensors.torch import save_file
+
+    state = encoder.state_dict()
+    model = encoder.hugging_face()
+    if model is not None:
+        from tacit.encoders.hf import quiet
+
+        with quiet():
+            model.save_pretrained(folder)
+        encoder.write_companions(folder)
+        prefix = encoder.opened_as(state)[1]
+        inside = {name for name in state if name.startswith(prefix)}
+        state = {name: state[name] for name in state.keys() - inside - tied(state, inside).keys()}
+    # Copies, because safetensors refuses memory that is shared or laid out channels last.
+    whole = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+    save_file(whole, folder / WEIGHTS)
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": encoder.spec.kind,
+        "name": encoder.name,
+        "options": encoder.options,
+        "spec": encoder.spec_in(folder),
+        "dim": encoder.dim,
+        "n_depths": encoder.n_depths,
+        **encoder.shape(),
+        "pooled": encoder.pooling,
+        "hugging_face": model is not None,
+        "source": encoder.source,
+        "reading": encoder.reading,
+        "weights": {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))},
+        "card": dict(card),
+    }
+    if (folder / _CONFIG).is_file():
+        description["files"] = {_CONFIG: sha256(folder / _CONFIG)}  # a number of it changes what the weights mean
+    write_record(folder / DESCRIPTION, description, indent=2)
+
+
+def holds(spec: Spec) -> str:
+    """What of the data an encoder of this spec carries in so many words, and how it is left out; empty for nothing."""
+    if isinstance(spec, TextSpec):
+        return (
+            f"tokenizer.json holds {spec.vocabulary:,} words and parts of words of the texts that it was trained on, "
+            "names among them; --tokenizer FOLDER takes one of another origin"
+        )
+    if isinstance(spec, ItemSpec) and spec.catalogue is not None:
+        return (
+            f"items.parquet holds the ids of all {spec.items:,} items, and their names and attributes where these are "
+            "known; tacit export --without-ids leaves them out"
+        )
+    return ""
+
+
+def read(folder: Path) -> Saved:
+    """What `write` described; UserError where a file is damaged, missing or newer than this Tacit."""
+    said = _description(folder)
+    for name, hashed in {**said["weights"], **said.get("files", {})}.items():
+        path = folder / name
+        if path.parent != folder:
+            raise UserError(f"{folder / DESCRIPTION} names {name}, which is no file of its folder; do not trust it")
+        if not path.is_file():
+            raise UserError(f"{path} is missing; export the encoder again")
+        if sha256(path) != hashed:
+            raise UserError(f"{path} is damaged: its SHA-256 is not the one in {DESCRIPTION}; export the encoder again")
+    with reading(folder / DESCRIPTION, _AGAIN):
+        spec = _spec(said, folder)
+    return Saved(said["name"], spec, said["options"], said["source"], _reading(said.get("reading")))
+
+
+def _reading(said: Any) -> dict[str, Any]:
+    """What an encoder says of the data of its training: names alone, whoever wrote them."""
+    named = {str(name): value for name, value in said.items()} if isinstance(said, dict) else {}
+    return {name: value for name, value in named.items() if are_names(value)}
+
+
+def are_names(value: Any) -> bool:
+    """Whether this is a text, or a list of them."""
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(name, str) for name in value))
+
+
+def _spec(said: Mapping[str, Any], folder: Path) -> Spec:
+    kind = said.get("kind", "image")  # the only one that older folders have
+    if kind not in BESIDE:
+        return spec_of(kind, said["spec"])
+    read: Any = import_module(BESIDE[kind]).read_spec
+    spec: Spec = read(said["spec"], folder)
+    return spec
+
+
+def restore(encoder: OwnEncoder, folder: Path) -> None:
+    """Put the weights that `write` wrote into `encoder`; UserError where they do not fit."""
+    import torch
+    from safetensors.torch import load_file
+
+    with reading(folder / WEIGHTS, _AGAIN):
+        weights = load_file(folder / WEIGHTS)
+    if (folder / NETWORK).is_file():
+        from tacit.encoders.hf import quiet
+
+        opener, prefix = encoder.opened_as(weights)
+        # Through the library, since its files name the weights as its older versions did; what it draws for parts that
+        # the encoder has not (a pooler) is taken from nobody.
+        with reading(folder / NETWORK, _AGAIN), quiet(), torch.random.fork_rng(devices=[]):
+            model = opener.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            )
+        # The file may hold more than the encoder has: a pooler, see `ViT.hugging_face`.
+        state = encoder.state_dict()
+        found = {f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}
+        weights |= {name: tensor for name, tensor in found.items() if name in state}
+        weights |= {name: weights[other] for name, other in tied(state, weights.keys()).items()}
+    try:
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        said = str(error).splitlines()[-1].strip()
+        raise UserError(f"the weights in {folder} do not fit {encoder.name}: {said}") from None
+
+
+def tied(state: Mapping[str, Tensor], names: Collection[str]) -> dict[str, str]:
+    """Names of a state beside these whose weights are one with one of these, and with which."""
+    there = {state[name].data_ptr(): name for name in names if name in state}
+    return {name: there[t.data_ptr()] for name, t in state.items() if name not in names and t.data_ptr() in there}
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    with reading(path, f"it may be no description of an encoder at all; {_AGAIN}"):
+        said: dict[str, Any] = read_record(path)
+        if said["format"] != FORMAT or not isinstance(said["version"], int):
+            raise ValueError("it has another form")
+    if said["version"] > VERSION:
+        raise UserError(
+            f"{path} comes from a newer Tacit (format {said['version']}, this one reads {VERSION}); upgrade Tacit"
+        )
+    with reading(path, _AGAIN):
+        for name, kind in (("name", str), ("weights", dict), ("spec", dict), ("options", dict), ("source", dict)):
+            if not isinstance(said[name], kind):
+                raise ValueError(f"{name} is {said[name]!r:.40}")
+    return said

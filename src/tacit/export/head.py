@@ -1,0 +1,281 @@
+"""An encoder with its head, for use elsewhere: from an image, a text or a recording to what `tacit predict` says of it.
+
+    embedding = a representation of the encoder, chosen by the run's evaluation
+    probabilities = softmax(embedding W + b)    of classes
+    probabilities = sigmoid(embedding W + b)    of labels, of which an example can have several
+    prediction    = embedding W + b             of a number
+
+As ONNX it is one graph, `image` integers [B C S S], or `input_ids` and `attention_mask` int64 [B N], or `audio` float32
+[B S] and `length` int64 [B] -> `embedding` [B D] and `probabilities` [B K] or `prediction` [B], with the classes in its
+metadata. Else `head.safetensors` holds W [D K] and b [K] in float64 and `head.json` the rest. What no file can do, such
+as resizing, `README.md` lists for the caller, with the lines to paste.
+"""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tacit.core.files import sha256
+from tacit.evaluation.features import candidates
+from tacit.evaluation.selection import FINAL
+from tacit.export.onnx import write_graph
+from tacit.modalities.image.decode import BY_TYPE
+from tacit.modalities.spec import AudioSpec, ItemSpec, TextSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tacit.core.types import Features
+    from tacit.encoders import OwnEncoder
+    from tacit.export.onnx import Copy, Inputs
+    from tacit.modalities.spec import Spec
+    from tacit.run.heads import Head
+
+ONNX_FILE = "encoder.onnx"
+WEIGHTS, DESCRIPTION, README = "head.safetensors", "head.json", "README.md"
+# From the head's outputs [B K] to its answer, as torch is told.
+ENDS = {"softmax": ".softmax(1)", "sigmoid": ".sigmoid()", "identity": "[:, 0]"}
+
+
+def write(encoder: OwnEncoder, head: Head, to: str, folder: Path) -> None:
+    """Write the head beside an encoder that is there already, or both as one graph, and README.md."""
+    said = {
+        "target": head.target,
+        "classes": head.classes,
+        "output": head.output,
+        "link": head.link,
+        "representation": head.depth,
+        "labels": head.labels,
+        "caller": left_to_do(encoder.spec, head),
+    }
+    if to == "onnx":
+        _write_onnx(encoder, head, folder / ONNX_FILE, said)
+        weights = ONNX_FILE
+    else:
+        from safetensors.numpy import save_file
+
+        save_file({"W": head.W, "b": head.b}, folder / WEIGHTS)
+        weights = WEIGHTS
+    described = {**said, "weights": {weights: sha256(folder / weights)}}
+    (folder / DESCRIPTION).write_text(json.dumps(described, indent=2))
+    (folder / README).write_text(_readme(encoder, head, to), encoding="utf-8")
+
+
+def left_to_do(spec: Spec, head: Head) -> list[str]:
+    """What the caller does to examples of this kind first, in this order; `encoder.prepare` does all of it."""
+    if isinstance(spec, TextSpec):
+        return [
+            "tokenise with tokenizer.json, which puts the special tokens around a text; special words that stand in it "
+            "are text (split_special_tokens)",
+            f"cut after {spec.length} numbers; tacit predict reads longer texts in several windows",
+            f"pad with {spec.pad} to the longest of a batch, input_ids [B N]; attention_mask [B N] is 0 there, else 1",
+        ]
+    if isinstance(spec, AudioSpec):
+        return [
+            f"mix the channels to one and resample to {spec.rate} Hz, well",
+            f"cut after {spec.seconds:g} s; tacit predict reads longer recordings in several windows",
+            "float32 in [-1, 1], padded with zeros to the longest of a batch, audio [B S]",
+            "length [B] int64 counts the samples of each",
+        ]
+    if isinstance(spec, ItemSpec):
+        return [
+            f"number each item by its row in items.parquet, from 0 on, plus {spec.first}, and leave unknown ones out",
+            f"take the latest {spec.length} events, the first of them first",
+            f"pad with {spec.pad} to the longest of a batch, input_ids [B N]; attention_mask [B N] is 0 there, else 1",
+        ]
+    dtype, white = ("uint16", 65535) if head.deep else ("uint8", 255)
+    named = {1: "one channel of grey", 3: "three channels, red, green, blue"}
+    channels = named.get(spec.channels, f"the {spec.channels} channels of the training, in their order")
+    rule = spec.scale
+    return [
+        "take the first frame, turned upright by its EXIF orientation, transparency laid on white",
+        f"convert to {channels}, {dtype}, 0 to {white}"
+        + ("" if rule is None or rule.numbers in BY_TYPE else f", where of numbers as in training {rule.said()}"),
+        f"resize the whole image to {spec.size} x {spec.size} px, bicubic with antialiasing; crop nothing",
+        f"stack to [B {spec.channels} {spec.size} {spec.size}]",
+    ]
+
+
+def outputs(head: Head) -> tuple[str, str]:
+    """The names of what the graph gives."""
+    return "embedding", head.output
+
+
+def as_function(encoder: OwnEncoder, head: Head) -> Copy:
+    """Integer images to embedding and the head's answer, the head in float64."""
+    import torch
+
+    W, b = torch.from_numpy(head.W), torch.from_numpy(head.b)
+
+    from tacit.export.handover import handover
+
+    kind = handover(encoder)
+
+    def answer(inputs: Inputs) -> tuple[Tensor, Tensor]:
+        embedding = _embedding(kind.features(encoder, inputs, range(encoder.n_depths)), head.depth).cpu()
+        return embedding, _linked(embedding.double() @ W + b, head)
+
+    return answer
+
+
+def as_taken(inputs: Inputs, head: Head) -> Inputs:
+    """The inputs of an encoder's graph as those of a head's: images not as floats, but as pixels of the run's depth."""
+    import torch
+
+    if "image" not in inputs:
+        return inputs
+    white, dtype = (65535, torch.uint16) if head.deep else (255, torch.uint8)
+    return {"image": (inputs["image"] * white).round().to(dtype)}
+
+
+def _embedding(features: Features, depth: str) -> Tensor:
+    return candidates(features)[depth]
+
+
+def _linked(outputs: Tensor, head: Head) -> Tensor:
+    if head.link == "identity":
+        return outputs[:, 0]
+    return outputs.softmax(1) if head.link == "softmax" else outputs.sigmoid()
+
+
+def _write_onnx(encoder: OwnEncoder, head: Head, file: Path, said: dict[str, object]) -> None:
+    import onnx
+    import torch
+
+    from tacit.export.handover import handover
+
+    kind = handover(encoder)
+
+    class Answers(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = deepcopy(encoder).cpu()
+            self.head = torch.nn.Linear(*head.W.shape)
+            self.head.weight.data = torch.from_numpy(head.W.T.copy()).float()
+            self.head.bias.data = torch.from_numpy(head.b).float()
+
+        def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+            embedding = _embedding(kind.features(self.encoder, inputs, range(encoder.n_depths)), head.depth)
+            return embedding, _linked(self.head(embedding), head)
+
+    write_graph(kind.graph(Answers()), as_taken(kind.example(), head), file, outputs(head), kind.axes)
+    model = onnx.load(file)
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in said.items()})
+    onnx.save(model, file)
+
+
+class Words(NamedTuple):
+    """What the README says of a kind of data."""
+
+    one: str  # example
+    does: str  # what graph and encoder do themselves
+    prepared: str
+    given: str  # to `prepare`, in Python
+    feed: str  # lines in Python that make `inputs` of the graph
+
+
+IMAGES = Words(
+    "image",
+    "scales and normalises the pixels itself",
+    "images)` does all of this for paths, PIL images and arrays",
+    "['image.png']",
+    """images = tacit.load_encoder(".").prepare(["image.png"])["image"].numpy()  # or your own, as listed above
+inputs = {"image": images}""",
+)
+TEXTS = Words(
+    "text",
+    "leaves special tokens out of the mean itself",
+    "texts)` does all of this, and cuts nothing",
+    "['a text']",
+    """batch = tacit.load_encoder(".").prepare(["a text"])  # or your own, as listed above
+inputs = {"input_ids": batch["tokens"].numpy(), "attention_mask": batch["valid"].long().numpy()}""",
+)
+SOUNDS = Words(
+    "recording",
+    "makes log-mel frames and normalises them itself",
+    "sounds)` does all of this for paths and arrays, to int16, and cuts nothing",
+    "['sound.wav']",
+    """batch = tacit.load_encoder(".").prepare(["sound.wav"])  # or your own, as listed above
+inputs = {"audio": batch["audio"].float().numpy() / 32768, "length": batch["length"].numpy()}""",
+)
+
+
+HISTORIES = Words(
+    "history",
+    "takes what stands at the last event, or the mean, itself",
+    "histories)` does all of this for lists of item ids",
+    "[[first, ..., latest]]",
+    """batch = tacit.load_encoder(".").prepare([[first, ..., latest]])  # ids of items, or numbers as listed above
+inputs = {"input_ids": batch["tokens"].numpy(), "attention_mask": batch["valid"].long().numpy()}""",
+)
+
+
+def _words(encoder: OwnEncoder) -> Words:
+    return {"image": IMAGES, "text": TEXTS, "audio": SOUNDS, "items": HISTORIES}[encoder.spec.kind]
+
+
+def _readme(encoder: OwnEncoder, head: Head, to: str) -> str:
+    words = _words(encoder)
+    steps = "\n".join(f"{number}. {step}" for number, step in enumerate(left_to_do(encoder.spec, head), 1))
+    usage, graph = _usage_of_graph(head, words), f"`{ONNX_FILE}` {words.does}"
+    if to != "onnx":
+        usage, graph = _usage(head, words), f"the encoder {words.does}"
+    return f"""# {encoder.name} with its head
+
+{_meaning(head, words)}
+
+The head is a linear probe of {head.labels:,} labels on the representation `{head.depth}`. The verdict of the run's
+report precedes it: this head also learned from the sealed test labels, and how good it is itself was not measured.
+
+What is left to do to {_a(words.one)} first ({graph}):
+
+{steps}
+
+`tacit.load_encoder(FOLDER).prepare({words.prepared}. In this folder:
+
+```python
+{usage}
+```
+"""
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def _meaning(head: Head, words: Words) -> str:
+    names = ", ".join(head.classes)
+    return {
+        "softmax": f"Classes, in the order of the probabilities: {names}.",
+        "sigmoid": f"Labels, in the order of the probabilities, one for each: {names}. "
+        f"{_a(words.one).capitalize()} can have several, or\nnone: `tacit predict` names those above one half.",
+        "identity": "The prediction is a number, in the unit of the labels that it was learned from.",
+    }[head.link]
+
+
+def _usage_of_graph(head: Head, words: Words) -> str:
+    names = 'classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])'
+    return f"""import json, onnxruntime, tacit
+
+{words.feed}
+session = onnxruntime.InferenceSession("{ONNX_FILE}")
+embedding, {head.output} = session.run(["embedding", "{head.output}"], inputs)
+{names if head.classes else ""}""".rstrip()
+
+
+def _usage(head: Head, words: Words) -> str:
+    """Three lines from examples to the answer, at this depth."""
+    more, features, embedding = "", f"encoder(encoder.prepare({words.given}))", "features.pooled"
+    if head.depth != FINAL:
+        more = "\nfrom tacit.evaluation.features import candidates"
+        features = f"candidates({features[:-1]}, depths=range(encoder.n_depths)))"
+        embedding = f'features["{head.depth}"]'
+    return f"""import tacit, torch
+from safetensors.torch import load_file{more}
+
+encoder, head = tacit.load_encoder("."), load_file("{WEIGHTS}")
+features = {features}
+{head.output} = ({embedding}.double() @ head["W"] + head["b"]){ENDS[head.link]}"""

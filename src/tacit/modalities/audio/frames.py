@@ -1,0 +1,82 @@
+"""The labelled stretches of recordings as labels of frames: what `--target tokens` judges of sound."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.core.errors import UserError
+from tacit.modalities.audio.recordings import Pieces, Recordings
+
+if TYPE_CHECKING:
+    from tacit.data.known import Spans
+    from tacit.dataset import Dataset
+
+MOST = 20_000  # frames that are judged, evenly spread over all that are labelled
+
+_NONE, _SEVERAL = -1, -2  # classes that are said of a frame
+
+Codes = NDArray[np.int64]
+
+
+class Frames(NamedTuple):
+    """Labelled frames, n of them."""
+
+    pieces: Pieces  # the examples that they are frames of: an encoder sees each at once
+    tokens: Codes  # [n 2] the piece of each, and its frame
+    row: Codes  # [n] of its recording
+    label: Codes  # [n]
+    content: NDArray[np.void]  # [n] 16-byte hash
+
+
+def labelled_frames(dataset: Dataset, rows: Codes, stride: int) -> Frames:
+    """The labelled frames of these recordings, one for each token of `stride` frames: the one in its middle.
+
+    A frame has the class of the stretch that it lies in; of no stretch, or of several that differ, it is left out.
+    UserError where there is none.
+    """
+    recordings, spans = dataset.cache, dataset.spans
+    assert isinstance(recordings, Recordings)
+    assert spans is not None
+    spec = recordings.spec
+    pieces = Pieces(recordings, rows, spec.seconds)
+    numbers = np.arange(len(pieces))
+    begins, lengths, of = pieces.spans(numbers)
+    middle = (stride - 1) / 2  # of a token, in frames
+    counts = np.maximum(0, 1 + ((lengths - 1) // spec.hop - middle) // stride).astype(np.int64)
+    piece = np.repeat(numbers, counts)
+    place = np.arange(len(piece)) - np.repeat(np.cumsum(counts) - counts, counts)  # of the token in its piece
+    frame = place * stride + middle
+    row = of[piece]
+    moment = (begins[piece] - recordings.spans(row)[0] + frame * spec.hop) / spec.rate  # seconds
+    label = _said(row, moment, spans)
+    kept = np.flatnonzero(label >= 0)
+    if not len(kept):
+        raise UserError("no frame lies in a labelled stretch: check the columns of starts and ends, in seconds")
+    kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), MOST)).astype(np.int64)]
+    tokens = np.stack([piece[kept], frame[kept].astype(np.int64)], axis=1)
+    return Frames(pieces, tokens, row[kept], label[kept], _hashes(dataset.content[row[kept]], moment[kept]))
+
+
+def _said(row: Codes, moment: NDArray[np.float64], spans: Spans) -> Codes:
+    """The class of each moment [n] of the recordings `row`, which are in one piece each, in the order of time."""
+    said = np.full(len(row), _NONE, np.int64)
+    changes = np.flatnonzero(np.diff(row, prepend=-1))
+    first = dict(zip(row[changes].tolist(), changes.tolist(), strict=True))
+    last = dict(zip(row[changes].tolist(), [*changes[1:].tolist(), len(row)], strict=True))
+    for of, begin, end, label in zip(*(values.tolist() for values in spans), strict=True):
+        if of in first:
+            inside = slice(first[of], last[of])
+            low, high = first[of] + np.searchsorted(moment[inside], (begin, end))
+            known = said[low:high]
+            said[low:high] = np.where((known == _NONE) | (known == label), label, _SEVERAL)
+    return said
+
+
+def _hashes(content: NDArray[np.void], moment: NDArray[np.float64]) -> NDArray[np.void]:
+    """What names each frame: its recording's content, and when it is."""
+    parts = zip(content.tolist(), moment.tolist(), strict=True)
+    return np.array([hashlib.blake2b(b"%b %.6f" % of, digest_size=16).digest() for of in parts], "V16")

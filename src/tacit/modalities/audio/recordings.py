@@ -1,0 +1,151 @@
+"""Decoded once, mapped into memory ever after: the samples of all recordings end to end.
+
+A folder of it, sounds/KEY/ beside the folders of `tacit.modalities.image.store`, holds
+    samples.bin       int16, one channel at the rate of the spec
+    starts.bin        int64 [N + 1], where each recording begins in samples.bin
+    content.bin       16-byte hash per recording, of its samples
+    meta.json         the AudioSpec, and what tells that the files are whole
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.data.store import write_meta
+from tacit.modalities.audio import decode as sounds
+from tacit.modalities.spec import AudioSpec
+
+if TYPE_CHECKING:
+    from tacit.core.types import Batch
+
+FORMAT = 2
+FILES = ("samples.bin", "starts.bin", "content.bin")
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Sounds of any length; only the stretches asked for are ever copied. May be read from several threads.
+
+    A glimpse has a few recordings that stand for all N in turn.
+    """
+
+    samples: NDArray[np.int16]  # of all recordings
+    starts: NDArray[np.int64]  # [M + 1]
+    content: NDArray[np.void]  # [N] 16-byte hash of each recording
+    spec: AudioSpec
+    data_hash: str
+    folder: Path | None = None  # where it is kept; None for a glimpse
+
+    @classmethod
+    def load(cls, folder: Path, seconds: float) -> Recordings:
+        meta = json.loads((folder / "meta.json").read_text())
+        return cls(
+            samples=_mapped(folder / "samples.bin", np.dtype(np.int16)),
+            starts=_mapped(folder / "starts.bin", np.dtype(np.int64)),
+            content=np.fromfile(folder / "content.bin", dtype="V16"),
+            spec=AudioSpec.of({**meta["spec"], "seconds": seconds}),
+            data_hash=str(meta["data_hash"]),
+            folder=folder,
+        )
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the disk, of a glimpse what all would take."""
+        mean = self.samples.nbytes / max(1, len(self.starts) - 1)
+        return int(len(self) * (mean + self.starts.itemsize + self.content.itemsize))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Samples of each recording, [N]."""
+        return self.spans(np.arange(len(self)))[1]
+
+    @property
+    def seconds(self) -> float:
+        """Of all recordings together."""
+        return float(self.lengths.sum()) / self.spec.rate
+
+    def spans(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Where these recordings begin in `samples`, and how many samples they have, [B] each."""
+        rows = rows if self.folder is not None else rows % (len(self.starts) - 1)
+        begins = self.starts[rows]
+        return begins, self.starts[rows + 1] - begins
+
+    def sounds(self, rows: Rows) -> list[NDArray[np.int16]]:
+        """A copy of each of these recordings, as `tacit.modalities.audio.decode.excerpt` takes it."""
+        spans = zip(*(values.tolist() for values in self.spans(np.asarray(rows, np.int64))), strict=True)
+        wholes = (self.samples[begin : begin + length] for begin, length in spans)
+        return [np.array(sounds.excerpt(whole, self.spec.seconds, self.spec.rate)) for whole in wholes]
+
+    def batch(self, rows: Rows) -> Batch:
+        """`audio` [B S] int16, 0 where padding, `length` [B] and `index` [B]: each recording as `sounds` gives it."""
+        return padded(self.sounds(rows), np.asarray(rows, np.int64))
+
+
+class Pieces:
+    """The recordings `rows`, each in equal pieces of `seconds` at most: an hour is many examples, a word is one.
+
+    Which piece is where is computed from the recordings' lengths, so that any of them at any time costs the same.
+    """
+
+    def __init__(self, recordings: Recordings, rows: Rows, seconds: float) -> None:
+        assert len(rows), "nothing to cut"
+        self.recordings, self.rows = recordings, np.asarray(rows, np.int64)
+        longest = max(1, round(seconds * recordings.spec.rate))
+        _, lengths = recordings.spans(self.rows)
+        self.ends = np.cumsum(-(-lengths // longest))  # [rows] pieces up to each recording's last
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def spans(self, numbers: Rows) -> tuple[Rows, Rows, Rows]:
+        """Where these pieces begin in `samples`, how many samples they have, and of which rows they are, [B] each."""
+        numbers = np.asarray(numbers, np.int64)
+        at = np.searchsorted(self.ends, numbers, side="right")
+        last = self.ends[at]
+        first = np.where(at > 0, self.ends[at - 1], 0)
+        begins, lengths = self.recordings.spans(self.rows[at])
+        pieces, inside = last - first, numbers - first
+        left, right = lengths * inside // pieces, lengths * (inside + 1) // pieces
+        return begins + left, right - left, self.rows[at]
+
+    def batch(self, numbers: Rows) -> Batch:
+        """`audio` [B S] int16, 0 where padding, `length` [B], and `index` [B], the row of the recording."""
+        begins, lengths, rows = self.spans(numbers)
+        spans = zip(begins.tolist(), lengths.tolist(), strict=True)
+        return padded([self.recordings.samples[begin : begin + length] for begin, length in spans], rows)
+
+
+def padded(sounds: list[NDArray[np.int16]], index: Rows) -> Batch:
+    """Sounds as a batch: `audio` [B S], zeros on the right, `length` [B], `index` [B]."""
+    import torch
+
+    lengths = np.array([len(sound) for sound in sounds], np.int64)
+    audio = np.zeros((len(sounds), int(lengths.max(initial=1))), np.int16)
+    for row, sound in zip(audio, sounds, strict=True):
+        row[: len(sound)] = sound
+    return {
+        "audio": torch.from_numpy(audio),
+        "length": torch.from_numpy(lengths),
+        "index": torch.from_numpy(index.copy()),
+    }
+
+
+def describe(folder: Path, spec: AudioSpec, n: int, samples: int, data_hash: str) -> None:
+    """Write what `Recordings.load` reads, beside the samples."""
+    meta = {"format": FORMAT, "n": n, "samples": samples, "data_hash": data_hash, "spec": asdict(spec)}
+    write_meta(folder, meta, FILES)
+
+
+def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.asarray(np.memmap(path, dtype, "r"))

@@ -1,0 +1,161 @@
+"""Labels of stretches, in a file beside recordings: each stretch that it names becomes an example of its recording.
+
+What no stretch covers stays material to pretrain on, in examples without a label. All that is said of a recording's
+stretches alike (its group, its split) is said of these too, so that what a split holds out is held out whole.
+
+With --target tokens recordings stay whole, and their stretches say which frames are of which class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tacit.core.errors import UserError
+from tacit.data.asked import LISTS, Asked
+from tacit.data.known import Labels, Spans, not_ignored
+from tacit.data.labels import Columns, Told, own_columns, per_example, placed, told_by
+from tacit.data.named import Missing
+from tacit.data.notes import Notes
+from tacit.data.source import TEST, Source
+from tacit.evaluation.targets.labels import classes
+from tacit.modalities.audio.recordings import Recordings
+from tacit.modalities.audio.segments import OTHERWISE, SPAN, Seconds, as_seconds, cut, headers
+from tacit.modalities.image.store import Kept
+
+LEAST = 0.2  # seconds between two stretches that are worth an example
+
+FRAMES = (
+    "--target tokens needs to know where in recordings each label holds: give --labels FILE with the columns "
+    "file,start,end,label"
+)
+
+Part = tuple[float, float]  # where a stretch begins and ends, in seconds
+
+
+def span_columns(tables: Mapping[Path, pa.Table], start: str | None, end: str | None) -> dict[str, str]:
+    """The columns of label files that say which stretch a row means: those named, or both usual ones, or none."""
+    there = {name for table in tables.values() for name in table.column_names}
+    named = {key: name for key, name in zip(SPAN, (start, end), strict=True) if name is not None}
+    named = named or dict(zip(SPAN, SPAN, strict=True))
+    return named if there.issuperset(named.values()) else {}
+
+
+class Named(NamedTuple):
+    """The rows of label files that mean a stretch of a recording of the source."""
+
+    told: Told
+    begins: Seconds  # [R]
+    ends: Seconds  # [R]
+
+
+def read_spans(
+    source: Source, tables: Mapping[Path, pa.Table], spans: Mapping[str, str], asked: Asked, notes: Notes
+) -> Named:
+    """What label files say of stretches. UserError for what is no number of seconds."""
+    told = told_by(source, tables, notes, {**asked.columns, **spans}, lists=asked.target in LISTS)
+    files, missing = ", ".join(map(str, tables)), (0.0, math.inf)
+    begins, ends = (
+        as_seconds(told.texts.pop(key, pa.nulls(len(told.rows))), value, f"{files}, column {spans.get(key)!r},")
+        for key, value in zip(SPAN, missing, strict=True)
+    )
+    return Named(told, begins, ends)
+
+
+def marked(source: Source, named: Named, notes: Notes, root: Path) -> tuple[Source, Columns]:
+    """The named stretches and what lies between them as examples, and what is known of these."""
+    told, begins, ends = named
+    rows = list(zip(told.rows.tolist(), begins.tolist(), ends.tolist(), strict=True))
+    parts = _parts(rows, headers(source, root)[:, 1].tolist())
+    place = {part: number for number, part in enumerate(parts)}
+    of, *seconds = (np.array(values) for values in zip(*parts, strict=True))
+    found = cut(source, of, *seconds)
+    columns = placed(found, told._replace(rows=np.array([place[row] for row in rows], np.int64)), notes)
+    shared = {}
+    for key, alike in _alike(source, told).items():
+        own = getattr(columns, key)
+        shared[key] = pc.coalesce(own, alike.take(pa.array(of)))
+    left = len(parts) - len(set(rows))
+    remark = f"each row of the label file is a stretch of a recording; what none covers is {left:,} more examples"
+    remark = f"{remark}; {OTHERWISE}"
+    return replace(found, remarks=(*found.remarks, remark)), replace(columns, **shared)
+
+
+def _alike(source: Source, told: Told) -> dict[str, pa.Array]:
+    """What all rows of a recording say of it but for labels, string [N], null where they differ."""
+    found = {}
+    for key in told.texts.keys() - {"label"}:
+        text, differs = per_example(told.texts[key], told.rows, len(source))
+        found[key] = pc.if_else(pa.array(differs), None, text)
+    return found
+
+
+def _parts(named: Iterable[tuple[int, float, float]], lengths: list[float]) -> list[tuple[int, float, float]]:
+    """The stretches of each recording, by its number, and what lies between them; the whole of one without any."""
+    spans: defaultdict[int, set[Part]] = defaultdict(set)
+    for row, begin, end in named:
+        spans[row].add((begin, end))
+    parts: list[tuple[int, float, float]] = []
+    for row, length in enumerate(lengths):
+        mine = spans.get(row)
+        inside = sorted({*mine, *between(mine, length)}) if mine else [(0.0, math.inf)]
+        parts += [(row, *part) for part in inside]
+    return parts
+
+
+def between(spans: Iterable[Part], length: float) -> Iterator[Part]:
+    """What none of the spans of a recording covers, where that is long enough."""
+    reached = 0.0
+    inside = sorted((begin, end) for begin, end in spans if 0 <= begin < min(end, length))
+    for begin, end in [*inside, (length, length)]:
+        if begin - reached >= LEAST:
+            yield reached, begin
+        reached = max(reached, end)
+
+
+# ---------------------------------------------------------------- frames
+
+
+def whole_columns(source: Source, named: Named) -> Columns:
+    """What is known of recordings whose frames are labelled: a group is a recording, unless another is told.
+
+    UserError where rows of one recording contradict each other.
+    """
+    for key in named.told.texts.keys() - {"label"}:
+        differs = per_example(named.told.texts[key], named.told.rows, len(source))[1]
+        if differs.any():
+            name = source.ids[int(differs.argmax())].as_py()
+            raise UserError(f"--target tokens keeps recordings whole, but rows of {name} differ in their {key}")
+    columns = replace(own_columns(replace(source, label=None), named.told.own, Missing()), **_alike(source, named.told))
+    return replace(columns, group=source.ids) if columns.group is None else columns
+
+
+def with_spans(known: Labels, named: Named, kept: Kept, asked: Asked, notes: Notes) -> Labels:
+    """With the classes of the stretches of those recordings that were kept.
+
+    A recording's own class is the one that most of its time is of.
+    """
+    recordings, n = kept.cache, len(kept.rows)
+    assert isinstance(recordings, Recordings)
+    place = np.full(int(max(kept.rows.max(), named.told.rows.max())) + 1, -1, np.int64)
+    place[kept.rows] = np.arange(n)
+    row = place[named.told.rows]
+    text = not_ignored(named.told.texts["label"], asked, notes).filter(pa.array(row >= 0))
+    begin, end, row = named.begins[row >= 0], named.ends[row >= 0], row[row >= 0]
+    end = np.minimum(end, recordings.lengths[row] / recordings.spec.rate)
+    training = np.ones(n, bool) if known.split is None else known.split != TEST
+    found = classes(text, training[row], notes)
+    fits = (found.label >= 0) & (begin >= 0) & (begin < end)
+    spans = Spans(row[fits], begin[fits], end[fits], found.label[fits])
+    seconds = np.zeros((n, len(found.classes)))
+    np.add.at(seconds, (spans.row, spans.label), spans.end - spans.begin)
+    label = np.where(seconds.any(axis=1), seconds.argmax(axis=1), -1)
+    return replace(known, label=label, classes=found.classes, spans=spans)

@@ -1,0 +1,297 @@
+"""The recordings of a source: found where an earlier run has left them, or decoded now."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import shutil
+import time
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.core.errors import UserError, nearest
+from tacit.data.decode import Decoded, Pool, SoundPlan
+from tacit.data.source import Source, digest
+from tacit.data.store import find_or_make, partial_folder, put_in_place, read_meta, read_sealed, write_sealed
+from tacit.data.worker import Heard
+from tacit.modalities.audio import decode
+from tacit.modalities.audio.recordings import FORMAT, Recordings, describe
+from tacit.modalities.image.store import Kept, Progress, nothing_readable, private_folder, too_many_bad
+from tacit.modalities.spec import AudioSpec
+
+SECONDS = 10.0  # that are looked at together, unless asked for
+LENGTHS = (0.5, 60.0)  # seconds
+RATE = 16_000  # Hz at most, unless asked for: speech has little beyond 8 kHz
+SEPARATE = decode.SEPARATE  # see `tacit.modalities.audio.channels`
+CHANNELS = (*decode.CHANNELS, SEPARATE)
+WINDOW, HOP = 0.025, 0.010  # seconds
+MELS, MELS_NARROW = 64, 40  # from 16 kHz on, and below
+LOW = 50.0  # Hz
+
+_PROBED = 64  # recordings whose headers decide about the rate
+_MEASURED = 300  # recordings whose log-mel values give mean and deviation
+_MEASURED_SECONDS = 5  # of each, from its middle
+_LEAST_STD = 1e-2
+_GLIMPSED = 128  # recordings at most that stand for all in a glimpse
+_GLIMPSED_SECONDS = 30.0  # of each
+
+
+def check_sound(rate: int | None, seconds: float | None, channels: str | None) -> None:
+    """UserError where one is out of range."""
+    least, most = decode.RATES
+    if rate is not None and not least <= rate <= most:
+        raise UserError(f"--rate {rate} is out of range; choose {least:,} to {most:,} Hz")
+    if seconds is not None and not LENGTHS[0] <= seconds <= LENGTHS[1]:
+        raise UserError(f"--seconds {seconds:g} is out of range; choose {LENGTHS[0]:g} to {LENGTHS[1]:g} s")
+    if channels not in (None, *CHANNELS):
+        near = nearest(str(channels), CHANNELS)
+        raise UserError(f"--channels {channels} is none{near}; choose from {', '.join(CHANNELS)}")
+
+
+def audio_spec(rate: int, seconds: float, mean: float = 0.0, std: float = 1.0) -> AudioSpec:
+    """The frames of sounds at this rate. The window has an even number of samples, so that S of them are 1 + S // hop
+    frames."""
+    return AudioSpec(
+        rate=rate,
+        seconds=seconds,
+        window=2 * round(rate * WINDOW / 2),
+        hop=round(rate * HOP),
+        mels=MELS if rate >= 16_000 else MELS_NARROW,
+        low=LOW,
+        high=rate / 2,
+        mean=mean,
+        std=std,
+    )
+
+
+def open_recordings(
+    source: Source,
+    *,
+    rate: int | None,
+    seconds: float | None,
+    channels: str | None,
+    root: Path,
+    max_bad: float,
+    progress: Progress | None = None,
+    patience: float = math.inf,
+) -> Kept:
+    """The recordings of this source, decoded now unless an earlier run has done it; see `open_cache` of images.
+
+    `rate` in Hz, by default the commonest of the files, 16,000 at most; `channels` mix, left or right, or separate
+    where the items of the source name theirs.
+    """
+    seconds, channels = seconds or SECONDS, channels or "mix"
+    listings, folders = private_folder(root / "listings"), private_folder(root / "sounds")
+    form = [source.fingerprint, "sound", FORMAT, decode.VERSION, decode.versions(), rate, channels]
+    memo = listings / f"{digest([json.dumps(form).encode()])}.json"
+    kept, said = find_or_make(
+        memo,
+        root,
+        lambda: _remembered(memo, folders, len(source), seconds),
+        lambda: _glimpse(source, rate, seconds, channels, patience) if patience < math.inf else None,
+        lambda: _decode(source, rate, channels, folders, memo, max_bad, progress),
+    )
+    if len(kept.bad) > max_bad * len(source):
+        raise too_many_bad(source, list(kept.bad), len(source), max_bad)
+    assert isinstance(kept.cache, Recordings)
+    # Sounds of one channel are kept once, whichever was asked for.
+    heard = replace(kept.cache, spec=replace(kept.cache.spec, channels=channels))
+    return replace(kept, cache=heard, remarks=(*kept.remarks, *said))
+
+
+def _remembered(memo: Path, folders: Path, n: int, seconds: float) -> Kept | None:
+    """What an earlier run has left, if it is all still there."""
+    known = read_sealed(memo)
+    folder = folders / known["cache"] if known else None
+    if known is None or folder is None or read_meta(folder) is None:
+        return None
+    bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
+    rows = np.delete(np.arange(n), [row for row, _ in bad])
+    recordings = Recordings.load(folder, seconds)
+    remarks = tuple(known["remarks"])
+    return Kept(recordings, rows, bad, int(known["duplicates"]), counts=known["counts"], remarks=remarks)
+
+
+def _headers(source: Source, pool: Pool) -> list[decode.Header]:
+    headers = [header for header in pool.probe_sounds(source.sample(_PROBED)) if header is not None]
+    if not headers:
+        raise nothing_readable(source, "sound", pool.why_not(next(iter(source.items())), SoundPlan))
+    return headers
+
+
+def _usual_rate(headers: list[decode.Header]) -> int:
+    """The commonest rate, of those equally common the highest; in the range that sounds are made into."""
+    counts = Counter(header.rate for header in headers)
+    return max(decode.RATES[0], min(RATE, max(counts, key=lambda rate: (counts[rate], rate))))
+
+
+def _rates_differ(headers: list[decode.Header], rate: int) -> tuple[str, ...]:
+    rates = sorted({header.rate for header in headers})
+    if len(rates) < 2:
+        return ()
+    return (
+        f"the recordings have rates of {', '.join(f'{r:,}' for r in rates[:5])} Hz; all were made into {rate:,} Hz",
+    )
+
+
+# ---------------------------------------------------------------- the whole
+
+
+def _decode(
+    source: Source,
+    rate: int | None,
+    channels: str,
+    folders: Path,
+    memo: Path,
+    max_bad: float,
+    progress: Progress | None,
+) -> None:
+    """Decode into a folder of its own and move it into place. A listing's lock is held."""
+    with partial_folder(folders, memo.stem) as partial:
+        spilled = partial / "spilled"
+        spilled.mkdir()
+        with Pool() as pool:
+            headers = _headers(source, pool)
+            rate = rate or _usual_rate(headers)
+            plan = SoundPlan(rate, channels, folder=str(spilled))
+            bad: list[tuple[int, str]] = []
+            with Writer(partial) as writer:
+                for row, outcome in enumerate(pool.decode(source.items(), plan)):
+                    _add(writer, row, outcome, bad)
+                    if len(bad) > max_bad * len(source):
+                        raise too_many_bad(source, bad, row + 1, max_bad)
+                    if progress is not None and (row % 64 == 63 or row + 1 == len(source)):
+                        progress(row + 1, len(source))
+        shutil.rmtree(spilled)
+        contents = np.fromfile(partial / "content.bin", dtype="V16")
+        if not len(contents):
+            row, reason = bad[0]
+            raise nothing_readable(source, "sound", reason, row)
+        data_hash = digest([contents.tobytes()])
+        spec = audio_spec(rate, SECONDS)
+        describe(partial, spec, len(contents), writer.samples, data_hash)
+        spec = _measured(Recordings.load(partial, SECONDS))
+        describe(partial, spec, len(contents), writer.samples, data_hash)
+        final = folders / digest([json.dumps([data_hash, rate, FORMAT, decode.VERSION]).encode()])
+        put_in_place(partial, final)
+    distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
+    known = {
+        "cache": final.name,
+        "bad": bad,
+        "duplicates": len(contents) - len(distinct),
+        "counts": writer.counts,
+        "remarks": _rates_differ(headers, rate),
+    }
+    write_sealed(memo, known)
+
+
+def _add(writer: Writer, row: int, outcome: Decoded, bad: list[tuple[int, str]]) -> None:
+    if outcome.data is not None:
+        writer.write(outcome.content, outcome.data)
+    elif outcome.reason == os.strerror(errno.ENOSPC).lower():  # a worker's disk is ours
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    else:
+        bad.append((row, outcome.reason))
+
+
+@dataclass
+class Writer:
+    """The files of recordings, written one after the other, and what was found of them."""
+
+    folder: Path
+    samples: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: {"silent": 0, "clipped": 0, "truncated": 0})
+
+    def __enter__(self) -> Writer:
+        names = ("samples", "starts", "content")
+        self._files: dict[str, IO[bytes]] = {name: (self.folder / f"{name}.bin").open("wb") for name in names}
+        self._files["starts"].write(bytes(8))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def write(self, content: bytes, answer: bytes) -> None:
+        """Take what a worker has answered; samples that lie in a file are moved from there."""
+        heard, samples = heard_in(answer)
+        if heard.file:
+            with open(heard.file, "rb") as spilled:
+                shutil.copyfileobj(spilled, self._files["samples"], 1 << 20)
+            os.unlink(heard.file)
+        else:
+            self._files["samples"].write(samples)
+        self.samples += heard.samples
+        self._files["starts"].write(array("q", [self.samples]).tobytes())
+        self._files["content"].write(content)
+        for name, found in (("silent", heard.silent), ("clipped", heard.clipped), ("truncated", heard.cut)):
+            self.counts[name] += found
+
+
+def heard_in(answer: bytes) -> tuple[Heard, bytes]:
+    """The line and the samples of a decoded sound."""
+    line, _, samples = answer.partition(b"\n")
+    return Heard(*json.loads(line)), samples
+
+
+def _measured(recordings: Recordings) -> AudioSpec:
+    """The spec with mean and deviation of log-mel values, from the middle of some of the recordings."""
+    import torch
+
+    from tacit.modalities.audio.logmel import log_mel
+
+    n = len(recordings.starts) - 1
+    rows = np.linspace(0, n - 1, min(n, _MEASURED)).astype(np.int64)
+    most = _MEASURED_SECONDS * recordings.spec.rate
+    count, total, squares = 0, 0.0, 0.0
+    for begin, length in zip(*(values.tolist() for values in recordings.spans(rows)), strict=True):
+        at = begin + max(0, length - most) // 2
+        audio = torch.from_numpy(recordings.samples[at : at + min(length, most)].copy())[None]
+        values = log_mel(audio, torch.tensor([audio.shape[1]]), recordings.spec)[0].double()
+        count, total = count + values.numel(), total + float(values.sum())
+        squares += float(values.square().sum())
+    mean = total / count
+    deviation = math.sqrt(max(squares / count - mean * mean, _LEAST_STD**2))
+    return replace(recordings.spec, mean=float(mean), std=deviation)
+
+
+# ---------------------------------------------------------------- a glimpse
+
+
+def _glimpse(source: Source, rate: int | None, seconds: float, channels: str, patience: float) -> Kept | None:
+    """A sample of the recordings in place of all, or None where all can be decoded within `patience` seconds."""
+    parts: list[NDArray[np.int16]] = []
+    with Pool() as pool:
+        headers = _headers(source, pool)  # also starts the workers
+        rate = rate or _usual_rate(headers)
+        plan = SoundPlan(rate, channels, most=_GLIMPSED_SECONDS)
+        began = time.perf_counter()
+        for seen, outcome in enumerate(pool.decode(source.sample(_GLIMPSED), plan), 1):
+            parts += [np.frombuffer(heard_in(outcome.data)[1], np.int16)] if outcome.data is not None else []
+            if parts and seen % plan.batch == 0 and time.perf_counter() - began > patience / 2:
+                break
+        spent = time.perf_counter() - began
+    if not parts:
+        return None
+    decoded = sum(map(len, parts)) / rate
+    whole = len(source) * float(np.mean([header.seconds for header in headers]))
+    total = spent * max(whole / decoded, len(source) / len(parts))
+    if total <= patience:
+        return None
+    recordings = Recordings(
+        samples=np.concatenate(parts),
+        starts=np.cumsum([0, *map(len, parts)]),
+        content=np.arange(2 * len(source), dtype=np.int64).view("V16"),  # nothing is known of copies
+        spec=audio_spec(rate, seconds),
+        data_hash="not decoded yet",
+    )
+    recordings = replace(recordings, spec=_measured(recordings))
+    return Kept(recordings, np.arange(len(source)), seconds_left=total, remarks=_rates_differ(headers, rate))

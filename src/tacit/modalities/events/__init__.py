@@ -1,0 +1,1 @@
+"""Sequences of events: what people did, and with which items."""

@@ -1,0 +1,184 @@
+"""The histories of a source of events: found where an earlier run has left them, or sorted now."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.core.errors import UserError
+from tacit.data.opened import stamps_of
+from tacit.data.source import Source, digest
+from tacit.data.store import find_or_make, partial_folder, put_in_place, read_meta, read_sealed, write_sealed
+from tacit.modalities.events import sorting
+from tacit.modalities.events.attributes import with_attributes
+from tacit.modalities.events.catalogue import FILE_NAME, Catalogue
+from tacit.modalities.events.store import FORMAT, LONGEST, Histories, describe
+from tacit.modalities.events.times import duration
+from tacit.modalities.image.store import Kept, Progress, private_folder
+from tacit.modalities.spec import ItemSpec
+
+LENGTH = 50  # events, unless asked for
+_CORES = (2, 1000)
+_LENGTHS = (2, LONGEST)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How events are made into histories."""
+
+    session_gap: str | None = None
+    k_core: int | None = None
+    item_table: str | None = None
+    catalogue: str | ItemSpec | None = None  # whose numbers the items have: a folder, or the spec of an encoder
+    held: str = "last"  # see `histories.HELD`
+
+    def settings(self) -> dict[str, Any]:
+        """Those that a person may have given, by their flags."""
+        given = {"session-gap": self.session_gap, "k-core": self.k_core, "item-table": self.item_table}
+        return {**given, "catalogue": self.catalogue}
+
+    def check(self) -> None:
+        """UserError where one of these makes no sense."""
+        if self.k_core is not None and not _CORES[0] <= self.k_core <= _CORES[1]:
+            raise UserError(f"--k-core {self.k_core} is out of range; choose {_CORES[0]} to {_CORES[1]:,} events")
+        if self.session_gap is not None:
+            duration(self.session_gap)
+        if self.item_table is not None and not Path(self.item_table).is_file():
+            raise UserError(f"--item-table {self.item_table}: no such file")
+
+
+def open_histories(
+    source: Source, ask: Ask, *, length: int | None, root: Path, max_bad: float, progress: Progress | None = None
+) -> Kept:
+    """The histories of this source, sorted now unless an earlier run has done it.
+
+    UserError where there are no events, or more than the fraction `max_bad` of them has no user, item or time.
+    """
+    assert source.interactions is not None
+    when = source.interactions.when
+    if length is not None and not _LENGTHS[0] <= length <= _LENGTHS[1]:
+        raise UserError(f"--length {length} is out of range; choose {_LENGTHS[0]} to {_LENGTHS[1]:,} events")
+    if ask.session_gap is not None and when.by != "time":
+        raise UserError(f"--session-gap {ask.session_gap} needs times, and {source.name} is {when.said}; leave it out")
+    given = _given(ask.catalogue)
+    table = [] if ask.item_table is None else [said.decode() for said in stamps_of([Path(ask.item_table)])]
+    known = [source.fingerprint, FORMAT, ask.session_gap, ask.k_core, table, None if given is None else given.digest]
+    listings, folders = private_folder(root / "listings"), private_folder(root / "histories")
+    memo = listings / f"{digest([json.dumps(known).encode()])}.json"
+    kept, said = find_or_make(
+        memo,
+        root,
+        lambda: _remembered(memo, folders, length or _own_length(ask.catalogue), ask.held),
+        lambda: None,
+        lambda: _make(source, ask, given, folders, memo, progress),
+    )
+    events, unplaced = kept.counts["events"], kept.counts["unplaced"]
+    if unplaced > max_bad * events:
+        raise UserError(
+            f"{unplaced:,} of {events:,} events of {source.name} lack a user, an item or a time, more than --max-bad "
+            f"{max_bad:g} allows; mend them, or raise --max-bad"
+        )
+    assert isinstance(kept.cache, Histories)
+    if ask.held == "time":
+        kept.cache.moments()
+    return replace(kept, remarks=(*kept.remarks, *said))
+
+
+def _own_length(catalogue: str | ItemSpec | None) -> int:
+    return catalogue.length if isinstance(catalogue, ItemSpec) else LENGTH
+
+
+def _given(catalogue: str | ItemSpec | None) -> Catalogue | None:
+    if catalogue is None or isinstance(catalogue, ItemSpec):
+        return None if catalogue is None else catalogue.known
+    places = (Path(catalogue) / inner / FILE_NAME for inner in ("", "encoder"))
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise UserError(f"--catalogue {catalogue}: there is no {FILE_NAME}; name a run or an exported encoder of items")
+    return Catalogue.load(found)
+
+
+def _remembered(memo: Path, folders: Path, length: int, held: str) -> Kept | None:
+    """What an earlier run has left, if it is all still there."""
+    known = read_sealed(memo)
+    folder = folders / known["cache"] if known else None
+    if known is None or folder is None or read_meta(folder) is None:
+        return None
+    histories = Histories.load(folder, length, held)
+    return Kept(
+        histories,
+        histories.owner.astype(np.int64),
+        duplicates=int(known["duplicates"]),
+        counts=known["counts"],
+        remarks=tuple(known["remarks"]),
+        part=_sessions(histories.owner) if known["parted"] else None,
+    )
+
+
+def _sessions(owner: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The number of each history among those of its user, from 1 on."""
+    place = np.arange(len(owner))
+    begins = np.ones(len(owner), np.bool_)
+    begins[1:] = owner[1:] != owner[:-1]
+    return np.asarray(place - np.maximum.accumulate(np.where(begins, place, 0)) + 1)
+
+
+def _make(
+    source: Source,
+    ask: Ask,
+    given: Catalogue | None,
+    folders: Path,
+    memo: Path,
+    progress: Progress | None,
+) -> None:
+    """Sort into a folder of its own and move it into place. A listing's lock is held."""
+    about = source.interactions
+    assert about is not None
+    gap = None if ask.session_gap is None else duration(ask.session_gap)
+    form = sorting.Form(about.when.by != "rows", about.when.by == "time", about.weighted, gap)
+    number = {} if given is None else dict(given.number)
+    before, found = len(number), Counter[str]()
+    with partial_folder(folders, memo.stem) as partial, partial_folder(folders, f"{memo.stem}.spool") as spooled:
+        sorting.spool(source.items(), spooled, form, number, found)
+        if not found["events"] - found["unplaced"] - found["weightless"]:
+            raise UserError(f"{source.name} holds no event with a user, an item and a time")
+        sorting.sort(
+            spooled,
+            len(source),
+            partial,
+            form,
+            found,
+            lambda users: None if progress is None else progress(users, len(source)),
+        )
+        ids = list(number)
+        if ask.k_core is not None:
+            renumber = sorting.keep_core(partial, ask.k_core, len(ids), before, found)
+            ids = [item for item, new in zip(ids, renumber.tolist(), strict=True) if new >= 0]
+        content, counts = sorting.contents(partial, ids)
+        if not len(content):
+            left = f"; --k-core {ask.k_core} leaves none" if ask.k_core is not None else ""
+            raise UserError(f"{source.name} holds no event that can be used{left}")
+        content.tofile(partial / "content.bin")
+        found["once"] = int((counts == 1).sum())
+        catalogue, remarks = with_attributes(ids, about.whole if given is None else given.whole, ask.item_table, given)
+        data_hash = digest([content.tobytes()])
+        describe(partial, catalogue, data_hash, ordered=form.ordered, timed=form.timed, weighted=form.weighted)
+        final = folders / digest([memo.stem.encode(), data_hash.encode()])
+        put_in_place(partial, final)
+    if given is not None and len(ids) > before:
+        remarks = (*remarks, f"{len(ids) - before:,} items are new to the catalogue of {before:,}")
+    distinct = np.unique(content.view(">u8").reshape(-1, 2), axis=0)
+    known = {
+        "cache": final.name,
+        "duplicates": len(content) - len(distinct),
+        "counts": found,
+        "remarks": remarks,
+        "parted": gap is not None,
+    }
+    write_sealed(memo, known)

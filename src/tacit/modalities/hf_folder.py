@@ -1,0 +1,412 @@
+"""A Hugging Face model's folder, read as what a stranger may have written: checked before anything is built from it.
+
+Nothing of it is executed. Its JSON is bounded, its weights are what their headers say, a configuration builds nothing
+that the weights are too small for, and no weight stays random: what the file lacks or has too much of is an error, by
+name. A prefix that a trainer has put before all names is left out, and said.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.utils import logging
+
+from tacit.core.errors import UserError, nearest
+
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pkl")
+BYTES = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
+    **dict.fromkeys(("U32", "I32", "F32"), 4),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 8),
+}
+LONGEST_JSON = 256 << 20  # bytes; a tokenizer of a quarter of a million words has 33 million
+LONGEST_HEADER = 100_000_000  # bytes, the format's own limit
+FEWEST_PARTS = 48  # layers or experts that any model may have, however few weights: some share theirs
+MOST_CLASSES = 1 << 20
+LARGEST_NUMBER = 1 << 24  # of a size in a configuration
+LARGEST_BUFFERS = 1 << 26  # numbers that a model computes for itself, such as positions
+# Keys of a configuration that count parts, each of which is a module of its own and has weights, or shares them.
+PARTS = re.compile(r"(^|_)(layers?|depths?|blocks?|stages?|experts?|repeats?|hidden_groups|inner_group_num)$")
+UNBOUNDED = re.compile(r"theta|seed|_ids?$|token|param|step|base|factor|eps|value|rate|freq")
+
+
+# ---------------------------------------------------------------- files
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; UserError where there is none, with the remedy."""
+    check_file(path, LONGEST_JSON)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}; download it again") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no JSON object; download it again")
+    return found
+
+
+def check_file(path: Path, most: float = math.inf) -> None:
+    """UserError where a file is none, is larger than it can sensibly be, or merely points to what git-lfs has kept."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing, or no plain file; download the folder again")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path} is a git-lfs pointer, not the file itself; fetch it with `git lfs pull`")
+    if size == 0:
+        raise UserError(f"{path} is empty; download it again")
+    if size > most:
+        raise UserError(f"{path} has {size:,} bytes, more than such a file can have; do not trust it")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the headers of a folder's weights say."""
+
+    files: tuple[Path, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def numbers(self) -> int:
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def longest(self) -> int:
+        """The longest side of any tensor."""
+        return max((max(shape, default=1) for shape in self.shapes.values()), default=1)
+
+
+def find_weights(folder: Path) -> Weights:
+    """The weights that transformers would load from here; UserError where they are pickled, cut off, not all."""
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"{folder} holds an adapter (adapter_config.json); merge it into its model (merge_and_unload) and save that"
+        )
+    whole, index = folder / WHOLE, folder / INDEX
+    if whole.is_file():
+        files = [whole]
+    elif index.is_file():
+        files = _shards(index)
+    else:
+        raise UserError(_no_weights(folder))
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        shapes |= read_header(file)
+    if not shapes:
+        raise UserError(f"{files[0]} holds no weights; download it again")
+    return Weights(tuple(files), shapes)
+
+
+def _shards(index: Path) -> list[Path]:
+    told = read_json(index).get("weight_map")
+    names = set(told.values()) if isinstance(told, dict) else set()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{index} names no files; download it again")
+    strange = next((name for name in sorted(names) if Path(name).name != name or "\\" in name), None)
+    if strange is not None:
+        raise UserError(f"{index} names {strange}, which is no file of its folder; do not trust it")
+    files = [index.parent / name for name in sorted(names)]
+    lost = [file.name for file in files if not file.is_file()]
+    if lost:
+        raise UserError(f"{index.parent} lacks {len(lost)} of {len(files)} files of weights ({lost[0]}); download them")
+    return files
+
+
+def _no_weights(folder: Path) -> str:
+    shards = sorted(path.name for path in folder.glob("model-*-of-*.safetensors"))
+    if shards:
+        return f"{folder} holds a part of the weights ({shards[0]}) and no {INDEX}, which names all; download it"
+    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    if others:
+        return f"{folder} holds no {WHOLE} but {others[0]}; save the model there with save_pretrained"
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    held = f" but {pickles[0]}, which could run code" if pickles else ""
+    return (
+        f"{folder} holds no {WHOLE}{held}; Tacit reads no pickled weights: convert them, such as by "
+        "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW)"
+    )
+
+
+def read_header(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in a safetensors file, whose header is checked against the file's size."""
+    check_file(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(LONGEST_HEADER, size - 8):
+            raise UserError(f"{path} is cut off or no safetensors file; download it again")
+        try:
+            header = json.loads(file.read(length))
+            tensors = {name: told for name, told in header.items() if name != "__metadata__"}
+            shapes = {name: tuple(told["shape"]) for name, told in tensors.items()}
+            spans = {name: tuple(told["data_offsets"]) for name, told in tensors.items()}
+            widths = {name: BYTES[told["dtype"]] for name, told in tensors.items()}
+            whole = all(type(n) is int and n >= 0 for of in (*shapes.values(), *spans.values()) for n in of)
+            fits = whole and all(
+                len(spans[name]) == 2 and spans[name][1] - spans[name][0] == math.prod(shapes[name]) * widths[name]
+                for name in tensors
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            fits = False
+    if not fits:
+        raise UserError(f"{path} has a damaged header; download it again")
+    end = max((span[1] for span in spans.values()), default=0)
+    if size != 8 + length + end:
+        raise UserError(
+            f"{path} has {size:,} bytes of {8 + length + end:,}: it is cut off or damaged; download it again"
+        )
+    if sum(b - a for a, b in spans.values()) != end:
+        raise UserError(f"{path} has a damaged header, whose tensors overlap; download it again")
+    return shapes
+
+
+# ---------------------------------------------------------------- configuration
+
+
+def read_config(folder: Path, weights: Weights) -> PreTrainedConfig:
+    """What `config.json` describes, without what would fetch or run anything; bounded by the size of the weights."""
+    path = folder / "config.json"
+    said = read_json(path)
+    kind = said.get("model_type")
+    if "pretrained_cfg" in said or kind in ("timm_wrapper", "timm_backbone"):
+        raise UserError(
+            f"{folder} holds a model of timm ({said.get('architecture', kind)}), which transformers does not open; "
+            "judge it as a function of your own: package.module:function"
+        )
+    if not isinstance(kind, str):
+        raise UserError(f'{path} names no model_type; write its architecture there, such as "model_type": "bert"')
+    if kind not in CONFIG_MAPPING:
+        near = nearest(kind, CONFIG_MAPPING.keys())
+        raise UserError(f"transformers {transformers.__version__} knows no model_type {kind!r}{near}; upgrade it")
+    if "quantization_config" in said:
+        raise UserError(f"{path} describes quantised weights, which are not read; save the model in float32 or float16")
+    said = _plain(said)
+    _bounded(path, said, weights)
+    try:
+        config = CONFIG_MAPPING[kind].from_dict(said)
+    except Exception as error:  # whatever a configuration's class raises, it is what the file says
+        raise UserError(f"{path} cannot be read as that of {kind}: {first_line(error)}") from None
+    assert isinstance(config, PreTrainedConfig)
+    return config
+
+
+def _plain(said: Any) -> Any:
+    """A configuration without what names code, kernels or devices, at any depth."""
+    if isinstance(said, dict):
+        dropped = ("auto_map", "attn_implementation", "experts_implementation", "custom_pipelines", "use_kernels")
+        return {key: _plain(of) for key, of in said.items() if not key.startswith("_") and key not in dropped}
+    return [_plain(of) for of in said] if isinstance(said, list) else said
+
+
+def _bounded(path: Path, said: Any, weights: Weights, key: str = "") -> None:
+    """UserError where a number says more parts, or larger ones, than these weights can be of."""
+    if isinstance(said, dict):
+        for name, value in said.items():
+            _bounded(path, value, weights, name)
+    elif isinstance(said, list):
+        for value in said:
+            _bounded(path, value, weights, key)
+        if all(type(value) is int for value in said) and PARTS.search(key):
+            _bounded(path, sum(said), weights, key)
+    elif isinstance(said, int | float) and not isinstance(said, bool):
+        most = max(LARGEST_NUMBER, weights.longest)
+        if key == "num_labels":
+            most = MOST_CLASSES
+        elif PARTS.search(key):
+            most = max(FEWEST_PARTS, len(weights.shapes))
+        elif UNBOUNDED.search(key):
+            return
+        if said > most:
+            raise UserError(
+                f"{path} says {key} {said:,}, and the weights are {len(weights.shapes):,} tensors of at most "
+                f"{weights.longest:,} a side; do not trust it"
+            )
+
+
+# ---------------------------------------------------------------- weights
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with the weights of its folder, and what its file lacks and has too much of, by name."""
+
+    model: PreTrainedModel
+    folder: Path
+    missing: frozenset[str]
+    unexpected: frozenset[str]
+    prefix: str = ""  # before all names in the file, and left out
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of how the weights were read."""
+        return (f"its weights bear the prefix {self.prefix!r}, which is left out",) if self.prefix else ()
+
+
+def load_model(opener: Any, folder: Path, config: PreTrainedConfig, weights: Weights) -> Loaded:
+    """The model of this configuration in float32; whether all that matters was there, `check_complete` tells later.
+
+    UserError where the configuration is of a much larger model, or of tensors of other shapes.
+    """
+    _check_size(opener, folder, config, weights)
+    found = _loaded(opener, folder, config)
+    if found.missing and found.unexpected:
+        for prefix in _prefixes(weights.shapes):
+            other = _loaded(opener, folder, config, prefix)
+            if len(other.missing) < len(found.missing) and len(other.unexpected) <= len(found.unexpected):
+                found = other
+    return found
+
+
+def check_complete(found: Loaded, part: nn.Module) -> None:
+    """UserError, by name, where weights that embeddings depend on are missing, or the file has some of nothing.
+
+    `part` is what embeds, and what of it does not matter takes no gradient, see `freeze_unused`.
+    """
+    matter = {id(of) for of in part.parameters() if of.requires_grad} | {id(of) for of in part.buffers()}
+    state = dict(found.model.named_parameters(remove_duplicate=False)) | dict(found.model.named_buffers())
+    lost = sorted(name for name in found.missing if name in state and id(state[name]) in matter)
+    kind = found.model.config.model_type
+    if lost:
+        others = f" but some of {_named(sorted(found.unexpected))}" if found.unexpected else ""
+        raise UserError(
+            f"{found.folder} holds no weights for {_named(lost)}{others}; save the whole model there with "
+            "save_pretrained, under its own names"
+        )
+    strange = sorted(found.unexpected)
+    if strange:
+        heads = _names_of(found.model.config)
+        strange = [name for name in strange if not _explained(name, heads)]
+    if strange:
+        raise UserError(
+            f"{found.folder} holds weights of {_named(strange)}, for which {kind} has no place; save the model there "
+            "with save_pretrained, without them"
+        )
+
+
+def _loaded(opener: Any, folder: Path, config: PreTrainedConfig, prefix: str = "") -> Loaded:
+    mapping = {"key_mapping": {f"^{re.escape(prefix)}": ""}} if prefix else {}
+    try:
+        model, told = opener.from_pretrained(
+            folder,
+            config=deepcopy(config),
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **mapping,
+        )
+    except Exception as error:  # whatever a model's class raises, it is what the folder says
+        raise UserError(f"cannot open {folder} as a Hugging Face model: {first_line(error)}") from None
+    for name, here, there in sorted(told["mismatched_keys"]):
+        raise UserError(
+            f"{folder}: {name} is {list(here)} in the weights and {list(there)} by config.json; they are of two models"
+        )
+    return Loaded(
+        model.float().eval(), folder, frozenset(told["missing_keys"]), frozenset(told["unexpected_keys"]), prefix
+    )
+
+
+def _check_size(opener: Any, folder: Path, config: PreTrainedConfig, weights: Weights) -> None:
+    """UserError where a configuration describes more than the weights are: told without memory, before it is built."""
+    try:
+        with torch.device("meta"):
+            model = opener.from_config(deepcopy(config), trust_remote_code=False)
+        described = sum(of.numel() for of in model.parameters())
+        computed = sum(of.numel() for of in model.buffers())
+    except Exception as error:  # the same
+        raise UserError(f"cannot open {folder} as a Hugging Face model: {first_line(error)}") from None
+    if described > 4 * weights.numbers + LARGEST_BUFFERS or computed > weights.numbers + LARGEST_BUFFERS:
+        raise UserError(
+            f"{folder}: config.json describes a model of {described + computed:,} numbers, and the weights are "
+            f"{weights.numbers:,}; they are of two models"
+        )
+
+
+def _prefixes(names: Mapping[str, Any]) -> list[str]:
+    """What all of these names begin with, up to a dot, the longest first."""
+    listed = sorted(names)
+    first, last = listed[0].split("."), listed[-1].split(".")
+    shared = 0
+    while shared < min(len(first), len(last)) - 1 and first[shared] == last[shared]:
+        shared += 1
+    return [".".join(first[:n]) + "." for n in range(shared, 0, -1)]
+
+
+def _names_of(config: PreTrainedConfig) -> set[str]:
+    """The names of all weights that any class of this architecture has: those of heads are no strangers."""
+    beside = import_module(type(config).__module__.replace("configuration_", "modeling_"))
+    names: set[str] = set()
+    for cls in vars(beside).values():
+        known = isinstance(cls, type) and issubclass(cls, PreTrainedModel)
+        if known and getattr(cls, "config_class", None) is type(config):
+            try:
+                with torch.device("meta"):
+                    names |= cls(deepcopy(config)).state_dict().keys()
+            except Exception:  # one that needs more than this configuration explains nothing
+                continue
+    return names
+
+
+def _explained(name: str, known: set[str]) -> bool:
+    """Whether a weight is one of these, with or without what stands before its first dot, or what old files kept."""
+    if name.endswith(("position_ids", "token_type_ids", "inv_freq", "attn.bias", "masked_bias", "num_batches_tracked")):
+        return True
+    return name in known or name.partition(".")[2] in known or any(of.partition(".")[2] == name for of in known)
+
+
+def _named(names: list[str]) -> str:
+    """The first of these, and how many others there are."""
+    return names[0] + (f" and {len(names) - 1} others" if len(names) > 1 else "")
+
+
+# ---------------------------------------------------------------- models
+
+
+def freeze_unused(model: nn.Module, answer: Tensor) -> None:
+    """Parameters that the tokens do not depend on (poolers, other heads) cannot learn; let no optimiser have them."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(answer.sum(), parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bars and load reports."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

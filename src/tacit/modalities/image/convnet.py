@@ -1,0 +1,62 @@
+"""A very small ConvNet for images of 8 to 96 px, quick on a CPU.
+
+Plain 3x3 convolutions with batch norm and ReLU. Up to 16 px: one at full size, then two that halve the image. Above,
+where a full-size one would cost more than all others together: alternately one that halves the image and one that
+widens it, until a map of at most 4 x 4 is left. Widths double towards `width`, the last.
+Both were measured to learn most in the same time, against fewer, wider, residual and full-size convolutions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tacit.modalities.image.encoder import MapEncoder
+from tacit.modalities.spec import ImageSpec
+
+SMALLEST_MAP = 4
+TINY = 16  # px
+NARROWEST = 16  # channels
+
+
+def block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class ConvNet(MapEncoder):
+    def __init__(self, name: str, spec: ImageSpec, *, width: int = 128) -> None:
+        layers = _layers(spec.size, width)
+        stride = math.prod(step for step, _ in layers)
+        side = -(-spec.size // stride)
+        super().__init__(
+            name, spec, dim=width, n_depths=len(layers), grid=(side, side), stride=stride, options={"width": width}
+        )
+        inputs = [spec.channels, *(outputs for _, outputs in layers)]
+        self.stages = nn.ModuleList(
+            block(before, outputs, step) for before, (step, outputs) in zip(inputs, layers, strict=False)
+        )
+        self.mask_token = nn.Parameter(torch.zeros(spec.channels), requires_grad=False)
+
+    def maps(self, x: Tensor) -> Sequence[Tensor]:
+        maps = []
+        x = x.contiguous(memory_format=torch.channels_last)  # 1.1 to 1.35 times as fast on a CPU
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+
+def _layers(size: int, width: int) -> list[tuple[int, int]]:
+    """(stride, channels) of every convolution for images of `size` px."""
+    if size <= TINY:
+        return [(1, max(NARROWEST, width // 4)), (2, max(NARROWEST, width // 2)), (2, width)]
+    halvings = (-(-size // SMALLEST_MAP) - 1).bit_length()
+    layers = [(2, width)]  # from the last to the first
+    for halving in range(halvings - 1):
+        layers += [(1, max(NARROWEST, width >> halving)), (2, max(NARROWEST, width >> halving + 1))]
+    return layers[::-1]

@@ -1,0 +1,363 @@
+"""Image models from a Hugging Face folder, fed as their own preprocessing says, wherever that is written."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+
+from tacit.core.errors import UserError
+from tacit.core.nn import as_channels, to_float
+from tacit.core.types import Batch, Features
+from tacit.modalities.hf_folder import first_line, freeze_unused, read_json
+from tacit.modalities.image.encoder import ImageEncoder
+from tacit.modalities.image.framing import Framing
+from tacit.modalities.spec import ImageSpec
+
+CHANNELS = (1, 2, 3, 4)
+LARGEST = 1024  # px a side, as of any data
+USUAL = 224  # px, where nothing says another size
+MARGIN_BELOW = 384  # px: ConvNeXt's kin cut a margin off what is smaller
+LEVIT_MARGIN = 256 / 224
+UNTOLD = {"resample": 2, "rescale_factor": 1 / 255, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+ATTRIBUTES = (
+    *("do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor"),
+    *("do_normalize", "image_mean", "image_std", "crop_pct", "do_flip_channel_order", "do_flip_channels"),
+    *("rescale_offset", "include_top"),
+)
+
+
+# ---------------------------------------------------------------- preprocessing
+
+
+@dataclass(frozen=True)
+class Processing:
+    """How a model's own preprocessing makes pictures into what it is fed with."""
+
+    spec: ImageSpec
+    shape: tuple[int, int]  # px, height and width of what the model is fed with
+    flip: bool  # BGR
+    told: Mapping[str, Any]  # the same in the words of the folder, to be written again
+    remarks: tuple[str, ...] = ()
+
+    def as_read(self, spec: ImageSpec) -> Processing:
+        """The same, of images as a run has read them."""
+        shape = self.shape if spec.size == max(self.shape) else (spec.size, spec.size)
+        return replace(self, spec=spec, shape=shape)
+
+
+def read_processing(folder: Path, config: Any) -> Processing:
+    """What the folder says of its images; where it is silent, what transformers does for this kind of model, and so
+    said."""
+    channels = getattr(config, "num_channels", None) or 3
+    if channels not in CHANNELS:
+        raise UserError(f"{folder} is a model of images of {channels} channels; images of 1 to 4 can be read")
+    told = told_of(folder, "image_processor", "preprocessor_config.json")
+    made_by, name = _processor(told, config)
+    own = _pair(getattr(config, "image_size", None))
+    remarks: list[str] = []
+    said = _attributes(made_by, told if told is not None else _untold(made_by, name, own))
+    shape, framing = _framing(said, name)
+    if shape is None:
+        shape, framing = own or (USUAL, USUAL), None
+        remarks.append(f"its preprocessing names no size; images are resized to {shape[0]} x {shape[1]} px")
+    if max(shape) > LARGEST or min(shape) < 1:
+        raise UserError(f"{folder} is a model of images of {shape[0]} x {shape[1]} px; {LARGEST} px a side can be read")
+    if framing is not None and (framing.edge > 4 * LARGEST or shape[0] != shape[1]):
+        framing = Framing(max(shape), False, framing.filter)
+    mean, std = _moments(folder, said, channels, name)
+    if told is None:
+        told = {key: said[key] for key in ATTRIBUTES if key in said} | ({"image_processor_type": name} if name else {})
+        remarks.append(
+            f"its folder does not say how images are prepared (no preprocessor_config.json): {shape[0]} x {shape[1]} "
+            f"px, mean {_said(mean)} and deviation {_said(std)} are taken, as of {name or 'most models'}"
+        )
+    flip = bool(said.get("do_flip_channel_order") or said.get("do_flip_channels")) and channels == 3
+    spec = ImageSpec(max(shape), channels, mean, std, framing=framing)
+    return Processing(spec, shape, flip, told, tuple(remarks))
+
+
+def _untold(cls: Any, name: str, own: tuple[int, int] | None) -> dict[str, Any]:
+    """The usual preprocessing of a kind of model, of the size that its configuration says."""
+    usual = _framing(_attributes(cls, None), name)[0]
+    if own is None or own == usual:
+        return {}
+    both, shorter = {"height": own[0], "width": own[1]}, {"shortest_edge": own[0]}
+    size = getattr(cls, "size", None)
+    return {"size": shorter if isinstance(size, dict) and "shortest_edge" in size else both, "crop_size": both}
+
+
+def told_of(folder: Path, part: str, beside: str) -> dict[str, Any] | None:
+    """What a processor's part is told, in `processor_config.json` or in a file of its own; None where nothing is."""
+    whole = folder / "processor_config.json"
+    nested = read_json(whole).get(part) if whole.exists() else None
+    if isinstance(nested, dict):
+        return nested
+    path = folder / beside
+    if not path.exists():
+        return None
+    found = read_json(path)
+    inner = found.get(part)
+    return inner if isinstance(inner, dict) else found
+
+
+def _processor(told: Mapping[str, Any] | None, config: Any) -> tuple[Any, str]:
+    """The class of transformers that prepares such images, None where it needs other packages, and its name."""
+    named = str((told or {}).get("image_processor_type") or (told or {}).get("feature_extractor_type") or "")
+    named = named.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    if not named.endswith("ImageProcessor"):
+        kind = config.model_type
+        known = IMAGE_PROCESSOR_MAPPING_NAMES.get(kind) or IMAGE_PROCESSOR_MAPPING_NAMES.get(
+            kind.partition("_vision")[0]
+        )
+        named = (known or {}).get("torchvision") or (known or {}).get("pil", "").removesuffix("Pil")
+    cls = getattr(transformers, f"{named}Pil", None) if named else None
+    return cls, named
+
+
+def _attributes(cls: Any, told: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What is told, and what the class takes where nothing is."""
+    own = {name: value for name, value in (told or {}).items() if value is not None}
+    if cls is None:
+        return {**UNTOLD, **IMAGENET, "do_resize": True, "do_rescale": True, "do_normalize": True, **own}
+    return {**UNTOLD, **{name: value for name in ATTRIBUTES if (value := getattr(cls, name, None)) is not None}, **own}
+
+
+def _framing(said: Mapping[str, Any], name: str) -> tuple[tuple[int, int] | None, Framing | None]:
+    """What a model is fed with, height and width in px, and how a picture becomes that; None where no size is told."""
+    size, crop = said.get("size"), _pair(said.get("crop_size")) if said.get("do_center_crop") else None
+    filter_ = _whole(said["resample"], 2)
+    filter_ = filter_ if 0 <= filter_ <= 5 else 2
+    edge = _whole(size.get("shortest_edge")) if isinstance(size, dict) else 0
+    edge = _whole(size) if isinstance(size, int) and crop is not None else edge
+    both = None if edge else _pair(size)
+    percent = said.get("crop_pct")
+    if name.startswith("ConvNext"):  # its own rule, in place of a cut that is told
+        side = edge or (both or (0, 0))[0]
+        if not side:
+            return None, None
+        if side >= MARGIN_BELOW:
+            return (side, side), Framing(side, False, filter_)
+        return (side, side), Framing(int(side / (percent or USUAL / 256)), True, filter_)
+    if not said.get("do_resize"):
+        return (crop, Framing(0, True, filter_)) if crop is not None else (None, None)
+    if name.startswith("Levit") and edge:
+        edge = int(LEVIT_MARGIN * edge)
+    if name.startswith("PoolFormer") and percent:
+        inner = crop or both or (edge, edge)
+        return inner, Framing(int((edge or (both or (0,))[0]) / percent), True, filter_)
+    if crop is not None:
+        if edge:
+            return crop, Framing(edge, True, filter_)
+        if both and both[0] == both[1]:
+            return crop, Framing(both[0], False, filter_)
+        return crop, Framing(max(crop), False, filter_)
+    if edge:  # of proportions that are kept a square takes the whole
+        return (edge, edge), Framing(edge, False, filter_)
+    return (both, Framing(max(both), False, filter_)) if both else (None, None)
+
+
+def _pair(size: Any) -> tuple[int, int] | None:
+    """Height and width in px, of the ways in which they are written: 224, [224, 224], {"height": 224, ...}."""
+    if isinstance(size, dict):
+        side = size.get("shortest_edge")
+        size = [side, side] if side else [size.get("height"), size.get("width")]
+    if isinstance(size, list | tuple):
+        pair = [_whole(side) for side in size][-2:]
+        return (pair[0], pair[-1]) if pair and all(pair) else None
+    side = _whole(size)
+    return (side, side) if side else None
+
+
+def _whole(value: Any, default: int = 0) -> int:
+    """A number of px or of a filter as a whole one."""
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) and abs(value) < 1 << 31 else default
+
+
+def _moments(
+    folder: Path, said: Mapping[str, Any], channels: int, name: str
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of pixel values in [0, 1] that come to what the model is fed with."""
+    try:
+        mean, std = (_each(said[of], channels) for of in ("image_mean", "image_std"))
+        scale = 255 * float(said["rescale_factor"]) if said.get("do_rescale") else 255.0
+        again = std if said.get("include_top") and name.startswith("EfficientNet") else (1.0,) * channels
+        if not said.get("do_normalize"):
+            mean, std = (0.0,) * channels, (1.0,) * channels
+        offset = 1.0 if said.get("rescale_offset") else 0.0
+        found = tuple((m + offset) / scale for m in mean), tuple(s * t / scale for s, t in zip(std, again, strict=True))
+        sound = all(math.isfinite(m) for m in found[0]) and all(0 < s < math.inf for s in found[1])
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        sound = False
+    if not sound:
+        raise UserError(
+            f"{folder}: image_mean, image_std and rescale_factor of its preprocessing must be numbers, one for each of "
+            f"its channels ({channels}), and deviations above 0; mend preprocessor_config.json"
+        )
+    return found
+
+
+def _each(values: Any, channels: int) -> tuple[float, ...]:
+    """One number of each channel, from one for all or one for each."""
+    listed = [float(value) for value in (values if isinstance(values, list | tuple) else [values])]
+    if len(listed) != channels and channels > 1 and len(set(listed)) > 1:
+        raise ValueError(values)
+    return tuple(listed if len(listed) == channels else listed[:1] * channels)
+
+
+def _said(numbers: Sequence[float]) -> str:
+    return " ".join(f"{number:.3f}" for number in numbers)
+
+
+# ---------------------------------------------------------------- the encoder
+
+
+class HuggingFace(ImageEncoder):
+    """A Hugging Face vision model that answers with tokens [B N D] or a map [B D H W].
+
+    Takes images of any size and of 1 or 3 channels and fits them to the model itself, so that it can be compared with
+    other encoders on the same batches. Tokens in front of the patches (CLS, registers) are left out. No patch is
+    masked where a masked autoencoder embeds.
+    """
+
+    def __init__(
+        self, name: str, model: PreTrainedModel, processing: Processing, source: dict[str, Any], answer: Any
+    ) -> None:
+        spec, last, hidden = processing.spec, answer.last_hidden_state, answer.get("hidden_states") or ()
+        grid, prefix = _grid(model.config, last, processing.shape)
+        super().__init__(
+            name,
+            spec,
+            dim=last.shape[1] if last.ndim == 4 else last.shape[2],
+            n_depths=max(0, len(hidden) - 1),
+            grid=grid,
+            stride=-(-spec.size // min(grid)) if grid[0] == grid[1] else spec.size,
+        )
+        self.processing = processing
+        self.prefix = prefix
+        self.source = source
+        self.model = model
+        is_map = last.ndim == 4
+        self.pooling = "last_hidden_state.mean((2, 3))" if is_map else f"last_hidden_state[:, {prefix}:].mean(1)"
+
+    def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        return self.features(self.normalise(batch), depths)
+
+    def features(self, x: Tensor, depths: Sequence[int]) -> Features:
+        answer = _asked(self.model, x, hidden=bool(depths))
+        tokens = self.tokens(answer.last_hidden_state)
+        pooled = tokens.mean(1)
+        found = tuple(
+            pooled if depth == self.n_depths - 1 else self.tokens(answer.hidden_states[depth + 1]).mean(1)
+            for depth in depths
+        )
+        return Features(tokens, pooled, grid=self.grid, depths=found)
+
+    def tokens(self, hidden: Tensor) -> Tensor:
+        """A map [B D H W] or a sequence [B P+N D] as tokens [B N D]."""
+        return hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden[:, self.prefix :]
+
+    def normalise(self, batch: Batch) -> Tensor:
+        image = to_float(batch["image"])
+        if image.shape[1] != self.spec.channels and 1 not in (image.shape[1], self.spec.channels):
+            raise UserError(
+                f"{self.name} reads {self.spec.channels} channels, and the images have {image.shape[1]}; choose an "
+                "encoder of as many, or give images in colour"
+            )
+        image = as_channels(image, self.spec.channels)
+        if image.shape[2:] != self.processing.shape:
+            image = nn.functional.interpolate(
+                image, self.processing.shape, mode="bilinear", antialias=True, align_corners=False
+            )
+        x = (image - self.mean) / self.std
+        return x.flip(1) if self.processing.flip else x
+
+    def hugging_face(self) -> PreTrainedModel:
+        return self.model
+
+    def read(self, model: PreTrainedModel, image: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.normalise({"image": image.to(self.mean.device)}).cpu()
+        tokens = self.tokens(_asked(model, x, hidden=False).last_hidden_state)
+        return tokens.mean(1), tokens
+
+    def write_companions(self, folder: Path) -> None:
+        """What the model's own folder said of its images."""
+        (folder / "preprocessor_config.json").write_text(json.dumps(dict(self.processing.told), indent=2))
+
+
+class HuggingFaceSquares(HuggingFace):
+    """One whose tokens are the squares of a square image, so that some of them can be hidden."""
+
+    def __init__(
+        self, name: str, model: PreTrainedModel, processing: Processing, source: dict[str, Any], answer: Any
+    ) -> None:
+        super().__init__(name, model, processing, source, answer)
+        self.mask_token = nn.Parameter(torch.zeros(self.spec.channels), requires_grad=False)
+
+    def masked(self, batch: Batch, mask: Tensor) -> Features:
+        return self.features(self.hide(self.normalise(batch), mask), ())
+
+
+def build(name: str, model: PreTrainedModel, processing: Processing, source: dict[str, Any]) -> HuggingFace:
+    """The encoder of a model that takes `pixel_values`, and where one has a tower for images, of that."""
+    model = getattr(model, "vision_model", model).eval()
+    if model.main_input_name != "pixel_values":
+        raise UserError(f"{name} takes {model.main_input_name}; choose a model of images, of text or of sound")
+    if hasattr(model.config, "mask_ratio"):
+        model.config.mask_ratio = 0.0
+    height, width = processing.shape
+    trial = torch.rand(1, processing.spec.channels, height, width, generator=torch.Generator().manual_seed(0))
+    try:
+        answer = _asked(model, trial, hidden=True)
+        last, again = answer.last_hidden_state, _asked(model, trial, hidden=False).last_hidden_state
+        sound = last.ndim in (3, 4) and len(last) == 1
+    except Exception as error:  # whatever the model raises, it cannot be fed with images alone
+        raise UserError(f"{name} does not embed an image of {height} x {width} px: {first_line(error)}") from None
+    if not sound:
+        raise UserError(f"{name} answers an image with {list(last.shape)}; choose a model that answers with tokens")
+    if not torch.allclose(last, again, rtol=1e-3, atol=1e-4):
+        raise UserError(f"{name} answers one image with other numbers each time; choose a model that draws nothing")
+    freeze_unused(model, last)
+    grid, _ = _grid(model.config, last, processing.shape)
+    squares = grid[0] == grid[1] and height == width
+    return (HuggingFaceSquares if squares else HuggingFace)(name, model, processing, source, answer)
+
+
+def _asked(model: PreTrainedModel, x: Tensor, *, hidden: bool) -> Any:
+    """The model's answer; a masked autoencoder sorts its patches by noise, so here in their own order."""
+    more: dict[str, Any] = {"output_hidden_states": True} if hidden else {}
+    if "noise" in inspect.signature(model.forward).parameters:
+        patch = _pair(model.config.patch_size) or (1, 1)
+        places = (x.shape[2] // patch[0]) * (x.shape[3] // patch[1])
+        more["noise"] = torch.arange(places, device=x.device, dtype=x.dtype).expand(len(x), -1)
+    return model(x, **more)
+
+
+def _grid(config: Any, last: Tensor, shape: tuple[int, int]) -> tuple[tuple[int, int], int]:
+    """How the tokens of an answer lie, and how many stand in front of them; (1, N) where they lie in no plane."""
+    if last.ndim == 4:
+        return (last.shape[2], last.shape[3]), 0
+    height, width = shape
+    registers = getattr(config, "num_register_tokens", None) or 0
+    patch = _pair(getattr(config, "patch_size", None))
+    for prefix in dict.fromkeys((1 + registers, 2 + registers, 0, registers, 1, 2)):
+        places = last.shape[1] - prefix
+        if patch is not None and places > 0 and places == (height // patch[0]) * (width // patch[1]):
+            return (height // patch[0], width // patch[1]), prefix
+    for prefix in dict.fromkeys((0, 1 + registers, 1, 2 + registers, 2)):
+        places = last.shape[1] - prefix
+        rows = math.isqrt(places * height // width) if places > 0 else 0
+        if rows and places % rows == 0 and rows * width == places // rows * height:
+            return (rows, places // rows), prefix
+    return (1, last.shape[1]), 0

@@ -1,0 +1,506 @@
+"""Decoded once, mapped into memory ever after: images [N C H W] of uint8 or uint16 in one plain file.
+
+A cache folder holds
+    decoded/KEY/     images.bin, content.bin (16-byte hash per example), meta.json; KEY names content and form
+    texts/KEY/       the same of texts, see `tacit.modalities.text.store`
+    sounds/KEY/      the same of sounds, see `tacit.modalities.audio.recordings`
+    histories/KEY/   the same of events, see `tacit.modalities.events.store`
+    listings/KEY.*   which cache folder belongs to a listing of files (paths, sizes, times) and which files were bad
+and is readable by its owner only. Folders appear whole or not at all; a lock per listing makes a second run wait.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tacit.core import folders
+from tacit.core.errors import RunFailed, UserError, is_disk_full
+from tacit.data.decode import Plan, Pool
+from tacit.data.source import Source, digest
+from tacit.data.store import (
+    FILES,
+    find_or_make,
+    partial_folder,
+    put_in_place,
+    read_meta,
+    read_sealed,
+    write_meta,
+    write_sealed,
+)
+from tacit.modalities.image import decode as pixels
+from tacit.modalities.image.framing import Framing
+from tacit.modalities.spec import ImageSpec
+
+if TYPE_CHECKING:
+    from tacit.core.types import Batch
+    from tacit.modalities.audio.recordings import Recordings
+    from tacit.modalities.events.store import Histories
+    from tacit.modalities.text.store import Corpus
+
+Progress = Callable[[int, int], None]  # examples done, examples in all
+
+LARGEST = 64  # px: what larger images are made into, unless a size is asked for; 96 takes a CPU over twice as long
+_PROBED = 256  # images whose headers decide about size, channels and depth
+_MEASURED = 2_000  # images whose pixels give mean and standard deviation
+_GLIMPSED = 1_024  # images at most that stand for all in a glimpse
+_LEAST_STD = 1e-3
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Decoded images; only the rows asked for are ever copied. May be read from several threads."""
+
+    pixels: NDArray[np.generic]  # [N C H W], or those of a glimpse, which stand for all N in turn
+    content: NDArray[np.void]  # [N] 16-byte hash of each example
+    spec: ImageSpec
+    data_hash: str
+    folder: Path | None = None  # where it is kept; None for a glimpse
+
+    @classmethod
+    def load(cls, folder: Path) -> Cache:
+        meta = json.loads((folder / "meta.json").read_text())
+        shape = (int(meta["n"]), int(meta["channels"]), int(meta["size"]), int(meta["size"]))
+        mapped = np.memmap(folder / "images.bin", np.dtype(meta["dtype"]), "r", shape=shape)
+        content = np.fromfile(folder / "content.bin", dtype="V16")
+        return cls(np.asarray(mapped), content, ImageSpec.of(meta["spec"]), str(meta["data_hash"]), folder)
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (len(self), self.pixels.shape[1], self.pixels.shape[2], self.pixels.shape[3])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.pixels.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return len(self) * math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+        """A copy of these rows, [B C H W]."""
+        return self.pixels.take(rows if self.folder is not None else rows % len(self.pixels), axis=0)
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        """`image` [B C H W] and `index` [B] of these rows."""
+        import torch
+
+        rows = np.asarray(rows, np.int64)
+        return {"image": torch.from_numpy(self.images(rows)), "index": torch.from_numpy(rows.copy())}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A listing's cache, and which of the listed examples are in it."""
+
+    cache: Cache | Corpus | Recordings | Histories
+    rows: NDArray[np.int64]  # [N] numbers in the listing
+    bad: tuple[tuple[int, str], ...] = ()  # (number in the listing, reason) of the others
+    duplicates: int = 0
+    seconds_left: float = 0.0  # what decoding the rest takes, after a glimpse
+    blank: int = 0  # listed texts without any word: they are in no cache and not bad either
+    counts: Mapping[str, int] = field(default_factory=dict)  # of texts: converted, cleaned, cut; of sounds: silent, ...
+    remarks: tuple[str, ...] = ()
+    part: NDArray[np.int64] | None = None  # [N] where one that is listed became several: the number of each
+
+    def named(self, listed: pa.Array) -> pa.Array:
+        """The names of the examples, from those of the listing."""
+        names = listed.take(pa.array(self.rows))
+        if self.part is None:
+            return names
+        return pc.binary_join_element_wise(names, pa.array(self.part).cast(pa.string()), "#")
+
+
+def default_root() -> Path:
+    """TACIT_CACHE, or the platform's folder for caches. UserError where nobody knows the person's home."""
+    if named := os.environ.get("TACIT_CACHE"):
+        return Path(named)
+    try:
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "tacit"
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "tacit"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tacit"
+    except RuntimeError:
+        raise UserError("no home folder is known; name a folder for decoded data with --cache or TACIT_CACHE") from None
+
+
+def open_cache(
+    source: Source,
+    image_size: int | None,
+    root: Path,
+    max_bad: float,
+    progress: Progress | None = None,
+    patience: float = math.inf,
+    reads: ImageSpec | None = None,
+    framing: Framing | None = None,
+) -> Kept:
+    """The cache of this source, decoded now unless an earlier run has done it; read as an encoder of `reads` does.
+
+    Where decoding it all would take longer than `patience` seconds, a glimpse: a sample of the images stands for all,
+    and nothing is written. UserError where more than the fraction `max_bad` of the examples is bad, or the disk has no
+    room.
+    """
+    reads = reads if reads is not None and reads.scale is not None else None  # older ones do not say how they read
+    like = None if reads is None else (reads.channels, reads.scale)
+    form = [source.fingerprint, image_size, like, framing, pixels.VERSION, pixels.versions()]
+    listing = digest([json.dumps(form).encode()])
+    listings, decoded = private_folder(root / "listings"), private_folder(root / "decoded")
+    memo = listings / f"{listing}.json"
+    kept, said = find_or_make(
+        memo,
+        root,
+        lambda: _remembered(memo, decoded, len(source)),
+        lambda: _glimpse(source, image_size, patience, reads, framing) if patience < math.inf else None,
+        lambda: _decode(source, image_size, decoded, memo, max_bad, progress, reads, framing),
+    )
+    if len(kept.bad) > max_bad * len(source):
+        raise too_many_bad(source, list(kept.bad), len(source), max_bad)
+    return replace(kept, remarks=(*kept.remarks, *said))
+
+
+class Unforeseen(Exception):
+    """An image is of another form than those that the plan was made from."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+def choose_plan(
+    source: Source,
+    image_size: int | None,
+    pool: Pool,
+    reads: ImageSpec | None = None,
+    framing: Framing | None = None,
+    met: Collection[str] = (),
+) -> Plan:
+    """Size, channels, depth and scale from the headers of some of the images, and from what was `met` among the others.
+
+    `reads` is an encoder's spec, whose channels and scale they are read in.
+    """
+    headers = pool.probe(source.sample(_PROBED))
+    if not headers:
+        raise nothing_readable(source, "image", pool.why_not(next(iter(source.items())), Plan))
+    if image_size is None:
+        image_size = min(LARGEST, int(np.median([min(header.width, header.height) for header in headers])))
+    bands = {header.bands for header in headers}
+    wide = any(header.wide for header in headers) or "wide" in met
+    if reads is not None:
+        channels, scale = reads.channels, reads.scale
+    else:
+        grey = all(header.grey for header in headers) and "colour" not in met
+        channels = bands.pop() if len(bands) == 1 and 0 not in bands else 1 if grey else 3
+        scale = _scale(source, pool, wide=wide)
+    deep = channels == 1 and ("deep" in met or wide or any(header.deep for header in headers))
+    if source.values is not None:
+        assert scale is not None
+        deep = pixels.scale_for(source.values.numbers, scale).bits > 8
+    scale = scale or pixels.BY_TYPE["uint16" if deep else "uint8"]
+    return Plan(image_size, channels, "uint16" if deep else "uint8", framing, scale, strict=reads is not None)
+
+
+def _scale(source: Source, pool: Pool, *, wide: bool) -> pixels.Scale | None:
+    """The one rule for all of these images; None where each type has its own black and white."""
+    if source.values is not None:
+        return pixels.scale_of(source.values)
+    several = list(pool.values(source.items())) if wide else []
+    return pixels.scale_of(pixels.Values.together(several)) if several else None
+
+
+def _glimpse(
+    source: Source, image_size: int | None, patience: float, reads: ImageSpec | None, framing: Framing | None
+) -> Kept | None:
+    """A sample of the images in place of all, or None where all can be decoded within `patience` seconds."""
+    items = source.sample(_GLIMPSED)
+    with Pool() as pool:
+        plan = choose_plan(source, image_size, pool, reads, framing)  # also starts the workers
+        began, sample = time.perf_counter(), []
+        for outcome in pool.decode(items, plan):
+            sample += [outcome.data] if outcome.data is not None else []
+            if sample and time.perf_counter() - began > patience / 2:
+                break
+        spent = time.perf_counter() - began
+    total = spent * len(source) / max(1, len(sample))
+    if total <= patience or not sample:
+        return None
+    images = np.frombuffer(b"".join(sample), plan.dtype).reshape(-1, plan.channels, plan.size, plan.size)
+    content = np.arange(2 * len(source), dtype=np.int64).view("V16")  # all different: nothing is known of copies
+    cache = Cache(images, content, _measured(images, plan), data_hash="not decoded yet")
+    return Kept(cache, np.arange(len(source)), seconds_left=total)
+
+
+# What Tacit writes into a cache: below folders that are named by 32 hexadecimal digits, and files named by them. People
+# have folders called texts and sounds too, and whatever else lies in these stays.
+_KEY = re.compile(r"[0-9a-f]{32}")
+_BEGUN = re.compile(r"\.[0-9a-f]{32}(\.spool)?\.partial")
+_LISTING = re.compile(r"[0-9a-f]{32}\.(json|lock|members\.parquet)|\.[0-9a-f]{32}\..+\.partial")
+_FILES = (*FILES, "*.spool", "*.new", "spilled/*")
+
+
+def clean(root: Path | None = None) -> int:
+    """Delete all decoded data, and nothing that Tacit has not written; returns the bytes freed.
+
+    UserError where a run is decoding just now.
+    """
+    root = root or default_root()
+    for lock in _listings(root):
+        try:
+            if lock.suffix == ".lock":
+                filelock.FileLock(lock, blocking=False).acquire().lock.release()
+        except filelock.Timeout:
+            raise UserError(f"another run is decoding into {root}; clean it when that has ended") from None
+    freed = 0
+    for folder in (root / name for name in ("decoded", "texts", "sounds", "histories")):
+        for inner in _below(folder):
+            own = _BEGUN.fullmatch(inner.name) or (_KEY.fullmatch(inner.name) and _is_kept(inner))
+            if own and inner.is_dir() and not inner.is_symlink():
+                freed += _size(inner)
+                with suppress(OSError):  # what is open on Windows, or of another owner
+                    folders.remove(inner, _FILES)
+                    inner.rmdir()
+                freed -= _size(inner)
+        _remove_if_empty(folder)
+    for listing in _listings(root):
+        freed += listing.stat().st_size
+        try:
+            listing.unlink()
+        except OSError:
+            freed -= listing.stat().st_size
+    _remove_if_empty(root / "listings")
+    return freed
+
+
+def _below(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _listings(root: Path) -> list[Path]:
+    """The files that say which cache belongs to which data."""
+    found = [path for path in _below(root / "listings") if _LISTING.fullmatch(path.name)]
+    return [path for path in found if path.is_file() and not path.is_symlink()]
+
+
+def _is_kept(folder: Path) -> bool:
+    """Whether a folder with a name like one of ours is one: by what it holds, even if that is damaged."""
+    return (folder / "meta.json").is_file() and (folder / "content.bin").is_file()
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not folder.is_symlink():
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def private_folder(folder: Path) -> Path:
+    """A folder in a cache, which where it is new its owner alone can read. UserError where there can be none."""
+    remedy = "name another folder for decoded data with --cache or TACIT_CACHE"
+    try:
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(exist_ok=True, mode=0o700)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        if is_disk_full(error):
+            raise RunFailed(f"the disk is full at {folder}; free some space or choose another --cache") from error
+        raise UserError(f"the cache {folder} cannot be written: {error.strerror or error}; {remedy}") from None
+    return folder
+
+
+def _remembered(memo: Path, decoded: Path, n: int) -> Kept | None:
+    """What an earlier run has left, if it is all still there."""
+    known = read_sealed(memo)
+    folder = decoded / known["cache"] if known else None
+    if known is None or folder is None or read_meta(folder) is None:
+        return None
+    bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
+    rows = np.delete(np.arange(n), [row for row, _ in bad])
+    return Kept(Cache.load(folder), rows, bad, int(known["duplicates"]), remarks=tuple(known["remarks"]))
+
+
+def _decode(
+    source: Source,
+    image_size: int | None,
+    decoded: Path,
+    memo: Path,
+    max_bad: float,
+    progress: Progress | None,
+    reads: ImageSpec | None,
+    framing: Framing | None,
+) -> None:
+    """Decode into a folder of its own and move it into place. A listing's lock is held.
+
+    A sample of the headers says how; where another image is of another form, all begins anew with that known.
+    """
+    met: set[str] = set()
+    while True:
+        try:
+            _decode_once(source, image_size, decoded, memo, max_bad, progress, reads, framing, met)
+            return
+        except Unforeseen as error:
+            if error.what in met:
+                raise
+            met.add(error.what)
+
+
+def _decode_once(
+    source: Source,
+    image_size: int | None,
+    decoded: Path,
+    memo: Path,
+    max_bad: float,
+    progress: Progress | None,
+    reads: ImageSpec | None,
+    framing: Framing | None,
+    met: Collection[str],
+) -> None:
+    found = Counter[str]()
+    with partial_folder(decoded, memo.stem) as partial:
+        with Pool() as pool:
+            plan = choose_plan(source, image_size, pool, reads, framing, met)
+            _refuse_too_large(len(source), plan, decoded)
+            bad = _write(source, plan, pool, partial, max_bad, progress, found)
+        contents = np.fromfile(partial / "content.bin", dtype="V16")
+        if not len(contents):
+            raise nothing_readable(source, "image", bad[0][1], bad[0][0])
+        data_hash = digest([contents.tobytes()])
+        images = np.memmap(partial / "images.bin", plan.dtype, "r")
+        spec = _measured(images.reshape(-1, plan.channels, plan.size, plan.size), plan)
+        meta = {"n": len(contents), **asdict(plan), "data_hash": data_hash, "spec": asdict(spec)}
+        write_meta(partial, meta, ("images.bin", "content.bin"))
+        form = [data_hash, *asdict(plan).values(), pixels.VERSION, pixels.versions()]
+        final = decoded / digest([json.dumps(form).encode()])
+        highest = int(images[:: max(1, len(images) // (1 << 22))].max())
+        put_in_place(partial, final)
+    distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
+    remarks = _remarks(plan, found, len(contents), highest)
+    known = {"cache": final.name, "bad": bad, "duplicates": len(contents) - len(distinct), "remarks": remarks}
+    write_sealed(memo, known)
+
+
+def _remarks(plan: Plan, found: Mapping[str, int], n: int, highest: int) -> list[str]:
+    """How the pixels were read, where that is not as plainly as can be."""
+    assert plan.scale is not None
+    said = []
+    if plan.channels in (2, 4):
+        said.append(f"the images have {plan.channels} channels, and all were kept; none is taken for opacity")
+    if plan.scale.numbers == "uint16" and plan.dtype == "uint16":
+        up_to = f" (the highest found is about {highest:,})" if highest < 65535 // 4 else ""
+        said.append(f"grey values have 16 bits: {plan.scale.said()}{up_to}")
+    elif plan.scale.numbers not in pixels.BY_TYPE:
+        said.append(f"pixel values are read by one rule for all: {plan.scale.said()}")
+    counted = {
+        "eight": "have 8 bits among deeper ones: of these, 255 is white" if found["eight"] < n else "",
+        "clipped": "hold values beyond black and white, which were taken for these",
+        "opacity": "are partly transparent and were laid on white",
+        "frames": "hold several frames or pages, of which the first was read",
+        "shallow": "have 16 bits a channel, of which 8 were read, as there is colour among them",
+        "bands": "hold bands beyond red, green and blue, which were left out",
+    }
+    if plan.strict and plan.channels == 1:
+        counted["colour"] = "are stored in colour with channels that agree, and were read as grey"
+    said += [f"{found[name]:,} of {n:,} images {what}" for name, what in counted.items() if found[name] and what]
+    return said
+
+
+def _refuse_too_large(n: int, plan: Plan, folder: Path) -> None:
+    needed, free = n * plan.nbytes, shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{n:,} images of {plan.size} px need a cache of {needed / 1e9:.1f} GB, but {folder} has "
+            f"{free / 1e9:.1f} GB free: choose a smaller --image-size or another --cache"
+        )
+
+
+def _write(
+    source: Source,
+    plan: Plan,
+    pool: Pool,
+    folder: Path,
+    max_bad: float,
+    progress: Progress | None,
+    found: Counter[str],
+) -> list[tuple[int, str]]:
+    """Write images.bin and content.bin; returns the bad examples' numbers and reasons, counts in `found`."""
+    bad: list[tuple[int, str]] = []
+    n = len(source)
+    with (folder / "images.bin").open("wb") as images, (folder / "content.bin").open("wb") as content:
+        for row, outcome in enumerate(pool.decode(source.items(), plan)):
+            if outcome.data is None:
+                bad.append((row, outcome.reason))
+                if len(bad) > max_bad * n:
+                    raise too_many_bad(source, bad, row + 1, max_bad)
+            else:
+                for what in outcome.found:
+                    if what in pixels.UNFORESEEN and not (plan.strict and what == "colour"):
+                        raise Unforeseen(what)
+                found.update(outcome.found)
+                images.write(outcome.data)
+                content.write(outcome.content)
+            if progress is not None and (row % 256 == 255 or row + 1 == n):
+                progress(row + 1, n)
+    return bad
+
+
+def _measured(images: NDArray[Any], plan: Plan) -> ImageSpec:
+    """The statistics of [N C H W], from some of the images where there are many, and how they were read."""
+    top, (_, channels, size, _) = int(np.iinfo(images.dtype).max), images.shape
+    total, squares, inside = np.zeros((channels, size, size)), np.zeros(channels), 0.0
+    rows = np.linspace(0, len(images) - 1, min(len(images), _MEASURED)).astype(np.int64)
+    for part in np.array_split(rows, max(1, len(rows) // 256)):
+        image = images[part].astype(np.float64) / top
+        total += image.sum(axis=0)
+        squares += np.square(image).sum(axis=(0, 2, 3))
+        inside += image.var(axis=(2, 3)).mean(axis=1).sum()
+    typical = total / len(rows)
+    mean = typical.mean(axis=(1, 2))
+    variance = squares / (len(rows) * size * size) - np.square(mean)
+    std = np.sqrt(np.maximum(variance, _LEAST_STD**2))  # of a channel that never changes: it is divided by
+    alignment = typical.var(axis=(1, 2)).mean() / max(inside / len(rows), _LEAST_STD**2)
+    return ImageSpec(
+        size, channels, tuple(mean.tolist()), tuple(std.tolist()), float(alignment), plan.framing, plan.scale
+    )
+
+
+def too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad: float) -> UserError:
+    """What a person is told whose data are refused."""
+    first = "; ".join(f"{source.ids[row].as_py()}: {reason}" for row, reason in bad[:3])
+    stretched = any("a stretch from" in reason for _, reason in bad[:3])
+    hint = "; if the columns mean no stretches, --start-column none reads whole files" if stretched else ""
+    return UserError(
+        f"{len(bad):,} of {seen:,} examples cannot be read, more than --max-bad {max_bad:g} allows ({first}); "
+        f"remove or repair them, or raise --max-bad{hint}"
+    )
+
+
+def nothing_readable(source: Source, what: str, reason: str, row: int = 0) -> UserError:
+    """What a person is told of whose data nothing can be read: the first example, and why."""
+    first = source.ids[row].as_py() or "without a name"
+    start = f" (paths start from {source.root})" if source.root and source.columns is not None else ""
+    return UserError(f"{source.name} holds no readable {what}; the first, {first}: {reason}{start}")

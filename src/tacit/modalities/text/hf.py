@@ -1,0 +1,318 @@
+"""Text models from a Hugging Face folder or name, with their head of masked-language modelling where they have one."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, normalizers
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForTextEncoding, AutoTokenizer, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_FOR_TEXT_ENCODING_MAPPING,
+)
+
+from tacit.core.errors import UserError, no_panic
+from tacit.modalities.hf_folder import Weights, check_complete, first_line, freeze_unused, load_model, read_json
+from tacit.modalities.spec import TextSpec
+from tacit.modalities.text import bert, modernbert
+from tacit.modalities.text import sentence as sentences
+from tacit.modalities.text.encoder import LONGEST, Attention, TextEncoder, attended
+from tacit.modalities.text.sentence import Sentence, Told
+
+LONGEST_WINDOW = 512  # numbers; attention costs their square
+LEAST_WINDOW = 2
+SLACK = 1024  # numbers that a vocabulary may leave out
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+# Kinds of model whose layers are called one by one here, which is faster and can keep packed documents apart.
+LAYERS: Mapping[str, Callable[[Any, Tensor, Attention], Sequence[Tensor]]] = {
+    "bert": bert.layers,
+    "modernbert": modernbert.layers,
+}
+
+
+class HuggingFaceText(TextEncoder):
+    """A Hugging Face encoder of text, with its own tokenizer, and its own way to make one vector of a text where its
+    folder says one. Rows of several documents are for BERT and ModernBERT.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: PreTrainedModel,
+        spec: TextSpec,
+        source: dict[str, Any],
+        *,
+        head_loaded: bool,
+        sentence: Sentence | None = None,
+    ) -> None:
+        base = model.base_model
+        length = min(4, spec.length)
+        trial = torch.arange(2 * length).reshape(2, length) % spec.vocabulary
+        # Trainable also where it is loaded amid an evaluation.
+        with torch.inference_mode(False), torch.enable_grad():
+            try:
+                answer = base.eval()(trial, output_hidden_states=True)
+                last = answer[0]
+            except Exception as error:  # whatever the model raises, it cannot be fed with tokens alone
+                raise UserError(f"{name} does not embed a text: {first_line(error)}") from None
+            if last.ndim != 3 or last.shape[:2] != trial.shape:
+                raise UserError(f"{name} answers {list(trial.shape)} tokens with {list(last.shape)}; choose an encoder")
+            freeze_unused(base, last)
+        depths = max(1, len(answer.hidden_states or ()))
+        dim = last.shape[2] if sentence is None else sentence.dim
+        super().__init__(name, spec, model, dim=dim, n_depths=depths)
+        self.source = source
+        self.sentence = sentence
+        if sentence is not None:
+            self.pooling = sentence.describe()
+        known = LAYERS.get(model.config.model_type)
+        self.packs = known is not None and model.config._attn_implementation == "sdpa"
+        self.predicts = model is not base and self._head_follows(trial, last)
+        if self.predicts and head_loaded and spec.mask >= 0:
+            self.head_trained.fill_(True)
+        if self._minds_padding(trial[:1]):
+            self.at_once = 1
+
+    def layers(self, tokens: Tensor, attention: Attention) -> Sequence[Tensor]:
+        if self.packs:
+            return LAYERS[self.model.config.model_type](self.base, tokens, attention)
+        valid = None if attention.mask is None else attention.mask[:, 0, 0].long()  # [B N]
+        answer = self.base(input_ids=tokens, attention_mask=valid, output_hidden_states=True)
+        return [*(answer.hidden_states or ())[:-1], answer[0]]
+
+    @property
+    def has_head(self) -> bool:
+        return self.predicts
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        whole = copy.copy(self.model)
+        whole._modules = {**self.model._modules, self.model.base_model_prefix: Given(self.base, hidden[None])}
+        places = torch.zeros(1, len(hidden), dtype=torch.int64, device=hidden.device)
+        answer: Tensor = whole(input_ids=places).logits
+        return answer[0]
+
+    @torch.no_grad()
+    def _minds_padding(self, tokens: Tensor) -> bool:
+        """Whether what stands behind a text changes what is said of it, so that each is embedded alone."""
+        longer = nn.functional.pad(tokens, (0, 3), value=self.spec.pad)
+        valid = torch.arange(longer.shape[1])[None] < tokens.shape[1]
+        if longer.shape[1] > self.spec.length:
+            return False
+        own, beside = (
+            self.layers(tokens, Attention(None, None))[-1],
+            self.layers(longer, Attention(attended(valid), None)),
+        )
+        return not torch.allclose(own, beside[-1][:, : tokens.shape[1]], rtol=1e-2, atol=1e-3)
+
+    @torch.no_grad()
+    def _head_follows(self, tokens: Tensor, hidden: Tensor) -> bool:
+        """Whether the model's predictions are a function of each place's last state alone."""
+        try:
+            found, truth = self.logits(hidden.flatten(0, 1)), self.model.eval()(tokens).logits.flatten(0, 1)
+        except (RuntimeError, AttributeError, TypeError, ValueError):
+            return False
+        return found.shape == truth.shape and torch.allclose(found, truth, atol=1e-3, rtol=1e-3)
+
+
+class Given(nn.Module):
+    """Stands in for a model that would answer with these states."""
+
+    def __init__(self, base: nn.Module, hidden: Tensor) -> None:
+        super().__init__()
+        self.hidden = hidden
+        object.__setattr__(self, "base", base)  # no part of this module
+
+    def forward(self, *_: Any, **__: Any) -> BaseModelOutput:
+        return BaseModelOutput(last_hidden_state=self.hidden)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["base"], name)
+
+
+def open_text(
+    name: str, folder: Path, config: Any, weights: Weights, source: dict[str, Any], spec: TextSpec | None
+) -> tuple[HuggingFaceText, tuple[str, ...]]:
+    """Read a text model's folder, and what a person should know of that; `spec` is known where Tacit wrote it."""
+    masked = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
+    causal = (
+        not masked
+        and config.model_type != "xlnet"
+        and (type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or getattr(config, "is_decoder", False))
+    )
+    opener = AutoModelForMaskedLM if masked and not getattr(config, "is_decoder", False) else AutoModel
+    if is_half(config):
+        opener, causal = AutoModelForTextEncoding, False
+    elif config.is_encoder_decoder:
+        raise UserError(
+            f"{name} is an encoder-decoder ({config.model_type}) whose encoder is not opened alone; choose an "
+            "encoder, such as hf:answerdotai/ModernBERT-base"
+        )
+    if spec is None and not any(True for pattern in TOKENIZERS for _ in folder.glob(pattern)):
+        raise UserError(f"{name} is no image model, and as a text model it lacks a tokenizer.json; save it there")
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+    loaded = load_model(opener, folder, config, weights)
+    model, remarks = loaded.model, list(loaded.remarks)
+    rows = model.get_input_embeddings().num_embeddings
+    told = sentences.read(folder, _width(name, model))
+    if spec is None:
+        spec = _spec(name, folder, model, rows, told)
+        if told is not None and told.length is not None and told.length > spec.length:
+            remarks.append(f"it reads {told.length:,} tokens of a text by itself, and {spec.length:,} here")
+    if causal:
+        remarks.append("it is a causal model, of which no token sees what follows; a text is the mean of its tokens")
+    found = HuggingFaceText(
+        name,
+        model,
+        spec,
+        source,
+        head_loaded=opener is AutoModelForMaskedLM and not loaded.missing,
+        sentence=None if told is None else told.sentence,
+    )
+    check_complete(loaded, found.base)
+    return found.eval(), tuple(remarks if told is None else remarks[: len(remarks) - causal])
+
+
+def is_half(config: Any) -> bool:
+    """Whether a model of this configuration has a decoder, and a class of its encoder alone (T5 and its kin)."""
+    found = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+    return found is not None and found.__name__.endswith("EncoderModel")
+
+
+def _width(name: str, model: PreTrainedModel) -> int:
+    """Features of a token."""
+    try:
+        with torch.no_grad():
+            return int(model.base_model.eval()(torch.zeros(1, 2, dtype=torch.int64))[0].shape[-1])
+    except Exception as error:  # whatever the model raises, it cannot be fed with tokens alone
+        raise UserError(f"{name} does not embed a text: {first_line(error)}") from None
+
+
+def untrained(encoder: HuggingFaceText) -> HuggingFaceText:
+    """The same architecture with weights drawn anew from torch's random numbers."""
+    config = copy.deepcopy(encoder.model.config)
+    auto = AutoModelForMaskedLM if encoder.model is not encoder.base else AutoModel
+    if is_half(config):
+        auto = AutoModelForTextEncoding
+    model = auto.from_config(config, trust_remote_code=False, dtype=torch.float32)
+    sentence = None if encoder.sentence is None else encoder.sentence.anew()
+    return HuggingFaceText(
+        encoder.name, model, encoder.spec, dict(encoder.source), head_loaded=False, sentence=sentence
+    )
+
+
+def _spec(name: str, folder: Path, model: PreTrainedModel, rows: int, told: Told | None) -> TextSpec:
+    """What the model's own tokenizer says; what it puts around a text, it is tried on one."""
+    _check_tokenizer(folder / "tokenizer.json", rows)
+    try:
+        with no_panic(f"the tokenizer of {name}"):
+            found = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            backend = _plain(name, found.backend_tokenizer, rows, told)
+            bare = backend.encode("a", add_special_tokens=False).ids
+            whole = backend.encode("a").ids
+    except UserError:
+        raise
+    except Exception as error:  # whatever the library raises, it may be this class
+        raise UserError(f"cannot open the tokenizer of {name}: {first_line(error)}") from None
+    starts = [at for at in range(len(whole) - len(bare) + 1) if whole[at : at + len(bare)] == bare]
+    first, last = (whole[: starts[0]], whole[starts[0] + len(bare) :]) if starts else (whole, whole)
+    if len(first) > 1 or len(last) > 1:
+        raise UserError(
+            f"the tokenizer of {name} puts {len(first) + len(last)} numbers around a text; one each side can be"
+        )
+    cls, sep = (side[0] if side else -1 for side in (first, last))
+    mask, unknown = (_known(number, rows) for number in (found.mask_token_id, found.unk_token_id))
+    pad = _known(found.pad_token_id, rows)
+    pad = pad if pad >= 0 else max(sep, 0)
+    specials = {number for number in (*found.all_special_ids, pad, cls, sep, mask) if 0 <= number < rows}
+    length = _length(found.model_max_length, model, LONGEST_WINDOW)
+    if told is not None:  # it is cut there, and not read in windows
+        length = _length(told.length or found.model_max_length, model, LONGEST)
+    if length <= LEAST_WINDOW:
+        raise UserError(f"{name} reads {length} tokens of a text; choose a model that reads more than {LEAST_WINDOW}")
+    return TextSpec(
+        tokenizer=backend.to_str(),
+        length=length,
+        vocabulary=rows,
+        pad=pad,
+        cls=cls,
+        sep=sep,
+        mask=mask,
+        unknown=unknown,
+        specials=tuple(sorted(specials)),
+    )
+
+
+def _known(number: int | None, rows: int) -> int:
+    """The number of a special token; -1 where the tokenizer has none, or one that the model has no row for."""
+    return number if number is not None and 0 <= number < rows else -1
+
+
+def _check_tokenizer(path: Path, rows: int) -> None:
+    """UserError where a tokenizer's numbers would fill the memory: tables are made up to the largest."""
+    if not path.exists():
+        return
+    said = read_json(path)
+    model = said.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    added = said.get("added_tokens")
+    try:
+        numbers = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary or ())))
+        numbers += [token["id"] for token in added or ()]
+        sound = all(type(number) is int and number >= 0 for number in numbers)
+    except (TypeError, KeyError):
+        sound = False
+    if not sound:
+        raise UserError(f"{path} is damaged: its vocabulary is none; download it again")
+    most = max(rows, 2 * len(numbers)) + SLACK
+    if max(numbers, default=0) > most:
+        raise UserError(f"{path} numbers a token {max(numbers):,}, and has {len(numbers):,}; do not trust it")
+
+
+def _plain(name: str, tokenizer: Tokenizer, rows: int, told: Told | None) -> Tokenizer:
+    """The tokenizer as it is used here: it neither cuts nor pads, and knows no token that the model has no row for."""
+    tokenizer = Tokenizer.from_str(tokenizer.to_str())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    said = json.loads(tokenizer.to_str())
+    added = [token for token in said.get("added_tokens") or () if token["id"] < rows]
+    if len(added) < len(said.get("added_tokens") or ()):
+        tokenizer = Tokenizer.from_str(json.dumps({**said, "added_tokens": added}))
+    word, number = max(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda of: of[1])
+    if number >= rows:
+        raise UserError(
+            f"the tokenizer of {name} numbers {word!r} {number:,}, and the model embeds {rows:,} numbers; they are of "
+            "two models"
+        )
+    before: list[Any] = []
+    if told is not None and told.lowercase and '"Lowercase"' not in json.dumps(said.get("normalizer")):
+        before.append(normalizers.Lowercase())
+    if told is not None and told.prompt:
+        before.insert(0, normalizers.Prepend(told.prompt))
+    if before:
+        own = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
+        tokenizer.normalizer = normalizers.Sequence([*before, *own])
+    return tokenizer
+
+
+def _length(told: float, model: PreTrainedModel, most: int) -> int:
+    """How many numbers the model takes at once."""
+    places = getattr(model.config, "max_position_embeddings", None) or most
+    for part_name, part in model.named_modules():
+        if part_name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
+            # RoBERTa and its kin begin to count behind the padding's number.
+            places = part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1)
+    if places < 0:  # relative positions, no limit
+        places = most
+    return int(min(most, places, told))

@@ -1,0 +1,171 @@
+"""What a text encoder knows of its language: tokens at masked places, and pseudo-perplexity on texts it has not seen.
+
+Pseudo-perplexity hides one token at a time (Salazar, Liang, Nguyen & Kirchhoff 2020, arXiv:1910.14659):
+
+    exp(- mean over tokens t of log p(x_t | x without x_t))
+
+It says how well masked prediction fits a domain, and nothing about a task.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tacit.core import keys
+from tacit.core.errors import UserError
+from tacit.encoders import load_encoder
+from tacit.evaluation.features import device_of, evaluation_mode
+from tacit.modalities.text.encoder import TextEncoder
+from tacit.modalities.text.views import is_special
+
+if TYPE_CHECKING:
+    from tacit.core.types import Batch
+    from tacit.run.experiment import Study
+    from tacit.training.loop import Run
+
+READ = 1500  # tokens, each hidden once
+FILLED = 8  # texts in the report
+TOP = 5  # predictions at a place
+AT_ONCE = 32  # rows
+CONTEXT = 90  # characters either side of a place
+
+
+class Guess(NamedTuple):
+    """One token that could stand at a masked place, and how likely the encoder holds it."""
+
+    token: str
+    probability: float
+
+
+def fill_mask(run: Any, texts: Sequence[str], *, top: int = TOP, offline: bool = False) -> list[list[list[Guess]]]:
+    """See `tacit.commands.fill_mask`."""
+    encoder = load_encoder(run, offline=offline) if isinstance(run, str | Path) else run
+    if not isinstance(encoder, TextEncoder) or not encoder.headed:
+        raise UserError(f"{run} has no trained head for masked tokens; pretrain with the task masked, or name hf:MODEL")
+    mask = str(encoder.tokenizer.id_to_token(encoder.spec.mask))
+    for text in texts:
+        if mask not in text:
+            raise UserError(f"no {mask} in {text!r}: write it where a word is to be filled in")
+    found = []
+    for text in texts:
+        batch = encoder.prepare([text], masks=True)
+        logits = masked_logits(encoder, batch, batch["tokens"] == encoder.spec.mask)  # [M V]
+        guesses = [guessed(encoder, row, top) for row in logits]
+        found.append(guesses)
+        print(text)
+        for number, of in enumerate(guesses, 1):
+            place = f"{number}: " if len(guesses) > 1 else ""
+            print(f"  {place}" + ", ".join(f"{guess.token.strip()} {100 * guess.probability:.1f} %" for guess in of))
+    return found
+
+
+@torch.no_grad()
+def masked_logits(encoder: TextEncoder, batch: Batch, places: torch.Tensor) -> torch.Tensor:
+    """What the head says at these places [B N] of a batch that hides them already: [M V]."""
+    device = device_of(encoder)
+    with evaluation_mode(encoder):
+        states = encoder({name: value.to(device) for name, value in batch.items()}).tokens
+        return encoder.logits(states[places.to(device)]).float().cpu()
+
+
+def guessed(encoder: TextEncoder, logits: torch.Tensor, top: int) -> list[Guess]:
+    """The likeliest tokens of one place, special ones left out."""
+    logits = logits.clone()
+    logits[list(encoder.spec.specials)] = -math.inf
+    best = logits.softmax(0).topk(min(top, len(logits)))
+    pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    return [Guess(encoder.tokenizer.decode([number], skip_special_tokens=False), chance) for chance, number in pairs]
+
+
+def pseudo_perplexity(encoder: TextEncoder, windows: Batch, *, read: int = READ, seed: int = 0) -> tuple[float, int]:
+    """Pseudo-perplexity per token of a batch's windows, and how many tokens were read: at most `read`, at random."""
+    counts = windows["valid"] & ~is_special(windows["tokens"], encoder.spec)
+    places = counts.nonzero()  # [P 2]
+    chosen = np.random.default_rng(seed).permutation(len(places))[:read]
+    places = places[np.sort(chosen)]
+    total = 0.0
+    for some in torch.split(places, AT_ONCE):
+        rows, at = some[:, 0], some[:, 1]
+        batch = {name: value[rows] for name, value in windows.items()}
+        truth = batch["tokens"].gather(1, at[:, None])[:, 0]
+        batch["tokens"] = batch["tokens"].scatter(1, at[:, None], encoder.spec.mask)
+        here = torch.zeros_like(batch["valid"]).scatter(1, at[:, None], True)
+        logits = masked_logits(encoder, batch, here)
+        total += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
+    return math.exp(min(total / max(1, len(places)), 50.0)), len(places)
+
+
+def describe_language(study: Study, runs: Mapping[str, Sequence[Run]], chosen: str) -> dict[str, Any]:
+    """For the report: pseudo-perplexity of every encoder that has a head, and what one of them fills in.
+
+    Of held-out texts where there are any: sealed inputs that were not pretrained on. The one shown is the chosen arm,
+    or else the last with a head. Empty where nothing can be told.
+    """
+    encoders = {name: of[0].task.exported["encoder"] for name, of in runs.items()}
+    if study.continued:
+        from tacit.run.experiment import BEFORE
+
+        encoders = {BEFORE: study.start().eval(), **encoders}
+    headed = {name: found for name, found in encoders.items() if isinstance(found, TextEncoder) and found.headed}
+    if not headed:
+        return {}
+    rows, held_out = _unseen(study)
+    spec = next(iter(headed.values())).spec
+    windows = study.kind.default_views(spec, "masked")(
+        {**study.dataset.batch(rows), "key": keys.batch_keys(study.ask.seed, 0, torch.from_numpy(rows))}, 0
+    )
+    told: dict[str, Any] = {"held_out": held_out, "texts": len(rows), "perplexity": {}}
+    for name, encoder in headed.items():
+        study.fabric.to_device(encoder)
+        told["perplexity"][name], told["tokens"] = pseudo_perplexity(encoder, windows)
+    shown = chosen if chosen in headed else list(headed)[-1]
+    return told if study.ask.private else {**told, "arm": shown, "fills": _fills(headed[shown], windows)}
+
+
+def _unseen(study: Study) -> tuple[NDArray[np.int64], bool]:
+    """Texts to read, and whether they were held out."""
+    labelled, rows = study.split.labelled, study.split.pretrain
+    held_out = labelled is not None and len(labelled.test) > 0 and not labelled.transductive
+    if held_out:
+        assert labelled is not None
+        rows = study.split.rows[labelled.test]
+    chance = np.random.default_rng(keys.fold(study.ask.seed, "language"))
+    return np.sort(chance.permutation(rows)[:100]), held_out
+
+
+def _fills(encoder: TextEncoder, windows: Batch) -> list[dict[str, Any]]:
+    """One whole word hidden in each of a few texts."""
+    counts = windows["valid"] & ~is_special(windows["tokens"], encoder.spec)
+    starts = windows["word"] & counts
+    fills: list[dict[str, Any]] = []
+    for row in range(len(counts)):
+        places = starts[row].nonzero()[:, 0].tolist()
+        whole = [p for p in places if p + 1 >= counts.shape[1] or not counts[row, p + 1] or starts[row, p + 1]]
+        words = [p for p in whole if encoder.tokenizer.decode([int(windows["tokens"][row, p])]).strip().isalpha()]
+        if not words or len(fills) == FILLED:
+            continue
+        at = words[len(words) // 2]
+        batch = {name: value[row : row + 1].clone() for name, value in windows.items()}
+        truth, own = int(batch["tokens"][0, at]), batch["tokens"][0][counts[row]].tolist()
+        batch["tokens"][0, at] = encoder.spec.mask
+        here = torch.zeros_like(batch["valid"])
+        here[0, at] = True
+        place = int(counts[row, :at].sum())
+        before, after = encoder.tokenizer.decode(own[:place]), encoder.tokenizer.decode(own[place + 1 :])
+        [logits] = masked_logits(encoder, batch, here)
+        fills.append(
+            {
+                "before": before[-CONTEXT:],
+                "after": after[:CONTEXT],
+                "truth": encoder.tokenizer.decode([truth]).strip(),
+                "top": [[guess.token.strip(), guess.probability] for guess in guessed(encoder, logits, TOP)],
+            }
+        )
+    return fills

@@ -1,0 +1,251 @@
+"""How a folder of sentence-transformers makes one vector of a text: its pooling, and the modules behind that.
+
+Read from `modules.json` and the folders that it names. All tokens count, special ones too, and what is longer than the
+folder's window is cut off: a public encoder is judged as it is meant to be used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tacit.core.errors import UserError
+from tacit.modalities.hf_folder import check_file, read_header, read_json
+
+MODULES = "modules.json"
+WIDEST = 1 << 16  # features of a layer
+# What its class calls itself at the end of `type`, whatever the release.
+MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+LEGACY = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+    "torch.nn.modules.linear.Identity": nn.Identity,
+    "torch.nn.modules.activation.Tanh": nn.Tanh,
+    "torch.nn.modules.activation.ReLU": nn.ReLU,
+    "torch.nn.modules.activation.GELU": nn.GELU,
+    "torch.nn.modules.activation.SiLU": nn.SiLU,
+    "torch.nn.modules.activation.Sigmoid": nn.Sigmoid,
+}
+SETTINGS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")  # sentence_..._config.json
+
+
+class Dense(nn.Module):
+    """A linear layer and a function of its values."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool, activation: str) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs, bias=bias)
+        self.activation = activation
+        self.function = ACTIVATIONS[activation]()
+
+    def anew(self) -> Dense:
+        linear = self.linear
+        return Dense(linear.in_features, linear.out_features, linear.bias is not None, self.activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        said: Tensor = self.function(self.linear(x))
+        return said
+
+
+class Normed(nn.Module):
+    """Every vector at length 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.normalize(x, dim=1)
+
+
+class Sentence(nn.Module):
+    """From the last states [B N D] of the tokens that count, `valid` [B N], to one vector [B D'] of each text."""
+
+    def __init__(self, modes: tuple[str, ...], behind: Sequence[nn.Module], token_dim: int) -> None:
+        super().__init__()
+        self.modes = modes
+        self.token_dim = token_dim
+        self.behind = nn.ModuleList(behind)
+
+    def forward(self, states: Tensor, valid: Tensor) -> Tensor:
+        x = torch.cat([self._pooled(mode, states, valid) for mode in self.modes], 1)
+        for module in self.behind:
+            x = module(x)
+        return x
+
+    @staticmethod
+    def _pooled(mode: str, states: Tensor, valid: Tensor) -> Tensor:
+        share = valid[:, :, None].to(states.dtype)  # [B N 1]
+        if mode == "cls":
+            return states[:, 0]
+        if mode == "lasttoken":
+            last = (valid.sum(1) - 1).clamp(min=0)
+            return states.gather(1, last[:, None, None].expand(-1, 1, states.shape[2]))[:, 0]
+        if mode == "max":
+            return states.masked_fill(share == 0, float("-inf")).amax(1)
+        if mode == "weightedmean":
+            share = share * torch.arange(1, states.shape[1] + 1, device=states.device, dtype=states.dtype)[:, None]
+        total = share.sum(1).clamp(min=1e-9)
+        return (states * share).sum(1) / (total.sqrt() if mode == "mean_sqrt_len_tokens" else total)
+
+    def anew(self) -> Sentence:
+        """The same with fresh weights."""
+        behind = [module.anew() if isinstance(module, Dense) else Normed() for module in self.behind]
+        return Sentence(self.modes, behind, self.token_dim)
+
+    @property
+    def dim(self) -> int:
+        """Features of the vector."""
+        layers = [module for module in self.behind if isinstance(module, Dense)]
+        return int(layers[-1].linear.out_features) if layers else self.token_dim * len(self.modes)
+
+    def describe(self) -> str:
+        """How the vector follows from the last states, in words."""
+        names = [{"Normed": "length 1"}.get(type(module).__name__, "a dense layer") for module in self.behind]
+        return f"as sentence-transformers does by modules.json: {', '.join([*self.modes, *names])} of all tokens"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the folder of a sentence encoder says beside its network and tokenizer."""
+
+    sentence: Sentence
+    length: int | None  # tokens, special ones included
+    lowercase: bool
+    prompt: str  # before every text
+
+
+def read(folder: Path, dim: int) -> Told | None:
+    """How this folder pools; None where it says nothing of it, or is Tacit's own. UserError for modules that no encoder
+    here has."""
+    if not (folder / MODULES).is_file():
+        return None
+    check_file(folder / MODULES)
+    try:
+        listed = json.loads((folder / MODULES).read_text(encoding="utf-8"))
+        modules = [(str(of["type"]).rpartition(".")[2], str(of["path"])) for of in listed]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"{folder / MODULES} is damaged; download it again") from None
+    for kind, path in modules:
+        if path and (Path(path).name != path or not (folder / path).is_dir()) and kind not in ("Normalize", "Dropout"):
+            raise UserError(f"{folder / MODULES} names {path!r}, which is no folder of its own; download it again")
+    names = [kind for kind, _ in modules]
+    if names == ["Transformer", "WordWeights", "Pooling"] and _ours(folder / modules[1][1]):
+        return None
+    if names[:1] != ["Transformer"]:
+        raise UserError(f"{folder} is no plain text encoder: its {MODULES} begins with {names[0] if names else 'none'}")
+    modes: tuple[str, ...] = ()
+    token_dim = dim
+    behind: list[nn.Module] = []
+    for kind, path in modules[1:]:
+        if kind == "Pooling" and not modes:
+            modes = _modes(folder / path)
+            dim *= len(modes)
+        elif kind == "Dense" and modes:
+            behind.append(_dense(folder / path, dim))
+            dim = behind[-1].linear.out_features  # type: ignore[union-attr, assignment]
+        elif kind == "Normalize" and modes:
+            behind.append(Normed())
+        elif kind != "Dropout":
+            raise UserError(f"{folder} pools by {kind} ({MODULES}), which is not read; choose an encoder without it")
+    if not modes:
+        raise UserError(
+            f"{folder / MODULES} has no Pooling, so there is no one vector of a text; choose another encoder"
+        )
+    settings = next((file for of in SETTINGS if (file := folder / f"sentence_{of}_config.json").is_file()), None)
+    told = read_json(settings) if settings is not None else {}
+    length = told.get("max_seq_length")
+    if length is not None and (type(length) is not int or length < 1):
+        raise UserError(f"{settings}: max_seq_length {length!r} is no number of tokens; mend it")
+    return Told(Sentence(modes, behind, token_dim), length, bool(told.get("do_lower_case")), _prompt(folder))
+
+
+def _ours(folder: Path) -> bool:
+    """Whether these weights of words only leave special tokens out, as Tacit itself does."""
+    light = read_json(folder / "config.json").get("word_weights")
+    return isinstance(light, dict) and all(isinstance(weight, float) and weight < 1e-6 for weight in light.values())
+
+
+def _modes(folder: Path) -> tuple[str, ...]:
+    told = read_json(folder / "config.json")
+    named = told.get("pooling_mode")
+    modes = tuple(
+        [named] if isinstance(named, str) else named or [mode for key, mode in LEGACY.items() if told.get(key)]
+    )
+    strange = next((mode for mode in modes if mode not in MODES), None)
+    if strange is not None:
+        raise UserError(f"{folder / 'config.json'}: no pooling is named {strange!r}; choose from {', '.join(MODES)}")
+    if told.get("include_prompt") is False:
+        raise UserError(f"{folder / 'config.json'} leaves a prompt out of the pooling, which is not read here")
+    return modes or ("mean",)
+
+
+def _dense(folder: Path, dim: int) -> Dense:
+    told, weights = read_json(folder / "config.json"), folder / "model.safetensors"
+    activation = str(told.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    plain = told.get("module_input_name", "sentence_embedding") == "sentence_embedding" and not told.get("use_residual")
+    outputs = told.get("out_features")
+    if activation not in ACTIVATIONS or not plain or told.get("in_features") != dim:
+        raise UserError(f"{folder} is a Dense layer that is not read ({activation}); choose an encoder without it")
+    if type(outputs) is not int or not 0 < outputs <= WIDEST:
+        raise UserError(f"{folder / 'config.json'}: out_features {outputs!r} is no number of features; mend it")
+    if not weights.is_file():
+        raise UserError(f"{folder} holds no model.safetensors; Tacit reads no pickled weights, convert them first")
+    shapes, bias = read_header(weights), bool(told.get("bias", True))
+    wanted = {"linear.weight": (outputs, dim), **({"linear.bias": (outputs,)} if bias else {})}
+    if shapes != wanted:
+        raise UserError(f"{weights} holds {dict(shapes)}, and config.json says {wanted}; they are of two layers")
+    made = Dense(dim, outputs, bias, activation)
+    made.load_state_dict(load_file(weights))
+    return made
+
+
+def _prompt(folder: Path) -> str:
+    """What is put before every text unasked."""
+    path = folder / "config_sentence_transformers.json"
+    told = read_json(path) if path.is_file() else {}
+    name, prompts = told.get("default_prompt_name"), told.get("prompts")
+    prompt = prompts.get(name, "") if isinstance(prompts, dict) and name is not None else ""
+    return prompt if isinstance(prompt, str) else ""
+
+
+def write(sentence: Sentence, folder: Path, length: int) -> None:
+    """The modules of sentence-transformers that say the same."""
+    listed = [("Transformer", ""), ("Pooling", "1_Pooling")]
+    (folder / "1_Pooling").mkdir()
+    modes = {key: mode in sentence.modes for key, mode in LEGACY.items()}
+    in_order = tuple(LEGACY[key] for key, said in modes.items() if said) == sentence.modes
+    named: dict[str, object] = {**modes} if in_order else {"pooling_mode": list(sentence.modes)}
+    pooling = {"word_embedding_dimension": sentence.token_dim, **named}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling, indent=2))
+    for number, module in enumerate(sentence.behind, 2):
+        if isinstance(module, Normed):
+            listed.append(("Normalize", f"{number}_Normalize"))
+        elif isinstance(module, Dense):
+            path = folder / f"{number}_Dense"
+            path.mkdir()
+            linear = module.linear
+            told: dict[str, object] = {"in_features": linear.in_features, "out_features": linear.out_features}
+            told |= {"bias": linear.bias is not None, "activation_function": module.activation}
+            (path / "config.json").write_text(json.dumps(told, indent=2))
+            save_file(
+                {f"linear.{key}": value.cpu() for key, value in linear.state_dict().items()}, path / "model.safetensors"
+            )
+            listed.append(("Dense", path.name))
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (kind, path) in enumerate(listed)
+    ]
+    (folder / MODULES).write_text(json.dumps(modules, indent=2))
+    settings = {"max_seq_length": length, "do_lower_case": False}
+    (folder / "sentence_bert_config.json").write_text(json.dumps(settings, indent=2))
+    unprompted = {"prompts": {}, "similarity_fn_name": "cosine"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(unprompted, indent=2))

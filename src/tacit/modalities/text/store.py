@@ -1,0 +1,140 @@
+"""Tokenised once, mapped into memory ever after: the numbers of all documents end to end, and their texts.
+
+A folder of it, texts/KEY/ beside the folders of `tacit.modalities.image.store`, holds
+    tokens.bin        numbers without special ones, uint16 or uint32; the top bit is set where a word begins
+    starts.bin        int64 [N + 1], where each document begins in tokens.bin
+    text.bin          the documents as they were, in UTF-8
+    text_starts.bin   int64 [N + 1], where each document begins in text.bin
+    content.bin       16-byte hash per document
+    tokenizer.json, meta.json
+Which number begins a word is the tokenizer's own word count, so that it holds for any tokenizer and any script.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.data.store import write_meta
+from tacit.modalities.spec import TextSpec
+from tacit.modalities.tokens import number_type, word_mark
+
+if TYPE_CHECKING:
+    from tacit.core.types import Batch
+
+LONGEST = 2048  # numbers of a document that `batch` gives, its special ones included
+FORMAT = 2
+FILES = ("tokens.bin", "starts.bin", "text.bin", "text_starts.bin", "content.bin", "tokenizer.json")
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Tokenised documents; only the rows asked for are ever copied. May be read from several threads.
+
+    A glimpse has a few documents that stand for all N in turn.
+    """
+
+    tokens: NDArray[np.unsignedinteger[Any]]  # of all documents, marked
+    starts: NDArray[np.int64]  # [M + 1]
+    text: NDArray[np.uint8]
+    text_starts: NDArray[np.int64]  # [M + 1]
+    content: NDArray[np.void]  # [N] 16-byte hash of each document
+    spec: TextSpec
+    data_hash: str
+    folder: Path | None = None  # where it is kept; None for a glimpse
+
+    @classmethod
+    def load(cls, folder: Path, length: int) -> Corpus:
+        meta = json.loads((folder / "meta.json").read_text())
+        tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        spec = TextSpec.of({**meta["spec"], "tokenizer": tokenizer, "length": length})
+        return cls(
+            tokens=_mapped(folder / "tokens.bin", number_type(spec.vocabulary)),
+            starts=_mapped(folder / "starts.bin", np.dtype(np.int64)),
+            text=_mapped(folder / "text.bin", np.dtype(np.uint8)),
+            text_starts=_mapped(folder / "text_starts.bin", np.dtype(np.int64)),
+            content=np.fromfile(folder / "content.bin", dtype="V16"),
+            spec=spec,
+            data_hash=str(meta["data_hash"]),
+            folder=folder,
+        )
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the disk, of a glimpse what all would take."""
+        mean = (self.tokens.nbytes + self.text.nbytes) / max(1, len(self.starts) - 1)
+        return int(len(self) * (mean + 2 * self.starts.itemsize + self.content.itemsize))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Numbers of each document [N], special ones not counted."""
+        own = np.diff(self.starts)
+        return own if self.folder is not None else own[np.arange(len(self)) % len(own)]
+
+    def spans(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Where these documents begin in `tokens`, and how many numbers they have, [B] each."""
+        rows = rows if self.folder is not None else rows % (len(self.starts) - 1)
+        begins = self.starts[rows]
+        return begins, self.starts[rows + 1] - begins
+
+    def unmarked(self, at: Rows) -> tuple[Rows, NDArray[np.bool_]]:
+        """The numbers at these places of `tokens`, and where a word begins."""
+        marked = self.tokens[at]
+        bit = marked.dtype.type(word_mark(marked.dtype))
+        return (marked & ~bit).astype(np.int64), (marked & bit).astype(np.bool_)
+
+    def texts(self, rows: Rows | Sequence[int]) -> list[str]:
+        """These documents as they were read."""
+        rows = np.asarray(rows, np.int64)
+        rows = rows if self.folder is not None else rows % (len(self.text_starts) - 1)
+        bounds = zip(self.text_starts[rows].tolist(), self.text_starts[rows + 1].tolist(), strict=True)
+        return [self.text[begin:end].tobytes().decode() for begin, end in bounds]
+
+    def batch(self, rows: Rows) -> Batch:
+        """`tokens`, `valid`, `word` [B N] and `index` [B]: each document whole, or its first `LONGEST` numbers."""
+        import torch
+
+        rows = np.asarray(rows, np.int64)
+        has_cls, has_sep = self.spec.cls >= 0, self.spec.sep >= 0
+        begins, lengths = self.spans(rows)
+        lengths = np.minimum(lengths, LONGEST - has_cls - has_sep)
+        whole = lengths + has_cls + has_sep  # [B]
+        place = np.arange(int(whole.max(initial=1)))  # [N]
+        inner = place - has_cls
+        inside = (inner >= 0) & (inner < lengths[:, None])  # [B N]
+        tokens = np.full(inside.shape, self.spec.pad, np.int64)
+        word = np.zeros(inside.shape, np.bool_)
+        tokens[inside], word[inside] = self.unmarked((begins[:, None] + inner)[inside])
+        if has_cls:
+            tokens[:, 0] = self.spec.cls
+        if has_sep:
+            tokens[np.arange(len(rows)), whole - 1] = self.spec.sep
+        return {
+            "tokens": torch.from_numpy(tokens),
+            "valid": torch.from_numpy(place < whole[:, None]),
+            "word": torch.from_numpy(word),
+            "index": torch.from_numpy(rows.copy()),
+        }
+
+
+def describe(folder: Path, spec: TextSpec, n: int, tokens: int, text: int, data_hash: str) -> None:
+    """Write what `Corpus.load` reads, beside the numbers and texts."""
+    values = asdict(spec)
+    (folder / "tokenizer.json").write_text(values.pop("tokenizer"), encoding="utf-8")
+    meta = {"format": FORMAT, "n": n, "tokens": tokens, "text": text, "data_hash": data_hash, "spec": values}
+    write_meta(folder, meta, FILES)
+
+
+def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.asarray(np.memmap(path, dtype, "r"))

@@ -1,0 +1,249 @@
+"""The corpus of a source: found where an earlier run has left it, or made now."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tokenizers
+from tokenizers import Tokenizer
+
+from tacit.core.errors import UserError
+from tacit.data.encodings import CannotRead
+from tacit.data.source import TEST, Source, digest, spread
+from tacit.data.store import find_or_make, partial_folder, put_in_place, read_meta, read_sealed, write_sealed
+from tacit.modalities.image.store import Kept, Progress, nothing_readable, private_folder, too_many_bad
+from tacit.modalities.spec import TextSpec
+from tacit.modalities.text import vocabulary as vocabularies
+from tacit.modalities.text.documents import Document, first_piece, pieces, text_of
+from tacit.modalities.text.store import FORMAT, LONGEST, Corpus, describe
+from tacit.modalities.text.tokenising import Reader, Writer, numbered
+from tacit.modalities.tokens import PIECE, marked_numbers, plain_numbers, reader
+
+VOCABULARY, LENGTH = 8192, 128  # unless asked for
+LENGTHS = (8, LONGEST)
+
+_SAMPLED = 1 << 16  # documents that a tokenizer is trained on, at most
+_GLIMPSED = 1_024  # documents at most that stand for all in a glimpse
+_LOOKED_AT = 4 << 20  # characters of them, about
+
+
+def check_text(vocabulary: int | None, length: int | None) -> None:
+    """UserError where one is out of range."""
+    least, most = vocabularies.SMALLEST, vocabularies.LARGEST
+    if vocabulary is not None and not least <= vocabulary <= most:
+        raise UserError(f"--vocabulary {vocabulary} is out of range; choose {least:,} to {most:,} tokens")
+    if length is not None and not LENGTHS[0] <= length <= LENGTHS[1]:
+        raise UserError(f"--length {length} is out of range; choose {LENGTHS[0]} to {LENGTHS[1]:,} tokens")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How the text is to be tokenised; `tokenizer` is an algorithm or where one lies."""
+
+    tokenizer: str
+    vocabulary: int | None
+    length: int
+    lowercase: bool
+
+    @property
+    def trained(self) -> bool:
+        return self.tokenizer in vocabularies.SAMPLE
+
+
+class Opened(NamedTuple):
+    """A tokenizer, what data looks like through it, and what a person should know of it."""
+
+    tokenizer: Tokenizer
+    spec: TextSpec
+    remarks: tuple[str, ...] = ()
+
+
+def open_corpus(
+    source: Source,
+    *,
+    tokenizer: str | TextSpec | None,
+    vocabulary: int | None,
+    length: int | None,
+    lowercase: bool,
+    root: Path,
+    max_bad: float,
+    progress: Progress | None = None,
+    patience: float = math.inf,
+) -> Kept:
+    """The corpus of this source, tokenised now unless an earlier run has done it; see `open_cache` of images.
+
+    `tokenizer` names an algorithm, or where one lies; or it is the spec of an encoder, which brings its own.
+    """
+    check_text(vocabulary, length)
+    if isinstance(tokenizer, TextSpec):
+        ask = Ask("that of the encoder", None, length or tokenizer.length, lowercase)
+        spec = replace(tokenizer, length=ask.length)
+        opened: Opened | None = Opened(reader(spec.tokenizer), spec)
+    else:
+        ask = Ask(tokenizer or "bpe", vocabulary, length or LENGTH, lowercase)
+        opened = None if ask.trained else _taken(ask)
+    form: list[Any] = [source.fingerprint, FORMAT, tokenizers.__version__]
+    form += [ask.tokenizer, ask.vocabulary, ask.lowercase] if opened is None else [_form(opened.spec), ask.vocabulary]
+    listings, texts = private_folder(root / "listings"), private_folder(root / "texts")
+    memo = listings / f"{digest([json.dumps(form).encode()])}.json"
+    kept, said = find_or_make(
+        memo,
+        root,
+        lambda: _remembered(memo, texts, len(source), ask.length),
+        lambda: _glimpse(source, ask, opened, patience) if patience < math.inf else None,
+        lambda: _tokenise(source, ask, opened, texts, memo, max_bad, progress),
+    )
+    if len(kept.bad) > max_bad * len(source):
+        raise too_many_bad(source, list(kept.bad), len(source), max_bad)
+    return replace(kept, remarks=(*kept.remarks, *said))
+
+
+def _form(spec: TextSpec) -> dict[str, Any]:
+    """All of a spec that says which numbers a text becomes; how many are looked at together is no part of it."""
+    return {name: value for name, value in asdict(spec).items() if name != "length"}
+
+
+def _taken(ask: Ask) -> Opened:
+    """A tokenizer that someone else has trained."""
+    path = Path(ask.tokenizer.removeprefix("hf:"))
+    if not path.exists() and "/" not in ask.tokenizer:
+        vocabularies.check_algorithm(ask.tokenizer)
+    tokenizer, specials = vocabularies.open_tokenizer(ask.tokenizer)
+    spec = vocabularies.text_spec(tokenizer, specials, ask.length)
+    if ask.vocabulary is not None and ask.vocabulary < spec.vocabulary:
+        raise UserError(
+            f"--vocabulary {ask.vocabulary} is less than {ask.tokenizer} has ({spec.vocabulary:,}); leave it out"
+        )
+    return Opened(tokenizer, vocabularies.text_spec(tokenizer, specials, ask.length, ask.vocabulary))
+
+
+def _trained(texts: Iterable[str], ask: Ask) -> Opened:
+    size = ask.vocabulary or VOCABULARY
+    tokenizer = vocabularies.train_tokenizer(texts, algorithm=ask.tokenizer, size=size, lowercase=ask.lowercase)
+    spec = vocabularies.text_spec(tokenizer, vocabularies.specials_of(tokenizer, {}, ask.tokenizer), ask.length)
+    less = f"the vocabulary has {spec.vocabulary:,} tokens instead of {size:,}: the texts have no more to give"
+    return Opened(tokenizer, spec, (less,) if spec.vocabulary < size else ())
+
+
+def sample_texts(source: Source, most: int) -> Iterator[str]:
+    """At most about `most` characters, spread over the documents that are no given test split."""
+    rows = np.arange(len(source)) if source.split is None else np.flatnonzero(source.split != TEST)
+    chosen = rows[spread(len(rows), _SAMPLED)] if len(rows) else rows
+    share = max(1, most // max(1, len(chosen)))
+    wanted = iter(chosen.tolist())
+    following = next(wanted, -1)
+    for row, document in enumerate(source.items()):
+        if row == following:
+            yield from _excerpt(document, share)
+            following = next(wanted, -1)
+        if following < 0:
+            return
+
+
+def _excerpt(document: Document, share: int) -> Iterator[str]:
+    """About `share` characters of a document, of a large file pieces from all over it."""
+    if share < PIECE:
+        yield first_piece(document)[:share]
+        return
+    try:
+        size = document.stat().st_size if isinstance(document, Path) else len(text_of(document))
+        every = max(1, -(-size // share))
+        yield from (text for number, (text, _) in enumerate(pieces(document, Counter())) if number % every == 0)
+    except (OSError, CannotRead):
+        return  # told when it is tokenised
+
+
+# ---------------------------------------------------------------- the whole corpus
+
+
+def _remembered(memo: Path, texts: Path, n: int, length: int) -> Kept | None:
+    """What an earlier run has left, if it is all still there."""
+    known = read_sealed(memo)
+    folder = texts / known["cache"] if known else None
+    if known is None or folder is None or read_meta(folder) is None:
+        return None
+    bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
+    rows = np.delete(np.arange(n), [row for row, _ in bad] + known["blank"])
+    corpus = Corpus.load(folder, length)
+    return Kept(
+        corpus, rows, bad, int(known["duplicates"]), 0.0, len(known["blank"]), known["counts"], tuple(known["remarks"])
+    )
+
+
+def _tokenise(
+    source: Source, ask: Ask, opened: Opened | None, texts: Path, memo: Path, max_bad: float, progress: Progress | None
+) -> None:
+    """Tokenise into a folder of its own and move it into place. A listing's lock is held."""
+    with partial_folder(texts, memo.stem) as partial:
+        if opened is None:
+            opened = _trained(sample_texts(source, vocabularies.SAMPLE[ask.tokenizer]), ask)
+        read = Reader(source, max_bad)
+        with Writer(partial) as writer:
+            for chunk, marked, lengths in numbered(read.chunks(), opened.tokenizer, opened.spec):
+                writer.write(chunk, marked, lengths)
+                if progress is not None:
+                    progress(chunk.rows[-1] + 1, len(source))
+        if progress is not None and len(source):
+            progress(len(source), len(source))
+        contents = np.fromfile(partial / "content.bin", dtype="V16")
+        if not len(contents):
+            row, reason = read.bad[0] if read.bad else (0, "it is empty")
+            raise nothing_readable(source, "text", reason, row)
+        data_hash = digest([contents.tobytes()])
+        describe(partial, opened.spec, len(contents), writer.tokens, writer.bytes, data_hash)
+        form = [data_hash, _form(opened.spec), FORMAT, tokenizers.__version__]
+        final = texts / digest([json.dumps(form).encode()])
+        put_in_place(partial, final)
+    distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
+    known = {
+        "cache": final.name,
+        "bad": read.bad,
+        "blank": sorted([*read.blank, *writer.blank]),
+        "duplicates": len(contents) - len(distinct),
+        "counts": {**read.found, "cut": writer.cut},
+        "remarks": opened.remarks,
+    }
+    write_sealed(memo, known)
+
+
+# ---------------------------------------------------------------- a glimpse
+
+
+def _glimpse(source: Source, ask: Ask, opened: Opened | None, patience: float) -> Kept | None:
+    """A sample of the documents in place of all, or None where all can be tokenised within `patience` seconds."""
+    began = time.perf_counter()
+    sample = [text for text in map(first_piece, source.sample(_GLIMPSED)) if text.strip()]
+    sample = sample[:: 1 + sum(map(len, sample)) // _LOOKED_AT]
+    size = sum(map(len, sample))
+    read = time.perf_counter()
+    if opened is None:
+        opened = _trained(sample, ask)
+    trained = time.perf_counter()
+    opened.tokenizer.encode_special_tokens = True  # as the whole is read
+    marked, lengths = marked_numbers(opened.tokenizer, sample, plain_numbers(opened.spec))
+    each = (time.perf_counter() - trained + read - began) / max(1, len(sample))
+    whole = size * len(source) / max(1, len(sample))
+    most = vocabularies.SAMPLE.get(ask.tokenizer, 0)
+    total = each * len(source) + (trained - read) * min(most, whole) / max(1, size)
+    kept = [at for at, length in enumerate(lengths) if length]
+    if total <= patience or not kept:
+        return None
+    data = [sample[at].encode("utf-8", "replace") for at in kept]
+    corpus = Corpus(
+        tokens=marked,
+        starts=np.cumsum([0, *(lengths[at] for at in kept)]),
+        text=np.frombuffer(b"".join(data), np.uint8),
+        text_starts=np.cumsum([0, *map(len, data)]),
+        content=np.arange(2 * len(source), dtype=np.int64).view("V16"),  # nothing is known of copies
+        spec=opened.spec,
+        data_hash="not tokenised yet",
+    )
+    return Kept(corpus, np.arange(len(source)), seconds_left=total)

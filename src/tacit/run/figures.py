@@ -1,0 +1,225 @@
+"""The report's pictures: what each task saw, nearest neighbours, a map; and the writing of the report itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tacit.core import keys
+from tacit.data.asked import NUMERIC
+from tacit.evaluation import Labelled, Report
+from tacit.evaluation.arms import target_of
+from tacit.evaluation.features import extract
+from tacit.evaluation.targets.labels import names_of
+from tacit.evaluation.targets.recommendation import popularity
+from tacit.modalities.events.encoder import ItemEncoder
+from tacit.modalities.events.histories import FIRST
+from tacit.modalities.spec import ItemSpec
+from tacit.report import Figures, Neighbours, Picture, Points, Recommended, write
+from tacit.run.experiment import Study
+from tacit.run.folder import environment
+from tacit.training.loop import Run
+
+MAPPED = 1000  # examples on the map
+MAPPING = 500  # iterations of it, after which hardly anything moves
+QUERIES, NEAREST = 6, 6
+EVENTS, LISTED = 8, 10  # of a history that are shown, and items that are recommended after it
+SAMPLES = 6  # images per task
+
+
+def publish(
+    study: Study,
+    report: Report,
+    runs: Mapping[str, Sequence[Run]],
+    folder: Path,
+    *,
+    encoder: Any = None,
+    hurried: bool = False,
+) -> Path:
+    """Write report.html and report.json into `folder`; returns the page's path.
+
+    Of a task's runs, one for each pretraining seed, the first is pictured. Where time is short (`hurried`), the map
+    shows principal components.
+    """
+    firsts = {name: of[0] for name, of in runs.items()}
+    dataset = study.dataset
+    facts = {
+        "name": dataset.name,
+        "kind": dataset.kind,
+        "examples": len(dataset),
+        "pretrained_on": len(study.split.pretrain) if runs else 0,
+        **study.kind.facts(dataset),
+        "data_hash": study.data_hash,
+        "encoder": study.encoder.name,
+        "encoder_source": dict(study.encoder.source),
+        "worst_group": study.options.get("worst_group"),
+        "notes": dataset.notes.as_dict(private=study.ask.private),
+    }
+    content = report.with_data(**facts).to_json()
+    content["diagnosis"] = dict(report.data.get("diagnosis", {}))
+    content["selection"] = content["data"].get("validation", {})
+    shown = encoder if encoder is not None else firsts[report.data["selected_arm"]].task.exported["encoder"]
+    return write(
+        content, _figures(study, firsts, shown, report.verdict.arm, hurried), folder, private=study.ask.private
+    )
+
+
+def _figures(study: Study, runs: Mapping[str, Run], encoder: Any, name: str, hurried: bool) -> Figures:
+    import yaml
+
+    history = tuple({**row, "arm": row["task"]} for run in runs.values() for row in run.history)
+    if study.ask.private:
+        return Figures(history=history)
+    rows = _shown_rows(study)
+    pooled = extract(encoder, study.dataset.batch, rows)["pooled"]
+    asked = {key: value for key, value in vars(study.ask).items() if value not in (None, False)}
+    judged = study.split.labelled if study.split.held else None
+    return Figures(
+        history=history,
+        gallery=_gallery(study, rows, pooled),
+        points=(
+            item_map(encoder, judged, name)
+            if judged is not None and isinstance(encoder, ItemEncoder)
+            else _map(study, rows, pooled, name, hurried)
+        ),
+        recommended=_recommended(study, encoder),
+        samples={task: _samples(study, run) for task, run in runs.items()},
+        config=yaml.safe_dump({key: str(value) for key, value in asked.items()}, sort_keys=False),
+        environment=environment(),
+    )
+
+
+def _shown_rows(study: Study) -> NDArray[np.int64]:
+    """The examples shown: labelled ones first, since a map is read by its labels."""
+    chance = np.random.default_rng(keys.fold(study.ask.seed, "pictures"))
+    labelled = np.unique(study.split.rows)
+    if study.split.held is not None:  # of the others nothing is left that was not held out
+        labelled = np.intersect1d(labelled, study.split.pretrain)
+    labelled = chance.permutation(labelled)
+    others = chance.permutation(np.setdiff1d(study.split.pretrain, study.split.rows))
+    return np.sort(np.concatenate([labelled, others])[:MAPPED])
+
+
+def _gallery(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32]) -> list[Neighbours]:
+    """Examples spread evenly over the shown ones, each with the others most like it."""
+    unit = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
+    queries = np.unique(np.linspace(0, len(rows) - 1, QUERIES).astype(int))
+    gallery = []
+    for query in queries:
+        similarity = unit @ unit[query]
+        similarity[query] = -np.inf
+        nearest = np.argsort(-similarity)[: min(NEAREST, len(rows) - 1)]
+        found = [(_heard(study, int(rows[n])), float(similarity[n])) for n in nearest]
+        gallery.append(Neighbours(_heard(study, int(rows[query])), found, study.dataset.target not in NUMERIC))
+    return gallery
+
+
+def _map(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32], name: str, hurried: bool) -> Points:
+    flat, method = flatten(pooled, hurried=hurried)
+    pictures = [_picture(study, int(row)) for row in rows]
+    return Points(
+        x=flat[:, 0].tolist(),
+        y=flat[:, 1].tolist(),
+        label=[picture.label for picture in pictures],
+        value=values_of(study.dataset.target, study.dataset.truth, rows),
+        id=[picture.id for picture in pictures],
+        image=[picture.image for picture in pictures],
+        arm=name,
+        method=method,
+    )
+
+
+def item_map(encoder: ItemEncoder, labelled: Labelled, name: str) -> Points:
+    """The items that are used most, by their embeddings; their colours tell how often."""
+    uses, spec = popularity(labelled), encoder.spec
+    items = np.sort(np.argsort(-uses, kind="stable")[:MAPPED])
+    flat, method = flatten(encoder.table[spec.first :][torch.from_numpy(items)].detach().float().cpu().numpy())
+    return Points(
+        x=flat[:, 0].tolist(),
+        y=flat[:, 1].tolist(),
+        label=[f"used {number:,} times" for number in uses[items].tolist()],
+        value=uses[items].tolist(),
+        image=[spec.known.title(item) for item in items.tolist()],
+        arm=name,
+        method=method,
+        noun="items",
+    )
+
+
+def values_of(target: str, truth: NDArray[np.float64] | None, rows: NDArray[np.int64]) -> list[float]:
+    """The numbers that these rows are labelled with; none where labels are no numbers."""
+    return truth[rows].tolist() if target in NUMERIC and truth is not None else []
+
+
+def flatten(pooled: NDArray[np.float32], *, hurried: bool = False) -> tuple[NDArray[np.float32], str]:
+    """Two dimensions [N 2] that keep neighbours together (van der Maaten & Hinton 2008), and the method's name.
+
+    The first two principal ones of a handful of examples, of features that have no more, or where time is short.
+    """
+    if hurried or len(pooled) < 30 or pooled.shape[1] < 3:
+        centred = pooled - pooled.mean(0)
+        flat = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+        return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1]))), "PCA"
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(pooled) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", max_iter=MAPPING, random_state=0).fit_transform(pooled), "t-SNE"
+
+
+def _picture(study: Study, row: int) -> Picture:
+    dataset = study.dataset
+    [label] = names_of(dataset.target, dataset, [row])
+    [seen] = study.kind.pictures(dataset, np.array([row]))
+    return Picture(seen, label, dataset.ids[row].as_py())
+
+
+def _heard(study: Study, row: int) -> Picture:
+    """The picture of an example with its sound, if it has one."""
+    [sound] = study.kind.sounds(study.dataset, np.array([row]))
+    return replace(_picture(study, row), sound=sound)
+
+
+def _recommended(study: Study, encoder: Any) -> list[Recommended]:
+    """Where histories are judged by what comes next."""
+    spec, labelled = study.dataset.spec, study.split.labelled
+    if study.split.held is None or labelled is None or not isinstance(spec, ItemSpec):
+        return []
+    return recommended(encoder, labelled, spec.known.title, seed=study.ask.seed)
+
+
+def recommended(encoder: Any, labelled: Labelled, title: Callable[[int], str], *, seed: int) -> list[Recommended]:
+    """Some held-out histories with what the encoder puts first, and what came; `title` names an item of the catalogue.
+
+    For after the verdict: it reads what came.
+    """
+    target = target_of(labelled)
+    chance = np.random.default_rng(keys.fold(seed, "pictures"))
+    rows = chance.permutation(labelled.test if len(labelled.test) else labelled.train)[:QUERIES]
+    lists = target.read(encoder, labelled, rows)["pooled"][:, :LISTED]
+    histories = [tokens[tokens >= FIRST][-EVENTS:] - FIRST for tokens in labelled.fetch(rows)["tokens"].numpy()]
+    came = labelled.answers[rows].astype(np.int64)
+
+    def titles(items: NDArray[Any]) -> list[str]:
+        return [title(item) for item in items.tolist() if item >= 0]
+
+    return [
+        Recommended(titles(history), titles(first), title(int(item)))
+        for history, first, item in zip(histories, lists, came, strict=True)
+    ]
+
+
+def _samples(study: Study, run: Run) -> dict[str, list[Any]]:
+    """What the task made of a few examples."""
+    rows = study.split.pretrain[np.linspace(0, len(study.split.pretrain) - 1, SAMPLES).astype(int)]
+    batch = study.dataset.batch(rows)
+    batch["key"] = keys.batch_keys(study.ask.seed, 0, torch.arange(len(rows)))
+    with torch.no_grad():
+        pictures = run.task.preview(study.fabric.to_device(batch))
+    shown = {"original": list(study.kind.pictures(study.dataset, rows))}
+    return shown | {title: list(study.kind.shown(study.dataset, seen)) for title, seen in pictures.items()}

@@ -1,0 +1,391 @@
+"""The run folder: one run's own, locked while in use, with what it was asked and where it ran."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from tacit.core import folders
+from tacit.core.errors import RunFailed, UserError, is_disk_full
+from tacit.core.files import check_place, write_whole
+from tacit.core.leading import leader
+from tacit.core.plain_yaml import plain_yaml
+from tacit.core.records import read_record, reading, text_of, write_record
+from tacit.core.secret import FILE_NAME as SECRET
+from tacit.core.secret import SIGNATURE, is_signed, sign
+from tacit.encoders import folder as saved
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+CONFIG, _LOCK, _ENVIRONMENT, LOG = "config.yaml", ".lock", "environment.json", "log.txt"
+BEGUN_ON = "begun_on.npz"  # see `tacit.run.resuming`
+_SIGNATURE = f".{CONFIG}{SIGNATURE}"
+OUTSIDE = {"data", "test", "labels", "cache", "item_table", "catalogue", "tokenizer", "init", "against", "seal"}
+_AT_FIRST = {CONFIG, _SIGNATURE, _LOCK, _ENVIRONMENT, LOG, folders.MARKER}  # before anything has been found out
+_AT_FIRST |= {"seal.json", SECRET, "plan.json", BEGUN_ON}  # and before anything has been trained
+_RUN = "run"  # what the mark of a run folder says
+REPORTED = ("report.json", "report.html", "seal.json", "predictions.npz", SECRET)
+# All that a run writes into its folder, beside its encoders, which list their files themselves. Whatever else lies
+# there is a person's, and stays.
+WRITTEN = (
+    *(CONFIG, _SIGNATURE, _ENVIRONMENT, LOG, "plan.json", "metrics.jsonl", BEGUN_ON, *REPORTED),
+    "tensorboard/events.out.tfevents.*",
+    *(f"checkpoints/*/step-*/{name}" for name in ("manifest.json", "state.json", "state.safetensors")),
+    "checkpoints/*/step-*/state-*.safetensors",
+)
+_ENCODERS = ("encoder", "encoders/*")
+# What may differ when a run is continued: how it is shown and where and by whom it is computed, not what is.
+_FREE = {"resume", "overwrite", "out", "offline", "cache", "profile", "shard", "timeout"}
+_FREE |= {"accumulate", "gradient_checkpointing", "compile", "skip_bad_steps"}
+# Of judging, which nothing that was trained depends on: where they differ, what was trained is judged anew.
+JUDGING = ("against", "metric", "primary_budget", "label_budgets", "train_every_budget", "margin")
+_DIGEST = "# SHA-256 of the lines above; delete this line where you change them: "
+
+
+class Workspace(AbstractContextManager["Workspace"]):
+    """`with Workspace(out, config, resume=..., overwrite=...) as space:` holds the folder's lock.
+
+    Of several processes the leader holds it and writes for all.
+
+    UserError where another run holds it, where it holds a run and neither `resume` nor `overwrite` was given, or where
+    the configuration to resume differs in more than judging, naming the setting. Where the block ends in a UserError
+    before it has written anything but its log, the folder holds no run; where a run was to be continued, its
+    configuration is again what it was.
+    """
+
+    def __init__(self, out: Path, config: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False) -> None:
+        self.path = out
+        self.config = {key: _plain(value) for key, value in config.items()}
+        self.resume = resume
+        self.overwrite = overwrite
+        self.judged_anew: list[str] = []  # settings of judging that differ from those of the run that is continued
+        self._lock: FileLock | None = None
+        self._before: str | None = None  # the configuration of a run that is continued
+        self._signed = False  # by this person
+        self._made = False  # whether the folder is new
+
+    def __enter__(self) -> Workspace:
+        from tacit.core import ranks  # and with it torch, which those who only ask for `report_folder` do without
+
+        ranks.from_leader(self._take)
+        return self
+
+    def _take(self) -> None:
+        import filelock
+
+        try:
+            self._check()  # before anything is touched
+            check_place(self.path)
+            self._made = not self.path.exists()
+            if self._made:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.mkdir(mode=0o700)
+            self._lock = filelock.FileLock(self.path / _LOCK, blocking=False)
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise UserError(f"{self.path} is in use by another run; wait for it or choose another --out") from None
+        except OSError as error:
+            self._leave()
+            if is_disk_full(error):
+                raise RunFailed(f"the disk is full at {self.path}; free some space or choose another --out") from error
+            raise UserError(f"--out {self.path} cannot be written: {error.strerror or error}; choose another") from None
+        try:
+            self._claim(self._check())
+        except BaseException:
+            self._lock.release()
+            self._leave()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is None:
+            return
+        if isinstance(error, UserError) and {path.name for path in self.path.iterdir()} <= _AT_FIRST:
+            self._clear()  # a mistake in what was asked is no run, and the folder is free for the next try
+            for name in (folders.MARKER, _LOCK):
+                (self.path / name).unlink(missing_ok=True)
+        elif isinstance(error, UserError) and self._before is not None:
+            write_whole(self.path / CONFIG, self._before)
+            (self.path / _SIGNATURE).unlink(missing_ok=True)
+            if self._signed:
+                sign(self.path / CONFIG)
+        self._lock.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Without a folder that was made for nothing."""
+        if self._made and self.path.is_dir() and {path.name for path in self.path.iterdir()} <= {_LOCK}:
+            with suppress(OSError):
+                (self.path / _LOCK).unlink(missing_ok=True)
+                self.path.rmdir()
+
+    def _check(self) -> RunSettings | None:
+        """The settings of the run that is to be continued; None where one is begun. UserError where neither may be."""
+        if self.path.is_symlink() and not self.path.exists():
+            raise UserError(f"--out {self.path} is a link that leads nowhere; choose another --out")
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--out {self.path} is a file; name a folder")
+        if not self.path.exists():
+            return None
+        if all(self._is_nothing(path) for path in self.path.iterdir()):
+            return None
+        if not is_own(self.path):
+            raise UserError(f"{self.path} is not empty and holds no run of Tacit; choose another --out")
+        if self.overwrite:
+            return None
+        before = settings_of(self.path)
+        differing = sorted(
+            key for key in (before.keys() | self.config.keys()) - _FREE if before.get(key) != self.config.get(key)
+        )
+        self.judged_anew = [key for key in differing if key in JUDGING]
+        if trained := [key for key in differing if key not in JUDGING]:
+            key = trained[0]
+            raise UserError(
+                f"{self.path} holds a run with {key} {before.get(key)!r}, not {self.config.get(key)!r}; "
+                "choose another --out, or replace it with --overwrite"
+            )
+        if not self.resume:
+            what = ", which judges it anew," if self.judged_anew else ""
+            raise UserError(
+                f"{self.path} already holds this run; continue it with --resume{what} or replace it with --overwrite"
+            )
+        return before
+
+    def _is_nothing(self, path: Path) -> bool:
+        """Whether a file is one that a run which has not begun may have left."""
+        if path.name == folders.MARKER:
+            return folders.marked(self.path) == _RUN
+        return path.name == _LOCK and not path.is_symlink() and path.is_file() and not path.stat().st_size
+
+    def _claim(self, before: RunSettings | None) -> None:
+        if (self.path / LOG).is_symlink():
+            raise UserError(f"{self.path / LOG} is a link; remove it, for it is written to")
+        if before is None:
+            self._clear()
+        else:
+            self._before, self._signed = text_of(self.path / CONFIG), before.trusted
+        self._remove_litter()
+        if folders.marked(self.path) != _RUN:
+            with self._room():
+                folders.mark(self.path, _RUN)
+        shown = {"resume", "overwrite"}
+        if before is None or any(before.get(key) != self.config.get(key) for key in self.config.keys() - shown):
+            with self._room():
+                _write_config(self.path / CONFIG, self.config)
+        sign(self.path / CONFIG)
+        self.write_json(_ENVIRONMENT, environment())
+
+    def _clear(self) -> None:
+        """Delete the run, and nothing that it did not write."""
+        if not is_own(self.path):
+            return
+        for pattern in _ENCODERS:
+            for folder in self.path.glob(pattern):
+                saved.remove(folder)
+        folders.remove(self.path, WRITTEN)
+
+    def _remove_litter(self) -> None:
+        """Delete what a run that was killed had begun to write; the lock says that no other one is at it."""
+        folders.remove_litter(self.path, [*(name for name in WRITTEN if "/" not in name), "encoder", folders.MARKER])
+        folders.remove_litter(self.path / "encoders", ["*"])
+        for tasks in self.path.glob("checkpoints/*"):
+            folders.remove_litter(tasks, ["step-*"])
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write whole or not at all. RunFailed on a full disk."""
+        if not leader():
+            return
+        with self._room():
+            write_record(self.path / name, value, strict=False)
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """RunFailed where the disk is full."""
+        try:
+            yield
+        except OSError as error:
+            if is_disk_full(error):
+                raise RunFailed(
+                    f"the disk is full at {self.path}; free some space and continue with --resume"
+                ) from error
+            raise
+
+    def read_json(self, name: str) -> Any:
+        """What was written under this name, or None. UserError where it is damaged."""
+        file = self.path / name
+        if not file.exists():
+            return None
+        with reading(file, "restore it from a copy, or start again with --overwrite"):
+            return read_record(file)
+
+
+def report_folder(out: str | None, *, overwrite: bool) -> Path | None:
+    """The folder for a report, made when it is written.
+
+    UserError where it holds one that is not to be replaced, or a file of that name that is no report's.
+    """
+    if out is None:
+        return None
+    folder = Path(out)
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(f"--out {folder} is a link that leads nowhere; choose another --out")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; name a folder")
+    check_place(folder)
+    there = [name for name in REPORTED if os.path.lexists(folder / name)]
+    own = REPORTED if is_own(folder) or _is_report(folder) else folders.listed(folder)
+    foreign = [name for name in there if name not in own]
+    if foreign:
+        raise UserError(f"{folder / foreign[0]} is not of a report by Tacit; choose another --out")
+    if "report.json" in there and not overwrite:
+        raise UserError(f"{folder} already holds a report; replace it with --overwrite or choose another --out")
+    return folder
+
+
+def mark_report(folder: Path) -> None:
+    """Make the folder of a report, unless it is there, and mark what is going to be written as Tacit's own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if folders.marked(folder) is None:
+        folders.mark(folder, "report", REPORTED)
+
+
+def _is_report(folder: Path) -> bool:
+    """Whether an older Tacit has written a report here: by its content alone."""
+    if folders.marked(folder) is not None:
+        return False
+    try:
+        content = read_record(folder / "report.json")
+        return content["schema"] == 1 and "verdict" in content and "arms" in content
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run can be read here."""
+    return (folder / CONFIG).exists()
+
+
+def is_own(folder: Path) -> bool:
+    """Whether a run has written here: by its mark, and where an older Tacit wrote it by two files that say so."""
+    if folders.marked(folder) == _RUN:
+        return True
+    if not (folder / CONFIG).is_file():
+        return False
+    try:
+        packages = read_record(folder / _ENVIRONMENT)["packages"]
+        return isinstance(packages, dict) and {"tacit", "torch"} <= packages.keys()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+class RunSettings(dict[str, Any]):
+    """What a run was asked; `trusted` where the person wrote it on this machine, or says that it is to be trusted."""
+
+    trusted: bool = False
+
+
+def settings_of(run: Path, *, trust: bool = False) -> RunSettings:
+    """What a run was asked. UserError where the folder holds none, or they are damaged."""
+    file = run / CONFIG
+    if not file.exists():
+        raise UserError(f"{run} holds no run of Tacit (no {CONFIG}); name the folder that `tacit run` wrote")
+    with reading(file, "restore it from a copy, or start the run again with --overwrite"):
+        text, _, said = text_of(file).partition(_DIGEST)
+        if said and said.strip() != hashlib.sha256(text.encode()).hexdigest():  # which an older Tacit did not write
+            raise ValueError("it is not as it was written, by the SHA-256 in its last line")
+        asked = plain_yaml(text)
+        if not isinstance(asked, dict) or not all(isinstance(key, str) for key in asked) or "data" not in asked:
+            raise ValueError("it holds no settings of a run")
+        for key, value in asked.items():
+            values = value if isinstance(value, list) else [value]
+            if not all(one is None or isinstance(one, bool | int | float | str) for one in values):
+                raise ValueError(f"{key} is {value!r:.40}")
+        if not isinstance(asked.get("seed", 0), int):
+            raise ValueError(f"seed is {asked['seed']!r:.40}")
+    found = RunSettings(asked)
+    found.trusted = trust or is_signed(file)
+    return found
+
+
+def leads_out(name: str, value: Any) -> bool:
+    """Whether a setting of a run names something outside of its folder: a path, an URL, a name on a hub."""
+    built_in = (name, value) == ("data", "digits") and not Path("digits").exists()
+    return name in OUTSIDE and not built_in and not (name == "labels" and value in ("folders", ["folders"]))
+
+
+def was_private(run: Path) -> bool:
+    """Whether a run in this folder was asked to be private; False where there is none, or none that can be read."""
+    try:
+        return bool(settings_of(run).get("private"))
+    except (UserError, OSError):
+        return False
+
+
+def _write_config(file: Path, config: Mapping[str, Any]) -> None:
+    import yaml
+
+    text = yaml.safe_dump(dict(config), sort_keys=False)
+    write_whole(file, f"{text}{_DIGEST}{hashlib.sha256(text.encode()).hexdigest()}\n")
+
+
+def default_folder(data: Any) -> Path:
+    """Where a run of these data is written where nobody says: runs/ and the name of the data, with safe signs."""
+    name = type(data).__name__.lower()
+    if isinstance(data, str | Path):
+        path = Path(data)
+        whole = path.name in {"", ".."} or os.path.isdir(data)  # of a folder, dots and all
+        name = path.expanduser().resolve().name if whole else path.stem
+    return Path("runs") / (re.sub(r"[^\w.+@=, -]+", "_", name).strip("._ ")[:100] or "data")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and date of a run, without anything personal."""
+    import datetime
+
+    packages = ("tacit", "torch", "transformers", "lightning-fabric", "numpy", "scikit-learn", "pillow", "pyarrow")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": sys.version.split()[0],
+        "system": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "packages": versions,
+    }
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _plain(value: Any) -> Any:
+    """A setting as YAML can hold it; objects given from Python are named by their type."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"

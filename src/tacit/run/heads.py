@@ -1,0 +1,204 @@
+"""What a run leaves for use: its encoder, the representation of it that was chosen, and a probe of all labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.core.errors import UserError
+from tacit.data.asked import target_named, target_settings
+from tacit.dataset import Cache, open_dataset
+from tacit.encoders import OwnEncoder
+from tacit.evaluation import Report
+from tacit.evaluation.features import extract
+from tacit.evaluation.selection import FINAL
+from tacit.evaluation.targets import Supervised, make_target
+from tacit.modalities import kind_of
+from tacit.run.folder import CONFIG, RunSettings, leads_out, settings_of
+from tacit.run.reading import as_trained, open_encoder
+from tacit.training.engine import make_fabric
+
+if TYPE_CHECKING:
+    from tacit.dataset import Dataset
+    from tacit.evaluation.targets.base import Predictor
+
+AT_ONCE = 8192  # examples embedded at a time
+HOW_KEPT = ("cache", "max_bad")  # what any data share with those of the run
+HOW_LEARNED = ("k_core", "item_table")  # what the run's own data were cut down to, and told of
+PLACES = {"cache", "item_table"}  # of these
+HOW_LABELLED = (
+    *("labels", "label_column", "ignore_label", "keep_label", "group_column", "start_column", "end_column"),
+    *("test", "target", "multilabel"),
+)
+
+
+class Chosen(NamedTuple):
+    """A run's encoder on its device, and the representation of it that the evaluation chose."""
+
+    folder: Path
+    asked: RunSettings  # what the run was asked
+    encoder: OwnEncoder
+    arm: str
+    depth: str
+
+    @property
+    def read(self) -> dict[str, Any]:
+        """How the run read its data, for `open_dataset`."""
+        return self.reading({})
+
+    def reading(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The same where some settings are given anew."""
+        return {**self._asked(HOW_KEPT), **as_trained(self.encoder, given)}
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        """How the run read what it learned from: histories of its own core alone."""
+        return {**self.read, **self._asked(HOW_LEARNED)}
+
+    def _asked(self, names: Iterable[str]) -> dict[str, Any]:
+        """What the run was asked; nor does a stranger say where on this machine something is, or is to be kept."""
+        said = {name: self.asked[name] for name in names if self.asked.get(name) is not None}
+        return said if self.asked.trusted else {name: value for name, value in said.items() if name not in PLACES}
+
+    def features(self, dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """[N D] at the chosen depth; where `extract` left it out, it equals the final one."""
+        parts = []
+        for start in range(0, len(rows), AT_ONCE):
+            found = extract(self.encoder, dataset.batch, rows[start : start + AT_ONCE])
+            parts.append(found.get(self.depth, found[FINAL]))
+        return np.concatenate(parts)
+
+    def check(self, *datasets: Dataset) -> None:
+        """UserError where some are of another kind than the run's, or their images grey and the run's in colour."""
+        own = self.encoder.spec
+        for opened in datasets:
+            if opened.spec.kind != own.kind:
+                raise UserError(f"the run learned from data of kind {own.kind}; {opened.name} is of {opened.spec.kind}")
+            if reason := kind_of(own).mismatch(own, opened):
+                raise UserError(f"the run learned from {reason}")
+
+
+def open_chosen(
+    run: str | Path, *, device: str = "auto", offline: bool = False, judged: bool = True, trust: bool = False
+) -> Chosen:
+    """What the run in this folder chose; the final representation where it was not `judged` and need not be.
+
+    What its settings name is opened where the folder was made here by this person, or with their `trust`.
+    UserError where the folder holds no run, or one that was not finished.
+    """
+    folder = Path(run)
+    asked = settings_of(folder, trust=trust)
+    data = {"selected_arm": asked["task"]} if not judged and "task" in asked else Report.load(folder).data
+    encoder = open_encoder(folder, offline=offline)
+    make_fabric(device=device, precision="32").to_device(encoder)
+    arm = data["selected_arm"]
+    return Chosen(folder, asked, encoder, arm, (data.get("representation") or {}).get(arm, FINAL))
+
+
+def remembered(
+    run: Path, asked: RunSettings, said: Mapping[str, Any], names: Iterable[str], remedies: Mapping[str, str]
+) -> dict[str, Any]:
+    """Settings of these names: as `said` now, or else as the run was asked, where either says anything.
+
+    UserError where one that is taken from the run was an object in Python, which no file holds, or leads out of a
+    folder that was not made here by this person, who has not said that it is to be trusted either. `remedies` tell by
+    name how a person says it themselves.
+    """
+    given = {name: asked.get(name) for name in names} | dict(said)
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in (name for name in given if name not in said):
+        value, remedy = given[name], remedies.get(name, f"name it by --{name.replace('_', '-')}")
+        if isinstance(value, str) and value.startswith("<"):
+            raise UserError(f"{run} does not remember its {name}, an object in Python: {remedy}")
+        if not asked.trusted and leads_out(name, value):
+            raise UserError(
+                f"{run} was not made here by you, or was changed since, and its {CONFIG} names its {name}: "
+                f"{str(value)!r}, which was not opened; {remedy}, or say --trust to open what the folder names"
+            )
+    return given
+
+
+def labelled_data(
+    chosen: Chosen, *, labels: str | None = None, label_column: str | None = None, labelled: Any = None
+) -> Dataset:
+    """The run's data with all labels, the sealed ones too, read as the run read them or as is said here.
+
+    UserError where there are none, or where the run's target is none that anything is learned from.
+    """
+    target = target_named(**target_settings(chosen.asked))
+    if not make_target(target, 0).needs_labels:
+        raise UserError(
+            f"{chosen.folder} was judged by {target}, and nothing is learned for that: write the embeddings with "
+            "tacit embed, and search them by cosine"
+        )
+    said: dict[str, Any] = {}
+    names = ["data", *HOW_LABELLED]
+    if labelled is not None:
+        said["data"] = labelled
+        names.remove("test")
+    if labels is not None:
+        said |= {"labels": labels, "label_column": None}  # which was a column of the other file
+    if label_column is not None:
+        said["label_column"] = label_column
+    remedies = {"data": "pass it as labelled= (--labelled)", "test": "name all labelled data by --labelled"}
+    told = remembered(chosen.folder, chosen.asked, said, names, remedies)
+    dataset = open_dataset(told.pop("data"), **{**chosen.learned, **told})
+    if dataset.spans is not None:
+        raise UserError(
+            f"{chosen.folder} was judged by frames, and there is no head for these: load its encoder instead"
+        )
+    if not (dataset.label >= 0).any():
+        raise UserError(f"{chosen.folder} has no labels to learn from; name them with --labels FILE or --label-column")
+    return dataset
+
+
+def learned_target(labelled: Dataset) -> Supervised:
+    """What these labels say, with probabilities wherever there can be any."""
+    target = make_target(labelled.target, len(labelled.classes))
+    assert isinstance(target, Supervised)
+    return replace(target, scores=True)
+
+
+def fit_head(chosen: Chosen, labelled: Dataset) -> Predictor:
+    """The linear probe of all that have a label."""
+    rows = np.flatnonzero(labelled.label >= 0)
+    answers = labelled.label if labelled.truth is None else labelled.truth
+    groups = None if labelled.group is None else labelled.group[rows]
+    X = chosen.features(labelled, rows)
+    return learned_target(labelled).fit(X, answers[rows], groups, chosen.asked.get("seed", 0))
+
+
+class Head(NamedTuple):
+    """What a run says of a representation: link(x W + b)."""
+
+    W: NDArray[np.float64]  # [D K]
+    b: NDArray[np.float64]  # [K]
+    link: Literal["softmax", "sigmoid", "identity"]
+    target: str
+    classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
+    depth: str  # the representation that it reads, by the name that `extract` gives it
+    deep: bool  # whether the run's pixels have 16 bits
+    labels: int  # that it learned from
+
+    @property
+    def output(self) -> str:
+        """What it gives: a number of each image, or a probability of each class or label."""
+        return "prediction" if self.link == "identity" else "probabilities"
+
+
+def open_head(run: str | Path, trust: bool = False, **labels: Any) -> tuple[OwnEncoder, Head]:
+    """A run's encoder, and the probe of `tacit predict` as a head; `labels` as `labelled_data` takes them."""
+    chosen = open_chosen(run, offline=True, trust=trust)
+    labelled = labelled_data(chosen, **labels)
+    chosen.check(labelled)
+    probe = fit_head(chosen, labelled)
+    deep = isinstance(labelled.cache, Cache) and labelled.cache.dtype.itemsize > 1
+    known = int((labelled.label >= 0).sum())
+    link = learned_target(labelled).link
+    head = Head(probe.W, probe.b, link, labelled.target, labelled.classes, chosen.depth, deep, known)
+    return chosen.encoder, head

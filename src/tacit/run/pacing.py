@@ -1,0 +1,261 @@
+"""How a time budget is shared out: what training gets, what judging, and how many steps a training comes to.
+
+Training gets half of a budget at least, and what judging leaves of the rest. A training's time becomes steps by timing
+a few of them; as they turn out quicker or slower, their number is corrected. Whatever is decided is kept in plan.json,
+so that a run continues exactly.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tacit.core import gathering, ranks
+from tacit.core.budget import Deadline, clock
+from tacit.core.errors import UserError
+from tacit.core.wording import Ours
+from tacit.training.fitting import most_that_fit
+from tacit.training.loop import seconds_per_step
+
+if TYPE_CHECKING:
+    from tacit.core.budget import Budget
+    from tacit.encoders import OwnEncoder
+    from tacit.modalities.recipe import Recipe
+    from tacit.run.experiment import Study
+    from tacit.run.folder import Workspace
+    from tacit.run.log import Log
+    from tacit.training.batches import Batches
+
+PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
+TRAINING_SHARE = 0.57  # of a time budget that training gets at least by plan, with timing and getting ready
+BEYOND = 1.05  # times a budget that a run may take which could else not be judged
+LEAST_TRAINING = 0.54  # the same where time is short: in fact it is half of the budget still
+READINGS = 10  # of the probe, in one pretraining
+PROBE_SHARE = 0.05  # of a pretraining's time that more than one reading may take
+TIMING_SHARE = 0.02  # of a pretraining's time that may go into timing its steps
+FEWEST_STEPS = 20  # that are worth the name of a training
+WINDOW = 0.06  # of a training's time, over which the speed of its steps is measured
+WRONG = 0.05  # of the steps that are left: by how much their number must be wrong to be corrected
+GROWING = 0.9  # of a training, after which steps are no longer added: so late they would learn at next to no rate
+SLOW = 0.6  # of the steps that were planned: fewer than these are too few, and later tasks give up their time
+
+
+def planned_recipe(
+    study: Study, space: Workspace, name: str, weights: Mapping[str, float], encoder: OwnEncoder, seed: int
+) -> Recipe:
+    """How to pretrain the encoder; where the batch shall be as large as fits, that is found once, for plan.json."""
+    asked = study.ask.batch_size
+    if asked != "auto":
+        return study.recipe(weights, encoder, batch_size=asked)
+    if gathering.world() > 1:
+        raise UserError("--batch-size auto tries on one process; find the number there and multiply it")
+    planned: dict[str, Any] = space.read_json(PLAN) or {}
+    planned.setdefault("batch_size", {})
+    if name not in planned["batch_size"]:
+
+        def seconds(batch_size: int) -> float:
+            trial = study.recipe(weights, copy.deepcopy(encoder), batch_size=batch_size)
+            source = study.kind.batches(study.dataset, study.split.pretrain, trial, seed)
+            return seconds_per_step(
+                *(trial.task, source), optim=trial.optim, fabric=study.fabric, steps=1, seconds=0, means=study.means
+            )
+
+        usual = study.recipe(weights, copy.deepcopy(encoder)).batch_size
+        found = most_that_fit(seconds, usual, len(study.split.pretrain) // 4)
+        study.log(f"{name}: {found:,} examples per step fit into memory (usual: {usual:,})")
+        planned["batch_size"][name] = found
+        space.write_json(PLAN, planned)
+    return study.recipe(weights, encoder, batch_size=planned["batch_size"][name])
+
+
+class TooFew(UserError):
+    """Fewer than `FEWEST_STEPS` steps fit into the seconds of a training."""
+
+    def __init__(self, each: float, seconds: float) -> None:
+        self.needed, self.seconds = FEWEST_STEPS * each, seconds
+        super().__init__(f"{FEWEST_STEPS} steps take {clock(self.needed)}, and {clock(max(0.0, seconds))} are left")
+
+
+class Shares:
+    """The time for training, shared out evenly among the trainings that are to come: those of each task in turn.
+
+    A task that has not begun can give its share up to the one that trains, or where its turn comes too late; which did
+    is kept in plan.json.
+    """
+
+    def __init__(self, tasks: Sequence[str], seeds: int, seconds: float, space: Workspace, log: Log) -> None:
+        planned = ranks.from_leader(lambda: space.read_json(PLAN)) or {}
+        self.left_out: list[str] = list(planned.get("left_out", []))
+        self.waiting = [task for task in tasks if task not in self.left_out]
+        self.seeds, self.ends, self.space, self.log = seeds, Deadline.after(seconds), space, log
+        self.each = math.inf
+
+    def begin(self) -> str | None:
+        """The next task, or None; the leader knows which have been left out."""
+        self.left_out = ranks.from_leader(lambda: self.left_out)
+        self.waiting = [task for task in self.waiting if task not in self.left_out]
+        return self.waiting.pop(0) if self.waiting else None
+
+    def seconds(self, number: int) -> float:
+        """What the training of the task that has begun gets, with the seed of this number."""
+        to_come = len(self.waiting) * self.seeds + self.seeds - number + 1
+        self.each = max(0.0, self.ends.left) / to_come
+        return self.each
+
+    def borrow(self) -> float:
+        """What each training of the task that has begun gets, now that the last task to come is left out; 0 if none."""
+        if not self.waiting or math.isinf(self.each):
+            return 0.0
+        self.leave_out(self.waiting.pop(), "training is slow, and its time goes to the task before it")
+        return self.each
+
+    def leave_out(self, task: str, why: str) -> None:
+        self.log(Ours(f"{task} is left out: {why}"))
+        self.left_out.append(task)
+        self.space.write_json(PLAN, {**(self.space.read_json(PLAN) or {}), "left_out": self.left_out})
+
+
+def training_seconds(budget: float, spent: float, after: float, least: float) -> float:
+    """The seconds that all pretraining together gets out of a budget, `spent` of which are gone.
+
+    `after` is what judging and reporting take if nothing is given up, `least` what they take at the least. UserError
+    with the smallest budget that works, where half of this one for training leaves less.
+    """
+    training = min(max(TRAINING_SHARE * budget, budget - spent - after), BEYOND * budget - spent - least)
+    if training < LEAST_TRAINING * budget:
+        smallest = rounded_up((spent + least) / (BEYOND - LEAST_TRAINING))
+        raise UserError(
+            f"--budget {clock(budget)} is too small: it takes about {clock(spent)} to begin and {clock(least)} to "
+            f"judge and report, and training gets half of it at least; give --budget {in_short(smallest)} or more"
+        )
+    return training
+
+
+def rounded_up(seconds: float) -> float:
+    """To the next 5 seconds, of more than two minutes to the next half minute."""
+    step = 5 if seconds <= 120 else 30
+    return step * math.ceil(seconds / step)
+
+
+def in_short(seconds: float) -> str:
+    """As `--budget` takes it: 45s, 3m, 150s."""
+    return f"{seconds / 60:g}m" if seconds % 60 == 0 else f"{seconds:g}s"
+
+
+class Paced:
+    """The length of a training that shall take so many seconds: corrected as its steps turn out quicker or slower.
+
+    Each correction is kept before it has an effect, and taken again where the training is continued or repeated with
+    another seed. Where the machine has become so slow that `SLOW` of the steps would not be reached, `borrow` is asked
+    for more seconds, at the cost of tasks that come later.
+    """
+
+    def __init__(
+        self,
+        first: int,
+        changes: list[list[int]],
+        keep: Callable[[list[list[int]]], None],
+        *,
+        seconds: float = math.inf,
+        borrow: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.first, self.changes, self.keep, self.borrow = first, changes, keep, borrow
+        self.seconds = seconds  # for the whole of it; infinite where it only repeats what was decided before
+        self._since: tuple[int, float] | None = None
+
+    def at(self, step: int) -> int:
+        known = [total for since, total in self.changes if since <= step]
+        return known[-1] if known else self.first
+
+    def revise(self, step: int, seconds: float) -> None:
+        if math.isinf(self.seconds) or (self.changes and step < self.changes[-1][0]) or step >= self.at(step):
+            return
+        self.changes = ranks.from_leader(lambda: self._revised(step, seconds))
+
+    def _revised(self, step: int, seconds: float) -> list[list[int]]:
+        if self._since is None:
+            self._since = step, seconds
+        before, began = self._since
+        if step == before or seconds - began < WINDOW * self.seconds:
+            return self.changes
+        self._since = step, seconds
+        each, planned = (seconds - began) / (step - before), self.at(step)
+        while step + (self.seconds - seconds) / each < SLOW * self.first and (more := self.borrow()):
+            self.seconds += more
+        total = step + max(1, int((self.seconds - seconds) / each))
+        if total > planned and step > GROWING * planned:
+            return self.changes
+        if abs(total - planned) <= WRONG * (planned - step):
+            return self.changes
+        changes = [*self.changes, [step, total]]
+        self.keep(changes)
+        return changes
+
+
+def planned_steps(
+    study: Study,
+    space: Workspace,
+    name: str,
+    plan: Recipe,
+    source: Batches,
+    budget: Budget,
+    seconds: float,
+    seed: int,
+    *,
+    repeated: bool = False,
+    borrow: Callable[[], float] = lambda: 0.0,
+) -> tuple[Paced, int]:
+    """The length of a task's training under the budget, `seconds` where it is a time, and the probe's readings.
+
+    A time becomes steps by timing some, and by setting aside what the readings take, which are fewer where a reading
+    takes long; the leader decides. On record in plan.json, corrections too; with `repeated` these are taken as they
+    were by the first seed. UserError where not even a few steps fit.
+    """
+    planned: dict[str, Any] = ranks.from_leader(lambda: space.read_json(PLAN)) or {}
+    planned.setdefault("steps", {})
+    if name not in planned["steps"]:
+        step, reading, readings, left = 0.0, 0.0, READINGS, seconds
+        if budget.unit == "seconds":
+            began = time.perf_counter()
+            step = seconds_per_step(
+                *(plan.task, source),
+                optim=plan.optim,
+                fabric=study.fabric,
+                seed=seed,
+                longest=TIMING_SHARE * seconds,
+                means=study.means,
+            )
+            left -= time.perf_counter() - began
+            began = time.perf_counter()
+            study.probe()(plan.task)
+            reading = time.perf_counter() - began
+            left -= reading
+            readings = max(1, min(READINGS, int(PROBE_SHARE * seconds / reading)))
+        per_epoch = len(source.among) / plan.batch_size
+        timed = budget.unit == "seconds"
+        found = int(max(0.0, left - readings * reading) / step) if timed else budget.steps(per_epoch)
+        decided = ranks.from_leader(lambda: [found, readings, left, step])
+        if timed and decided[0] < FEWEST_STEPS:
+            raise TooFew(decided[3], decided[2])
+        planned["steps"][name], planned.setdefault("readings", {})[name] = decided[:2]
+        if timed:
+            planned.setdefault("seconds", {})[name] = decided[2]
+        space.write_json(PLAN, planned)
+
+    def keep(changes: list[list[int]]) -> None:
+        now: dict[str, Any] = space.read_json(PLAN) or {}
+        now.setdefault("changes", {})[name] = changes
+        space.write_json(PLAN, now)
+
+    corrected = budget.unit == "seconds" and not repeated
+    length = Paced(
+        int(planned["steps"][name]),
+        planned.get("changes", {}).get(name, []),
+        keep,
+        seconds=planned.get("seconds", {}).get(name, math.inf) if corrected else math.inf,
+        borrow=borrow,
+    )
+    return length, int(planned.get("readings", {}).get(name, READINGS))

@@ -1,0 +1,212 @@
+"""What a command was asked for, checked: its tasks, its seeds, the encoder that it goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from tacit.core.errors import UserError
+from tacit.core.masks import UNITS, Hiding
+from tacit.encoders import READS, OwnEncoder
+from tacit.modalities import kind_named, kind_of
+from tacit.modalities.spec import Spec
+from tacit.modalities.text.encoder import TextEncoder
+from tacit.run.reading import as_trained, asked_for, open_encoder
+from tacit.tasks import check_kind, parse_mixture
+
+if TYPE_CHECKING:
+    from tacit.run.experiment import Study
+
+MASKING = {"masked", "bestrq", "wav2vec2", "electra"}  # tasks that hide tokens
+MAY_DIFFER = {"length", "seconds"}  # of what is looked at together, from one training of an encoder to the next
+MOST_SKIPPED = 3  # steps: a training that needs more is wrong in itself
+FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
+
+
+def initial_encoder(ask: SimpleNamespace) -> OwnEncoder | None:
+    """The encoder that pretraining goes on from, with its weights: that of --init, or of --encoder hf:NAME."""
+    named = ask.encoder if ask.encoder is not None and ask.encoder.startswith("hf:") else None
+    if ask.init is not None and ask.encoder is not None:
+        raise UserError("--init brings its own architecture; leave --encoder out")
+    source = ask.init if ask.init is not None else named
+    words = None if ask.add_words is None else _words(Path(ask.add_words))
+    if source is None:
+        if words is not None:
+            raise UserError("--add-words adds to the tokenizer of --init; name an encoder to go on from")
+        return None
+    encoder = open_encoder(source, offline=ask.offline)
+    if words is not None:
+        if not isinstance(encoder, TextEncoder):
+            raise UserError(
+                f"--add-words: {source} reads {READS[encoder.spec.kind]}, which have no words; leave it out"
+            )
+        encoder.add_words(words)
+    return encoder
+
+
+def _words(file: Path) -> list[str]:
+    """The words of a file, one per line, each once."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--add-words {file} cannot be read: {error}") from None
+    words = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    parted = next((word for word in words if len(word.split()) > 1), None)
+    if not words or parted is not None:
+        found = "no word" if parted is None else f"{parted!r}, which is more than a word"
+        raise UserError(f"--add-words {file} holds {found}; write one word per line")
+    return words
+
+
+def as_read_by(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
+    """Settings by which data to train this encoder on are read: in its form, where no other is given.
+
+    UserError where it would not understand what it is given.
+    """
+    given = asked_for(options)
+    as_trained(encoder, {name: value for name, value in given.items() if name not in MAY_DIFFER})
+    return {**options, **kind_of(encoder.spec).reading(encoder.spec), **given}
+
+
+def as_judged(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
+    """Settings by which data to judge this encoder on are read: as those of its training, where no others are given."""
+    return {**options, **as_trained(encoder, {}), **asked_for(options)}
+
+
+def fitted(encoder: OwnEncoder) -> Callable[[Spec], OwnEncoder]:
+    """This encoder, made ready for the data once they are known."""
+    return lambda spec: kind_of(encoder.spec).fitted(encoder, spec)
+
+
+def named_tasks(ask: SimpleNamespace) -> set[str]:
+    """Single tasks that a command names, in sums too; of none it is the kind of data that names them."""
+    text = vars(ask).get("tasks") or vars(ask).get("task")
+    return set() if text is None else {task for name in task_names(text) for task in parse_mixture(name)}
+
+
+def mixtures_of(text: str | None, study: Study | None = None) -> dict[str, dict[str, float]]:
+    """The tasks that a run compares, by name: those of the text, or those that the kind of its data brings along."""
+    if text is None and study is None:
+        return {}
+    if text is None:
+        assert study is not None
+        text = study.kind.tasks
+    mixtures = {name: parse_mixture(name) for name in task_names(text)}
+    if study is not None:
+        for weights in mixtures.values():
+            check_kind(weights, study.dataset.kind)
+    return mixtures
+
+
+def task_names(text: str) -> list[str]:
+    """`a, b` as names; UserError for none, or for one given twice."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("no task is named; write e.g. --tasks simclr,rotation,masked")
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"the task {name!r} is named twice; name each once")
+    return names
+
+
+def hiding_of(text: str | None) -> Hiding | None:
+    """What `--mask` says: `0.3`, `0.3:0.15`, `0.3,span`; UserError for anything else."""
+    if text is None:
+        return None
+    shares, comma, unit = text.partition(",")
+    try:
+        found = [float(share) for share in shares.split(":")]
+    except ValueError:
+        found = []
+    known = unit.strip() in UNITS or not comma
+    if len(found) not in (1, 2) or not all(0 < share < 1 for share in found) or not known:
+        raise UserError(
+            f"--mask {text}: give a share between 0 and 1 (0.3), one at each end of the training (0.3:0.15), and of "
+            f"text perhaps what is hidden ({', '.join(UNITS)}), as in 0.3,span"
+        )
+    return Hiding(found[0], found[1] if len(found) == 2 else None, unit.strip() or None)
+
+
+def check_hiding(hiding: Hiding | None, ask: SimpleNamespace, kind: str) -> None:
+    """UserError where nothing of these data is hidden, or not by this unit."""
+    if hiding is None:
+        return
+    if hiding.unit is not None and kind != "text":
+        raise UserError(f"--mask {ask.mask}: only text is hidden by {hiding.unit}; give the share alone")
+    tasks = named_tasks(ask) or {task for name in task_names(kind_named(kind).tasks) for task in parse_mixture(name)}
+    if not tasks & MASKING:
+        raise UserError(
+            f"--mask says what masked prediction hides, and no task here masks: name one with --tasks "
+            f"({', '.join(sorted(MASKING))}), or leave it out"
+        )
+
+
+def check_asked(ask: SimpleNamespace) -> None:
+    """UserError for a setting that no data could make right: told before any are read, which may take long."""
+    from tacit.evaluation.sealing import Seal
+    from tacit.evaluation.splits import unplanned
+    from tacit.evaluation.targets import check_metric
+
+    asked = vars(ask)
+    mixtures_of(asked.get("tasks") or asked.get("task"))
+    checked_seeds(asked.get("seeds", 1))
+    checked_skips(asked.get("skip_bad_steps", 0))
+    checked_parts(asked.get("accumulate", 1))
+    hiding_of(asked.get("mask"))
+    check_machine(ask)
+    if asked["seed"] < 0:
+        raise UserError(f"--seed {ask.seed}: give a number from 0 on")
+    size = asked.get("batch_size")
+    if size is not None and size != "auto" and not (isinstance(size, int) and size > 0):
+        raise UserError(f"--batch-size {size}: give examples per step, 1 or more, or auto")
+    for budget in [*(asked.get("label_budgets") or ()), asked.get("primary_budget")]:
+        if budget is not None:
+            unplanned(budget, 1)
+    if asked.get("metric") is not None:
+        check_metric(ask.metric)
+    if asked.get("seal") is not None:
+        Seal.load(ask.seal)
+
+
+def check_machine(ask: SimpleNamespace) -> None:
+    """UserError where the device is not here, or a setting of how to compute is none."""
+    import torch
+
+    here = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if ask.device not in here:
+        raise UserError(f"--device {ask.device} is none; choose from {', '.join(here)}")
+    if not here[ask.device]:
+        raise UserError(f"--device {ask.device}: there is none that torch {torch.__version__} can use; leave it out")
+    for name, known in {"precision": ("auto", "32", "bf16"), "compile": ("auto", "on", "off")}.items():
+        if vars(ask).get(name, "auto") not in known:
+            raise UserError(f"--{name} {vars(ask)[name]} is none; choose from {', '.join(known)}")
+    if vars(ask).get("timeout", 1.0) <= 0:
+        raise UserError(f"--timeout {ask.timeout:g}: give the seconds that a process may wait for another one")
+
+
+def checked_seeds(seeds: int) -> int:
+    """The number of pretraining seeds; UserError for one that judges neither a checkpoint nor a recipe."""
+    if seeds != 1 and seeds < FEWEST_SEEDS:
+        raise UserError(
+            f"--seeds {seeds} supports no claim: 1 judges this checkpoint, {FEWEST_SEEDS} or more judge the recipe"
+        )
+    return seeds
+
+
+def checked_skips(steps: int) -> int:
+    """How many bad steps may be passed over; UserError for more than can be healthy."""
+    if not 0 <= steps <= MOST_SKIPPED:
+        raise UserError(
+            f"--skip-bad-steps {steps}: at most {MOST_SKIPPED} can be passed over; where more are bad, lower the "
+            "learning rate or look at the data"
+        )
+    return steps
+
+
+def checked_parts(parts: int) -> int:
+    """How many parts a step is computed in; UserError for less than one."""
+    if parts < 1:
+        raise UserError(f"--accumulate {parts}: a step is computed in one part at least; give 1 or more")
+    return parts

@@ -1,0 +1,98 @@
+"""What a run read, it reads ever after: the settings of reading that travel with a run folder and with an encoder.
+
+Where in the data the content lay (columns, sessions) is `encoder.reading`; what form it was brought into (rate,
+channels, tokenizer, size, catalogue) is `encoder.spec`. A later command reads by both, unless it is told otherwise;
+what an encoder cannot follow is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tacit.core.errors import UserError, nearest
+from tacit.dataset import READING, open_dataset
+from tacit.encoders import OwnEncoder, load_encoder
+from tacit.encoders.folder import are_names
+from tacit.modalities import kind_of
+from tacit.modalities.spec import ImageSpec
+from tacit.run.folder import is_run, settings_of
+
+if TYPE_CHECKING:
+    from tacit.dataset import Dataset
+
+COLUMNS = tuple(name for name in READING if name.endswith("_column") or name == "event_weight")
+
+
+def open_encoder(source: Any, *, offline: bool = False) -> OwnEncoder:
+    """`load_encoder`, and of a run whose encoder does not tell how its data were read, what the run was asked."""
+    encoder = load_encoder(source, offline=offline)
+    folder = Path(source)
+    if not encoder.reading and is_run(folder):
+        asked = settings_of(folder)
+        said = {name: asked.get(name) for name in (*COLUMNS, "session_gap")}
+        encoder.reading = {name: value for name, value in said.items() if value and are_names(value)}
+        if encoder.spec.kind != "items":
+            encoder.reading.pop("time_column", None)  # which says there what is tested
+        kind_of(encoder.spec).heard(encoder, asked)
+    return encoder
+
+
+def as_trained(encoder: OwnEncoder, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by which data are read as those of this encoder's training were, or as is said here.
+
+    UserError where the encoder cannot read them so.
+    """
+    given = asked_for(given)
+    fixed = kind_of(encoder.spec).fixed(encoder.spec)
+    for name, value in given.items():
+        if name in fixed and value != fixed[name]:
+            told = "" if fixed[name] is None else f" ({fixed[name]})"
+            raise UserError(
+                f"--{name.replace('_', '-')} {value}: the encoder {encoder.name} reads by its own{told}; leave it out"
+            )
+    return {**_remembered(encoder), **given}
+
+
+def asked_for(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those settings of `open_dataset` that are not as they are by default."""
+    usual = open_dataset.__kwdefaults__ or {}
+    return {name: value for name, value in options.items() if value is not None and value != usual.get(name)}
+
+
+def check_names(options: Mapping[str, Any]) -> None:
+    """UserError for a setting that says nothing of how content is read."""
+    for name in options:
+        if name not in READING:
+            raise UserError(f"no setting {name!r}{nearest(name, READING)} of how data are read")
+
+
+def _remembered(encoder: OwnEncoder) -> dict[str, Any]:
+    columns = {name: value for name, value in encoder.reading.items() if name in COLUMNS}
+    others = {name: value for name, value in encoder.reading.items() if name == "session_gap"}
+    kind = encoder.spec.kind
+    return {"kind": kind, **others, **kind_of(encoder.spec).reading(encoder.spec), "as_before": columns}
+
+
+def overridden(encoder: OwnEncoder, given: Mapping[str, Any]) -> list[str]:
+    """What is read in another way than in training, because it was asked for, a line each."""
+    known = {**_remembered(encoder), **encoder.reading}
+    lines = []
+    for name, value in asked_for(given).items():
+        if name not in known or name == "as_before" or _plain(value) == _plain(known[name]):
+            continue
+        lines.append(f"--{name.replace('_', '-')} {_plain(value)}, as asked; in training it was {_plain(known[name])}")
+    return lines
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, ImageSpec):
+        return str(value.size)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def tell(dataset: Dataset, lines: list[str], *, private: bool = False) -> None:
+    """Print what was read otherwise than in training or than a person may expect."""
+    for line in [*lines, *dataset.notes.lines(private=private)]:
+        print(line)

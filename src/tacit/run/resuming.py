@@ -1,0 +1,119 @@
+"""What a run was begun on, so that it goes on with nothing else.
+
+The run folder keeps a hash of each example's name and of its content, keyed with the folder's secret: they tell what
+has changed, and nothing to anybody who has the hashes alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.core.archives import arrays_in
+from tacit.core.errors import UserError
+from tacit.core.files import whole_file
+from tacit.core.secret import Secret, secret_in, secret_of
+from tacit.data.source import each
+from tacit.run.folder import BEGUN_ON
+
+if TYPE_CHECKING:
+    from tacit.run.experiment import Study
+
+_NAMED = 3
+_MEASURED = ("mean", "std", "alignment", "uses", "catalogue", "tokenizer", "specials")  # follow from the content
+
+
+class Begun(NamedTuple):
+    """N examples, each as two numbers; which of them are pretrained on; and the form that they are read in."""
+
+    names: NDArray[np.uint64]  # [N]
+    contents: NDArray[np.uint64]  # [N]
+    pretrained: NDArray[np.uint32]  # checksum of the rows
+    form: str  # JSON
+
+    @classmethod
+    def of(cls, study: Study, secret: Secret) -> Begun:
+        dataset = study.dataset
+
+        def hashed(value: bytes) -> bytes:
+            return hashlib.blake2b(value, digest_size=8, key=secret.key, person=b"tacit.begun").digest()
+
+        names = b"".join(hashed(name.encode()) for name in each(dataset.ids))
+        contents = b"".join(hashed(content) for content in dataset.content.tolist())
+        spec = {name: value for name, value in vars(dataset.spec).items() if name not in _MEASURED}
+        return cls(
+            np.frombuffer(names, np.uint64),
+            np.frombuffer(contents, np.uint64),
+            np.array([zlib.crc32(study.split.pretrain.astype(np.int64).tobytes())], np.uint32),
+            json.dumps({"kind": dataset.kind, **spec}),
+        )
+
+
+def go_on_with_the_same(folder: Path, study: Study) -> None:
+    """Keep what this run is begun on; where that is kept already, UserError that names what has changed since."""
+    path = folder / BEGUN_ON
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        begun = Begun.of(study, secret_of(folder))
+        with whole_file(path) as partial, partial.open("wb") as file:
+            np.savez(file, **begun._asdict())
+        return
+    try:
+        with arrays_in(path) as arrays:
+            before = Begun(*(arrays[name] for name in Begun._fields))
+            form: dict[str, Any] = json.loads(str(before.form))
+            secret = secret_in(folder)
+            if secret is None:
+                raise UserError(f"{folder} has lost its secret, by which {BEGUN_ON} is read; restore it from a copy")
+            now = Begun.of(study, secret)
+    except UserError:
+        raise
+    except Exception:  # of zip files, arrays and JSON that are no such
+        remedy = "without it nobody knows what the run was begun on: remove it to go on all the same"
+        raise UserError(f"{path} is damaged; {remedy}") from None
+    changed = _changed(before, now, form, study)
+    if changed:
+        raise UserError(
+            f"the data have changed since {folder} was begun: {'; '.join(changed)}. Bring them back as they were, or "
+            "begin anew with another --out"
+        )
+
+
+def _changed(before: Begun, now: Begun, form: dict[str, Any], study: Study) -> list[str]:
+    """What is different, in words."""
+    said = []
+
+    def told(rows: NDArray[np.int64], one: str, many: str) -> None:
+        if len(rows):
+            first = study.dataset.ids.take(rows[:_NAMED]).to_pylist()
+            names = "" if study.ask.private else f" ({', '.join(first)}{', ...' if len(rows) > _NAMED else ''})"
+            said.append(f"{len(rows):,} {one if len(rows) == 1 else many}{names}")
+
+    known = np.isin(now.names, before.names)
+    told(np.flatnonzero(~known), "example is new", "examples are new")
+    gone = int((~np.isin(before.names, now.names)).sum())
+    said += [f"{gone:,} example{' is' if gone == 1 else 's are'} gone"] if gone else []
+    other = known & ~np.isin(_pairs(now), _pairs(before))
+    told(np.flatnonzero(other), "example has other content", "examples have other content")
+    if not said and len(now.names) != len(before.names):
+        said.append(f"there are {len(now.names):,} examples, and were {len(before.names):,}")
+    if not said and (now.names != before.names).any():
+        said.append("the examples come in another order")
+    new_form = json.loads(now.form)
+    for name in form.keys() | new_form.keys():
+        if not said and name in form and form[name] != new_form.get(name):
+            said.append(f"they are read with {name} {new_form.get(name)}, and were with {form[name]}")
+    if not said and now.pretrained[0] != before.pretrained[0]:
+        said.append("others are held out of pretraining, as labels, groups or the split have changed")
+    return said
+
+
+def _pairs(of: Begun) -> NDArray[np.uint64]:
+    """Name and content of each example as one number."""
+    return of.names * np.uint64(0x9E3779B97F4A7C15) ^ of.contents

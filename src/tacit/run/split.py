@@ -1,0 +1,190 @@
+"""From a dataset to what is pretrained on and what is sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.core.errors import UserError
+from tacit.core.wording import Ours
+from tacit.data.asked import RECOMMENDING
+from tacit.evaluation.sealing import EVENT_SEALS
+from tacit.modalities.audio.frames import labelled_frames
+from tacit.modalities.events.histories import Histories as Asked
+from tacit.modalities.events.store import Histories
+
+if TYPE_CHECKING:
+    from tacit.data.known import Labels
+    from tacit.dataset import Dataset
+    from tacit.evaluation import Labelled, Seal
+    from tacit.modalities.events.holdout import Held
+
+Rows = NDArray[np.int64]
+KEPT: Mapping[str, str] = {
+    EVENT_SEALS["last"]: "the last event of each history",
+    EVENT_SEALS["time"]: "the first event of each history after a moment",
+}
+_SHOWN = 3  # examples that a line names
+LARGE = 10  # examples of a class, of which a share can be sealed so that they find each other
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a dataset by what they may be used for; `labelled` is None where there are no labels to judge with."""
+
+    pretrain: Rows
+    rows: Rows  # the dataset row of each labelled position
+    labelled: Labelled | None = None
+    seal: Seal | None = None
+    untested: int = 0  # sealed examples that cannot be tested: no longer in the data, or without a label
+    held: Held | None = None  # of histories that are judged by what comes next
+
+
+def has_seen(judged: Seal, kept_out: Seal) -> bool:
+    """Whether pretraining that kept the items of one seal out has seen inputs that the other one tests.
+
+    Where nothing is sealed all labelled examples are tested, each in its fold, and none was kept out for it.
+    """
+    return not judged.items or bool(judged.items.keys() - kept_out.items.keys())
+
+
+def split_dataset(
+    dataset: Dataset, *, seed: int, transductive: bool = False, sealed: Seal | None = None, stride: int = 1
+) -> Split:
+    """Seal the test rows first (or take the seal of an earlier run), then say what may be pretrained on.
+
+    Where frames of recordings are labelled, one of every `stride` is a labelled position, and recordings are sealed.
+    Labels that were added after the seal join training only. Neither sealed inputs nor other inputs of their groups,
+    nor copies of them, are pretrained on unless `transductive`.
+    UserError for labels that cannot be judged, or where no sealed example has one.
+    """
+    from tacit.evaluation import Labelled, seal
+
+    if dataset.target in RECOMMENDING:
+        return split_histories(dataset, seed=seed, transductive=transductive, sealed=sealed)
+    everything = np.arange(len(dataset.ids), dtype=np.int64)
+    known = dataset.label >= 0
+    if not known.any():
+        free = np.ones(len(everything), bool) if dataset.split is None else dataset.split != 1
+        if sealed is not None:
+            free &= sealed.place(dataset.group, dataset.content, split=dataset.split).free
+        return Split(everything if transductive else np.flatnonzero(free), np.flatnonzero(known), seal=sealed)
+    if sealed is not None and sealed.source in KEPT:
+        raise UserError(f"the seal keeps {KEPT[sealed.source]}, and no examples with labels: leave it out")
+    whole = kept_whole(dataset.group, dataset)
+    if sealed is None:
+        balanced = to_balance(dataset.label, dataset.target)
+        sealed = seal(balanced, whole, dataset.content, seed=seed, split=dataset.split)
+    places = sealed.place(whole, dataset.content, split=dataset.split)
+    if sealed.items and not (known & places.sealed).any():
+        raise UserError(
+            "none of the sealed test examples has a label here: name the label file that the seal was made with as "
+            "well (--labels FIRST --labels MORE)"
+        )
+    rows = np.flatnonzero(known & (places.free | places.sealed))
+    group = np.arange(len(everything)) if dataset.group is None else dataset.group
+    frames = None if dataset.spans is None else labelled_frames(dataset, rows, stride)
+    rows = frames.row if frames else rows
+    labelled = Labelled(
+        fetch=frames.pieces.batch if frames else lambda positions: dataset.batch(rows[positions]),
+        y=frames.label if frames else dataset.label[rows],
+        classes=dataset.classes,
+        group=group[rows],
+        train=np.flatnonzero(places.free[rows]),
+        test=np.flatnonzero(places.sealed[rows]),
+        transductive=transductive,
+        content=frames.content if frames else dataset.content[rows],
+        target=dataset.target,
+        truth=None if dataset.truth is None else dataset.truth[rows],
+        subgroup=None if dataset.subgroup is None else dataset.subgroup[rows],
+        subgroups=dataset.subgroups,
+        pair=None if dataset.pair is None else dataset.pair[rows],
+        tokens=frames.tokens if frames else None,
+        own=dataset.kind == "items",
+    )
+    untested = places.missing + int((places.sealed & ~known).sum())
+    return Split(everything if transductive else np.flatnonzero(places.free), rows, labelled, sealed, untested)
+
+
+def about_seal(dataset: Dataset, split: Split, *, private: bool = False) -> str:
+    """What the join of an earlier seal and the data came to, in a line."""
+    assert split.seal is not None
+    kept, tested, ids = len(split.seal.items), [], dataset.ids
+    if split.labelled is not None:
+        tested = np.unique(split.rows[split.labelled.test]).tolist()
+    some = ", ".join(ids[int(row)].as_py() for row in tested[:_SHOWN]) + (", ..." if len(tested) > _SHOWN else "")
+    named = f" ({some})" if tested and not private else ""
+    said = (
+        f"the seal keeps {kept:,} examples: {max(0, kept - split.untested):,} are here and tested{named}, "
+        f"{split.untested:,} are not in the data or have no label"
+    )
+    return Ours(said) if private else said
+
+
+def split_histories(dataset: Dataset, *, seed: int, transductive: bool, sealed: Seal | None) -> Split:
+    """Hold events out, not people: those that come last, or after a moment, or that an earlier seal keeps.
+
+    UserError where too few can be held out, or none of the sealed events is there.
+    """
+    from tacit.modalities.events.holdout import by_time, leave_one_out, sealed_places
+
+    assert isinstance(dataset.cache, Histories)
+    names, cache = dataset.ids.to_pylist(), dataset.cache
+    whole = Asked(cache.items, cache.start, cache.ends, cache.n_items)
+
+    def hold(places: Rows | None) -> Held:
+        if cache.held != "time":
+            return leave_one_out(whole, seed=seed, sealed=places)
+        assert cache.times is not None
+        return by_time(whole, cache.times, sealed=places)
+
+    held = hold(None)
+    own = held.seal(names, seed=seed)
+    if sealed is not None and sealed.source != own.source:
+        raise UserError(
+            f"the seal keeps {KEPT.get(sealed.source, 'examples with labels')}, and what is tested here is "
+            f"{KEPT[own.source]}: choose --holdout by the seal, or leave it out"
+        )
+    if sealed is not None and sealed.items != own.items:  # people have gone on since
+        places = sealed_places(sealed, names, whole)
+        if not (places >= 0).any():
+            raise UserError(
+                "none of the sealed events is in the data: give the seal that belongs to these histories, or none"
+            )
+        held = hold(places)
+    sealed = sealed or own
+    labelled = replace(held.labelled(names, target=dataset.target), transductive=transductive)
+    learnable = np.flatnonzero(held.learn.lengths > 0)
+    return Split(learnable, held.user, labelled, sealed, len(sealed.items) - len(held.test), held)
+
+
+def without_held(dataset: Dataset, split: Split) -> Dataset:
+    """The dataset without the events that are held out of its histories, so that nothing can learn from them."""
+    if split.held is None:
+        return dataset
+    assert isinstance(dataset.cache, Histories)
+    return replace(dataset, cache=dataset.cache.until(split.held.learn.stop))
+
+
+def kept_whole(group: NDArray[Any] | None, known: Dataset | Labels) -> NDArray[Any] | None:
+    """What the seal must not part: `group`, or without groups the small classes whose members seek each other."""
+    if known.target != "retrieval" or known.group is not None:
+        return group
+    sizes = np.bincount(known.label[known.label >= 0])
+    if np.median(sizes[sizes > 0]) >= LARGE:
+        return group
+    rows = np.arange(len(known.label))
+    named = [f"class {known.classes[c]}" if c >= 0 else f"row {row}" for row, c in zip(rows, known.label, strict=True)]
+    return np.array(named)
+
+
+def to_balance(label: Rows, target: str) -> Rows:
+    """What a sealed test set has in the same proportions as the rest [N], negative where unlabelled.
+
+    Classes of two or three examples, as what is to be found again has them, are too small to take a share of each.
+    """
+    return np.where(label < 0, label, 0) if target in ("retrieval", "pairs") else label

@@ -1,0 +1,398 @@
+"""After pretraining: diagnose, choose inside the training labels, judge on the sealed ones, write the report."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.core import keys
+from tacit.core.budget import NEVER, Deadline, clock, quickest
+from tacit.core.wording import Ours
+from tacit.run.split import has_seen
+
+if TYPE_CHECKING:
+    from tacit.evaluation import Arm, Labelled, Report, Verdict
+    from tacit.evaluation.spectrum import Alarm, Diagnosis
+    from tacit.run.experiment import Study
+    from tacit.run.folder import Workspace
+    from tacit.run.leakage import Leaks
+    from tacit.training.loop import Run
+
+DIAGNOSED = 2000  # examples at most that the label-free diagnosis looks at
+VIEWED = 1000  # of these, with two views each
+RISING = 0.02  # by which the online probe, a share of 1, rises in the second half of a training that ends too early
+HURRIED = 1_000  # training labels that arms and depths are chosen by where time is short
+QUICK = 60.0  # seconds that training on more draws of the labels may take where no time is given
+PILOTED = 400  # labels at most of the probe that tells how long others take
+NO_PROOF = (
+    "No labels, no proof: the label-free alarms below can show that an encoder has collapsed, never that it transfers."
+)
+WITH_PROOF = {
+    "items": "Without --holdout none, these encoders are compared with what counting alone recommends.",
+    "others": "With 10 labelled examples per class, --labels FILE compares these encoders with plain pixels, with the "
+    "untrained architecture and with training from scratch, and says how many labels they save.",
+}
+TIMED = 1000  # examples that are read to tell how long all of them take
+FEW = 64  # of these, by encoders that may be slow
+CLASSIFYING = {"transformation"}  # families whose features may be few without having collapsed
+
+
+class Judging(NamedTuple):
+    """What judging takes, in seconds."""
+
+    least: float  # that gives a verdict, training from scratch included
+    whole: float  # all that is planned
+    training: float  # one training on labels
+    scratch: float = 0.0  # the least of it that trains from scratch
+
+
+def judge(
+    study: Study,
+    space: Workspace,
+    runs: Mapping[str, Sequence[Run]],
+    plan: Judging,
+    leaks: Leaks | None,
+    deadline: Deadline = NEVER,
+    *,
+    scratch: bool = True,
+) -> Report:
+    """Choose among the pretrained encoders inside the training labels, then read the sealed ones, once.
+
+    `runs` holds those of each task, by pretraining seed. Where `leaks` names test items, the verdict is given without
+    them too. What does not fit before the `deadline` is given up, see `evaluation.agenda`; nothing is trained from
+    scratch where that cannot fit (`scratch`), which the verdict says.
+    """
+    labelled, sealed = study.split.labelled, study.split.seal
+    assert labelled is not None
+    assert sealed is not None
+    labelled = replace(labelled, transductive=labelled.transductive or has_seen(sealed, sealed))
+    with study.log.working("judging") as tell:
+        return _judged(study, space, runs, plan, leaks, deadline, labelled, scratch=scratch, tell=tell)
+
+
+def _judged(
+    study: Study,
+    space: Workspace,
+    runs: Mapping[str, Sequence[Run]],
+    plan: Judging,
+    leaks: Leaks | None,
+    deadline: Deadline,
+    labelled: Labelled,
+    *,
+    scratch: bool,
+    tell: Callable[[float, str], None],
+) -> Report:
+    from tacit.evaluation import count_read, evaluate, select
+    from tacit.evaluation.agenda import MOST_TRAININGS
+    from tacit.evaluation.arms import parts_of
+    from tacit.evaluation.protocol import plan_for
+    from tacit.evaluation.selection import ENOUGH
+    from tacit.run.experiment import SCRATCH_DRAWS
+
+    sealed, ask = study.split.seal, study.ask
+    assert sealed is not None
+    tell(0.0, "looking for collapse")
+    found = diagnoses(study, runs)
+    candidates = [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
+    baselines = [arm for arm in study.baselines() if scratch or arm.build is None]
+    arms = [*candidates, *baselines, *study.public_arms()]
+    seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
+    primary = plan_for(labelled, parts_of(labelled, seed), ask.label_budgets, ask.primary_budget)[1]
+    tell(0.0, "choosing inside the training labels")
+    enough = ENOUGH if deadline.left > plan.whole else HURRIED
+    selection = select(arms, labelled, primary=primary.name, metric=ask.metric, seed=seed, enough=enough)
+    where = "by the validation events" if study.split.held else "inside the training labels"
+    study.log(Ours(f"chosen {where}: {selection.arm}"))
+    seal = count_read(space.path, *([ask.seal] if ask.seal is not None else []))
+    quick = plan.training * labelled.n_folds * MOST_TRAININGS <= QUICK
+    report = evaluate(
+        arms,
+        labelled,
+        primary=ask.primary_budget,
+        metric=ask.metric,
+        budgets=ask.label_budgets,
+        seed=seed,
+        selection=selection,
+        copied=leaks.positions if leaks else None,
+        scratch_draws=MOST_TRAININGS if math.isinf(deadline.at) and quick else SCRATCH_DRAWS,
+        train_everywhere=ask.train_every_budget,
+        missing=() if scratch else ("training from scratch",),
+        deadline=deadline,
+        scratch_seconds=plan.training,
+        progress=tell,
+    )
+    if leaks is not None:
+        report = report.with_data(test_copies=leaks.as_data(private=ask.private))
+    if not scratch:
+        given_up = [f"training from scratch (about {clock(plan.scratch)})", *report.data["given_up"]]
+        report = report.with_data(given_up=given_up)
+    report = _with_doubts(report, {name: undertrained(of) for name, of in runs.items()})
+    return report.with_data(
+        seal_reads=seal.reads,
+        pretraining_seeds=len(next(iter(runs.values()))),
+        diagnosis=_numbers(found),
+        proxies=_proxies(report, found, runs),
+    )
+
+
+def diagnoses(study: Study, runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Diagnosis]]:
+    """What needs no labels, of every task by pretraining seed, and of the untrained encoder they are compared with.
+
+    Measured on examples that were pretrained on, the same for all. An encoder whose RankMe fell during its training, by
+    the online probe, is warned of, and so is a quantiser that has come to use few of its codes.
+    """
+    from tacit.evaluation.features import extract
+    from tacit.evaluation.spectrum import diagnose, idle_codes, rank_falls
+    from tacit.run.experiment import UNTRAINED
+    from tacit.tasks import TASKS, parse_mixture
+
+    chance = np.random.default_rng(keys.fold(study.ask.seed, "diagnosis"))
+    rows = np.sort(chance.permutation(study.split.pretrain)[:DIAGNOSED])
+    viewed = np.sort(chance.permutation(rows)[:VIEWED])
+
+    def measured(encoder: Any, **known: Any) -> Diagnosis:
+        pooled = extract(encoder, study.dataset.batch, rows)["pooled"]
+        return diagnose(pooled, views=study.two_views(encoder, viewed), **known)
+
+    untrained = measured(study.untrained()[0])
+    found: dict[str, list[Diagnosis]] = {}
+    for name, of in runs.items():
+        classifying = all(TASKS[part].family in CLASSIFYING for part in parse_mixture(name))
+        known = {"untrained_spread": untrained.std_normalised, "classification_pretext": classifying}
+        found[name] = []
+        for run in of:
+            diagnosis = measured(run.task.exported["encoder"], **known)
+            ranks = rank_readings(run.history)
+            falls = rank_falls(ranks[-1], max(ranks)) if ranks else ()
+            idle = [alarm for used in codes_used(run.history) for alarm in idle_codes(used)]
+            found[name].append(replace(diagnosis, alarms=(*diagnosis.alarms, *falls, *idle)))
+    return {**found, UNTRAINED: [untrained]}
+
+
+def undertrained(runs: Sequence[Run]) -> str:
+    """Why the encoders of a task are trained too little to be judged for good; empty where nothing says so."""
+    epochs = min(run.epochs for run in runs)
+    if epochs < 1:
+        return f"it saw {100 * epochs:.0f} % of its examples, each once"
+    rises = []
+    for run in runs:
+        probed = [(int(row["step"]), float(row["probe"])) for row in run.history if "probe" in row]
+        earlier = [probe for step, probe in probed if step <= run.steps / 2]
+        if earlier:
+            rises.append(probed[-1][1] - earlier[-1])
+    if rises and np.mean(rises) > RISING:
+        return f"its probe still rose by {100 * np.mean(rises):.1f} points in the second half of training"
+    return ""
+
+
+def _with_doubts(report: Report, doubts: Mapping[str, str]) -> Report:
+    """The report, whose verdicts say of an encoder that it is undertrained, and why."""
+    doubts = {name: f"undertrained: {why}; a longer --budget may change this" for name, why in doubts.items() if why}
+    if not doubts:
+        return report
+
+    def doubted(verdict: Verdict) -> Verdict:
+        return replace(verdict, text=f"{verdict.text}; {doubts[verdict.arm]}") if verdict.arm in doubts else verdict
+
+    verdicts = tuple(map(doubted, report.verdicts))
+    return replace(report, verdict=doubted(report.verdict), verdicts=verdicts).with_data(undertrained=doubts)
+
+
+def rank_readings(history: Sequence[Mapping[str, Any]]) -> list[float]:
+    """RankMe as the online probe read it, in the order of the steps."""
+    return [float(row["rankme"]) for row in history if "rankme" in row]
+
+
+def codes_used(history: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The share of its codes that a task's quantiser used last, of each part of a sum that has one."""
+    last = history[-1] if history else {}
+    return [float(value) for key, value in last.items() if key.rpartition("/")[2] == "codes_used"]
+
+
+def first_fall(history: Sequence[Mapping[str, Any]]) -> str:
+    """The warning that the last reading of RankMe gives; empty where it gives none, or where an earlier one did."""
+    from tacit.evaluation.spectrum import rank_falls
+
+    ranks = rank_readings(history)
+    texts = ["".join(alarm.text for alarm in rank_falls(rank, max(ranks[: n + 1]))) for n, rank in enumerate(ranks)]
+    return "" if any(texts[:-1]) else texts[-1]
+
+
+def pretrained_arm(study: Study, name: str, runs: Sequence[Run], found: Sequence[Diagnosis]) -> Arm:
+    """The encoders of a task as one arm; steps and times are those of one pretraining, averaged over the seeds."""
+    from tacit.evaluation import Arm
+
+    return Arm(
+        name,
+        "pretrained",
+        encoders=tuple(run.task.exported["encoder"] for run in runs),
+        task=name,
+        encoder=study.encoder.name,
+        steps=runs[0].steps,
+        seconds=float(np.mean([run.seconds for run in runs])),
+        examples_per_second=float(np.mean([run.examples_per_second for run in runs])),
+        alarms=tuple(asdict(alarm) for alarm in worst_alarms(found)),
+    )
+
+
+def worst_alarms(found: Sequence[Diagnosis]) -> list[Alarm]:
+    """Each kind of alarm once, of a seed where it is gravest: an arm has failed where any of its seeds has."""
+    by_name: dict[str, list[Alarm]] = {}
+    for diagnosis in found:
+        for alarm in diagnosis.alarms:
+            by_name.setdefault(alarm.name, []).append(alarm)
+    worst = []
+    for alarms in by_name.values():
+        gravest = min(alarms, key=lambda alarm: (alarm.level != "FAIL", -abs(alarm.value - alarm.threshold)))
+        where = f" (in {len(alarms)} of {len(found)} pretraining seeds)" if len(found) > 1 else ""
+        worst.append(replace(gravest, text=gravest.text + where))
+    return worst
+
+
+def plan_judging(study: Study, others: Sequence[Any] = ()) -> Callable[[int], Judging]:
+    """What judging so many pretrained encoders will take, measured on little: some examples are embedded, probed and
+    trained on.
+
+    What --against names, and `others` that are judged besides, may be slower than the architecture: each is timed.
+    """
+    from tacit.evaluation.agenda import FEWEST_DRAWS
+    from tacit.evaluation.arms import parts_of, target_of
+    from tacit.evaluation.protocol import plan_for
+    from tacit.evaluation.selection import ENOUGH, LEARNED_FROM
+    from tacit.evaluation.splits import N_FOLDS, draw_labels
+    from tacit.evaluation.targets import Supervised
+    from tacit.run.experiment import RANDOM_SEEDS, SCRATCH_DRAWS
+
+    labelled, ask = study.split.labelled, study.ask
+    assert labelled is not None
+    train, target = labelled.train, target_of(labelled)
+    target.metric(ask.metric)  # a name that is none shall be refused before anything is trained
+    planned, primary = plan_for(labelled, parts_of(labelled, 0), ask.label_budgets, ask.primary_budget)
+    if isinstance(target, Supervised):
+        [drawn] = draw_labels(labelled.y, labelled.group, train, [replace(primary, draws=1)], seed=0)[primary.name]
+        timed = _some(drawn, PILOTED)
+    else:
+        timed = _some(train if len(train) else labelled.test, TIMED)
+    fresh = study.fresh(0)
+    tables = target.read(fresh, labelled, timed)
+    spent = quickest(lambda: target.read(fresh, labelled, timed))
+    embedding, embedding_whole = spent / len(timed), spent / len(np.unique(study.split.rows[timed]))
+    few = timed[:FEW]
+    foreign = [*others, *(encoder for arm in study.public_arms() for encoder in arm.encoders)]
+    reading = sum(quickest(partial(target.read, encoder, labelled, few), times=1) / len(few) for encoder in foreign)
+    study.rest()
+    counting, fitting = study.kind.statistics_seconds(study.dataset, study.split)
+    tested = len(labelled.test) if len(labelled.test) else len(train)
+    once_trained = study.scratch_seconds() + tested * embedding / labelled.n_folds
+    drawn_in_all = min(len(train), primary.total * primary.draws) if primary.total else len(train)
+    diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
+    trainings, ranking, once = labelled.n_folds * once_trained, 0.0, 0.0
+    known, X = labelled.answers[timed], tables["pooled"]
+    if not isinstance(target, Supervised):  # a search takes next to no time
+        rankers = [arm.encoders[0] for arm in study.statistics if arm.encoders]
+        spent = quickest(lambda: [target.read(ranker, labelled, timed) for ranker in rankers])
+        ranking = 2 * len(labelled.y) * spent / len(timed)
+    elif target.learnable(known):  # a label
+        linear = target.linear
+        once = quickest(lambda: linear(X, known, [np.arange(len(known))], X, seed=0)) / len(known)
+
+    def judging(pretrained: int) -> Judging:
+        encoders = pretrained + RANDOM_SEEDS + len(foreign)
+        each = (pretrained + RANDOM_SEEDS) * embedding + reading  # of an example, by all of them
+
+        def probing(labels: int, draws: int) -> float:
+            waves = math.ceil(draws / (os.cpu_count() or 1))
+            return labelled.n_folds * ((encoders + 1) * once * labels * waves + fitting(labels) * draws)
+
+        choosing = (encoders + 1) * once * min(primary.total, LEARNED_FROM) * N_FOLDS * len(tables)
+        seconds = (pretrained + 1) * diagnosed * embedding_whole + counting + choosing + ranking
+        least = seconds + each * (tested + drawn_in_all + min(len(train), HURRIED))
+        least += FEWEST_DRAWS * trainings + probing(primary.total, min(FEWEST_DRAWS, primary.draws))
+        whole = seconds + each * (len(labelled.y) + min(len(train), ENOUGH))
+        trained = len(planned.budgets) if ask.train_every_budget else 1
+        whole += SCRATCH_DRAWS * 2 * trainings * trained
+        whole += sum(probing(budget.total, budget.draws) for budget in planned.budgets)
+        return Judging(least, whole, once_trained, FEWEST_DRAWS * trainings)
+
+    return judging
+
+
+def _some(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """So many of these at most, to tell how long all of them take."""
+    return np.sort(np.random.default_rng(0).permutation(positions)[:most])
+
+
+def tell_without_labels(study: Study, runs: Mapping[str, Sequence[Run]]) -> Report:
+    """A report without a verdict: what was pretrained, the label-free diagnosis, and what labels would add."""
+    from tacit.evaluation import ArmRecord, Report, Verdict
+
+    found = diagnoses(study, runs)
+    arms = [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
+    fields = [field for field in ArmRecord.__dataclass_fields__]
+    sound = [arm.name for arm in arms if not failed(arm)] or [arms[0].name]
+    kind = "items" if study.dataset.kind == "items" else "others"
+    text = f"{NO_PROOF} {WITH_PROOF[kind]}"
+    verdict = Verdict("none", "checkpoint", "", sound[0], None, "", None, None, None, study.ask.transductive, text)
+    return Report(
+        verdict=verdict,
+        verdicts=(),
+        results=(),
+        arms=tuple(ArmRecord(**{field: getattr(arm, field) for field in fields}) for arm in arms),
+        data={
+            "selected_arm": sound[0],
+            "pretraining_seeds": len(next(iter(runs.values()))),
+            "diagnosis": _numbers(found),
+        },
+    )
+
+
+def _numbers(found: Mapping[str, Sequence[Diagnosis]]) -> dict[str, dict[str, float]]:
+    """Every label-free metric of every arm, averaged over its seeds."""
+    return {name: _mean([asdict(diagnosis) for diagnosis in of]) for name, of in found.items()}
+
+
+def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The means of what is a number everywhere."""
+    numbers = {key for key in found[0] if all(isinstance(of.get(key), int | float) for of in found)}
+    return {key: float(np.mean([of[key] for of in found])) for key in found[0] if key in numbers}
+
+
+def _proxies(
+    report: Report, found: Mapping[str, Sequence[Diagnosis]], runs: Mapping[str, Sequence[Run]]
+) -> list[dict[str, Any]]:
+    """Rank correlations of the loss and of each label-free metric with what the labels then said."""
+    from tacit.evaluation.diagnostics import over_time, proxy_rows, transfer_by_seed
+
+    assert report.predictions is not None
+    place = {arm.name: number for number, arm in enumerate(report.arms)}
+    figures = {name: [diagnosis.figures for diagnosis in of] for name, of in found.items()}
+    transfer = {name: transfer_by_seed(report.predictions, place[name])[: len(of)] for name, of in found.items()}
+    rows = proxy_rows("arms", [_mean(of) for of in figures.values()], [float(np.mean(of)) for of in transfer.values()])
+    for name, of in runs.items():
+        if not all(run.history for run in of):  # its lines were damaged, and passed over
+            continue
+        losses = [{"loss": last_loss(run.history)} for run in of]
+        by_seed = [{**loss, **known} for loss, known in zip(losses, figures[name], strict=True)]
+        rows += proxy_rows("seeds", by_seed, transfer[name], name)
+    for name, of in runs.items():
+        rows += over_time(name, of[0].history)
+    return rows
+
+
+def last_loss(history: Sequence[Mapping[str, Any]]) -> float:
+    """The pretext loss at the end: the mean over the last tenth of the lines, since one batch says little."""
+    return float(np.mean([row["loss"] for row in history[-max(1, len(history) // 10) :]]))
+
+
+def failed(arm: Any) -> bool:
+    """Whether an arm's alarms say that it collapsed."""
+    from tacit.evaluation.verdict import is_failure
+
+    return any(is_failure(alarm) for alarm in arm.alarms)

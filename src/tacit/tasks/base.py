@@ -1,0 +1,89 @@
+"""What a pretext task is: a module that turns a raw batch into a loss."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tacit.core import gathering
+from tacit.core.types import Batch, Encoder, Output
+
+
+class Task(nn.Module, ABC):
+    """One pretext task. Abstract; every subclass is final and reads like its paper.
+
+    A task draws its views and masks through the callables it was given, encodes, and returns an `Output`. It knows no
+    file format, no optimiser and no rank. Buffers that change from step to step (queues, centres, teachers) are written
+    in `after_step` alone, from values the loop has gathered over all ranks.
+    """
+
+    progress: Tensor
+    fewest: int = 1  # different examples of a step without which nothing is learned
+    fewest_in_part: int = 1  # the same of each part that it is computed in
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("progress", torch.zeros(()), persistent=False)
+
+    @property
+    @abstractmethod
+    def exported(self) -> Mapping[str, Encoder]:
+        """What the user keeps: `{"encoder": ...}`, or one encoder per tower."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Output:
+        """The loss of this batch, its metrics, and what `after_step` will need."""
+
+    def after_step(self, carry: Mapping[str, Tensor]) -> None:
+        """Update buffers after the optimiser's step; `carry` holds the whole global batch in rank order."""
+
+    def vain(self, batch: Batch) -> str:
+        """Why nothing can be learned from examples such as these; empty where something can."""
+        return ""
+
+    @abstractmethod
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        """What the task sees and answers, for the report: images [B C H W] in [0, 1], or numbers of tokens [B N]."""
+
+
+class Teacher(nn.ModuleDict):
+    """A copy of some modules that follows them: its weights are an exponential moving average of theirs.
+
+    Mean teacher, Tarvainen & Valpola 2017, arXiv:1703.01780. The share that stays at every step goes from `momentum` to
+    1 along a cosine (Grill et al. 2020, arXiv:2006.07733). No gradient reaches it, and `follow` alone writes it.
+    """
+
+    def __init__(self, students: Mapping[str, nn.Module], momentum: float) -> None:
+        super().__init__({name: copy.deepcopy(student) for name, student in students.items()})
+        self.requires_grad_(False)
+        self.momentum = momentum
+
+    @torch.no_grad()
+    def follow(self, students: Mapping[str, nn.Module], progress: Tensor) -> None:
+        """Move towards the students; what they count, such as the statistics of batch norms, is taken as it is."""
+        share = (1 - self.momentum) * (1 + math.cos(math.pi * float(progress))) / 2
+        for name, student in students.items():
+            for weight, learned in zip(self[name].parameters(), student.parameters(), strict=True):
+                weight.lerp_(learned, share)
+            for count, counted in zip(self[name].buffers(), student.buffers(), strict=True):
+                count.copy_(counted)
+
+
+def mean_of_all(losses: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The mean of the losses [M] of all ranks, each weighted by `weight` [M]; ranks may have different numbers of them.
+
+    Each rank returns its share, so that their mean, and that of their gradients, is that of all losses at once.
+    """
+    weight = torch.ones_like(losses) if weight is None else weight
+    everything = gathering.mean(weight.sum())
+    return (weight * losses).sum() / everything.clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def looks(batch: Batch) -> Tensor:
+    """The examples of a batch as a preview shows them."""
+    return next(batch[name] for name in ("image", "mel", "tokens") if name in batch)

@@ -1,0 +1,1 @@
+"""The loop, its steps, its optimisers, its checkpoints."""
