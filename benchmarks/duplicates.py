@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from record import record
 
 from tacit.modalities.image.copies import find_copies
+from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.image.store import Cache
-from tacit.modalities.spec import ImageSpec
 
 
 def pictures(n: int, side: int, seed: int) -> NDArray[np.uint8]:

@@ -28,8 +28,8 @@ from tacit.core import keys
 from tacit.core.types import Batch
 from tacit.encoders import build_encoder
 from tacit.modalities.image.recipes import recipe
+from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.recipe import Recipe
-from tacit.modalities.spec import ImageSpec
 from tacit.training.engine import cpu_has_bf16, make_fabric
 from tacit.training.loop import pretrain
 

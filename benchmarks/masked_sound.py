@@ -76,8 +76,8 @@ def ours(asked: Asked) -> Said:
 def trained(folder: Path, case: str, seed: int) -> dict[str, float]:
     from tacit.dataset import Recordings, open_dataset
     from tacit.modalities.audio.recordings import Pieces
+    from tacit.modalities.audio.spec import AudioSpec
     from tacit.modalities.audio.views import SoundViews
-    from tacit.modalities.spec import AudioSpec
     from tacit.training.batches import Batches, Span
     from tacit.training.engine import make_fabric
     from tacit.training.loop import pretrain

@@ -47,8 +47,8 @@ def ours(asked: Asked) -> Said:
     from tacit.core.masks import Hiding
     from tacit.dataset import open_dataset
     from tacit.encoders import build_encoder
-    from tacit.modalities.spec import TextSpec
     from tacit.modalities.text.packing import Packed
+    from tacit.modalities.text.spec import TextSpec
     from tacit.modalities.text.store import Corpus
     from tacit.modalities.text.views import Corruption, TextViews, TokenMask, own_tokens
     from tacit.tasks.masked import Masked

@@ -34,7 +34,7 @@ def ours(asked: Asked) -> Said:
     import torch
 
     from tacit.modalities.audio.logmel import log_mel
-    from tacit.modalities.spec import AudioSpec
+    from tacit.modalities.audio.spec import AudioSpec
 
     torch.set_num_threads(1)
 

@@ -28,7 +28,7 @@ from tacit.core import gathering
 from tacit.core.types import Batch
 from tacit.encoders import build_encoder
 from tacit.modalities.image.recipes import recipe
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 from tacit.training.engine import all_processes, make_fabric
 from tacit.training.loop import Row, pretrain
 

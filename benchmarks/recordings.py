@@ -104,7 +104,7 @@ def stepped(folder: str) -> list[dict[str, float]]:
     from tacit.encoders import build_encoder
     from tacit.modalities.audio import recordings
     from tacit.modalities.audio.recipes import make_task
-    from tacit.modalities.spec import AudioSpec
+    from tacit.modalities.audio.spec import AudioSpec
     from tacit.training.batches import Batches, Span
 
     torch.set_num_threads(1)

@@ -19,7 +19,7 @@ from record import record
 
 from tacit.dataset import open_dataset
 from tacit.encoders import build_encoder
-from tacit.modalities import kind_named
+from tacit.modalities import modality_named
 from tacit.modalities.text.recipes import recipe
 
 STEPS = (1, 1_000_000)
@@ -36,7 +36,7 @@ def main() -> None:
     for _ in range(asked.rounds + 1):
         for step in STEPS:
             began = time.perf_counter()
-            source = kind_named("text").batches(dataset, np.arange(len(dataset)), plan, 0)
+            source = modality_named("text").batches(dataset, np.arange(len(dataset)), plan, 0)
             batch = next(iter(source.stream(step, step + 1)))
             plan.task.progress.fill_(0.5)
             plan.task(batch).loss.backward()

@@ -30,7 +30,7 @@ from sides import Asked, Said, allow_torchvision, take_side
 from tacit.encoders import build_encoder
 from tacit.evaluation.probes.knn import knn_predict
 from tacit.modalities.image.encoder import ImageEncoder
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 from tacit.training.optim import Optim
 
 TARGET, ASK_EVERY = 0.40, 20

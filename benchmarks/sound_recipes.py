@@ -30,7 +30,7 @@ from tacit.encoders import build_encoder
 from tacit.evaluation.features import extract
 from tacit.evaluation.spectrum import diagnose
 from tacit.evaluation.targets.classification import Classification
-from tacit.modalities import kind_named
+from tacit.modalities import modality_named
 from tacit.modalities.audio.recipes import recipe
 from tacit.modalities.audio.views import SoundStatistics
 from tacit.tasks import parse_mixture
@@ -78,7 +78,7 @@ def main() -> None:
     adjusted(plan.task, told)
     optim = replace(plan.optim, lr=float(told.get("lr", plan.optim.lr)))
     optim = replace(optim, weight_decay=float(told.get("decay", optim.weight_decay)))
-    source = kind_named("audio").batches(dataset, heard, plan, int(told.get("seed", 0)))
+    source = modality_named("audio").batches(dataset, heard, plan, int(told.get("seed", 0)))
     steps = asked.steps
     if steps is None:
         steps = max(1, int(asked.seconds / seconds_per_step(plan.task, source, optim=optim, fabric=fabric)))

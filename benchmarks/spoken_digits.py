@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from record import record
 from scipy.stats import t
 
-from tacit.modalities.spec import AudioSpec
+from tacit.modalities.audio.spec import AudioSpec
 
 METRIC = "balanced_accuracy"
 ALL = "100 %"

@@ -25,7 +25,7 @@ from tacit.encoders import build_encoder
 from tacit.evaluation.features import extract
 from tacit.evaluation.splits import Budget, draw_labels
 from tacit.evaluation.targets.classification import Classification
-from tacit.modalities import kind_named
+from tacit.modalities import modality_named
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.language import pseudo_perplexity
 from tacit.modalities.text.recipes import recipe
@@ -93,7 +93,7 @@ def main() -> None:
         optim, lr=float(told.get("lr", optim.lr)), weight_decay=float(told.get("decay", optim.weight_decay))
     )
     optim = replace(optim, clip=float(told["clip"]) if "clip" in told else optim.clip)
-    source = kind_named("text").batches(dataset, among, plan, 0)
+    source = modality_named("text").batches(dataset, among, plan, 0)
     steps = asked.steps
     if steps is None:
         steps = max(1, int(asked.seconds / seconds_per_step(plan.task, source, optim=optim, fabric=fabric)))

@@ -38,7 +38,7 @@ def raw(size: int, count: int) -> torch.Tensor:
 def ours(asked: Asked) -> Said:
     from tacit.core import keys
     from tacit.modalities.image.baselines import default_views
-    from tacit.modalities.spec import ImageSpec
+    from tacit.modalities.image.spec import ImageSpec
     from tacit.training.engine import keep_memory
 
     keep_memory()  # as in every training

@@ -11,7 +11,7 @@ from tacit.core.types import Batch
 from tacit.encoders import build_encoder
 from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.logmel import log_mel
-from tacit.modalities.spec import AudioSpec
+from tacit.modalities.audio.spec import AudioSpec
 
 SPEC = AudioSpec(rate=8000, seconds=0.5, window=200, hop=80, mels=40, low=50.0, high=4000.0, mean=-6.0, std=3.0)
 WINDOW = 48  # frames of a window, whatever the encoder's stride

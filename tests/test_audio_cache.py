@@ -22,8 +22,8 @@ from tacit.dataset import Recordings, clean
 from tacit.modalities.audio import decode as sounds
 from tacit.modalities.audio import store
 from tacit.modalities.audio.recordings import Pieces
+from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.image.copies import find_copies
-from tacit.modalities.spec import AudioSpec
 from tacit.training.batches import Batches, Span
 from tests.sounding import RATE, encoded, folder, heard, noise, recordings_of
 

@@ -16,8 +16,8 @@ from tacit.core.errors import UserError
 from tacit.data.notes import Few
 from tacit.data.opened import open_tables
 from tacit.modalities.audio.decode import read_sound
+from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.store import audio_spec
-from tacit.modalities.spec import AudioSpec
 from tests.recordings import log_mel_of as log_mel
 from tests.sounding import RATE, encoded, folder, heard, noise, recordings_of
 

@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tacit import encoders
 from tacit.core.errors import UserError
 from tacit.core.types import Causal, Encoder, Masking
 from tacit.encoders import build_encoder, fresh_twin, is_own, load_encoder, save_encoder
+from tacit.modalities import architectures
 from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.logmel import log_mel
-from tacit.modalities.spec import AudioSpec, ImageSpec
+from tacit.modalities.audio.spec import AudioSpec
+from tacit.modalities.image.spec import ImageSpec
 from tests import recordings as made
 from tests.recordings import SPEC, WINDOW, alone, recordings
 
@@ -41,7 +42,7 @@ def assert_same(found: Tensor, wanted: Tensor) -> None:
 
 
 def test_every_architecture_of_the_table_is_covered() -> None:
-    table = {name: of.where for name, of in encoders.ENCODERS.items() if of.kind == "audio"}
+    table = {name: of.where for name, of in architectures().items() if of.modality == "audio"}
     assert set(table.values()) == {table[name] for name in (*NAMES, "wav2vec2_nano")}  # which test_wav2vec2.py covers
 
 
@@ -329,7 +330,7 @@ def test_dropout() -> None:
 
 def test_sizes() -> None:
     with torch.device("meta"):
-        built = {name: build_encoder(name, SPEC) for name, of in encoders.ENCODERS.items() if of.kind == "audio"}
+        built = {name: build_encoder(name, SPEC) for name, of in architectures().items() if of.modality == "audio"}
     sizes = {name: (one.n_depths, one.dim, one.stride) for name, one in built.items()}
     assert sizes == {
         "audio_convnet": (4, 1024, 8),
@@ -355,7 +356,7 @@ def test_sizes() -> None:
 def test_spec_survives_json() -> None:
     from dataclasses import asdict
 
-    from tacit.modalities.spec import spec_of
+    from tacit.modalities import spec_of
 
     assert spec_of("audio", json.loads(json.dumps(asdict(SPEC)))) == SPEC
     assert isinstance(spec_of("audio", asdict(SPEC)), AudioSpec)

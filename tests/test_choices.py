@@ -11,7 +11,7 @@ import torch
 from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.masks import Hiding
-from tacit.modalities import kind_named
+from tacit.modalities import modality_named
 from tacit.modalities.image.recipes import RandomMask
 from tacit.run.plan import check_hiding, hiding_of
 from tacit.tasks.masked import Masked
@@ -53,7 +53,7 @@ def test_a_recipe_hides_as_asked(kind: str) -> None:
     shares = {}
     for end in (0.25, None):
         hiding = Hiding(0.75, end)
-        task = kind_named(kind).recipe({"masked": 1.0}, encoder, examples=EXAMPLES, hiding=hiding).task
+        task = modality_named(kind).recipe({"masked": 1.0}, encoder, examples=EXAMPLES, hiding=hiding).task
         assert isinstance(task, Masked)
         seen = task.views(TinyBatches(f"{kind}:masked").batch(0), 0)
         hidden = [task.masks(seen, torch.tensor(at)).float().sum() for at in (0.0, 1.0)]

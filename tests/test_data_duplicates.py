@@ -21,8 +21,8 @@ from tacit.modalities.image.copies import (
     chance_level,
     find_copies,
 )
+from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.image.store import Cache
-from tacit.modalities.spec import ImageSpec
 from tests.tiny import digits
 
 Images = NDArray[np.uint8]  # [N H W C]

@@ -22,7 +22,7 @@ from tacit.dataset import Cache, Dataset, open_dataset
 from tacit.encoders import build_encoder, load_encoder, save_encoder
 from tacit.modalities.image import decode as pixels
 from tacit.modalities.image.decode import BY_TYPE, Scale, Values
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 
 SIZE = 16
 RNG = np.random.default_rng(0)

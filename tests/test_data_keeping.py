@@ -17,7 +17,8 @@ from PIL import Image
 
 from tacit.data import store
 from tacit.dataset import Dataset, open_dataset
-from tacit.modalities.spec import ItemSpec, TextSpec
+from tacit.modalities.events.spec import ItemSpec
+from tacit.modalities.text.spec import TextSpec
 from tests.events import events, write
 
 Open = Callable[[], Dataset]

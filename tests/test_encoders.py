@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tacit import encoders
 from tacit.core.errors import UserError
 from tacit.core.types import Batch, Dropping, Encoder, Masking
 from tacit.encoders import build_encoder, fresh_twin, load_encoder, save_encoder, wrap
+from tacit.modalities import architectures
 from tacit.modalities.image.convnet import ConvNet
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.framing import Framing
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 
 GREY = ImageSpec(8, 1, (0.3,), (0.25,))
 COLOUR = ImageSpec(16, 3, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -130,7 +130,7 @@ def images(spec: ImageSpec, rows: int, seed: int = 0) -> Batch:
 
 def test_every_name_of_the_table_is_covered() -> None:
     same_code = {"vit_small", "vit_base"}  # other widths of vit_tiny, see test_vit_layouts
-    images = {name for name, of in encoders.ENCODERS.items() if of.kind == "image"}
+    images = {name for name, of in architectures().items() if of.modality == "image"}
     assert {name.split()[0] for name in NAMES} >= images - same_code
 
 

@@ -14,7 +14,7 @@ from tacit.encoders import build_encoder, load_encoder
 from tacit.export import formats
 from tacit.export.formats import export
 from tacit.modalities.image.encoder import ImageEncoder
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 
 SMALL = ImageSpec(8, 1, (0.3,), (0.25,))
 COLOUR = ImageSpec(16, 3, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))

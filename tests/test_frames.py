@@ -18,8 +18,8 @@ from tacit.encoders import build_encoder
 from tacit.evaluation.features import extract_tokens
 from tacit.modalities.audio import frames
 from tacit.modalities.audio.frames import labelled_frames
+from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.views import CONTEXT, FrameStatistics, frames_of
-from tacit.modalities.spec import AudioSpec
 from tacit.run.split import split_dataset
 from tests.recordings import SPEC, recordings
 from tests.sounding import RATE, noise
@@ -60,7 +60,7 @@ def test_a_frame_has_the_class_of_the_stretch_that_it_lies_in(tmp_path: Path, ca
     assert [dataset.classes[c] if c >= 0 else "" for c in dataset.label] == ["b", "b", ""]
     assert dataset.group is not None
     assert len(np.unique(dataset.group)) == 3
-    found = labelled_frames(dataset, np.array([0, 1]), stride)
+    found = labelled_frames(dataset.cache, dataset.spans, np.array([0, 1]), stride)
     expected = []
     for piece, (row, begin, length) in enumerate([(0, 0, 3466), (0, 3466, 3467), (0, 6933, 3467), (1, 0, 4000)]):
         for token in range(1 + (length - 1) // 80 // stride):
@@ -95,9 +95,9 @@ def test_an_encoder_is_asked_for_the_token_of_each_frame(data: tuple[str, str], 
 
 def test_too_many_frames_are_thinned_evenly(data: tuple[str, str], cached, monkeypatch: pytest.MonkeyPatch):
     dataset = cached(data[0], labels=data[1], target="tokens")
-    every = labelled_frames(dataset, np.arange(22), 4)
+    every = labelled_frames(dataset.cache, dataset.spans, np.arange(22), 4)
     monkeypatch.setattr(frames, "MOST", 100)
-    some = labelled_frames(dataset, np.arange(22), 4)
+    some = labelled_frames(dataset.cache, dataset.spans, np.arange(22), 4)
     assert len(some.label) == 100
     assert set(some.row.tolist()) == set(range(22))
     assert set(some.content.tolist()) <= set(every.content.tolist())

@@ -127,13 +127,13 @@ def test_a_text_is_embedded_as_by_sentence_transformers(bert: Path, way: str, tm
 
 
 def test_a_dataset_says_the_same_as_prepare(bert: Path, tmp_path: Path, cached: Any) -> None:
-    from tacit.modalities import kind_of
+    from tacit.modalities import modality_of
 
     encoder = load_encoder(f"hf:{sentence(bert, tmp_path / 'model', normalize=True)}")
     given = [text for text in LONG if text]
     path = tmp_path / "data.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in given))
-    dataset = cached(path, text_column="text", **kind_of(encoder.spec).reading(encoder.spec))
+    dataset = cached(path, text_column="text", **modality_of(encoder.spec).options_of(encoder.spec))
     with torch.inference_mode():
         found = encoder(dataset.batch(np.arange(len(dataset)))).pooled
     np.testing.assert_allclose(found.numpy(), embedded(encoder, given), atol=1e-6)

@@ -203,20 +203,20 @@ def test_preprocessing_is_read_wherever_it_is_written(
 
 def test_data_are_opened_in_the_form_of_the_encoder(folders: dict[str, Path], tmp_path: Path, cached: Any) -> None:
     """A dataset and `prepare` give the same squares; other encoders of that size do not share their cache."""
-    from tacit.modalities import kind_of
+    from tacit.modalities import modality_of
 
     (tmp_path / "data").mkdir()
     for number, picture in enumerate(pictures()):
         picture.save(tmp_path / "data" / f"{number}.png")
     encoder = load_encoder(f"hf:{folders['dinov2']}")
-    dataset = cached(tmp_path / "data", **kind_of(encoder.spec).reading(encoder.spec))
+    dataset = cached(tmp_path / "data", **modality_of(encoder.spec).options_of(encoder.spec))
     batch = encoder.prepare(sorted((tmp_path / "data").iterdir()))  # type: ignore[arg-type]
     assert torch.equal(dataset.batch(np.arange(len(dataset)))["image"], batch["image"])
     assert dataset.spec.framing == encoder.spec.framing  # type: ignore[union-attr]
     other = cached(tmp_path / "data", image_size=32)
     assert other.spec.framing is None
     assert not torch.equal(other.batch(np.arange(len(other)))["image"], batch["image"])
-    assert not kind_of(encoder.spec).same_form(other.spec, encoder.spec)
+    assert not modality_of(encoder.spec).compatible(other.spec, encoder.spec)
 
 
 def test_masked_prediction_goes_on_from_colour_on_grey_images(folders: dict[str, Path]) -> None:

@@ -36,7 +36,7 @@ from tacit.data.labels import read_labels
 from tacit.encoders import build_encoder, load_encoder, save_encoder
 from tacit.modalities.audio import decode as sounds
 from tacit.modalities.image import decode
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 from tacit.run.folder import settings_of
 from tests import texts
 from tests.sounding import RATE, encoded, noise

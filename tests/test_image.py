@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tacit.core.types import Batch, Encoder
 from tacit.modalities.image.baselines import PixelStatistics, default_views, patches, unpatches
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 
 TASKS = ("simclr", "rotation", "masked", "scratch")
 

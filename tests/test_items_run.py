@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ import pytest
 import tacit
 from tacit import cli
 from tacit.core.errors import UserError
+from tacit.data.split import Split
 from tacit.dataset import Dataset, open_dataset
 from tacit.evaluation import Report, Seal
 from tacit.modalities.events import counts
 from tacit.modalities.events import modality as kind
-from tacit.run.experiment import about_held
-from tacit.run.split import Split, split_dataset, without_held
+from tacit.modalities.events.modality import MODALITY as EVENTS
+from tacit.run.split import split_dataset
 from tests.events import Row, histories_of, write
 
 pytestmark = pytest.mark.usefixtures("brief", "few_fits")
@@ -180,7 +182,7 @@ def test_no_batch_of_pretraining_holds_what_is_asked(holdout: str, folder: Path)
     """Nor anything after it: every batch ends where the questions of validation begin."""
     dataset = opened(walks(), folder, holdout=holdout)
     split = split_dataset(dataset, seed=0)
-    cut = without_held(dataset, split)
+    cut = replace(dataset, cache=EVENTS.without_held(dataset.cache, split.held))
     histories = histories_of(dataset)
     assert split.held is not None
     held = split.held
@@ -247,10 +249,10 @@ def test_a_mere_order_is_said(folder: Path) -> None:
 
 def test_who_cannot_be_asked_is_counted(folder: Path) -> None:
     rows = [*walks(), {"user": "once", "item": "zyx1", "timestamp": 1_600_000_000}]
-    [line, *_] = about_held(split_dataset(opened(rows, folder), seed=0))
+    [line, *_] = EVENTS.about_held(split_dataset(opened(rows, folder), seed=0))
     assert line.startswith("60 histories are tested by the event that came next, 60 choose by one before it; ")
     assert line.endswith("; 1 has too few events to be asked about")
-    assert about_held(split_dataset(opened(rows, folder, holdout="none"), seed=0)) == []
+    assert split_dataset(opened(rows, folder, holdout="none"), seed=0).held is None
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from tacit.core.errors import UserError
 from tacit.core.types import Batch
 from tacit.modalities.events import recipes
 from tacit.modalities.events.catalogue import Catalogue
+from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.events.views import GBCE, AttributeLoss, ItemMask, ItemViews, SampledSoftmax
-from tacit.modalities.spec import ItemSpec
 from tacit.modalities.text.views import Corruption
 from tacit.tasks.masked import Masked
 from tacit.tasks.next import Next

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from tacit.modalities.audio.logmel import LogMel, filters, log_mel
-from tacit.modalities.spec import AudioSpec
+from tacit.modalities.audio.spec import AudioSpec
 
 
 def spec_for(rate: int, mels: int = 40, *, window: int | None = None, hop: int | None = None) -> AudioSpec:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.modalities.spec import TextSpec
 from tacit.modalities.text.packing import Packed
+from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.store import Corpus
 from tacit.training.batches import Batches, Span
 

@@ -216,13 +216,13 @@ def test_private_keeps_the_verdict_and_no_word_of_the_data(name: str, tmp_path: 
 
 
 def test_our_own_names_need_no_alias() -> None:
-    from tacit.encoders import ENCODERS
     from tacit.evaluation.spectrum import METRICS
+    from tacit.modalities import architectures
     from tacit.report.private import _is_own
     from tacit.run.experiment import UNTRAINED
     from tacit.tasks import TASKS
 
-    ours = [*TASKS, *ENCODERS, *METRICS, UNTRAINED, "pixels", "scratch", "mean", "chance", "majority by type"]
+    ours = [*TASKS, *architectures(), *METRICS, UNTRAINED, "pixels", "scratch", "mean", "chance", "majority by type"]
     ours += ["pixels and their principal components", "no features", "embeddings of 768 numbers", "simclr+0.4*rotation"]
     ours += ["pooled", "depth0", "grid2", "opening", "simclr.2"]
     assert [name for name in ours if not _is_own(name)] == []

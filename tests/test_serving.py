@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import tacit
+from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.dataset import Dataset, open_dataset
-from tacit.encoders import OwnEncoder, build_encoder, save_encoder
+from tacit.encoders import build_encoder, save_encoder
 from tacit.evaluation.features import extract
 from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.events.encoder import ItemEncoder

@@ -16,8 +16,8 @@ from tacit.core.nn import variety
 from tacit.core.types import Batch
 from tacit.modalities.audio.codes import QuantisedTarget
 from tacit.modalities.audio.logmel import log_mel
+from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.views import CEPSTRA, SEGMENTS, SILENCE, FrameTarget, SoundStatistics, SoundViews, SpanMask
-from tacit.modalities.spec import AudioSpec
 
 SPEC = AudioSpec(rate=8000, seconds=2.0, window=200, hop=80, mels=20, low=50.0, high=4000.0, mean=-8.0, std=3.0)
 LENGTHS = [1, 700, 4000, 8000, 15000]

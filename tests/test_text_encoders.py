@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tacit import encoders
 from tacit.core.errors import UserError
 from tacit.core.types import Batch, Encoder
 from tacit.encoders import build_encoder, fresh_twin, is_own, load_encoder, save_encoder
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities import architectures
+from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.text.encoder import TextEncoder, packed
 from tests import texts
 from tests.texts import LENGTH, TEXTS, alone, documents
@@ -49,7 +49,7 @@ def assert_same(found: Tensor, wanted: Tensor) -> None:
 
 
 def test_every_name_of_the_table_is_covered() -> None:
-    families = {name.partition("_")[0] for name, of in encoders.ENCODERS.items() if of.kind == "text"}
+    families = {name.partition("_")[0] for name, of in architectures().items() if of.modality == "text"}
     assert families == {name.partition("_")[0] for name in OURS}
 
 
@@ -335,7 +335,9 @@ def test_wrong_kinds(everything: dict[str, TextEncoder]) -> None:
 
 def test_sizes() -> None:
     with torch.device("meta"):
-        built = {name: build_encoder(name, texts.spec()) for name, of in encoders.ENCODERS.items() if of.kind == "text"}
+        built = {
+            name: build_encoder(name, texts.spec()) for name, of in architectures().items() if of.modality == "text"
+        }
     sizes = {name.partition("_")[2]: (one.n_depths, one.dim) for name, one in built.items() if name.startswith("bert")}
     assert sizes == {"bag": (1, 128), "nano": (3, 128), "tiny": (5, 256), "small": (13, 384), "base": (13, 768)}
 

@@ -19,7 +19,7 @@ from tacit.core import keys
 from tacit.core.masks import Hiding, unit_mask
 from tacit.core.types import Batch
 from tacit.evaluation.probes.linear import fit_counts
-from tacit.modalities.spec import TextSpec
+from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.views import (
     WORDS,
     Corruption,

@@ -79,7 +79,7 @@ def test_words_are_judged_by_their_tags(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_images_have_no_words(tmp_path: Path) -> None:
-    from tacit.modalities.spec import ImageSpec
+    from tacit.modalities.image.spec import ImageSpec
 
     spec = ImageSpec(size=8, channels=1, mean=(0.5,), std=(0.5,))
     with pytest.raises(UserError, match="reads images, without words"):

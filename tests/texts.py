@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from tacit.core.types import Batch
 from tacit.encoders import build_encoder
-from tacit.modalities.spec import TextSpec
 from tacit.modalities.text.encoder import TextEncoder
+from tacit.modalities.text.spec import TextSpec
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TEXTS = [

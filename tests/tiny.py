@@ -10,18 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core import keys
+from tacit.core.encoder import OwnEncoder
 from tacit.core.types import Batch
-from tacit.encoders import OwnEncoder, build_encoder
-from tacit.modalities import kind_named
+from tacit.encoders import build_encoder
+from tacit.modalities import modality_named
 from tacit.modalities.audio import recipes as audio
 from tacit.modalities.audio.encoder import AudioEncoder
+from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.events import recipes
 from tacit.modalities.events.catalogue import Catalogue
 from tacit.modalities.events.encoder import ItemEncoder
+from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.image.encoder import ImageEncoder
+from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.recipe import Recipe
-from tacit.modalities.spec import AudioSpec, ImageSpec, ItemSpec, TextSpec
 from tacit.modalities.text.encoder import TextEncoder
+from tacit.modalities.text.spec import TextSpec
 from tacit.tasks import TASKS, parse_mixture
 from tacit.tasks.base import Task
 
@@ -138,7 +142,7 @@ def tiny_recipe(mixture: str, *, encoder: str | None = None, batch_size: int = 3
         built = tiny_item_encoder(encoder or recipes.default_encoder(ITEM_SPEC, parse_mixture(tasks)), seed)
     else:
         built = tiny_encoder(encoder or "convnet", seed)
-    return kind_named(kind).recipe(parse_mixture(tasks), built, examples=EXAMPLES, batch_size=batch_size)
+    return modality_named(kind).recipe(parse_mixture(tasks), built, examples=EXAMPLES, batch_size=batch_size)
 
 
 def without_dropout(task: Task) -> Task:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tacit.core.errors import UserError
 from tacit.data.asked import LISTS, understand
+from tacit.data.cache import clean, default_root
 from tacit.data.dataset import READING, Dataset
 from tacit.data.known import resolve
 from tacit.data.labels import FOLDERS, by_speaker, file_columns, own_columns, read_labels, together
@@ -20,6 +21,7 @@ from tacit.data.listing import open_source
 from tacit.data.named import Missing
 from tacit.data.notes import Notes, few
 from tacit.data.source import ROWS, TEST, TRAIN, VALIDATION, Source, join
+from tacit.data.store import Progress
 from tacit.data.tables import Columns, label_files
 from tacit.modalities.audio.channels import separated
 from tacit.modalities.audio.recordings import Recordings
@@ -29,8 +31,8 @@ from tacit.modalities.audio.store import SEPARATE, check_sound, open_recordings
 from tacit.modalities.events.interactions import Named
 from tacit.modalities.events.sequences import Ask, open_histories
 from tacit.modalities.events.store import HELD, Histories
-from tacit.modalities.image.store import Cache, Progress, clean, default_root, open_cache
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
+from tacit.modalities.image.store import Cache, open_cache
 from tacit.modalities.text.halves import halved
 from tacit.modalities.text.store import Corpus
 from tacit.modalities.text.tokenise import open_corpus

@@ -76,7 +76,7 @@ def diagnose(self_test: Callable[[], str] | None = None, *, cache: Path | None =
 
     `self_test` trains a little and says in a line how it went; `cache` is the folder of decoded data.
     """
-    from tacit.modalities.image.store import default_root
+    from tacit.data.cache import default_root
 
     yield check_packages()
     torch = _torch_build()

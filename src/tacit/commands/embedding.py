@@ -20,8 +20,8 @@ from tacit.core.stages import stage
 from tacit.data.embeddings import NUMBERED
 from tacit.data.opened import PARQUET
 from tacit.dataset import Corpus, open_dataset
-from tacit.encoders import READS
 from tacit.evaluation.features import extract, extract_tokens
+from tacit.modalities import reads
 from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.text.encoder import LONGEST, TextEncoder
 from tacit.modalities.tokens import BLANKS, reader
@@ -51,7 +51,7 @@ def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[
         with ranks.leader_first():
             found = open_encoder(encoder, offline=ask.offline) if isinstance(encoder, str | Path) else encoder
             if ask.of_items and not isinstance(found, ItemEncoder):
-                raise UserError(f"--of-items: the encoder {found.name} reads {READS[found.spec.kind]}; leave it out")
+                raise UserError(f"--of-items: the encoder {found.name} reads {reads(found.spec.kind)}; leave it out")
             dataset = open_dataset(data, **as_trained(found, options))
             if not in_parts or gathering.rank() == 0:
                 tell(dataset, overridden(found, options))
@@ -129,7 +129,7 @@ def _items(encoder: Any, dataset: Dataset, batch_size: int, start: int, stop: in
 def _words(encoder: Any, dataset: Dataset, batch_size: int, start: int, stop: int) -> Iterator[pa.Table]:
     """A row per word; those beyond what the encoder reads of a text are left out."""
     if not isinstance(encoder, TextEncoder) or not isinstance(dataset.cache, Corpus):
-        what = READS[encoder.spec.kind]
+        what = reads(encoder.spec.kind)
         raise UserError(f"--words: the encoder {encoder.name} reads {what}, without words; leave it out")
     for rows in _groups(start, stop):
         words = [text.split(" ") for text in dataset.cache.texts(rows)]

@@ -16,7 +16,7 @@ from tacit.data.asked import NUMERIC
 from tacit.evaluation import Labelled, detectable_difference, plan_budgets, primary_budget
 from tacit.evaluation.splits import class_units
 from tacit.evaluation.targets.labels import describe
-from tacit.run.experiment import Study, about_held, chosen_encoder, open_study
+from tacit.run.experiment import Study, chosen_encoder, open_study
 from tacit.run.leakage import find_leaks
 from tacit.run.log import Log
 from tacit.run.pacing import FEWEST_STEPS, training_seconds
@@ -80,7 +80,7 @@ def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -
     total = started + after
     for name, weights in mixtures.items():
         plan = study.recipe(weights, study.start())
-        source = study.kind.batches(study.dataset, rows, plan, ask.seed)
+        source = study.modality.batches(study.dataset.cache, rows, plan, ask.seed)
         step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED, seconds=0.5)
         each = clock(step) if step >= 1 else f"{1000 * step:.0f} ms"
         steps = int(seconds / step) if timed else budget.steps(len(rows) / plan.batch_size)
@@ -103,7 +103,7 @@ def _about_data(study: Study) -> str:
     lines = [
         f"data: {_named(study, dataset.name)}{len(dataset):,} examples of kind {dataset.kind}; "
         f"data hash {study.data_hash[:16]}",
-        *study.kind.about(dataset),
+        *study.modality.about(dataset.cache),
     ]
     return "\n".join(lines + [f"note: {line}" for line in dataset.notes.lines(private=study.ask.private)])
 
@@ -117,7 +117,8 @@ def _about_labels(study: Study) -> str:
     """Labels, groups, the split, and what each label budget could show."""
     labelled, dataset = study.split.labelled, study.dataset
     if study.split.held is not None:
-        return "\n".join(["labels: none, and none are needed to ask what comes next", *about_held(study.split)])
+        asked = study.modality.about_held(study.split)
+        return "\n".join(["labels: none, and none are needed to ask what comes next", *asked])
     if labelled is None:
         return (
             "labels: none. A run pretrains and gives label-free alarms; with --labels it proves whether the "

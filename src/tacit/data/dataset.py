@@ -10,13 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tacit.core.spec import Spec
 from tacit.data.known import Spans
 from tacit.data.notes import Notes
-from tacit.modalities.audio.recordings import Recordings
-from tacit.modalities.events.store import Histories
-from tacit.modalities.image.store import Cache
-from tacit.modalities.spec import Spec
-from tacit.modalities.text.store import Corpus
+from tacit.data.store import Store
 
 if TYPE_CHECKING:
     from tacit.core.types import Batch
@@ -38,7 +35,7 @@ class Dataset:
     name: str
     kind: str
     spec: Spec
-    cache: Cache | Corpus | Recordings | Histories
+    cache: Store
     ids: pa.Array  # string [N]: path from the data folder, or whatever names an example
     label: NDArray[np.int64]  # [N] class numbers, or strata of targets without classes; -1 where unlabelled
     classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several

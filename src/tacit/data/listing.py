@@ -15,6 +15,7 @@ import pyarrow as pa
 from PIL import Image
 
 from tacit.core.errors import UserError
+from tacit.data.cache import default_root, private_folder
 from tacit.data.class_names import with_class_names
 from tacit.data.folder import folder_source, holds_files
 from tacit.data.hub import library_cache, named_dataset, saved_dataset
@@ -28,7 +29,6 @@ from tacit.data.source import Source
 from tacit.data.tables import Columns, table_source
 from tacit.modalities.audio.segments import stretches
 from tacit.modalities.image.arrays import LABEL_NAMES, arrays_source, digits_source, file_source, pil_source
-from tacit.modalities.image.store import default_root, private_folder
 from tacit.modalities.text.texts import file_texts, files_source
 from tacit.modalities.tokens import whole_signs
 

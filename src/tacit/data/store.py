@@ -13,22 +13,85 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import filelock
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tacit.core import folders
-from tacit.core.errors import RunFailed, is_disk_full
+from tacit.core.errors import RunFailed, UserError, is_disk_full
 from tacit.core.files import flush, write_whole
+from tacit.data.source import Source
 
-Kept = TypeVar("Kept")
+if TYPE_CHECKING:
+    from tacit.core.types import Batch
+
+Found = TypeVar("Found")
+
 
 META = "meta.json"
 FILES = ("*.bin", META, "tokenizer.json", "items.parquet")  # all that is ever kept
 AT_ONCE = 2 << 30  # bytes of a file that are compared at an opening; of a larger, untouched one as many, evenly spread
 _BLOCK = 8 << 20  # bytes that have one checksum
 _CHECKSUM, _FILES = "checksum", "files"
+
+Progress = Callable[[int, int], None]  # examples done, examples in all
+
+
+class Store(Protocol):
+    """Decoded examples of a modality; only the rows asked for are ever copied. May be read from several threads."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where they are kept; None for a glimpse, a sample that stands for all."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def spec(self) -> Any:
+        """What an encoder sees of them, a `Spec`."""
+
+    @property
+    def content(self) -> NDArray[np.void]:
+        """A 16-byte hash of each example's content, [N]: equal where two examples are exact copies."""
+
+    @property
+    def data_hash(self) -> str:
+        """Names the content of all examples in their order."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the disk."""
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        """What `tacit.core.types.Batch` says of this modality, and `index` [B], of these rows."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A listing's cache, and which of the listed examples are in it."""
+
+    cache: Any  # a `Store` of the modality
+    rows: NDArray[np.int64]  # [N] numbers in the listing
+    bad: tuple[tuple[int, str], ...] = ()  # (number in the listing, reason) of the others
+    duplicates: int = 0
+    seconds_left: float = 0.0  # what decoding the rest takes, after a glimpse
+    blank: int = 0  # listed texts without any word: they are in no cache and not bad either
+    counts: Mapping[str, int] = field(default_factory=dict)  # of texts: converted, cleaned, cut; of sounds: silent, ...
+    remarks: tuple[str, ...] = ()
+    part: NDArray[np.int64] | None = None  # [N] where one that is listed became several: the number of each
+
+    def named(self, listed: pa.Array) -> pa.Array:
+        """The names of the examples, from those of the listing."""
+        names = listed.take(pa.array(self.rows))
+        if self.part is None:
+            return names
+        return pc.binary_join_element_wise(names, pa.array(self.part).cast(pa.string()), "#")
 
 
 class Damaged(Exception):
@@ -38,10 +101,10 @@ class Damaged(Exception):
 def find_or_make(
     memo: Path,
     root: Path,
-    find: Callable[[], Kept | None],
-    glimpse: Callable[[], Kept | None],
+    find: Callable[[], Found | None],
+    glimpse: Callable[[], Found | None],
     make: Callable[[], None],
-) -> tuple[Kept, tuple[str, ...]]:
+) -> tuple[Found, tuple[str, ...]]:
     """What `find` has found under the lock of `memo`, or a `glimpse` if it gives one, or what `find` finds once made.
 
     Beside it what a person should know: that something damaged was made anew. RunFailed where the disk that holds
@@ -178,3 +241,21 @@ def _compare(path: Path, told: Mapping[str, Any]) -> None:
         raise Damaged(f"{path} is missing") from None
     except OSError as error:
         raise Damaged(f"{path} cannot be read ({(error.strerror or str(error)).lower()})") from None
+
+
+def too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad: float) -> UserError:
+    """What a person is told whose data are refused."""
+    first = "; ".join(f"{source.ids[row].as_py()}: {reason}" for row, reason in bad[:3])
+    stretched = any("a stretch from" in reason for _, reason in bad[:3])
+    hint = "; if the columns mean no stretches, --start-column none reads whole files" if stretched else ""
+    return UserError(
+        f"{len(bad):,} of {seen:,} examples cannot be read, more than --max-bad {max_bad:g} allows ({first}); "
+        f"remove or repair them, or raise --max-bad{hint}"
+    )
+
+
+def nothing_readable(source: Source, what: str, reason: str, row: int = 0) -> UserError:
+    """What a person is told of whose data nothing can be read: the first example, and why."""
+    first = source.ids[row].as_py() or "without a name"
+    start = f" (paths start from {source.root})" if source.root and source.columns is not None else ""
+    return UserError(f"{source.name} holds no readable {what}; the first, {first}: {reason}{start}")

@@ -1,7 +1,7 @@
-"""Encoders: one table of architectures, and how to build, save and load them. Imports no torch until one is built.
+"""Encoders: how to build, save and load them. Imports no torch until one is built.
 
-To add an architecture: write one file here with a class derived from `ImageEncoder`, `TextEncoder`, `AudioEncoder` or
-`ItemEncoder` and add one line to `ENCODERS`.
+To add an architecture: write one file in the folder of its modality, with a class derived from the encoder there, and
+add one line to `ENCODERS` in its options.py.
 """
 
 from __future__ import annotations
@@ -12,111 +12,38 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from tacit.core.errors import UserError, nearest
 from tacit.core.folders import whole_folder
 from tacit.core.records import reading
+from tacit.core.spec import E, Spec, SpecOf
 from tacit.encoders import folder as saved
-from tacit.modalities.spec import AudioSpec, ImageSpec, ItemSpec, Spec, TextSpec
+from tacit.modalities import architectures, reads
+from tacit.modalities.image.spec import ImageSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from tacit.modalities.audio.encoder import AudioEncoder
-    from tacit.modalities.events.encoder import ItemEncoder
+    from tacit.core.encoder import OwnEncoder
     from tacit.modalities.image.encoder import ImageEncoder
-    from tacit.modalities.text.encoder import TextEncoder
-
-OwnEncoder: TypeAlias = "ImageEncoder | TextEncoder | AudioEncoder | ItemEncoder"
-"""An encoder that can be written, loaded and trained here, whatever it reads."""
-
-Same = TypeVar("Same", bound="ImageEncoder | TextEncoder | AudioEncoder | ItemEncoder")
-
-
-class Architecture(NamedTuple):
-    """What an encoder of this name reads, by the kind of its spec, and where its class is."""
-
-    kind: str
-    where: str
-
-
-ENCODERS = {
-    "convnet": Architecture("image", "tacit.modalities.image.convnet:ConvNet"),
-    "resnet18": Architecture("image", "tacit.modalities.image.resnet:ResNet"),
-    "resnet50": Architecture("image", "tacit.modalities.image.resnet:ResNet"),
-    "vit_tiny": Architecture("image", "tacit.modalities.image.vit:ViT"),
-    "vit_small": Architecture("image", "tacit.modalities.image.vit:ViT"),
-    "vit_base": Architecture("image", "tacit.modalities.image.vit:ViT"),
-    "bert_bag": Architecture("text", "tacit.modalities.text.bert:Bert"),
-    "bert_nano": Architecture("text", "tacit.modalities.text.bert:Bert"),
-    "bert_tiny": Architecture("text", "tacit.modalities.text.bert:Bert"),
-    "bert_small": Architecture("text", "tacit.modalities.text.bert:Bert"),
-    "bert_base": Architecture("text", "tacit.modalities.text.bert:Bert"),
-    "modernbert_nano": Architecture("text", "tacit.modalities.text.modernbert:ModernBert"),
-    "modernbert_tiny": Architecture("text", "tacit.modalities.text.modernbert:ModernBert"),
-    "modernbert_small": Architecture("text", "tacit.modalities.text.modernbert:ModernBert"),
-    "modernbert_base": Architecture("text", "tacit.modalities.text.modernbert:ModernBert"),
-    "audio_convnet": Architecture("audio", "tacit.modalities.audio.convnet:AudioConvNet"),
-    "audio_nano": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
-    "audio_tiny": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
-    "audio_small": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
-    "audio_base": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
-    "ast_nano": Architecture("audio", "tacit.modalities.audio.ast:AudioSpectrogramTransformer"),
-    "ast_tiny": Architecture("audio", "tacit.modalities.audio.ast:AudioSpectrogramTransformer"),
-    "ast_small": Architecture("audio", "tacit.modalities.audio.ast:AudioSpectrogramTransformer"),
-    "ast_base": Architecture("audio", "tacit.modalities.audio.ast:AudioSpectrogramTransformer"),
-    "audio_causal_nano": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
-    "audio_causal_tiny": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
-    "audio_causal_small": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
-    "audio_causal_base": Architecture("audio", "tacit.modalities.audio.transformer:AudioTransformer"),
-    "wav2vec2_nano": Architecture("audio", "tacit.modalities.audio.wav2vec2:Wav2Vec2"),
-    "wav2vec2_tiny": Architecture("audio", "tacit.modalities.audio.wav2vec2:Wav2Vec2"),
-    "wav2vec2_small": Architecture("audio", "tacit.modalities.audio.wav2vec2:Wav2Vec2"),
-    "wav2vec2_base": Architecture("audio", "tacit.modalities.audio.wav2vec2:Wav2Vec2"),
-    "sasrec_nano": Architecture("items", "tacit.modalities.events.sasrec:SASRec"),
-    "sasrec_tiny": Architecture("items", "tacit.modalities.events.sasrec:SASRec"),
-    "sasrec_small": Architecture("items", "tacit.modalities.events.sasrec:SASRec"),
-    "bert4rec_nano": Architecture("items", "tacit.modalities.events.bert4rec:Bert4Rec"),
-    "bert4rec_tiny": Architecture("items", "tacit.modalities.events.bert4rec:Bert4Rec"),
-    "bert4rec_small": Architecture("items", "tacit.modalities.events.bert4rec:Bert4Rec"),
-}
-READS = {"image": "images", "text": "text", "audio": "recordings", "items": "histories of items"}
 
 
 def check_encoder(name: str) -> None:
     """UserError with the nearest name where `name` is neither in the table nor `hf:...`; imports nothing."""
-    if name not in ENCODERS and not name.startswith("hf:"):
-        raise UserError(f"no encoder named {name!r}{nearest(name, ENCODERS)}; choose {', '.join(ENCODERS)} or hf:NAME")
+    known = architectures()
+    if name not in known and not name.startswith("hf:"):
+        raise UserError(f"no encoder named {name!r}{nearest(name, known)}; choose {', '.join(known)} or hf:NAME")
 
 
 def is_own(encoder: object) -> bool:
     """Whether an encoder can be written, loaded and trained here."""
-    from tacit.modalities.audio.encoder import AudioEncoder
-    from tacit.modalities.events.encoder import ItemEncoder
-    from tacit.modalities.image.encoder import ImageEncoder
-    from tacit.modalities.text.encoder import TextEncoder
+    from tacit.core.encoder import OwnEncoder
 
-    return isinstance(encoder, ImageEncoder | TextEncoder | AudioEncoder | ItemEncoder)
+    return isinstance(encoder, OwnEncoder)
 
 
-@overload
-def build_encoder(name: str, spec: ImageSpec, *, offline: bool = False, **options: Any) -> ImageEncoder: ...
-
-
-@overload
-def build_encoder(name: str, spec: TextSpec, *, offline: bool = False, **options: Any) -> TextEncoder: ...
-
-
-@overload
-def build_encoder(name: str, spec: AudioSpec, *, offline: bool = False, **options: Any) -> AudioEncoder: ...
-
-
-@overload
-def build_encoder(name: str, spec: ItemSpec, *, offline: bool = False, **options: Any) -> ItemEncoder: ...
-
-
-def build_encoder(name: str, spec: Spec, *, offline: bool = False, **options: Any) -> OwnEncoder:
+def build_encoder(name: str, spec: SpecOf[E], *, offline: bool = False, **options: Any) -> E:
     """An encoder for data of `spec` with fresh weights from torch's random numbers; `hf:NAME` comes with its own.
 
     `options` are the architecture's: `patch` (px) for ViTs, `width` for ConvNets, `dropout` for Transformers over text,
@@ -131,29 +58,29 @@ def build_encoder(name: str, spec: Spec, *, offline: bool = False, **options: An
             raise UserError(f"the encoder {name} has no option {next(iter(options))!r}: it comes as it is")
         from tacit.encoders import hf
 
-        found = hf.load(name, offline=offline)
+        found: Any = hf.load(name, offline=offline)
         _check_kind(name, found.spec.kind, spec)
         if isinstance(found.spec, ImageSpec) and isinstance(spec, ImageSpec):
             # of the data that it is about to meet
             found.spec = replace(found.spec, alignment=spec.alignment, scale=spec.scale)
-        return found
-    kind, where = ENCODERS[name]
-    _check_kind(name, kind, spec)
+        return found  # type: ignore[no-any-return]
+    modality, where = architectures()[name]
+    _check_kind(name, modality, spec)
     module, _, cls = where.partition(":")
     build: Any = getattr(import_module(module), cls)
     known = build.__init__.__kwdefaults__ or {}
     for option in options.keys() - known.keys():
         raise UserError(f"the encoder {name} has no option {option!r}; it has {', '.join(known) or 'none'}")
-    encoder: OwnEncoder = build(name, spec, **options)
+    encoder: E = build(name, spec, **options)
     encoder.source = {"name": name, "revision": None, "licence": None}
     return encoder
 
 
-def _check_kind(name: str, kind: str, spec: Spec) -> None:
-    if kind == spec.kind:
+def _check_kind(name: str, modality: str, spec: Spec) -> None:
+    if modality == spec.kind:
         return
-    fitting = [known for known, architecture in ENCODERS.items() if architecture.kind == spec.kind]
-    raise UserError(f"{name} reads {READS[kind]}, and the data are {READS[spec.kind]}; choose {', '.join(fitting)}")
+    fitting = [known for known, architecture in architectures().items() if architecture.modality == spec.kind]
+    raise UserError(f"{name} reads {reads(modality)}, and the data are {reads(spec.kind)}; choose {', '.join(fitting)}")
 
 
 def save_encoder(
@@ -217,14 +144,14 @@ def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module
     return encoder.eval()
 
 
-def fresh_twin(encoder: Same, seed: int) -> Same:
+def fresh_twin(encoder: E, seed: int) -> E:
     """The same architecture with new weights, which depend on `seed` alone; torch's random numbers are left alone."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         twin: Any  # of the class that it was given
-        if encoder.name in ENCODERS:
+        if encoder.name in architectures():
             twin = build_encoder(encoder.name, encoder.spec, **encoder.options)
         elif encoder.name.startswith("hf:"):
             from tacit.encoders import hf

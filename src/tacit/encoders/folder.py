@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +15,17 @@ from tacit.core import folders
 from tacit.core.errors import UserError
 from tacit.core.files import sha256
 from tacit.core.records import read_record, reading, write_record
-from tacit.modalities.spec import ItemSpec, Spec, TextSpec, spec_of
+from tacit.core.spec import Spec
+from tacit.modalities import modality_named
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tacit.encoders import OwnEncoder
+    from tacit.core.encoder import OwnEncoder
 
 FORMAT = "tacit-encoder"
 VERSION = 1
 DESCRIPTION, WEIGHTS, NETWORK = "encoder.json", "encoder.safetensors", "model.safetensors"
-# Kinds of which a part of the spec lies in a file of its own.
-BESIDE = {"text": "tacit.modalities.text.files", "items": "tacit.modalities.events.encoder"}
 MARK = "encoder"  # what the mark of its folder says
 # What an older Tacit wrote into the folder of an encoder or of an export, which had no mark yet.
 KNOWN = (
@@ -128,21 +126,6 @@ def write(encoder: OwnEncoder, folder: Path, card: Mapping[str, Any]) -> None:
     write_record(folder / DESCRIPTION, description, indent=2)
 
 
-def holds(spec: Spec) -> str:
-    """What of the data an encoder of this spec carries in so many words, and how it is left out; empty for nothing."""
-    if isinstance(spec, TextSpec):
-        return (
-            f"tokenizer.json holds {spec.vocabulary:,} words and parts of words of the texts that it was trained on, "
-            "names among them; --tokenizer FOLDER takes one of another origin"
-        )
-    if isinstance(spec, ItemSpec) and spec.catalogue is not None:
-        return (
-            f"items.parquet holds the ids of all {spec.items:,} items, and their names and attributes where these are "
-            "known; tacit export --without-ids leaves them out"
-        )
-    return ""
-
-
 def read(folder: Path) -> Saved:
     """What `write` described; UserError where a file is damaged, missing or newer than this Tacit."""
     said = _description(folder)
@@ -171,12 +154,9 @@ def are_names(value: Any) -> bool:
 
 
 def _spec(said: Mapping[str, Any], folder: Path) -> Spec:
-    kind = said.get("kind", "image")  # the only one that older folders have
-    if kind not in BESIDE:
-        return spec_of(kind, said["spec"])
-    read: Any = import_module(BESIDE[kind]).read_spec
-    spec: Spec = read(said["spec"], folder)
-    return spec
+    modality = modality_named(said.get("kind", "image"))  # the only one that older folders have
+    found: Spec = modality.read_spec(said["spec"], folder)
+    return found
 
 
 def restore(encoder: OwnEncoder, folder: Path) -> None:

@@ -18,9 +18,11 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from tacit.core.errors import UserError
 from tacit.core.files import sha256
 from tacit.core.leading import leader
+from tacit.core.spec import Spec
 from tacit.modalities.hf_folder import check_complete, find_weights, load_model, quiet, read_config
 from tacit.modalities.image.hf import HuggingFace, build, read_processing
-from tacit.modalities.spec import ImageSpec, Spec, TextSpec
+from tacit.modalities.image.spec import ImageSpec
+from tacit.modalities.text.spec import TextSpec
 
 if TYPE_CHECKING:
     from tacit.modalities.audio.hf import HuggingFaceAudio

@@ -29,6 +29,10 @@ VERSION = 2  # 1 hid nothing
 TEST_FRACTION = 0.3
 # What seals keep that are made of events, not of examples: of each history the last, or the first after a moment.
 EVENT_SEALS: dict[str, Literal["last event", "later event"]] = {"last": "last event", "time": "later event"}
+EVENTS_KEPT: Mapping[str, str] = {
+    EVENT_SEALS["last"]: "the last event of each history",
+    EVENT_SEALS["time"]: "the first event of each history after a moment",
+}
 
 
 class Places(NamedTuple):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -24,13 +23,11 @@ from tacit.encoders import folder as saved
 from tacit.export import head as classifier
 from tacit.export.onnx import PACKAGES as ONNX_PACKAGES
 from tacit.export.onnx import open_graph, write_graph
-from tacit.modalities.events.catalogue import Catalogue
-from tacit.modalities.spec import ImageSpec, ItemSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tacit.encoders import OwnEncoder
+    from tacit.core.encoder import OwnEncoder
     from tacit.export.onnx import Copy, Inputs
     from tacit.run.heads import Head
 
@@ -63,9 +60,8 @@ def export(
     if to == "onnx" and missing:
         raise UserError(f"export to ONNX needs {', '.join(missing)}; install with: pip install 'tacit[onnx]'")
     if to == "hf" and encoder.hugging_face() is None:
-        of = f" for images of {encoder.spec.size} px" if isinstance(encoder.spec, ImageSpec) else ""
         raise UserError(
-            f"{encoder.name}{of} has no form in Hugging Face's library; use --to onnx, or --to safetensors, which "
+            f"{encoder.title} has no form in Hugging Face's library; use --to onnx, or --to safetensors, which "
             "tacit.load_encoder reads"
         )
     if to == "onnx" and not getattr(encoder, "traceable", True):
@@ -92,16 +88,12 @@ def export(
     if to != "safetensors" and (longer := handover(encoder).longer()):
         note += f"; {longer}"
     done = {"to": to, "out": str(out), "files": files, "difference": difference, "scale": scale, "note": note}
-    return done if head is None else {**done, "caller": "; ".join(classifier.left_to_do(encoder.spec, head))}
+    return done if head is None else {**done, "caller": "; ".join(handover(encoder).left_to_do(head.deep))}
 
 
 def nameless(encoder: OwnEncoder, head: Head | None) -> tuple[OwnEncoder, Head | None]:
     """The same encoder and head with numbers in place of the ids of items and the names of classes."""
-    if isinstance(encoder.spec, ItemSpec):
-        from tacit.modalities.events.encoder import ItemEncoder
-
-        assert isinstance(encoder, ItemEncoder)
-        encoder.spec = replace(encoder.spec, catalogue=Catalogue.of_numbers(encoder.spec.items))
+    encoder.forget_names()
     if head is not None:
         head = head._replace(classes=tuple(f"class {number + 1}" for number in range(len(head.classes))))
     return encoder, head
@@ -160,15 +152,10 @@ def _open_copy(encoder: OwnEncoder, to: Form, folder: Path) -> Copy:
 
 def _open_hugging_face(encoder: OwnEncoder, folder: Path) -> Copy:
     """The copy as anyone opens it without Tacit."""
-    from transformers import AutoModel
-
     from tacit.encoders.hf import quiet
     from tacit.export.handover import handover
 
-    own = encoder.hugging_face()
-    opener: Any = AutoModel
-    if own is not None and encoder.spec.kind == "text" and encoder.name.startswith("hf:"):  # perhaps a half of two
-        opener = type(own.base_model)  # without a head, if it has one
+    opener = encoder.opener()
     with quiet():
         model = opener.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_safetensors=True)
     kind = handover(encoder)

@@ -16,22 +16,21 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from tacit.core.files import sha256
 from tacit.evaluation.features import candidates
 from tacit.evaluation.selection import FINAL
+from tacit.export.handover import handover
 from tacit.export.onnx import write_graph
-from tacit.modalities.image.decode import BY_TYPE
-from tacit.modalities.spec import AudioSpec, ItemSpec, TextSpec
+from tacit.modalities.graph import Words
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tacit.core.encoder import OwnEncoder
     from tacit.core.types import Features
-    from tacit.encoders import OwnEncoder
     from tacit.export.onnx import Copy, Inputs
-    from tacit.modalities.spec import Spec
     from tacit.run.heads import Head
 
 ONNX_FILE = "encoder.onnx"
@@ -49,7 +48,7 @@ def write(encoder: OwnEncoder, head: Head, to: str, folder: Path) -> None:
         "link": head.link,
         "representation": head.depth,
         "labels": head.labels,
-        "caller": left_to_do(encoder.spec, head),
+        "caller": handover(encoder).left_to_do(head.deep),
     }
     if to == "onnx":
         _write_onnx(encoder, head, folder / ONNX_FILE, said)
@@ -64,41 +63,6 @@ def write(encoder: OwnEncoder, head: Head, to: str, folder: Path) -> None:
     (folder / README).write_text(_readme(encoder, head, to), encoding="utf-8")
 
 
-def left_to_do(spec: Spec, head: Head) -> list[str]:
-    """What the caller does to examples of this kind first, in this order; `encoder.prepare` does all of it."""
-    if isinstance(spec, TextSpec):
-        return [
-            "tokenise with tokenizer.json, which puts the special tokens around a text; special words that stand in it "
-            "are text (split_special_tokens)",
-            f"cut after {spec.length} numbers; tacit predict reads longer texts in several windows",
-            f"pad with {spec.pad} to the longest of a batch, input_ids [B N]; attention_mask [B N] is 0 there, else 1",
-        ]
-    if isinstance(spec, AudioSpec):
-        return [
-            f"mix the channels to one and resample to {spec.rate} Hz, well",
-            f"cut after {spec.seconds:g} s; tacit predict reads longer recordings in several windows",
-            "float32 in [-1, 1], padded with zeros to the longest of a batch, audio [B S]",
-            "length [B] int64 counts the samples of each",
-        ]
-    if isinstance(spec, ItemSpec):
-        return [
-            f"number each item by its row in items.parquet, from 0 on, plus {spec.first}, and leave unknown ones out",
-            f"take the latest {spec.length} events, the first of them first",
-            f"pad with {spec.pad} to the longest of a batch, input_ids [B N]; attention_mask [B N] is 0 there, else 1",
-        ]
-    dtype, white = ("uint16", 65535) if head.deep else ("uint8", 255)
-    named = {1: "one channel of grey", 3: "three channels, red, green, blue"}
-    channels = named.get(spec.channels, f"the {spec.channels} channels of the training, in their order")
-    rule = spec.scale
-    return [
-        "take the first frame, turned upright by its EXIF orientation, transparency laid on white",
-        f"convert to {channels}, {dtype}, 0 to {white}"
-        + ("" if rule is None or rule.numbers in BY_TYPE else f", where of numbers as in training {rule.said()}"),
-        f"resize the whole image to {spec.size} x {spec.size} px, bicubic with antialiasing; crop nothing",
-        f"stack to [B {spec.channels} {spec.size} {spec.size}]",
-    ]
-
-
 def outputs(head: Head) -> tuple[str, str]:
     """The names of what the graph gives."""
     return "embedding", head.output
@@ -109,8 +73,6 @@ def as_function(encoder: OwnEncoder, head: Head) -> Copy:
     import torch
 
     W, b = torch.from_numpy(head.W), torch.from_numpy(head.b)
-
-    from tacit.export.handover import handover
 
     kind = handover(encoder)
 
@@ -145,8 +107,6 @@ def _write_onnx(encoder: OwnEncoder, head: Head, file: Path, said: dict[str, obj
     import onnx
     import torch
 
-    from tacit.export.handover import handover
-
     kind = handover(encoder)
 
     class Answers(torch.nn.Module):
@@ -167,59 +127,10 @@ def _write_onnx(encoder: OwnEncoder, head: Head, file: Path, said: dict[str, obj
     onnx.save(model, file)
 
 
-class Words(NamedTuple):
-    """What the README says of a kind of data."""
-
-    one: str  # example
-    does: str  # what graph and encoder do themselves
-    prepared: str
-    given: str  # to `prepare`, in Python
-    feed: str  # lines in Python that make `inputs` of the graph
-
-
-IMAGES = Words(
-    "image",
-    "scales and normalises the pixels itself",
-    "images)` does all of this for paths, PIL images and arrays",
-    "['image.png']",
-    """images = tacit.load_encoder(".").prepare(["image.png"])["image"].numpy()  # or your own, as listed above
-inputs = {"image": images}""",
-)
-TEXTS = Words(
-    "text",
-    "leaves special tokens out of the mean itself",
-    "texts)` does all of this, and cuts nothing",
-    "['a text']",
-    """batch = tacit.load_encoder(".").prepare(["a text"])  # or your own, as listed above
-inputs = {"input_ids": batch["tokens"].numpy(), "attention_mask": batch["valid"].long().numpy()}""",
-)
-SOUNDS = Words(
-    "recording",
-    "makes log-mel frames and normalises them itself",
-    "sounds)` does all of this for paths and arrays, to int16, and cuts nothing",
-    "['sound.wav']",
-    """batch = tacit.load_encoder(".").prepare(["sound.wav"])  # or your own, as listed above
-inputs = {"audio": batch["audio"].float().numpy() / 32768, "length": batch["length"].numpy()}""",
-)
-
-
-HISTORIES = Words(
-    "history",
-    "takes what stands at the last event, or the mean, itself",
-    "histories)` does all of this for lists of item ids",
-    "[[first, ..., latest]]",
-    """batch = tacit.load_encoder(".").prepare([[first, ..., latest]])  # ids of items, or numbers as listed above
-inputs = {"input_ids": batch["tokens"].numpy(), "attention_mask": batch["valid"].long().numpy()}""",
-)
-
-
-def _words(encoder: OwnEncoder) -> Words:
-    return {"image": IMAGES, "text": TEXTS, "audio": SOUNDS, "items": HISTORIES}[encoder.spec.kind]
-
-
 def _readme(encoder: OwnEncoder, head: Head, to: str) -> str:
-    words = _words(encoder)
-    steps = "\n".join(f"{number}. {step}" for number, step in enumerate(left_to_do(encoder.spec, head), 1))
+    kind = handover(encoder)
+    words = kind.words
+    steps = "\n".join(f"{number}. {step}" for number, step in enumerate(kind.left_to_do(head.deep), 1))
     usage, graph = _usage_of_graph(head, words), f"`{ONNX_FILE}` {words.does}"
     if to != "onnx":
         usage, graph = _usage(head, words), f"the encoder {words.does}"

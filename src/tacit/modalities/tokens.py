@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.errors import no_panic
-from tacit.modalities.spec import TextSpec
+from tacit.modalities.text.spec import TextSpec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

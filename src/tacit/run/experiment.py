@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,21 +15,23 @@ from numpy.typing import NDArray
 
 from tacit.core import keys, ranks
 from tacit.core.budget import quickest
+from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.core.masks import Hiding
 from tacit.core.secret import own_secret
+from tacit.core.spec import Spec
 from tacit.core.types import Batch, Encoder, Features
 from tacit.core.wording import Ours
-from tacit.data.asked import RECOMMENDING
+from tacit.data.split import Split
 from tacit.dataset import Dataset, open_dataset
-from tacit.encoders import OwnEncoder, build_encoder, check_encoder, fresh_twin, is_own, load_encoder
+from tacit.encoders import build_encoder, check_encoder, fresh_twin, is_own, load_encoder
 from tacit.encoders.external import as_encoder, import_callable, is_callable_name
 from tacit.evaluation.targets.labels import describe as describe_labels
-from tacit.modalities import Kind, kind_of
-from tacit.modalities.spec import Spec
+from tacit.modalities import modality_of
+from tacit.modalities.base import Modality
 from tacit.run.log import Log
 from tacit.run.plan import check_hiding, checked_parts, hiding_of
-from tacit.run.split import Split, about_seal, split_dataset, without_held
+from tacit.run.split import about_seal, split_dataset
 from tacit.training.engine import Fabric, make_fabric
 from tacit.training.stepping import Means
 
@@ -63,9 +65,9 @@ class Study:
     against: tuple[tuple[str, Any], ...] = ()  # what --against names, opened, by its name
 
     @property
-    def kind(self) -> Kind:
-        """What the kind of these data brings along."""
-        return kind_of(self.dataset.spec)
+    def modality(self) -> Modality[Any, Any]:
+        """What these data are."""
+        return modality_of(self.dataset.spec)
 
     @property
     def data_hash(self) -> str:
@@ -92,7 +94,7 @@ class Study:
     def recipe(self, weights: Mapping[str, float], encoder: OwnEncoder, batch_size: int | None = None) -> Recipe:
         """How to pretrain the encoder by a task or a weighted sum of tasks."""
         examples, accelerated = len(self.split.pretrain), self.accelerated
-        return self.kind.recipe(
+        return self.modality.recipe(
             weights, encoder, examples=examples, batch_size=batch_size, accelerated=accelerated, hiding=self.hiding
         )
 
@@ -103,13 +105,13 @@ class Study:
     def start(self, number: int = 1) -> OwnEncoder:
         """The encoder as every task begins with it: new weights for each number, or those that it came with.
 
-        New ones may know what plain counts of the data to learn from say, see `Kind.begun`.
+        New ones may know what plain counts of the data to learn from say, see `Modality.warm_start`.
         """
         if self.continued:
             return copy.deepcopy(self.encoder)
         seed = keys.fold(self.seed(number), "encoder")
         new = copy.deepcopy(self.encoder) if number == 1 else fresh_twin(self.encoder, seed)
-        begun: OwnEncoder = self.kind.begun(new, self.dataset, self.split.pretrain)
+        begun: OwnEncoder = self.modality.warm_start(new, self.dataset.cache, self.split.pretrain)
         return begun
 
     def fresh(self, seed: int) -> OwnEncoder:
@@ -126,7 +128,7 @@ class Study:
     @cached_property
     def statistics(self) -> list[Arm]:
         """What plain counts of the data come to, made once: to count histories takes its time."""
-        return self.kind.statistics(self.dataset, self.split, self.ask.seed)
+        return self.modality.baselines(self.dataset.cache, self.split, self.ask.seed)
 
     def baselines(self) -> list[Arm]:
         """What every encoder must beat: the same architecture untrained, plain statistics, training on labels alone.
@@ -137,7 +139,7 @@ class Study:
         from tacit.evaluation.arms import target_of
 
         name = self.encoder.name
-        views = self.kind.scratch_views(self.dataset.spec)
+        views = self.modality.views(self.dataset.spec, "scratch")
         before = [Arm(BEFORE, "baseline", encoders=(self.start().eval(),), encoder=name)] if self.continued else []
         assert self.split.labelled is not None
         rules = target_of(self.split.labelled).rules(self.split.labelled)
@@ -180,13 +182,13 @@ class Study:
         if spec.kind != own.kind:
             raise UserError(f"the encoder {encoder.name} is of kind {own.kind}, and {self.dataset.name} of {spec.kind}")
         self.fabric.to_device(encoder)
-        if self.kind.same_form(spec, own):
+        if self.modality.compatible(spec, own):
             return encoder
         if self.dataset.spans is not None:
             raise UserError(f"the encoder {encoder.name} hears other frames than are judged here; leave it out")
         if self.split.held is not None:
             raise UserError(f"the encoder {encoder.name} knows other items than are recommended here; leave it out")
-        return InOwnForm(encoder, open_dataset(self.data, **{**self.options, **self.kind.reading(own)}))
+        return InOwnForm(encoder, open_dataset(self.data, **{**self.options, **self.modality.options_of(own)}))
 
     def scratch_seconds(self) -> float:
         """An estimate of one training from scratch, from a few steps of it after a few that warm the machine up."""
@@ -195,7 +197,7 @@ class Study:
 
         labelled = self.split.labelled
         assert labelled is not None
-        rows, views = labelled.train[:64], self.kind.scratch_views(self.dataset.spec)
+        rows, views = labelled.train[:64], self.modality.views(self.dataset.spec, "scratch")
         training = target_of(labelled).trainable(labelled.answers[rows])
         if training is None or labelled.tokens is not None:
             return 0.0
@@ -208,7 +210,7 @@ class Study:
         from tacit.evaluation.features import extract
 
         views, seed = (
-            self.kind.default_views(self.dataset.spec, self.kind.contrast),
+            self.modality.views(self.dataset.spec, self.modality.contrast),
             keys.fold(self.ask.seed, "views to diagnose on"),
         )
 
@@ -288,17 +290,19 @@ def open_study(
     split = split_dataset(
         dataset, seed=ask.seed, transductive=ask.transductive, sealed=seal, stride=getattr(built, "stride", 1)
     )
-    dataset = without_held(dataset, split)
+    modality = modality_of(dataset.spec)
+    if split.held is not None:
+        dataset = replace(dataset, cache=modality.without_held(dataset.cache, split.held))
     if seal is not None and split.seal is not None and split.held is None:
         log(about_seal(dataset, split, private=ask.private))
     elif split.seal is not None and split.untested:
         what = "events are not in the data" if split.held else "test examples are not in the data or have no label"
         log(f"{split.untested:,} of {len(split.seal.items):,} sealed {what}, and are not tested")
-    for line in about_held(split):
+    for line in modality.about_held(split) if split.held is not None else ():
         log(Ours(line))
     if split.labelled is not None and split.labelled.tokens is not None:
         log(f"{len(split.labelled.y):,} frames are judged, evenly spread over those in labelled stretches")
-    bf16_pays = kind_of(dataset.spec).bf16_pays(built)
+    bf16_pays = modality.bf16_pays(built)
     sharded = bool(vars(ask).get("shard"))  # which pretraining alone is asked
     fabric = make_fabric(device=ask.device, precision=ask.precision, bf16_pays=bf16_pays, sharded=sharded)
     return Study(data, options, dataset, split, built, fabric, ask, log, continued, hiding, against)
@@ -323,28 +327,9 @@ def _opened(source: str, ask: SimpleNamespace) -> Any:
         raise UserError(f"--against: {error}") from None
 
 
-def about_held(split: Split) -> list[str]:
-    """What is asked of histories, and what of it the usual way to ask leaves out; empty where nothing is."""
-    if split.held is None:
-        return []
-    held, tested = split.held, len(split.held.test)
-    few = f"; {held.left_out:,} {'has' if held.left_out == 1 else 'have'} too few events to be asked about"
-    lines = [
-        f"{tested:,} histories are tested by the event that came next, {len(held.train):,} choose by one before it"
-        + (few if held.left_out else "")
-    ]
-    again = held.returns
-    if again and split.labelled is not None and split.labelled.target == RECOMMENDING[0]:
-        lines.append(
-            f"{again:,} of the {tested:,} tested events are of an item that the history holds, which is not "
-            "recommended again: --target repeats asks for repeated items too"
-        )
-    return lines
-
-
 def describe(dataset: Dataset) -> str:
     """The dataset in a line."""
-    return f"{kind_of(dataset.spec).describe(dataset)}; {describe_labels(dataset.target, dataset)}"
+    return f"{modality_of(dataset.spec).describe(dataset.cache)}; {describe_labels(dataset.target, dataset)}"
 
 
 def chosen_encoder(
@@ -353,4 +338,4 @@ def chosen_encoder(
     """How to build the encoder of this name, or the default one for data and `tasks`, once the data are known."""
     if name is not None:
         check_encoder(name)
-    return lambda spec: build_encoder(name or kind_of(spec).default_encoder(spec, tasks), spec, offline=offline)
+    return lambda spec: build_encoder(name or modality_of(spec).default_encoder(spec, tasks), spec, offline=offline)

@@ -20,7 +20,7 @@ from tacit.evaluation.targets.labels import names_of
 from tacit.evaluation.targets.recommendation import popularity
 from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.events.histories import FIRST
-from tacit.modalities.spec import ItemSpec
+from tacit.modalities.events.spec import ItemSpec
 from tacit.report import Figures, Neighbours, Picture, Points, Recommended, write
 from tacit.run.experiment import Study
 from tacit.run.folder import environment
@@ -54,7 +54,7 @@ def publish(
         "kind": dataset.kind,
         "examples": len(dataset),
         "pretrained_on": len(study.split.pretrain) if runs else 0,
-        **study.kind.facts(dataset),
+        **study.modality.facts(dataset.cache),
         "data_hash": study.data_hash,
         "encoder": study.encoder.name,
         "encoder_source": dict(study.encoder.source),
@@ -175,13 +175,13 @@ def flatten(pooled: NDArray[np.float32], *, hurried: bool = False) -> tuple[NDAr
 def _picture(study: Study, row: int) -> Picture:
     dataset = study.dataset
     [label] = names_of(dataset.target, dataset, [row])
-    [seen] = study.kind.pictures(dataset, np.array([row]))
+    [seen] = study.modality.pictures(dataset.cache, np.array([row]))
     return Picture(seen, label, dataset.ids[row].as_py())
 
 
 def _heard(study: Study, row: int) -> Picture:
     """The picture of an example with its sound, if it has one."""
-    [sound] = study.kind.sounds(study.dataset, np.array([row]))
+    [sound] = study.modality.sounds(study.dataset.cache, np.array([row]))
     return replace(_picture(study, row), sound=sound)
 
 
@@ -221,5 +221,5 @@ def _samples(study: Study, run: Run) -> dict[str, list[Any]]:
     batch["key"] = keys.batch_keys(study.ask.seed, 0, torch.arange(len(rows)))
     with torch.no_grad():
         pictures = run.task.preview(study.fabric.to_device(batch))
-    shown = {"original": list(study.kind.pictures(study.dataset, rows))}
-    return shown | {title: list(study.kind.shown(study.dataset, seen)) for title, seen in pictures.items()}
+    shown = {"original": list(study.modality.pictures(study.dataset.cache, rows))}
+    return shown | {title: list(study.modality.shown(study.dataset.cache, seen)) for title, seen in pictures.items()}

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.data.asked import target_named, target_settings
-from tacit.dataset import Cache, open_dataset
-from tacit.encoders import OwnEncoder
+from tacit.dataset import open_dataset
 from tacit.evaluation import Report
 from tacit.evaluation.features import extract
 from tacit.evaluation.selection import FINAL
 from tacit.evaluation.targets import Supervised, make_target
-from tacit.modalities import kind_of
+from tacit.modalities import modality_of
 from tacit.run.folder import CONFIG, RunSettings, leads_out, settings_of
 from tacit.run.reading import as_trained, open_encoder
 from tacit.training.engine import make_fabric
@@ -79,7 +79,7 @@ class Chosen(NamedTuple):
         for opened in datasets:
             if opened.spec.kind != own.kind:
                 raise UserError(f"the run learned from data of kind {own.kind}; {opened.name} is of {opened.spec.kind}")
-            if reason := kind_of(own).mismatch(own, opened):
+            if reason := modality_of(own).explain(own, opened.spec, opened.name):
                 raise UserError(f"the run learned from {reason}")
 
 
@@ -197,7 +197,7 @@ def open_head(run: str | Path, trust: bool = False, **labels: Any) -> tuple[OwnE
     labelled = labelled_data(chosen, **labels)
     chosen.check(labelled)
     probe = fit_head(chosen, labelled)
-    deep = isinstance(labelled.cache, Cache) and labelled.cache.dtype.itemsize > 1
+    deep = modality_of(labelled.spec).deep(labelled.cache)
     known = int((labelled.label >= 0).sum())
     link = learned_target(labelled).link
     head = Head(probe.W, probe.b, link, labelled.target, labelled.classes, chosen.depth, deep, known)

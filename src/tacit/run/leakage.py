@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.wording import Ours
-from tacit.modalities.image.copies import Copies, find_copies
+from tacit.data.copies import Copies
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset
@@ -64,7 +64,7 @@ def find_leaks(study: Study) -> Leaks | None:
         return None
     if split.held is not None:
         return None
-    found = find_copies(study.dataset.cache, split.rows[labelled.test], split.pretrain)
+    found = study.modality.copies(study.dataset.cache, split.rows[labelled.test], split.pretrain)
     return Leaks(
         positions=labelled.test[found.found],
         exact=int(found.exact.sum()),

@@ -22,7 +22,7 @@ from tacit.training.loop import seconds_per_step
 
 if TYPE_CHECKING:
     from tacit.core.budget import Budget
-    from tacit.encoders import OwnEncoder
+    from tacit.core.encoder import OwnEncoder
     from tacit.modalities.recipe import Recipe
     from tacit.run.experiment import Study
     from tacit.run.folder import Workspace
@@ -58,7 +58,7 @@ def planned_recipe(
 
         def seconds(batch_size: int) -> float:
             trial = study.recipe(weights, copy.deepcopy(encoder), batch_size=batch_size)
-            source = study.kind.batches(study.dataset, study.split.pretrain, trial, seed)
+            source = study.modality.batches(study.dataset.cache, study.split.pretrain, trial, seed)
             return seconds_per_step(
                 *(trial.task, source), optim=trial.optim, fabric=study.fabric, steps=1, seconds=0, means=study.means
             )

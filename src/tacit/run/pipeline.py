@@ -19,12 +19,11 @@ from tacit.core.errors import RunFailed, UserError
 from tacit.core.secret import FILE_NAME as SECRET
 from tacit.core.secret import own_secret
 from tacit.core.wording import Ours
-from tacit.encoders import folder as saved
 from tacit.encoders import save_encoder
 from tacit.evaluation import Report, Seal
-from tacit.modalities import kind_of
-from tacit.modalities.spec import TextSpec
+from tacit.modalities import modality_of
 from tacit.modalities.text.language import describe_language
+from tacit.modalities.text.spec import TextSpec
 from tacit.report import private_report
 from tacit.run.experiment import Study, chosen_encoder, open_study
 from tacit.run.figures import publish
@@ -242,7 +241,7 @@ def train_task(
     torch.manual_seed(keys.fold(seed, name))
     plan = planned_recipe(study, space, name, weights, encoder, seed)
     own_name = training_name(name, number)
-    source = study.kind.batches(study.dataset, rows, plan, seed)
+    source = study.modality.batches(study.dataset.cache, rows, plan, seed)
     check_learning(plan.task, source, own_name, study.means)
     check_examples(plan.task, study, own_name)
     steps, readings = _within_share(study, space, name, plan, source, budget, shares, seed, number)
@@ -334,7 +333,7 @@ def tell_what_to_hand_on(study: Study, folder: Path) -> None:
     """Of a private run: which of its files may leave the house, and what its encoder carries all the same."""
     if not study.ask.private:
         return
-    held = saved.holds(study.encoder.spec)
+    held = study.modality.holds(study.encoder.spec)
     print(
         f"to hand on: report.html, report.json, encoder/; to keep: {CONFIG}, which holds paths and names of columns, "
         f"checkpoints/ and encoders/, and {SECRET}, by which seal.json, begun_on.npz and predictions.npz can be read"
@@ -402,8 +401,8 @@ def self_test() -> str:
 
     dataset = open_dataset("digits")
     encoder = chosen_encoder("convnet")(dataset.spec)
-    plan = kind_of(dataset.spec).recipe({"simclr": 1.0}, encoder, examples=len(dataset))
-    source = kind_of(dataset.spec).batches(dataset, dataset.label.argsort(), plan, 0)
+    plan = modality_of(dataset.spec).recipe({"simclr": 1.0}, encoder, examples=len(dataset))
+    source = modality_of(dataset.spec).batches(dataset.cache, dataset.label.argsort(), plan, 0)
     run = pretrain(plan.task, source, steps=20, optim=plan.optim, fabric=make_fabric())
     first, last = (float(run.history[place]["loss"]) for place in (0, -1))
     return f"20 steps of contrast on digits: loss {first:.3f} to {last:.3f}, {run.examples_per_second:,.0f} images/s"

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.core.masks import UNITS, Hiding
-from tacit.encoders import READS, OwnEncoder
-from tacit.modalities import kind_named, kind_of
-from tacit.modalities.spec import Spec
+from tacit.core.spec import Spec
+from tacit.modalities import modality_named, modality_of, reads
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.run.reading import as_trained, asked_for, open_encoder
 from tacit.tasks import check_kind, parse_mixture
@@ -40,7 +40,7 @@ def initial_encoder(ask: SimpleNamespace) -> OwnEncoder | None:
     if words is not None:
         if not isinstance(encoder, TextEncoder):
             raise UserError(
-                f"--add-words: {source} reads {READS[encoder.spec.kind]}, which have no words; leave it out"
+                f"--add-words: {source} reads {reads(encoder.spec.kind)}, which have no words; leave it out"
             )
         encoder.add_words(words)
     return encoder
@@ -67,7 +67,7 @@ def as_read_by(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
     """
     given = asked_for(options)
     as_trained(encoder, {name: value for name, value in given.items() if name not in MAY_DIFFER})
-    return {**options, **kind_of(encoder.spec).reading(encoder.spec), **given}
+    return {**options, **modality_of(encoder.spec).options_of(encoder.spec), **given}
 
 
 def as_judged(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def as_judged(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
 
 def fitted(encoder: OwnEncoder) -> Callable[[Spec], OwnEncoder]:
     """This encoder, made ready for the data once they are known."""
-    return lambda spec: kind_of(encoder.spec).fitted(encoder, spec)
+    return lambda spec: modality_of(encoder.spec).adapt(encoder, spec)
 
 
 def named_tasks(ask: SimpleNamespace) -> set[str]:
@@ -92,7 +92,7 @@ def mixtures_of(text: str | None, study: Study | None = None) -> dict[str, dict[
         return {}
     if text is None:
         assert study is not None
-        text = study.kind.tasks
+        text = study.modality.default_tasks
     mixtures = {name: parse_mixture(name) for name in task_names(text)}
     if study is not None:
         for weights in mixtures.values():
@@ -135,7 +135,9 @@ def check_hiding(hiding: Hiding | None, ask: SimpleNamespace, kind: str) -> None
         return
     if hiding.unit is not None and kind != "text":
         raise UserError(f"--mask {ask.mask}: only text is hidden by {hiding.unit}; give the share alone")
-    tasks = named_tasks(ask) or {task for name in task_names(kind_named(kind).tasks) for task in parse_mixture(name)}
+    tasks = named_tasks(ask) or {
+        task for name in task_names(modality_named(kind).default_tasks) for task in parse_mixture(name)
+    }
     if not tasks & MASKING:
         raise UserError(
             f"--mask says what masked prediction hides, and no task here masks: name one with --tasks "

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError, nearest
 from tacit.dataset import READING, open_dataset
-from tacit.encoders import OwnEncoder, load_encoder
+from tacit.encoders import load_encoder
 from tacit.encoders.folder import are_names
-from tacit.modalities import kind_of
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities import modality_of
+from tacit.modalities.image.spec import ImageSpec
 from tacit.run.folder import is_run, settings_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def open_encoder(source: Any, *, offline: bool = False) -> OwnEncoder:
         encoder.reading = {name: value for name, value in said.items() if value and are_names(value)}
         if encoder.spec.kind != "items":
             encoder.reading.pop("time_column", None)  # which says there what is tested
-        kind_of(encoder.spec).heard(encoder, asked)
+        modality_of(encoder.spec).restore_options(encoder, asked)
     return encoder
 
 
@@ -45,7 +46,7 @@ def as_trained(encoder: OwnEncoder, given: Mapping[str, Any]) -> dict[str, Any]:
     UserError where the encoder cannot read them so.
     """
     given = asked_for(given)
-    fixed = kind_of(encoder.spec).fixed(encoder.spec)
+    fixed = modality_of(encoder.spec).fixed(encoder.spec)
     for name, value in given.items():
         if name in fixed and value != fixed[name]:
             told = "" if fixed[name] is None else f" ({fixed[name]})"
@@ -72,7 +73,7 @@ def _remembered(encoder: OwnEncoder) -> dict[str, Any]:
     columns = {name: value for name, value in encoder.reading.items() if name in COLUMNS}
     others = {name: value for name, value in encoder.reading.items() if name == "session_gap"}
     kind = encoder.spec.kind
-    return {"kind": kind, **others, **kind_of(encoder.spec).reading(encoder.spec), "as_before": columns}
+    return {"kind": kind, **others, **modality_of(encoder.spec).options_of(encoder.spec), "as_before": columns}
 
 
 def overridden(encoder: OwnEncoder, given: Mapping[str, Any]) -> list[str]:

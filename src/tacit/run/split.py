@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,36 +10,18 @@ from numpy.typing import NDArray
 from tacit.core.errors import UserError
 from tacit.core.wording import Ours
 from tacit.data.asked import RECOMMENDING
-from tacit.evaluation.sealing import EVENT_SEALS
-from tacit.modalities.audio.frames import labelled_frames
-from tacit.modalities.events.histories import Histories as Asked
-from tacit.modalities.events.store import Histories
+from tacit.data.split import Split
+from tacit.evaluation.sealing import EVENTS_KEPT
+from tacit.modalities import modality_of
 
 if TYPE_CHECKING:
     from tacit.data.known import Labels
     from tacit.dataset import Dataset
-    from tacit.evaluation import Labelled, Seal
-    from tacit.modalities.events.holdout import Held
+    from tacit.evaluation import Seal
 
 Rows = NDArray[np.int64]
-KEPT: Mapping[str, str] = {
-    EVENT_SEALS["last"]: "the last event of each history",
-    EVENT_SEALS["time"]: "the first event of each history after a moment",
-}
 _SHOWN = 3  # examples that a line names
 LARGE = 10  # examples of a class, of which a share can be sealed so that they find each other
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows of a dataset by what they may be used for; `labelled` is None where there are no labels to judge with."""
-
-    pretrain: Rows
-    rows: Rows  # the dataset row of each labelled position
-    labelled: Labelled | None = None
-    seal: Seal | None = None
-    untested: int = 0  # sealed examples that cannot be tested: no longer in the data, or without a label
-    held: Held | None = None  # of histories that are judged by what comes next
 
 
 def has_seen(judged: Seal, kept_out: Seal) -> bool:
@@ -64,8 +44,16 @@ def split_dataset(
     """
     from tacit.evaluation import Labelled, seal
 
+    modality = modality_of(dataset.spec)
     if dataset.target in RECOMMENDING:
-        return split_histories(dataset, seed=seed, transductive=transductive, sealed=sealed)
+        return modality.hold_out(
+            dataset.cache,
+            dataset.ids.to_pylist(),
+            target=dataset.target,
+            seed=seed,
+            transductive=transductive,
+            sealed=sealed,
+        )
     everything = np.arange(len(dataset.ids), dtype=np.int64)
     known = dataset.label >= 0
     if not known.any():
@@ -73,8 +61,8 @@ def split_dataset(
         if sealed is not None:
             free &= sealed.place(dataset.group, dataset.content, split=dataset.split).free
         return Split(everything if transductive else np.flatnonzero(free), np.flatnonzero(known), seal=sealed)
-    if sealed is not None and sealed.source in KEPT:
-        raise UserError(f"the seal keeps {KEPT[sealed.source]}, and no examples with labels: leave it out")
+    if sealed is not None and sealed.source in EVENTS_KEPT:
+        raise UserError(f"the seal keeps {EVENTS_KEPT[sealed.source]}, and no examples with labels: leave it out")
     whole = kept_whole(dataset.group, dataset)
     if sealed is None:
         balanced = to_balance(dataset.label, dataset.target)
@@ -87,10 +75,10 @@ def split_dataset(
         )
     rows = np.flatnonzero(known & (places.free | places.sealed))
     group = np.arange(len(everything)) if dataset.group is None else dataset.group
-    frames = None if dataset.spans is None else labelled_frames(dataset, rows, stride)
+    frames = None if dataset.spans is None else modality.units(dataset.cache, dataset.spans, rows, stride)
     rows = frames.row if frames else rows
     labelled = Labelled(
-        fetch=frames.pieces.batch if frames else lambda positions: dataset.batch(rows[positions]),
+        fetch=frames.fetch if frames else lambda positions: dataset.batch(rows[positions]),
         y=frames.label if frames else dataset.label[rows],
         classes=dataset.classes,
         group=group[rows],
@@ -104,7 +92,7 @@ def split_dataset(
         subgroups=dataset.subgroups,
         pair=None if dataset.pair is None else dataset.pair[rows],
         tokens=frames.tokens if frames else None,
-        own=dataset.kind == "items",
+        own=modality.owned,
     )
     untested = places.missing + int((places.sealed & ~known).sum())
     return Split(everything if transductive else np.flatnonzero(places.free), rows, labelled, sealed, untested)
@@ -123,51 +111,6 @@ def about_seal(dataset: Dataset, split: Split, *, private: bool = False) -> str:
         f"{split.untested:,} are not in the data or have no label"
     )
     return Ours(said) if private else said
-
-
-def split_histories(dataset: Dataset, *, seed: int, transductive: bool, sealed: Seal | None) -> Split:
-    """Hold events out, not people: those that come last, or after a moment, or that an earlier seal keeps.
-
-    UserError where too few can be held out, or none of the sealed events is there.
-    """
-    from tacit.modalities.events.holdout import by_time, leave_one_out, sealed_places
-
-    assert isinstance(dataset.cache, Histories)
-    names, cache = dataset.ids.to_pylist(), dataset.cache
-    whole = Asked(cache.items, cache.start, cache.ends, cache.n_items)
-
-    def hold(places: Rows | None) -> Held:
-        if cache.held != "time":
-            return leave_one_out(whole, seed=seed, sealed=places)
-        assert cache.times is not None
-        return by_time(whole, cache.times, sealed=places)
-
-    held = hold(None)
-    own = held.seal(names, seed=seed)
-    if sealed is not None and sealed.source != own.source:
-        raise UserError(
-            f"the seal keeps {KEPT.get(sealed.source, 'examples with labels')}, and what is tested here is "
-            f"{KEPT[own.source]}: choose --holdout by the seal, or leave it out"
-        )
-    if sealed is not None and sealed.items != own.items:  # people have gone on since
-        places = sealed_places(sealed, names, whole)
-        if not (places >= 0).any():
-            raise UserError(
-                "none of the sealed events is in the data: give the seal that belongs to these histories, or none"
-            )
-        held = hold(places)
-    sealed = sealed or own
-    labelled = replace(held.labelled(names, target=dataset.target), transductive=transductive)
-    learnable = np.flatnonzero(held.learn.lengths > 0)
-    return Split(learnable, held.user, labelled, sealed, len(sealed.items) - len(held.test), held)
-
-
-def without_held(dataset: Dataset, split: Split) -> Dataset:
-    """The dataset without the events that are held out of its histories, so that nothing can learn from them."""
-    if split.held is None:
-        return dataset
-    assert isinstance(dataset.cache, Histories)
-    return replace(dataset, cache=dataset.cache.until(split.held.learn.stop))
 
 
 def kept_whole(group: NDArray[Any] | None, known: Dataset | Labels) -> NDArray[Any] | None:

@@ -52,7 +52,7 @@ def check_tasks(study: Study, mixtures: Mapping[str, Mapping[str, float]]) -> li
         )
     for name, weights in mixtures.items():
         plan = study.recipe(weights, copy.deepcopy(study.encoder), batch_size=asked)
-        source = study.kind.batches(study.dataset, rows, plan, 0)
+        source = study.modality.batches(study.dataset.cache, rows, plan, 0)
         size, world, parts = plan.batch_size, gathering.world(), checked_parts(ask.accumulate)
         if size % world:
             raise UserError(f"a batch of {size} cannot be shared equally by {world} processes; choose --batch-size")

@@ -288,7 +288,7 @@ def plan_judging(study: Study, others: Sequence[Any] = ()) -> Callable[[int], Ju
     foreign = [*others, *(encoder for arm in study.public_arms() for encoder in arm.encoders)]
     reading = sum(quickest(partial(target.read, encoder, labelled, few), times=1) / len(few) for encoder in foreign)
     study.rest()
-    counting, fitting = study.kind.statistics_seconds(study.dataset, study.split)
+    counting, fitting = study.modality.baselines_seconds(study.dataset.cache, study.split)
     tested = len(labelled.test) if len(labelled.test) else len(train)
     once_trained = study.scratch_seconds() + tested * embedding / labelled.n_folds
     drawn_in_all = min(len(train), primary.total * primary.draws) if primary.total else len(train)

@@ -20,8 +20,8 @@ from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogra
 
 from tacit.modalities.audio.encoder import AudioEncoder, counted, window_length
 from tacit.modalities.audio.logmel import FLOOR
+from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.transformer import LAYOUTS
-from tacit.modalities.spec import AudioSpec
 
 PATCH = 16  # frames and bands at most
 FIRST = 2  # tokens in front of the patches

@@ -17,8 +17,8 @@ from torch.nn.functional import normalize, pad
 
 from tacit.core import keys
 from tacit.core.types import Batch
+from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.views import frames_of
-from tacit.modalities.spec import AudioSpec
 
 
 class QuantisedTarget(nn.Module):

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from tacit.modalities.audio.encoder import AudioEncoder, counted
+from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.image.convnet import block
-from tacit.modalities.spec import AudioSpec
 
 HALVINGS = 3  # of time and frequency; widths double towards `width`
 

@@ -6,9 +6,8 @@ Shapes: B recordings, S samples, T frames, M bands, N tokens of `stride` frames 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.core.types import Batch, Features
 from tacit.modalities.audio.logmel import FLOOR, LogMel, log_mel
-from tacit.modalities.spec import AudioSpec
+from tacit.modalities.audio.spec import AudioSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 Sound = str | Path | NDArray[Any]
 
 
-class AudioEncoder(nn.Module, ABC):
+class AudioEncoder(OwnEncoder):
     """Embeds batches of recordings; abstract.
 
-    `name` and `options` rebuild it (`build_encoder(name, spec, **options)`), `source` says where its weights came from,
-    `dim` is the width D of tokens and of `pooled`. Token i is of the `stride` frames from i * stride on; `strides` has
+    Token i is of the `stride` frames from i * stride on; `strides` has
     as much for every depth. `length` frames, a multiple of all strides, are a window; `grid` says how many tokens that
     is. `mask_token` [M] is frozen until a task that hides tokens unfreezes it.
     """
 
+    spec: AudioSpec
     at_once = 32  # recordings of any length, or windows of one, that fit into memory together while they are embedded
     mask_token: nn.Parameter
 
@@ -49,16 +49,9 @@ class AudioEncoder(nn.Module, ABC):
         strides: Sequence[int],
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.name = name
-        self.spec = spec
-        self.dim = dim
-        self.n_depths = len(strides)
+        super().__init__(name, spec, dim=dim, n_depths=len(strides), options=options)
         self.strides = tuple(strides)
         self.stride = strides[-1]
-        self.options = dict(options or {})
-        self.source: dict[str, Any] = {}
-        self.reading: dict[str, Any] = {}
         self.length = window_length(spec, self.stride)
         self.grid = (self.length // self.stride,)
         self.mask_token = nn.Parameter(torch.zeros(spec.mels), requires_grad=False)
@@ -236,33 +229,15 @@ class AudioEncoder(nn.Module, ABC):
         }
         return {name: value.to(self.mask_token.device) for name, value in batch.items()}
 
-    def hugging_face(self) -> PreTrainedModel | None:
-        """The same encoder as a Hugging Face model, weights shared; None where that library cannot express it."""
-        return None
-
-    def opened_as(self, state: Mapping[str, Tensor]) -> tuple[Any, str]:
-        """What opens the files of `hugging_face()`, and the prefix of its weights in the encoder's own state."""
-        from transformers import AutoModel
-
-        return AutoModel, "model."
-
     def read(self, model: PreTrainedModel, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """What the opened files of `hugging_face()` say of recordings: pooled [B D] and tokens [B N D]."""
         raise NotImplementedError(self.name)
-
-    def write_companions(self, folder: Path) -> None:
-        """What tells other libraries how to prepare sound for the model in `folder`: nothing, no library does it."""
-
-    def spec_in(self, folder: Path) -> dict[str, Any]:
-        """The JSON form of the spec, for `encoder.json` in this folder."""
-        return asdict(self.spec)
 
     def shape(self) -> dict[str, Any]:
         """What `encoder.json` says of the kind's own."""
         return {"stride": self.stride, "length": self.length}
 
     pooling = "mean over tokens of frames that count"
-    """How `pooled` follows from tokens, for people who compute it elsewhere."""
 
 
 def _each(seconds: float | Sequence[float], count: int) -> list[float]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
 from tacit.modalities.audio.recordings import Pieces, Recordings
+from tacit.modalities.base import Units
 
 if TYPE_CHECKING:
     from tacit.data.known import Spans
-    from tacit.dataset import Dataset
 
 MOST = 20_000  # frames that are judged, evenly spread over all that are labelled
 
@@ -22,25 +22,12 @@ _NONE, _SEVERAL = -1, -2  # classes that are said of a frame
 Codes = NDArray[np.int64]
 
 
-class Frames(NamedTuple):
-    """Labelled frames, n of them."""
-
-    pieces: Pieces  # the examples that they are frames of: an encoder sees each at once
-    tokens: Codes  # [n 2] the piece of each, and its frame
-    row: Codes  # [n] of its recording
-    label: Codes  # [n]
-    content: NDArray[np.void]  # [n] 16-byte hash
-
-
-def labelled_frames(dataset: Dataset, rows: Codes, stride: int) -> Frames:
+def labelled_frames(recordings: Recordings, spans: Spans, rows: Codes, stride: int) -> Units:
     """The labelled frames of these recordings, one for each token of `stride` frames: the one in its middle.
 
     A frame has the class of the stretch that it lies in; of no stretch, or of several that differ, it is left out.
     UserError where there is none.
     """
-    recordings, spans = dataset.cache, dataset.spans
-    assert isinstance(recordings, Recordings)
-    assert spans is not None
     spec = recordings.spec
     pieces = Pieces(recordings, rows, spec.seconds)
     numbers = np.arange(len(pieces))
@@ -58,7 +45,7 @@ def labelled_frames(dataset: Dataset, rows: Codes, stride: int) -> Frames:
         raise UserError("no frame lies in a labelled stretch: check the columns of starts and ends, in seconds")
     kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), MOST)).astype(np.int64)]
     tokens = np.stack([piece[kept], frame[kept].astype(np.int64)], axis=1)
-    return Frames(pieces, tokens, row[kept], label[kept], _hashes(dataset.content[row[kept]], moment[kept]))
+    return Units(pieces.batch, tokens, row[kept], label[kept], _hashes(recordings.content[row[kept]], moment[kept]))
 
 
 def _said(row: Codes, moment: NDArray[np.float64], spans: Spans) -> Codes:

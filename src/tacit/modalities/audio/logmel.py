@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tacit.modalities.spec import AudioSpec
+from tacit.modalities.audio.spec import AudioSpec
 
 FLOOR = 1e-6  # added to energies, so that silence has a logarithm
 FULL = 32768.0  # what an int16 is divided by

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,23 +12,24 @@ import soundfile
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tacit.dataset import Dataset
+from tacit.core.masks import Hiding
+from tacit.data.known import Spans
+from tacit.data.split import Split
 from tacit.evaluation import Arm
+from tacit.modalities.audio import export
 from tacit.modalities.audio.convnet import AudioConvNet
 from tacit.modalities.audio.decode import as_samples
-from tacit.modalities.audio.recipes import default_encoder, default_views, recipe
+from tacit.modalities.audio.frames import labelled_frames
+from tacit.modalities.audio.recipes import default_encoder, default_views
+from tacit.modalities.audio.recipes import recipe as recipe_of
 from tacit.modalities.audio.recordings import Pieces, Recordings
+from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.store import CHANNELS, LENGTHS
 from tacit.modalities.audio.views import SILENCE, FrameStatistics, SoundStatistics, SoundViews, frames_of
+from tacit.modalities.base import Modality, Units
+from tacit.modalities.graph import GraphIO
 from tacit.modalities.recipe import Recipe
-from tacit.modalities.spec import AudioSpec
-from tacit.run.split import Split
 from tacit.training.batches import Batches, Span
-
-__all__ = ["default_encoder", "default_views", "recipe"]
-
-tasks = "simclr,masked"
-contrast = "simclr"
 
 PIECE = 2.0  # seconds at most that a step reads of a recording: twice a view
 HEARD = 4.0  # seconds of a recording that a report plays
@@ -36,123 +37,11 @@ MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_0
 WIDEST = 200  # frames of a spectrogram that stands for a recording
 
 
-def scratch_views(spec: AudioSpec) -> SoundViews:
-    return default_views(spec, "scratch")
-
-
-def batches(dataset: Dataset, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
-    spec, recordings = _parts(dataset)
-    pieces = Pieces(recordings, rows, min(PIECE, spec.seconds))
-    return Batches(pieces.batch, Span(len(pieces)), batch_size=plan.batch_size, seed=seed)
-
-
-def statistics(dataset: Dataset, split: Split, seed: int) -> list[Arm]:
-    spec = _parts(dataset)[0]
-    if split.labelled is not None and split.labelled.tokens is not None:
-        around = FrameStatistics(spec)
-        return [Arm("log-mel", "baseline", encoders=(around,), encoder="log-mel bands, mean and deviation")]
-    bands, cepstra = SoundStatistics(spec), SoundStatistics(spec, cepstral=True)
-    return [
-        Arm("log-mel", "baseline", encoders=(bands,), encoder="mean and deviation of log-mel bands in parts"),
-        Arm("mfcc", "baseline", encoders=(cepstra,), encoder="mean and deviation of MFCCs in parts"),
-    ]
-
-
-def statistics_seconds(dataset: Dataset, split: Split) -> tuple[float, Callable[[int], float]]:
-    return 0.0, lambda labels: 0.0
-
-
-def same_form(spec: AudioSpec, other: AudioSpec) -> bool:
-    return spec.rate == other.rate and other.channels in (None, spec.channels)
-
-
-def mismatch(own: AudioSpec, opened: Dataset) -> str:
-    return ""
-
-
-def reading(spec: AudioSpec) -> dict[str, Any]:
-    found: dict[str, Any] = {"rate": spec.rate}
-    if LENGTHS[0] <= spec.seconds <= LENGTHS[1]:
-        found["seconds"] = spec.seconds
-    return found if spec.channels is None else {**found, "channels": spec.channels}
-
-
-def fixed(spec: AudioSpec) -> dict[str, Any]:
-    return {"rate": spec.rate, "seconds": spec.seconds}
-
-
-def heard(encoder: Any, asked: Mapping[str, Any]) -> None:
-    if encoder.spec.channels is None and asked.get("channels") in CHANNELS:
-        encoder.spec = replace(encoder.spec, channels=asked["channels"])
-
-
-def fitted(encoder: Any, spec: Any) -> Any:
-    """It hears the channel of the data; through a feature extractor of its own, it takes their frames for views too."""
-    if not isinstance(spec, AudioSpec):
-        return encoder
-    if encoder.name.startswith("hf:") and encoder.spec.rate == spec.rate and encoder.spec.hop == spec.hop:
-        encoder.spec = replace(spec, seconds=encoder.spec.seconds)
-    if spec.channels is not None:
-        encoder.spec = replace(encoder.spec, channels=spec.channels)
-    return encoder
-
-
-def begun(encoder: Any, dataset: Dataset, rows: NDArray[np.int64]) -> Any:
-    return encoder
-
-
-def bf16_pays(encoder: Any) -> bool:
-    return isinstance(encoder, AudioConvNet)
-
-
-def describe(dataset: Dataset) -> str:
-    spec, recordings = _parts(dataset)
-    seconds = recordings.lengths / spec.rate
-    return (
-        f"{len(dataset):,} recordings of {seconds.mean():,.2g} s on average, {seconds.sum() / 3600:,.2f} h at "
-        f"{spec.rate:,} Hz, {recordings.nbytes / 2**20:,.1f} MiB decoded"
-    )
-
-
-def about(dataset: Dataset) -> list[str]:
-    spec, recordings = _parts(dataset)
-    low, middle, high = np.quantile(recordings.lengths / spec.rate, [0.05, 0.5, 0.95])
-    window, hop = (1000 * samples / spec.rate for samples in (spec.window, spec.hop))
-    return [
-        f"length: median {middle:,.2f} s, nine in ten from {low:,.2f} to {high:,.2f} s; an encoder hears "
-        f"{spec.seconds:g} s at once, longer recordings in several windows",
-        f"frames: {spec.mels} mel bands from {spec.low:,.0f} to {spec.high:,.0f} Hz, {window:g} ms every {hop:g} ms",
-    ]
-
-
-def facts(dataset: Dataset) -> dict[str, Any]:
-    spec, recordings = _parts(dataset)
-    return {"rate": spec.rate, "mels": spec.mels, "hours": round(float(recordings.lengths.sum()) / spec.rate / 3600, 3)}
-
-
-def pictures(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[Any]:
-    spec, recordings = _parts(dataset)
-    batch = recordings.batch(rows)
-    most = WIDEST * spec.hop
-    mel, frames = frames_of({"audio": batch["audio"][:, :most], "length": batch["length"].clamp(max=most)}, spec)
-    return [spectrogram(values[:n], spec) for values, n in zip(mel, frames.tolist(), strict=True)]
-
-
-def sounds(dataset: Dataset, rows: NDArray[np.int64]) -> Sequence[bytes | None]:
-    spec, recordings = _parts(dataset)
-    return [as_mp3(sound[: round(HEARD * spec.rate)], spec.rate) for sound in recordings.sounds(rows)]
-
-
 def as_mp3(sound: NDArray[np.int16], rate: int) -> bytes:
     """Samples [S] as an MP3, which every browser plays."""
     file, known = io.BytesIO(), next((known for known in MP3_RATES if known >= rate), MP3_RATES[-1])
     soundfile.write(file, as_samples(sound, rate, known), known, format="MP3")
     return file.getvalue()
-
-
-def shown(dataset: Dataset, preview: Tensor) -> Sequence[Any]:
-    spec, _ = _parts(dataset)
-    return [spectrogram(_until_the_end(values)[:WIDEST], spec) for values in preview.float().cpu()]
 
 
 def _until_the_end(mel: Tensor) -> Tensor:
@@ -168,7 +57,120 @@ def spectrogram(mel: Tensor, spec: AudioSpec) -> NDArray[np.float32]:
     return picture
 
 
-def _parts(dataset: Dataset) -> tuple[AudioSpec, Recordings]:
-    assert isinstance(dataset.spec, AudioSpec)
-    assert isinstance(dataset.cache, Recordings)
-    return dataset.spec, dataset.cache
+class Sounds(Modality[AudioSpec, Recordings]):
+    name = "audio"
+    nouns = "sounds"
+    spec = AudioSpec
+    default_tasks = "simclr,masked"
+
+    def default_encoder(self, spec: AudioSpec, tasks: Collection[str]) -> str:
+        return default_encoder(spec, tasks)
+
+    def views(self, spec: AudioSpec, task: str) -> SoundViews:
+        return default_views(spec, task)
+
+    def recipe(
+        self,
+        weights: Mapping[str, float],
+        encoder: Any,
+        *,
+        examples: int,
+        batch_size: int | None = None,
+        accelerated: bool = False,
+        hiding: Hiding | None = None,
+    ) -> Recipe:
+        return recipe_of(
+            weights, encoder, examples=examples, batch_size=batch_size, accelerated=accelerated, hiding=hiding
+        )
+
+    def batches(self, store: Recordings, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
+        spec = store.spec
+        pieces = Pieces(store, rows, min(PIECE, spec.seconds))
+        return Batches(pieces.batch, Span(len(pieces)), batch_size=plan.batch_size, seed=seed)
+
+    def units(self, store: Recordings, spans: Spans, rows: NDArray[np.int64], stride: int) -> Units:
+        return labelled_frames(store, spans, rows, stride)
+
+    def baselines(self, store: Recordings, split: Split, seed: int) -> list[Arm]:
+        spec = store.spec
+        if split.labelled is not None and split.labelled.tokens is not None:
+            around = FrameStatistics(spec)
+            return [Arm("log-mel", "baseline", encoders=(around,), encoder="log-mel bands, mean and deviation")]
+        bands, cepstra = SoundStatistics(spec), SoundStatistics(spec, cepstral=True)
+        return [
+            Arm("log-mel", "baseline", encoders=(bands,), encoder="mean and deviation of log-mel bands in parts"),
+            Arm("mfcc", "baseline", encoders=(cepstra,), encoder="mean and deviation of MFCCs in parts"),
+        ]
+
+    def compatible(self, spec: AudioSpec, other: AudioSpec) -> bool:
+        return spec.rate == other.rate and other.channels in (None, spec.channels)
+
+    def options_of(self, spec: AudioSpec) -> dict[str, Any]:
+        found: dict[str, Any] = {"rate": spec.rate}
+        if LENGTHS[0] <= spec.seconds <= LENGTHS[1]:
+            found["seconds"] = spec.seconds
+        return found if spec.channels is None else {**found, "channels": spec.channels}
+
+    def fixed(self, spec: AudioSpec) -> dict[str, Any]:
+        return {"rate": spec.rate, "seconds": spec.seconds}
+
+    def restore_options(self, encoder: Any, asked: Mapping[str, Any]) -> None:
+        if encoder.spec.channels is None and asked.get("channels") in CHANNELS:
+            encoder.spec = replace(encoder.spec, channels=asked["channels"])
+
+    def adapt(self, encoder: Any, spec: Any) -> Any:
+        """It hears the channel of the data; with a feature extractor of its own it takes their frames for views."""
+        if not isinstance(spec, AudioSpec):
+            return encoder
+        if encoder.name.startswith("hf:") and encoder.spec.rate == spec.rate and encoder.spec.hop == spec.hop:
+            encoder.spec = replace(spec, seconds=encoder.spec.seconds)
+        if spec.channels is not None:
+            encoder.spec = replace(encoder.spec, channels=spec.channels)
+        return encoder
+
+    def bf16_pays(self, encoder: Any) -> bool:
+        return isinstance(encoder, AudioConvNet)
+
+    def graph(self, encoder: Any) -> GraphIO:
+        return export.Sounds(encoder)
+
+    def describe(self, store: Recordings) -> str:
+        spec = store.spec
+        seconds = store.lengths / spec.rate
+        return (
+            f"{len(store):,} recordings of {seconds.mean():,.2g} s on average, {seconds.sum() / 3600:,.2f} h at "
+            f"{spec.rate:,} Hz, {store.nbytes / 2**20:,.1f} MiB decoded"
+        )
+
+    def about(self, store: Recordings) -> list[str]:
+        spec = store.spec
+        low, middle, high = np.quantile(store.lengths / spec.rate, [0.05, 0.5, 0.95])
+        window, hop = (1000 * samples / spec.rate for samples in (spec.window, spec.hop))
+        return [
+            f"length: median {middle:,.2f} s, nine in ten from {low:,.2f} to {high:,.2f} s; an encoder hears "
+            f"{spec.seconds:g} s at once, longer recordings in several windows",
+            f"frames: {spec.mels} mel bands from {spec.low:,.0f} to {spec.high:,.0f} Hz, {window:g} ms "
+            f"every {hop:g} ms",
+        ]
+
+    def facts(self, store: Recordings) -> dict[str, Any]:
+        spec = store.spec
+        return {"rate": spec.rate, "mels": spec.mels, "hours": round(float(store.lengths.sum()) / spec.rate / 3600, 3)}
+
+    def pictures(self, store: Recordings, rows: NDArray[np.int64]) -> Sequence[Any]:
+        spec = store.spec
+        batch = store.batch(rows)
+        most = WIDEST * spec.hop
+        mel, frames = frames_of({"audio": batch["audio"][:, :most], "length": batch["length"].clamp(max=most)}, spec)
+        return [spectrogram(values[:n], spec) for values, n in zip(mel, frames.tolist(), strict=True)]
+
+    def sounds(self, store: Recordings, rows: NDArray[np.int64]) -> Sequence[bytes | None]:
+        spec = store.spec
+        return [as_mp3(sound[: round(HEARD * spec.rate)], spec.rate) for sound in store.sounds(rows)]
+
+    def shown(self, store: Recordings, preview: Tensor) -> Sequence[Any]:
+        spec = store.spec
+        return [spectrogram(_until_the_end(values)[:WIDEST], spec) for values in preview.float().cpu()]
+
+
+MODALITY = Sounds()

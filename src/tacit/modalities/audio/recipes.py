@@ -11,9 +11,9 @@ from dataclasses import replace
 from tacit.core.masks import Hiding
 from tacit.modalities.audio.codes import QuantisedTarget
 from tacit.modalities.audio.encoder import AudioEncoder
+from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.views import FrameTarget, SoundViews, SpanMask
 from tacit.modalities.recipe import Recipe, mixed
-from tacit.modalities.spec import AudioSpec
 from tacit.tasks.base import Task
 from tacit.tasks.byol import BYOL
 from tacit.tasks.masked import Masked

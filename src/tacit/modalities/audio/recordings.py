@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tacit.data.store import write_meta
 from tacit.modalities.audio import decode as sounds
-from tacit.modalities.spec import AudioSpec
+from tacit.modalities.audio.spec import AudioSpec
 
 if TYPE_CHECKING:
     from tacit.core.types import Batch

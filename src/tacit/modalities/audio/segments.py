@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
+from tacit.data.cache import private_folder
 from tacit.data.decode import Item, Pool, Stretch
 from tacit.data.source import Source, digest, spread
 from tacit.data.store import Damaged, read_sealed, write_sealed
 from tacit.modalities.audio import decode
-from tacit.modalities.image.store import private_folder
 
 SPAN = ("start", "end")  # the usual names of columns that say which stretch of a file is meant
 WHOLE = "none"  # what is said in place of a name where whole files are meant

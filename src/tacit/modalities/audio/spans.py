@@ -26,10 +26,10 @@ from tacit.data.labels import Columns, Told, own_columns, per_example, placed, t
 from tacit.data.named import Missing
 from tacit.data.notes import Notes
 from tacit.data.source import TEST, Source
+from tacit.data.store import Kept
 from tacit.evaluation.targets.labels import classes
 from tacit.modalities.audio.recordings import Recordings
 from tacit.modalities.audio.segments import OTHERWISE, SPAN, Seconds, as_seconds, cut, headers
-from tacit.modalities.image.store import Kept
 
 LEAST = 0.2  # seconds between two stretches that are worth an example
 

@@ -18,14 +18,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError, nearest
+from tacit.data.cache import private_folder
 from tacit.data.decode import Decoded, Pool, SoundPlan
 from tacit.data.source import Source, digest
-from tacit.data.store import find_or_make, partial_folder, put_in_place, read_meta, read_sealed, write_sealed
+from tacit.data.store import (
+    Kept,
+    Progress,
+    find_or_make,
+    nothing_readable,
+    partial_folder,
+    put_in_place,
+    read_meta,
+    read_sealed,
+    too_many_bad,
+    write_sealed,
+)
 from tacit.data.worker import Heard
 from tacit.modalities.audio import decode
 from tacit.modalities.audio.recordings import FORMAT, Recordings, describe
-from tacit.modalities.image.store import Kept, Progress, nothing_readable, private_folder, too_many_bad
-from tacit.modalities.spec import AudioSpec
+from tacit.modalities.audio.spec import AudioSpec
 
 SECONDS = 10.0  # that are looked at together, unless asked for
 LENGTHS = (0.5, 60.0)  # seconds

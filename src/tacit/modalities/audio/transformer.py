@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.modalities.audio.encoder import AudioEncoder, counted
-from tacit.modalities.spec import AudioSpec
+from tacit.modalities.audio.spec import AudioSpec
 
 
 class Layout(NamedTuple):

@@ -26,7 +26,7 @@ from tacit.core import keys
 from tacit.core.masks import Hiding, span_starts, unit_mask
 from tacit.core.types import Batch, Features
 from tacit.modalities.audio.logmel import FLOOR, log_mel
-from tacit.modalities.spec import AudioSpec
+from tacit.modalities.audio.spec import AudioSpec
 
 SILENCE = math.log(FLOOR)
 NEIGHBOURS = 8  # recordings of a batch, from a multiple of it on, that may be mixed with one another

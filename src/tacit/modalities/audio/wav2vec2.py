@@ -24,8 +24,8 @@ from tacit.core.errors import UserError
 from tacit.core.types import Batch, Features
 from tacit.modalities.audio.encoder import AudioEncoder, counted
 from tacit.modalities.audio.logmel import FULL, frames_of
+from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.transformer import LAYOUTS
-from tacit.modalities.spec import AudioSpec
 
 STRIDE = 2  # frames of a token
 MOST_HALVINGS = 6

@@ -13,7 +13,7 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
 
 from tacit.modalities.events.encoder import ItemEncoder
-from tacit.modalities.spec import ItemSpec
+from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.text.bert import layers
 from tacit.modalities.text.encoder import Attention, attended
 

@@ -5,7 +5,7 @@ Shapes: B histories, N events, L events of a window, V numbers (padding, mask an
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.core.files import sha256
 from tacit.core.nn import masked_mean
 from tacit.core.types import Batch, Features
 from tacit.modalities.events.catalogue import FILE_NAME, Catalogue
-from tacit.modalities.spec import ItemSpec
+from tacit.modalities.events.spec import ItemSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,15 +48,15 @@ class Recommended(NamedTuple):
     unknown: int  # events of items that the encoder does not know, which were left out
 
 
-class ItemEncoder(nn.Module, ABC):
+class ItemEncoder(OwnEncoder):
     """Embeds histories of items; abstract.
 
-    `name` and `options` rebuild it (`build_encoder(name, spec, **options)`), `source` says where its weights came from,
-    `dim` is the width D of tokens and of `pooled`, `model` is Hugging Face's. Where `causal`, an event knows only what
+    `model` is Hugging Face's. Where `causal`, an event knows only what
     came before it, and `pooled` is the state of the last one, else the mean. An item's score is the product of its
     embedding and the state, or, with a `temperature` above 0 among the options, their cosine over that.
     """
 
+    spec: ItemSpec
     causal: bool
 
     def __init__(
@@ -68,15 +69,8 @@ class ItemEncoder(nn.Module, ABC):
         n_depths: int,
         options: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        super().__init__()
-        self.name = name
-        self.spec = spec
-        self.dim = dim
-        self.n_depths = n_depths
-        self.options = dict(options)
+        super().__init__(name, spec, dim=dim, n_depths=n_depths, options=options)
         self.temperature = float(self.options.get("temperature", 0.0))
-        self.source: dict[str, Any] = {}
-        self.reading: dict[str, Any] = {}
         self.model = model
 
     @abstractmethod
@@ -252,6 +246,9 @@ class ItemEncoder(nn.Module, ABC):
 
     # ---------------------------------------------------------------- files
 
+    def forget_names(self) -> None:
+        self.spec = replace(self.spec, catalogue=Catalogue.of_numbers(self.spec.items))
+
     def hugging_face(self) -> PreTrainedModel:
         """The same encoder as a Hugging Face model, weights shared."""
         return self.model
@@ -274,8 +271,7 @@ class ItemEncoder(nn.Module, ABC):
         return {"causal": self.causal}
 
     @property
-    def pooling(self) -> str:
-        """How `pooled` follows from the `last_hidden_state` of `hugging_face()`, for people who open it there."""
+    def pooling(self) -> str:  # type: ignore[override]  # others say the same of all
         if self.causal:
             what = f"cosine, over {self.temperature:g}," if self.temperature else "product"
             return f"last_hidden_state of the last event; its {what} with the input embeddings scores what comes next"

@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 
 from tacit.core import keys
 from tacit.core.errors import UserError
+from tacit.data.split import Split
 from tacit.evaluation.arms import Labelled
-from tacit.evaluation.sealing import EVENT_SEALS, Seal, content_digests, group_digest, seal
+from tacit.evaluation.sealing import EVENT_SEALS, EVENTS_KEPT, Seal, content_digests, group_digest, seal
 from tacit.evaluation.splits import Positions
 from tacit.modalities.events.histories import Histories
+from tacit.modalities.events.store import Histories as Store
 
 MOST = 100_000  # questions of a kind
 
@@ -102,6 +104,60 @@ def leave_one_out(histories: Histories, *, validation: float = 1.0, seed: int = 
     learned = np.where(place >= 1, event, histories.stop)
     learned[chosen] -= 1
     return _held("last", histories, learned, (chosen, learned[chosen]), (tested, event[tested]))
+
+
+def hold_out(
+    store: Store, names: Sequence[str], *, target: str, seed: int, transductive: bool, sealed: Seal | None
+) -> Split:
+    """Hold events out, not people: those that come last, or after a moment, or that an earlier seal keeps.
+
+    UserError where too few can be held out, or none of the sealed events is there.
+    """
+    whole = Histories(store.items, store.start, store.ends, store.n_items)
+
+    def hold(places: Ints | None) -> Held:
+        if store.held != "time":
+            return leave_one_out(whole, seed=seed, sealed=places)
+        assert store.times is not None
+        return by_time(whole, store.times, sealed=places)
+
+    held = hold(None)
+    own = held.seal(names, seed=seed)
+    if sealed is not None and sealed.source != own.source:
+        raise UserError(
+            f"the seal keeps {EVENTS_KEPT.get(sealed.source, 'examples with labels')}, and what is tested here is "
+            f"{EVENTS_KEPT[own.source]}: choose --holdout by the seal, or leave it out"
+        )
+    if sealed is not None and sealed.items != own.items:  # people have gone on since
+        places = sealed_places(sealed, names, whole)
+        if not (places >= 0).any():
+            raise UserError(
+                "none of the sealed events is in the data: give the seal that belongs to these histories, or none"
+            )
+        held = hold(places)
+    sealed = sealed or own
+    labelled = replace(held.labelled(names, target=target), transductive=transductive)
+    learnable = np.flatnonzero(held.learn.lengths > 0)
+    return Split(learnable, held.user, labelled, sealed, len(sealed.items) - len(held.test), held)
+
+
+def about_held(split: Split) -> list[str]:
+    """What is asked of histories, and what of it the usual way to ask leaves out."""
+    held = split.held
+    assert isinstance(held, Held)
+    tested = len(held.test)
+    few = f"; {held.left_out:,} {'has' if held.left_out == 1 else 'have'} too few events to be asked about"
+    lines = [
+        f"{tested:,} histories are tested by the event that came next, {len(held.train):,} choose by one before it"
+        + (few if held.left_out else "")
+    ]
+    again = held.returns
+    if again and split.labelled is not None and split.labelled.target == "recommendation":
+        lines.append(
+            f"{again:,} of the {tested:,} tested events are of an item that the history holds, which is not "
+            "recommended again: --target repeats asks for repeated items too"
+        )
+    return lines
 
 
 def sealed_places(kept: Seal, names: Sequence[str], histories: Histories) -> Ints:

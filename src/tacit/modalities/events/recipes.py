@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tacit.core.errors import UserError
 from tacit.modalities.events.encoder import ItemEncoder
+from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.events.views import AttributeLoss, ItemMask, ItemViews, SampledSoftmax
 from tacit.modalities.recipe import Recipe, mixed
-from tacit.modalities.spec import ItemSpec
 from tacit.modalities.text.views import Corruption, own_tokens
 from tacit.tasks.base import Task
 from tacit.tasks.masked import Masked

@@ -18,7 +18,7 @@ from transformers.models.bloom.configuration_bloom import BloomConfig
 from transformers.models.bloom.modeling_bloom import BloomModel
 
 from tacit.modalities.events.encoder import ItemEncoder, usual_dropout
-from tacit.modalities.spec import ItemSpec
+from tacit.modalities.events.spec import ItemSpec
 
 TEMPERATURE = 0.07
 LAYOUTS: Mapping[str, Mapping[str, int]] = {

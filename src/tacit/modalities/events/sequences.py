@@ -12,16 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
+from tacit.data.cache import private_folder
 from tacit.data.opened import stamps_of
 from tacit.data.source import Source, digest
-from tacit.data.store import find_or_make, partial_folder, put_in_place, read_meta, read_sealed, write_sealed
+from tacit.data.store import (
+    Kept,
+    Progress,
+    find_or_make,
+    partial_folder,
+    put_in_place,
+    read_meta,
+    read_sealed,
+    write_sealed,
+)
 from tacit.modalities.events import sorting
 from tacit.modalities.events.attributes import with_attributes
 from tacit.modalities.events.catalogue import FILE_NAME, Catalogue
+from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.events.store import FORMAT, LONGEST, Histories, describe
 from tacit.modalities.events.times import duration
-from tacit.modalities.image.store import Kept, Progress, private_folder
-from tacit.modalities.spec import ItemSpec
 
 LENGTH = 50  # events, unless asked for
 _CORES = (2, 1000)

@@ -25,7 +25,7 @@ from tacit.core.errors import UserError
 from tacit.data.store import write_meta
 from tacit.modalities.events import histories
 from tacit.modalities.events.catalogue import FILE_NAME, Catalogue
-from tacit.modalities.spec import ItemSpec
+from tacit.modalities.events.spec import ItemSpec
 
 if TYPE_CHECKING:
     from tacit.core.types import Batch

@@ -17,7 +17,7 @@ from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.masks import unit_mask
 from tacit.core.types import Batch
-from tacit.modalities.spec import ItemSpec
+from tacit.modalities.events.spec import ItemSpec
 
 OF_EVENTS = ("tokens", "weight")  # what a batch has of every event, [B N]
 

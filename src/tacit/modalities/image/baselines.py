@@ -15,8 +15,8 @@ from torch import Tensor
 from tacit.core import keys
 from tacit.core.nn import to_float
 from tacit.core.types import Batch, Features
+from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.image.views import Views
-from tacit.modalities.spec import ImageSpec
 
 TINY = 16  # px: up to here images are glyphs and icons, which a mirror turns into something else
 ALIGNED = 0.1  # alignment from which on images are laid out alike: 0.33 to 0.58 on five such sets, 0.02 on photos

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.modalities.image.encoder import MapEncoder
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 
 SMALLEST_MAP = 4
 TINY = 16  # px

@@ -19,19 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.data.copies import Copies, exact_copies
 from tacit.modalities.image.store import Cache
-
-if TYPE_CHECKING:
-    from tacit.modalities.audio.recordings import Recordings
-    from tacit.modalities.events.store import Histories
-    from tacit.modalities.text.store import Corpus
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -50,31 +45,12 @@ _BLOCK = 2048  # images decoded or pairs compared at a time
 _WIDTH = 8192  # columns of a block of similarities
 
 
-@dataclass(frozen=True)
-class Copies:
-    """For each of the n examples asked about, the other that is most likely its copy."""
-
-    rows: Rows  # [n]
-    twin: Rows  # [n] row of the copy, -1 where there is none
-    exact: NDArray[np.bool_]  # [n]
-    likeness: Floats  # [n] of the fine detail; 1 where exact, 0 where nothing was compared
-    threshold: float | None  # of likeness; None where only exact copies were looked for
-
-    @property
-    def found(self) -> NDArray[np.bool_]:
-        """Which of the n have a copy."""
-        return self.twin >= 0
-
-
-def find_copies(cache: Cache | Corpus | Recordings | Histories, rows: Rows, among: Rows) -> Copies:
+def find_copies(cache: Cache, rows: Rows, among: Rows) -> Copies:
     """Copies and near-copies of the examples `rows` among the examples `among`, which holds none of them."""
-    assert not len(np.intersect1d(rows, among)), "an example is no copy of itself"
-    twin = _same_content(cache.content, rows, among)
-    exact = twin >= 0
-    likeness = exact.astype(np.float32)
-    comparable = 0 < len(rows) * len(among) <= MOST_PAIRS
-    if not comparable or not isinstance(cache, Cache) or cache.shape[2] < SMALLEST:
-        return Copies(rows, twin, exact, likeness, None)
+    found = exact_copies(cache.content, rows, among)
+    if not 0 < len(rows) * len(among) <= MOST_PAIRS or cache.shape[2] < SMALLEST:
+        return found
+    twin, exact, likeness = found.twin, found.exact, found.likeness
     near = _candidates(cache, rows, among)  # [n k]
     like = _likeness(cache, np.repeat(rows, near.shape[1]), near.ravel()).reshape(near.shape)
     best = like.argmax(axis=1)[:, None]
@@ -83,14 +59,6 @@ def find_copies(cache: Cache | Corpus | Recordings | Histories, rows: Rows, amon
     close = ~exact & (closest >= threshold)
     twin[close] = np.take_along_axis(near, best, 1)[close, 0]
     return Copies(rows, twin, exact, np.where(exact, likeness, closest), threshold)
-
-
-def _same_content(content: NDArray[np.void], rows: Rows, among: Rows) -> Rows:
-    """The first of `among` with the content of each of `rows` [n], -1 where none has."""
-    first: dict[bytes, int] = {}
-    for row, item in zip(among.tolist(), content[among].tolist(), strict=True):
-        first.setdefault(item, row)
-    return np.array([first.get(item, -1) for item in content[rows].tolist()], np.int64)
 
 
 def chance_level(best: Floats) -> float:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,13 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.core.nn import to_float
 from tacit.core.types import Batch, Features
 from tacit.modalities.image import decode
 from tacit.modalities.image.framing import Framing
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,16 +29,15 @@ if TYPE_CHECKING:
 Picture = str | Path | Image | NDArray[Any]
 
 
-class ImageEncoder(nn.Module, ABC):
+class ImageEncoder(OwnEncoder):
     """Embeds batches of raw images; abstract.
 
-    `name` and `options` rebuild it (`build_encoder(name, spec, **options)`), `source` says where its weights came from,
-    `reading` where in the data of its training the content lay, see `tacit.dataset.Dataset.reading`,
-    `dim` is the width D of tokens and of `pooled`, `grid` and `stride` say where tokens lie at `spec.size`: token
+    `grid` and `stride` say where tokens lie at `spec.size`: token
     (i, j) sees the square of `stride` px that starts at (i * stride, j * stride). `mask_token` is frozen until a task
     that hides tokens unfreezes it.
     """
 
+    spec: ImageSpec
     mask_token: nn.Parameter
     mean: Tensor
     std: Tensor
@@ -54,18 +53,15 @@ class ImageEncoder(nn.Module, ABC):
         stride: int,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.name = name
-        self.spec = spec
-        self.dim = dim
-        self.n_depths = n_depths
+        super().__init__(name, spec, dim=dim, n_depths=n_depths, options=options)
         self.grid = grid
         self.stride = stride
-        self.options = dict(options or {})
-        self.source: dict[str, Any] = {}
-        self.reading: dict[str, Any] = {}
         self.register_buffer("mean", torch.tensor(spec.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(spec.std)[:, None, None], persistent=False)
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} for images of {self.spec.size} px"
 
     @abstractmethod
     def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
@@ -118,16 +114,6 @@ class ImageEncoder(nn.Module, ABC):
             what = f"an array of shape {picture.shape}" if isinstance(picture, np.ndarray) else str(picture)
             raise UserError(f"cannot prepare {what}: {error}") from None
 
-    def hugging_face(self) -> PreTrainedModel | None:
-        """The same encoder as a Hugging Face model, weights shared; None where that library cannot express it."""
-        return None
-
-    def opened_as(self, state: Mapping[str, Tensor]) -> tuple[Any, str]:
-        """What opens the files of `hugging_face()`, and the prefix of its weights in the encoder's own state."""
-        from transformers import AutoModel
-
-        return AutoModel, "model."
-
     def read(self, model: PreTrainedModel, image: Tensor) -> tuple[Tensor, Tensor]:
         """What the opened files of `hugging_face()` say of images [B C S S] in [0, 1]: pooled [B D], tokens [B N D]."""
         hidden = model((image - self.mean.cpu()) / self.std.cpu()).last_hidden_state
@@ -139,16 +125,11 @@ class ImageEncoder(nn.Module, ABC):
         """What tells Hugging Face's library how to prepare images for the model in `folder`."""
         (folder / "preprocessor_config.json").write_text(json.dumps(image_processor(self.spec), indent=2))
 
-    def spec_in(self, folder: Path) -> dict[str, Any]:
-        """The JSON form of the spec, for `encoder.json` in this folder."""
-        return asdict(self.spec)
-
     def shape(self) -> dict[str, Any]:
         """What `encoder.json` says of the kind's own."""
         return {"grid": self.grid, "stride": self.stride}
 
     pooling = "mean over tokens"
-    """How `pooled` follows from the `last_hidden_state` of `hugging_face()`, for people who open it there."""
 
 
 class MapEncoder(ImageEncoder):

@@ -22,7 +22,7 @@ from tacit.core.types import Batch, Features
 from tacit.modalities.hf_folder import first_line, freeze_unused, read_json
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.framing import Framing
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 
 CHANNELS = (1, 2, 3, 4)
 LARGEST = 1024  # px a side, as of any data

@@ -18,8 +18,8 @@ from tacit.core.nn import as_channels, to_float
 from tacit.core.types import Batch, Dropping
 from tacit.modalities.image.baselines import ALIGNED, TINY, default_views, patches, unpatches
 from tacit.modalities.image.encoder import ImageEncoder, MapEncoder
+from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.recipe import Recipe, mixed
-from tacit.modalities.spec import ImageSpec
 from tacit.tasks.base import Task
 from tacit.tasks.byol import BYOL
 from tacit.tasks.masked import Masked

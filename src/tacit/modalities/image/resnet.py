@@ -15,7 +15,7 @@ from transformers.models.resnet.configuration_resnet import ResNetConfig
 from transformers.models.resnet.modeling_resnet import ResNetModel
 
 from tacit.modalities.image.encoder import MapEncoder
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -1,62 +1,48 @@
 """Decoded once, mapped into memory ever after: images [N C H W] of uint8 or uint16 in one plain file.
 
-A cache folder holds
-    decoded/KEY/     images.bin, content.bin (16-byte hash per example), meta.json; KEY names content and form
-    texts/KEY/       the same of texts, see `tacit.modalities.text.store`
-    sounds/KEY/      the same of sounds, see `tacit.modalities.audio.recordings`
-    histories/KEY/   the same of events, see `tacit.modalities.events.store`
-    listings/KEY.*   which cache folder belongs to a listing of files (paths, sizes, times) and which files were bad
-and is readable by its owner only. Folders appear whole or not at all; a lock per listing makes a second run wait.
+A folder of it, decoded/KEY/, holds images.bin, content.bin (16-byte hash per example) and meta.json.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import os
-import re
 import shutil
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tacit.core import folders
-from tacit.core.errors import RunFailed, UserError, is_disk_full
+from tacit.core.errors import UserError
+from tacit.data.cache import private_folder
 from tacit.data.decode import Plan, Pool
 from tacit.data.source import Source, digest
 from tacit.data.store import (
     FILES,
+    Kept,
+    Progress,
     find_or_make,
+    nothing_readable,
     partial_folder,
     put_in_place,
     read_meta,
     read_sealed,
+    too_many_bad,
     write_meta,
     write_sealed,
 )
 from tacit.modalities.image import decode as pixels
 from tacit.modalities.image.framing import Framing
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 
 if TYPE_CHECKING:
     from tacit.core.types import Batch
-    from tacit.modalities.audio.recordings import Recordings
-    from tacit.modalities.events.store import Histories
-    from tacit.modalities.text.store import Corpus
 
-Progress = Callable[[int, int], None]  # examples done, examples in all
 
 LARGEST = 64  # px: what larger images are made into, unless a size is asked for; 96 takes a CPU over twice as long
 _PROBED = 256  # images whose headers decide about size, channels and depth
@@ -108,42 +94,6 @@ class Cache:
 
         rows = np.asarray(rows, np.int64)
         return {"image": torch.from_numpy(self.images(rows)), "index": torch.from_numpy(rows.copy())}
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A listing's cache, and which of the listed examples are in it."""
-
-    cache: Cache | Corpus | Recordings | Histories
-    rows: NDArray[np.int64]  # [N] numbers in the listing
-    bad: tuple[tuple[int, str], ...] = ()  # (number in the listing, reason) of the others
-    duplicates: int = 0
-    seconds_left: float = 0.0  # what decoding the rest takes, after a glimpse
-    blank: int = 0  # listed texts without any word: they are in no cache and not bad either
-    counts: Mapping[str, int] = field(default_factory=dict)  # of texts: converted, cleaned, cut; of sounds: silent, ...
-    remarks: tuple[str, ...] = ()
-    part: NDArray[np.int64] | None = None  # [N] where one that is listed became several: the number of each
-
-    def named(self, listed: pa.Array) -> pa.Array:
-        """The names of the examples, from those of the listing."""
-        names = listed.take(pa.array(self.rows))
-        if self.part is None:
-            return names
-        return pc.binary_join_element_wise(names, pa.array(self.part).cast(pa.string()), "#")
-
-
-def default_root() -> Path:
-    """TACIT_CACHE, or the platform's folder for caches. UserError where nobody knows the person's home."""
-    if named := os.environ.get("TACIT_CACHE"):
-        return Path(named)
-    try:
-        if sys.platform == "win32":
-            return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "tacit"
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Caches" / "tacit"
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tacit"
-    except RuntimeError:
-        raise UserError("no home folder is known; name a folder for decoded data with --cache or TACIT_CACHE") from None
 
 
 def open_cache(
@@ -253,84 +203,7 @@ def _glimpse(
 
 # What Tacit writes into a cache: below folders that are named by 32 hexadecimal digits, and files named by them. People
 # have folders called texts and sounds too, and whatever else lies in these stays.
-_KEY = re.compile(r"[0-9a-f]{32}")
-_BEGUN = re.compile(r"\.[0-9a-f]{32}(\.spool)?\.partial")
-_LISTING = re.compile(r"[0-9a-f]{32}\.(json|lock|members\.parquet)|\.[0-9a-f]{32}\..+\.partial")
 _FILES = (*FILES, "*.spool", "*.new", "spilled/*")
-
-
-def clean(root: Path | None = None) -> int:
-    """Delete all decoded data, and nothing that Tacit has not written; returns the bytes freed.
-
-    UserError where a run is decoding just now.
-    """
-    root = root or default_root()
-    for lock in _listings(root):
-        try:
-            if lock.suffix == ".lock":
-                filelock.FileLock(lock, blocking=False).acquire().lock.release()
-        except filelock.Timeout:
-            raise UserError(f"another run is decoding into {root}; clean it when that has ended") from None
-    freed = 0
-    for folder in (root / name for name in ("decoded", "texts", "sounds", "histories")):
-        for inner in _below(folder):
-            own = _BEGUN.fullmatch(inner.name) or (_KEY.fullmatch(inner.name) and _is_kept(inner))
-            if own and inner.is_dir() and not inner.is_symlink():
-                freed += _size(inner)
-                with suppress(OSError):  # what is open on Windows, or of another owner
-                    folders.remove(inner, _FILES)
-                    inner.rmdir()
-                freed -= _size(inner)
-        _remove_if_empty(folder)
-    for listing in _listings(root):
-        freed += listing.stat().st_size
-        try:
-            listing.unlink()
-        except OSError:
-            freed -= listing.stat().st_size
-    _remove_if_empty(root / "listings")
-    return freed
-
-
-def _below(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
-
-
-def _listings(root: Path) -> list[Path]:
-    """The files that say which cache belongs to which data."""
-    found = [path for path in _below(root / "listings") if _LISTING.fullmatch(path.name)]
-    return [path for path in found if path.is_file() and not path.is_symlink()]
-
-
-def _is_kept(folder: Path) -> bool:
-    """Whether a folder with a name like one of ours is one: by what it holds, even if that is damaged."""
-    return (folder / "meta.json").is_file() and (folder / "content.bin").is_file()
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _remove_if_empty(folder: Path) -> None:
-    if not folder.is_symlink():
-        with suppress(OSError):
-            folder.rmdir()
-
-
-def private_folder(folder: Path) -> Path:
-    """A folder in a cache, which where it is new its owner alone can read. UserError where there can be none."""
-    remedy = "name another folder for decoded data with --cache or TACIT_CACHE"
-    try:
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            folder.mkdir(exist_ok=True, mode=0o700)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        if is_disk_full(error):
-            raise RunFailed(f"the disk is full at {folder}; free some space or choose another --cache") from error
-        raise UserError(f"the cache {folder} cannot be written: {error.strerror or error}; {remedy}") from None
-    return folder
 
 
 def _remembered(memo: Path, decoded: Path, n: int) -> Kept | None:
@@ -486,21 +359,3 @@ def _measured(images: NDArray[Any], plan: Plan) -> ImageSpec:
     return ImageSpec(
         size, channels, tuple(mean.tolist()), tuple(std.tolist()), float(alignment), plan.framing, plan.scale
     )
-
-
-def too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad: float) -> UserError:
-    """What a person is told whose data are refused."""
-    first = "; ".join(f"{source.ids[row].as_py()}: {reason}" for row, reason in bad[:3])
-    stretched = any("a stretch from" in reason for _, reason in bad[:3])
-    hint = "; if the columns mean no stretches, --start-column none reads whole files" if stretched else ""
-    return UserError(
-        f"{len(bad):,} of {seen:,} examples cannot be read, more than --max-bad {max_bad:g} allows ({first}); "
-        f"remove or repair them, or raise --max-bad{hint}"
-    )
-
-
-def nothing_readable(source: Source, what: str, reason: str, row: int = 0) -> UserError:
-    """What a person is told of whose data nothing can be read: the first example, and why."""
-    first = source.ids[row].as_py() or "without a name"
-    start = f" (paths start from {source.root})" if source.root and source.columns is not None else ""
-    return UserError(f"{source.name} holds no readable {what}; the first, {first}: {reason}{start}")

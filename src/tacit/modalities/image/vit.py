@@ -19,7 +19,7 @@ from transformers.models.vit.modeling_vit import ViTModel
 from tacit.core.errors import UserError
 from tacit.core.types import Batch, Features
 from tacit.modalities.image.encoder import ImageEncoder
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tacit.core.errors import UserError
 from tacit.core.types import Batch, Features
 from tacit.modalities.image.encoder import ImageEncoder, MapEncoder
-from tacit.modalities.spec import ImageSpec
+from tacit.modalities.image.spec import ImageSpec
 
 
 class WrappedMap(MapEncoder):

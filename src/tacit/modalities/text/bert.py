@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForMaskedLM
 
-from tacit.modalities.spec import TextSpec
 from tacit.modalities.text.encoder import Attention, TextEncoder
+from tacit.modalities.text.spec import TextSpec
 
 if TYPE_CHECKING:
     from transformers.models.bert.modeling_bert import BertModel

@@ -5,7 +5,7 @@ Shapes: B rows, N tokens of a row, L tokens of a window, M places, V numbers of 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.core.nn import masked_mean
 from tacit.core.types import Batch, Features
-from tacit.modalities.spec import TextSpec
+from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.tokens import asker, number_type, numbers_of, plain_numbers, reader
 
 if TYPE_CHECKING:
@@ -38,16 +39,16 @@ class Attention(NamedTuple):
     position: Tensor | None  # [B N]
 
 
-class TextEncoder(nn.Module, ABC):
+class TextEncoder(OwnEncoder):
     """Embeds batches of tokens; abstract.
 
-    `name` and `options` rebuild it (`build_encoder(name, spec, **options)`), `source` says where its weights came from,
-    `dim` is the width D of tokens and of `pooled`. `model` is Hugging Face's: with its head of masked-language
+    `model` is Hugging Face's: with its head of masked-language
     modelling where there is one, whose own parameters are frozen until `train_head`. `packs` says whether rows with
     several documents (`segment`) are read exactly as the documents alone. `sentence` makes the one vector of a text of
     an encoder that says by itself how: its own way in place of the mean of all windows.
     """
 
+    spec: TextSpec
     packs = True
     at_once = 32  # rows of any length that fit into memory together while they are embedded
     sentence: Sentence | None
@@ -64,14 +65,7 @@ class TextEncoder(nn.Module, ABC):
         n_depths: int,
         options: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        super().__init__()
-        self.name = name
-        self.spec = spec
-        self.dim = dim
-        self.n_depths = n_depths
-        self.options = dict(options)
-        self.source: dict[str, Any] = {}
-        self.reading: dict[str, Any] = {}
+        super().__init__(name, spec, dim=dim, n_depths=n_depths, options=options)
         self.model = model
         self.sentence = None
         self.register_buffer("special", _table(spec), persistent=False)
@@ -338,7 +332,6 @@ class TextEncoder(nn.Module, ABC):
         "the mean of last_hidden_state over tokens that are neither padding nor special, see specials; of a text that "
         "is longer than a window, over those of all its windows"
     )
-    """How `pooled` follows from the `last_hidden_state` of `hugging_face()`, for people who open it there."""
 
 
 def attended(valid: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ than a window: they take its beginning. README.md says so.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tacit.core.errors import UserError
 from tacit.core.files import sha256
-from tacit.modalities.spec import TextSpec
+from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.tokens import masking_blanks, opened
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def describe(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "tokenizer": {"file": TOKENIZER, "sha256": sha256(folder / TOKENIZER)}}
 
 
-def read_spec(values: dict[str, Any], folder: Path) -> TextSpec:
+def read_spec(values: Mapping[str, Any], folder: Path) -> TextSpec:
     """What `describe` said; UserError where the tokenizer is missing or another one."""
     path = folder / Path(values["tokenizer"]["file"]).name
     if not path.is_file():

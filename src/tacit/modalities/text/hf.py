@@ -21,11 +21,11 @@ from transformers.models.auto.modeling_auto import (
 
 from tacit.core.errors import UserError, no_panic
 from tacit.modalities.hf_folder import Weights, check_complete, first_line, freeze_unused, load_model, read_json
-from tacit.modalities.spec import TextSpec
 from tacit.modalities.text import bert, modernbert
 from tacit.modalities.text import sentence as sentences
 from tacit.modalities.text.encoder import LONGEST, Attention, TextEncoder, attended
 from tacit.modalities.text.sentence import Sentence, Told
+from tacit.modalities.text.spec import TextSpec
 
 LONGEST_WINDOW = 512  # numbers; attention costs their square
 LEAST_WINDOW = 2
@@ -87,6 +87,9 @@ class HuggingFaceText(TextEncoder):
         valid = None if attention.mask is None else attention.mask[:, 0, 0].long()  # [B N]
         answer = self.base(input_ids=tokens, attention_mask=valid, output_hidden_states=True)
         return [*(answer.hidden_states or ())[:-1], answer[0]]
+
+    def opener(self) -> Any:
+        return type(self.model.base_model)  # perhaps a half of two; without a head, if it has one
 
     @property
     def has_head(self) -> bool:

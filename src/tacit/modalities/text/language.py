@@ -118,7 +118,7 @@ def describe_language(study: Study, runs: Mapping[str, Sequence[Run]], chosen: s
         return {}
     rows, held_out = _unseen(study)
     spec = next(iter(headed.values())).spec
-    windows = study.kind.default_views(spec, "masked")(
+    windows = study.modality.views(spec, "masked")(
         {**study.dataset.batch(rows), "key": keys.batch_keys(study.ask.seed, 0, torch.from_numpy(rows))}, 0
     )
     told: dict[str, Any] = {"held_out": held_out, "texts": len(rows), "perplexity": {}}

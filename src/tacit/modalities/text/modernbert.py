@@ -15,9 +15,9 @@ from torch import Tensor
 from transformers.models.modernbert.configuration_modernbert import ModernBertConfig
 from transformers.models.modernbert.modeling_modernbert import ModernBertForMaskedLM
 
-from tacit.modalities.spec import TextSpec
 from tacit.modalities.text.bert import LAYOUTS
 from tacit.modalities.text.encoder import Attention, TextEncoder
+from tacit.modalities.text.spec import TextSpec
 
 if TYPE_CHECKING:
     from transformers.models.modernbert.modeling_modernbert import ModernBertModel

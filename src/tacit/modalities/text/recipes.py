@@ -11,8 +11,8 @@ from dataclasses import replace
 from tacit.core.masks import Hiding
 from tacit.encoders import build_encoder
 from tacit.modalities.recipe import Recipe, mixed
-from tacit.modalities.spec import TextSpec
 from tacit.modalities.text.encoder import TextEncoder
+from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.views import Corruption, TextViews, TokenMask, own_tokens
 from tacit.tasks.base import Task
 from tacit.tasks.byol import BYOL

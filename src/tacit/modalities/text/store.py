@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.data.store import write_meta
-from tacit.modalities.spec import TextSpec
+from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.tokens import number_type, word_mark
 
 if TYPE_CHECKING:

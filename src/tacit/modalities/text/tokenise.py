@@ -16,13 +16,24 @@ import tokenizers
 from tokenizers import Tokenizer
 
 from tacit.core.errors import UserError
+from tacit.data.cache import private_folder
 from tacit.data.encodings import CannotRead
 from tacit.data.source import TEST, Source, digest, spread
-from tacit.data.store import find_or_make, partial_folder, put_in_place, read_meta, read_sealed, write_sealed
-from tacit.modalities.image.store import Kept, Progress, nothing_readable, private_folder, too_many_bad
-from tacit.modalities.spec import TextSpec
+from tacit.data.store import (
+    Kept,
+    Progress,
+    find_or_make,
+    nothing_readable,
+    partial_folder,
+    put_in_place,
+    read_meta,
+    read_sealed,
+    too_many_bad,
+    write_sealed,
+)
 from tacit.modalities.text import vocabulary as vocabularies
 from tacit.modalities.text.documents import Document, first_piece, pieces, text_of
+from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.store import FORMAT, LONGEST, Corpus, describe
 from tacit.modalities.text.tokenising import Reader, Writer, numbered
 from tacit.modalities.tokens import PIECE, marked_numbers, plain_numbers, reader

@@ -16,9 +16,9 @@ from tokenizers import Tokenizer
 
 from tacit.data.encodings import CannotRead
 from tacit.data.source import Source
-from tacit.modalities.image.store import too_many_bad
-from tacit.modalities.spec import TextSpec
+from tacit.data.store import too_many_bad
 from tacit.modalities.text.documents import pieces
+from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.store import LONGEST
 from tacit.modalities.tokens import PIECE, marked_numbers, plain_numbers
 

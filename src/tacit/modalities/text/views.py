@@ -18,7 +18,8 @@ from torch import Tensor
 from tacit.core import keys
 from tacit.core.masks import Hiding, span_starts, unit_mask
 from tacit.core.types import Batch
-from tacit.modalities.spec import ItemSpec, TextSpec
+from tacit.modalities.events.spec import ItemSpec
+from tacit.modalities.text.spec import TextSpec
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer

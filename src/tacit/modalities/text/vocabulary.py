@@ -19,7 +19,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from tacit.core.errors import UserError, nearest
-from tacit.modalities.spec import TextSpec
+from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.tokens import masking_blanks
 
 UNKNOWN, MASK = "[UNK]", "[MASK]"

@@ -1,0 +1,86 @@
+"""What every encoder that can be trained, written and loaded here has, whatever it reads."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from tacit.core.spec import Spec
+from tacit.core.types import Batch, Features
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+class OwnEncoder(nn.Module, ABC):
+    """Embeds raw batches; abstract, one subclass a modality and one of these an architecture.
+
+    `name` and `options` rebuild it (`build_encoder(name, spec, **options)`), `source` says where its weights came from,
+    `reading` where in the data of its training the content lay, see `tacit.data.dataset.Dataset.reading`. `dim` is the
+    width D of tokens and of `pooled`.
+    """
+
+    spec: Spec
+    pooling: str
+    """How `pooled` follows from the `last_hidden_state` of `hugging_face()`, for people who open it there."""
+
+    def __init__(
+        self, name: str, spec: Spec, *, dim: int, n_depths: int, options: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.spec = spec
+        self.dim = dim
+        self.n_depths = n_depths
+        self.options = dict(options or {})
+        self.source: dict[str, Any] = {}
+        self.reading: dict[str, Any] = {}
+
+    @property
+    def title(self) -> str:
+        """The encoder in a few words."""
+        return self.name
+
+    def forget_names(self) -> None:
+        """Take what names a person's things, such as ids of items, out of the spec."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
+        """Embed a raw batch; depth `n_depths - 1` is the deepest and equals `pooled`."""
+
+    @abstractmethod
+    def prepare(self, examples: Any, /) -> Batch:
+        """Examples as people have them as a batch on the encoder's device, prepared as for its training."""
+
+    def hugging_face(self) -> PreTrainedModel | None:
+        """The same encoder as a Hugging Face model, weights shared; None where that library cannot express it."""
+        return None
+
+    def opened_as(self, state: Mapping[str, Tensor]) -> tuple[Any, str]:
+        """What opens the files of `hugging_face()`, and the prefix of its weights in the encoder's own state."""
+        from transformers import AutoModel
+
+        return AutoModel, "model."
+
+    def opener(self) -> Any:
+        """What others open the folder of `hugging_face()` by."""
+        from transformers import AutoModel
+
+        return AutoModel
+
+    def write_companions(self, folder: Path) -> None:
+        """What tells other libraries how to prepare examples for the model in `folder`."""
+
+    def spec_in(self, folder: Path) -> dict[str, Any]:
+        """The JSON form of the spec, for `encoder.json` in this folder."""
+        return asdict(self.spec)
+
+    def shape(self) -> dict[str, Any]:
+        """What `encoder.json` says of the modality's own."""
+        return {}

@@ -1,0 +1,51 @@
+"""A sequence of events as an encoder sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tacit.core.spec import SpecOf
+from tacit.modalities.events.catalogue import Catalogue
+
+if TYPE_CHECKING:
+    from tacit.modalities.events.encoder import ItemEncoder  # noqa: F401  (the base class names it)
+
+
+@dataclass(frozen=True)
+class ItemSpec(SpecOf["ItemEncoder"]):
+    """A history of events as an encoder sees it: the numbers of `items` items, at most `length` events at once.
+
+    0 is padding, 1 hides an item, and item i of the `catalogue` is i + 2, so that a catalogue can grow at its end.
+    `uses` is how many events the data have of an item, on average: how much can be learned of each.
+    """
+
+    kind: ClassVar[str] = "items"
+    pad: ClassVar[int] = 0
+    mask: ClassVar[int] = 1
+    first: ClassVar[int] = 2
+
+    items: int
+    length: int = 50
+    catalogue: Catalogue | None = None  # None where the items are known by their numbers alone
+    uses: float = 0.0  # 0 where it is not known
+
+    def __post_init__(self) -> None:
+        assert self.items > 0, self.items
+        assert self.length > 1, self.length
+        assert self.catalogue is None or len(self.catalogue) == self.items, (len(self.catalogue), self.items)
+
+    @property
+    def vocabulary(self) -> int:
+        """Numbers that can be embedded."""
+        return self.first + self.items
+
+    @property
+    def known(self) -> Catalogue:
+        return Catalogue.of_numbers(self.items) if self.catalogue is None else self.catalogue
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> ItemSpec:
+        uses = float(values.get("uses", 0.0))
+        return cls(int(values["items"]), int(values["length"]), values.get("catalogue"), uses)
