@@ -22,9 +22,9 @@ from tacit.core import keys
 from tacit.dataset import TEST, open_dataset
 from tacit.evaluation.features import extract
 from tacit.evaluation.targets.classification import Classification
+from tacit.experiment.experiment import chosen_encoder
 from tacit.modalities.image.baselines import PixelStatistics
 from tacit.modalities.image.recipes import recipe
-from tacit.run.experiment import chosen_encoder
 from tacit.training.batches import Batches
 from tacit.training.engine import make_fabric
 from tacit.training.loop import pretrain

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tacit.run.folder import processor
+from tacit.experiment.folder import processor
 
 
 def described() -> dict[str, Any]:

@@ -25,12 +25,12 @@ from tacit.encoders import build_encoder
 from tacit.evaluation.features import extract
 from tacit.evaluation.splits import Budget, draw_labels
 from tacit.evaluation.targets.classification import Classification
+from tacit.experiment.plan import hiding_of
 from tacit.modalities import modality_named
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.language import pseudo_perplexity
 from tacit.modalities.text.recipes import recipe
 from tacit.modalities.text.views import TextViews, TokenMask, word_counts
-from tacit.run.plan import hiding_of
 from tacit.tasks import parse_mixture
 from tacit.tasks.masked import Masked
 from tacit.tasks.simclr import SimCLR

@@ -22,8 +22,8 @@ from tacit.dataset import open_dataset
 from tacit.evaluation import Predictions, Report, Seal
 from tacit.evaluation.features import extract
 from tacit.evaluation.probes.linear import fit_probe
+from tacit.experiment.split import split_dataset
 from tacit.report import without_data
-from tacit.run.split import split_dataset
 from tests.tiny import digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief")]

@@ -13,10 +13,10 @@ import torch
 
 from tacit.core.errors import UserError
 from tacit.encoders import load_encoder
-from tacit.export import head as classifier
-from tacit.export.formats import export
+from tacit.experiment.heads import Head
+from tacit.formats import head as classifier
+from tacit.formats.write import export
 from tacit.modalities.audio.encoder import AudioEncoder
-from tacit.run.heads import Head
 from tests import recordings as made
 from tests.recordings import SPEC, WINDOW, recordings
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tacit.core.errors import UserError
+from tacit.experiment.split import split_dataset
 from tacit.modalities.audio.spans import LEAST, between
-from tacit.run.split import split_dataset
 from tests.sounding import RATE, encoded, heard, noise
 
 # Rows of a table

@@ -11,9 +11,9 @@ import torch
 from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.masks import Hiding
+from tacit.experiment.plan import check_hiding, hiding_of
 from tacit.modalities import modality_named
 from tacit.modalities.image.recipes import RandomMask
-from tacit.run.plan import check_hiding, hiding_of
 from tacit.tasks.masked import Masked
 from tests.tiny import EXAMPLES, TinyBatches, tiny_audio_encoder, tiny_encoder, tiny_text_encoder
 

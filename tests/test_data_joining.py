@@ -26,7 +26,7 @@ from tacit.data.notes import Notes
 from tacit.data.source import Source, join
 from tacit.dataset import TEST, TRAIN, Dataset, open_dataset
 from tacit.evaluation import seal
-from tacit.run.split import split_dataset
+from tacit.experiment.split import split_dataset
 
 from .test_data_open import png
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tacit.core.errors import UserError
 from tacit.data.splitting import hold_out_latest
 from tacit.dataset import TEST, Dataset, open_dataset
-from tacit.run.split import split_dataset
+from tacit.experiment.split import split_dataset
 
 from .test_data_labels import table
 from .test_data_open import folder

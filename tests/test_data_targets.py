@@ -21,8 +21,8 @@ from tacit.data.labels import Columns, as_text
 from tacit.data.notes import Notes
 from tacit.dataset import TEST, TRAIN, Dataset, open_dataset
 from tacit.evaluation.targets.labels import describe, names_of
+from tacit.experiment.split import split_dataset
 from tacit.modalities.image.arrays import row_numbers
-from tacit.run.split import split_dataset
 
 from .test_data_labels import table
 from .test_data_open import folder, png

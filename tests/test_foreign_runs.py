@@ -17,8 +17,8 @@ from PIL import Image
 import tacit
 from tacit.core import secret
 from tacit.core.errors import UserError
-from tacit.run import heads
-from tacit.run.folder import CONFIG, leads_out, settings_of
+from tacit.experiment import heads
+from tacit.experiment.folder import CONFIG, leads_out, settings_of
 
 N = 24
 

@@ -16,11 +16,11 @@ from tacit.core.errors import UserError
 from tacit.dataset import open_dataset
 from tacit.encoders import build_encoder
 from tacit.evaluation.features import extract_tokens
+from tacit.experiment.split import split_dataset
 from tacit.modalities.audio import frames
 from tacit.modalities.audio.frames import labelled_frames
 from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.views import CONTEXT, FrameStatistics, frames_of
-from tacit.run.split import split_dataset
 from tests.recordings import SPEC, recordings
 from tests.sounding import RATE, noise
 from tests.test_audio_spans import events

@@ -21,7 +21,7 @@ from tacit.core.errors import UserError
 from tacit.core.types import Masking
 from tacit.encoders import fresh_twin, load_encoder, save_encoder
 from tacit.encoders.hf import quiet
-from tacit.export.formats import export
+from tacit.formats.write import export
 from tacit.modalities.image.encoder import ImageEncoder
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

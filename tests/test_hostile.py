@@ -34,10 +34,10 @@ from tacit.data import delimited, text
 from tacit.data.embeddings import read_vectors
 from tacit.data.labels import read_labels
 from tacit.encoders import build_encoder, load_encoder, save_encoder
+from tacit.experiment.folder import settings_of
 from tacit.modalities.audio import decode as sounds
 from tacit.modalities.image import decode
 from tacit.modalities.image.spec import ImageSpec
-from tacit.run.folder import settings_of
 from tests import texts
 from tests.sounding import RATE, encoded, noise
 from tests.test_encoders import hugging_face_folder

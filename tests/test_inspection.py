@@ -11,8 +11,8 @@ import pytest
 
 from tacit.commands.inspection import _about_labels, _told
 from tacit.dataset import open_dataset
-from tacit.run.experiment import describe
-from tacit.run.split import split_dataset
+from tacit.experiment.experiment import describe
+from tacit.experiment.split import split_dataset
 
 from .test_data_labels import table
 

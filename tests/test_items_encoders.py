@@ -14,7 +14,7 @@ import torch
 from tacit.core.errors import UserError
 from tacit.core.types import Batch, Causal, Encoder, Ranker
 from tacit.encoders import build_encoder, load_encoder, save_encoder
-from tacit.export.formats import export
+from tacit.formats.write import export
 from tacit.modalities.events.catalogue import FILE_NAME, Catalogue
 from tacit.modalities.events.encoder import GROUPS, ItemEncoder
 from tests.tiny import CATALOGUE, ITEM_SPEC, ITEMS, tiny_item_encoder

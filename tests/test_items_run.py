@@ -19,10 +19,10 @@ from tacit.core.errors import UserError
 from tacit.data.split import Split
 from tacit.dataset import Dataset, open_dataset
 from tacit.evaluation import Report, Seal
+from tacit.experiment.split import split_dataset
 from tacit.modalities.events import counts
 from tacit.modalities.events import modality as kind
 from tacit.modalities.events.modality import MODALITY as EVENTS
-from tacit.run.split import split_dataset
 from tests.events import Row, histories_of, write
 
 pytestmark = pytest.mark.usefixtures("brief", "few_fits")

@@ -18,7 +18,7 @@ from tacit.commands.labelling import by_margin, by_typicality, choose_method
 from tacit.core.errors import UserError
 from tacit.dataset import open_dataset
 from tacit.evaluation import Seal
-from tacit.run.split import split_dataset
+from tacit.experiment.split import split_dataset
 from tests.made import change_settings
 from tests.tiny import digits
 

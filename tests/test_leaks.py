@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import tacit
-from tacit.run.experiment import Study, chosen_encoder, open_study
-from tacit.run.leakage import Leaks, find_leaks
-from tacit.run.log import Log
+from tacit.experiment.experiment import Study, chosen_encoder, open_study
+from tacit.experiment.leakage import Leaks, find_leaks
+from tacit.experiment.log import Log
 from tests.test_data_duplicates import brighter, pairs_of_digits
 
 TEST, COPIED = 60, 12

@@ -27,9 +27,9 @@ from tacit.core.errors import RunFailed, UserError, clear_ends, in_a_line
 from tacit.core.files import check_target, whole_file
 from tacit.core.records import read_record, reading, write_record
 from tacit.evaluation import Predictions, Report, Seal
+from tacit.experiment.folder import WRITTEN, Workspace, default_folder, is_own, mark_report, report_folder, settings_of
 from tacit.modalities.image import store
 from tacit.report import write as publish
-from tacit.run.folder import WRITTEN, Workspace, default_folder, is_own, mark_report, report_folder, settings_of
 from tacit.training import checkpoint
 from tacit.training.loop import read_history
 from tests import fuzzing, made

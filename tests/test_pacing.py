@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tacit.core.budget import parse_budget
 from tacit.core.errors import UserError
-from tacit.run.pacing import BEYOND, LEAST_TRAINING, Paced, in_short, rounded_up, training_seconds
+from tacit.experiment.pacing import BEYOND, LEAST_TRAINING, Paced, in_short, rounded_up, training_seconds
 
 seconds = st.floats(0.1, 1e4)
 

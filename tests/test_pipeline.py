@@ -17,8 +17,8 @@ from PIL import Image
 import tacit
 from tacit import cli
 from tacit.core.errors import RunFailed, UserError
-from tacit.run import pipeline
-from tacit.run.validate import Judging
+from tacit.experiment import pipeline
+from tacit.experiment.validate import Judging
 from tests.tiny import digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]

@@ -24,7 +24,7 @@ from tacit.core.files import sha256
 from tacit.core.wording import LEFT_OUT, Ours, discreet, private_form
 from tacit.evaluation import Predictions, Seal, sealing
 from tacit.evaluation import seal as make_seal
-from tacit.run.log import Log
+from tacit.experiment.log import Log
 
 PLANTED = re.compile(rb"zebra\w*", re.IGNORECASE)
 N = 120
@@ -269,7 +269,7 @@ def test_errors_of_others_name_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
     def fails(*_: Any, **__: Any) -> None:
         raise KeyError("zebraKEY")
 
-    monkeypatch.setattr("tacit.run.pipeline.open_study", fails)
+    monkeypatch.setattr("tacit.experiment.pipeline.open_study", fails)
     with pytest.raises(RunFailed, match=r"^KeyError at .*test_private\.py:\d+; --private leaves out") as caught:
         tacit.pretrain("digits", private=True, out=str(tmp_path / "run"))
     assert caught.value.__suppress_context__

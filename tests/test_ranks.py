@@ -20,8 +20,8 @@ from tacit.core import gathering, ranks
 from tacit.core.budget import parse_budget
 from tacit.core.errors import UserError
 from tacit.evaluation.probes import finetune
-from tacit.run.folder import Workspace
-from tacit.run.pacing import planned_steps
+from tacit.experiment.folder import Workspace
+from tacit.experiment.pacing import planned_steps
 from tacit.training.engine import all_processes, make_fabric
 from tacit.training.loop import Row, pretrain
 from tacit.training.optim import Optim

@@ -16,9 +16,9 @@ import tacit
 from tacit.evaluation import Arm, Report, evaluate
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.targets import make_target
+from tacit.experiment.figures import recommended
 from tacit.report import Figures, Neighbours, Picture, Points, Recommended, charts, maps, render, tables, words, write
 from tacit.report import page as html
-from tacit.run.figures import recommended
 from tests.reports import Reader
 from tests.test_ranking import ITEMS, neighbours
 from tests.test_ranking import judged as recommendations
@@ -217,9 +217,9 @@ def test_private_keeps_the_verdict_and_no_word_of_the_data(name: str, tmp_path: 
 
 def test_our_own_names_need_no_alias() -> None:
     from tacit.evaluation.spectrum import METRICS
+    from tacit.experiment.experiment import UNTRAINED
     from tacit.modalities import architectures
     from tacit.report.private import _is_own
-    from tacit.run.experiment import UNTRAINED
     from tacit.tasks import TASKS
 
     ours = [*TASKS, *architectures(), *METRICS, UNTRAINED, "pixels", "scratch", "mean", "chance", "majority by type"]

@@ -15,8 +15,8 @@ from PIL import Image
 import tacit
 from tacit.core.errors import Interrupted, UserError
 from tacit.dataset import Dataset, open_dataset
-from tacit.run import resuming
-from tacit.run.folder import BEGUN_ON
+from tacit.experiment import resuming
+from tacit.experiment.folder import BEGUN_ON
 from tests.events import events
 
 WORDS = [f"the text of number {i} has words of its own" for i in range(12)]
@@ -125,7 +125,7 @@ def test_a_run_refuses_to_go_on_with_other_data(tmp_path: Path, monkeypatch: pyt
         raise Interrupted(2)
 
     with monkeypatch.context() as patch:
-        patch.setattr("tacit.run.pipeline.pretrain", stopped)
+        patch.setattr("tacit.experiment.pipeline.pretrain", stopped)
         with pytest.raises(Interrupted):
             tacit.pretrain(str(folder), **settings)
     write(range(40, 50))

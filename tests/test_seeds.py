@@ -24,11 +24,11 @@ from tacit.core.errors import Interrupted
 from tacit.evaluation import Report, Seal, splits
 from tacit.evaluation.probes import finetune
 from tacit.evaluation.spectrum import METRICS, Alarm, Diagnosis
-from tacit.run import pipeline
-from tacit.run.experiment import Study, chosen_encoder, open_study
-from tacit.run.log import Log
-from tacit.run.split import has_seen
-from tacit.run.validate import Judging, first_fall, plan_judging, worst_alarms
+from tacit.experiment import pipeline
+from tacit.experiment.experiment import Study, chosen_encoder, open_study
+from tacit.experiment.log import Log
+from tacit.experiment.split import has_seen
+from tacit.experiment.validate import Judging, first_fall, plan_judging, worst_alarms
 from tests.tiny import digits
 
 pytestmark = pytest.mark.slow

@@ -25,14 +25,14 @@ from tacit.core.errors import UserError
 from tacit.dataset import Dataset, open_dataset
 from tacit.encoders import build_encoder, save_encoder
 from tacit.evaluation.features import extract
+from tacit.experiment.folder import RunSettings
+from tacit.experiment.heads import Chosen
+from tacit.experiment.reading import as_trained, open_encoder, overridden
 from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.files import framed
-from tacit.run.folder import RunSettings
-from tacit.run.heads import Chosen
-from tacit.run.reading import as_trained, open_encoder, overridden
 from tests import events
 from tests.sounding import RATE, encoded, noise
 

@@ -26,8 +26,8 @@ from tacit.evaluation.probes.knn import knn_leave_one_out, knn_predict
 from tacit.evaluation.probes.linear import fit_probe
 from tacit.evaluation.probes.ridge import fit_ridge
 from tacit.evaluation.targets import make_target
-from tacit.run import log as progress
-from tacit.run.log import Log
+from tacit.experiment import log as progress
+from tacit.experiment.log import Log
 from tests.tiny import digits, tiny_encoder
 
 

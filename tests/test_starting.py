@@ -23,9 +23,9 @@ from tacit.encoders import save_encoder
 from tacit.evaluation import Report
 from tacit.evaluation.predictions import Predictions
 from tacit.evaluation.probes import finetune
-from tacit.run import starting
-from tacit.run.folder import settings_of
-from tacit.run.validate import Judging
+from tacit.experiment import starting
+from tacit.experiment.folder import settings_of
+from tacit.experiment.validate import Judging
 from tacit.training.stepping import Stepper
 from tests.tiny import digits, tiny_audio_encoder, tiny_encoder
 
@@ -194,7 +194,7 @@ def test_room_counts_every_seed_and_what_is_there_already(tmp_path: Path, monkey
 def test_where_nothing_can_be_written_is_said_first(command: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before data and encoders are opened."""
     from tacit.commands import embedding, labelling, predicting
-    from tacit.run import experiment
+    from tacit.experiment import experiment
 
     for module in (embedding, labelling, predicting, experiment):
         monkeypatch.setattr(module, "open_dataset", training)

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from tacit.encoders import load_encoder, save_encoder
-from tacit.export import head as classifier
-from tacit.export.formats import export
+from tacit.experiment.heads import Head
+from tacit.formats import head as classifier
+from tacit.formats.write import export
 from tacit.modalities.text.encoder import TextEncoder
-from tacit.run.heads import Head
 from tests import texts
 from tests.texts import LENGTH, TEXTS
 

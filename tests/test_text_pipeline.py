@@ -18,10 +18,10 @@ import tacit
 from tacit import cli
 from tacit.core.errors import UserError
 from tacit.evaluation import Report
+from tacit.experiment.split import split_dataset
 from tacit.modalities.text import modality as text_kind
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.language import masked_logits, pseudo_perplexity
-from tacit.run.split import split_dataset
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 

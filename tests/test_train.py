@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tacit.core import gathering
 from tacit.core.errors import Interrupted, RunFailed, UserError
 from tacit.core.types import Batch, Output
-from tacit.run.pacing import Paced
+from tacit.experiment.pacing import Paced
 from tacit.tasks.base import Task
 from tacit.training import checkpoint
 from tacit.training.engine import make_fabric

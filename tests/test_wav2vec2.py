@@ -18,10 +18,10 @@ from tacit.core.errors import UserError
 from tacit.core.types import Encoder, Latent, Masking
 from tacit.encoders import fresh_twin, load_encoder, save_encoder
 from tacit.evaluation.spectrum import idle_codes
-from tacit.export.formats import export
+from tacit.experiment.validate import codes_used
+from tacit.formats.write import export
 from tacit.modalities.audio.wav2vec2 import Wav2Vec2 as Wav2Vec2Encoder
 from tacit.modalities.audio.wav2vec2 import convolutions
-from tacit.run.validate import codes_used
 from tacit.tasks.wav2vec2 import Quantiser
 from tacit.tasks.wav2vec2 import Wav2Vec2 as Wav2Vec2Task
 from tests import recordings as made

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tacit.core.errors import UserError
-from tacit.run.folder import Workspace
+from tacit.experiment.folder import Workspace
 
 CONFIG = {"data": "scans", "seed": 0, "resume": False, "array": [1, 2]}
 

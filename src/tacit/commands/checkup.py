@@ -48,7 +48,7 @@ class TorchBuild:
 
 def trial() -> str:
     """The self-test; it is imported when it runs, so that a torch that cannot be imported is a finding."""
-    from tacit.run.pipeline import self_test
+    from tacit.experiment.pipeline import self_test
 
     return self_test()
 

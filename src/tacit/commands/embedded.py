@@ -35,10 +35,10 @@ from tacit.evaluation.arms import target_of
 from tacit.evaluation.features import Stored
 from tacit.evaluation.targets.classification import majority_by_type
 from tacit.evaluation.targets.labels import describe, names_of
+from tacit.experiment.folder import environment, mark_report, report_folder
+from tacit.experiment.log import Log
+from tacit.experiment.split import kept_whole, to_balance
 from tacit.report import private_report
-from tacit.run.folder import environment, mark_report, report_folder
-from tacit.run.log import Log
-from tacit.run.split import kept_whole, to_balance
 
 if TYPE_CHECKING:
     from tacit.core.types import Batch
@@ -285,8 +285,8 @@ def _publish(
     folder: Path,
 ) -> Path:
     """Write report.html and report.json, with a map of the labelled embeddings."""
+    from tacit.experiment.figures import MAPPED, flatten, values_of
     from tacit.report import Figures, Points, write
-    from tacit.run.figures import MAPPED, flatten, values_of
 
     facts = {
         "name": file.name,

@@ -21,12 +21,12 @@ from tacit.data.embeddings import NUMBERED
 from tacit.data.opened import PARQUET
 from tacit.dataset import Corpus, open_dataset
 from tacit.evaluation.features import extract, extract_tokens
+from tacit.experiment.log import Log
+from tacit.experiment.reading import as_trained, open_encoder, overridden, tell
 from tacit.modalities import reads
 from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.text.encoder import LONGEST, TextEncoder
 from tacit.modalities.tokens import BLANKS, reader
-from tacit.run.log import Log
-from tacit.run.reading import as_trained, open_encoder, overridden, tell
 from tacit.training.engine import all_processes, make_fabric
 
 if TYPE_CHECKING:

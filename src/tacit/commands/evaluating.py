@@ -25,18 +25,18 @@ from tacit.encoders import is_own
 from tacit.encoders.external import as_encoder, import_callable, is_callable_name
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
 from tacit.evaluation.selection import ENOUGH
+from tacit.experiment.experiment import Study, chosen_encoder, open_study
+from tacit.experiment.figures import publish
+from tacit.experiment.folder import mark_report, report_folder
+from tacit.experiment.leakage import tell_leaks
+from tacit.experiment.log import Log
+from tacit.experiment.pacing import BEYOND, in_short, rounded_up
+from tacit.experiment.pipeline import REPORT_SECONDS
+from tacit.experiment.plan import as_judged, check_asked, fitted
+from tacit.experiment.reading import open_encoder, overridden
+from tacit.experiment.starting import check_judging
+from tacit.experiment.validate import HURRIED, diagnoses, plan_judging, pretrained_arm
 from tacit.report import private_report
-from tacit.run.experiment import Study, chosen_encoder, open_study
-from tacit.run.figures import publish
-from tacit.run.folder import mark_report, report_folder
-from tacit.run.leakage import tell_leaks
-from tacit.run.log import Log
-from tacit.run.pacing import BEYOND, in_short, rounded_up
-from tacit.run.pipeline import REPORT_SECONDS
-from tacit.run.plan import as_judged, check_asked, fitted
-from tacit.run.reading import open_encoder, overridden
-from tacit.run.starting import check_judging
-from tacit.run.validate import HURRIED, diagnoses, plan_judging, pretrained_arm
 from tacit.training.loop import Run
 
 

@@ -16,13 +16,13 @@ from tacit.data.asked import NUMERIC
 from tacit.evaluation import Labelled, detectable_difference, plan_budgets, primary_budget
 from tacit.evaluation.splits import class_units
 from tacit.evaluation.targets.labels import describe
-from tacit.run.experiment import Study, chosen_encoder, open_study
-from tacit.run.leakage import find_leaks
-from tacit.run.log import Log
-from tacit.run.pacing import FEWEST_STEPS, training_seconds
-from tacit.run.pipeline import REPORT_SECONDS, SOON
-from tacit.run.plan import as_read_by, checked_seeds, fitted, initial_encoder, mixtures_of, named_tasks
-from tacit.run.validate import Judging, plan_judging
+from tacit.experiment.experiment import Study, chosen_encoder, open_study
+from tacit.experiment.leakage import find_leaks
+from tacit.experiment.log import Log
+from tacit.experiment.pacing import FEWEST_STEPS, training_seconds
+from tacit.experiment.pipeline import REPORT_SECONDS, SOON
+from tacit.experiment.plan import as_read_by, checked_seeds, fitted, initial_encoder, mixtures_of, named_tasks
+from tacit.experiment.validate import Judging, plan_judging
 from tacit.training.loop import seconds_per_step
 
 PATIENCE = 10.0  # seconds of decoding that a look may take; where it would take longer, a sample is decoded

@@ -82,7 +82,7 @@ def evaluate(
         ends = judging_deadline(budget, command_began())
         asked: dict[str, Any] = {"primary": primary_budget, "budgets": label_budgets, "metric": metric, "seed": seed}
         return judge(encoder, data, deadline=ends, **asked)
-    from tacit.run.folder import is_run
+    from tacit.experiment.folder import is_run
 
     remembered = data is None and isinstance(encoder, str | Path) and is_run(Path(encoder))
     if not remembered and (data is None or str(encoder).endswith((".parquet", ".npz"))):

@@ -29,9 +29,9 @@ from tacit.evaluation import Seal
 from tacit.evaluation.probes.linear import fit_probe
 from tacit.evaluation.sealing import FILE_NAME as SEAL
 from tacit.evaluation.sealing import content_digests
+from tacit.experiment.heads import Chosen, open_chosen, remembered
+from tacit.experiment.reading import overridden, tell
 from tacit.modalities.audio.segments import WHOLE
-from tacit.run.heads import Chosen, open_chosen, remembered
-from tacit.run.reading import overridden, tell
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset

@@ -15,8 +15,8 @@ from tacit.core.errors import UserError
 from tacit.core.files import check_place, check_target, first_line, whole_file
 from tacit.data.text import write_csv
 from tacit.dataset import open_dataset
-from tacit.run.heads import AT_ONCE, Chosen, fit_head, labelled_data, learned_target, open_chosen
-from tacit.run.reading import check_names, overridden, tell
+from tacit.experiment.heads import AT_ONCE, Chosen, fit_head, labelled_data, learned_target, open_chosen
+from tacit.experiment.reading import check_names, overridden, tell
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset

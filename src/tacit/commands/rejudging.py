@@ -15,10 +15,10 @@ from tacit.dataset import open_dataset
 from tacit.encoders import load_encoder
 from tacit.evaluation import Report, Seal
 from tacit.evaluation.sealing import EVENT_SEALS
+from tacit.experiment.folder import JUDGING, is_run, settings_of
+from tacit.experiment.heads import remembered
+from tacit.experiment.split import has_seen
 from tacit.modalities.events.store import HELD
-from tacit.run.folder import JUDGING, is_run, settings_of
-from tacit.run.heads import remembered
-from tacit.run.split import has_seen
 from tacit.tasks.base import Task
 from tacit.training.loop import Run, read_history
 

@@ -39,7 +39,7 @@ def guarded(command: Callable[Given, Found]) -> Callable[Given, Found]:
 
 
 def _is_private(given: Mapping[str, Any]) -> bool:
-    from tacit.run.folder import was_private
+    from tacit.experiment.folder import was_private
 
     if given.get("private"):
         return True

@@ -110,7 +110,7 @@ def run(
         options: How the data are read: the settings of `tacit.open_dataset`.
     """
     given = settings(locals())
-    from tacit.run.pipeline import run_all
+    from tacit.experiment.pipeline import run_all
 
     return run_all(data, given, options)
 
@@ -185,7 +185,7 @@ def pretrain(
         options: How the data are read: the settings of `tacit.open_dataset`.
     """
     given = settings(locals())
-    from tacit.run.pipeline import pretrain_one
+    from tacit.experiment.pipeline import pretrain_one
 
     return pretrain_one(data, given, options)
 

@@ -93,16 +93,16 @@ def export(
         trust: Open the data and label files that the run names, also where the folder was not made here by you.
         offline: Use no network, also for hf: names.
     """
-    from tacit.export.formats import export as write
-    from tacit.export.formats import nameless
-    from tacit.run.folder import was_private
+    from tacit.experiment.folder import was_private
+    from tacit.formats.write import export as write
+    from tacit.formats.write import nameless
 
     if with_head:
-        from tacit.run.heads import open_head
+        from tacit.experiment.heads import open_head
 
         opened, head = open_head(encoder, trust, labels=labels, label_column=label_column, labelled=labelled)
     else:
-        from tacit.run.reading import open_encoder
+        from tacit.experiment.reading import open_encoder
 
         opened, head = open_encoder(encoder, offline=offline), None
     if without_ids:
@@ -211,7 +211,7 @@ def load_encoder(source: Any, *, offline: bool = False) -> Any:
     It embeds batches, `encoder(encoder.prepare(images)).pooled`, where `prepare` takes paths, PIL images or arrays and
     does the exact preprocessing of the training.
     """
-    from tacit.run.reading import open_encoder
+    from tacit.experiment.reading import open_encoder
 
     return open_encoder(source, offline=offline)
 

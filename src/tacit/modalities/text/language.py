@@ -27,7 +27,7 @@ from tacit.modalities.text.views import is_special
 
 if TYPE_CHECKING:
     from tacit.core.types import Batch
-    from tacit.run.experiment import Study
+    from tacit.experiment.experiment import Study
     from tacit.training.loop import Run
 
 READ = 1500  # tokens, each hidden once
@@ -110,7 +110,7 @@ def describe_language(study: Study, runs: Mapping[str, Sequence[Run]], chosen: s
     """
     encoders = {name: of[0].task.exported["encoder"] for name, of in runs.items()}
     if study.continued:
-        from tacit.run.experiment import BEFORE
+        from tacit.experiment.experiment import BEFORE
 
         encoders = {BEFORE: study.start().eval(), **encoders}
     headed = {name: found for name, found in encoders.items() if isinstance(found, TextEncoder) and found.headed}

@@ -18,12 +18,12 @@ from tacit.evaluation.arms import target_of
 from tacit.evaluation.features import extract
 from tacit.evaluation.targets.labels import names_of
 from tacit.evaluation.targets.recommendation import popularity
+from tacit.experiment.experiment import Study
+from tacit.experiment.folder import environment
 from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.events.histories import FIRST
 from tacit.modalities.events.spec import ItemSpec
 from tacit.report import Figures, Neighbours, Picture, Points, Recommended, write
-from tacit.run.experiment import Study
-from tacit.run.folder import environment
 from tacit.training.loop import Run
 
 MAPPED = 1000  # examples on the map

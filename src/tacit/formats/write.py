@@ -4,7 +4,7 @@ Every export is a folder that `tacit.load_encoder` reads; `hf` and `onnx` add wh
 ONNX file takes `image` float32 [B C H W] in [0, 1], any B, and normalises it itself, or `input_ids` and
 `attention_mask` int64 [B N], or `audio` float32 [B S] in [-1, 1] and `length` int64 [B], of which it makes log-mel
 frames itself, any B and N or S up to a window; it gives `pooled` [B D] and `tokens` [B N D]. `onnx.json` beside it says
-so, for programs. With a head the graph is another, see `tacit.export.head`.
+so, for programs. With a head the graph is another, see `tacit.formats.head`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tacit.core.errors import UserError
 from tacit.core.files import sha256
 from tacit.encoders import check_free, written
 from tacit.encoders import folder as saved
-from tacit.export import head as classifier
-from tacit.export.onnx import PACKAGES as ONNX_PACKAGES
-from tacit.export.onnx import open_graph, write_graph
+from tacit.formats import head as classifier
+from tacit.formats.onnx import PACKAGES as ONNX_PACKAGES
+from tacit.formats.onnx import open_graph, write_graph
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tacit.core.encoder import OwnEncoder
-    from tacit.export.onnx import Copy, Inputs
-    from tacit.run.heads import Head
+    from tacit.experiment.heads import Head
+    from tacit.formats.onnx import Copy, Inputs
 
 Form = Literal["hf", "onnx", "safetensors"]
 ONNX_FILE, ONNX_SIDECAR = classifier.ONNX_FILE, "onnx.json"
@@ -83,7 +83,7 @@ def export(
     note = f"largest difference to the original {difference:.1e}, of features up to {scale:.1f}"
     if encoder.hugging_face() is None:
         note += "; Hugging Face's library cannot express this encoder, so there is no config.json"
-    from tacit.export.handover import handover
+    from tacit.formats.handover import handover
 
     if to != "safetensors" and (longer := handover(encoder).longer()):
         note += f"; {longer}"
@@ -103,7 +103,7 @@ def _compare(encoder: OwnEncoder, to: Form, folder: Path, head: Head | None) -> 
     """Largest difference between the copy in `folder` and `encoder`, and the largest feature."""
     import torch
 
-    from tacit.export.handover import handover
+    from tacit.formats.handover import handover
 
     difference = scale = 0.0
     kind = handover(encoder)
@@ -128,7 +128,7 @@ def _compare(encoder: OwnEncoder, to: Form, folder: Path, head: Head | None) -> 
 
 
 def _as_function(encoder: OwnEncoder) -> Copy:
-    from tacit.export.handover import handover
+    from tacit.formats.handover import handover
 
     kind = handover(encoder)
 
@@ -153,7 +153,7 @@ def _open_copy(encoder: OwnEncoder, to: Form, folder: Path) -> Copy:
 def _open_hugging_face(encoder: OwnEncoder, folder: Path) -> Copy:
     """The copy as anyone opens it without Tacit."""
     from tacit.encoders.hf import quiet
-    from tacit.export.handover import handover
+    from tacit.formats.handover import handover
 
     opener = encoder.opener()
     with quiet():
@@ -163,7 +163,7 @@ def _open_hugging_face(encoder: OwnEncoder, folder: Path) -> Copy:
 
 
 def _write_onnx(encoder: OwnEncoder, folder: Path) -> None:
-    from tacit.export.handover import Says, handover
+    from tacit.formats.handover import Says, handover
 
     kind = handover(encoder)
     write_graph(kind.graph(Says(encoder)), kind.example(), folder / ONNX_FILE, OUTPUTS, kind.axes)

@@ -11,13 +11,13 @@ from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.core.masks import UNITS, Hiding
 from tacit.core.spec import Spec
+from tacit.experiment.reading import as_trained, asked_for, open_encoder
 from tacit.modalities import modality_named, modality_of, reads
 from tacit.modalities.text.encoder import TextEncoder
-from tacit.run.reading import as_trained, asked_for, open_encoder
 from tacit.tasks import check_kind, parse_mixture
 
 if TYPE_CHECKING:
-    from tacit.run.experiment import Study
+    from tacit.experiment.experiment import Study
 
 MASKING = {"masked", "bestrq", "wav2vec2", "electra"}  # tasks that hide tokens
 MAY_DIFFER = {"length", "seconds"}  # of what is looked at together, from one training of an encoder to the next

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from tacit.core import keys
 from tacit.core.budget import NEVER, Deadline, clock, quickest
 from tacit.core.wording import Ours
-from tacit.run.split import has_seen
+from tacit.experiment.split import has_seen
 
 if TYPE_CHECKING:
     from tacit.evaluation import Arm, Labelled, Report, Verdict
     from tacit.evaluation.spectrum import Alarm, Diagnosis
-    from tacit.run.experiment import Study
-    from tacit.run.folder import Workspace
-    from tacit.run.leakage import Leaks
+    from tacit.experiment.experiment import Study
+    from tacit.experiment.folder import Workspace
+    from tacit.experiment.leakage import Leaks
     from tacit.training.loop import Run
 
 DIAGNOSED = 2000  # examples at most that the label-free diagnosis looks at
@@ -94,7 +94,7 @@ def _judged(
     from tacit.evaluation.arms import parts_of
     from tacit.evaluation.protocol import plan_for
     from tacit.evaluation.selection import ENOUGH
-    from tacit.run.experiment import SCRATCH_DRAWS
+    from tacit.experiment.experiment import SCRATCH_DRAWS
 
     sealed, ask = study.split.seal, study.ask
     assert sealed is not None
@@ -150,7 +150,7 @@ def diagnoses(study: Study, runs: Mapping[str, Sequence[Run]]) -> dict[str, list
     """
     from tacit.evaluation.features import extract
     from tacit.evaluation.spectrum import diagnose, idle_codes, rank_falls
-    from tacit.run.experiment import UNTRAINED
+    from tacit.experiment.experiment import UNTRAINED
     from tacit.tasks import TASKS, parse_mixture
 
     chance = np.random.default_rng(keys.fold(study.ask.seed, "diagnosis"))
@@ -268,7 +268,7 @@ def plan_judging(study: Study, others: Sequence[Any] = ()) -> Callable[[int], Ju
     from tacit.evaluation.selection import ENOUGH, LEARNED_FROM
     from tacit.evaluation.splits import N_FOLDS, draw_labels
     from tacit.evaluation.targets import Supervised
-    from tacit.run.experiment import RANDOM_SEEDS, SCRATCH_DRAWS
+    from tacit.experiment.experiment import RANDOM_SEEDS, SCRATCH_DRAWS
 
     labelled, ask = study.split.labelled, study.ask
     assert labelled is not None

@@ -14,7 +14,7 @@ from tacit.data.copies import Copies
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset
-    from tacit.run.experiment import Study
+    from tacit.experiment.experiment import Study
 
 NAMED = 20  # in the report
 SHOWN = 3  # in a line

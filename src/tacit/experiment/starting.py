@@ -16,13 +16,13 @@ from torch import nn
 
 from tacit.core import gathering, ranks
 from tacit.core.errors import RunFailed, UserError
-from tacit.run.folder import JUDGING
-from tacit.run.plan import checked_parts
+from tacit.experiment.folder import JUDGING
+from tacit.experiment.plan import checked_parts
 from tacit.training.stepping import Comparing
 
 if TYPE_CHECKING:
     from tacit.evaluation import Arm
-    from tacit.run.experiment import Study
+    from tacit.experiment.experiment import Study
 
 TRIED = 4  # examples that an encoder is tried on
 MOMENTS = 2  # numbers that AdamW keeps of each weight

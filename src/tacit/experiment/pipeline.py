@@ -21,16 +21,12 @@ from tacit.core.secret import own_secret
 from tacit.core.wording import Ours
 from tacit.encoders import save_encoder
 from tacit.evaluation import Report, Seal
-from tacit.modalities import modality_of
-from tacit.modalities.text.language import describe_language
-from tacit.modalities.text.spec import TextSpec
-from tacit.report import private_report
-from tacit.run.experiment import Study, chosen_encoder, open_study
-from tacit.run.figures import publish
-from tacit.run.folder import CONFIG, LOG, Workspace, default_folder
-from tacit.run.leakage import tell_leaks
-from tacit.run.log import Log
-from tacit.run.pacing import (
+from tacit.experiment.experiment import Study, chosen_encoder, open_study
+from tacit.experiment.figures import publish
+from tacit.experiment.folder import CONFIG, LOG, Workspace, default_folder
+from tacit.experiment.leakage import tell_leaks
+from tacit.experiment.log import Log
+from tacit.experiment.pacing import (
     TRAINING_SHARE,
     Paced,
     Shares,
@@ -41,7 +37,7 @@ from tacit.run.pacing import (
     rounded_up,
     training_seconds,
 )
-from tacit.run.plan import (
+from tacit.experiment.plan import (
     FEWEST_SEEDS,
     as_read_by,
     check_asked,
@@ -51,9 +47,13 @@ from tacit.run.plan import (
     mixtures_of,
     named_tasks,
 )
-from tacit.run.resuming import go_on_with_the_same
-from tacit.run.starting import check_room, check_start, check_tasks
-from tacit.run.validate import Judging, diagnoses, failed, first_fall, judge, plan_judging, tell_without_labels
+from tacit.experiment.resuming import go_on_with_the_same
+from tacit.experiment.starting import check_room, check_start, check_tasks
+from tacit.experiment.validate import Judging, diagnoses, failed, first_fall, judge, plan_judging, tell_without_labels
+from tacit.modalities import modality_of
+from tacit.modalities.text.language import describe_language
+from tacit.modalities.text.spec import TextSpec
+from tacit.report import private_report
 from tacit.tasks import check_kind, parse_mixture
 from tacit.training.engine import all_processes
 from tacit.training.loop import Row, Run, check_learning, pretrain, read_history

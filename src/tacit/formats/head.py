@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from tacit.core.files import sha256
 from tacit.evaluation.features import candidates
 from tacit.evaluation.selection import FINAL
-from tacit.export.handover import handover
-from tacit.export.onnx import write_graph
+from tacit.formats.handover import handover
+from tacit.formats.onnx import write_graph
 from tacit.modalities.graph import Words
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from tacit.core.encoder import OwnEncoder
     from tacit.core.types import Features
-    from tacit.export.onnx import Copy, Inputs
-    from tacit.run.heads import Head
+    from tacit.experiment.heads import Head
+    from tacit.formats.onnx import Copy, Inputs
 
 ONNX_FILE = "encoder.onnx"
 WEIGHTS, DESCRIPTION, README = "head.safetensors", "head.json", "README.md"

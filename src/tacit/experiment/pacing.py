@@ -23,10 +23,10 @@ from tacit.training.loop import seconds_per_step
 if TYPE_CHECKING:
     from tacit.core.budget import Budget
     from tacit.core.encoder import OwnEncoder
+    from tacit.experiment.experiment import Study
+    from tacit.experiment.folder import Workspace
+    from tacit.experiment.log import Log
     from tacit.modalities.recipe import Recipe
-    from tacit.run.experiment import Study
-    from tacit.run.folder import Workspace
-    from tacit.run.log import Log
     from tacit.training.batches import Batches
 
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly

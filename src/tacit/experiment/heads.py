@@ -18,9 +18,9 @@ from tacit.evaluation import Report
 from tacit.evaluation.features import extract
 from tacit.evaluation.selection import FINAL
 from tacit.evaluation.targets import Supervised, make_target
+from tacit.experiment.folder import CONFIG, RunSettings, leads_out, settings_of
+from tacit.experiment.reading import as_trained, open_encoder
 from tacit.modalities import modality_of
-from tacit.run.folder import CONFIG, RunSettings, leads_out, settings_of
-from tacit.run.reading import as_trained, open_encoder
 from tacit.training.engine import make_fabric
 
 if TYPE_CHECKING:

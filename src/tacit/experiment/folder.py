@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 CONFIG, _LOCK, _ENVIRONMENT, LOG = "config.yaml", ".lock", "environment.json", "log.txt"
-BEGUN_ON = "begun_on.npz"  # see `tacit.run.resuming`
+BEGUN_ON = "begun_on.npz"  # see `tacit.experiment.resuming`
 _SIGNATURE = f".{CONFIG}{SIGNATURE}"
 OUTSIDE = {"data", "test", "labels", "cache", "item_table", "catalogue", "tokenizer", "init", "against", "seal"}
 _AT_FIRST = {CONFIG, _SIGNATURE, _LOCK, _ENVIRONMENT, LOG, folders.MARKER}  # before anything has been found out

@@ -20,10 +20,10 @@ from tacit.core.errors import UserError
 from tacit.core.files import whole_file
 from tacit.core.secret import Secret, secret_in, secret_of
 from tacit.data.source import each
-from tacit.run.folder import BEGUN_ON
+from tacit.experiment.folder import BEGUN_ON
 
 if TYPE_CHECKING:
-    from tacit.run.experiment import Study
+    from tacit.experiment.experiment import Study
 
 _NAMED = 3
 _MEASURED = ("mean", "std", "alignment", "uses", "catalogue", "tokenizer", "specials")  # follow from the content

@@ -16,9 +16,9 @@ from tacit.core.errors import UserError, nearest
 from tacit.dataset import READING, open_dataset
 from tacit.encoders import load_encoder
 from tacit.encoders.folder import are_names
+from tacit.experiment.folder import is_run, settings_of
 from tacit.modalities import modality_of
 from tacit.modalities.image.spec import ImageSpec
-from tacit.run.folder import is_run, settings_of
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset

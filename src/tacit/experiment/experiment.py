@@ -27,11 +27,11 @@ from tacit.dataset import Dataset, open_dataset
 from tacit.encoders import build_encoder, check_encoder, fresh_twin, is_own, load_encoder
 from tacit.encoders.external import as_encoder, import_callable, is_callable_name
 from tacit.evaluation.targets.labels import describe as describe_labels
+from tacit.experiment.log import Log
+from tacit.experiment.plan import check_hiding, checked_parts, hiding_of
+from tacit.experiment.split import about_seal, split_dataset
 from tacit.modalities import modality_of
 from tacit.modalities.base import Modality
-from tacit.run.log import Log
-from tacit.run.plan import check_hiding, checked_parts, hiding_of
-from tacit.run.split import about_seal, split_dataset
 from tacit.training.engine import Fabric, make_fabric
 from tacit.training.stepping import Means
 
