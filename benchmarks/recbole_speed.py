@@ -48,7 +48,7 @@ class Watch:
 def ours(asked: Asked) -> Said:
     from tacit.dataset import Histories, open_dataset
     from tacit.encoders import build_encoder
-    from tacit.modalities.events import modality as kind
+    from tacit.modalities.events.modality import MODALITY as EVENTS
     from tacit.training.batches import Batches
     from tacit.training.engine import make_fabric
     from tacit.training.loop import pretrain
@@ -61,8 +61,8 @@ def ours(asked: Asked) -> Said:
     histories = dataset.cache
     assert isinstance(histories, Histories)
     encoder = build_encoder("sasrec_nano", dataset.spec, dropout=DROPOUT, temperature=0.0)
-    plan = kind.recipe({"next": 1.0}, encoder, examples=len(dataset), batch_size=BATCH)
-    drawn = kind.batches(dataset, np.arange(len(dataset)), plan, asked.round)
+    plan = EVENTS.recipe({"next": 1.0}, encoder, examples=len(dataset), batch_size=BATCH)
+    drawn = EVENTS.batches(dataset.cache, np.arange(len(dataset)), plan, asked.round)
     interactions: list[int] = []
 
     def read(rows: Any) -> Any:

@@ -24,9 +24,9 @@ from tacit.core import keys
 from tacit.dataset import open_dataset
 from tacit.encoders import build_encoder
 from tacit.evaluation import Arm, evaluate
-from tacit.modalities.events import modality as kind
 from tacit.modalities.events.counts import counted
 from tacit.modalities.events.holdout import Held, leave_one_out
+from tacit.modalities.events.modality import MODALITY as EVENTS
 from tacit.modalities.events.store import Histories
 from tacit.tasks import parse_mixture
 from tacit.training.engine import make_fabric
@@ -60,11 +60,11 @@ def main() -> None:
     torch.manual_seed(keys.fold(asked.seed, "encoder"))
     encoder = build_encoder(asked.encoder or kind.default_encoder(dataset.spec, weights), dataset.spec, **options)
     if told.get("begun") != "0":
-        kind.begun(encoder, dataset, rows)
-    plan = kind.recipe(weights, encoder, examples=len(rows), batch_size=int(told.get("batch", 0)) or None)
+        EVENTS.warm_start(encoder, dataset.cache, rows)
+    plan = EVENTS.recipe(weights, encoder, examples=len(rows), batch_size=int(told.get("batch", 0)) or None)
     lr, decay = float(told.get("lr", plan.optim.lr)), float(told.get("decay", plan.optim.weight_decay))
     fabric = make_fabric(device="cpu", precision=told.get("precision", "auto"), bf16_pays=kind.bf16_pays(encoder))
-    source = kind.batches(dataset, rows, plan, asked.seed)
+    source = EVENTS.batches(dataset.cache, rows, plan, asked.seed)
     run = pretrain(
         plan.task,
         source,

@@ -129,7 +129,7 @@ def said(asked: Asked, parts: Mapping[str, Sequence[Part]], train: Callable[[Ima
 def ours(asked: Asked, parts: Mapping[str, Sequence[Part]] = PARTS) -> Said:
     from tacit.dataset import open_dataset
     from tacit.modalities.image.baselines import default_views
-    from tacit.modalities.image.modality import bf16_pays
+    from tacit.modalities.image.modality import MODALITY as IMAGES
     from tacit.tasks.simclr import SimCLR
     from tacit.training.batches import Batches
     from tacit.training.engine import make_fabric
@@ -147,7 +147,7 @@ def ours(asked: Asked, parts: Mapping[str, Sequence[Part]] = PARTS) -> Said:
         views = default_views(SPEC, "simclr")
         task = SimCLR(encoder, views, hidden=2 * encoder.dim, out=OUT, temperature=TEMPERATURE)
         source = Batches(dataset.batch, rows[:-HELD], batch_size=part.batch, seed=asked.round)
-        fabric = make_fabric(device=asked.device, bf16_pays=bf16_pays(encoder))
+        fabric = make_fabric(device=asked.device, bf16_pays=IMAGES.bf16_pays(encoder))
 
         def stepped(row: Any, total: int) -> None:
             watch.step()

@@ -13,8 +13,8 @@ import pytest
 from tacit.cli import main
 from tacit.core.errors import UserError
 from tacit.dataset import Dataset, open_dataset
-from tacit.modalities.events import modality as kind
 from tacit.modalities.events import recipes
+from tacit.modalities.events.modality import MODALITY as EVENTS
 from tests.events import as_told, by_hand, histories_of, write
 from tests.events import events as some_events
 
@@ -103,10 +103,10 @@ def test_a_large_catalogue_is_sampled_and_this_is_said(cached, large: bool, said
         for module in (recipes, kind):
             monkeypatch.setattr(module, "SAMPLED_FROM", 20)
     dataset = cached(some_events())
-    told = kind.describe(dataset)
+    told = EVENTS.describe(dataset.cache)
     assert said in told
     assert ("sampled" in told) == large
-    assert kind.facts(dataset)["sampled_softmax"] == (4096 if large else 0)
+    assert EVENTS.facts(dataset.cache)["sampled_softmax"] == (4096 if large else 0)
 
 
 # Refused
@@ -207,7 +207,7 @@ def test_histories_too_short_to_hold_anything_out_are_named(cached):
     dataset = cached(rows)
     plan = type("Plan", (), {"batch_size": 2})
     with pytest.raises(UserError, match="no history of the data has 2 events beside those that are held out"):
-        kind.batches(dataset, np.arange(6), plan, 0)  # type: ignore[arg-type]
+        EVENTS.batches(dataset.cache, np.arange(6), plan, 0)  # type: ignore[arg-type]
     assert histories_of(dataset).learned().lengths.tolist() == [1] * 6
 
 

@@ -14,8 +14,8 @@ import tacit
 from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.dataset import open_dataset
-from tacit.modalities.events import modality as kind
 from tacit.modalities.events.encoder import ItemEncoder
+from tacit.modalities.events.modality import MODALITY as EVENTS
 from tacit.modalities.events.views import ItemViews
 from tests.events import events as some_events
 from tests.events import histories_of, write
@@ -78,8 +78,10 @@ def test_histories_and_items_are_embedded(trained: Path, folder: Path):
 
 def test_what_is_held_out_is_in_no_batch_of_training(folder: Path):
     dataset = open_dataset(pa.Table.from_pylist(some_events(300)), cache=str(folder / "cache"))
-    plan = kind.recipe({"next": 1.0}, tacit.encoders.build_encoder("sasrec_nano", dataset.spec), examples=len(dataset))
-    source = kind.batches(dataset, np.arange(len(dataset)), plan, 0)
+    plan = EVENTS.recipe(
+        {"next": 1.0}, tacit.encoders.build_encoder("sasrec_nano", dataset.spec), examples=len(dataset)
+    )
+    source = EVENTS.batches(dataset.cache, np.arange(len(dataset)), plan, 0)
     histories = histories_of(dataset)
     for step in range(8):
         batch = source(step)
@@ -110,7 +112,7 @@ def begun_on(rows: list[dict[str, int]], folder: Path) -> torch.Tensor:
     dataset = open_dataset(pa.Table.from_pylist(rows), cache=str(folder / "cache"))
     torch.manual_seed(0)
     encoder = tacit.encoders.build_encoder("sasrec_nano", dataset.spec)
-    kind.begun(encoder, dataset, np.arange(len(dataset)))
+    EVENTS.warm_start(encoder, dataset.cache, np.arange(len(dataset)))
     order = dataset.spec.known.numbers(range(20))
     return encoder.table[2:].detach()[torch.from_numpy(order)]
 
@@ -119,10 +121,10 @@ def test_people_see_names_in_order(folder: Path):
     rows = [{"user": u, "item": i, "position": i} for u in "ab" for i in range(3)]
     about = write([{"item": i, "title": f"film {i}"} for i in range(2)], folder / "films.csv")
     dataset = open_dataset(pa.Table.from_pylist(rows), cache=str(folder / "cache"), item_table=str(about))
-    assert kind.pictures(dataset, np.array([0])) == ["film 0 → film 1 → 2"]
-    assert kind.shown(dataset, torch.tensor([[2, 1, 3, 0]])) == ["film 0 → [?] → film 1"]
-    assert "order only" in kind.describe(dataset)
-    assert len(kind.about(dataset)) == 2
+    assert EVENTS.pictures(dataset.cache, np.array([0])) == ["film 0 → film 1 → 2"]
+    assert EVENTS.shown(dataset.cache, torch.tensor([[2, 1, 3, 0]])) == ["film 0 → [?] → film 1"]
+    assert "order only" in EVENTS.describe(dataset.cache)
+    assert len(EVENTS.about(dataset.cache)) == 2
     batch = {**dataset.batch(np.array([0, 1])), "key": keys.batch_keys(0, 0, torch.arange(2))}
     seen = kind.default_views(dataset.spec, "next")(batch, 0)
     assert isinstance(kind.scratch_views(dataset.spec), ItemViews)

@@ -21,7 +21,6 @@ from tacit.dataset import Dataset, open_dataset
 from tacit.evaluation import Report, Seal
 from tacit.experiment.split import split_dataset
 from tacit.modalities.events import counts
-from tacit.modalities.events import modality as kind
 from tacit.modalities.events.modality import MODALITY as EVENTS
 from tests.events import Row, histories_of, write
 
@@ -191,8 +190,10 @@ def test_no_batch_of_pretraining_holds_what_is_asked(holdout: str, folder: Path)
     until = histories.ends.copy()  # the place of the first event that somebody is asked about
     for question, user in enumerate(held.user):
         until[user] = min(until[user], held.asked.stop[question])
-    plan = kind.recipe({"next": 1.0}, tacit.encoders.build_encoder("sasrec_nano", dataset.spec), examples=len(dataset))
-    source = kind.batches(cut, split.pretrain, plan, 0)
+    plan = EVENTS.recipe(
+        {"next": 1.0}, tacit.encoders.build_encoder("sasrec_nano", dataset.spec), examples=len(dataset)
+    )
+    source = EVENTS.batches(cut.cache, split.pretrain, plan, 0)
     seen = set()
     for step in range(12):
         batch = source(step)
@@ -243,8 +244,8 @@ def test_a_seal_of_something_else_is_refused(folder: Path) -> None:
 
 def test_a_mere_order_is_said(folder: Path) -> None:
     dataset = opened(walks("position"), folder)
-    assert "order only" in kind.describe(dataset)
-    assert kind.facts(dataset)["order"] == "order only"
+    assert "order only" in EVENTS.describe(dataset.cache)
+    assert EVENTS.facts(dataset.cache)["order"] == "order only"
 
 
 def test_who_cannot_be_asked_is_counted(folder: Path) -> None:

@@ -19,9 +19,9 @@ from tacit import cli
 from tacit.core.errors import UserError
 from tacit.evaluation import Report
 from tacit.experiment.split import split_dataset
-from tacit.modalities.text import modality as text_kind
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.language import masked_logits, pseudo_perplexity
+from tacit.modalities.text.modality import MODALITY as TEXTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
@@ -98,7 +98,7 @@ def test_word_counts_search_as_well(target: str, tmp_path: Path) -> None:
 
     dataset = tacit.open_dataset(data, **told)
     split = split_dataset(dataset, seed=0)
-    arms = {arm.name: arm for arm in text_kind.statistics(dataset, split, 0)}
+    arms = {arm.name: arm for arm in TEXTS.baselines(dataset.cache, split, 0)}
     assert split.labelled is not None
     test = split.labelled.test
     rule = arms["tfidf-words"].rule
@@ -107,7 +107,7 @@ def test_word_counts_search_as_well(target: str, tmp_path: Path) -> None:
     similarity = (X @ X.T).toarray() - 2 * np.eye(len(test))
     found = np.take_along_axis(similarity, rule(split.labelled.train, np.empty(0), test), axis=1)
     np.testing.assert_allclose(found, -np.sort(-similarity, axis=1)[:, :10], atol=1e-5)
-    counting, fitting = text_kind.statistics_seconds(dataset, split)
+    counting, fitting = TEXTS.baselines_seconds(dataset.cache, split)
     assert 0 < counting < 60
     assert fitting(100) == 0
 
@@ -274,7 +274,7 @@ def test_texts_without_words_have_their_baselines() -> None:
     data = pa.table({"text": texts, "label": [str(k % 2) for k in range(120)]})
     dataset = tacit.open_dataset(data, label_column="label", vocabulary=300)
     split = split_dataset(dataset, seed=0)
-    arms = text_kind.statistics(dataset, split, 0)
+    arms = TEXTS.baselines(dataset.cache, split, 0)
     assert [arm.encoder for arm in arms] == ["TF-IDF of single characters and pairs", "TF-IDF of 2 to 5 characters"]
     assert split.labelled is not None
     train, test, truth = split.labelled.train, split.labelled.test, split.labelled.y
