@@ -360,6 +360,8 @@ def array_to_square(
         array = _sixteen_bits(array, rule, strict, found)
         dtype = dtype or rule.dtype
         array = _as(array, rule.dtype)
+    if dtype == np.uint16 and numbers == "uint8":
+        found.add("eight")
     height, width, bands = array.shape
     if bands != channels and bands in (2, 4):
         opacity = "; if the fourth is opacity, give a PIL image of mode RGBA" if bands == 4 else ""
