@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from tacit.data.named import LISTED, Missing
 from tacit.data.notes import Few, Notes, few
 from tacit.data.splitting import Codes, by_name, codes_of, first_of
 from tacit.errors import UserError
-from tacit.naming import plain
+from tacit.naming import plain, two_ways
 
 BINS = 5  # of numbers, balanced by draws and folds as classes are
 FEWEST_NUMBERS = 4
@@ -129,11 +130,15 @@ def minus_one(names: Sequence[str]) -> tuple[str, ...]:
 
 def _refuse_numbers(names: Sequence[str], labelled: int) -> None:
     """UserError where the labels are measurements, or one number is written in two ways."""
-    numbers: dict[float, str] = {}
+    if (found := two_ways(names)) is not None and found[0] in ("true", "false"):
+        raise UserError(f"the labels {found[0]!r} and {found[1]!r} may be one: write every class in one way")
+    numbers: dict[Decimal, str] = {}  # which are exact, as floats are not from 16 digits on
     for name in names:
         try:
-            number = float(name)
-        except ValueError:
+            number = Decimal(name)
+        except InvalidOperation:
+            continue
+        if number.is_snan():
             continue
         if number in numbers:
             raise UserError(
@@ -143,15 +148,15 @@ def _refuse_numbers(names: Sequence[str], labelled: int) -> None:
         numbers[number] = name
     if len(numbers) < len(names) or not names:
         return
-    fractional = sum(not number.is_integer() for number in numbers)
+    fractional = sum(not number.is_nan() and number != number.to_integral_value() for number in numbers)
     if fractional > _CONTINUOUS:
-        found = f"{fractional} distinct fractional numbers such as {names[0]}"
+        told = f"{fractional} distinct fractional numbers such as {names[0]}"
     elif len(names) > _CONTINUOUS and labelled < 2 * len(names):
-        found = f"{len(names)} distinct numbers such as {names[0]} on {labelled} examples"
+        told = f"{len(names)} distinct numbers such as {names[0]} on {labelled} examples"
     else:
         return
     raise UserError(
-        f"the labels look like measurements, not classes: {found}; to predict the numbers say --target regression, or, "
+        f"the labels look like measurements, not classes: {told}; to predict the numbers say --target regression, or, "
         "where classes are meant, put the numbers into bins or give each example the name of a class"
     )
 
