@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tacit.catalogue import Catalogue
 from tacit.framing import Framing
 from tacit.pixels import Scale
+
+# What may be said in a file, which may be a stranger's: beyond these, what is made of it takes all memory or for ever.
+LARGEST_SIZE, MOST_CHANNELS = 1 << 14, 1 << 10  # px, and of images
+LONGEST = 1 << 24  # tokens or events that are seen at once
+MOST_FRAMES, LONGEST_FRAME, MOST_MELS, MOST_SAMPLES = 1 << 18, 1 << 16, 1 << 10, 1 << 24  # of sound; samples a second
 
 
 @dataclass(frozen=True)
@@ -41,19 +47,56 @@ class ImageSpec:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> ImageSpec:
         return cls(
-            size=int(values["size"]),
-            channels=int(values["channels"]),
-            mean=tuple(float(value) for value in values["mean"]),
-            std=tuple(float(value) for value in values["std"]),
-            alignment=float(values.get("alignment", 0.0)),
+            size=_whole(values, "size", LARGEST_SIZE),
+            channels=_whole(values, "channels", MOST_CHANNELS),
+            mean=_numbers(values, "mean"),
+            std=_numbers(values, "std"),
+            alignment=_number(values.get("alignment", 0.0), "alignment"),
             framing=framing_of(values.get("framing")),
-            scale=None if values.get("scale") is None else Scale(*values["scale"]),
+            scale=scale_of(values.get("scale")),
         )
 
 
 def framing_of(values: Any) -> Framing | None:
     """A framing from its JSON form."""
-    return None if values is None else Framing(int(values[0]), bool(values[1]), int(values[2]))
+    if values is None:
+        return None
+    edge, keep, filter_ = values
+    if type(edge) is not int or not 0 <= edge <= LARGEST_SIZE or type(filter_) is not int or not 0 <= filter_ < 6:
+        raise ValueError(f"framing is {values!r:.40}")
+    return Framing(edge, bool(keep), filter_)
+
+
+def scale_of(values: Any) -> Scale | None:
+    """What is black and white, from its JSON form."""
+    if values is None:
+        return None
+    numbers, *ends, bits = values if len(values) == 4 else (*values, 16)  # which an older Tacit did not say
+    low, high = (_number(end, "scale") for end in ends)
+    if numbers not in ("uint8", "uint16", "int", "float") or not low < high or bits not in (8, 16):
+        raise ValueError(f"scale is {values!r:.40}")
+    return Scale(numbers, low, high, bits)
+
+
+def _whole(values: Mapping[str, Any], name: str, most: int) -> int:
+    """A count. ValueError for what is none, or more than there can be."""
+    value = values[name]
+    if type(value) is not int or not 0 < value <= most:
+        raise ValueError(f"{name} is {value!r:.40}, where 1 to {most:,} can be")
+    return value
+
+
+def _number(value: Any, name: str) -> float:
+    if type(value) not in (int, float) or not math.isfinite(float(value)):
+        raise ValueError(f"{name} is {value!r:.40}, where a number must be")
+    return float(value)
+
+
+def _numbers(values: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    found: Sequence[Any] = values[name]
+    if not isinstance(found, list | tuple) or len(found) > MOST_CHANNELS:
+        raise ValueError(f"{name} is {found!r:.40}")
+    return tuple(_number(value, name) for value in found)
 
 
 @dataclass(frozen=True)
@@ -85,6 +128,7 @@ class TextSpec:
     def of(cls, values: Mapping[str, Any]) -> TextSpec:
         named = ("length", "vocabulary", "pad", "cls", "sep", "mask", "unknown")
         numbers = {name: int(values[name]) for name in named}
+        _whole(numbers, "length", LONGEST)
         return cls(str(values["tokenizer"]), specials=tuple(int(n) for n in values["specials"]), **numbers)
 
 
@@ -119,8 +163,11 @@ class AudioSpec:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> AudioSpec:
-        whole = {name: int(values[name]) for name in ("rate", "window", "hop", "mels")}
-        parts = {name: float(values[name]) for name in ("seconds", "low", "high", "mean", "std")}
+        most = {"rate": MOST_SAMPLES, "window": LONGEST_FRAME, "hop": LONGEST_FRAME, "mels": MOST_MELS}
+        whole = {name: _whole(values, name, many) for name, many in most.items()}
+        parts = {name: _number(values[name], name) for name in ("seconds", "low", "high", "mean", "std")}
+        if parts["seconds"] * whole["rate"] > MOST_FRAMES * whole["hop"]:
+            raise ValueError(f"seconds is {parts['seconds']:g}, more than {MOST_FRAMES:,} frames")
         return cls(**{**whole, **parts}, channels=values.get("channels"))  # type: ignore[arg-type]
 
 
@@ -158,8 +205,8 @@ class ItemSpec:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> ItemSpec:
-        uses = float(values.get("uses", 0.0))
-        return cls(int(values["items"]), int(values["length"]), values.get("catalogue"), uses)
+        uses = _number(values.get("uses", 0.0), "uses")
+        return cls(int(values["items"]), _whole(values, "length", LONGEST), values.get("catalogue"), uses)
 
 
 Spec = ImageSpec | TextSpec | AudioSpec | ItemSpec
