@@ -96,8 +96,13 @@ def in_a_line(error: OSError | MemoryError) -> UserError | RunFailed:
         at = f" at {name}" if name else ""
         return RunFailed(f"the disk is full{at}; free some space and try again, a run with --resume")
     reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    return UserError(f"{name}: {reason}".removeprefix(": ") + remedy_of(error))
+
+
+def remedy_of(error: OSError) -> str:
+    """`; raise the limit on open files`, or nothing: to append to what the system says."""
     remedy = _REMEDIES.get(error.errno or 0)
-    return UserError(f"{name}: {reason}".removeprefix(": ") + (f"; {remedy}" if remedy else ""))
+    return f"; {remedy}" if remedy else ""
 
 
 def clear_ends(command: Callable[P, T]) -> Callable[P, T]:

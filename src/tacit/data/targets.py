@@ -61,11 +61,13 @@ def read_answers(text: pa.Array, asked: Asked, training: Mask, notes: Notes) -> 
     return classes(text, training, notes)
 
 
-def describe(target: str, known: Any) -> str:
-    """`1,200 labelled in 10 classes`, from anything with the fields of `Answers`."""
+def describe(target: str, known: Any, *, private: bool = False) -> str:
+    """`1,200 labelled in 10 classes`, from anything with the fields of `Answers`; `private` names no label."""
     n, names = int((known.label >= 0).sum()), len(known.classes)
     if not n:
         return "no labels"
+    if private and target in NUMERIC:  # the least and the largest are those of somebody
+        return f"{n // 2:,} pairs scored" if target == "similarity" else f"{n:,} labelled with numbers"
     if target == "similarity":
         return f"{n // 2:,} pairs scored from {np.nanmin(known.truth):,.6g} to {np.nanmax(known.truth):,.6g}"
     if target == "regression":
