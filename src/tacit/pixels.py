@@ -33,7 +33,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 MAX_PIXELS = 80_000_000
 
 # Part of every cache's key: raise it whenever a change may change a single pixel, or what is measured of them.
-VERSION = 3
+VERSION = 4
 
 # What was done to an image that a person should know of, or that its plan had not foreseen.
 FINDINGS = ("opacity", "frames", "shallow", "bands", "clipped", "eight", "colour", "deep", "wide")
