@@ -50,6 +50,7 @@ class TextEncoder(nn.Module, ABC):
 
     packs = True
     at_once = 32  # rows of any length that fit into memory together while they are embedded
+    sorts = True  # of many rows, those of like length are embedded together
     sentence: Sentence | None
     special: Tensor  # [V]  True for numbers that are no part of a text
     head_trained: Tensor
