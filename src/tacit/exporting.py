@@ -68,7 +68,7 @@ def export(
             "tacit.load_encoder reads"
         )
     if to == "onnx" and not getattr(encoder, "traceable", True):
-        raise UserError(f"{encoder.name} has no graph, since its feature extractor is none; use --to hf")
+        raise UserError(f"{encoder.name} has no graph, since {encoder.untraceable}; use --to hf")
     check_free(out)
     training = encoder.training
     encoder.eval()
@@ -166,7 +166,7 @@ def _open_hugging_face(encoder: OwnEncoder, folder: Path) -> Copy:
 
     own = encoder.hugging_face()
     opener: Any = AutoModel
-    if own is not None and encoder.spec.kind == "text" and encoder.name.startswith("hf:"):  # perhaps a half of two
+    if own is not None and encoder.spec.kind in ("text", "image") and encoder.name.startswith("hf:"):  # perhaps a half
         opener = type(own.base_model)  # without a head, if it has one
     with quiet():
         model = opener.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_safetensors=True)
