@@ -493,6 +493,16 @@ def test_what_the_system_refuses_is_a_line(number: int, match: str, kind: type[E
 
 
 @posix
+def test_what_libraries_in_rust_wrap_is_a_line_too(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    for place, match in ((tmp_path / "none" / "w", "No such file"), (tmp_path, "directory")):
+        with pytest.raises(UserError, match=match):
+            clear_ends(lambda place=place: save_file({"w": torch.zeros(1)}, place))()
+
+
+@posix
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may do everything")
 def test_without_permissions(it: Made, tmp_path: Path) -> None:
     it.root.chmod(0o500)
