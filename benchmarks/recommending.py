@@ -58,12 +58,12 @@ def main() -> None:
     began, spent = time.perf_counter(), time.process_time()
     options = {name: float(told[name]) for name in ("dropout", "temperature") if name in told}
     torch.manual_seed(keys.fold(asked.seed, "encoder"))
-    encoder = build_encoder(asked.encoder or kind.default_encoder(dataset.spec, weights), dataset.spec, **options)
+    encoder = build_encoder(asked.encoder or EVENTS.default_encoder(dataset.spec, weights), dataset.spec, **options)
     if told.get("begun") != "0":
         EVENTS.warm_start(encoder, dataset.cache, rows)
     plan = EVENTS.recipe(weights, encoder, examples=len(rows), batch_size=int(told.get("batch", 0)) or None)
     lr, decay = float(told.get("lr", plan.optim.lr)), float(told.get("decay", plan.optim.weight_decay))
-    fabric = make_fabric(device="cpu", precision=told.get("precision", "auto"), bf16_pays=kind.bf16_pays(encoder))
+    fabric = make_fabric(device="cpu", precision=told.get("precision", "auto"), bf16_pays=EVENTS.bf16_pays(encoder))
     source = EVENTS.batches(dataset.cache, rows, plan, asked.seed)
     run = pretrain(
         plan.task,

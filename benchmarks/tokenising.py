@@ -26,8 +26,8 @@ from record import record
 MEMORY = """
 import json, sys, time
 from pathlib import Path
-from tacit.data.corpora import open_corpus
-from tacit.data.sources import open_source
+from tacit.modalities.text.tokenise import open_corpus
+from tacit.data.listing import open_source
 import re
 
 def peak():  # of this process alone: getrusage would count what its parent once had

@@ -112,7 +112,7 @@ def test_a_sound_that_takes_long_gives_signs_of_life(tmp_path: Path, monkeypatch
     script.write_text(
         """
 import time
-from tacit import sounds
+from tacit.modalities.audio import decode as sounds
 from tacit.data import worker
 real, worker.SIGN_OF_LIFE = sounds.blocks, 0.05
 def slow(source, *args, **settings):
@@ -206,8 +206,8 @@ MEMORY = """
 import re, sys, tracemalloc
 from pathlib import Path
 import numpy as np
-from tacit.data import open_dataset
-from tacit.data.recordings import Pieces
+from tacit.dataset import open_dataset
+from tacit.modalities.audio.recordings import Pieces
 
 def memory(name):
     return int(re.search(name + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1e3

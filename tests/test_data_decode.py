@@ -46,7 +46,7 @@ def sabotaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script.write_text(
         """
 import os, signal, sys, time
-from tacit import pixels
+from tacit.modalities.image import decode as pixels
 from tacit.data import worker
 
 real = pixels.decode

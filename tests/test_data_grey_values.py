@@ -460,3 +460,22 @@ def test_an_encoder_of_before_opens_and_guesses_as_it_did():
     for values in (NOISE[:3], NOISE[:3] * 255, (NOISE[:3] * 255).astype(np.uint8)):
         right = NOISE[:3] if values.dtype != np.uint8 else values / 255
         np.testing.assert_allclose(to_float(encoder.prepare(values)["image"])[:, 0].numpy(), right, atol=1e-2)
+
+
+def test_a_test_set_of_another_scale_is_refused(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (8, 8, 8)).astype(np.float64)
+    with pytest.raises(UserError, match=r"from 0 to 255, where those of .* 0 is black, 1 is white: scale both alike"):
+        open_dataset({"x": grey / 255}, test={"x": grey}, cache=str(tmp_path))
+    assert len(open_dataset({"x": grey / 255}, test={"x": grey[:4] / 255}, cache=str(tmp_path))) == 12
+
+
+def test_arrays_of_8_bits_among_deeper_ones_are_said(tmp_path: Path) -> None:
+    deep = np.random.default_rng(0).integers(0, 4096, (8, 8, 8)).astype(np.uint16)
+    found = open_dataset({"x": deep}, test={"x": (deep // 16).astype(np.uint8)}, cache=str(tmp_path))
+    assert any(line.startswith("8 of 16 images have 8 bits among deeper ones") for line in found.notes.lines())
+
+
+def test_arrays_that_are_not_read_are_named(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (8, 8, 8)).astype(np.uint8)
+    found = open_dataset({"x": grey, "y": np.arange(8) % 2, "target": np.arange(8) % 4}, cache=str(tmp_path))
+    assert "the data: read are x and y, not target" in found.notes.lines()

@@ -434,3 +434,39 @@ def test_labels_of_another_number_are_refused(tmp_path: Path) -> None:
 
 def test_what_is_known_is_empty_without_columns() -> None:
     assert own_columns(texts(), {}, Missing()) == Columns()
+
+
+BIG = [10**17 + 16 * i for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs"),
+    [
+        ([float(i + 3) for i in BIG], BIG),  # of which floats make the ids of others
+        ([i + 3 for i in BIG], [float(i) for i in BIG]),
+        (BIG, [f"{i:.5E}" for i in BIG]),
+    ],
+)
+def test_ids_that_have_lost_their_last_digits_join_nothing(own: list[Any], theirs: list[Any]) -> None:
+    with pytest.raises(UserError, match="whose last digits are lost"):
+        joined(texts(id=own), {"id": theirs, "label": LABELS})
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "hint"),
+    [
+        ([f"A-{i}" for i in range(8)], [f"a-{i}" for i in range(8)], "differ in capitals: write them in one way"),
+        ([i // 2 for i in range(8)], range(8), "mean several examples, since names occur twice"),
+    ],
+)
+def test_why_nothing_matches_is_said(own: list[Any], theirs: Any, hint: str) -> None:
+    with pytest.raises(UserError, match=hint):
+        joined(texts(id=own), {"id": theirs, "label": LABELS})
+
+
+def test_a_name_with_a_blank_at_its_front_is_not_taken_for_another(tmp_path: Path) -> None:
+    for name in ("x0", " x0", "x1", "x2"):
+        (tmp_path / f"{name}.png").write_bytes(png(len(name)))
+    label, notes = joined(folder_source(tmp_path), {"file": [" x0.png", "x1.png", "x2.png"], "label": LABELS[:3]})
+    assert label == [None, None, "class 1", "class 2"]
+    assert notes.ambiguous.count == 1

@@ -16,6 +16,7 @@ from PIL import Image
 
 from tacit.core.errors import RunFailed, UserError
 from tacit.data import decode, store
+from tacit.data.listing import open_source
 from tacit.dataset import TEST, TRAIN, Dataset, clean, default_root, open_dataset
 from tacit.modalities.image import store as cache_module
 
@@ -574,3 +575,16 @@ def test_two_runs_at_once_decode_once(tmp_path: Path, cached):
         first, second = pool.map(cached, [root, root])
     assert values(first) == values(second) == [0, 2, 4, 1, 3, 5]
     assert len(list((tmp_path / "cache" / "decoded").iterdir())) == 1
+
+
+@pytest.mark.parametrize(("pages", "refused"), [(1, True), (2, True), (9, False)])
+def test_pages_about_tables_are_no_texts(tmp_path: Path, pages: int, refused: bool) -> None:
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.csv").write_text("text,label\na dog,1\na cat,2\n")
+    for number in range(pages):
+        (tmp_path / f"card{number}.md").write_text("About these tables.")
+    if refused:
+        with pytest.raises(UserError, match=r"holds tables \(test\.csv, train\.csv\): name one of them"):
+            open_source(tmp_path)
+    else:
+        assert len(open_source(tmp_path)) == pages

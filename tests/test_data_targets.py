@@ -445,3 +445,14 @@ def test_a_target_is_taken_from_the_first_who_names_one() -> None:
     assert target_settings({"target": "regression"}, run) == {"target": "regression", "multilabel": None}
     assert target_named(**target_settings({}, {})) == "classification"
     assert target_named(**target_settings(run)) == "multilabel"
+
+
+def test_one_class_in_two_ways_is_refused_and_classes_that_look_alike_are_said():
+    with pytest.raises(UserError, match="the labels 'true' and '1' may be one"):
+        known(["True", "1", "false", "0"] * 3)
+    assert known(["True", "TRUE", "false", "False"] * 3).classes == ("false", "true")
+    assert known([str(2**64 - 1 - i % 2) for i in range(8)]).classes == ("18446744073709551614", "18446744073709551615")
+    notes = Notes()
+    known(["Cat", "cat", "dog"] * 3, notes, group_column="patient", columns={"group": ["p1", "P1", "q"] * 3})
+    said = [line for line in notes.lines() if "look alike and are two" in line]
+    assert [line.split(" look")[0] for line in said] == ["the groups 'p1' and 'P1'", "the labels 'Cat' and 'cat'"]

@@ -37,6 +37,34 @@ class Small(nn.Module):
         return Features(last.flatten(2).transpose(1, 2), pooled[1], None, grid, tuple(pooled[i] for i in depths))
 
 
+class Words(nn.Module):
+    """Says of a text its numbers, and remembers how wide its batches were."""
+
+    dim, n_depths, at_once, sorts = 1, 0, 3, True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, batch, *, depths=()):
+        self.shapes.append(tuple(batch["tokens"].shape))
+        x = (batch["tokens"] * batch["valid"])[:, :, None].float()
+        return Features(x, x.sum(1), batch["valid"])
+
+
+def test_texts_of_like_length_are_read_together():
+    lengths = torch.tensor([5, 1, 9, 2, 1, 8, 2])
+
+    def fetch_words(rows):
+        valid = torch.arange(9) < lengths[rows][:, None]
+        return {"tokens": (torch.as_tensor(rows)[:, None] + 1) * valid, "valid": valid}
+
+    encoder = Words()
+    found = extract(encoder, fetch_words, np.array([6, 0, 2, 1, 3, 5, 4]))
+    assert found["pooled"][:, 0].tolist() == [14, 5, 27, 2, 8, 48, 5]
+    assert encoder.shapes == [(3, 2), (3, 8), (1, 9)]
+
+
 def test_every_representation_in_the_order_of_rows():
     encoder = Small()
     rows = np.array([7, 3, 30, 3])

@@ -152,6 +152,11 @@ def test_words_behind_the_cut_have_states_of_their_own(bert: Path, tmp_path: Pat
         assert int(encoder(batch).valid.sum()) == 10  # type: ignore[union-attr]
 
 
+def prompted(folder: Path, prompt: str) -> None:
+    told = {"prompts": {"query": prompt}, "default_prompt_name": "query"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(told))
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -161,7 +166,8 @@ def test_words_behind_the_cut_have_states_of_their_own(bert: Path, tmp_path: Pat
         (lambda f: rename(f, "1_Pooling", "../1_Pooling"), "which is no folder of its own"),
         (lambda f: rename(f, "2_Dense", "3_Dense"), "which is no folder of its own"),
         (lambda f: settle(f / "1_Pooling", pooling_mode="median"), "no pooling is named 'median'"),
-        (lambda f: settle(f / "1_Pooling", include_prompt=False), "leaves a prompt out"),
+        (lambda f: (settle(f / "1_Pooling", include_prompt=False), prompted(f, "dog: ")), "leaves a prompt out"),
+        (lambda f: prompted(f, "[CLS] dog: "), r"a special token \(\[CLS\]\) before every text"),
         (lambda f: settle(f / "2_Dense", out_features=10**9), "out_features 1000000000 is no number"),
         (lambda f: settle(f / "2_Dense", out_features=7), "they are of two layers"),
         (lambda f: settle(f / "2_Dense", in_features=7), "a Dense layer that is not read"),
@@ -260,6 +266,82 @@ def test_other_architectures_say_what_their_library_says(
     save_encoder(encoder, tmp_path / "out")
     for again in (load_encoder(tmp_path / "out"), load_encoder(f"hf:{tmp_path / 'out'}")):
         torch.testing.assert_close(again(batch).pooled, features.pooled)
+
+
+ALONE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "fnet": lambda wide: hf.FNetModel(hf.FNetConfig(**wide)),
+    "convbert": lambda wide: hf.ConvBertModel(hf.ConvBertConfig(**wide, embedding_size=8, head_ratio=1)),
+    "a decoder": lambda wide: hf.BertModel(hf.BertConfig(**wide, is_decoder=True)),
+    "two kinds of places": lambda wide: hf.LayoutLMModel(hf.LayoutLMConfig(**wide)),
+}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", ALONE)
+def test_company_changes_nothing(kind: str, bert: Path, tmp_path: Path) -> None:
+    """Not even where the model itself minds what stands behind a text; and texts are cut where the model ends."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    wide = {"max_position_embeddings": LENGTH, "vocab_size": texts.spec().vocabulary, **sizes}
+    torch.manual_seed(0)
+    with quiet():
+        ALONE[kind](wide).save_pretrained(tmp_path)
+        for path in bert.glob("tokenizer*"):
+            shutil.copy(path, tmp_path)
+        encoder, own = load_encoder(f"hf:{tmp_path}"), hf.AutoModel.from_pretrained(tmp_path).eval()
+    assert isinstance(encoder, TextEncoder)
+    assert encoder.spec.length == LENGTH
+    given = [text for text in LONG if text]
+    batch = encoder.prepare(given)
+    together = encoder(batch).pooled
+    for row, text in enumerate(given):
+        torch.testing.assert_close(encoder(encoder.prepare(text)).pooled[0], together[row], rtol=1e-4, atol=1e-5)
+        tokens = batch["tokens"][row][batch["valid"][row]]
+        kept = [at for at, token in enumerate(tokens.tolist()) if token not in encoder.spec.specials]
+        if len(tokens) <= LENGTH and kept:
+            wanted = own(tokens[None], attention_mask=torch.ones_like(tokens)[None])[0][0, kept].mean(0)
+            torch.testing.assert_close(together[row], wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_in_a_folder_of_its_own(bert: Path, tmp_path: Path) -> None:
+    """As older folders of sentence-transformers have it; what lies beside that is not read for it."""
+    folder = sentence(bert, tmp_path / "model", normalize=True)
+    wanted = embedded(load_encoder(f"hf:{folder}"), TEXTS)
+    (folder / "0_Transformer").mkdir()
+    for path in [path for path in folder.iterdir() if path.is_file() and path.name != "modules.json"]:
+        path.rename(folder / "0_Transformer" / path.name)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    np.testing.assert_array_equal(embedded(load_encoder(f"hf:{folder}"), TEXTS), wanted)
+    for path in Path(texts.folder_of("electra", tmp_path, head=False).removeprefix("hf:")).iterdir():
+        shutil.copy(path, folder)
+    np.testing.assert_array_equal(embedded(load_encoder(f"hf:{folder}"), TEXTS), wanted)
+
+
+def test_what_is_not_followed_is_said(bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = sentence(bert, tmp_path / "model")
+    path = folder / "sentence_bert_config.json"
+    args = {"config_args": {"num_hidden_layers": 1}, "model_args": {"attn_implementation": "sdpa"}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | args))
+    (folder / "config_sentence_transformers.json").write_text('{"truncate_dim": 8}')
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"truncation_side": "left"}))
+    load_encoder(f"hf:{folder}")
+    for said in ("config_args: num_hidden_layers", "truncate_dim", "cuts the beginning"):
+        assert said in caplog.text
+    assert "attn" not in caplog.text
+
+
+def test_settings_of_what_is_asked_are_passed_over(bert: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(bert, tmp_path / "model")
+    path = folder / "config.json"
+    told = {"return_dict": False, "output_hidden_states": True, "output_attentions": True}
+    path.write_text(json.dumps(json.loads(path.read_text()) | told))
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_max_length": "512"}))
+    np.testing.assert_array_equal(
+        embedded(load_encoder(f"hf:{folder}"), TEXTS), embedded(load_encoder(f"hf:{bert}"), TEXTS)
+    )
 
 
 def minilm() -> Path | None:

@@ -261,9 +261,53 @@ def test_a_plain_prefix_is_left_out_and_said(
     assert {parameter.dtype for parameter in fresh_twin(found, 1).parameters()} == {torch.float32}
 
 
+@torch.inference_mode()
+def test_the_tower_for_images_of_any_model(tmp_path: Path) -> None:
+    """Also where AutoModel knows none such: as it is opened, saved, and drawn anew."""
+    words = {
+        "vocab_size": 50,
+        "encoder_hidden_size": 16,
+        "bos_token_id": 0,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        **SIZES,
+    }
+    config = hf.BlipConfig(text_config={**words, "sep_token_id": 1}, vision_config={**PATCHES})
+    with quiet():
+        shaken(hf.BlipModel(config)).save_pretrained(tmp_path / "blip")
+        hf.BlipImageProcessorPil(**SQUARE).save_pretrained(tmp_path / "blip")
+    encoder = load_encoder(f"hf:{tmp_path / 'blip'}")
+    batch = encoder.prepare(pictures())  # type: ignore[arg-type]
+    save_encoder(encoder, tmp_path / "out")
+    for again in (load_encoder(tmp_path / "out"), load_encoder(f"hf:{tmp_path / 'out'}")):
+        assert torch.equal(again(batch).pooled, encoder(batch).pooled)
+    export(encoder, to="hf", out=tmp_path / "exported")
+    assert fresh_twin(encoder, 1)(batch).pooled.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"size": {"height": 40, "width": 48}, "crop_size": {"height": 32, "width": 32}}, True),
+        ({"size": {"shortest_edge": 32, "longest_edge": 40}, "crop_size": {"height": 32, "width": 32}}, True),
+        ({"do_resize": False, "do_center_crop": False}, True),
+        ({"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}}, False),
+    ],
+)
+def test_preprocessing_that_is_not_followed_is_said(
+    vit: Path, told: dict[str, Any], said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = vit / "preprocessor_config.json"
+    clip = {"image_processor_type": "CLIPImageProcessor", "do_center_crop": True}
+    path.write_text(json.dumps(json.loads(path.read_text()) | clip | told))
+    load_encoder(f"hf:{vit}")
+    assert ("makes other pixels" in caplog.text) == said
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
+        (lambda of: {k: (100 * v).to(torch.int8) for k, v in of.items()}, "as whole numbers: such quantised weights"),
         (
             lambda of: {k: v for k, v in of.items() if "layer.1." not in k},
             r"holds no weights for layers\.1\..* 15 others",

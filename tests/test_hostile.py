@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 import struct
 import tempfile
 import zipfile
@@ -30,12 +31,16 @@ from PIL import Image
 
 from tacit.core import archives
 from tacit.core.errors import UserError
+from tacit.core.records import read_record, write_record
 from tacit.data import delimited, text
 from tacit.data.embeddings import read_vectors
 from tacit.data.labels import read_labels
 from tacit.encoders import build_encoder, load_encoder, save_encoder
 from tacit.experiment.folder import settings_of
 from tacit.modalities.audio import decode as sounds
+from tacit.modalities.audio.spec import AudioSpec
+from tacit.modalities.events.catalogue import Catalogue
+from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.image import decode
 from tacit.modalities.image.spec import ImageSpec
 from tests import texts
@@ -462,3 +467,59 @@ def test_lines_nested_without_end_are_refused(cell: str, tmp_path: Path, cached)
     (tmp_path / "t.jsonl").write_text(f'{{"text": "a b", "x": {cell}}}\n' * 3)
     with pytest.raises(UserError, match=r"t\.jsonl"):
         cached(tmp_path / "t.jsonl")
+
+
+# ---------------------------------------------------------------- counts that nothing can be made of
+
+
+def edited(source: Path, folder: Path, change: dict[str, Any]) -> Path:
+    """A copy of an encoder's folder, whose description says something else, with a digest of it."""
+    shutil.copytree(source, folder)
+    said = read_record(folder / "encoder.json")
+    for key, value in change.items():
+        part, _, name = key.rpartition(".")
+        (said[part] if part else said)[name] = value
+    write_record(folder / "encoder.json", said, strict=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("described")
+    image, sound = ImageSpec(8, 1, (0.3,), (0.25,)), AudioSpec(4000, 1.0, 256, 128, 16, 0.0, 2000.0, 0.0, 1.0)
+    made = {
+        "convnet": build_encoder("convnet", image, width=8),
+        "vit_tiny": build_encoder("vit_tiny", image),
+        "audio_nano": build_encoder("audio_nano", sound),
+        "bert4rec_nano": build_encoder("bert4rec_nano", ItemSpec(20, 10, Catalogue.of_numbers(20))),
+    }
+    for name, encoder in made.items():
+        save_encoder(encoder, root / name)
+    return {name: root / name for name in made}
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *[("convnet", {"options.width": value}) for value in (10**9, 5000, 2**70, -1, "8", [8])],
+        *[("convnet", {"spec.size": value}) for value in (10**9, 2**70, 0, 1.5, "8", True)],
+        ("convnet", {"spec.channels": 10**4, "spec.mean": [0.3] * 10**4, "spec.std": [0.2] * 10**4}),
+        *[("convnet", {"spec.mean": value}) for value in ([float("nan")], [10**400], ["0.3"], 5)],
+        *[("convnet", {"spec.scale": value}) for value in (["uint8", "a", 255, 8], ["uint8", 0, 0, 8], ["x", 0, 1, 8])],
+        *[("convnet", {"spec.framing": value}) for value in ([-5, True, 3], [8, True, 99], [10**9, True, 3])],
+        *[("convnet", {"files": value}) for value in (["a"], 5)],
+        *[("vit_tiny", {"spec.size": value}) for value in (10**9, 16384, 16381)],
+        *[("audio_nano", {f"spec.{key}": 10**9}) for key in ("rate", "seconds", "window", "mels")],
+        ("bert4rec_nano", {"spec.length": 10**12}),
+        ("bert4rec_nano", {"spec.length": 10**7}),
+        ("bert4rec_nano", {"options.dropout": 5}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_absurd_counts_of_an_encoder_are_a_line(
+    described: dict[str, Path], tmp_path: Path, name: str, change: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError, match=r"encoder\.json is damaged|patches of|a dropout of") as told:
+        load_encoder(edited(described[name], tmp_path / "edited", change))
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 600

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pandas._libs.parsers import STR_NA_VALUES
 
 from tacit.core import naming
-from tacit.data.named import Missing, as_column, as_text
+from tacit.data.named import Missing, as_column, as_text, holds_rounded
 from tacit.modalities.events.catalogue import as_id
 
 
@@ -63,7 +63,7 @@ ABSENT = (None, float("nan"), pd.NA, pd.NaT)
         (pd.Series(["a", "b"]).values, ["a", "b"]),
         (pd.Index(["a", "b"]), ["a", "b"]),
         (pd.Series([True, None], dtype="boolean"), ["true", None]),
-        (pd.Series([pd.NaT, pd.Timestamp("2020-01-01")]), [None, "2020-01-01 00:00:00.000000"]),
+        (pd.Series([pd.NaT, pd.Timestamp("2020-01-01")]), [None, "2020-01-01"]),
         (np.array(["a", None, np.nan], object), ["a", None, None]),
         (np.array([b"a", b"b"]), ["a", "b"]),
         (np.ma.masked_array([1, 2], [False, True]), ["1", None]),
@@ -97,3 +97,46 @@ def test_zeros_at_the_front_are_kept_and_told() -> None:
     assert naming.two_ways(["a", "007", "7"]) == ("007", "7")
     assert naming.two_ways(["0", "00"]) == ("0", "00")
     assert naming.two_ways(["-7", "7", "1.07", "1.7"]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("True", "true"), (" FALSE ", "false"), ("Truely", "Truely"), ("cat\u200b", "cat"), ("\ufeffcat", "cat")],
+)
+def test_one_value_has_one_name_however_it_is_written(text: str, name: str) -> None:
+    assert naming.plain(text) == name
+    assert as_text(pa.array([text])).to_pylist() == [name]
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["true", "false", "1"], ("true", "1")),
+        (["false", "0"], ("false", "0")),
+        (["true", "1", "2"], None),  # these are words and numbers
+        (["true", "false"], None),
+    ],
+)
+def test_true_beside_1_may_be_one(names: list[str], found: tuple[str, str] | None) -> None:
+    assert naming.two_ways(names) == found
+
+
+@pytest.mark.parametrize("other", ["Cat", "\uff43at", "cat", "c\u200bat"])
+def test_names_that_look_alike_are_told(other: str) -> None:
+    assert naming.alike(["dog", "cat", other]) == (None if other == "cat" else ("cat", other))
+
+
+@pytest.mark.parametrize(
+    ("values", "lost"),
+    [
+        (pa.array([1.0, 2.0**53]), True),
+        (pa.array([1.0, 2.0**53 - 1, None, float("inf"), 0.5]), False),
+        (pa.array([2.0**24], pa.float32()), True),
+        (pa.array([2**60]), False),
+        (pa.array(["1.23457E+11"]), True),
+        (pa.array(["1e+05", "1e+11", "123456789012345678", "1.5"]), False),
+        (pa.array(["100000000000000000.0"]).dictionary_encode(), True),
+    ],
+)
+def test_numbers_without_their_last_digits_are_no_names(values: pa.Array, lost: bool) -> None:
+    assert bool(holds_rounded(values)) == lost

@@ -416,6 +416,23 @@ def test_pipes_devices_and_links_in_a_checkpoint_are_no_files(tmp_path: Path) ->
     assert (found.step, len(found.damaged)) == (1, 3)
 
 
+@pytest.mark.parametrize("name", ["log.txt", "metrics.jsonl", "plan.json", "secret.key", "config.yaml", "seal.json"])
+def test_pipes_and_devices_in_a_run_do_not_block(it: Made, name: str) -> None:
+    for overwrite in (False, True):
+        (it.run / name).unlink(missing_ok=True)
+        os.mkfifo(it.run / name)
+        with fuzzing.limit(10), pytest.raises(UserError, match=name.replace(".", r"\.")):
+            made.pretrain(it, resume=not overwrite, overwrite=overwrite)
+    assert stat.S_ISFIFO((it.run / name).lstat().st_mode)
+
+
+def test_a_pipe_as_data_is_refused(tmp_path: Path) -> None:
+    for name in ("t.csv", "t.npz", "t.txt", "t.tar"):
+        os.mkfifo(tmp_path / name)
+        with fuzzing.limit(10), pytest.raises(UserError, match="is a pipe, a socket or a device"):
+            tacit.open_dataset(str(tmp_path / name))
+
+
 # ---------------------------------------------------------------- records
 
 
@@ -475,6 +492,16 @@ def test_what_the_system_refuses_is_a_line(number: int, match: str, kind: type[E
     with pytest.raises(kind, match=match):
         command()
     assert isinstance(in_a_line(MemoryError()), RunFailed)
+
+
+@posix
+def test_what_libraries_in_rust_wrap_is_a_line_too(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    for place, match in ((tmp_path / "none" / "w", "No such file"), (tmp_path, "directory")):
+        with pytest.raises(UserError, match=match):
+            clear_ends(lambda place=place: save_file({"w": torch.zeros(1)}, place))()
 
 
 @posix

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.core.budget import parse_budget
+from tacit.core.budget import Budget, parse_budget
 from tacit.core.errors import UserError
-from tacit.experiment.pacing import BEYOND, LEAST_TRAINING, Paced, in_short, rounded_up, training_seconds
+from tacit.experiment.folder import Workspace
+from tacit.experiment.pacing import (
+    BEYOND,
+    LEAST_TRAINING,
+    PLAN,
+    Paced,
+    in_short,
+    planned_steps,
+    rounded_up,
+    training_seconds,
+)
 
 seconds = st.floats(0.1, 1e4)
 
@@ -103,3 +116,26 @@ def test_a_machine_that_slows_down_fivefold_takes_the_time_of_later_tasks() -> N
 def test_without_a_time_nothing_changes() -> None:
     length = Paced(7, [], lambda changes: None)
     assert train(length, lambda step: math.inf) == (7, math.inf)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        *[{"steps": {"simclr": value}} for value in (10**9, 10**400, -1, 0, "3", None, 1.5, [3], True)],
+        *[{what: value} for what in ("steps", "readings", "changes", "seconds", "left_out") for value in (5, "x")],
+        {"changes": {"simclr": [[1]]}},
+        {"changes": {"simclr": [[1, 10**400]]}},
+        [1],
+        5,
+    ],
+    ids=lambda plan: str(plan)[:40],
+)
+def test_a_plan_of_absurd_counts_is_a_line(tmp_path: Path, plan: Any) -> None:
+    with Workspace(tmp_path / "run", {"data": "x"}) as space:
+        space.write_json(PLAN, plan)
+        study: Any = None  # which an untimed budget does not ask
+        source: Any = SimpleNamespace(among=range(40))
+        recipe: Any = SimpleNamespace(batch_size=4)
+        budget = Budget(3, "steps")
+        with pytest.raises(UserError, match=r"plan\.json (is damaged|says more steps of simclr than)"):
+            planned_steps(study, space, "simclr", recipe, source, budget, 1.0, 0)

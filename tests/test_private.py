@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,12 @@ from PIL import Image
 import tacit
 from tacit import cli
 from tacit.core import secret
-from tacit.core.errors import RunFailed, UserError
+from tacit.core.errors import RunFailed, UserError, clear_ends
 from tacit.core.files import sha256
 from tacit.core.wording import LEFT_OUT, Ours, discreet, private_form
 from tacit.evaluation import Predictions, Seal, sealing
 from tacit.evaluation import seal as make_seal
+from tacit.evaluation.targets.labels import describe
 from tacit.experiment.log import Log
 
 PLANTED = re.compile(rb"zebra\w*", re.IGNORECASE)
@@ -363,3 +365,24 @@ def test_seals_of_before_are_read(tmp_path: Path) -> None:
     said = json.loads((tmp_path / "seal.json").read_text())
     assert said["version"] == 2
     assert not set(said["items"]) & set(kept.items)
+
+
+def test_private_is_heard_however_it_is_said(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "c.yaml").write_text("private: true\nseeds: zebra\n")
+    for words in (["--private=true", "--seeds", "zebra"], ["--config", tmp_path / "c.yaml"]):
+        code, shown = call("run", "digits", *words)
+        assert (code, planted(shown.encode())) == (2, set()), shown
+    assert "zebra" in call("run", "digits", "--private=false", "--seeds", "zebra")[1]
+
+
+def test_numbers_of_labels_are_not_told() -> None:
+    known = SimpleNamespace(label=np.zeros(3, int), classes=(), truth=np.array([1.0, 2.0, 77777.0]))
+    for target in ("regression", "similarity"):
+        assert "77,777" in describe(target, known)
+        assert "77" not in describe(target, known, private=True)
+
+
+def test_what_the_system_says_is_told_without_the_name(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "zebra").write_text("")
+    with pytest.raises(UserError, match=r"^\*\*\*: Not a directory; a file and a folder .* --private\)$"), discreet():
+        clear_ends(lambda: (tmp_path / "zebra" / "x").read_text())()

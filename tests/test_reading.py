@@ -473,3 +473,42 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path):
     for data in (table, tmp_path / "t.parquet"):
         with pytest.raises(UserError, match="has two columns named 'text'"):
             open_source(data)
+
+
+ROWS = [f"this is what row {i} has to say" for i in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        ("".join(f"{text},{i % 2}\n" for i, text in enumerate(ROWS)), "this is what row 0 has to say"),
+        ("".join(f"{text}\n" for text in ROWS), "this is what row 0 has to say"),
+        ("".join(f'"{i % 3}","a","b{i}"\n' for i in range(9)), "0"),
+        ("".join(f"{i * 1.5},x{i}\n" for i in range(1, 9)), "1.5"),
+        ("".join(f"{'cat' if i % 2 else 'dog'}\tx{i}\n" for i in range(9)), "dog"),
+    ],
+)
+def test_a_first_line_that_looks_like_a_row_is_said(tmp_path: Path, data: str, value: str):
+    _, said = read(tmp_path / "table.csv", data)
+    assert f"the first line was taken for the names of the columns, and {value!r} looks like a value" in said
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "text,label\n" + "".join(f"{text},{i % 2}\n" for i, text in enumerate(ROWS)),
+        "0,1\n" + "".join(f"{i},{i % 2}\n" for i in range(9)),  # columns without names, counted
+        "2019,2020,place\n" + "".join(f"a{i},b,c\n" for i in range(9)),
+        "what did you like about it?,age\n" + "".join(f"{text},{i}\n" for i, text in enumerate(ROWS)),
+        ",text\n" + "".join(f"{i},\n" for i in range(9)),
+        "text\n",
+    ],
+)
+def test_names_of_columns_are_not_taken_for_values(tmp_path: Path, data: str):
+    assert read(tmp_path / "table.csv", data)[1] == ""
+
+
+def test_names_of_columns_that_occur_again_are_said(tmp_path: Path):
+    part = "text,label\n" + "".join(f"{text},1\n" for text in ROWS)
+    _, said = read(tmp_path / "table.csv", 3 * part)
+    assert said == "table.csv: 2 rows repeat the line that names the columns, as where files were joined; take them out"

@@ -22,6 +22,7 @@ from PIL import Image
 from tacit.core.errors import UserError
 from tacit.data import places, shards
 from tacit.data.listing import open_source
+from tacit.data.tables import Columns
 from tacit.dataset import Dataset
 from tests.sounding import encoded, heard, noise
 
@@ -292,7 +293,8 @@ def test_words_beside_an_image_are_bounded(tmp_path: Path, cached) -> None:
 MEMORY = """
 import re, sys
 from pathlib import Path
-from tacit.data.sources import open_source
+from tacit.data.listing import open_source
+from tacit.data.tables import Columns
 def memory():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 open_source(sys.argv[1], root=Path(sys.argv[3]))
@@ -402,3 +404,18 @@ def test_what_changes_behind_an_url_is_read_again(cached, bucket: Any) -> None:
     bucket.pipe("/bucket/x.tar", tar(*examples(range(5, 8))))
     assert values(cached("memory://bucket/x.tar")) == [5, 6, 7]
     assert len(places.stamp_of(places.find("memory://bucket/x.tar", frozenset([".tar"]))[0])) > 20
+
+
+def test_members_that_are_not_read_are_counted(tmp_path: Path, cached) -> None:
+    members = [(f"{i:03d}.png", png(i)) for i in range(4)] + [(f"{i:03d}.npy", b"depth") for i in range(4)]
+    members += [(f"x{i}.webm", b"film") for i in range(3)] + [
+        ("y.txt", b"a caption"),
+        ("z.mp3", b"sound"),
+        ("none", b""),
+    ]
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar(*sorted(members)))
+    told, count = open_source(str(path), Columns("image")).left_aside()
+    kinds = {".npy": 4, ".webm": 3, ".txt": 1, ".mp3": 1, "no ending": 1}
+    assert sorted(told) == sorted(f"{n} file{'s' * (n > 1)} of {of}: not read as image" for of, n in kinds.items())
+    assert count == 10

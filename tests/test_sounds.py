@@ -223,6 +223,7 @@ def test_samples_in_memory_are_what_a_file_of_them_is(tmp_path: Path):
         (whole[None, None], RATE, r"\[S\] or \[S C\]"),
         (whole[None], RATE, "channels"),
         (np.array([0.0, np.nan]), RATE, "no numbers"),
+        (whole.astype(np.float32), RATE, "where 1 is full scale; scale them, as by 32,768"),
     ):
         with pytest.raises(BadSound, match=message):
             as_samples(wrong, rate, RATE)

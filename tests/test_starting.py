@@ -371,7 +371,7 @@ def test_a_time_that_no_judgement_fits_into_is_refused(
     budget: str, least: float, told: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tacit.evaluation.protocol.select", training)
-    monkeypatch.setattr(evaluating, "plan_judging", lambda *asked: lambda encoders: Judging(least, least, 1.0))
+    monkeypatch.setattr(evaluating, "plan_judging", lambda *asked, **how: lambda encoders: Judging(least, least, 1.0))
     with pytest.raises(UserError, match=told):
         tacit.evaluate(str(here / "images"), str(here / "mixed.parquet"), label_column="label", budget=budget)
 
@@ -381,7 +381,7 @@ def test_what_does_not_fit_into_the_time_of_a_judgement_is_named(here: Path, mon
     """Training from scratch is said to take a week: the rest is judged, and the verdict says what it lacks."""
     week = 7 * 86400.0
     plan = Judging(week, week, week, week - 1.0)
-    monkeypatch.setattr(evaluating, "plan_judging", lambda *asked: lambda encoders: plan)
+    monkeypatch.setattr(evaluating, "plan_judging", lambda *asked, **how: lambda encoders: plan)
     monkeypatch.setattr(finetune, "train_on_labels", training)
     asked = {"label_column": "label", "label_budgets": ["2", "5"], "budget": "1h"}
     report = tacit.evaluate(str(here / "images"), str(here / "mixed.parquet"), **asked)

@@ -475,7 +475,7 @@ def test_copies_are_found_by_content_alone(cached):
 MEMORY = """
 import re, sys
 from pathlib import Path
-from tacit.data import open_dataset
+from tacit.dataset import open_dataset
 
 def memory(name):
     return int(re.search(name + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1e3

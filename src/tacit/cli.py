@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with discreet("--private" in words):
+        with discreet(_is_private(words)):
             code = _call(words)
         sys.stdout.flush()
     except (UserError, RunFailed, Interrupted) as error:
@@ -173,7 +173,7 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespac
     for file in _named(words, "--config"):
         _check_config(Path(file))
     parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of settings")
-    parser.private = "--private" in words
+    parser.private = _is_private(words)
     parser.known = {*parameters, "config", "print_config", "help"}
     parsed = parser.parse_args(_normal(words, parameters))
     parsed.pop("config", None)
@@ -184,6 +184,18 @@ def _named(words: list[str], flag: str) -> list[str]:
     """The values that a flag has on the command line."""
     pairs = pairwise([*words, ""])
     return [word.partition("=")[2] if "=" in word else after for word, after in pairs if word.partition("=")[0] == flag]
+
+
+def _is_private(words: list[str]) -> bool:
+    """Whether --private is said here, or in a file of settings; also where what is said is of no sense."""
+    said = [word.partition("=")[2].lower() or "true" for word in words if word.partition("=")[0] == "--private"]
+    for file in map(Path, _named(words, "--config")):
+        try:
+            settings = read_plain_yaml(file)
+        except (OSError, ValueError):
+            continue
+        said += [str(settings.get("private", False)).lower()] if isinstance(settings, dict) else []
+    return any(word != "false" for word in said)
 
 
 def _check_config(file: Path) -> None:

@@ -77,7 +77,7 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
         known = resolve(columns, asked, split, named(first), notes)
         given = Seal.load(ask.seal) if ask.seal is not None else None
         labelled, rows, sealed = _labelled(first, known, notes, seed=ask.seed, given=given)
-        said = f"{len(first):,} embeddings; {describe(known.target, known)}"
+        said = f"{len(first):,} embeddings; {describe(known.target, known, private=ask.private)}"
         lines = [] if ask.private else lines  # which name files
         for line in [Ours(said), *lines, *notes.lines(private=ask.private)]:
             log(line)

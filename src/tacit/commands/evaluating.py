@@ -133,7 +133,8 @@ def _time_for(study: Study, ends: Deadline, subjects: Sequence[Arm], *, ours: bo
     if ends == NEVER:
         return TimeFor()
     encoders = [encoder for arm in subjects for encoder in arm.encoders]
-    plan = plan_judging(study, () if ours else encoders)(len(encoders))
+    # The alarms are for encoders that were just pretrained; of a run they are known by now.
+    plan = plan_judging(study, () if ours else encoders, diagnosing=False)(len(encoders))
     scratch = plan.least <= BEYOND * ends.left
     least = plan.least if scratch else plan.least - plan.scratch
     if least > BEYOND * ends.left:

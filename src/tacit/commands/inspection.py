@@ -126,7 +126,7 @@ def _about_labels(study: Study) -> str:
         )
     private = study.ask.private
     source = "" if private else f", from {dataset.notes.labels_from}"
-    lines = [f"labels: {describe(dataset.target, dataset)}{source}", _told(labelled, private=private)]
+    lines = [f"labels: {describe(dataset.target, dataset, private=private)}{source}", _told(labelled, private=private)]
     if dataset.group is not None:
         lines.append(f"groups: {len(np.unique(dataset.group)):,}; no group is ever on both sides of a split")
     if labelled.subgroup is not None:
@@ -153,6 +153,8 @@ def _told(labelled: Labelled, *, private: bool) -> str:
     """What the labels are, one by one or by their spread."""
     if labelled.target in NUMERIC:
         assert labelled.truth is not None
+        if private:  # each of these is the label of somebody
+            return "numbers: left out under --private"
         low, middle, high = np.quantile(labelled.truth, [0.25, 0.5, 0.75])
         return f"numbers: median {middle:,.6g}, half of them from {low:,.6g} to {high:,.6g}"
     if labelled.target == "multilabel":

@@ -6,6 +6,7 @@ import difflib
 import errno
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -75,10 +76,14 @@ _REMEDIES = {
     ),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files with ulimit -n"),
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "a file and a folder are in each other's place there"),
+    errno.EFBIG: "raise the limit on the size of files with ulimit -f, or name another place",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "its links lead round in a circle",
     errno.EIO: "the disk does not answer as it should; check it",
 }
+
+
+_OF_RUST = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust, such as safetensors, tell of the system's errors
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -96,8 +101,13 @@ def in_a_line(error: OSError | MemoryError) -> UserError | RunFailed:
         at = f" at {name}" if name else ""
         return RunFailed(f"the disk is full{at}; free some space and try again, a run with --resume")
     reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    return UserError(f"{name}: {reason}".removeprefix(": ") + remedy_of(error))
+
+
+def remedy_of(error: OSError) -> str:
+    """`; raise the limit on open files`, or nothing: to append to what the system says."""
     remedy = _REMEDIES.get(error.errno or 0)
-    return UserError(f"{name}: {reason}".removeprefix(": ") + (f"; {remedy}" if remedy else ""))
+    return f"; {remedy}" if remedy else ""
 
 
 def clear_ends(command: Callable[P, T]) -> Callable[P, T]:
@@ -111,5 +121,11 @@ def clear_ends(command: Callable[P, T]) -> Callable[P, T]:
             raise
         except (OSError, MemoryError) as error:
             raise in_a_line(error) from error
+        except Exception as error:
+            number = _OF_RUST.search(str(error))
+            if number is None or isinstance(error, _Said):
+                raise
+            refused = OSError(int(number[1]), os.strerror(int(number[1])))
+            raise in_a_line(refused) from refused
 
     return clear

@@ -1,8 +1,10 @@
 """The one rule by which a value names something: a class, a group, a split, an example, a user, an item.
 
-Blanks around it are dropped, accents are composed (NFC), and a whole number written as a float is the number's text:
-7, 7.0, "7" and " 7.0 " are all `7`, and so is 1e+05 the number 100000. Zeros at the front stay: "007" is itself, since
-codes are written so; where `7` and `007` meet, nobody but the person can tell whether they are one.
+Blanks around it are dropped, and marks that nobody sees, such as a byte-order mark; accents are composed (NFC); True
+and TRUE are `true`, and False `false`; and a whole number written as a float is the number's text: 7, 7.0, "7" and
+" 7.0 " are all `7`, and so is 1e+05 the number 100000. Zeros at the front stay: "007" is itself, since codes are
+written so; where `7` and `007` meet, nobody but the person can tell whether they are one, and so with `true` and `1`.
+Names that look alike, such as `Cat` and `cat`, stay two, and are said. Numbers whose last digits are lost are no names.
 
 What means that nothing is said, as pandas and others write it, is `missing`.
 """
@@ -16,7 +18,10 @@ from typing import Any
 
 WHOLE = r"^([+-]?[0-9]+)\.0*$"  # a whole number written as a float
 POWER = r"^-?[0-9](?:\.[0-9]+)?[eE]\+[0-9]{2,3}$"  # a large one, as programs print it
-UNCOMMON = r"^\s|\s$|\.0*$|[eE]\+|^-0|[^\x00-\x7f]"  # what every text holds that `plain` changes
+UNCOMMON = r"^\s|\s$|\.0*$|[eE]\+|^-0|[^\x00-\x7f]|^(?i:true|false)$"  # what every text holds that `plain` changes
+ROUNDED = (
+    r"^\s*[+-]?(?:[0-9]{16,}\.0*|[0-9](?:\.[0-9]+)?[eE]\+[0-9]{2,3})\s*$"  # what every text is that `rounded` means
+)
 
 _MISSING = frozenset(
     [
@@ -25,15 +30,20 @@ _MISSING = frozenset(
     ]
 )
 _EXACTLY = frozenset(["NA"])  # Na is sodium
+_BOTH = frozenset(["true", "false"])
+_UNSEEN = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _ZEROS = re.compile(r"([+-]?)0*([0-9]+)")
 _LARGEST = 10**18
+_EXACT = 2**53  # below which floats hold every whole number
+_SHOWN = 10  # the power of ten beyond which spreadsheets write 1.23457E+11 for all numbers that begin so
 
 
 def plain(text: str) -> str:
     """The name that a text is known by."""
     if text.isascii() and text.isalnum():  # as most are
-        return text
-    text = unicodedata.normalize("NFC", text.strip())
+        return text.lower() if text.lower() in _BOTH else text
+    text = unicodedata.normalize("NFC", text.strip().strip(_UNSEEN).strip())
+    text = text.lower() if text.lower() in _BOTH else text
     if whole := re.match(WHOLE, text):
         text = whole[1]
     elif re.match(POWER, text) and (number := float(text)).is_integer() and abs(number) < _LARGEST:
@@ -58,9 +68,33 @@ def missing(name: str) -> bool:
     return name in _EXACTLY or name.lower() in _MISSING
 
 
-def two_ways(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two of these names that differ in zeros at the front alone, if there are any."""
+def rounded(text: str) -> bool:
+    """Whether a text is a number of which a float, or a spreadsheet, has lost the last digits."""
+    if re.fullmatch(ROUNDED, text) is None:
+        return False
+    digits, _, power = text.strip().lower().lstrip("+-").partition("e+")
+    lost = "." in digits and int(power or 0) > _SHOWN and len(digits) - 1 <= int(power or 0)
+    return lost or abs(float(text)) >= _EXACT
+
+
+def alike(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two of these names that look alike, capitals and the width and joining of signs left aside, if there are any."""
     met: dict[str, str] = {}
+    for name in names:
+        seen = unicodedata.normalize("NFKC", "".join(s for s in name if s not in _UNSEEN)).casefold()
+        seen = " ".join(seen.replace("\u2212", "-").split())
+        if met.setdefault(seen, name) != name:
+            return met[seen], name
+    return None
+
+
+def two_ways(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two of these names that may be one value, if there are any: 7 and 007, true and 1."""
+    names = list(names)
+    met: dict[str, str] = {}
+    for word, digit in (("true", "1"), ("false", "0")):
+        if word in names and digit in names and set(names) <= _BOTH | {"0", "1"}:
+            return word, digit
     for name in names:
         number = _ZEROS.fullmatch(name)
         if number is not None and met.setdefault(number[1] + number[2], name) != name:

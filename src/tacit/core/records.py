@@ -53,12 +53,12 @@ def _reason(error: Exception) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
-def text_of(path: Path) -> str:
+def text_of(path: Path, most: int = LARGEST) -> str:
     """A text file of UTF-8. OSError or ValueError where it is none, or no regular file: that could block or not end."""
     status = path.stat()
     if not S_ISREG(status.st_mode):
         raise ValueError("it is no regular file")
-    if status.st_size > LARGEST:
+    if status.st_size > most:
         raise ValueError(f"it has {status.st_size:,} bytes, more than any that Tacit writes")
     return path.read_bytes().decode("utf-8")
 
@@ -71,9 +71,9 @@ def write_record(path: Path, content: Any, *, indent: int | None = 1, strict: bo
     write_whole(path, json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=not strict) + "\n")
 
 
-def read_record(path: Path) -> Any:
+def read_record(path: Path, most: int = LARGEST) -> Any:
     """What `write_record` was given. For the block of `reading`: any error means that the file is damaged."""
-    content = json.loads(text_of(path))
+    content = json.loads(text_of(path, most))
     if isinstance(content, dict) and (said := content.pop(DIGEST, None)) is not None and said != _digest(content):
         raise ValueError("it is not as it was written, by its SHA-256")
     return content

@@ -121,6 +121,8 @@ def _kept_in() -> Path:
 
 
 def _read(path: Path) -> Secret:
+    if not path.is_file():  # a pipe would block
+        raise UserError(f"{path} is no plain file, and holds no secret; restore it from a copy")
     try:
         with path.open("rb") as file:
             key = bytes.fromhex(file.read(1024).decode("ascii").strip())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from tacit.core.encoder import OwnEncoder
 
+LONGEST = 1 << 24  # tokens or events that a file may say are seen at once: beyond, they take all memory or for ever
+MANY = 1 << 10  # numbers of a list
 E = TypeVar("E", bound="OwnEncoder")
 E_co = TypeVar("E_co", bound="OwnEncoder", covariant=True)
 
@@ -28,3 +31,26 @@ class SpecOf(Generic[E_co]):
 
 
 Spec: TypeAlias = "SpecOf[OwnEncoder]"
+
+# ---------------------------------------------------------------- numbers from a file, which may be a stranger's
+
+
+def whole(values: Mapping[str, Any], name: str, most: int) -> int:
+    """A count. ValueError for what is none, or more than there can be."""
+    value = values[name]
+    if type(value) is not int or not 0 < value <= most:
+        raise ValueError(f"{name} is {value!r:.40}, where 1 to {most:,} can be")
+    return value
+
+
+def number(value: Any, name: str) -> float:
+    if type(value) not in (int, float) or not math.isfinite(float(value)):
+        raise ValueError(f"{name} is {value!r:.40}, where a number must be")
+    return float(value)
+
+
+def numbers(values: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    found: Sequence[Any] = values[name]
+    if not isinstance(found, list | tuple) or len(found) > MANY:
+        raise ValueError(f"{name} is {found!r:.40}")
+    return tuple(number(value, name) for value in found)

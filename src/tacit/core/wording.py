@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import os
 import re
 import sys
 import warnings
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple, TextIO
 
-from tacit.core.errors import Interrupted, RunFailed, UserError
+from tacit.core.errors import Interrupted, RunFailed, UserError, remedy_of
 
 LEFT_OUT = "***"
 _COUNT = re.compile(r"[-+]?\d[\d,]*(\.\d+)?%?")
@@ -98,6 +99,8 @@ def private_form(error: UserError | RunFailed) -> str:
     """The message of an error without anything but our own words and counts."""
     if error.args and isinstance(error.args[0], Ours):
         return error.args[0]
+    if isinstance(cause := error.__cause__, OSError) and cause.errno and isinstance(error, UserError):
+        return f"{LEFT_OUT}: {os.strerror(cause.errno)}{remedy_of(cause)} ({LEFT_OUT} is left out under --private)"
     text = str(error)
     code, at = error.said_at or (None, 0)
     said = None if code is None else _ours(text, _ways(code, at))

@@ -8,6 +8,7 @@ neither is refused. Every value stays the text that it was.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
@@ -17,6 +18,7 @@ from itertools import islice
 from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from tacit.core.errors import UserError
@@ -34,6 +36,10 @@ _BLOCK = 16 << 20  # bytes that arrow parses at a time
 _LONGEST = 2**31 - 1  # characters of a cell; the csv module's own limit of 131,072 is shorter than a court's decision
 csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
 
+_LOOKED_AT = 1000  # rows that tell whether the first line is one of them
+_SENTENCE = 4  # words
+_SHOWN = 40  # characters of a name that a remark shows
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
 _ESCAPED = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
 
@@ -140,10 +146,14 @@ def open_delimited(path: Place, *, at_once: bool = False) -> Delimited:
 def read_csv(path: Place, remarks: list[str] | None = None) -> pa.Table:
     """Columns of strings from a CSV file; adds to `remarks` what a person should know. UserError for others."""
     found = open_delimited(path, at_once=True)
-    if remarks is not None:
-        remarks += found.remarks
     schema = pa.schema([(name, pa.string()) for name in found.names])
-    return pa.Table.from_batches(found.batches(found.names), schema)
+    table = pa.Table.from_batches(found.batches(found.names), schema)
+    if remarks is not None:
+        again = table.filter(pc.equal(table[found.names[0]], found.names[0])).to_pylist()
+        many = sum(all(cell.strip() == column for column, cell in row.items()) for row in again)
+        said = f"{path.name}: {many:,} rows repeat the line that names the columns, as where files were joined"
+        remarks += [*found.remarks, *([said + "; take them out"] if many else [])]
+    return table
 
 
 def sniff_delimiter(lines: Sequence[str], order: str = _DELIMITERS) -> str:
@@ -193,12 +203,47 @@ def _understood(where: str, opened: Callable[[], IO[bytes]], suffix: str) -> Del
         raise UserError(f"{where} begins with Excel's line {names[0]!r}; its first line has to name the columns")
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
-        raise UserError(f"{where} has two columns named {twice!r}; rename one")
+        raise UserError(f"{where} has two columns named {twice!r}; rename one, or put a line of names above the rows")
+    header = records.line_num
     name = where.replace("\\", "/").rpartition("/")[2]
     said = [f"{name}: {quoting.said}"] if quoting.said else []
     said += [f"{name}: {doubt}"] if doubt else []
+    said += [f"{name}: {odd}"] if (odd := _of_header(names, _some(records, len(names)))) else []
     remarks = (*encoding.said(name), *said)
-    return Delimited(where, opened, encoding, delimiter, quoting, names, records.line_num, remarks)
+    return Delimited(where, opened, encoding, delimiter, quoting, names, header, remarks)
+
+
+def _some(records: Iterator[list[str]], width: int) -> list[list[str]]:
+    """The first rows, as far as they can be read."""
+    found: list[list[str]] = []
+    with contextlib.suppress(csv.Error):
+        found.extend(row for row in islice(records, _LOOKED_AT) if len(row) == width)
+    return found
+
+
+def _of_header(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """What is odd about the line that names the columns, which may be a row like the others; nothing where it is none.
+
+    It looks like a row if one of its cells stands in that column again, is a number in a column of numbers, or a
+    sentence in one of sentences.
+    """
+    counted = [name for name in names if name.isdigit()]
+    counts = [*map(int, counted)]
+    if counts and counts in ([*range(len(counts))], [*range(1, len(counts) + 1)]) and len(counts) > 1:
+        return ""  # columns without names, counted
+    for place, name in enumerate(names):
+        cells = [cell for row in rows if (cell := row[place].strip()) and row != [*names]]
+        several = len(set(cells)) < len(cells)
+        number = bool(cells) and all(map(_NUMBER.match, (name, *cells)))
+        words = sorted(len(cell.split()) for cell in cells)
+        sentences = bool(words) and len(name.split()) >= _SENTENCE <= words[len(words) // 2] and name[-1:] != "?"
+        if name and ((several and name in cells) or number or sentences):
+            shown = name if len(name) <= _SHOWN else name[:_SHOWN] + "..."
+            return (
+                f"the first line was taken for the names of the columns, and {shown!r} looks like a value; if it is "
+                "one, put a line of names above it"
+            )
+    return ""
 
 
 def _holds_marks(opened: Callable[[], IO[bytes]]) -> bool:

@@ -25,13 +25,14 @@ from tacit.core.archives import arrays_in
 from tacit.core.errors import UserError
 from tacit.data.class_names import own_class_names
 from tacit.data.joining import differ_by_zeros
-from tacit.data.named import Missing, as_column, as_text, table_as_text
+from tacit.data.named import Missing, as_column, as_text, refuse_rounded, table_as_text
 from tacit.data.opened import reading
 from tacit.data.source import ROWS, Source
 from tacit.data.unpacking import read_columns
 
 SUFFIXES = frozenset([".parquet", ".pq", ".npz"])
 EMBEDDING, ID = "embedding", "id"
+_NAMING = (ID, "group")  # columns of names, whatever their type
 NUMBERED = b"tacit.numbered"  # in a Parquet file's metadata: its ids are the numbers of rows
 
 _SHOWN = 3  # ids that a line names
@@ -276,6 +277,8 @@ def _text(values: Any, key: str, name: str, *, lists: bool) -> pa.Array:
                     return table_as_text(array)
                 values = array[:, 0] if shape[1] == 1 else array
             values = as_column(values)
+        if key in _NAMING:
+            refuse_rounded(values, "it")
         return as_text(values, lists=lists)
     except UserError as error:
         raise UserError(f"{key!r} of {name}: {error}") from None

@@ -21,6 +21,7 @@ from tacit.data.source import Source, digest, each, spread
 
 _ABOUT = ("README", "LICENSE", "NOTICE")
 _BESIDE = TABLE_SUFFIXES | {".json", ".npz", ".npy", ".tar", ".md", ".md.gz"}
+TABLES = frozenset([".parquet", ".csv", ".jsonl", ".npz", ".npy"])
 _CHUNK = 1 << 16  # names held as Python strings at a time
 
 
@@ -37,7 +38,12 @@ def folder_source(root: Path, kind: str | None = None) -> Source:
     counts = {name: found[number] for number, name in enumerate(KINDS)}
     if kind is None and counts["text"] < sum(counts.values()):
         # a page of notes beside images is about them, no text among them
-        counts["text"] -= pc.sum(pc.match_substring_regex(names, r"(?i)\.md(\.gz)?$")).as_py() or 0
+        counts["text"] -= _pages(names)
+    elif kind is None and (tables := _tables(root)) and counts["text"] == _pages(names) <= len(tables):
+        # and so are a few of them beside tables
+        raise UserError(
+            f"{root} holds tables ({', '.join(tables[:5])}): name one of them as the data, and perhaps --test"
+        )
     kind = choose_kind(counts, kind, str(root))
     if not counts[kind]:
         raise UserError(_empty(root, kind, others, skipped))
@@ -59,6 +65,16 @@ def folder_source(root: Path, kind: str | None = None) -> Source:
         skipped=tuple(skipped),
         unread=dict(others.most_common()),
     )
+
+
+def _pages(names: pa.Array) -> int:
+    """How many of these are pages of notes."""
+    return pc.sum(pc.match_substring_regex(names, r"(?i)\.md(\.gz)?$")).as_py() or 0
+
+
+def _tables(root: Path) -> list[str]:
+    """The names of the tables that lie in a folder itself."""
+    return sorted(path.name for path in root.iterdir() if path.suffix.lower() in TABLES)
 
 
 def holds_files(root: Path) -> bool:
@@ -140,9 +156,7 @@ def _buffers(names: pa.Array) -> Iterator[bytes]:
 
 
 def _empty(root: Path, kind: str, others: Counter[str], skipped: list[tuple[str, str]]) -> str:
-    endings = {".parquet", ".csv", ".jsonl", ".npz", ".npy"}
-    tables = sorted(path.name for path in root.iterdir() if path.suffix.lower() in endings)
-    if tables:
+    if tables := _tables(root):
         return f"{root} holds no {kind} files but {', '.join(tables[:5])}: name one of them as the data"
     if skipped:
         (name, why), more = skipped[0], len(skipped) - 1

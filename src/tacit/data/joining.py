@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from tacit.core import naming
 from tacit.core.errors import UserError
 from tacit.data.matching import Match, has_ending, match, match_names
-from tacit.data.named import as_text, distinct
+from tacit.data.named import as_text, distinct, refuse_rounded
 from tacit.data.opened import ID_LIKE, PATH_NAMES
 from tacit.data.source import ROWS, Source, each
 
@@ -106,6 +106,7 @@ def looked_up(key: Key, named: pa.ChunkedArray, source: Source) -> Match:
             return match(texts, each(source.ids), source.root)
         return match_names(texts, each(source.ids))
     assert source.columns is not None
+    refuse_rounded(source.columns[key.column], f"column {key.column!r} of {source.name}")
     ids = as_text(source.columns[key.column])
     by_path = flat(key.column) in {flat(name) for name in PATH_NAMES} or any(map(has_ending, texts))
     return match(texts, (name or "" for name in each(ids))) if by_path else match_names(texts, each(ids))
@@ -119,6 +120,13 @@ def differ_by_zeros(names: Iterable[str], ids: pa.Array) -> tuple[str, str] | No
             bare.setdefault(naming.without_zeros(stem), stem)
     pairs = ((stem, bare.get(naming.without_zeros(stem), stem)) for stem in map(_stem, names))
     return next(((stem, other) for stem, other in pairs if stem != other), None)
+
+
+def differ_by_capitals(names: Iterable[str], ids: pa.Array) -> tuple[str, str] | None:
+    """One of the names and an id that differ in capitals alone."""
+    lower = {(name or "").casefold(): name for name in each(ids)}
+    pairs = ((name, lower.get(name.casefold(), name)) for name in names)
+    return next(((name, other) for name, other in pairs if name != other), None)
 
 
 def _stem(name: str | None) -> str:

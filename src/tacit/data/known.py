@@ -23,6 +23,7 @@ from tacit.data.splitting import (
     group_codes,
     hold_out,
     hold_out_latest,
+    look_alike,
     refuse_spanning,
     refuse_two_ways,
     split_codes,
@@ -87,6 +88,7 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
     group, grouping, noun = None, columns.group, "group"
     if grouping is not None:
         refuse_two_ways(grouping, "groups")
+        notes.remarks += look_alike(pc.unique(grouping).drop_null().to_pylist(), "groups")
         group = group_codes(grouping, ids)
         notes.ungrouped = grouping.null_count
         if paired is not None:
@@ -100,13 +102,14 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
     if columns.label is not None:
         training = np.ones(len(ids), bool) if split is None else split != TEST
         answers = read_answers(text, asked, training, notes)
-        notes.remarks += minus_one(answers.classes)
+        notes.remarks += (*minus_one(answers.classes), *look_alike(answers.classes, "labels"))
         if asked.target == "similarity":
             refuse_two_scores(answers.truth, paired)
     subgroup: Codes | None = None
     subgroups: tuple[str, ...] = ()
     if columns.subgroup is not None:
         refuse_two_ways(columns.subgroup, "parts of the population")
+        notes.remarks += look_alike(pc.unique(columns.subgroup).drop_null().to_pylist(), "parts of the population")
         subgroup, subgroups = _subgroups(columns.subgroup, asked.columns["subgroup"])
     return Labels(
         answers.label,

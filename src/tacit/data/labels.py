@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
 from tacit.data.asked import FLAGS, Asked
-from tacit.data.joining import FILE_NAMES, Key, differ_by_zeros, key_of, looked_up
+from tacit.data.joining import FILE_NAMES, Key, differ_by_capitals, differ_by_zeros, key_of, looked_up
 from tacit.data.kinds import suffix_of
-from tacit.data.named import Missing, as_text, one_array
+from tacit.data.matching import AMBIGUOUS
+from tacit.data.named import Missing, as_text, one_array, refuse_rounded
 from tacit.data.notes import Few, Notes, few
 from tacit.data.opened import LINES, PARQUET, read_table, refuse_twice
 from tacit.data.source import Source
@@ -27,6 +28,7 @@ from tacit.data.splitting import codes_of
 from tacit.data.text import rearmed
 
 FOLDERS = "folders"
+NAMING = ("group", "subgroup", "holdout", "side", "pair")  # columns of names, whatever their type
 LABEL_NAMES = ("label", "labels", "class", "class_name", "label_name", "target", "category", "y")
 
 _KEY = "\x00key"
@@ -68,6 +70,8 @@ def own_columns(source: Source, names: Mapping[str, str], missing: Missing, *, l
             raise UserError(
                 f"{FLAGS[key]} {name}: {source.name} has no such column (it has: {', '.join(there) or 'none'})"
             )
+        if key in NAMING:
+            refuse_rounded(columns[name], f"column {name!r}")
         found[key] = missing.out_of(as_text(columns[name], lists=lists and key == "label"), key)
     return Columns(**found)
 
@@ -217,6 +221,8 @@ def _file_texts(
     for name in wanted.values():
         if name not in table.column_names:
             raise UserError(f"{path} has no column {name!r}; it has {', '.join(table.column_names)}")
+    for name in (key.name, *(wanted[of] for of in NAMING if of in wanted)):
+        refuse_rounded(table[name], f"column {name!r} of {path}")
     texts = {of: missing.out_of(as_text(table[wanted[of]], lists=lists and of == "label"), of) for of in sorted(wanted)}
     return key, pa.table({_KEY: as_text(table[key.name]), **texts})  # in one order, whatever that of the files
 
@@ -239,6 +245,10 @@ def _refuse_unmatched(
     ids = source.ids if keys[0].column is None else as_text(source.columns[keys[0].column])  # type: ignore[index]
     zeros = differ_by_zeros((name for name, row in zip(named, rows, strict=True) if row < 0), ids)
     hint = f"; {zeros[0]!r} and {zeros[1]!r} differ in zeros at the front: write them in one way" if zeros else ""
+    several = (rows == AMBIGUOUS).sum()
+    hint += f"; {several:,} mean several examples, since names occur twice here" if several else ""
+    other = None if zeros or several else differ_by_capitals(named, ids)
+    hint += f"; {other[0]!r} and {other[1]!r} differ in capitals: write them in one way" if other else ""
     where = f" of the folder {source.name}" if source.root and keys[0].column is None else ""
     raise UserError(
         f"only {matched} of the {len(rows)} rows of {files} match an example by {by!r} ({needed}"

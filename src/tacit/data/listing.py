@@ -88,9 +88,13 @@ def _from_disk(text: str, ask: Columns, listings: Path) -> Source:
     if path.is_dir():
         return _from_folder(path, ask, listings)
     if any(sign in text for sign in "*?[") and not path.exists():
-        return _from_places([Path(name) for name in sorted(glob.glob(text))], path.name, ask, listings)
+        return _from_places(
+            [Path(name) for name in sorted(glob.glob(text)) if Path(name).is_file()], path.name, ask, listings
+        )
     if not path.exists():
         raise UserError(f"{text}: no such file or folder (and not the built-in {DIGITS!r})")
+    if not path.is_file():
+        raise UserError(f"{text} is a pipe, a socket or a device, which gives what it has once; save that as a file")
     suffix = suffix_of(path.name)
     if suffix in TABLE_SUFFIXES or suffix == TAR:
         return _from_places([path], path.name, ask, listings)

@@ -136,7 +136,8 @@ def _most_alike(places: Iterable[str], above: str, home: str) -> str | None:
 
 def _key(path: str, cut: bool) -> str:
     """The components from the last to the first, each closed by a slash: shared tails become shared beginnings."""
-    parts = [part for part in unicodedata.normalize("NFC", path).replace("\\", "/").split("/") if part not in ("", ".")]
+    text = unicodedata.normalize("NFC", path).strip().replace("\\", "/")
+    parts = [part for part in text.split("/") if part not in ("", ".")]
     while ".." in parts:
         at = parts.index("..")
         parts = parts[: max(0, at - 1)] + parts[at + 1 :]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from typing import IO, Any, NamedTuple
@@ -21,7 +22,7 @@ from tacit.data.rows import concatenated, table_of
 
 NAME, WHOLE, BEGIN, SIZE, KIND = "__name__", "__whole__", "__begin__", "__size__", "__kind__"
 PLACED = (NAME, WHOLE, BEGIN, SIZE, KIND)
-SKIPPED = b"skipped"
+SKIPPED, UNREAD = b"skipped", b"unread"
 
 _BLOCK = 512  # bytes of a header
 _TEXTS = frozenset(["cls", "cls2", "index", "id", "label", "txt", "text", "transcript", "caption"])
@@ -40,6 +41,7 @@ class Shard(NamedTuple):
     file: IO[bytes]
     size: int  # bytes
     skipped: list[tuple[str, str]]
+    unread: Counter[str]  # members that are neither read nor told of by name, by their ending
 
     def skip(self, name: str, why: str) -> None:
         self.skipped.append((f"{self.place.name}/{name}", why))
@@ -52,16 +54,17 @@ def index_of(place: Place, kind: str | None) -> pa.Table:
     """
     parts: list[pa.Table] = []
     with reaching(str(place), (OSError,)), place.open("rb") as file:
-        shard = Shard(place, file, size_of(place), [])
+        shard = Shard(place, file, size_of(place), [], Counter())
         rows = _examples(shard, kind)
         while block := list(islice(rows, _AT_ONCE)):
             parts.append(table_of(block))
+    aside = {SKIPPED: json.dumps(shard.skipped), UNREAD: json.dumps(shard.unread)}
     if not parts:
         names = {name: pa.array([], pa.string()) for name in (NAME, WHOLE)}
         empty = pa.table(names | {name: pa.array([], pa.int64()) for name in PLACED[2:]})
-        return empty.replace_schema_metadata({SKIPPED: json.dumps(shard.skipped)})
+        return empty.replace_schema_metadata(aside)
     index = concatenated(parts, [part.num_rows for part in parts])
-    return index.replace_schema_metadata({SKIPPED: json.dumps(shard.skipped)})
+    return index.replace_schema_metadata(aside)
 
 
 class Member(NamedTuple):
@@ -81,6 +84,11 @@ class Member(NamedTuple):
     def last(self) -> str:
         """The last ending, without its point."""
         return self.ending.rpartition(".")[2]
+
+    @property
+    def suffix(self) -> str:
+        """The same with it, nothing where there is none."""
+        return self.last and f".{self.last}"
 
     @property
     def inner(self) -> str:
@@ -120,6 +128,8 @@ def _samples(shard: Shard, key: str, group: list[Member], asked: str | None, col
         for member in group:
             if asked is None and member.last in ("json", "cls"):
                 shard.skip(member.name, "no content lies beside it")
+            else:
+                shard.unread[member.suffix] += 1
         return
     contents = found[kind]
     plain = [member for member in contents if not member.inner]
@@ -129,11 +139,12 @@ def _samples(shard: Shard, key: str, group: list[Member], asked: str | None, col
             if member is not plain[0]:
                 shard.skip(member.name, f"beside {plain[0].name}, which is the one that is read")
         contents = plain
+    chosen = {*found[kind]}
+    shard.unread.update(m.suffix for m in group if m not in chosen and m.last not in _MOST)
     whole = len(contents) == 1 or words
     beside: dict[str, list[Member]] = {}
-    chosen = set(contents)
     for member in group:
-        if member not in chosen and (whole or member.kind(asked) != kind):
+        if member not in contents and (whole or member.kind(asked) != kind):
             beside.setdefault(key if len(contents) == 1 else member.stem, []).append(member)
     for content in contents:
         row = Row()

@@ -15,6 +15,8 @@ from tacit.core import naming
 from tacit.core.errors import UserError
 
 LISTED = "\x1f"  # ends each label of a list
+_EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}  # below which floats of so many bits hold every whole number
+_MIDNIGHT = r"([0-9]{4}-[0-9]{2}-[0-9]{2}) 00:00:00(\.0*)?$"  # a date, as tables keep it
 
 
 @dataclass
@@ -55,10 +57,38 @@ def as_text(values: pa.Array | pa.ChunkedArray, *, lists: bool = False) -> pa.Ar
             if pc.all(pc.equal(values, pc.floor(values))).as_py() is not False:
                 values = _as_integers(values)
         text = values.cast(pa.string())
+        if pa.types.is_timestamp(values.type):
+            text = pc.replace_substring_regex(text, _MIDNIGHT, r"\1")
     except pa.ArrowException:
         raise UserError(f"labels must be text or numbers, not {values.type}") from None
     text = _plain(text)
     return pc.if_else(pc.equal(text, ""), None, text)
+
+
+def holds_rounded(values: pa.Array | pa.ChunkedArray) -> str:
+    """The first number whose last digits are lost, by which several names become one; nothing where there is none."""
+    values = one_array(values)
+    if isinstance(values, pa.DictionaryArray):
+        values = values.dictionary
+    if pa.types.is_floating(values.type):
+        exact = _EXACT[values.type.bit_width]
+        values = values.cast(pa.float64())
+        large = pc.and_(pc.is_finite(values), pc.greater_equal(pc.abs(values), exact))
+        first = next(iter(values.filter(large).to_pylist()), None)
+        return "" if first is None else f"{first:.0f}"
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        some = values.filter(pc.match_substring_regex(values, naming.ROUNDED))
+        return next((text for text in some.to_pylist() if naming.rounded(text)), "")
+    return ""
+
+
+def refuse_rounded(values: pa.Array | pa.ChunkedArray, what: str) -> None:
+    """UserError where numbers that name something have lost their last digits."""
+    if lost := holds_rounded(values):
+        raise UserError(
+            f"{what} holds {lost}, whose last digits are lost, as in columns of floats and in spreadsheets: several "
+            "would become one; write these numbers whole, or as text"
+        )
 
 
 def as_column(values: Any) -> pa.Array:

@@ -98,9 +98,12 @@ class Notes:
 
         def of(which: NDArray[np.bool_]) -> Few:
             found = np.flatnonzero(which)
-            return few((named[i] for i in found.tolist()), len(found))
+            return few((named[i] or "an empty cell" for i in found.tolist()), len(found))
 
-        self.label_rows, self.joined_by = len(rows), ", ".join(dict.fromkeys(by))
+        self.label_rows, self.joined_by = (
+            len(rows),
+            ", ".join(name or "the column without a name" for name in dict.fromkeys(by)),
+        )
         self.matched, self.unmatched, self.ambiguous = of(rows >= 0), of(rows == UNKNOWN), of(rows == AMBIGUOUS)
         without = np.setdiff1d(np.arange(len(ids)), rows)
         self.rowless = few((ids[int(row)].as_py() for row in without), len(without))

@@ -19,7 +19,7 @@ from tacit.core.errors import UserError
 from tacit.data.class_names import own_class_names
 from tacit.data.delimited import read_csv
 from tacit.data.kinds import suffix_of
-from tacit.data.named import as_text, distinct
+from tacit.data.named import as_text, distinct, holds_rounded
 from tacit.data.places import Place, reaching, stamp_of
 from tacit.data.rows import concatenated, read_json_lines
 from tacit.data.source import ROWS, spread
@@ -200,7 +200,7 @@ def row_ids(others: pa.Table, rows: int) -> tuple[pa.Array, str]:
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
             ids = as_text(others[name])
-            if distinct(ids):
+            if distinct(ids) and not holds_rounded(others[name]):
                 return ids, name
     return pa.array(np.arange(rows).astype(str), pa.string()), ROWS
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from tacit.core.errors import UserError
 from tacit.core.files import whole_file
 from tacit.data.decode import Item
-from tacit.data.kinds import KINDS, choose_kind
-from tacit.data.members import BEGIN, KIND, NAME, PLACED, SIZE, SKIPPED, WHOLE, index_of
+from tacit.data.kinds import KINDS, choose_kind, suffix_of
+from tacit.data.members import BEGIN, KIND, NAME, PLACED, SIZE, SKIPPED, UNREAD, WHOLE, index_of
 from tacit.data.opened import strings
 from tacit.data.places import Place, reaching, stamp_of
 from tacit.data.rows import concatenated
@@ -34,7 +34,7 @@ from tacit.modalities.text.documents import Unreadable
 SUFFIX = ".tar"
 PACKED = frozenset([".tgz", ".tar.gz", ".tbz2", ".bz2", ".txz", ".xz", ".tar.zst", ".zst"])
 
-_FORMAT = 3  # of a kept index
+_FORMAT = 4  # of a kept index
 
 
 def tar_source(places: Sequence[Place], name: str, asked: str | None, kept: Path) -> Source:
@@ -46,6 +46,11 @@ def tar_source(places: Sequence[Place], name: str, asked: str | None, kept: Path
     indices = [_index(place, stamp, asked, kept) for place, stamp in zip(places, stamps, strict=True)]
     kind = _kind(indices, asked, name)
     skipped = [pair for index in indices for pair in json.loads((index.schema.metadata or {}).get(SKIPPED, b"[]"))]
+    unread: Counter[str] = Counter()
+    for index in indices:
+        unread.update(json.loads((index.schema.metadata or {}).get(UNREAD, b"{}")))
+        others = index.filter(pc.not_equal(index[KIND], list(KINDS).index(kind)))
+        unread.update(suffix_of(name) for name in others[NAME].to_pylist())
     indices = [index.filter(pc.equal(index[KIND], list(KINDS).index(kind))) for index in indices]
     sizes = [index.num_rows for index in indices]
     above = [f"{place.name}/" if len(places) > 1 else "" for place in places]
@@ -68,6 +73,7 @@ def tar_source(places: Sequence[Place], name: str, asked: str | None, kept: Path
         root=str(places[0]) if len(places) == 1 else "",
         columns=columns if columns.num_columns else None,
         skipped=tuple((str(who), str(why)) for who, why in skipped),
+        unread=dict(unread.most_common()),
         whole=wholes if several else None,
         remarks=(remark,) if several else (),
     )

@@ -19,8 +19,13 @@ from tacit.core.errors import UserError
 if TYPE_CHECKING:
     from tacit.modalities.events.interactions import Interactions
     from tacit.modalities.image import decode
+from tacit.modalities.image import decode as pixels
+
+if TYPE_CHECKING:
+    from tacit.modalities.events.interactions import Interactions
 
 TRAIN, TEST, VALIDATION = 0, 1, 2
+_BEYOND = 0.05  # of a test set's pixel values that may lie beyond the black and white of the others
 PATH, ROWS = "path", "\0row"  # what ids are that come from no column: paths, or the numbers of rows
 
 
@@ -119,6 +124,13 @@ def _seen(train: Source, test: Source) -> decode.Values | None:
     of, others = train.values, test.values
     if of is None or others is None or of.numbers != others.numbers:
         return of
+    scale = pixels.scale_of(of)
+    beyond = (others.some < scale.low) | (others.some > scale.high)
+    if len(beyond) and beyond.mean() > _BEYOND:
+        raise UserError(
+            f"--test {test.name} holds pixel values from {others.low:,.6g} to {others.high:,.6g}, where those of "
+            f"{train.name} are read so that {scale.said()}: scale both alike"
+        )
     return of._replace(blocks=lambda: chain(of.blocks(), others.blocks()))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError, nearest
-from tacit.core.naming import two_ways
+from tacit.core.naming import alike, two_ways
 from tacit.data.source import TEST, TRAIN, VALIDATION
 from tacit.modalities.events.times import units_of
 
@@ -56,13 +56,21 @@ def group_codes(text: pa.Array, ids: pa.Array) -> Codes:
 
 
 def refuse_two_ways(text: pa.Array, what: str) -> None:
-    """UserError where two names differ in zeros at the front alone: one patient may be both."""
+    """UserError where two names may be one value in the way that they are written: one patient may be both."""
     found = two_ways(pc.unique(text).drop_null().to_pylist())
     if found is not None:
-        raise UserError(
-            f"the {what} {found[0]!r} and {found[1]!r} differ in zeros at the front alone and may be one: write each "
-            "of them in one way"
-        )
+        zeros = "" if found[0] == "true" or found[0] == "false" else "differ in zeros at the front alone and "
+        raise UserError(f"the {what} {found[0]!r} and {found[1]!r} {zeros}may be one: write each of them in one way")
+
+
+def look_alike(names: Iterable[str], what: str) -> tuple[str, ...]:
+    """A remark where two names look alike: they are taken for two, which may be wrong."""
+    found = alike(names)
+    if found is None:
+        return ()
+    return (
+        f"the {what} {found[0]!r} and {found[1]!r} look alike and are two; where one is meant, write it in one way",
+    )
 
 
 def split_codes(text: pa.Array) -> SplitCodes:

@@ -71,6 +71,8 @@ def build_encoder(name: str, spec: SpecOf[E], *, offline: bool = False, **option
     known = build.__init__.__kwdefaults__ or {}
     for option in options.keys() - known.keys():
         raise UserError(f"the encoder {name} has no option {option!r}; it has {', '.join(known) or 'none'}")
+    if not 0 <= options.get("dropout", 0) < 1:
+        raise UserError(f"a dropout of {options['dropout']} is no share; choose one of 0 or more, and below 1")
     encoder: E = build(name, spec, **options)
     encoder.source = {"name": name, "revision": None, "licence": None}
     return encoder
@@ -136,7 +138,7 @@ def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module
         encoder = _own(module, found)
     else:
         with reading(folder / saved.DESCRIPTION, "export the encoder again"):
-            encoder = _without_trace(found)
+            encoder = _without_trace(found, folder)
     saved.restore(encoder, folder)
     if isinstance(encoder.spec, ImageSpec) and isinstance(found.spec, ImageSpec):
         encoder.spec = replace(encoder.spec, scale=found.spec.scale)  # which Hugging Face's files do not hold
@@ -183,9 +185,25 @@ def _own(module: nn.Module | None, found: saved.Saved) -> ImageEncoder:
     return wrap(module, found.spec)
 
 
-def _without_trace(found: saved.Saved) -> OwnEncoder:
-    """The architecture; its fresh weights, replaced at once, take nothing from torch's random numbers."""
-    import torch
+def _without_trace(found: saved.Saved, folder: Path) -> OwnEncoder:
+    """The architecture; its fresh weights, replaced at once, take nothing from torch's random numbers.
 
-    with torch.random.fork_rng(devices=[]):
-        return build_encoder(found.name, found.spec, **found.options)
+    ValueError as soon as it has more weights than the files of the folder could hold, before these are filled in.
+    """
+    import torch
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    left = sum(file.stat().st_size for file in folder.glob("*.safetensors"))  # bytes: a weight takes one at least
+
+    def count(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
+        nonlocal left
+        left -= 0 if weight is None else weight.numel()
+        if left < 0:
+            raise ValueError("it describes more weights than the files beside it hold")
+
+    counting = register_module_parameter_registration_hook(count)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return build_encoder(found.name, found.spec, **found.options)
+    finally:
+        counting.remove()

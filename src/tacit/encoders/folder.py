@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = "tacit-encoder"
 VERSION = 1
+LONGEST = 1 << 24  # bytes of a description: it holds no list of items or words
 DESCRIPTION, WEIGHTS, NETWORK = "encoder.json", "encoder.safetensors", "model.safetensors"
 MARK = "encoder"  # what the mark of its folder says
 # What an older Tacit wrote into the folder of an encoder or of an export, which had no mark yet.
@@ -129,7 +130,7 @@ def write(encoder: OwnEncoder, folder: Path, card: Mapping[str, Any]) -> None:
 def read(folder: Path) -> Saved:
     """What `write` described; UserError where a file is damaged, missing or newer than this Tacit."""
     said = _description(folder)
-    for name, hashed in {**said["weights"], **said.get("files", {})}.items():
+    for name, hashed in {**said["weights"], **said["files"]}.items():
         path = folder / name
         if path.parent != folder:
             raise UserError(f"{folder / DESCRIPTION} names {name}, which is no file of its folder; do not trust it")
@@ -197,7 +198,7 @@ def tied(state: Mapping[str, Tensor], names: Collection[str]) -> dict[str, str]:
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     with reading(path, f"it may be no description of an encoder at all; {_AGAIN}"):
-        said: dict[str, Any] = read_record(path)
+        said: dict[str, Any] = read_record(path, LONGEST)
         if said["format"] != FORMAT or not isinstance(said["version"], int):
             raise ValueError("it has another form")
     if said["version"] > VERSION:
@@ -205,7 +206,9 @@ def _description(folder: Path) -> dict[str, Any]:
             f"{path} comes from a newer Tacit (format {said['version']}, this one reads {VERSION}); upgrade Tacit"
         )
     with reading(path, _AGAIN):
-        for name, kind in (("name", str), ("weights", dict), ("spec", dict), ("options", dict), ("source", dict)):
+        said.setdefault("files", {})
+        objects = dict.fromkeys(("weights", "files", "spec", "options", "source"), dict)
+        for name, kind in {"name": str, **objects}.items():
             if not isinstance(said[name], kind):
                 raise ValueError(f"{name} is {said[name]!r:.40}")
     return said

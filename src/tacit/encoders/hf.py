@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import re
+from copy import deepcopy
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import AutoModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from tacit.core.errors import UserError
@@ -20,8 +23,9 @@ from tacit.core.files import sha256
 from tacit.core.leading import leader
 from tacit.core.spec import Spec
 from tacit.modalities.hf_folder import check_complete, find_weights, load_model, quiet, read_config
-from tacit.modalities.image.hf import HuggingFace, build, read_processing
+from tacit.modalities.image.hf import HuggingFace, build, differences, read_processing
 from tacit.modalities.image.spec import ImageSpec
+from tacit.modalities.text import sentence
 from tacit.modalities.text.spec import TextSpec
 
 if TYPE_CHECKING:
@@ -36,7 +40,7 @@ FETCHED = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
     *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
-    *("[0-9]_*/config.json", "[0-9]_*/model.safetensors"),
+    *("[0-9]_*/*.json", "[0-9]_*/model.safetensors", "[0-9]_Transformer/*.txt", "[0-9]_Transformer/*.model"),
 )
 INPUTS = {"pixel_values": "image", "input_ids": "text", "input_values": "audio", "input_features": "audio"}
 
@@ -72,11 +76,12 @@ def _opened(
     name: str, folder: Path, source: dict[str, Any], spec: Spec | None
 ) -> tuple[HuggingFace | HuggingFaceText | HuggingFaceAudio, tuple[str, ...]]:
     """The encoder, and what a person should know of how its folder was read."""
+    home, folder = folder, sentence.network(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no config.json, so it is no Hugging Face model; pass a folder that has one")
     weights = find_weights(folder)
     hashes = {path.name: sha256(path) for path in weights.files}
-    source = {"licence": _licence(folder / "README.md"), "sha256": hashes} | source
+    source = {"licence": _licence(home / "README.md"), "sha256": hashes} | source
     # Trainable also where it is loaded amid an evaluation.
     with quiet(), torch.inference_mode(False), torch.enable_grad():
         config = read_config(folder, weights)
@@ -85,7 +90,7 @@ def _opened(
             from tacit.modalities.text import hf as hf_text
 
             return hf_text.open_text(
-                name, folder, config, weights, source, spec if isinstance(spec, TextSpec) else None
+                name, home, folder, config, weights, source, spec if isinstance(spec, TextSpec) else None
             )
         if kind == "audio":
             from tacit.modalities.audio import hf
@@ -94,10 +99,43 @@ def _opened(
         processing = read_processing(folder, getattr(config, "vision_config", config))
         if isinstance(spec, ImageSpec):
             processing = processing.as_read(spec)
-        loaded = load_model(AutoModel, folder, config, weights)
+        loaded = load_model(_opener(config), folder, config, weights)
         found = build(name, loaded.model, processing, source)
         check_complete(loaded, found.model)
-        return found.eval(), (*loaded.remarks, *processing.remarks)
+        found.eval()
+        return found, (*loaded.remarks, *processing.remarks, *(differences(found) if spec is None else ()))
+
+
+def _opener(config: Any) -> Any:
+    """AutoModel, or the one class that embeds by such a configuration where AutoModel knows none: of the tower for
+    images of a larger model, saved by itself.
+    """
+    if type(config) in MODEL_MAPPING:
+        return AutoModel
+    beside = import_module(type(config).__module__.replace("configuration_", "modeling_"))
+    for name, cls in vars(beside).items():
+        fits = isinstance(cls, type) and issubclass(cls, PreTrainedModel) and cls.__module__ == beside.__name__
+        if (
+            fits
+            and getattr(cls, "config_class", None) is type(config)
+            and name.endswith("Model")
+            and cls.main_input_name == "pixel_values"
+        ):
+            return Only(cls)
+    return AutoModel
+
+
+class Only:
+    """Opens models of one class as AutoModel does those of all."""
+
+    def __init__(self, cls: type[PreTrainedModel]) -> None:
+        self.from_pretrained = partial(_without_remote, cls.from_pretrained)
+        self.from_config = partial(_without_remote, cls._from_config)
+
+
+def _without_remote(opener: Any, *args: Any, trust_remote_code: bool = False, **more: Any) -> Any:
+    assert not trust_remote_code
+    return opener(*args, **more)
 
 
 def _kind(config: Any) -> str:
@@ -115,7 +153,8 @@ def untrained(encoder: nn.Module) -> HuggingFace | HuggingFaceText | HuggingFace
     """The same architecture with weights drawn anew from torch's random numbers."""
     with quiet(), torch.inference_mode(False), torch.enable_grad():
         if isinstance(encoder, HuggingFace):
-            model = AutoModel.from_config(encoder.model.config, trust_remote_code=False, dtype=torch.float32)
+            # Of its own class: the tower for images of a larger model may have no other opener.
+            model = type(encoder.model)._from_config(deepcopy(encoder.model.config), dtype=torch.float32)
             return build(encoder.name, model, encoder.processing, dict(encoder.source))
         from tacit.modalities.audio import hf
         from tacit.modalities.text import hf as hf_text

@@ -68,17 +68,37 @@ def extract(
     import torch
 
     target = torch.device(device) if device is not None else device_of(encoder)
-    batch_size = min(batch_size, getattr(encoder, "at_once", batch_size))
+    at_once = min(batch_size, getattr(encoder, "at_once", batch_size))
+    fetched = batch_size if getattr(encoder, "sorts", False) else at_once
     parts: list[dict[str, NDArray[np.float32]]] = []
     with evaluation_mode(encoder), torch.no_grad(), stage("embedding", len(rows)) as now:
-        for start in range(0, len(rows), batch_size):
-            some = rows[start : start + batch_size]
-            batch = {name: tensor.to(target) for name, tensor in fetch(some).items()}
-            features = encoder(batch, depths=range(encoder.n_depths))
-            parts.append({name: tensor.float().cpu().numpy() for name, tensor in candidates(features).items()})
-            now.step(len(some))
+        for start in range(0, len(rows), fetched):
+            some = fetch(rows[start : start + fetched])
+            places, batches = _of_like_length(some, at_once) if fetched > at_once else (None, [some])
+            read = []
+            for batch in batches:
+                there = {name: value.to(target) for name, value in batch.items()}
+                features = encoder(there, depths=range(encoder.n_depths))
+                read.append({name: value.float().cpu().numpy() for name, value in candidates(features).items()})
+                now.step(len(features.pooled))
+            said = {name: np.concatenate([part[name] for part in read]) for name in read[0]}
+            parts.append(said if places is None else {name: values[places] for name, values in said.items()})
     found = _finite({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     return {name: values for name, values in found.items() if name == "pooled" or not _same(values, found["pooled"])}
+
+
+def _of_like_length(batch: Batch, most: int) -> tuple[NDArray[np.int64], list[Batch]]:
+    """A batch of texts in batches of at most so many, each of texts of like length, without the padding that none of
+    them needs; and where each text is among all of these.
+    """
+    lengths = batch["valid"].sum(1)
+    order = lengths.argsort(stable=True)
+    parts = []
+    for start in range(0, len(order), most):
+        some = order[start : start + most]
+        N = max(1, int(lengths[some].max()))
+        parts.append({name: value[some, :N] if value.ndim > 1 else value[some] for name, value in batch.items()})
+    return order.argsort().numpy(), parts
 
 
 def extract_tokens(

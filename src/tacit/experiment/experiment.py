@@ -281,7 +281,7 @@ def open_study(
     against = open_against(ask) if ranks.leader() else ()  # who judges; and before data are read, which takes longer
     dataset = open_dataset(data, **options)
     check_hiding(hiding, ask, dataset.kind)
-    log(Ours(describe(dataset)))
+    log(Ours(describe(dataset, private=ask.private)))
     for line in dataset.notes.lines(private=ask.private):
         log(line)
     with torch.random.fork_rng(devices=[]):
@@ -327,9 +327,10 @@ def _opened(source: str, ask: SimpleNamespace) -> Any:
         raise UserError(f"--against: {error}") from None
 
 
-def describe(dataset: Dataset) -> str:
+def describe(dataset: Dataset, *, private: bool = False) -> str:
     """The dataset in a line."""
-    return f"{modality_of(dataset.spec).describe(dataset.cache)}; {describe_labels(dataset.target, dataset)}"
+    labels = describe_labels(dataset.target, dataset, private=private)
+    return f"{modality_of(dataset.spec).describe(dataset.cache)}; {labels}"
 
 
 def chosen_encoder(

@@ -175,6 +175,9 @@ class Workspace(AbstractContextManager["Workspace"]):
             self._clear()
         else:
             self._before, self._signed = text_of(self.path / CONFIG), before.trusted
+        for file in (self.path / name for name in WRITTEN if "/" not in name):
+            if os.path.lexists(file) and not file.is_file():  # a pipe would block, a device never end
+                raise UserError(f"{file} is no plain file; move it away, or choose another --out")
         self._remove_litter()
         if folders.marked(self.path) != _RUN:
             with self._room():

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from tacit.core import gathering, ranks
 from tacit.core.budget import Deadline, clock
 from tacit.core.errors import UserError
+from tacit.core.records import reading
 from tacit.core.wording import Ours
 from tacit.training.fitting import most_that_fit
-from tacit.training.loop import seconds_per_step
+from tacit.training.loop import MOST_STEPS, seconds_per_step
 
 if TYPE_CHECKING:
     from tacit.core.budget import Budget
@@ -40,7 +41,31 @@ FEWEST_STEPS = 20  # that are worth the name of a training
 WINDOW = 0.06  # of a training's time, over which the speed of its steps is measured
 WRONG = 0.05  # of the steps that are left: by how much their number must be wrong to be corrected
 GROWING = 0.9  # of a training, after which steps are no longer added: so late they would learn at next to no rate
+QUICKEST = 1e-4  # seconds that a step takes at the least
 SLOW = 0.6  # of the steps that were planned: fewer than these are too few, and later tasks give up their time
+
+
+def read_plan(space: Workspace) -> dict[str, Any]:
+    """What plan.json says, nothing where there is none. UserError where it says what no plan of a run can."""
+    planned = space.read_json(PLAN)
+    if planned is None:
+        return {}
+    with reading(space.path / PLAN, "restore it from a copy, or start again with --overwrite"):
+        if not isinstance(planned, dict) or not isinstance(planned.get("left_out", []), list):
+            raise ValueError("it is no plan of a run")
+        for what in ("steps", "readings", "batch_size", "seconds", "changes"):
+            for name, value in planned.get(what, {}).items():
+                if what == "changes":
+                    good = all(len(change) == 2 and all(map(_is_count, change)) for change in value)
+                else:
+                    good = type(value) is float if what == "seconds" else _is_count(value)
+                if not good:
+                    raise ValueError(f"{what} of {name} is {value!r:.40}")
+    return planned
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value <= MOST_STEPS
 
 
 def planned_recipe(
@@ -52,7 +77,7 @@ def planned_recipe(
         return study.recipe(weights, encoder, batch_size=asked)
     if gathering.world() > 1:
         raise UserError("--batch-size auto tries on one process; find the number there and multiply it")
-    planned: dict[str, Any] = space.read_json(PLAN) or {}
+    planned: dict[str, Any] = read_plan(space)
     planned.setdefault("batch_size", {})
     if name not in planned["batch_size"]:
 
@@ -87,7 +112,7 @@ class Shares:
     """
 
     def __init__(self, tasks: Sequence[str], seeds: int, seconds: float, space: Workspace, log: Log) -> None:
-        planned = ranks.from_leader(lambda: space.read_json(PLAN)) or {}
+        planned = ranks.from_leader(lambda: read_plan(space))
         self.left_out: list[str] = list(planned.get("left_out", []))
         self.waiting = [task for task in tasks if task not in self.left_out]
         self.seeds, self.ends, self.space, self.log = seeds, Deadline.after(seconds), space, log
@@ -115,7 +140,7 @@ class Shares:
     def leave_out(self, task: str, why: str) -> None:
         self.log(Ours(f"{task} is left out: {why}"))
         self.left_out.append(task)
-        self.space.write_json(PLAN, {**(self.space.read_json(PLAN) or {}), "left_out": self.left_out})
+        self.space.write_json(PLAN, {**read_plan(self.space), "left_out": self.left_out})
 
 
 def training_seconds(budget: float, spent: float, after: float, least: float) -> float:
@@ -214,11 +239,12 @@ def planned_steps(
     takes long; the leader decides. On record in plan.json, corrections too; with `repeated` these are taken as they
     were by the first seed. UserError where not even a few steps fit.
     """
-    planned: dict[str, Any] = ranks.from_leader(lambda: space.read_json(PLAN)) or {}
+    planned: dict[str, Any] = ranks.from_leader(lambda: read_plan(space))
     planned.setdefault("steps", {})
+    timed, per_epoch = budget.unit == "seconds", len(source.among) / plan.batch_size
     if name not in planned["steps"]:
         step, reading, readings, left = 0.0, 0.0, READINGS, seconds
-        if budget.unit == "seconds":
+        if timed:
             began = time.perf_counter()
             step = seconds_per_step(
                 *(plan.task, source),
@@ -234,8 +260,6 @@ def planned_steps(
             reading = time.perf_counter() - began
             left -= reading
             readings = max(1, min(READINGS, int(PROBE_SHARE * seconds / reading)))
-        per_epoch = len(source.among) / plan.batch_size
-        timed = budget.unit == "seconds"
         found = int(max(0.0, left - readings * reading) / step) if timed else budget.steps(per_epoch)
         decided = ranks.from_leader(lambda: [found, readings, left, step])
         if timed and decided[0] < FEWEST_STEPS:
@@ -246,16 +270,23 @@ def planned_steps(
         space.write_json(PLAN, planned)
 
     def keep(changes: list[list[int]]) -> None:
-        now: dict[str, Any] = space.read_json(PLAN) or {}
+        now = read_plan(space)
         now.setdefault("changes", {})[name] = changes
         space.write_json(PLAN, now)
 
-    corrected = budget.unit == "seconds" and not repeated
+    changes = planned.get("changes", {}).get(name, []) if timed else []
+    most = budget.amount / QUICKEST if timed else budget.steps(per_epoch)
+    if max(planned["steps"][name], *(total for _, total in changes), 0) > most:
+        raise UserError(
+            f"{space.path / PLAN} says more steps of {name} than a budget of {budget} comes to; restore it from a "
+            "copy, or start again with --overwrite"
+        )
+    corrected = timed and not repeated
     length = Paced(
-        int(planned["steps"][name]),
-        planned.get("changes", {}).get(name, []),
+        planned["steps"][name],
+        changes,
         keep,
         seconds=planned.get("seconds", {}).get(name, math.inf) if corrected else math.inf,
         borrow=borrow,
     )
-    return length, int(planned.get("readings", {}).get(name, READINGS))
+    return length, planned.get("readings", {}).get(name, READINGS)

@@ -256,9 +256,9 @@ def worst_alarms(found: Sequence[Diagnosis]) -> list[Alarm]:
     return worst
 
 
-def plan_judging(study: Study, others: Sequence[Any] = ()) -> Callable[[int], Judging]:
+def plan_judging(study: Study, others: Sequence[Any] = (), *, diagnosing: bool = True) -> Callable[[int], Judging]:
     """What judging so many pretrained encoders will take, measured on little: some examples are embedded, probed and
-    trained on.
+    trained on. With `diagnosing` the label-free alarms are part of it.
 
     What --against names, and `others` that are judged besides, may be slower than the architecture: each is timed.
     """
@@ -291,7 +291,6 @@ def plan_judging(study: Study, others: Sequence[Any] = ()) -> Callable[[int], Ju
     counting, fitting = study.modality.baselines_seconds(study.dataset.cache, study.split)
     tested = len(labelled.test) if len(labelled.test) else len(train)
     once_trained = study.scratch_seconds() + tested * embedding / labelled.n_folds
-    drawn_in_all = min(len(train), primary.total * primary.draws) if primary.total else len(train)
     diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
     trainings, ranking, once = labelled.n_folds * once_trained, 0.0, 0.0
     known, X = labelled.answers[timed], tables["pooled"]
@@ -312,8 +311,11 @@ def plan_judging(study: Study, others: Sequence[Any] = ()) -> Callable[[int], Ju
             return labelled.n_folds * ((encoders + 1) * once * labels * waves + fitting(labels) * draws)
 
         choosing = (encoders + 1) * once * min(primary.total, LEARNED_FROM) * N_FOLDS * len(tables)
-        seconds = (pretrained + 1) * diagnosed * embedding_whole + counting + choosing + ranking
-        least = seconds + each * (tested + drawn_in_all + min(len(train), HURRIED))
+        seconds = counting + choosing + ranking
+        if diagnosing:
+            seconds += (pretrained + 1) * diagnosed * embedding_whole
+        first = min(len(train), primary.total * min(FEWEST_DRAWS, primary.draws)) if primary.total else len(train)
+        least = seconds + each * (tested + first + min(len(train), HURRIED))
         least += FEWEST_DRAWS * trainings + probing(primary.total, min(FEWEST_DRAWS, primary.draws))
         whole = seconds + each * (len(labelled.y) + min(len(train), ENOUGH))
         trained = len(planned.budgets) if ask.train_every_budget else 1

@@ -65,7 +65,7 @@ def export(
             "tacit.load_encoder reads"
         )
     if to == "onnx" and not getattr(encoder, "traceable", True):
-        raise UserError(f"{encoder.name} has no graph, since its feature extractor is none; use --to hf")
+        raise UserError(f"{encoder.name} has no graph, since {encoder.untraceable}; use --to hf")
     check_free(out)
     training = encoder.training
     encoder.eval()

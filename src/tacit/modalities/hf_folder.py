@@ -35,6 +35,11 @@ BYTES = {
     **dict.fromkeys(("U32", "I32", "F32"), 4),
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 8),
 }
+DROPPED = (  # of a configuration: what names code, kernels or devices, and what is asked of a model here
+    *("auto_map", "attn_implementation", "experts_implementation", "custom_pipelines", "use_kernels"),
+    *("return_dict", "output_hidden_states", "output_attentions"),
+)
+WHOLE_NUMBERS = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 LONGEST_JSON = 256 << 20  # bytes; a tokenizer of a quarter of a million words has 33 million
 LONGEST_HEADER = 100_000_000  # bytes, the format's own limit
 FEWEST_PARTS = 48  # layers or experts that any model may have, however few weights: some share theirs
@@ -167,6 +172,7 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
             shapes = {name: tuple(told["shape"]) for name, told in tensors.items()}
             spans = {name: tuple(told["data_offsets"]) for name, told in tensors.items()}
             widths = {name: BYTES[told["dtype"]] for name, told in tensors.items()}
+            packed = [name for name, told in tensors.items() if told["dtype"] in WHOLE_NUMBERS]
             whole = all(type(n) is int and n >= 0 for of in (*shapes.values(), *spans.values()) for n in of)
             fits = whole and all(
                 len(spans[name]) == 2 and spans[name][1] - spans[name][0] == math.prod(shapes[name]) * widths[name]
@@ -183,6 +189,12 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
         )
     if sum(b - a for a, b in spans.values()) != end:
         raise UserError(f"{path} has a damaged header, whose tensors overlap; download it again")
+    packed = [name for name in packed if name.endswith("weight") and len(shapes[name]) > 1]
+    if packed:
+        raise UserError(
+            f"{path} holds {_named(packed)} as whole numbers: such quantised weights are not read; save the model in "
+            "float32 or float16"
+        )
     return shapes
 
 
@@ -217,10 +229,9 @@ def read_config(folder: Path, weights: Weights) -> PreTrainedConfig:
 
 
 def _plain(said: Any) -> Any:
-    """A configuration without what names code, kernels or devices, at any depth."""
+    """A configuration without what is `DROPPED`, at any depth."""
     if isinstance(said, dict):
-        dropped = ("auto_map", "attn_implementation", "experts_implementation", "custom_pipelines", "use_kernels")
-        return {key: _plain(of) for key, of in said.items() if not key.startswith("_") and key not in dropped}
+        return {key: _plain(of) for key, of in said.items() if not key.startswith("_") and key not in DROPPED}
     return [_plain(of) for of in said] if isinstance(said, list) else said
 
 

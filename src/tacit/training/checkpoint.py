@@ -83,6 +83,7 @@ class Checkpoint:
     step: int
     tensors: Tensors
     state: dict[str, Any]
+    file: Path  # of the state
     damaged: tuple[str, ...] = field(default=())
 
 
@@ -94,7 +95,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
     leads, pieces = ranks.leader(), _pieces(tensors)
     if not leads and not pieces:
         return
-    final = folder / f"step-{step:08d}"
+    final = folder / _name(step)
     try:
         with whole_folder(final, last=_MANIFEST, known=_OWN) if leads else nullcontext(final) as begun:
             partial = Path(ranks.from_leader(lambda: str(begun))) if pieces else begun
@@ -128,7 +129,7 @@ def load(folder: Path) -> Checkpoint | None:
     with reading(path / _STATE, f"remove {path}, and the checkpoint before it is taken"):
         state = json.loads(text_of(path / _STATE))
         tensors = Tensors(path, state.get("pieces", {}))
-    return Checkpoint(state["step"], tensors, state, tuple(damaged))
+    return Checkpoint(state["step"], tensors, state, path / _STATE, tuple(damaged))
 
 
 def _newest_whole(folder: Path) -> tuple[str | None, list[str]]:
@@ -144,8 +145,10 @@ def _newest_whole(folder: Path) -> tuple[str | None, list[str]]:
         with reading(path / _STATE, f"remove {path}, and the checkpoint before it is taken"):
             state = json.loads(text_of(path / _STATE))
             version, step = state["version"], state["step"]
-            if type(version) is not int or type(step) is not int or not isinstance(state.get("pieces", {}), dict):
+            if type(version) is not int or not isinstance(state.get("pieces", {}), dict):
                 raise ValueError("it is no state of a training")
+            if type(step) is not int or path.name != _name(step):
+                raise ValueError(f"it is the state after step {step!r:.40}")
         if version > VERSION:
             raise UserError(
                 f"{path} was written by a newer Tacit (format {version}, this one reads {VERSION}); upgrade Tacit"
@@ -181,6 +184,10 @@ def _pieces(tensors: Mapping[str, Tensor]) -> Pieces:
 
 def _file(process: int) -> str:
     return f"state-{process}.safetensors" if process else _TENSORS
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def _newest_first(folder: Path) -> Iterator[Path]:

@@ -399,13 +399,18 @@ def read_history(path: Path) -> Iterator[Row]:
             continue
         try:
             row = json.loads(text)
-            whole = type(row["step"]) is int and isinstance(row["task"], str) and row["step"] > 0
-            whole = whole and all(type(value) in (int, float) for key, value in row.items() if key != "task")
+            whole = type(row["step"]) is int and isinstance(row["task"], str) and 0 < row["step"] <= MOST_STEPS
+            whole = whole and all(_is_number(value) for key, value in row.items() if key != "task")
             whole = whole and {"loss", "seconds"} <= row.keys()
         except (ValueError, KeyError, TypeError, RecursionError):
             continue
         if whole:
             yield row
+
+
+def _is_number(value: Any) -> bool:
+    """Also one that is not finite, but no whole number that is beyond all others."""
+    return type(value) is float or (type(value) is int and abs(value) < 1 << 1000)
 
 
 class _Signals:

@@ -7,6 +7,7 @@ put back in whatever pieces it is in then.
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from tacit.core import gathering
 from tacit.core.errors import UserError
+from tacit.core.records import reading
 from tacit.tasks.base import Task
 from tacit.training import checkpoint
 from tacit.training.sharding import alike, cuts, here
@@ -46,25 +48,36 @@ def restore(folder: Path, task: Task, optimizer: torch.optim.Optimizer, *, steps
     saved = checkpoint.load(folder)
     if saved is None:
         return None
-    for key, value in (("steps", steps), ("seed", seed)):
-        if saved.state[key] != value:
-            raise UserError(
-                f"the checkpoint in {folder} was made with {key} {saved.state[key]}, not {value}; "
-                "resume with the same settings or choose another --out"
-            )
-    with torch.no_grad():
-        for name, tensor in _named(task).items():
-            here(tensor).copy_(_piece(saved.tensors, f"task/{name}", tensor))
-    _restore_optimizer(saved.tensors, optimizer)
     notes = [f"passed over a damaged checkpoint ({fault})" for fault in saved.damaged]
-    before: dict[str, Any] = saved.state["build"]
+    with reading(saved.file, f"remove {saved.file.parent}, and the checkpoint before it is taken"):
+        for key, value in (("steps", steps), ("seed", seed)):
+            if saved.state[key] != value:
+                raise UserError(
+                    f"the checkpoint in {folder} was made with {key} {saved.state[key]!r:.40}, not {value}; "
+                    "resume with the same settings or choose another --out"
+                )
+        before, spent, skipped, recent = _told(saved.state)
+        with torch.no_grad():
+            for name, tensor in _named(task).items():
+                here(tensor).copy_(_piece(saved.tensors, f"task/{name}", tensor))
+        _restore_optimizer(saved.tensors, optimizer)
     notes += [
         f"resumed with {what} {now} where the checkpoint had {before[what]}: results may differ in the last digits"
         for what, now in _build().items()
         if before[what] != now
     ]
-    skipped, recent = tuple(saved.state.get("skipped", ())), tuple(saved.state.get("recent", ()))
-    return Saved(saved.step, float(saved.state["spent"]), skipped, recent, tuple(notes))
+    return Saved(saved.step, spent, skipped, recent, tuple(notes))
+
+
+def _told(state: Mapping[str, Any]) -> tuple[dict[str, Any], float, tuple[int, ...], tuple[float, ...]]:
+    """What a checkpoint says besides its tensors. TypeError, ValueError or KeyError where that is none of it."""
+    before, spent = state["build"], float(state["spent"])
+    if not isinstance(before, dict) or not _build().keys() <= before.keys() or not spent >= 0:
+        raise ValueError("it is no state of a training")
+    skipped, recent = state.get("skipped", []), state.get("recent", [])
+    if not isinstance(skipped, list) or not all(type(step) is int for step in skipped):
+        raise ValueError(f"skipped is {skipped!r:.40}")
+    return before, spent, tuple(skipped), tuple(map(float, recent))
 
 
 def _restore_optimizer(tensors: checkpoint.Tensors, optimizer: torch.optim.Optimizer) -> None:

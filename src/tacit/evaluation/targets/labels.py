@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
-from tacit.core.naming import plain
+from tacit.core.naming import plain, two_ways
 from tacit.data.asked import NUMERIC, TEXTS, Asked
 from tacit.data.named import LISTED, Missing
 from tacit.data.notes import Few, Notes, few
@@ -60,11 +61,13 @@ def read_answers(text: pa.Array, asked: Asked, training: Mask, notes: Notes) -> 
     return classes(text, training, notes)
 
 
-def describe(target: str, known: Any) -> str:
-    """`1,200 labelled in 10 classes`, from anything with the fields of `Answers`."""
+def describe(target: str, known: Any, *, private: bool = False) -> str:
+    """`1,200 labelled in 10 classes`, from anything with the fields of `Answers`; `private` names no label."""
     n, names = int((known.label >= 0).sum()), len(known.classes)
     if not n:
         return "no labels"
+    if private and target in NUMERIC:  # the least and the largest are those of somebody
+        return f"{n // 2:,} pairs scored" if target == "similarity" else f"{n:,} labelled with numbers"
     if target == "similarity":
         return f"{n // 2:,} pairs scored from {np.nanmin(known.truth):,.6g} to {np.nanmax(known.truth):,.6g}"
     if target == "regression":
@@ -129,11 +132,15 @@ def minus_one(names: Sequence[str]) -> tuple[str, ...]:
 
 def _refuse_numbers(names: Sequence[str], labelled: int) -> None:
     """UserError where the labels are measurements, or one number is written in two ways."""
-    numbers: dict[float, str] = {}
+    if (found := two_ways(names)) is not None and found[0] in ("true", "false"):
+        raise UserError(f"the labels {found[0]!r} and {found[1]!r} may be one: write every class in one way")
+    numbers: dict[Decimal, str] = {}  # which are exact, as floats are not from 16 digits on
     for name in names:
         try:
-            number = float(name)
-        except ValueError:
+            number = Decimal(name)
+        except InvalidOperation:
+            continue
+        if number.is_snan():
             continue
         if number in numbers:
             raise UserError(
@@ -143,15 +150,15 @@ def _refuse_numbers(names: Sequence[str], labelled: int) -> None:
         numbers[number] = name
     if len(numbers) < len(names) or not names:
         return
-    fractional = sum(not number.is_integer() for number in numbers)
+    fractional = sum(not number.is_nan() and number != number.to_integral_value() for number in numbers)
     if fractional > _CONTINUOUS:
-        found = f"{fractional} distinct fractional numbers such as {names[0]}"
+        told = f"{fractional} distinct fractional numbers such as {names[0]}"
     elif len(names) > _CONTINUOUS and labelled < 2 * len(names):
-        found = f"{len(names)} distinct numbers such as {names[0]} on {labelled} examples"
+        told = f"{len(names)} distinct numbers such as {names[0]} on {labelled} examples"
     else:
         return
     raise UserError(
-        f"the labels look like measurements, not classes: {found}; to predict the numbers say --target regression, or, "
+        f"the labels look like measurements, not classes: {told}; to predict the numbers say --target regression, or, "
         "where classes are meant, put the numbers into bins or give each example the name of a class"
     )
 

@@ -35,12 +35,13 @@ MOST_SECONDS = 600  # of a recording that an encoder is given
 MOST_PER_BYTE = 256  # frames: speech at the lowest rate that Opus has gives 64, hours of digital silence thousands
 
 # Part of every cache's key: raise it whenever a change may change a single sample, or what is measured of them.
-VERSION = 1
+VERSION = 2
 
 _BLOCK = 1 << 16  # frames read at a time
 _MARKS = (b"RIFF", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b"ID3", b"caff", b".snd")
 _READABLE = (100, 1_000_000)  # Hz, of a file
 _FULL = 32_767 / 32_768  # full scale of 16 bits
+_LOUDEST = 32.0  # of full scale; what a decoder or a mix overshoots is a few times less, integers as floats far more
 _CLIPPED = 1e-3  # the share of samples at full scale that makes a recording a clipped one
 _SHORT = 4_608  # frames that an encoder's own delay explains
 
@@ -290,6 +291,10 @@ def _mono(block: NDArray[np.float32], channels: str | int, found: Found) -> NDAr
     """One channel [S] of [S C], and what is seen of it."""
     if not np.isfinite(block).all():
         raise BadSound("holds samples that are no numbers (NaN or infinite)")
+    if (peak := float(np.abs(block).max(initial=0.0))) > _LOUDEST:
+        raise BadSound(
+            f"samples reach {peak:,.0f}, where 1 is full scale; scale them, as by 32,768, and save them again"
+        )
     column = channels if isinstance(channels, int) else min(1, block.shape[1] - 1) if channels == "right" else 0
     mono: NDArray[np.float32] = block[:, column]
     if channels == "mix" and block.shape[1] > 1:

@@ -53,6 +53,7 @@ class HuggingFaceAudio(AudioEncoder):
 
     masked = None  # type: ignore[assignment]  # so that it is no `Masking`
     traceable = False
+    untraceable = "its feature extractor is none"
     at_once = 8
 
     def __init__(

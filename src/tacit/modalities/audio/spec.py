@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tacit.core.spec import SpecOf
+from tacit.core.spec import SpecOf, number, whole
 
 if TYPE_CHECKING:
     from tacit.modalities.audio.encoder import AudioEncoder  # noqa: F401  (the base class names it)
+
+# What a file may say, which may be a stranger's; frames, samples of a frame, bands, samples a second.
+MOST_FRAMES, LONGEST_FRAME, MOST_MELS, MOST_SAMPLES = 1 << 18, 1 << 16, 1 << 10, 1 << 24
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class AudioSpec(SpecOf["AudioEncoder"]):
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> AudioSpec:
-        whole = {name: int(values[name]) for name in ("rate", "window", "hop", "mels")}
-        parts = {name: float(values[name]) for name in ("seconds", "low", "high", "mean", "std")}
+        most = {"rate": MOST_SAMPLES, "window": LONGEST_FRAME, "hop": LONGEST_FRAME, "mels": MOST_MELS}
+        whole = {name: whole(values, name, many) for name, many in most.items()}
+        parts = {name: number(values[name], name) for name in ("seconds", "low", "high", "mean", "std")}
+        if parts["seconds"] * whole["rate"] > MOST_FRAMES * whole["hop"]:
+            raise ValueError(f"seconds is {parts['seconds']:g}, more than {MOST_FRAMES:,} frames")
         return cls(**{**whole, **parts}, channels=values.get("channels"))  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tacit.core import naming
 from tacit.core.errors import UserError
-from tacit.data.named import as_text
+from tacit.data.named import as_text, refuse_rounded
 from tacit.data.opened import is_text
 from tacit.data.source import Source, digest
 from tacit.modalities.events.events import Events
@@ -193,6 +193,8 @@ def as_words(values: pa.Array, column: str, *, ids: bool = True) -> tuple[list[s
         raise UserError(f"column {column!r} holds {held}, no ids; give text or whole numbers")
     encoded = values if isinstance(values, pa.DictionaryArray) else values.dictionary_encode()
     words = encoded.dictionary
+    if ids:
+        refuse_rounded(words, f"column {column!r}")
     if pa.types.is_floating(words.type):
         try:
             words = pc.if_else(pc.is_finite(words), words, None).cast(pa.int64())

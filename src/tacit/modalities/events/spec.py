@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tacit.core.spec import SpecOf
+from tacit.core.spec import LONGEST, SpecOf, number, whole
 from tacit.modalities.events.catalogue import Catalogue
 
 if TYPE_CHECKING:
@@ -47,5 +47,5 @@ class ItemSpec(SpecOf["ItemEncoder"]):
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> ItemSpec:
-        uses = float(values.get("uses", 0.0))
-        return cls(int(values["items"]), int(values["length"]), values.get("catalogue"), uses)
+        uses = number(values.get("uses", 0.0), "uses")
+        return cls(int(values["items"]), whole(values, "length", LONGEST), values.get("catalogue"), uses)

@@ -64,7 +64,9 @@ def arrays_source(arrays: Mapping[str, Any], name: str, stamp: str | None = None
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
     values = decode.Values.of(lambda: decode.blocks_of(images))
-    given = next((arrays[key] for key in LABEL_NAMES if arrays.get(key) is not None), None)
+    named = next((key for key in LABEL_NAMES if arrays.get(key) is not None), None)
+    given = None if named is None else arrays[named]
+    others = [key for key in arrays if key not in (found[0], named)]
     label = None if given is None else _label_text(given, name)
     if label is not None and len(label) != len(images):
         raise UserError(f"{name}: {len(images)} images need {len(images)} labels, got {len(label)}")
@@ -78,6 +80,7 @@ def arrays_source(arrays: Mapping[str, Any], name: str, stamp: str | None = None
         sample=lambda k: [images[row] for row in spread(len(images), k)],
         label=label,
         values=values,
+        remarks=(f"{name}: read are {found[0]} and {named or 'no labels'}, not {', '.join(others)}",) if others else (),
     )
 
 

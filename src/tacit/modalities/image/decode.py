@@ -33,7 +33,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 MAX_PIXELS = 80_000_000
 
 # Part of every cache's key: raise it whenever a change may change a single pixel, or what is measured of them.
-VERSION = 3
+VERSION = 4
 
 # What was done to an image that a person should know of, or that its plan had not foreseen.
 FINDINGS = ("opacity", "frames", "shallow", "bands", "clipped", "eight", "colour", "deep", "wide")
@@ -360,6 +360,8 @@ def array_to_square(
         array = _sixteen_bits(array, rule, strict, found)
         dtype = dtype or rule.dtype
         array = _as(array, rule.dtype)
+    if dtype == np.uint16 and numbers == "uint8":
+        found.add("eight")
     height, width, bands = array.shape
     if bands != channels and bands in (2, 4):
         opacity = "; if the fourth is opacity, give a PIL image of mode RGBA" if bands == 4 else ""

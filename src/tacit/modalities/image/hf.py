@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
@@ -29,6 +31,7 @@ LARGEST = 1024  # px a side, as of any data
 USUAL = 224  # px, where nothing says another size
 MARGIN_BELOW = 384  # px: ConvNeXt's kin cut a margin off what is smaller
 LEVIT_MARGIN = 256 / 224
+UNSEEN = 0.05  # of the span of a picture's values, by which a pixel may differ from what transformers makes of it
 UNTOLD = {"resample": 2, "rescale_factor": 1 / 255, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 ATTRIBUTES = (
@@ -86,6 +89,44 @@ def read_processing(folder: Path, config: Any) -> Processing:
     flip = bool(said.get("do_flip_channel_order") or said.get("do_flip_channels")) and channels == 3
     spec = ImageSpec(max(shape), channels, mean, std, framing=framing)
     return Processing(spec, shape, flip, told, tuple(remarks))
+
+
+@torch.no_grad()
+def differences(encoder: HuggingFace) -> tuple[str, ...]:
+    """What a person should know where transformers prepares a picture otherwise by the same settings: there are more of
+    them than are followed here (margins, sides in proportion), and not all can be, as all data are read as squares.
+    """
+    cls = _processor(encoder.processing.told, encoder.model.config)[0]
+    told = {key: value for key, value in encoder.processing.told.items() if key != "image_processor_type"}
+    if cls is None or encoder.spec.channels != 3 or not _modest(told):
+        return ()
+    height, width = 60, 90
+    slope = np.linspace(0, 255, height)[:, None, None] * [0.4, 0.2, 0] + np.linspace(0, 150, width)[:, None] * [
+        0.5,
+        0,
+        1,
+    ]
+    picture = Image.fromarray(slope.astype(np.uint8))
+    try:
+        wanted = torch.from_numpy(np.stack(cls(**told)(images=picture)["pixel_values"])).float()
+    except Exception:  # whatever it raises, nothing can be compared with that
+        return ()
+    found = encoder.normalise(encoder.prepare(picture))
+    span = float(found.max() - found.min())
+    if found.shape == wanted.shape and float((found - wanted).abs().max()) <= UNSEEN * span:
+        return ()
+    fed = " x ".join(map(str, wanted.shape[2:]))
+    return (
+        f"its own preprocessing makes other pixels of a picture that is no square ({fed} px of {height} x {width}); "
+        f"here it is fed with {' x '.join(map(str, encoder.processing.shape))} px, resized or cut",
+    )
+
+
+def _modest(told: Any) -> bool:
+    """Whether no number of these settings would make a picture of more than a few thousand px a side."""
+    if isinstance(told, dict | list | tuple):
+        return all(map(_modest, told.values() if isinstance(told, dict) else told))
+    return not isinstance(told, int | float) or abs(told) <= 4 * LARGEST
 
 
 def _untold(cls: Any, name: str, own: tuple[int, int] | None) -> dict[str, Any]:
@@ -283,8 +324,14 @@ class HuggingFace(ImageEncoder):
         x = (image - self.mean) / self.std
         return x.flip(1) if self.processing.flip else x
 
+    def opener(self) -> Any:
+        return type(self.hugging_face().base_model)  # perhaps the tower of a larger model
+
     def hugging_face(self) -> PreTrainedModel:
         return self.model
+
+    def opened_as(self, state: Mapping[str, Tensor]) -> tuple[Any, str]:
+        return type(self.model), "model."  # AutoModel knows few of the towers of larger models
 
     def read(self, model: PreTrainedModel, image: Tensor) -> tuple[Tensor, Tensor]:
         x = self.normalise({"image": image.to(self.mean.device)}).cpu()
@@ -311,7 +358,8 @@ class HuggingFaceSquares(HuggingFace):
 
 def build(name: str, model: PreTrainedModel, processing: Processing, source: dict[str, Any]) -> HuggingFace:
     """The encoder of a model that takes `pixel_values`, and where one has a tower for images, of that."""
-    model = getattr(model, "vision_model", model).eval()
+    tower = getattr(model, "vision_model", None)
+    model = (tower if isinstance(tower, PreTrainedModel) else model).eval()
     if model.main_input_name != "pixel_values":
         raise UserError(f"{name} takes {model.main_input_name}; choose a model of images, of text or of sound")
     if hasattr(model.config, "mask_ratio"):

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tacit.core.spec import SpecOf
+from tacit.core.spec import SpecOf, number, numbers, whole
 from tacit.modalities.image.decode import Scale
 from tacit.modalities.image.framing import Framing
 
 if TYPE_CHECKING:
     from tacit.modalities.image.encoder import ImageEncoder  # noqa: F401  (the base class names it)
+
+LARGEST_SIZE, MOST_CHANNELS = 1 << 14, 1 << 10  # px; what a file may say, which may be a stranger's
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,32 @@ class ImageSpec(SpecOf["ImageEncoder"]):
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> ImageSpec:
         return cls(
-            size=int(values["size"]),
-            channels=int(values["channels"]),
-            mean=tuple(float(value) for value in values["mean"]),
-            std=tuple(float(value) for value in values["std"]),
-            alignment=float(values.get("alignment", 0.0)),
+            size=whole(values, "size", LARGEST_SIZE),
+            channels=whole(values, "channels", MOST_CHANNELS),
+            mean=numbers(values, "mean"),
+            std=numbers(values, "std"),
+            alignment=number(values.get("alignment", 0.0), "alignment"),
             framing=framing_of(values.get("framing")),
-            scale=None if values.get("scale") is None else Scale(*values["scale"]),
+            scale=scale_of(values.get("scale")),
         )
 
 
 def framing_of(values: Any) -> Framing | None:
     """A framing from its JSON form."""
-    return None if values is None else Framing(int(values[0]), bool(values[1]), int(values[2]))
+    if values is None:
+        return None
+    edge, keep, filter_ = values
+    if type(edge) is not int or not 0 <= edge <= LARGEST_SIZE or type(filter_) is not int or not 0 <= filter_ < 6:
+        raise ValueError(f"framing is {values!r:.40}")
+    return Framing(edge, bool(keep), filter_)
+
+
+def scale_of(values: Any) -> Scale | None:
+    """What is black and white, from its JSON form."""
+    if values is None:
+        return None
+    numbers, *ends, bits = values if len(values) == 4 else (*values, 16)  # which an older Tacit did not say
+    low, high = (number(end, "scale") for end in ends)
+    if numbers not in ("uint8", "uint16", "int", "float") or not low < high or bits not in (8, 16):
+        raise ValueError(f"scale is {values!r:.40}")
+    return Scale(numbers, low, high, bits)

@@ -31,6 +31,7 @@ LAYOUTS: dict[str, dict[str, int]] = {
 }
 LARGEST_DEFAULT_PATCH = 16  # px
 FEWEST_PATCHES = 7  # a side, by default
+MOST_PATCHES = 1 << 16  # of an image: each attends to each
 
 
 class ViT(ImageEncoder):
@@ -127,10 +128,15 @@ def patch_size(size: int, patch: int | None) -> int:
     divisors = [number for number in range(1, size) if size % number == 0] or [1]
     if patch is None:
         fitting = [p for p in divisors if p <= LARGEST_DEFAULT_PATCH and size // p >= FEWEST_PATCHES]
-        return max(fitting, default=1)
+        patch = max(fitting, default=1)
     if patch not in divisors:
         valid = ", ".join(map(str, divisors))
         raise UserError(f"a patch of {patch} px does not divide an image of {size} px; choose one of {valid}")
+    if (size // patch) ** 2 > MOST_PATCHES:
+        raise UserError(
+            f"an image of {size} px has {(size // patch) ** 2:,} patches of {patch} px, and {MOST_PATCHES:,} are the "
+            "most; choose a larger patch, or another --image-size, which it divides"
+        )
     return patch
 
 

@@ -51,6 +51,7 @@ class TextEncoder(OwnEncoder):
     spec: TextSpec
     packs = True
     at_once = 32  # rows of any length that fit into memory together while they are embedded
+    sorts = True  # of many rows, those of like length are embedded together
     sentence: Sentence | None
     special: Tensor  # [V]  True for numbers that are no part of a text
     head_trained: Tensor

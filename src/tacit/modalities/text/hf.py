@@ -40,8 +40,12 @@ LAYERS: Mapping[str, Callable[[Any, Tensor, Attention], Sequence[Tensor]]] = {
 
 class HuggingFaceText(TextEncoder):
     """A Hugging Face encoder of text, with its own tokenizer, and its own way to make one vector of a text where its
-    folder says one. Rows of several documents are for BERT and ModernBERT.
+    folder says one. Rows of several documents are for BERT and ModernBERT. `alone` says that what stands behind a text
+    changes what the model says of it, so that every row is read by itself.
     """
+
+    alone = False
+    untraceable = "what pads a text would change what is said of it"
 
     def __init__(
         self,
@@ -74,22 +78,35 @@ class HuggingFaceText(TextEncoder):
         if sentence is not None:
             self.pooling = sentence.describe()
         known = LAYERS.get(model.config.model_type)
-        self.packs = known is not None and model.config._attn_implementation == "sdpa"
+        causal = getattr(model.config, "is_decoder", False)  # its mask is not the one that is put together here
+        self.packs = known is not None and not causal and model.config._attn_implementation == "sdpa"
         self.predicts = model is not base and self._head_follows(trial, last)
         if self.predicts and head_loaded and spec.mask >= 0:
             self.head_trained.fill_(True)
         if self._minds_padding(trial[:1]):
-            self.at_once = 1
+            self.alone, self.at_once, self.traceable = True, 1, False
 
     def layers(self, tokens: Tensor, attention: Attention) -> Sequence[Tensor]:
         if self.packs:
             return LAYERS[self.model.config.model_type](self.base, tokens, attention)
         valid = None if attention.mask is None else attention.mask[:, 0, 0].long()  # [B N]
+        if self.alone:
+            return self._by_themselves(tokens, torch.ones_like(tokens) if valid is None else valid)
         answer = self.base(input_ids=tokens, attention_mask=valid, output_hidden_states=True)
         return [*(answer.hidden_states or ())[:-1], answer[0]]
 
     def opener(self) -> Any:
         return type(self.model.base_model)  # perhaps a half of two; without a head, if it has one
+
+    def _by_themselves(self, tokens: Tensor, valid: Tensor) -> list[Tensor]:
+        """What all layers say of each row without its padding, and 0 of that."""
+        N, said = tokens.shape[1], []
+        for row, n in zip(tokens, valid.sum(1).tolist(), strict=True):
+            own = row[None, : max(1, n)]
+            answer = self.base(input_ids=own, attention_mask=torch.ones_like(own), output_hidden_states=True)
+            layers = [*(answer.hidden_states or ())[:-1], answer[0]]
+            said.append([nn.functional.pad(states, (0, 0, 0, N - states.shape[1])) for states in layers])
+        return [torch.cat(states) for states in zip(*said, strict=True)]
 
     @property
     def has_head(self) -> bool:
@@ -144,9 +161,12 @@ class Given(nn.Module):
 
 
 def open_text(
-    name: str, folder: Path, config: Any, weights: Weights, source: dict[str, Any], spec: TextSpec | None
+    name: str, home: Path, folder: Path, config: Any, weights: Weights, source: dict[str, Any], spec: TextSpec | None
 ) -> tuple[HuggingFaceText, tuple[str, ...]]:
-    """Read a text model's folder, and what a person should know of that; `spec` is known where Tacit wrote it."""
+    """Read a text model's folder, and what a person should know of that; `spec` is known where Tacit wrote it.
+
+    `home` is the folder of a sentence encoder, whose network may lie in one of its own.
+    """
     masked = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
     causal = (
         not masked
@@ -167,12 +187,16 @@ def open_text(
         config.use_cache = False
     loaded = load_model(opener, folder, config, weights)
     model, remarks = loaded.model, list(loaded.remarks)
-    rows = model.get_input_embeddings().num_embeddings
-    told = sentences.read(folder, _width(name, model))
+    rows = _rows(name, model)
+    told = sentences.read(home, folder, _width(name, model))
+    unread = spec is None
     if spec is None:
-        spec = _spec(name, folder, model, rows, told)
+        spec, beginning = _spec(name, folder, model, rows, told)
+        if told is not None and beginning:
+            remarks.append("it cuts the beginning of a long text off by itself, and here its end")
         if told is not None and told.length is not None and told.length > spec.length:
             remarks.append(f"it reads {told.length:,} tokens of a text by itself, and {spec.length:,} here")
+        remarks += [] if told is None else told.remarks
     if causal:
         remarks.append("it is a causal model, of which no token sees what follows; a text is the mean of its tokens")
     found = HuggingFaceText(
@@ -184,13 +208,34 @@ def open_text(
         sentence=None if told is None else told.sentence,
     )
     check_complete(loaded, found.base)
+    if unread:
+        _check_longest(found)
     return found.eval(), tuple(remarks if told is None else remarks[: len(remarks) - causal])
+
+
+@torch.no_grad()
+def _check_longest(encoder: HuggingFaceText) -> None:
+    """UserError where the model fails at a text as long as it is said to read."""
+    length = encoder.spec.length
+    try:
+        encoder.base(torch.arange(length)[None] % encoder.spec.vocabulary)
+    except Exception as error:  # whatever the model raises, it cannot be fed with so many tokens
+        raise UserError(f"{encoder.name} does not embed a text of {length:,} tokens: {first_line(error)}") from None
 
 
 def is_half(config: Any) -> bool:
     """Whether a model of this configuration has a decoder, and a class of its encoder alone (T5 and its kin)."""
     found = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
     return found is not None and found.__name__.endswith("EncoderModel")
+
+
+def _rows(name: str, model: PreTrainedModel) -> int:
+    """How many numbers the model embeds."""
+    try:
+        return int(model.get_input_embeddings().weight.shape[0])
+    except (NotImplementedError, AttributeError):
+        kind = model.config.model_type
+        raise UserError(f"{name} ({kind}) has no one table of tokens; choose another encoder of text") from None
 
 
 def _width(name: str, model: PreTrainedModel) -> int:
@@ -215,8 +260,10 @@ def untrained(encoder: HuggingFaceText) -> HuggingFaceText:
     )
 
 
-def _spec(name: str, folder: Path, model: PreTrainedModel, rows: int, told: Told | None) -> TextSpec:
-    """What the model's own tokenizer says; what it puts around a text, it is tried on one."""
+def _spec(name: str, folder: Path, model: PreTrainedModel, rows: int, told: Told | None) -> tuple[TextSpec, bool]:
+    """What the model's own tokenizer says, and whether it cuts the beginning of long texts off; what it puts around a
+    text, it is tried on one.
+    """
     _check_tokenizer(folder / "tokenizer.json", rows)
     try:
         with no_panic(f"the tokenizer of {name}"):
@@ -244,7 +291,7 @@ def _spec(name: str, folder: Path, model: PreTrainedModel, rows: int, told: Told
         length = _length(told.length or found.model_max_length, model, LONGEST)
     if length <= LEAST_WINDOW:
         raise UserError(f"{name} reads {length} tokens of a text; choose a model that reads more than {LEAST_WINDOW}")
-    return TextSpec(
+    spec = TextSpec(
         tokenizer=backend.to_str(),
         length=length,
         vocabulary=rows,
@@ -255,6 +302,7 @@ def _spec(name: str, folder: Path, model: PreTrainedModel, rows: int, told: Told
         unknown=unknown,
         specials=tuple(sorted(specials)),
     )
+    return spec, found.truncation_side == "left"
 
 
 def _known(number: int | None, rows: int) -> int:
@@ -298,6 +346,12 @@ def _plain(name: str, tokenizer: Tokenizer, rows: int, told: Told | None) -> Tok
             f"the tokenizer of {name} numbers {word!r} {number:,}, and the model embeds {rows:,} numbers; they are of "
             "two models"
         )
+    special = [token["content"] for token in added if token.get("special")]
+    if told is not None and (asked := next((word for word in special if word in told.prompt), None)):
+        raise UserError(
+            f"{name} puts a special token ({asked}) before every text, which is not read here; leave its "
+            "default_prompt_name out"
+        )
     before: list[Any] = []
     if told is not None and told.lowercase and '"Lowercase"' not in json.dumps(said.get("normalizer")):
         before.append(normalizers.Lowercase())
@@ -309,13 +363,15 @@ def _plain(name: str, tokenizer: Tokenizer, rows: int, told: Told | None) -> Tok
     return tokenizer
 
 
-def _length(told: float, model: PreTrainedModel, most: int) -> int:
+def _length(told: Any, model: PreTrainedModel, most: int) -> int:
     """How many numbers the model takes at once."""
+    told = told if isinstance(told, int | float) else most
     places = getattr(model.config, "max_position_embeddings", None) or most
     for part_name, part in model.named_modules():
-        if part_name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
+        if part_name.rpartition(".")[2] == "position_embeddings" and isinstance(part, nn.Embedding):
             # RoBERTa and its kin begin to count behind the padding's number.
-            places = part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1)
+            there = part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1)
+            places = there if places < 0 else min(places, there)
     if places < 0:  # relative positions, no limit
         places = most
     return int(min(most, places, told))

@@ -38,6 +38,11 @@ ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "torch.nn.modules.activation.SiLU": nn.SiLU,
     "torch.nn.modules.activation.Sigmoid": nn.Sigmoid,
 }
+# Arguments for what is opened here, that change no number.
+HARMLESS = (
+    *("attn_implementation", "torch_dtype", "dtype", "add_pooling_layer", "trust_remote_code", "device_map"),
+    *("padding_side", "use_fast", "split_special_tokens", "unpad_inputs", "use_memory_efficient_attention"),
+)
 SETTINGS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")  # sentence_..._config.json
 
 
@@ -121,13 +126,19 @@ class Told:
     length: int | None  # tokens, special ones included
     lowercase: bool
     prompt: str  # before every text
+    remarks: tuple[str, ...] = ()  # what of it is not followed here
 
 
-def read(folder: Path, dim: int) -> Told | None:
-    """How this folder pools; None where it says nothing of it, or is Tacit's own. UserError for modules that no encoder
-    here has."""
+def network(folder: Path) -> Path:
+    """Where the network and its tokenizer lie: in the folder itself, or in that which `modules.json` names first."""
+    modules = _modules(folder)
+    return folder / modules[0][1] if modules and modules[0][0] == "Transformer" else folder
+
+
+def _modules(folder: Path) -> list[tuple[str, str]]:
+    """The kind and the folder of each module; none where the folder is of no sentence encoder."""
     if not (folder / MODULES).is_file():
-        return None
+        return []
     check_file(folder / MODULES)
     try:
         listed = json.loads((folder / MODULES).read_text(encoding="utf-8"))
@@ -137,6 +148,15 @@ def read(folder: Path, dim: int) -> Told | None:
     for kind, path in modules:
         if path and (Path(path).name != path or not (folder / path).is_dir()) and kind not in ("Normalize", "Dropout"):
             raise UserError(f"{folder / MODULES} names {path!r}, which is no folder of its own; download it again")
+    return modules
+
+
+def read(folder: Path, inside: Path, dim: int) -> Told | None:
+    """How this folder pools, whose network is `inside`; None where it says nothing of it, or is Tacit's own. UserError
+    for modules that no encoder here has."""
+    if not (folder / MODULES).is_file():
+        return None
+    modules = _modules(folder)
     names = [kind for kind, _ in modules]
     if names == ["Transformer", "WordWeights", "Pooling"] and _ours(folder / modules[1][1]):
         return None
@@ -160,12 +180,37 @@ def read(folder: Path, dim: int) -> Told | None:
         raise UserError(
             f"{folder / MODULES} has no Pooling, so there is no one vector of a text; choose another encoder"
         )
-    settings = next((file for of in SETTINGS if (file := folder / f"sentence_{of}_config.json").is_file()), None)
+    settings = next((file for of in SETTINGS if (file := inside / f"sentence_{of}_config.json").is_file()), None)
     told = read_json(settings) if settings is not None else {}
     length = told.get("max_seq_length")
     if length is not None and (type(length) is not int or length < 1):
         raise UserError(f"{settings}: max_seq_length {length!r} is no number of tokens; mend it")
-    return Told(Sentence(modes, behind, token_dim), length, bool(told.get("do_lower_case")), _prompt(folder))
+    prompt, cut = _prompt(folder)
+    for kind, path in modules:
+        if prompt and kind == "Pooling" and read_json(folder / path / "config.json").get("include_prompt") is False:
+            raise UserError(
+                f"{folder / path / 'config.json'} leaves a prompt out of the pooling, which is not read here"
+            )
+    sentence = Sentence(modes, behind, token_dim)
+    remarks = (
+        [f"{settings.name} passes {name} on, which is not followed here" for name in _passed(told)] if settings else []
+    )
+    if cut is not None and cut < sentence.dim:
+        remarks.append(
+            f"it is cut to its first {cut} features by itself (truncate_dim), and all {sentence.dim} are here"
+        )
+    return Told(sentence, length, bool(told.get("do_lower_case")), prompt, tuple(remarks))
+
+
+def _passed(told: Mapping[str, object]) -> list[str]:
+    """What the settings hand on to the network or its tokenizer that may change what is said of a text."""
+    return [
+        f"{of}: {name}"
+        for of, settings in told.items()
+        if of.endswith(("_args", "_kwargs")) and isinstance(settings, dict)
+        for name in settings
+        if name not in HARMLESS
+    ]
 
 
 def _ours(folder: Path) -> bool:
@@ -183,8 +228,6 @@ def _modes(folder: Path) -> tuple[str, ...]:
     strange = next((mode for mode in modes if mode not in MODES), None)
     if strange is not None:
         raise UserError(f"{folder / 'config.json'}: no pooling is named {strange!r}; choose from {', '.join(MODES)}")
-    if told.get("include_prompt") is False:
-        raise UserError(f"{folder / 'config.json'} leaves a prompt out of the pooling, which is not read here")
     return modes or ("mean",)
 
 
@@ -208,13 +251,14 @@ def _dense(folder: Path, dim: int) -> Dense:
     return made
 
 
-def _prompt(folder: Path) -> str:
-    """What is put before every text unasked."""
+def _prompt(folder: Path) -> tuple[str, int | None]:
+    """What is put before every text unasked, and after how many features its vector is cut; None where it is whole."""
     path = folder / "config_sentence_transformers.json"
     told = read_json(path) if path.is_file() else {}
     name, prompts = told.get("default_prompt_name"), told.get("prompts")
     prompt = prompts.get(name, "") if isinstance(prompts, dict) and name is not None else ""
-    return prompt if isinstance(prompt, str) else ""
+    cut = told.get("truncate_dim")
+    return prompt if isinstance(prompt, str) else "", cut if type(cut) is int and cut > 0 else None
 
 
 def write(sentence: Sentence, folder: Path, length: int) -> None:

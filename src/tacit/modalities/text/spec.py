@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tacit.core.spec import SpecOf
+from tacit.core.spec import LONGEST, SpecOf, whole
 
 if TYPE_CHECKING:
     from tacit.modalities.text.encoder import TextEncoder  # noqa: F401  (the base class names it)
@@ -41,4 +41,5 @@ class TextSpec(SpecOf["TextEncoder"]):
     def of(cls, values: Mapping[str, Any]) -> TextSpec:
         named = ("length", "vocabulary", "pad", "cls", "sep", "mask", "unknown")
         numbers = {name: int(values[name]) for name in named}
+        whole(numbers, "length", LONGEST)
         return cls(str(values["tokenizer"]), specials=tuple(int(n) for n in values["specials"]), **numbers)
