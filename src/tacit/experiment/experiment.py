@@ -46,6 +46,7 @@ PROBE_ROWS = 1000  # examples at most that the online probe embeds
 PROBE_VIEWED = 200  # of these, with two views each: under 3 % of a training of 300 steps
 SCRATCH_DRAWS = 3  # label draws that are trained on from scratch
 TIMED = 4  # steps of it that its estimate rests on
+LONG = 1.0  # seconds of two steps, from which on these are the estimate
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,9 @@ class Study:
         if training is None or labelled.tokens is not None:
             return 0.0
         fit = partial(train_on_labels, self.fresh, labelled.fetch, rows, training, seed=0, views=views)
-        fit(steps=2)
+        warming = quickest(lambda: fit(steps=2), times=1)
+        if warming > LONG:  # such steps are hardly warmed up at all, and to repeat them takes minutes
+            return STEPS / 2 * warming
         return STEPS / TIMED * quickest(lambda: fit(steps=TIMED))
 
     def two_views(self, encoder: Encoder, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
