@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from tacit.core.errors import UserError
 from tacit.core.spec import Spec
 from tacit.core.types import Batch, Features
 
@@ -57,6 +59,18 @@ class OwnEncoder(nn.Module, ABC):
     @abstractmethod
     def prepare(self, examples: Any, /) -> Batch:
         """Examples as people have them as a batch on the encoder's device, prepared as for its training."""
+
+    def untrained(self) -> OwnEncoder:
+        """The same architecture with weights drawn anew from torch's random numbers."""
+        twin = copy.deepcopy(self)
+        for part in twin.modules():
+            if callable(reset := getattr(part, "reset_parameters", None)):
+                reset()
+        return twin
+
+    def add_words(self, words: Sequence[str]) -> int:
+        """Let a tokenizer know these as tokens; how many are new."""
+        raise UserError(f"--add-words: {self.title} reads no text; leave it out")
 
     def hugging_face(self) -> PreTrainedModel | None:
         """The same encoder as a Hugging Face model, weights shared; None where that library cannot express it."""

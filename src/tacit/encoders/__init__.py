@@ -6,10 +6,8 @@ add one line to `ENCODERS` in its options.py.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +17,12 @@ from tacit.core.folders import whole_folder
 from tacit.core.records import reading
 from tacit.core.spec import E, Spec, SpecOf
 from tacit.encoders import folder as saved
-from tacit.modalities import architectures, reads
-from tacit.modalities.image.spec import ImageSpec
+from tacit.modalities import architectures, modality_of, reads
 
 if TYPE_CHECKING:
     from torch import nn
 
     from tacit.core.encoder import OwnEncoder
-    from tacit.modalities.image.encoder import ImageEncoder
 
 
 def check_encoder(name: str) -> None:
@@ -60,10 +56,8 @@ def build_encoder(name: str, spec: SpecOf[E], *, offline: bool = False, **option
 
         found: Any = hf.load(name, offline=offline)
         _check_kind(name, found.spec.kind, spec)
-        if isinstance(found.spec, ImageSpec) and isinstance(spec, ImageSpec):
-            # of the data that it is about to meet
-            found.spec = replace(found.spec, alignment=spec.alignment, scale=spec.scale)
-        return found  # type: ignore[no-any-return]
+        adapted: E = modality_of(spec).adapt(found, spec)
+        return adapted
     modality, where = architectures()[name]
     _check_kind(name, modality, spec)
     module, _, cls = where.partition(":")
@@ -140,8 +134,8 @@ def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module
         with reading(folder / saved.DESCRIPTION, "export the encoder again"):
             encoder = _without_trace(found, folder)
     saved.restore(encoder, folder)
-    if isinstance(encoder.spec, ImageSpec) and isinstance(found.spec, ImageSpec):
-        encoder.spec = replace(encoder.spec, scale=found.spec.scale)  # which Hugging Face's files do not hold
+    if found.name.startswith("hf:"):  # what Hugging Face's files do not hold
+        encoder = modality_of(found.spec).adapt(encoder, found.spec)
     encoder.source, encoder.reading = found.source, found.reading
     return encoder.eval()
 
@@ -155,33 +149,24 @@ def fresh_twin(encoder: E, seed: int) -> E:
         twin: Any  # of the class that it was given
         if encoder.name in architectures():
             twin = build_encoder(encoder.name, encoder.spec, **encoder.options)
-        elif encoder.name.startswith("hf:"):
-            from tacit.encoders import hf
-
-            twin = hf.untrained(encoder)
         else:
-            twin = copy.deepcopy(encoder)
-            for part in twin.modules():
-                if callable(reset := getattr(part, "reset_parameters", None)):
-                    reset()
+            twin = encoder.untrained()
         return twin  # type: ignore[no-any-return]
 
 
-def wrap(module: nn.Module, spec: ImageSpec) -> ImageEncoder:
+def wrap(module: nn.Module, spec: SpecOf[E]) -> E:
     """`module` as an encoder: it maps normalised float images [B C H W] to [B D], [B N D] or a map [B D H W].
 
     `spec` says which images; mean 0 and std 1 hand pixels in [0, 1] on as they are. UserError for any other answer.
     """
-    from tacit.modalities.image.wrapped import wrap as wrapped
+    found: E = modality_of(spec).wrap(module, spec)
+    return found
 
-    return wrapped(module, spec)
 
-
-def _own(module: nn.Module | None, found: saved.Saved) -> ImageEncoder:
+def _own(module: nn.Module | None, found: saved.Saved) -> OwnEncoder:
     if module is None or f"module:{type(module).__name__}" != found.name:
         wanted = found.name.removeprefix("module:")
         raise UserError(f"this encoder is a module of your own; load it with load_encoder(..., module={wanted}(...))")
-    assert isinstance(found.spec, ImageSpec)
     return wrap(module, found.spec)
 
 

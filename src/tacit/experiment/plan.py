@@ -12,8 +12,7 @@ from tacit.core.errors import UserError
 from tacit.core.masks import UNITS, Hiding
 from tacit.core.spec import Spec
 from tacit.experiment.reading import as_trained, asked_for, open_encoder
-from tacit.modalities import modality_named, modality_of, reads
-from tacit.modalities.text.encoder import TextEncoder
+from tacit.modalities import modality_named, modality_of
 from tacit.tasks import check_kind, parse_mixture
 
 if TYPE_CHECKING:
@@ -38,10 +37,6 @@ def initial_encoder(ask: SimpleNamespace) -> OwnEncoder | None:
         return None
     encoder = open_encoder(source, offline=ask.offline)
     if words is not None:
-        if not isinstance(encoder, TextEncoder):
-            raise UserError(
-                f"--add-words: {source} reads {reads(encoder.spec.kind)}, which have no words; leave it out"
-            )
         encoder.add_words(words)
     return encoder
 

@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.core.errors import UserError
 from tacit.core.spec import Spec
 from tacit.data.copies import Copies, exact_copies
 from tacit.data.store import Store
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
+    from tacit.core.encoder import OwnEncoder
     from tacit.core.masks import Hiding
     from tacit.core.types import Batch, ViewMaker
     from tacit.data.known import Spans
     from tacit.data.split import Split
     from tacit.evaluation import Arm, Seal
     from tacit.modalities.graph import GraphIO
+    from tacit.modalities.hf_folder import Public
     from tacit.modalities.recipe import Recipe
     from tacit.training.batches import Batches
 
@@ -153,6 +156,20 @@ class Modality(ABC, Generic[S, D]):
     def holds(self, spec: S) -> str:
         """What of the data an encoder carries in so many words, and how it is left out; empty for nothing."""
         return ""
+
+    public_inputs: ClassVar[tuple[str, ...]] = ()  # main inputs, in transformers' words, of models that read it
+    public_part: ClassVar[str] = ""  # of the configuration of a model that reads it and other things
+
+    def open_public(self, public: Public, spec: Spec | None) -> tuple[OwnEncoder, tuple[str, ...]]:
+        """The encoder in a folder of Hugging Face's, and what a person should know of how it was read.
+
+        `spec` is known where Tacit wrote the folder.
+        """
+        raise NotImplementedError(self.name)
+
+    def wrap(self, module: nn.Module, spec: S) -> OwnEncoder:
+        """A person's own module as an encoder."""
+        raise UserError(f"a module of your own cannot read {self.nouns}; wrap one of images")
 
     def adapt(self, encoder: Any, spec: Spec) -> Any:
         """An encoder that comes with its weights, ready for data of this spec, which were read as it reads them."""

@@ -16,7 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -28,6 +28,7 @@ from transformers.utils import logging
 from tacit.core.errors import UserError, nearest
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+MODULES = "modules.json"  # of a sentence encoder
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pkl")
 BYTES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
@@ -421,3 +422,39 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+MODULES = "modules.json"
+
+
+class Public(NamedTuple):
+    """The folder of a model that somebody has trained, its configuration read."""
+
+    name: str
+    home: Path  # of a sentence encoder, whose network may lie in a folder inside
+    folder: Path
+    config: Any
+    weights: Weights
+    source: dict[str, Any]
+
+
+def network(folder: Path) -> Path:
+    """Where the network and its tokenizer lie: in the folder itself, or in that which `modules.json` names first."""
+    modules = modules_of(folder)
+    return folder / modules[0][1] if modules and modules[0][0] == "Transformer" else folder
+
+
+def modules_of(folder: Path) -> list[tuple[str, str]]:
+    """The kind and the folder of each module; none where the folder is of no sentence encoder."""
+    if not (folder / MODULES).is_file():
+        return []
+    check_file(folder / MODULES)
+    try:
+        listed = json.loads((folder / MODULES).read_text(encoding="utf-8"))
+        modules = [(str(of["type"]).rpartition(".")[2], str(of["path"])) for of in listed]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"{folder / MODULES} is damaged; download it again") from None
+    for kind, path in modules:
+        if path and (Path(path).name != path or not (folder / path).is_dir()) and kind not in ("Normalize", "Dropout"):
+            raise UserError(f"{folder / MODULES} names {path!r}, which is no folder of its own; download it again")
+    return modules

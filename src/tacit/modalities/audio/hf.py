@@ -27,7 +27,7 @@ from tacit.modalities.audio.decode import RATES
 from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.logmel import FULL
 from tacit.modalities.audio.spec import AudioSpec
-from tacit.modalities.hf_folder import Weights, check_complete, first_line, freeze_unused, load_model
+from tacit.modalities.hf_folder import Public, check_complete, first_line, freeze_unused, load_model, quiet
 from tacit.modalities.image.hf import told_of
 
 SECONDS = 30.0  # that are heard at once, where the model sets no limit
@@ -190,6 +190,11 @@ class HuggingFaceAudio(AudioEncoder):
         n = torch.tensor(counts)
         return (n.cumsum(0) - n)[window] + inner.minimum(n[window] - 1), inner < n[window]
 
+    def untrained(self) -> HuggingFaceAudio:
+        with quiet(), torch.inference_mode(False), torch.enable_grad():
+            model = AutoModel.from_config(self.model.config, trust_remote_code=False, dtype=torch.float32)
+            return HuggingFaceAudio(self.name, model, self.extractor, self.told, dict(self.source))
+
     def hugging_face(self) -> PreTrainedModel:
         return self.model
 
@@ -198,10 +203,9 @@ class HuggingFaceAudio(AudioEncoder):
         (folder / "preprocessor_config.json").write_text(json.dumps(self.told, indent=2))
 
 
-def open_audio(
-    name: str, folder: Path, config: Any, weights: Weights, source: dict[str, Any]
-) -> tuple[HuggingFaceAudio, tuple[str, ...]]:
+def open_audio(public: Public) -> tuple[HuggingFaceAudio, tuple[str, ...]]:
     """Read a folder of a model of sound, and what a person should know of that."""
+    name, _, folder, config, weights, source = public
     told = told_of(folder, "feature_extractor", "preprocessor_config.json")
     kind = str(
         (told or {}).get("feature_extractor_type") or FEATURE_EXTRACTOR_MAPPING_NAMES.get(config.model_type) or ""
@@ -230,12 +234,6 @@ def open_audio(
     found = HuggingFaceAudio(name, loaded.model, extractor, told, source)
     check_complete(loaded, _core(loaded.model))
     return found.eval(), tuple(remarks)
-
-
-def untrained(encoder: HuggingFaceAudio) -> HuggingFaceAudio:
-    """The same architecture with weights drawn anew from torch's random numbers."""
-    model = AutoModel.from_config(encoder.model.config, trust_remote_code=False, dtype=torch.float32)
-    return HuggingFaceAudio(encoder.name, model, encoder.extractor, encoder.told, dict(encoder.source))
 
 
 def _bounded(folder: Path, told: Mapping[str, Any]) -> None:

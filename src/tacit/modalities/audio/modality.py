@@ -12,7 +12,9 @@ import soundfile
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tacit.core.encoder import OwnEncoder
 from tacit.core.masks import Hiding
+from tacit.core.spec import Spec
 from tacit.data.known import Spans
 from tacit.data.split import Split
 from tacit.evaluation import Arm
@@ -28,6 +30,7 @@ from tacit.modalities.audio.store import CHANNELS, LENGTHS
 from tacit.modalities.audio.views import SILENCE, FrameStatistics, SoundStatistics, SoundViews, frames_of
 from tacit.modalities.base import Modality, Units
 from tacit.modalities.graph import GraphIO
+from tacit.modalities.hf_folder import Public
 from tacit.modalities.recipe import Recipe
 from tacit.training.batches import Batches, Span
 
@@ -133,6 +136,14 @@ class Sounds(Modality[AudioSpec, Recordings]):
 
     def graph(self, encoder: Any) -> GraphIO:
         return export.Sounds(encoder)
+
+    public_inputs = ("input_values", "input_features")
+    public_part = "audio_config"
+
+    def open_public(self, public: Public, spec: Spec | None) -> tuple[OwnEncoder, tuple[str, ...]]:
+        from tacit.modalities.audio.hf import open_audio
+
+        return open_audio(public)
 
     def describe(self, store: Recordings) -> str:
         spec = store.spec

@@ -47,8 +47,8 @@ class AudioSpec(SpecOf["AudioEncoder"]):
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> AudioSpec:
         most = {"rate": MOST_SAMPLES, "window": LONGEST_FRAME, "hop": LONGEST_FRAME, "mels": MOST_MELS}
-        whole = {name: whole(values, name, many) for name, many in most.items()}
+        counts = {name: whole(values, name, many) for name, many in most.items()}
         parts = {name: number(values[name], name) for name in ("seconds", "low", "high", "mean", "std")}
-        if parts["seconds"] * whole["rate"] > MOST_FRAMES * whole["hop"]:
+        if parts["seconds"] * counts["rate"] > MOST_FRAMES * counts["hop"]:
             raise ValueError(f"seconds is {parts['seconds']:g}, more than {MOST_FRAMES:,} frames")
-        return cls(**{**whole, **parts}, channels=values.get("channels"))  # type: ignore[arg-type]
+        return cls(**{**counts, **parts}, channels=values.get("channels"))  # type: ignore[arg-type]

@@ -6,7 +6,10 @@ import inspect
 import json
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,14 @@ import torch
 import transformers
 from PIL import Image
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from tacit.core.errors import UserError
 from tacit.core.nn import as_channels, to_float
 from tacit.core.types import Batch, Features
-from tacit.modalities.hf_folder import first_line, freeze_unused, read_json
+from tacit.modalities.hf_folder import Public, check_complete, first_line, freeze_unused, load_model, quiet, read_json
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.framing import Framing
 from tacit.modalities.image.spec import ImageSpec
@@ -324,6 +328,12 @@ class HuggingFace(ImageEncoder):
         x = (image - self.mean) / self.std
         return x.flip(1) if self.processing.flip else x
 
+    def untrained(self) -> HuggingFace:
+        with quiet(), torch.inference_mode(False), torch.enable_grad():
+            # Of its own class: the tower for images of a larger model may have no other opener.
+            model = type(self.model)._from_config(deepcopy(self.model.config), dtype=torch.float32)
+            return build(self.name, model, self.processing, dict(self.source))
+
     def opener(self) -> Any:
         return type(self.hugging_face().base_model)  # perhaps the tower of a larger model
 
@@ -409,3 +419,47 @@ def _grid(config: Any, last: Tensor, shape: tuple[int, int]) -> tuple[tuple[int,
         if rows and places % rows == 0 and rows * width == places // rows * height:
             return (rows, places // rows), prefix
     return (1, last.shape[1]), 0
+
+
+def open_image(public: Public, spec: ImageSpec | None) -> tuple[HuggingFace, tuple[str, ...]]:
+    """Read the folder of a model of images, and what a person should know of that; `spec` is known where Tacit wrote it."""
+    processing = read_processing(public.folder, getattr(public.config, "vision_config", public.config))
+    if spec is not None:
+        processing = processing.as_read(spec)
+    loaded = load_model(_opener(public.config), public.folder, public.config, public.weights)
+    found = build(public.name, loaded.model, processing, public.source)
+    check_complete(loaded, found.model)
+    found.eval()
+    return found, (*loaded.remarks, *processing.remarks, *(differences(found) if spec is None else ()))
+
+
+def _opener(config: Any) -> Any:
+    """AutoModel, or the one class that embeds by such a configuration where AutoModel knows none: of the tower for
+    images of a larger model, saved by itself.
+    """
+    if type(config) in MODEL_MAPPING:
+        return AutoModel
+    beside = import_module(type(config).__module__.replace("configuration_", "modeling_"))
+    for name, cls in vars(beside).items():
+        fits = isinstance(cls, type) and issubclass(cls, PreTrainedModel) and cls.__module__ == beside.__name__
+        if (
+            fits
+            and getattr(cls, "config_class", None) is type(config)
+            and name.endswith("Model")
+            and cls.main_input_name == "pixel_values"
+        ):
+            return Only(cls)
+    return AutoModel
+
+
+class Only:
+    """Opens models of one class as AutoModel does those of all."""
+
+    def __init__(self, cls: type[PreTrainedModel]) -> None:
+        self.from_pretrained = partial(_without_remote, cls.from_pretrained)
+        self.from_config = partial(_without_remote, cls._from_config)
+
+
+def _without_remote(opener: Any, *args: Any, trust_remote_code: bool = False, **more: Any) -> Any:
+    assert not trust_remote_code
+    return opener(*args, **more)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from tacit.core.encoder import OwnEncoder
 from tacit.core.masks import Hiding
+from tacit.core.spec import Spec
 from tacit.data.copies import Copies
 from tacit.data.split import Split
 from tacit.evaluation import Arm
 from tacit.modalities.base import Modality
 from tacit.modalities.graph import GraphIO
+from tacit.modalities.hf_folder import Public
 from tacit.modalities.image import decode, export
 from tacit.modalities.image.baselines import PixelStatistics, default_views
 from tacit.modalities.image.copies import find_copies
-from tacit.modalities.image.encoder import MapEncoder
+from tacit.modalities.image.encoder import ImageEncoder, MapEncoder
 from tacit.modalities.image.recipes import default_encoder
 from tacit.modalities.image.recipes import recipe as recipe_of
 from tacit.modalities.image.spec import ImageSpec
@@ -94,6 +98,25 @@ class Images(Modality[ImageSpec, Cache]):
 
     def copies(self, store: Cache, rows: NDArray[np.int64], among: NDArray[np.int64]) -> Copies:
         return find_copies(store, rows, among)
+
+    public_inputs = ("pixel_values",)
+    public_part = "vision_config"
+
+    def open_public(self, public: Public, spec: Spec | None) -> tuple[OwnEncoder, tuple[str, ...]]:
+        from tacit.modalities.image.hf import open_image
+
+        return open_image(public, spec if isinstance(spec, ImageSpec) else None)
+
+    def wrap(self, module: nn.Module, spec: ImageSpec) -> ImageEncoder:
+        from tacit.modalities.image.wrapped import wrap
+
+        return wrap(module, spec)
+
+    def adapt(self, encoder: Any, spec: Spec) -> Any:
+        """A public one knows neither how alike the images are laid out nor what is black and white in them."""
+        if isinstance(spec, ImageSpec) and encoder.name.startswith("hf:"):
+            encoder.spec = replace(encoder.spec, alignment=spec.alignment, scale=spec.scale)
+        return encoder
 
     def describe(self, store: Cache) -> str:
         spec = store.spec

@@ -20,7 +20,15 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from tacit.core.errors import UserError, no_panic
-from tacit.modalities.hf_folder import Weights, check_complete, first_line, freeze_unused, load_model, read_json
+from tacit.modalities.hf_folder import (
+    Public,
+    check_complete,
+    first_line,
+    freeze_unused,
+    load_model,
+    quiet,
+    read_json,
+)
 from tacit.modalities.text import bert, modernbert
 from tacit.modalities.text import sentence as sentences
 from tacit.modalities.text.encoder import LONGEST, Attention, TextEncoder, attended
@@ -95,6 +103,17 @@ class HuggingFaceText(TextEncoder):
         answer = self.base(input_ids=tokens, attention_mask=valid, output_hidden_states=True)
         return [*(answer.hidden_states or ())[:-1], answer[0]]
 
+    def untrained(self) -> HuggingFaceText:
+        with quiet(), torch.inference_mode(False), torch.enable_grad():
+            config = copy.deepcopy(self.model.config)
+            auto = AutoModelForMaskedLM if self.model is not self.base else AutoModel
+            if is_half(config):
+                auto = AutoModelForTextEncoding
+            model = auto.from_config(config, trust_remote_code=False, dtype=torch.float32)
+            sentence = None if self.sentence is None else self.sentence.anew()
+            source = dict(self.source)
+            return HuggingFaceText(self.name, model, self.spec, source, head_loaded=False, sentence=sentence)
+
     def opener(self) -> Any:
         return type(self.model.base_model)  # perhaps a half of two; without a head, if it has one
 
@@ -160,13 +179,9 @@ class Given(nn.Module):
             return getattr(self.__dict__["base"], name)
 
 
-def open_text(
-    name: str, home: Path, folder: Path, config: Any, weights: Weights, source: dict[str, Any], spec: TextSpec | None
-) -> tuple[HuggingFaceText, tuple[str, ...]]:
-    """Read a text model's folder, and what a person should know of that; `spec` is known where Tacit wrote it.
-
-    `home` is the folder of a sentence encoder, whose network may lie in one of its own.
-    """
+def open_text(public: Public, spec: TextSpec | None) -> tuple[HuggingFaceText, tuple[str, ...]]:
+    """Read a text model's folder, and what a person should know of that; `spec` is known where Tacit wrote it."""
+    name, home, folder, config, weights, source = public
     masked = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
     causal = (
         not masked
@@ -245,19 +260,6 @@ def _width(name: str, model: PreTrainedModel) -> int:
             return int(model.base_model.eval()(torch.zeros(1, 2, dtype=torch.int64))[0].shape[-1])
     except Exception as error:  # whatever the model raises, it cannot be fed with tokens alone
         raise UserError(f"{name} does not embed a text: {first_line(error)}") from None
-
-
-def untrained(encoder: HuggingFaceText) -> HuggingFaceText:
-    """The same architecture with weights drawn anew from torch's random numbers."""
-    config = copy.deepcopy(encoder.model.config)
-    auto = AutoModelForMaskedLM if encoder.model is not encoder.base else AutoModel
-    if is_half(config):
-        auto = AutoModelForTextEncoding
-    model = auto.from_config(config, trust_remote_code=False, dtype=torch.float32)
-    sentence = None if encoder.sentence is None else encoder.sentence.anew()
-    return HuggingFaceText(
-        encoder.name, model, encoder.spec, dict(encoder.source), head_loaded=False, sentence=sentence
-    )
 
 
 def _spec(name: str, folder: Path, model: PreTrainedModel, rows: int, told: Told | None) -> tuple[TextSpec, bool]:

@@ -14,7 +14,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from tacit.core.budget import quickest
+from tacit.core.encoder import OwnEncoder
 from tacit.core.masks import Hiding
+from tacit.core.spec import Spec
 from tacit.data.split import Split
 from tacit.evaluation import Arm, Labelled
 from tacit.evaluation.arms import target_of
@@ -23,6 +25,7 @@ from tacit.evaluation.targets import Rule
 from tacit.evaluation.targets.compared import Alike, Compared
 from tacit.modalities.base import Modality
 from tacit.modalities.graph import GraphIO
+from tacit.modalities.hf_folder import Public
 from tacit.modalities.recipe import Recipe
 from tacit.modalities.text import export
 from tacit.modalities.text.files import read_spec
@@ -175,6 +178,13 @@ class Texts(Modality[TextSpec, Corpus]):
 
     def graph(self, encoder: Any) -> GraphIO:
         return export.Texts(encoder)
+
+    public_inputs = ("input_ids",)
+
+    def open_public(self, public: Public, spec: Spec | None) -> tuple[OwnEncoder, tuple[str, ...]]:
+        from tacit.modalities.text.hf import open_text
+
+        return open_text(public, spec if isinstance(spec, TextSpec) else None)
 
     def describe(self, store: Corpus) -> str:
         spec = store.spec

@@ -16,9 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tacit.core.errors import UserError
-from tacit.modalities.hf_folder import check_file, read_header, read_json
+from tacit.modalities.hf_folder import MODULES, modules_of, read_header, read_json
 
-MODULES = "modules.json"
 WIDEST = 1 << 16  # features of a layer
 # What its class calls itself at the end of `type`, whatever the release.
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
@@ -129,34 +128,12 @@ class Told:
     remarks: tuple[str, ...] = ()  # what of it is not followed here
 
 
-def network(folder: Path) -> Path:
-    """Where the network and its tokenizer lie: in the folder itself, or in that which `modules.json` names first."""
-    modules = _modules(folder)
-    return folder / modules[0][1] if modules and modules[0][0] == "Transformer" else folder
-
-
-def _modules(folder: Path) -> list[tuple[str, str]]:
-    """The kind and the folder of each module; none where the folder is of no sentence encoder."""
-    if not (folder / MODULES).is_file():
-        return []
-    check_file(folder / MODULES)
-    try:
-        listed = json.loads((folder / MODULES).read_text(encoding="utf-8"))
-        modules = [(str(of["type"]).rpartition(".")[2], str(of["path"])) for of in listed]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise UserError(f"{folder / MODULES} is damaged; download it again") from None
-    for kind, path in modules:
-        if path and (Path(path).name != path or not (folder / path).is_dir()) and kind not in ("Normalize", "Dropout"):
-            raise UserError(f"{folder / MODULES} names {path!r}, which is no folder of its own; download it again")
-    return modules
-
-
 def read(folder: Path, inside: Path, dim: int) -> Told | None:
     """How this folder pools, whose network is `inside`; None where it says nothing of it, or is Tacit's own. UserError
     for modules that no encoder here has."""
     if not (folder / MODULES).is_file():
         return None
-    modules = _modules(folder)
+    modules = modules_of(folder)
     names = [kind for kind, _ in modules]
     if names == ["Transformer", "WordWeights", "Pooling"] and _ours(folder / modules[1][1]):
         return None
