@@ -356,7 +356,4 @@ def test_sizes() -> None:
 def test_spec_survives_json() -> None:
     from dataclasses import asdict
 
-    from tacit.modalities import spec_of
-
-    assert spec_of("audio", json.loads(json.dumps(asdict(SPEC)))) == SPEC
-    assert isinstance(spec_of("audio", asdict(SPEC)), AudioSpec)
+    assert AudioSpec.of(json.loads(json.dumps(asdict(SPEC)))) == SPEC

@@ -146,12 +146,11 @@ def fresh_twin(encoder: E, seed: int) -> E:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        twin: Any  # of the class that it was given
-        if encoder.name in architectures():
-            twin = build_encoder(encoder.name, encoder.spec, **encoder.options)
-        else:
-            twin = encoder.untrained()
-        return twin  # type: ignore[no-any-return]
+        known = encoder.name in architectures()
+        twin: OwnEncoder = (
+            build_encoder(encoder.name, encoder.spec, **encoder.options) if known else encoder.untrained()
+        )
+        return twin  # type: ignore[return-value]  # of the class that it was given
 
 
 def wrap(module: nn.Module, spec: SpecOf[E]) -> E:
@@ -159,8 +158,7 @@ def wrap(module: nn.Module, spec: SpecOf[E]) -> E:
 
     `spec` says which images; mean 0 and std 1 hand pixels in [0, 1] on as they are. UserError for any other answer.
     """
-    found: E = modality_of(spec).wrap(module, spec)
-    return found
+    return modality_of(spec).wrap(module, spec)  # type: ignore[return-value]  # it is of this spec
 
 
 def _own(module: nn.Module | None, found: saved.Saved) -> OwnEncoder:
