@@ -16,7 +16,7 @@ import tacit
 from tacit.evaluation import Arm, Report, evaluate
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.targets import make_target
-from tacit.experiment.figures import recommended
+from tacit.modalities.events.figures import recommended
 from tacit.report import Figures, Neighbours, Picture, Points, Recommended, charts, maps, render, tables, words, write
 from tacit.report import page as html
 from tests.reports import Reader

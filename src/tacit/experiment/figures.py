@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,16 @@ from numpy.typing import NDArray
 
 from tacit.core import keys
 from tacit.data.asked import NUMERIC
-from tacit.evaluation import Labelled, Report
-from tacit.evaluation.arms import target_of
+from tacit.evaluation import Report
 from tacit.evaluation.features import extract
 from tacit.evaluation.targets.labels import names_of
-from tacit.evaluation.targets.recommendation import popularity
 from tacit.experiment.experiment import Study
 from tacit.experiment.folder import environment
-from tacit.modalities.events.encoder import ItemEncoder
-from tacit.modalities.events.histories import FIRST
-from tacit.modalities.events.spec import ItemSpec
-from tacit.report import Figures, Neighbours, Picture, Points, Recommended, write
+from tacit.report import Figures, Neighbours, Picture, Points, write
+from tacit.report.figures import MAPPED, flatten
 from tacit.training.loop import Run
 
-MAPPED = 1000  # examples on the map
-MAPPING = 500  # iterations of it, after which hardly anything moves
 QUERIES, NEAREST = 6, 6
-EVENTS, LISTED = 8, 10  # of a history that are shown, and items that are recommended after it
 SAMPLES = 6  # images per task
 
 
@@ -83,12 +76,9 @@ def _figures(study: Study, runs: Mapping[str, Run], encoder: Any, name: str, hur
     return Figures(
         history=history,
         gallery=_gallery(study, rows, pooled),
-        points=(
-            item_map(encoder, judged, name)
-            if judged is not None and isinstance(encoder, ItemEncoder)
-            else _map(study, rows, pooled, name, hurried)
-        ),
-        recommended=_recommended(study, encoder),
+        points=(None if judged is None else study.modality.map_of(encoder, judged, name))
+        or _map(study, rows, pooled, name, hurried),
+        recommended=[] if judged is None else study.modality.recommended(encoder, judged, study.ask.seed),
         samples={task: _samples(study, run) for task, run in runs.items()},
         config=yaml.safe_dump({key: str(value) for key, value in asked.items()}, sort_keys=False),
         environment=environment(),
@@ -135,41 +125,9 @@ def _map(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32], nam
     )
 
 
-def item_map(encoder: ItemEncoder, labelled: Labelled, name: str) -> Points:
-    """The items that are used most, by their embeddings; their colours tell how often."""
-    uses, spec = popularity(labelled), encoder.spec
-    items = np.sort(np.argsort(-uses, kind="stable")[:MAPPED])
-    flat, method = flatten(encoder.table[spec.first :][torch.from_numpy(items)].detach().float().cpu().numpy())
-    return Points(
-        x=flat[:, 0].tolist(),
-        y=flat[:, 1].tolist(),
-        label=[f"used {number:,} times" for number in uses[items].tolist()],
-        value=uses[items].tolist(),
-        image=[spec.known.title(item) for item in items.tolist()],
-        arm=name,
-        method=method,
-        noun="items",
-    )
-
-
 def values_of(target: str, truth: NDArray[np.float64] | None, rows: NDArray[np.int64]) -> list[float]:
     """The numbers that these rows are labelled with; none where labels are no numbers."""
     return truth[rows].tolist() if target in NUMERIC and truth is not None else []
-
-
-def flatten(pooled: NDArray[np.float32], *, hurried: bool = False) -> tuple[NDArray[np.float32], str]:
-    """Two dimensions [N 2] that keep neighbours together (van der Maaten & Hinton 2008), and the method's name.
-
-    The first two principal ones of a handful of examples, of features that have no more, or where time is short.
-    """
-    if hurried or len(pooled) < 30 or pooled.shape[1] < 3:
-        centred = pooled - pooled.mean(0)
-        flat = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
-        return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1]))), "PCA"
-    from sklearn.manifold import TSNE
-
-    perplexity = min(30.0, (len(pooled) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", max_iter=MAPPING, random_state=0).fit_transform(pooled), "t-SNE"
 
 
 def _picture(study: Study, row: int) -> Picture:
@@ -183,35 +141,6 @@ def _heard(study: Study, row: int) -> Picture:
     """The picture of an example with its sound, if it has one."""
     [sound] = study.modality.sounds(study.dataset.cache, np.array([row]))
     return replace(_picture(study, row), sound=sound)
-
-
-def _recommended(study: Study, encoder: Any) -> list[Recommended]:
-    """Where histories are judged by what comes next."""
-    spec, labelled = study.dataset.spec, study.split.labelled
-    if study.split.held is None or labelled is None or not isinstance(spec, ItemSpec):
-        return []
-    return recommended(encoder, labelled, spec.known.title, seed=study.ask.seed)
-
-
-def recommended(encoder: Any, labelled: Labelled, title: Callable[[int], str], *, seed: int) -> list[Recommended]:
-    """Some held-out histories with what the encoder puts first, and what came; `title` names an item of the catalogue.
-
-    For after the verdict: it reads what came.
-    """
-    target = target_of(labelled)
-    chance = np.random.default_rng(keys.fold(seed, "pictures"))
-    rows = chance.permutation(labelled.test if len(labelled.test) else labelled.train)[:QUERIES]
-    lists = target.read(encoder, labelled, rows)["pooled"][:, :LISTED]
-    histories = [tokens[tokens >= FIRST][-EVENTS:] - FIRST for tokens in labelled.fetch(rows)["tokens"].numpy()]
-    came = labelled.answers[rows].astype(np.int64)
-
-    def titles(items: NDArray[Any]) -> list[str]:
-        return [title(item) for item in items.tolist() if item >= 0]
-
-    return [
-        Recommended(titles(history), titles(first), title(int(item)))
-        for history, first, item in zip(histories, lists, came, strict=True)
-    ]
 
 
 def _samples(study: Study, run: Run) -> dict[str, list[Any]]:

@@ -21,7 +21,7 @@ from tacit.core.secret import own_secret
 from tacit.core.wording import Ours
 from tacit.encoders import save_encoder
 from tacit.evaluation import Report, Seal
-from tacit.experiment.experiment import Study, chosen_encoder, open_study
+from tacit.experiment.experiment import BEFORE, Study, chosen_encoder, open_study
 from tacit.experiment.figures import publish
 from tacit.experiment.folder import CONFIG, LOG, Workspace, default_folder
 from tacit.experiment.leakage import tell_leaks
@@ -51,8 +51,7 @@ from tacit.experiment.resuming import go_on_with_the_same
 from tacit.experiment.starting import check_room, check_start, check_tasks
 from tacit.experiment.validate import Judging, diagnoses, failed, first_fall, judge, plan_judging, tell_without_labels
 from tacit.modalities import modality_of
-from tacit.modalities.text.language import describe_language
-from tacit.modalities.text.spec import TextSpec
+from tacit.modalities.base import Unseen
 from tacit.report import private_report
 from tacit.tasks import check_kind, parse_mixture
 from tacit.training.engine import all_processes
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
     from tacit.modalities.recipe import Recipe
     from tacit.training.batches import Batches
 
+TRIED = 100  # examples at most that encoders are tried on beside the verdict
 LOOKED_AT = 64  # examples that tell whether a task can learn from such
 REPORT_SECONDS = 5.0  # gallery, map and pictures
 SOON = 2.0  # seconds of a report whose map is a simpler one
@@ -113,8 +113,7 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
             report.predictions.save(space.path)
         chosen = report.data["selected_arm"]
         keep_encoder(study, chosen, runs[chosen][0], space.path / "encoder")
-        if isinstance(study.dataset.spec, TextSpec):
-            report = report.with_data(language=describe_language(study, runs, chosen))
+        report = report.with_data(**beside(study, runs, chosen))
         page = publish(study, report, runs, space.path, hurried=hurried)
         report = private_report(report) if ask.private else report
         print(report if labelled else report.verdict.text)
@@ -125,6 +124,24 @@ def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Rep
         if all(failed(arm) for arm in report.arms if arm.kind == "pretrained"):
             raise RunFailed(f"every task collapsed; the report shows how: {page}")
         return report
+
+
+def beside(study: Study, runs: Mapping[str, Sequence[Run]], chosen: str) -> dict[str, Any]:
+    """What the modality tells beside the verdict, from sealed examples that were not pretrained on, or from others."""
+    encoders: dict[str, Any] = {name: of[0].task.exported["encoder"] for name, of in runs.items()}
+    if study.continued:
+        encoders = {BEFORE: study.start().eval(), **encoders}
+    for encoder in encoders.values():
+        study.fabric.to_device(encoder)
+    labelled, rows = study.split.labelled, study.split.pretrain
+    held_out = labelled is not None and len(labelled.test) > 0 and not labelled.transductive
+    if held_out:
+        assert labelled is not None
+        rows = study.split.rows[labelled.test]
+    chance = np.random.default_rng(keys.fold(study.ask.seed, "language"))
+    some = np.sort(chance.permutation(rows)[:TRIED])
+    unseen = Unseen(some, held_out, study.ask.seed, bool(study.ask.private))
+    return study.modality.aside(study.dataset.cache, encoders, chosen, unseen)
 
 
 def training_name(task: str, number: int) -> str:

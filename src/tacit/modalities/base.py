@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from tacit.core.types import Batch, ViewMaker
     from tacit.data.known import Spans
     from tacit.data.split import Split
-    from tacit.evaluation import Arm, Seal
+    from tacit.evaluation import Arm, Labelled, Seal
     from tacit.modalities.graph import GraphIO
     from tacit.modalities.hf_folder import Public
     from tacit.modalities.recipe import Recipe
+    from tacit.report import Points, Recommended
     from tacit.training.batches import Batches
 
 Rows = NDArray[np.int64]
@@ -48,6 +49,15 @@ class Units(NamedTuple):
 
 S = TypeVar("S", bound=Spec)
 D = TypeVar("D", bound=Store)
+
+
+class Unseen(NamedTuple):
+    """Examples to try encoders on once they are judged."""
+
+    rows: Rows
+    held_out: bool  # whether they were kept out of pretraining
+    seed: int
+    private: bool  # whether nothing of theirs may be shown
 
 
 class Modality(ABC, Generic[S, D]):
@@ -208,6 +218,18 @@ class Modality(ABC, Generic[S, D]):
     def sounds(self, store: D, rows: Rows) -> Sequence[bytes | None]:
         """What a person hears of them, as MP3; None of what has no sound."""
         return [None] * len(rows)
+
+    def map_of(self, encoder: Any, labelled: Labelled, name: str) -> Points | None:
+        """The map of what comes next, where that is judged; None for one of the examples, as everywhere else."""
+        return None
+
+    def recommended(self, encoder: Any, labelled: Labelled, seed: int) -> list[Recommended]:
+        """What an encoder puts first where that is judged; for after the verdict, since it reads what came."""
+        return []
+
+    def aside(self, store: D, encoders: Mapping[str, Any], chosen: str, unseen: Unseen) -> dict[str, Any]:
+        """What the report's data tell beside the verdict, of encoders by the name of their task."""
+        return {}
 
     @abstractmethod
     def shown(self, store: D, preview: Tensor) -> Sequence[Any]:

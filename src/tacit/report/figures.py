@@ -6,6 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+MAPPED = 1000  # examples on the map
+MAPPING = 500  # iterations of it, after which hardly anything moves
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -71,3 +77,18 @@ class Figures:
     recommended: Sequence[Recommended] = ()
     config: str = ""  # YAML
     environment: Mapping[str, Any] = field(default_factory=dict)
+
+
+def flatten(pooled: NDArray[np.float32], *, hurried: bool = False) -> tuple[NDArray[np.float32], str]:
+    """Two dimensions [N 2] that keep neighbours together (van der Maaten & Hinton 2008), and the method's name.
+
+    The first two principal ones of a handful of examples, of features that have no more, or where time is short.
+    """
+    if hurried or len(pooled) < 30 or pooled.shape[1] < 3:
+        centred = pooled - pooled.mean(0)
+        flat = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+        return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1]))), "PCA"
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(pooled) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", max_iter=MAPPING, random_state=0).fit_transform(pooled), "t-SNE"

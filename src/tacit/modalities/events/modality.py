@@ -15,13 +15,14 @@ from tacit.core.budget import quickest
 from tacit.core.errors import UserError
 from tacit.core.masks import Hiding
 from tacit.data.split import Split
-from tacit.evaluation import Arm, Seal
+from tacit.evaluation import Arm, Labelled, Seal
 from tacit.evaluation.probes.linear import fit_counts
 from tacit.modalities.base import Modality
 from tacit.modalities.events import export
 from tacit.modalities.events.associations import associations
 from tacit.modalities.events.counts import counted
-from tacit.modalities.events.encoder import read_spec
+from tacit.modalities.events.encoder import ItemEncoder, read_spec
+from tacit.modalities.events.figures import item_map, recommended
 from tacit.modalities.events.holdout import Held, about_held, hold_out
 from tacit.modalities.events.recipes import NEGATIVES, SAMPLED_FROM, default_encoder, default_views
 from tacit.modalities.events.recipes import recipe as recipe_of
@@ -31,6 +32,7 @@ from tacit.modalities.events.views import ItemViews
 from tacit.modalities.graph import GraphIO
 from tacit.modalities.recipe import Recipe
 from tacit.modalities.text.views import snippet, word_counts
+from tacit.report import Points, Recommended
 from tacit.training.batches import Batches
 
 SHOWN = 8  # the latest items, which stand for a history
@@ -202,6 +204,12 @@ class Events(Modality[ItemSpec, Histories]):
     def pictures(self, store: Histories, rows: NDArray[np.int64]) -> Sequence[Any]:
         spec = store.spec
         return [_told(spec, items[-SHOWN:].tolist()) for items in store.seen(np.asarray(rows, np.int64))]
+
+    def map_of(self, encoder: Any, labelled: Labelled, name: str) -> Points | None:
+        return item_map(encoder, labelled, name) if isinstance(encoder, ItemEncoder) else None
+
+    def recommended(self, encoder: Any, labelled: Labelled, seed: int) -> list[Recommended]:
+        return recommended(encoder, labelled, encoder.spec.known.title, seed=seed)
 
     def shown(self, store: Histories, preview: Tensor) -> Sequence[Any]:
         spec = store.spec

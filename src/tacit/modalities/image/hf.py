@@ -422,7 +422,7 @@ def _grid(config: Any, last: Tensor, shape: tuple[int, int]) -> tuple[tuple[int,
 
 
 def open_image(public: Public, spec: ImageSpec | None) -> tuple[HuggingFace, tuple[str, ...]]:
-    """Read the folder of a model of images, and what a person should know of that; `spec` is known where Tacit wrote it."""
+    """A public model of images, and what to know of how it was read; `spec` is known where Tacit wrote it."""
     processing = read_processing(public.folder, getattr(public.config, "vision_config", public.config))
     if spec is not None:
         processing = processing.as_read(spec)

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.encoders import load_encoder
 from tacit.evaluation.features import device_of, evaluation_mode
+from tacit.modalities.base import Unseen
 from tacit.modalities.text.encoder import TextEncoder
+from tacit.modalities.text.recipes import default_views
+from tacit.modalities.text.store import Corpus
 from tacit.modalities.text.views import is_special
 
 if TYPE_CHECKING:
     from tacit.core.types import Batch
-    from tacit.experiment.experiment import Study
-    from tacit.training.loop import Run
 
 READ = 1500  # tokens, each hidden once
 FILLED = 8  # texts in the report
@@ -102,42 +102,23 @@ def pseudo_perplexity(encoder: TextEncoder, windows: Batch, *, read: int = READ,
     return math.exp(min(total / max(1, len(places)), 50.0)), len(places)
 
 
-def describe_language(study: Study, runs: Mapping[str, Sequence[Run]], chosen: str) -> dict[str, Any]:
+def describe_language(store: Corpus, encoders: Mapping[str, Any], chosen: str, unseen: Unseen) -> dict[str, Any]:
     """For the report: pseudo-perplexity of every encoder that has a head, and what one of them fills in.
 
-    Of held-out texts where there are any: sealed inputs that were not pretrained on. The one shown is the chosen arm,
-    or else the last with a head. Empty where nothing can be told.
+    The one shown is the chosen arm, or else the last with a head. Empty where nothing can be told.
     """
-    encoders = {name: of[0].task.exported["encoder"] for name, of in runs.items()}
-    if study.continued:
-        from tacit.experiment.experiment import BEFORE
-
-        encoders = {BEFORE: study.start().eval(), **encoders}
     headed = {name: found for name, found in encoders.items() if isinstance(found, TextEncoder) and found.headed}
     if not headed:
         return {}
-    rows, held_out = _unseen(study)
-    spec = next(iter(headed.values())).spec
-    windows = study.modality.views(spec, "masked")(
-        {**study.dataset.batch(rows), "key": keys.batch_keys(study.ask.seed, 0, torch.from_numpy(rows))}, 0
+    spec, rows = next(iter(headed.values())).spec, unseen.rows
+    windows = default_views(spec, "masked")(
+        {**store.batch(rows), "key": keys.batch_keys(unseen.seed, 0, torch.from_numpy(rows))}, 0
     )
-    told: dict[str, Any] = {"held_out": held_out, "texts": len(rows), "perplexity": {}}
+    told: dict[str, Any] = {"held_out": unseen.held_out, "texts": len(rows), "perplexity": {}}
     for name, encoder in headed.items():
-        study.fabric.to_device(encoder)
         told["perplexity"][name], told["tokens"] = pseudo_perplexity(encoder, windows)
     shown = chosen if chosen in headed else list(headed)[-1]
-    return told if study.ask.private else {**told, "arm": shown, "fills": _fills(headed[shown], windows)}
-
-
-def _unseen(study: Study) -> tuple[NDArray[np.int64], bool]:
-    """Texts to read, and whether they were held out."""
-    labelled, rows = study.split.labelled, study.split.pretrain
-    held_out = labelled is not None and len(labelled.test) > 0 and not labelled.transductive
-    if held_out:
-        assert labelled is not None
-        rows = study.split.rows[labelled.test]
-    chance = np.random.default_rng(keys.fold(study.ask.seed, "language"))
-    return np.sort(chance.permutation(rows)[:100]), held_out
+    return told if unseen.private else {**told, "arm": shown, "fills": _fills(headed[shown], windows)}
 
 
 def _fills(encoder: TextEncoder, windows: Batch) -> list[dict[str, Any]]:

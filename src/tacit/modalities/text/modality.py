@@ -23,12 +23,13 @@ from tacit.evaluation.arms import target_of
 from tacit.evaluation.probes.linear import fit_counts
 from tacit.evaluation.targets import Rule
 from tacit.evaluation.targets.compared import Alike, Compared
-from tacit.modalities.base import Modality
+from tacit.modalities.base import Modality, Unseen
 from tacit.modalities.graph import GraphIO
 from tacit.modalities.hf_folder import Public
 from tacit.modalities.recipe import Recipe
 from tacit.modalities.text import export
 from tacit.modalities.text.files import read_spec
+from tacit.modalities.text.language import describe_language
 from tacit.modalities.text.packing import Packed
 from tacit.modalities.text.recipes import default_encoder, default_views
 from tacit.modalities.text.recipes import recipe as recipe_of
@@ -209,6 +210,9 @@ class Texts(Modality[TextSpec, Corpus]):
 
     def pictures(self, store: Corpus, rows: NDArray[np.int64]) -> Sequence[Any]:
         return [snippet(text, SHOWN) for text in store.texts(rows)]
+
+    def aside(self, store: Corpus, encoders: Mapping[str, Any], chosen: str, unseen: Unseen) -> dict[str, Any]:
+        return {"language": describe_language(store, encoders, chosen, unseen)}
 
     def shown(self, store: Corpus, preview: Tensor) -> Sequence[Any]:
         spec = store.spec
