@@ -50,7 +50,8 @@ def ours(asked: Asked) -> Said:
     from tacit.modalities.text.packing import Packed
     from tacit.modalities.text.spec import TextSpec
     from tacit.modalities.text.store import Corpus
-    from tacit.modalities.text.views import Corruption, TextViews, TokenMask, own_tokens
+    from tacit.modalities.text.views import TextViews, TokenMask
+    from tacit.modalities.tokens import Corruption, own_tokens
     from tacit.tasks.masked import Masked
     from tacit.training.batches import Batches, Span
     from tacit.training.engine import make_fabric

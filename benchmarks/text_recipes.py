@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from record import record
 
+from tacit.core.text import word_counts
 from tacit.dataset import open_dataset
 from tacit.encoders import build_encoder
 from tacit.evaluation.features import extract
@@ -30,7 +31,7 @@ from tacit.modalities import modality_named
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.language import pseudo_perplexity
 from tacit.modalities.text.recipes import recipe
-from tacit.modalities.text.views import TextViews, TokenMask, word_counts
+from tacit.modalities.text.views import TextViews, TokenMask
 from tacit.tasks import parse_mixture
 from tacit.tasks.masked import Masked
 from tacit.tasks.simclr import SimCLR

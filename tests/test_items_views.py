@@ -19,7 +19,7 @@ from tacit.modalities.events import recipes
 from tacit.modalities.events.catalogue import Catalogue
 from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.events.views import GBCE, AttributeLoss, ItemMask, ItemViews, SampledSoftmax
-from tacit.modalities.text.views import Corruption
+from tacit.modalities.tokens import Corruption
 from tacit.tasks.masked import Masked
 from tacit.tasks.next import Next
 from tests.tiny import (

@@ -188,7 +188,7 @@ ODD = [
 @pytest.mark.parametrize("lowercase", [False, True])
 @pytest.mark.parametrize("algorithm", ["bpe", "wordpiece", "unigram"])
 def test_odd_texts(tmp_path: Path, algorithm: str, lowercase: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tacit.modalities.tokens.PIECE", 700)
+    monkeypatch.setattr("tacit.modalities.text.tokens.PIECE", 700)
     dataset = open_dataset(ODD, kind="text", tokenizer=algorithm, lowercase=lowercase, vocabulary=400, length=32)
     encoder: TextEncoder = trained(dataset, "bert_nano")
     wanted = read(encoder, dataset)

@@ -17,21 +17,12 @@ from torch import Tensor
 
 from tacit.core import keys
 from tacit.core.masks import Hiding, unit_mask
+from tacit.core.text import WORDS, bm25, snippet, tfidf, word_counts, word_pattern
 from tacit.core.types import Batch
 from tacit.evaluation.probes.linear import fit_counts
 from tacit.modalities.text.spec import TextSpec
-from tacit.modalities.text.views import (
-    WORDS,
-    Corruption,
-    TextViews,
-    TokenMask,
-    bm25,
-    is_special,
-    snippet,
-    tfidf,
-    word_counts,
-    word_pattern,
-)
+from tacit.modalities.text.views import TextViews, TokenMask, is_special
+from tacit.modalities.tokens import Corruption
 
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 SPEC = TextSpec("", 16, 100, PAD, CLS, SEP, MASK, UNKNOWN, (PAD, UNKNOWN, CLS, SEP, MASK))

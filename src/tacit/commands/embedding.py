@@ -26,7 +26,7 @@ from tacit.experiment.reading import as_trained, open_encoder, overridden, tell
 from tacit.modalities import reads
 from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.text.encoder import LONGEST, TextEncoder
-from tacit.modalities.tokens import BLANKS, reader
+from tacit.modalities.text.tokens import BLANKS, reader
 from tacit.training.engine import all_processes, make_fabric
 
 if TYPE_CHECKING:

@@ -66,6 +66,13 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     )
 
 
+def conv_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """A 3x3 convolution with batch norm and ReLU."""
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
 def blocks(module: nn.Module) -> list[nn.Module]:
     """The repeated parts of a network, such as the layers of a Transformer, inside all modules that it is made of.
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from PIL import Image
 
 from tacit.core.errors import UserError
+from tacit.core.text import whole_signs
 from tacit.data.cache import default_root, private_folder
 from tacit.data.class_names import with_class_names
 from tacit.data.folder import folder_source, holds_files
@@ -30,7 +31,6 @@ from tacit.data.tables import Columns, table_source
 from tacit.modalities.audio.segments import stretches
 from tacit.modalities.image.arrays import LABEL_NAMES, arrays_source, digits_source, file_source, pil_source
 from tacit.modalities.text.texts import file_texts, files_source
-from tacit.modalities.tokens import whole_signs
 
 DIGITS = "digits"
 _NUMBERS = re.compile(r"[-_.]?\d+(-of-.*)?$")  # at the end of a shard's name

@@ -458,3 +458,17 @@ def modules_of(folder: Path) -> list[tuple[str, str]]:
         if path and (Path(path).name != path or not (folder / path).is_dir()) and kind not in ("Normalize", "Dropout"):
             raise UserError(f"{folder / MODULES} names {path!r}, which is no folder of its own; download it again")
     return modules
+
+
+def told_of(folder: Path, part: str, beside: str) -> dict[str, Any] | None:
+    """What a processor's part is told, in `processor_config.json` or in a file of its own; None where nothing is."""
+    whole = folder / "processor_config.json"
+    nested = read_json(whole).get(part) if whole.exists() else None
+    if isinstance(nested, dict):
+        return nested
+    path = folder / beside
+    if not path.exists():
+        return None
+    found = read_json(path)
+    inner = found.get(part)
+    return inner if isinstance(inner, dict) else found

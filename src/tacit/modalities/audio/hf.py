@@ -27,8 +27,7 @@ from tacit.modalities.audio.decode import RATES
 from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.logmel import FULL
 from tacit.modalities.audio.spec import AudioSpec
-from tacit.modalities.hf_folder import Public, check_complete, first_line, freeze_unused, load_model, quiet
-from tacit.modalities.image.hf import told_of
+from tacit.modalities.hf_folder import Public, check_complete, first_line, freeze_unused, load_model, quiet, told_of
 
 SECONDS = 30.0  # that are heard at once, where the model sets no limit
 LEAST = 0.05  # seconds; what is shorter is followed by silence

@@ -14,8 +14,7 @@ from transformers.models.bert.modeling_bert import BertModel
 
 from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.events.spec import ItemSpec
-from tacit.modalities.text.bert import layers
-from tacit.modalities.text.encoder import Attention, attended
+from tacit.modalities.tokens import Attention, attended, bert_layers
 
 LAYOUTS: Mapping[str, Mapping[str, int]] = {
     "nano": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 256},
@@ -43,4 +42,4 @@ class Bert4Rec(ItemEncoder):
         super().__init__(name, spec, model, dim=config.hidden_size, n_depths=depths, options={"dropout": dropout})
 
     def layers(self, tokens: Tensor, valid: Tensor) -> Sequence[Tensor]:
-        return layers(self.model, tokens, Attention(attended(valid), None))
+        return bert_layers(self.model, tokens, Attention(attended(valid), None))

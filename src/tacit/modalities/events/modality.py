@@ -14,6 +14,7 @@ from torch import Tensor
 from tacit.core.budget import quickest
 from tacit.core.errors import UserError
 from tacit.core.masks import Hiding
+from tacit.core.text import snippet, word_counts
 from tacit.data.split import Split
 from tacit.evaluation import Arm, Labelled, Seal
 from tacit.evaluation.probes.linear import fit_counts
@@ -31,7 +32,6 @@ from tacit.modalities.events.store import Histories
 from tacit.modalities.events.views import ItemViews
 from tacit.modalities.graph import GraphIO
 from tacit.modalities.recipe import Recipe
-from tacit.modalities.text.views import snippet, word_counts
 from tacit.report import Points, Recommended
 from tacit.training.batches import Batches
 

@@ -15,7 +15,7 @@ from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.events.views import AttributeLoss, ItemMask, ItemViews, SampledSoftmax
 from tacit.modalities.recipe import Recipe, mixed
-from tacit.modalities.text.views import Corruption, own_tokens
+from tacit.modalities.tokens import Corruption, own_tokens
 from tacit.tasks.base import Task
 from tacit.tasks.masked import Masked
 from tacit.tasks.next import Next

@@ -14,18 +14,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from tacit.core.nn import conv_block
 from tacit.modalities.image.encoder import MapEncoder
 from tacit.modalities.image.spec import ImageSpec
 
 SMALLEST_MAP = 4
 TINY = 16  # px
 NARROWEST = 16  # channels
-
-
-def block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 class ConvNet(MapEncoder):
@@ -38,7 +33,7 @@ class ConvNet(MapEncoder):
         )
         inputs = [spec.channels, *(outputs for _, outputs in layers)]
         self.stages = nn.ModuleList(
-            block(before, outputs, step) for before, (step, outputs) in zip(inputs, layers, strict=False)
+            conv_block(before, outputs, step) for before, (step, outputs) in zip(inputs, layers, strict=False)
         )
         self.mask_token = nn.Parameter(torch.zeros(spec.channels), requires_grad=False)
 

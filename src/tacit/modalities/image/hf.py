@@ -25,7 +25,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from tacit.core.errors import UserError
 from tacit.core.nn import as_channels, to_float
 from tacit.core.types import Batch, Features
-from tacit.modalities.hf_folder import Public, check_complete, first_line, freeze_unused, load_model, quiet, read_json
+from tacit.modalities.hf_folder import Public, check_complete, first_line, freeze_unused, load_model, quiet, told_of
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.framing import Framing
 from tacit.modalities.image.spec import ImageSpec
@@ -141,20 +141,6 @@ def _untold(cls: Any, name: str, own: tuple[int, int] | None) -> dict[str, Any]:
     both, shorter = {"height": own[0], "width": own[1]}, {"shortest_edge": own[0]}
     size = getattr(cls, "size", None)
     return {"size": shorter if isinstance(size, dict) and "shortest_edge" in size else both, "crop_size": both}
-
-
-def told_of(folder: Path, part: str, beside: str) -> dict[str, Any] | None:
-    """What a processor's part is told, in `processor_config.json` or in a file of its own; None where nothing is."""
-    whole = folder / "processor_config.json"
-    nested = read_json(whole).get(part) if whole.exists() else None
-    if isinstance(nested, dict):
-        return nested
-    path = folder / beside
-    if not path.exists():
-        return None
-    found = read_json(path)
-    inner = found.get(part)
-    return inner if isinstance(inner, dict) else found
 
 
 def _processor(told: Mapping[str, Any] | None, config: Any) -> tuple[Any, str]:

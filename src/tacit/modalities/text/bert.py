@@ -8,17 +8,14 @@ embeddings, twenty times as fast, for contrast alone, since a place knows nothin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForMaskedLM
 
-from tacit.modalities.text.encoder import Attention, TextEncoder
+from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.spec import TextSpec
-
-if TYPE_CHECKING:
-    from transformers.models.bert.modeling_bert import BertModel
+from tacit.modalities.tokens import Attention, bert_layers
 
 LAYOUTS: Mapping[str, Mapping[str, int]] = {
     "bag": {"hidden_size": 128, "num_hidden_layers": 0, "num_attention_heads": 2, "intermediate_size": 512},
@@ -51,24 +48,8 @@ class Bert(TextEncoder):
             self.base.embeddings.LayerNorm.requires_grad_(False)
 
     def layers(self, tokens: Tensor, attention: Attention) -> Sequence[Tensor]:
-        return layers(self.base, tokens, attention)
+        return bert_layers(self.base, tokens, attention)
 
     def logits(self, hidden: Tensor) -> Tensor:
         answer: Tensor = self.model.cls(hidden)
         return answer
-
-
-def layers(model: BertModel, tokens: Tensor, attention: Attention) -> Sequence[Tensor]:
-    """What `BertModel` says, its embedding first, without the look-ups of rows that are the same for all."""
-    embeddings: Any = model.embeddings
-    place = embeddings.position_embeddings.weight
-    place = (
-        place[: tokens.shape[1]] if attention.position is None else embeddings.position_embeddings(attention.position)
-    )
-    x = embeddings.word_embeddings(tokens) + (place + embeddings.token_type_embeddings.weight[0])  # [B N D]
-    x = embeddings.dropout(embeddings.LayerNorm(x))
-    said = [x]
-    for layer in model.encoder.layer:
-        x = layer(x, attention.mask)
-        said.append(x)
-    return said

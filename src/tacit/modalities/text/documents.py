@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 from tacit.data.encodings import UTF8, CannotRead, Encoding, decoded, encoding_of
 from tacit.data.places import Place
 from tacit.data.text import opened_file
-from tacit.modalities.tokens import clean, cut, parts_of
+from tacit.modalities.text.tokens import clean, cut, parts_of
 
 BLOCK = 1 << 20  # bytes or characters read at a time
 CONVERTED = "converted"  # documents in another encoding than UTF-8

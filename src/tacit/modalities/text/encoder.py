@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ from tacit.core.errors import UserError
 from tacit.core.nn import masked_mean
 from tacit.core.types import Batch, Features
 from tacit.modalities.text.spec import TextSpec
-from tacit.modalities.tokens import asker, number_type, numbers_of, plain_numbers, reader
+from tacit.modalities.text.tokens import asker, number_type, numbers_of, plain_numbers, reader
+from tacit.modalities.tokens import Attention, attended
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,13 +31,6 @@ if TYPE_CHECKING:
     from tacit.modalities.text.sentence import Sentence
 
 LONGEST = 2048  # numbers of a document that are read, the special ones included
-
-
-class Attention(NamedTuple):
-    """Who attends to whom, and where everybody stands; None where it is all to all, and 0 to N - 1."""
-
-    mask: Tensor | None  # [B 1 1 N] or [B 1 N N]  True where the query (third) attends to the key (fourth)
-    position: Tensor | None  # [B N]
 
 
 class TextEncoder(OwnEncoder):
@@ -333,11 +327,6 @@ class TextEncoder(OwnEncoder):
         "the mean of last_hidden_state over tokens that are neither padding nor special, see specials; of a text that "
         "is longer than a window, over those of all its windows"
     )
-
-
-def attended(valid: Tensor) -> Tensor:
-    """Everybody attends to what is valid [B N]; in a row without any, to all, so that no number is undefined."""
-    return (valid | ~valid.any(1, keepdim=True))[:, None, None, :]  # [B 1 1 N]
 
 
 def packed(segment: Tensor, valid: Tensor | None, length: int) -> Attention:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tacit.core.errors import UserError
 from tacit.core.files import sha256
 from tacit.modalities.text.spec import TextSpec
-from tacit.modalities.tokens import masking_blanks, opened
+from tacit.modalities.text.tokens import masking_blanks, opened
 
 if TYPE_CHECKING:
     from tacit.modalities.text.encoder import TextEncoder

@@ -29,11 +29,12 @@ from tacit.modalities.hf_folder import (
     quiet,
     read_json,
 )
-from tacit.modalities.text import bert, modernbert
+from tacit.modalities.text import modernbert
 from tacit.modalities.text import sentence as sentences
-from tacit.modalities.text.encoder import LONGEST, Attention, TextEncoder, attended
+from tacit.modalities.text.encoder import LONGEST, TextEncoder
 from tacit.modalities.text.sentence import Sentence, Told
 from tacit.modalities.text.spec import TextSpec
+from tacit.modalities.tokens import Attention, attended, bert_layers
 
 LONGEST_WINDOW = 512  # numbers; attention costs their square
 LEAST_WINDOW = 2
@@ -41,7 +42,7 @@ SLACK = 1024  # numbers that a vocabulary may leave out
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 # Kinds of model whose layers are called one by one here, which is faster and can keep packed documents apart.
 LAYERS: Mapping[str, Callable[[Any, Tensor, Attention], Sequence[Tensor]]] = {
-    "bert": bert.layers,
+    "bert": bert_layers,
     "modernbert": modernbert.layers,
 }
 

@@ -17,6 +17,7 @@ from tacit.core.budget import quickest
 from tacit.core.encoder import OwnEncoder
 from tacit.core.masks import Hiding
 from tacit.core.spec import Spec
+from tacit.core.text import ENOUGH, WORDS, bm25, snippet, tfidf, word_counts, word_pattern
 from tacit.data.split import Split
 from tacit.evaluation import Arm, Labelled
 from tacit.evaluation.arms import target_of
@@ -35,7 +36,7 @@ from tacit.modalities.text.recipes import default_encoder, default_views
 from tacit.modalities.text.recipes import recipe as recipe_of
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.store import Corpus
-from tacit.modalities.text.views import ENOUGH, WORDS, TextViews, bm25, snippet, tfidf, word_counts, word_pattern
+from tacit.modalities.text.views import TextViews
 from tacit.training.batches import Batches, Span
 
 SHOWN = 240  # characters of a text that stand for all of it

@@ -16,8 +16,9 @@ from transformers.models.modernbert.configuration_modernbert import ModernBertCo
 from transformers.models.modernbert.modeling_modernbert import ModernBertForMaskedLM
 
 from tacit.modalities.text.bert import LAYOUTS
-from tacit.modalities.text.encoder import Attention, TextEncoder
+from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.spec import TextSpec
+from tacit.modalities.tokens import Attention
 
 if TYPE_CHECKING:
     from transformers.models.modernbert.modeling_modernbert import ModernBertModel

@@ -13,7 +13,8 @@ from tacit.encoders import build_encoder
 from tacit.modalities.recipe import Recipe, mixed
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.spec import TextSpec
-from tacit.modalities.text.views import Corruption, TextViews, TokenMask, own_tokens
+from tacit.modalities.text.views import TextViews, TokenMask
+from tacit.modalities.tokens import Corruption, own_tokens
 from tacit.tasks.base import Task
 from tacit.tasks.byol import BYOL
 from tacit.tasks.electra import Electra

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tacit.data.store import write_meta
 from tacit.modalities.text.spec import TextSpec
-from tacit.modalities.tokens import number_type, word_mark
+from tacit.modalities.text.tokens import number_type, word_mark
 
 if TYPE_CHECKING:
     from tacit.core.types import Batch

@@ -36,7 +36,7 @@ from tacit.modalities.text.documents import Document, first_piece, pieces, text_
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.store import FORMAT, LONGEST, Corpus, describe
 from tacit.modalities.text.tokenising import Reader, Writer, numbered
-from tacit.modalities.tokens import PIECE, marked_numbers, plain_numbers, reader
+from tacit.modalities.text.tokens import PIECE, marked_numbers, plain_numbers, reader
 
 VOCABULARY, LENGTH = 8192, 128  # unless asked for
 LENGTHS = (8, LONGEST)

@@ -20,7 +20,7 @@ from tacit.data.store import too_many_bad
 from tacit.modalities.text.documents import pieces
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.store import LONGEST
-from tacit.modalities.tokens import PIECE, marked_numbers, plain_numbers
+from tacit.modalities.text.tokens import PIECE, marked_numbers, plain_numbers
 
 _CHUNK = 1 << 19  # characters
 _UNDER_WAY = 2  # threads that tokenise: one in Rust while the other hands over its numbers

@@ -20,7 +20,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from tacit.core.errors import UserError, nearest
 from tacit.modalities.text.spec import TextSpec
-from tacit.modalities.tokens import masking_blanks
+from tacit.modalities.text.tokens import masking_blanks
 
 UNKNOWN, MASK = "[UNK]", "[MASK]"
 SPECIALS = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", MASK)
