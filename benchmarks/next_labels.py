@@ -27,7 +27,7 @@ from record import record
 from scipy import stats
 
 import tacit
-from tacit.commands.labelling import SWITCH, by_margin, by_typicality
+from tacit.commands.next_labels import SWITCH, by_margin, by_typicality
 from tacit.dataset import TEST, open_dataset
 from tacit.evaluation.features import extract
 from tacit.evaluation.probes.linear import fit_probe

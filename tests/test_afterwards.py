@@ -16,7 +16,7 @@ from PIL import Image
 
 import tacit
 from tacit import cli
-from tacit.commands.rejudging import run_has_seen
+from tacit.commands.evaluate_encoder import run_has_seen
 from tacit.core.errors import UserError
 from tacit.dataset import open_dataset
 from tacit.evaluation import Predictions, Report, Seal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,14 +11,15 @@ from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.masks import Hiding
 from tacit.experiment.plan import check_hiding, hiding_of
+from tacit.experiment.settings import Settings
 from tacit.modalities import modality_named
 from tacit.modalities.image.recipes import RandomMask
 from tacit.tasks.masked import Masked
 from tests.tiny import EXAMPLES, TinyBatches, tiny_audio_encoder, tiny_encoder, tiny_text_encoder
 
 
-def asked(**settings: Any) -> SimpleNamespace:
-    return SimpleNamespace(**{"tasks": None, "mask": "0.3", **settings})
+def asked(**settings: Any) -> Settings:
+    return Settings(**{"mask": "0.3", **settings})
 
 
 def test_shares_and_units() -> None:

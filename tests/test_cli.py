@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import tacit
+import tacit.experiment.settings as concerns
 from tacit import cli
+from tacit.commands import COMMANDS
+from tacit.core.errors import UserError
+from tacit.dataset import open_dataset
 
 
 def call(*words: str) -> int:
@@ -29,7 +37,7 @@ def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr().out
     assert "usage: tacit" in shown
     assert "Args:" not in shown
-    description = cli.COMMANDS[name].__doc__ or ""
+    description = cli.describe(name).doc
     assert " ".join(shown.split()).count(" ".join(description.split("\n\n")[0].split())) == 1
     if name in {"run", "pretrain", "evaluate", "embed", "inspect"}:
         assert "--label-column" in shown
@@ -122,3 +130,44 @@ def test_a_positional_with_a_default_may_be_left_out(capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert "encoder [data]" in shown
     assert "nothing for a file of embeddings" in " ".join(shown.split())
+
+
+def test_flags_stand_in_groups_and_switches_take_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("run", "--help") == 0
+    shown = capsys.readouterr().out
+    places = [shown.index(f"\n{title}:\n") for title in (cli.FIRST, *concerns.GROUPS)]
+    assert places == sorted(places)
+    assert places[0] < shown.index("--labels") < shown.index("--budget") < places[1]
+    assert places[3] < shown.index("--image-size") < places[4]
+    assert "{true,false}" not in shown
+
+
+def test_flags_of_reading_are_those_of_open_dataset() -> None:
+    known = inspect.signature(open_dataset).parameters
+    left_out = {"data", "as_before", "progress", "reads"}  # which are no flags
+    assert {f.name: f.default for f in fields(concerns.Reading)} == {
+        name: of.default for name, of in known.items() if name not in left_out
+    }
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_help_and_signature_agree(name: str) -> None:
+    """Help is read from the file of a command; Python sees what was loaded."""
+    module, _, function = COMMANDS[name].partition(":")
+    found = getattr(import_module(module), function)
+    described = cli.describe(name)
+    parameters = [p for p in inspect.signature(found).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    flags = {flag.name: flag.default for flag in described.flags}
+    for parameter in parameters:
+        if parameter.kind is not parameter.VAR_POSITIONAL:
+            assert flags[parameter.name] == (... if parameter.default is parameter.empty else parameter.default)
+    assert all(flag.help for flag in described.flags)
+    assert function not in tacit.__all__ or getattr(tacit, function) is found
+
+
+def test_a_module_of_the_name_of_a_command_hides_no_function() -> None:
+    import_module("tacit.commands.run")
+    assert callable(tacit.run)
+    assert callable(tacit.inspect)
+    with pytest.raises(UserError, match="run takes no budgte; did you mean 'budget'"):
+        tacit.run("digits", budgte="5s")  # type: ignore[call-arg]

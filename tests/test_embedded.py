@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import tacit
 from tacit import cli
-from tacit.commands.embedded import _columns, _labelled, _names, named
+from tacit.commands.evaluate_file import _columns, _labelled, _names, named
 from tacit.core.errors import UserError
 from tacit.data.asked import understand
 from tacit.data.embeddings import read_vectors
@@ -356,7 +356,7 @@ def test_data_are_asked_for_where_there_must_be_some(capsys: pytest.CaptureFixtu
         (many(90), {"labels": "labels.csv"}, "has no 'id' to join labels by"),
         ({**many(90), "id": IDS[:90]}, {"labels": "labels.csv"}, "only 0 of the 2 rows of labels.csv match"),
         ({**many(90), "id": IDS[:90]}, {"labels": "folders"}, "lies in a class folder"),
-        ({**many(90), "label": ["a"] * 90}, {"colour": 1}, "unknown setting colour"),
+        ({**many(90), "label": ["a"] * 90}, {"colour": 1}, "evaluate takes no colour"),
     ],
 )
 def test_more_mistakes(

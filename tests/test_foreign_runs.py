@@ -50,7 +50,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the run had been judged: what `predict` reads of the report is the arm alone."""
     plain = heads.open_chosen
     monkeypatch.setattr(heads, "open_chosen", lambda run, **given: plain(run, **{**given, "judged": False}))
-    monkeypatch.setattr("tacit.commands.predicting.open_chosen", heads.open_chosen)
+    monkeypatch.setattr("tacit.commands.predict.open_chosen", heads.open_chosen)
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tacit.commands.inspection import _about_labels, _told
+from tacit.commands.inspect import _about_labels, _told
 from tacit.dataset import open_dataset
 from tacit.experiment.experiment import describe
 from tacit.experiment.split import split_dataset
+from tacit.modalities import modality_of
 
 from .test_data_labels import table
 
@@ -26,7 +27,8 @@ def test_the_parts_and_the_held_out_site_are_named(tmp_path: Path) -> None:
         labels(120), label_column="label", worst_group="site", holdout="site=S3", cache=str(tmp_path)
     )
     ask = SimpleNamespace(private=False)
-    study: Any = SimpleNamespace(dataset=dataset, split=split_dataset(dataset, seed=0), ask=ask)
+    split, modality = split_dataset(dataset, seed=0), modality_of(dataset.spec)
+    study: Any = SimpleNamespace(dataset=dataset, split=split, ask=ask, modality=modality)
     lines = _about_labels(study).splitlines()
     assert lines[:3] == [
         "labels: 120 labelled in 2 classes, from column label",

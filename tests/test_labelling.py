@@ -13,8 +13,8 @@ from PIL import Image
 
 import tacit
 from tacit import cli
-from tacit.commands import labelling
-from tacit.commands.labelling import by_margin, by_typicality, choose_method
+from tacit.commands import next_labels as labelling
+from tacit.commands.next_labels import by_margin, by_typicality, choose_method
 from tacit.core.errors import UserError
 from tacit.dataset import open_dataset
 from tacit.evaluation import Seal

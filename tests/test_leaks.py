@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import tacit
 from tacit.experiment.experiment import Study, chosen_encoder, open_study
 from tacit.experiment.leakage import Leaks, find_leaks
 from tacit.experiment.log import Log
+from tacit.experiment.settings import Settings
 from tests.test_data_duplicates import brighter, pairs_of_digits
 
 TEST, COPIED = 60, 12
@@ -44,9 +44,9 @@ def options(folder: Path) -> dict[str, Any]:
 
 
 def opened(data: Any, reading: dict[str, Any], **more: Any) -> Study:
-    ask = {"seed": 0, "device": "cpu", "precision": "32", "private": False, "transductive": False, "against": None}
+    ask = Settings(**{"device": "cpu", "precision": "32", **more})
     with Log(quiet=True) as log:
-        return open_study(data, SimpleNamespace(**{**ask, **more}), reading, log, encoder=chosen_encoder(None))
+        return open_study(data, ask, reading, log, encoder=chosen_encoder(None))
 
 
 def test_every_planted_copy_is_named(folder: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import tacit
-from tacit.commands.parts import LEAST, MOST, parts_of
 from tacit.core.errors import UserError
+from tacit.core.parts import LEAST, MOST, parts_of
 from tacit.encoders import save_encoder
 from tests.processes import two_ranks
 from tests.test_ranks import as_command

@@ -9,7 +9,6 @@ import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,14 @@ from safetensors.numpy import load_file
 
 import tacit
 from tacit import cli
-from tacit.commands.rejudging import run_has_seen
+from tacit.commands.evaluate_encoder import run_has_seen
 from tacit.core.errors import Interrupted
 from tacit.evaluation import Report, Seal, splits
 from tacit.evaluation.probes import finetune
 from tacit.evaluation.spectrum import METRICS, Alarm, Diagnosis
-from tacit.experiment import pipeline
 from tacit.experiment.experiment import Study, chosen_encoder, open_study
 from tacit.experiment.log import Log
+from tacit.experiment.settings import Settings
 from tacit.experiment.split import has_seen
 from tacit.experiment.validate import Judging, first_fall, plan_judging, worst_alarms
 from tests.tiny import digits
@@ -40,7 +39,7 @@ LABELLED, FEW, ALL = 110, 60, 130
 def _brief() -> Iterator[None]:
     """One label budget is judged, and training from scratch, which nothing here looks at, takes 3 steps, not 200."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "plan_judging", lambda study: lambda encoders: Judging(0.0, 0.0, 0.0))
+        patch.setattr("tacit.commands.run.plan_judging", lambda study: lambda encoders: Judging(0.0, 0.0, 0.0))
         patch.setattr(splits, "PER_CLASS", (2,))
         patch.setattr(splits, "SHARES", ())
         patch.setattr(finetune, "train_on_labels", partial(finetune.train_on_labels, steps=3))
@@ -144,9 +143,7 @@ def test_two_seeds_are_refused(folder: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_judging_plans_for_the_encoders_of_all_seeds(folder: Path) -> None:
-    settings = {"seed": 0, "device": "cpu", "precision": "32", "private": False, "against": None, "offline": True}
-    judged = {"primary_budget": 2, "label_budgets": None, "metric": None, "train_every_budget": False}
-    ask = SimpleNamespace(**settings, **judged, transductive=False)
+    ask = Settings(device="cpu", precision="32", offline=True, primary_budget=2)
     options = {"labels": str(folder / "labels.csv")}
     with Log(quiet=True) as log:
         study = open_study(str(folder / "images"), ask, options, log, encoder=chosen_encoder(None))

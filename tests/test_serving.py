@@ -442,7 +442,7 @@ def test_predict_reads_new_data_as_the_run_read_its_own(
     pq.write_table(pa.table(cells), file)
     asked: dict[str, Any] = {"data": file, "audio_column": "clip", "label_column": "kind", "channels": "left"}
     run = chosen(open_dataset(file, audio_column="clip", channels="left"), "audio_convnet", asked)
-    monkeypatch.setattr("tacit.commands.predicting.open_chosen", lambda *_, **__: run)
+    monkeypatch.setattr("tacit.commands.predict.open_chosen", lambda *_, **__: run)
     table = tacit.predict("run", file)
     assert table["class"].to_pylist() == kinds
     capsys.readouterr()
@@ -460,7 +460,7 @@ def test_predict_reads_events_by_the_columns_of_the_run(tmp_path: Path, monkeypa
     log, named = str(tmp_path / "log.csv"), {"user_column": "who", "item_column": "what", "time_column": "at"}
     asked: dict[str, Any] = {"data": log, "labels": str(tmp_path / "people.csv"), "label_column": "plan", **named}
     run = chosen(open_dataset(log, **named), "sasrec_nano", asked)  # type: ignore[arg-type]
-    monkeypatch.setattr("tacit.commands.predicting.open_chosen", lambda *_, **__: run)
+    monkeypatch.setattr("tacit.commands.predict.open_chosen", lambda *_, **__: run)
     table = tacit.predict("run", log)
     told = dict(zip(table["id"].to_pylist(), table["class"].to_pylist(), strict=True))
     assert told == dict(line.split(",") for line in people)

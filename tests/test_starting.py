@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import tacit
-from tacit.commands import evaluating
+from tacit.commands import evaluate_encoder
 from tacit.core.errors import UserError
 from tacit.core.files import check_place
 from tacit.encoders import save_encoder
@@ -193,10 +193,10 @@ def test_room_counts_every_seed_and_what_is_there_already(tmp_path: Path, monkey
 @pytest.mark.parametrize("command", ["run", "evaluate", "predict", "embed", "next_labels"])
 def test_where_nothing_can_be_written_is_said_first(command: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before data and encoders are opened."""
-    from tacit.commands import embedding, labelling, predicting
+    from tacit.commands import embed, next_labels, predict
     from tacit.experiment import experiment
 
-    for module in (embedding, labelling, predicting, experiment):
+    for module in (embed, next_labels, predict, experiment):
         monkeypatch.setattr(module, "open_dataset", training)
     end = {"predict": ".csv", "embed": ".parquet", "next_labels": ".csv"}.get(command, "")
     given = ("digits",) if command == "run" else (str(here / "images"), "digits")
@@ -371,7 +371,9 @@ def test_a_time_that_no_judgement_fits_into_is_refused(
     budget: str, least: float, told: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tacit.evaluation.protocol.select", training)
-    monkeypatch.setattr(evaluating, "plan_judging", lambda *asked, **how: lambda encoders: Judging(least, least, 1.0))
+    monkeypatch.setattr(
+        evaluate_encoder, "plan_judging", lambda *asked, **how: lambda encoders: Judging(least, least, 1.0)
+    )
     with pytest.raises(UserError, match=told):
         tacit.evaluate(str(here / "images"), str(here / "mixed.parquet"), label_column="label", budget=budget)
 
@@ -381,7 +383,7 @@ def test_what_does_not_fit_into_the_time_of_a_judgement_is_named(here: Path, mon
     """Training from scratch is said to take a week: the rest is judged, and the verdict says what it lacks."""
     week = 7 * 86400.0
     plan = Judging(week, week, week, week - 1.0)
-    monkeypatch.setattr(evaluating, "plan_judging", lambda *asked, **how: lambda encoders: plan)
+    monkeypatch.setattr(evaluate_encoder, "plan_judging", lambda *asked, **how: lambda encoders: plan)
     monkeypatch.setattr(finetune, "train_on_labels", training)
     asked = {"label_column": "label", "label_budgets": ["2", "5"], "budget": "1h"}
     report = tacit.evaluate(str(here / "images"), str(here / "mixed.parquet"), **asked)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import tacit
-from tacit.commands.embedding import word_places
+from tacit.commands.embed import word_places
 from tacit.core.errors import UserError
 from tacit.encoders import build_encoder
 from tacit.modalities.text.vocabulary import specials_of, text_spec, train_tokenizer

@@ -83,3 +83,14 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="is a file"), Workspace(tmp_path / "run", CONFIG):
         pass
+
+
+def test_a_setting_that_an_older_run_did_not_keep_had_its_usual_value(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "run", {"data": "digits", "seed": 1}) as space:
+        space.write_json("plan.json", {})
+    now = {"data": "digits", "seed": 1, "lowercase": False, "ignore_label": ()}
+    usual = {"lowercase": False, "ignore_label": ()}
+    with Workspace(tmp_path / "run", now, usual, resume=True):
+        pass
+    with pytest.raises(UserError, match="with lowercase False, not True"):
+        Workspace(tmp_path / "run", {**now, "lowercase": True}, usual, resume=True).__enter__()

@@ -15,23 +15,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tacit.commands import (
-        clean,
-        compare,
-        doctor,
-        embed,
-        evaluate,
-        export,
-        fill_mask,
-        inspect,
-        load_encoder,
-        next_labels,
-        open_dataset,
-        predict,
-        pretrain,
-        recommend,
-        run,
-    )
+    from tacit.commands.clean import clean
+    from tacit.commands.compare import compare
+    from tacit.commands.doctor import doctor
+    from tacit.commands.embed import embed
+    from tacit.commands.evaluate import evaluate
+    from tacit.commands.export import export
+    from tacit.commands.fill_mask import fill_mask
+    from tacit.commands.inspect import inspect
+    from tacit.commands.next_labels import next_labels
+    from tacit.commands.opening import load_encoder, open_dataset
+    from tacit.commands.predict import predict
+    from tacit.commands.pretrain import pretrain
+    from tacit.commands.recommend import recommend
+    from tacit.commands.run import run
     from tacit.core.errors import Interrupted, RunFailed, UserError
     from tacit.core.types import Batch, Encoder, Features, Output
     from tacit.encoders import wrap
@@ -39,21 +36,21 @@ if TYPE_CHECKING:
     from tacit.tasks.base import Task
 
 _HOME = {
-    "run": "commands",
-    "inspect": "commands",
-    "pretrain": "commands",
-    "evaluate": "commands",
-    "compare": "commands",
-    "predict": "commands",
-    "next_labels": "commands",
-    "embed": "commands",
-    "export": "commands",
-    "fill_mask": "commands",
-    "recommend": "commands",
-    "doctor": "commands",
-    "clean": "commands",
-    "load_encoder": "commands",
-    "open_dataset": "commands",
+    "run": "commands.run",
+    "inspect": "commands.inspect",
+    "pretrain": "commands.pretrain",
+    "evaluate": "commands.evaluate",
+    "compare": "commands.compare",
+    "predict": "commands.predict",
+    "next_labels": "commands.next_labels",
+    "embed": "commands.embed",
+    "export": "commands.export",
+    "fill_mask": "commands.fill_mask",
+    "recommend": "commands.recommend",
+    "doctor": "commands.doctor",
+    "clean": "commands.clean",
+    "load_encoder": "commands.opening",
+    "open_dataset": "commands.opening",
     "wrap": "encoders",
     "UserError": "core.errors",
     "RunFailed": "core.errors",

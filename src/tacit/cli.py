@@ -1,49 +1,79 @@
-"""The command line: the public functions of `tacit.commands`, their signatures read by jsonargparse.
+"""The command line: the public functions of `tacit.commands`, their signatures as flags.
 
 `tacit run DATA --labels few.csv` calls `tacit.run(DATA, labels="few.csv")`. Flags may be written with dashes, switches
 need no value, and a list's flag may be repeated. Settings also come from `--config FILE.yaml`; `--print_config` writes
-them.
+them. A command's file is read for its help and run only when it is called, because it imports torch.
 """
 
 from __future__ import annotations
 
+import ast
+import collections.abc
 import inspect
 import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from functools import cache
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from types import FunctionType, SimpleNamespace
-from typing import Any, NoReturn, get_type_hints
+from types import UnionType
+from typing import Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]  # not in its __all__
+from jsonargparse import DefaultHelpFormatter as HelpFormatter
 
-from tacit import commands
+import tacit.experiment.settings as concerns
+from tacit.commands import COMMANDS
 from tacit.core.budget import start_clock
 from tacit.core.errors import Interrupted, RunFailed, UserError, in_a_line, nearest
 from tacit.core.plain_yaml import read_plain_yaml
 from tacit.core.wording import discreet
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "run": commands.run,
-    "inspect": commands.inspect,
-    "pretrain": commands.pretrain,
-    "evaluate": commands.evaluate,
-    "compare": commands.compare,
-    "predict": commands.predict,
-    "next-labels": commands.next_labels,
-    "embed": commands.embed,
-    "export": commands.export,
-    "fill-mask": commands.fill_mask,
-    "recommend": commands.recommend,
-    "tasks": commands.tasks,
-    "doctor": commands.doctor,
-    "clean": commands.clean,
-}
+SOURCE = Path(__file__).parent
+# Settings of data that say nothing of how their content is read; of events, times are content.
+NO_CONTENT = {field.name for field in fields(concerns.LabelOptions)} - {"time_column"} | {"patience"}
+OWN, FIRST = "settings", "the most used"  # groups of flags: a command's own, and those of several groups
 
-NOT_ASKED = {"data", "as_before", "progress", "reads"}  # settings of open_dataset that are no flags
+
+class Flag(NamedTuple):
+    """A parameter of a command, as the command line takes it."""
+
+    name: str
+    hint: Any  # its type
+    default: Any  # `...` where it must be given
+    help: str
+    group: str = OWN  # the heading of its help; "" for what is given by its place
+
+    @property
+    def members(self) -> tuple[Any, ...]:
+        """The types that its value may have."""
+        return get_args(self.hint) if get_origin(self.hint) in (Union, UnionType) else (self.hint,)
+
+    @property
+    def takes_list(self) -> bool:
+        return any(get_origin(one) in (list, tuple, collections.abc.Sequence) for one in self.members)
+
+
+class Described(NamedTuple):
+    """What a command's file says of it."""
+
+    doc: str
+    flags: list[Flag]
+    several: str = ""  # the name of its `*parameter`
+
+
+class _Help(HelpFormatter):
+    """Help without types; a default is told where there is one."""
+
+    def _get_help_string(self, action: Any) -> str:
+        told = action.help or ""
+        if action.option_strings and action.default not in (None, False, "==SUPPRESS==", [], (), float("inf")):
+            told += f" (default: {action.default})"
+        return told
 
 
 class _Parser(ArgumentParser):
@@ -71,6 +101,7 @@ class _Parser(ArgumentParser):
 
     def format_help(self, formatter: Any = None) -> str:
         shown = super().format_help(formatter) if formatter else super().format_help()
+        shown = re.sub(r", --[a-z_]+\+ \S+", "", shown)  # which `_normal` writes
         return re.sub(r"--(?!print_config)[a-z_]+", lambda flag: flag[0].replace("_", "-"), shown)
 
 
@@ -126,58 +157,136 @@ def _call(words: list[str]) -> int:
     name, *rest = words
     if name not in COMMANDS:
         raise UserError(f"no command named {name!r}{nearest(name, COMMANDS)}; `tacit --help` lists them")
-    command = COMMANDS[name]
-    settings = vars(_parse(name, command, rest))
-    several = _variadic(command)
-    before = list(inspect.signature(command).parameters)
-    leading = [settings.pop(name) for name in before[: before.index(several)]] if several else []
-    outcome = command(*leading, *settings.pop(several, ()), **settings)
+    described = describe(name)
+    settings = vars(_parse(name, described, rest))
+    several = settings.pop(described.several, ())
+    places = [settings.pop(flag.name) for flag in described.flags if not flag.group] if several else []
+    module, _, function = COMMANDS[name].partition(":")
+    outcome = getattr(import_module(module), function)(*places, *several, **settings)
     return outcome if isinstance(outcome, int) else getattr(outcome, "exit_code", 0)
-
-
-def _variadic(command: Callable[..., Any]) -> str:
-    """The name of a command's `*parameter`, or nothing."""
-    parameters = inspect.signature(command).parameters.values()
-    return next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL), "")
 
 
 def _overview() -> str:
     lines = ["usage: tacit COMMAND ...", "", "Self-supervised learning with proof of transfer.", ""]
-    lines += [f"  {name:<11} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<11} {describe(name).doc.splitlines()[0]}" for name in COMMANDS]
     lines += ["", "tacit COMMAND --help explains each. Start with: tacit run digits"]
     return "\n".join(lines)
 
 
-def _parse(name: str, command: Callable[..., Any], words: list[str]) -> Namespace:
-    summary = inspect.cleandoc(command.__doc__ or "").partition("\nArgs:")[0].strip()
-    parser = _Parser(prog=f"tacit {name}", description=summary, exit_on_error=True, default_env=False)
-    parameters = dict(inspect.signature(command).parameters)
-    takes_data_options = parameters.pop("options", None) is not None
-    takes_reading = parameters.pop("reading", None) is not None
-    optional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty]
-    skipped: set[str | int] = {*(p.name for p in optional)}
-    skipped |= {"options"} if takes_data_options else {"reading"} if takes_reading else set()
-    parser.add_function_arguments(_typed(command), as_group=False, as_positional=True, skip=skipped)
-    for parameter in optional:  # which the parser would make a flag
-        help_ = re.search(rf"^ +{parameter.name}: (.+(?:\n {{12}}.+)*)", command.__doc__ or "", re.MULTILINE)
-        parser.add_argument(parameter.name, nargs="?", default=parameter.default, help=help_[1] if help_ else None)
-    if takes_data_options or takes_reading:
-        from tacit.dataset import READING, open_dataset
-
-        flags = dict(inspect.signature(open_dataset).parameters)
-        left_out = {*NOT_ASKED, *(flags.keys() - set(READING) if takes_reading else ())}
-        parser.add_function_arguments(_typed(open_dataset), skip={*left_out, *parameters})
-        parameters |= {k: v for k, v in flags.items() if k not in left_out}
-    if several := _variadic(command):
-        parser.add_argument(several, nargs="+", help="one or more")
+def _parse(name: str, described: Described, words: list[str]) -> Namespace:
+    flags = {flag.name: flag for flag in described.flags}
+    places = [*(flag.name if flag.default is ... else f"[{flag.name}]" for flag in flags.values() if not flag.group)]
+    places += [f"{described.several} ..."] if described.several else []
+    parser = _Parser(
+        prog=f"tacit {name}",
+        usage=f"tacit {' '.join([name, *places])} [--FLAG VALUE ...]",
+        description=described.doc.partition("\nArgs:")[0].strip(),
+        formatter_class=_Help,
+        exit_on_error=True,
+        default_env=False,
+    )
+    parser.add_argument("--config", action=ActionConfigFile, help="A YAML file of settings.")
+    for flag in flags.values():
+        if not flag.group:
+            optional: dict[str, Any] = {} if flag.default is ... else {"nargs": "?", "default": flag.default}
+            parser.add_argument(flag.name, type=flag.hint, help=flag.help, **optional)
+    if described.several:
+        parser.add_argument(described.several, nargs="+", help="one or more")
+    for title in [FIRST, OWN, *concerns.GROUPS]:
+        of = [flag for flag in flags.values() if flag.group == title]
+        group = parser.add_argument_group(title) if of else parser
+        for flag in of:
+            needed: dict[str, Any] = {"required": True} if flag.default is ... else {"default": flag.default}
+            needed |= {"metavar": ""} if flag.hint is bool else {}
+            group.add_argument(f"--{flag.name}", type=flag.hint, help=flag.help, **needed)
     for file in _named(words, "--config"):
         _check_config(Path(file))
-    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of settings")
     parser.private = _is_private(words)
-    parser.known = {*parameters, "config", "print_config", "help"}
-    parsed = parser.parse_args(_normal(words, parameters))
+    parser.known = {*flags, "config", "print_config", "help"}
+    parsed = parser.parse_args(_normal(words, flags))
     parsed.pop("config", None)
     return parsed
+
+
+# ---------------------------------------------------------------- what a command's file says
+
+
+def describe(name: str) -> Described:
+    """The help and the parameters of a command, read from its file."""
+    module, _, function = COMMANDS[name].partition(":")
+    found = _function(SOURCE.joinpath(*module.split(".")[1:]).with_suffix(".py"), function)
+    doc = inspect.cleandoc(ast.get_docstring(found) or "")
+    helps, flags = _helps(doc), list[Flag]()
+    arguments = found.args
+    missing = len(arguments.args) - len(arguments.defaults)
+    for number, argument in enumerate(arguments.args):
+        if argument.arg != "settings":
+            default = ... if number < missing else ast.literal_eval(arguments.defaults[number - missing])
+            flags.append(Flag(argument.arg, _hint(argument.annotation), default, helps.get(argument.arg, ""), ""))
+    for argument, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if argument.arg != "settings":
+            default = ... if value is None else ast.literal_eval(value)
+            flags.append(Flag(argument.arg, _hint(argument.annotation), default, helps[argument.arg]))
+    for argument in (*arguments.args, *arguments.kwonlyargs):
+        if argument.arg == "settings":
+            assert isinstance(argument.annotation, ast.Name)
+            flags += _fields(getattr(concerns, argument.annotation.id), helps)
+    if arguments.kwarg is not None:
+        taken = {flag.name for flag in flags} | (NO_CONTENT if arguments.kwarg.arg == "reading" else set())
+        flags += [flag for flag in _fields(concerns.Reading, {}) if flag.name not in taken]
+    flags = [flag._replace(group=FIRST) if flag.group and flag.name in concerns.COMMON else flag for flag in flags]
+    order = {name: number for number, name in enumerate(concerns.COMMON)}
+    flags.sort(key=lambda flag: order.get(flag.name, len(order)) if flag.group == FIRST else 0)
+    return Described(doc, flags, "" if arguments.vararg is None else arguments.vararg.arg)
+
+
+def _fields(settings: Any, helps: dict[str, str]) -> Iterator[Flag]:
+    """The fields of a class of settings, under the group and with the help of the class that has them."""
+    hints = get_type_hints(settings)
+    for field in fields(settings):
+        home = next(of for of in settings.__mro__ if field.name in inspect.get_annotations(of))
+        told = {**_of_data(), **helps, **_helps(inspect.cleandoc(home.__doc__ or ""))}
+        yield Flag(field.name, hints[field.name], field.default, told[field.name], home.group)
+
+
+def _function(file: Path, name: str) -> ast.FunctionDef:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+
+
+@cache
+def _of_data() -> dict[str, str]:
+    """The help of the settings of `open_dataset`."""
+    doc = inspect.cleandoc(ast.get_docstring(_function(SOURCE / "dataset.py", "open_dataset")) or "")
+    return _helps(doc)
+
+
+def _helps(doc: str) -> dict[str, str]:
+    """What the `Args` of a docstring say of each."""
+    found = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", doc.partition("\nArgs:\n")[2], re.MULTILINE)
+    return {name: " ".join(said.split()) for name, said in found}
+
+
+_TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "Sequence": Sequence}
+
+
+def _hint(node: ast.expr | None) -> Any:
+    """The type that an annotation names; Any for one that only Python can give."""
+    match node:
+        case ast.Constant(value=None):
+            return None
+        case ast.Name(id=name):
+            return _TYPES.get(name, Any)
+        case ast.BinOp(left=left, right=right):
+            return Union[_hint(left), _hint(right)]  # noqa: UP007  (of values)
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
+            return Literal[ast.literal_eval(inner)]
+        case ast.Subscript(value=ast.Name(id=name), slice=inner):
+            return _TYPES[name][_hint(inner)]
+    return Any
+
+
+# ---------------------------------------------------------------- words
 
 
 def _named(words: list[str], flag: str) -> list[str]:
@@ -208,36 +317,20 @@ def _check_config(file: Path) -> None:
         raise UserError(f"--config {file} cannot be read as settings: {error}") from None
 
 
-def _typed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A copy whose parameters are annotated by types, not by their names.
-
-    To find out what a name means, the parser would run the imports meant for type checkers, which load torch.
-    """
-    function = inspect.unwrap(function)
-    assert isinstance(function, FunctionType)
-    copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
-    copy.__kwdefaults__, copy.__doc__, copy.__module__ = function.__kwdefaults__, function.__doc__, function.__module__
-    names = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
-    copy.__annotations__ = get_type_hints(SimpleNamespace(__annotations__=names), function.__globals__)
-    return copy
-
-
-def _normal(words: list[str], parameters: dict[str, inspect.Parameter]) -> list[str]:
+def _normal(words: list[str], flags: dict[str, Flag]) -> list[str]:
     """Dashes to underscores in flags, `--switch` to `--switch=true`, and a repeated list's `--flag` to `--flag+`."""
     out: list[str] = []
-    flags = [word.partition("=")[0].lstrip("-").replace("-", "_") for word in words if word.startswith("--")]
+    said = [word.partition("=")[0].lstrip("-").replace("-", "_") for word in words if word.startswith("--")]
     for position, word in enumerate(words):
-        flag = re.fullmatch(r"--([A-Za-z][\w-]*)(=.*)?", word, re.DOTALL)
-        if flag is None:
+        written = re.fullmatch(r"--([A-Za-z][\w-]*)(=.*)?", word, re.DOTALL)
+        if written is None:
             out.append(word)
             continue
-        name, value = flag[1].replace("-", "_"), flag[2] or ""
-        kind = str(parameters[name].annotation) if name in parameters else ""
-        repeated = flags.count(name) > 1 and "Sequence[str]" in kind
+        name, value = written[1].replace("-", "_"), written[2] or ""
+        flag = flags.get(name)
         following = words[position + 1] if position + 1 < len(words) else ""
-        if kind == "bool" and not value and following.lower() not in {"true", "false"}:
+        if flag is not None and flag.hint is bool and not value and following.lower() not in {"true", "false"}:
             value = "=true"
-        elif repeated or kind.startswith(("list", "Sequence", "tuple[str, ...]")):
-            name += "+"
-        out.append(f"--{name if name in parameters or name.rstrip('+') in parameters else flag[1]}{value}")
+        more = flag is not None and flag.takes_list and (str not in flag.members or said.count(name) > 1)
+        out.append(f"--{name if flag is not None else written[1]}{'+' if more else ''}{value}")
     return [re.sub(r"^--print-config", "--print_config", word) for word in out]

@@ -1,28 +1,24 @@
-"""What Tacit does, one function a command: the Python API and the command line have the same names and arguments.
+"""What Tacit does: one file a command, its help and its body together.
 
-Nothing heavy is imported before a function is called, so that help is instant.
+The Python functions and the command line have the same names and settings. Help reads these files without importing
+them, see `tacit.cli`, so that they may import what they need.
 """
 
-from tacit.commands.judging import compare, evaluate, predict
-from tacit.commands.machine import clean, doctor, tasks
-from tacit.commands.training import inspect, pretrain, run
-from tacit.commands.using import embed, export, fill_mask, load_encoder, next_labels, open_dataset, recommend
+from __future__ import annotations
 
-__all__ = [  # noqa: RUF022  (the order in which one meets them)
-    "run",
-    "pretrain",
-    "inspect",
-    "evaluate",
-    "compare",
-    "predict",
-    "next_labels",
-    "embed",
-    "export",
-    "fill_mask",
-    "recommend",
-    "load_encoder",
-    "open_dataset",
-    "tasks",
-    "doctor",
-    "clean",
-]
+COMMANDS = {  # in the order in which one meets them
+    "run": "tacit.commands.run:run",
+    "inspect": "tacit.commands.inspect:inspect",
+    "pretrain": "tacit.commands.pretrain:pretrain",
+    "evaluate": "tacit.commands.evaluate:evaluate",
+    "compare": "tacit.commands.compare:compare",
+    "predict": "tacit.commands.predict:predict",
+    "next-labels": "tacit.commands.next_labels:next_labels",
+    "embed": "tacit.commands.embed:embed",
+    "export": "tacit.commands.export:export",
+    "fill-mask": "tacit.commands.fill_mask:fill_mask",
+    "recommend": "tacit.commands.recommend:recommend",
+    "tasks": "tacit.commands.tasks:tasks",
+    "doctor": "tacit.commands.doctor:doctor",
+    "clean": "tacit.commands.clean:clean",
+}

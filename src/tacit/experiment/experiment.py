@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from tacit.encoders.external import as_encoder, import_callable, is_callable_nam
 from tacit.evaluation.targets.labels import describe as describe_labels
 from tacit.experiment.log import Log
 from tacit.experiment.plan import check_hiding, checked_parts, hiding_of
+from tacit.experiment.settings import Settings
 from tacit.experiment.split import about_seal, split_dataset
 from tacit.modalities import modality_of
 from tacit.modalities.base import Modality
@@ -59,7 +59,7 @@ class Study:
     split: Split
     encoder: OwnEncoder
     fabric: Fabric
-    ask: SimpleNamespace
+    ask: Settings
     log: Log
     continued: bool = False  # pretraining goes on from the weights that the encoder came with
     hiding: Hiding | None = None  # by masked prediction, where it is not the usual
@@ -271,7 +271,7 @@ class InOwnForm:
 
 def open_study(
     data: Any,
-    ask: SimpleNamespace,
+    ask: Settings,
     options: dict[str, Any],
     log: Log,
     *,
@@ -280,7 +280,7 @@ def open_study(
     continued: bool = False,
 ) -> Study:
     """Read the data, seal the test rows (or take an earlier seal) and set up the device."""
-    hiding = hiding_of(vars(ask).get("mask"))
+    hiding = hiding_of(ask.mask)
     against = open_against(ask) if ranks.leader() else ()  # who judges; and before data are read, which takes longer
     dataset = open_dataset(data, **options)
     check_hiding(hiding, ask, dataset.kind)
@@ -306,14 +306,13 @@ def open_study(
     if split.labelled is not None and split.labelled.tokens is not None:
         log(f"{len(split.labelled.y):,} frames are judged, evenly spread over those in labelled stretches")
     bf16_pays = modality.bf16_pays(built)
-    sharded = bool(vars(ask).get("shard"))  # which pretraining alone is asked
-    fabric = make_fabric(device=ask.device, precision=ask.precision, bf16_pays=bf16_pays, sharded=sharded)
+    fabric = make_fabric(device=ask.device, precision=ask.precision, bf16_pays=bf16_pays, sharded=ask.shard)
     return Study(data, options, dataset, split, built, fabric, ask, log, continued, hiding, against)
 
 
-def open_against(ask: SimpleNamespace) -> tuple[tuple[str, Any], ...]:
+def open_against(ask: Settings) -> tuple[tuple[str, Any], ...]:
     """The encoders and functions that --against names. UserError where one cannot be opened, or is named twice."""
-    sources = [str(source) for source in vars(ask).get("against") or ()]
+    sources = [str(source) for source in ask.against or ()]
     twice = next((source for n, source in enumerate(sources) if source in sources[:n]), None)
     if twice is not None:
         raise UserError(f"--against {twice} is named twice; name each encoder once")
@@ -321,7 +320,7 @@ def open_against(ask: SimpleNamespace) -> tuple[tuple[str, Any], ...]:
     return tuple((name, _opened(source, ask)) for name, source in zip(names, sources, strict=True))
 
 
-def _opened(source: str, ask: SimpleNamespace) -> Any:
+def _opened(source: str, ask: Settings) -> Any:
     try:
         if is_callable_name(source):
             return as_encoder(import_callable(source), source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tacit.evaluation.features import extract
 from tacit.evaluation.targets.labels import names_of
 from tacit.experiment.experiment import Study
 from tacit.experiment.folder import environment
+from tacit.experiment.settings import Device, Folder, Judging, Seed, Settings, Transductive
 from tacit.report import Figures, Neighbours, Picture, Points, write
 from tacit.report.figures import MAPPED, flatten
 from tacit.training.loop import Run
@@ -71,7 +72,9 @@ def _figures(study: Study, runs: Mapping[str, Run], encoder: Any, name: str, hur
         return Figures(history=history)
     rows = _shown_rows(study)
     pooled = extract(encoder, study.dataset.batch, rows)["pooled"]
-    asked = {key: value for key, value in vars(study.ask).items() if value not in (None, False)}
+    concerns: tuple[Any, ...] = (Settings,) if runs else (Seed, Transductive, Judging, Device, Folder)
+    names = [field.name for concern in concerns for field in fields(concern)]
+    asked = {name: getattr(study.ask, name) for name in names if getattr(study.ask, name) not in (None, False)}
     judged = study.split.labelled if study.split.held else None
     return Figures(
         history=history,

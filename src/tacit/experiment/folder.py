@@ -63,9 +63,18 @@ class Workspace(AbstractContextManager["Workspace"]):
     configuration is again what it was.
     """
 
-    def __init__(self, out: Path, config: Mapping[str, Any], *, resume: bool = False, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        out: Path,
+        config: Mapping[str, Any],
+        usual: Mapping[str, Any] | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> None:
         self.path = out
         self.config = {key: _plain(value) for key, value in config.items()}
+        self.usual = {key: _plain(value) for key, value in (usual or {}).items()}  # of a setting that was not kept
         self.resume = resume
         self.overwrite = overwrite
         self.judged_anew: list[str] = []  # settings of judging that differ from those of the run that is continued
@@ -146,7 +155,9 @@ class Workspace(AbstractContextManager["Workspace"]):
             return None
         before = settings_of(self.path)
         differing = sorted(
-            key for key in (before.keys() | self.config.keys()) - _FREE if before.get(key) != self.config.get(key)
+            key
+            for key in (before.keys() | self.config.keys()) - _FREE
+            if before.get(key, self.usual.get(key)) != self.config.get(key)
         )
         self.judged_anew = [key for key in differing if key in JUDGING]
         if trained := [key for key in differing if key not in JUDGING]:

@@ -1,30 +1,27 @@
-"""`tacit run` and `pretrain`: read, seal, pretrain each task, judge, report."""
+"""The parts of a run: the folder, the opened data, the shares of a budget, the training of a task, what is kept."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from tacit.core import keys, ranks
-from tacit.core.budget import NEVER, Budget, Deadline, clock, command_began, parse_budget
-from tacit.core.errors import RunFailed, UserError
+from tacit.core.budget import Budget, clock
+from tacit.core.errors import UserError
 from tacit.core.secret import FILE_NAME as SECRET
 from tacit.core.secret import own_secret
 from tacit.core.wording import Ours
 from tacit.encoders import save_encoder
-from tacit.evaluation import Report, Seal
+from tacit.evaluation import Seal
 from tacit.experiment.experiment import BEFORE, Study, chosen_encoder, open_study
-from tacit.experiment.figures import publish
 from tacit.experiment.folder import CONFIG, LOG, Workspace, default_folder
-from tacit.experiment.leakage import tell_leaks
 from tacit.experiment.log import Log
 from tacit.experiment.pacing import (
     TRAINING_SHARE,
@@ -38,23 +35,16 @@ from tacit.experiment.pacing import (
     training_seconds,
 )
 from tacit.experiment.plan import (
-    FEWEST_SEEDS,
     as_read_by,
-    check_asked,
     checked_skips,
     fitted,
     initial_encoder,
-    mixtures_of,
     named_tasks,
 )
 from tacit.experiment.resuming import go_on_with_the_same
-from tacit.experiment.starting import check_room, check_start, check_tasks
-from tacit.experiment.validate import Judging, diagnoses, failed, first_fall, judge, plan_judging, tell_without_labels
-from tacit.modalities import modality_of
+from tacit.experiment.settings import PretrainSettings, RunSettings, Settings
+from tacit.experiment.validate import Judging, first_fall
 from tacit.modalities.base import Unseen
-from tacit.report import private_report
-from tacit.tasks import check_kind, parse_mixture
-from tacit.training.engine import all_processes
 from tacit.training.loop import Row, Run, check_learning, pretrain, read_history
 from tacit.training.profiling import Profile, told
 from tacit.training.stepping import NonFinite
@@ -67,63 +57,6 @@ TRIED = 100  # examples at most that encoders are tried on beside the verdict
 LOOKED_AT = 64  # examples that tell whether a task can learn from such
 REPORT_SECONDS = 5.0  # gallery, map and pictures
 SOON = 2.0  # seconds of a report whose map is a simpler one
-
-
-def run_all(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
-    """See `tacit.commands.run`."""
-    began = command_began()
-    ask = SimpleNamespace(**settings)
-    budget = parse_budget(ask.budget)
-    check_asked(ask)
-    together = all_processes(device=ask.device, timeout=ask.timeout)
-    with together, _workspace(data, ask, options) as space, _log(space, ask) as log:
-        with ranks.leader_first():
-            for setting in space.judged_anew:
-                log(Ours(f"--{setting.replace('_', '-')} differs: what was trained is kept, and judged anew"))
-            study = _open(data, ask, options, log, space)
-            mixtures = mixtures_of(ask.tasks, study)
-            check_start(study, mixtures, space.path, seeds=ask.seeds)
-            keep_seal(study, space)
-            leaks = tell_leaks(study) if ranks.leader() else None
-            labelled = study.split.labelled is not None
-            judging = plan_judging(study) if labelled else _nothing
-        shares, plan, scratch = _shared_out(budget, began, judging, list(mixtures), ask.seeds, space, log)
-        runs: dict[str, list[Run]] = {}
-        while (name := shares.begin()) is not None:
-            try:
-                for number in range(1, ask.seeds + 1):
-                    run = train_task(study, space, name, mixtures[name], budget, shares, number)
-                    keep_encoder(study, name, run, space.path / "encoders" / training_name(name, number))
-                    runs.setdefault(name, []).append(run)
-            except TooFew as short:
-                if not runs:
-                    raise _too_small(budget, study, short) from None
-                shares.leave_out(name, str(short))
-        ranks.leave_to_leader()
-        ends = Deadline(began + budget.amount) if budget.unit == "seconds" else NEVER
-        hurried = ends.left < plan.least + REPORT_SECONDS
-        reporting = SOON if hurried else REPORT_SECONDS
-        report = (
-            judge(study, space, runs, plan, leaks, ends.earlier(reporting), scratch=scratch)
-            if labelled
-            else tell_without_labels(study, runs)
-        )
-        report = report.with_data(left_out=shares.left_out)
-        if report.predictions is not None:
-            report.predictions.save(space.path)
-        chosen = report.data["selected_arm"]
-        keep_encoder(study, chosen, runs[chosen][0], space.path / "encoder")
-        report = report.with_data(**beside(study, runs, chosen))
-        page = publish(study, report, runs, space.path, hurried=hurried)
-        report = private_report(report) if ask.private else report
-        print(report if labelled else report.verdict.text)
-        if labelled and ask.seeds == 1:
-            print(f"about this checkpoint, not the recipe: --seeds {FEWEST_SEEDS} or more judges the recipe")
-        print(f"\nreport: {page}\nencoder: {space.path / 'encoder'}")
-        tell_what_to_hand_on(study, space.path)
-        if all(failed(arm) for arm in report.arms if arm.kind == "pretrained"):
-            raise RunFailed(f"every task collapsed; the report shows how: {page}")
-        return report
 
 
 def beside(study: Study, runs: Mapping[str, Sequence[Run]], chosen: str) -> dict[str, Any]:
@@ -149,11 +82,12 @@ def training_name(task: str, number: int) -> str:
     return task if number == 1 else f"{task}.{number}"
 
 
-def _nothing(encoders: int) -> Judging:
+def nothing(encoders: int) -> Judging:
+    """What judging takes where there are no labels."""
     return Judging(0.0, 0.0, 0.0)
 
 
-def _shared_out(
+def share_out(
     budget: Budget,
     began: float,
     judging: Callable[[int], Judging],
@@ -202,40 +136,12 @@ def _shared_out(
     return shares, plan, scratch
 
 
-def _too_small(budget: Budget, study: Study, short: TooFew) -> UserError:
+def too_small(budget: Budget, study: Study, short: TooFew) -> UserError:
     smallest = rounded_up(budget.amount * short.needed / max(short.seconds, 0.1 * short.needed))
     return UserError(
         f"--budget {budget} is too small to train {study.encoder.name}: {short}; give --budget {in_short(smallest)} or "
         "more, or a smaller --encoder"
     )
-
-
-def pretrain_one(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Run:
-    """See `tacit.commands.pretrain`."""
-    began = command_began()
-    ask = SimpleNamespace(**settings)
-    check_asked(ask)
-    budget, weights = parse_budget(ask.budget), parse_mixture(ask.task)
-    together = all_processes(device=ask.device, timeout=ask.timeout)
-    with together, _workspace(data, ask, options) as space, _log(space, ask) as log:
-        with ranks.leader_first():
-            study = _open(data, ask, options, log, space)
-            check_kind(weights, study.dataset.kind)
-            check_room(space.path, check_tasks(study, {ask.task: weights}))
-            keep_seal(study, space)
-        shares, *_ = _shared_out(budget, began, _nothing, [ask.task], 1, space, log)
-        shares.begin()
-        try:
-            run = train_task(study, space, ask.task, weights, budget, shares)
-        except TooFew as short:
-            raise _too_small(budget, study, short) from None
-        ranks.leave_to_leader()
-        keep_encoder(study, ask.task, run, space.path / "encoder")
-        print(f"encoder: {space.path / 'encoder'}")
-        tell_what_to_hand_on(study, space.path)
-        if failed(diagnoses(study, {ask.task: [run]})[ask.task][0]):
-            raise RunFailed(f"the task {ask.task} collapsed: its features carry next to nothing; see log.txt")
-        return run
 
 
 def train_task(
@@ -359,7 +265,8 @@ def tell_what_to_hand_on(study: Study, folder: Path) -> None:
         print(f"what encoder/ holds of the data: {held}")
 
 
-def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Workspace:
+def workspace(data: Any, ask: RunSettings | PretrainSettings) -> Workspace:
+    """The folder of a run, which keeps what it was asked."""
     if ask.out is not None:
         out = Path(ask.out)
     elif ask.private:  # the name of a folder is a name too
@@ -368,16 +275,18 @@ def _workspace(data: Any, ask: SimpleNamespace, options: dict[str, Any]) -> Work
         out = Path("runs") / f"private-{key}"
     else:
         out = default_folder(data)
-    return Workspace(out, {"data": data, **vars(ask), **options}, resume=ask.resume, overwrite=ask.overwrite)
+    usual = {field.name: field.default for field in fields(ask)}
+    return Workspace(out, {"data": data, **vars(ask)}, usual, resume=ask.resume, overwrite=ask.overwrite)
 
 
-def _log(space: Workspace, ask: SimpleNamespace) -> Log:
+def log_of(space: Workspace, ask: Settings) -> Log:
+    """The log of a run, in its folder."""
     return Log(
         space.path / LOG, tensorboard=space.path / "tensorboard" if ask.tensorboard else None, private=ask.private
     )
 
 
-def _open(data: Any, ask: SimpleNamespace, options: dict[str, Any], log: Log, space: Workspace) -> Study:
+def open_run(data: Any, ask: Settings, options: dict[str, Any], log: Log, space: Workspace) -> Study:
     """The study of a run folder, with the test set that an earlier part of the run has sealed."""
     architecture = chosen_encoder(ask.encoder, offline=ask.offline, tasks=named_tasks(ask))
     initial = initial_encoder(ask)
@@ -409,17 +318,3 @@ def keep_seal(study: Study, space: Workspace) -> None:
     """Write what the run keeps out of training for good: from here on the folder holds a run."""
     if study.split.seal is not None and not (space.path / "seal.json").exists():
         study.split.seal.save(space.path)
-
-
-def self_test() -> str:
-    """Twenty steps of contrast on the digits: whether training goes on this machine. Says how fast."""
-    from tacit.dataset import open_dataset
-    from tacit.training.engine import make_fabric
-
-    dataset = open_dataset("digits")
-    encoder = chosen_encoder("convnet")(dataset.spec)
-    plan = modality_of(dataset.spec).recipe({"simclr": 1.0}, encoder, examples=len(dataset))
-    source = modality_of(dataset.spec).batches(dataset.cache, dataset.label.argsort(), plan, 0)
-    run = pretrain(plan.task, source, steps=20, optim=plan.optim, fabric=make_fabric())
-    first, last = (float(run.history[place]["loss"]) for place in (0, -1))
-    return f"20 steps of contrast on digits: loss {first:.3f} to {last:.3f}, {run.examples_per_second:,.0f} images/s"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from tacit.core.encoder import OwnEncoder
@@ -12,6 +11,7 @@ from tacit.core.errors import UserError
 from tacit.core.masks import UNITS, Hiding
 from tacit.core.spec import Spec
 from tacit.experiment.reading import as_trained, asked_for, open_encoder
+from tacit.experiment.settings import Settings
 from tacit.modalities import modality_named, modality_of
 from tacit.tasks import check_kind, parse_mixture
 
@@ -24,7 +24,7 @@ MOST_SKIPPED = 3  # steps: a training that needs more is wrong in itself
 FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
 
 
-def initial_encoder(ask: SimpleNamespace) -> OwnEncoder | None:
+def initial_encoder(ask: Settings) -> OwnEncoder | None:
     """The encoder that pretraining goes on from, with its weights: that of --init, or of --encoder hf:NAME."""
     named = ask.encoder if ask.encoder is not None and ask.encoder.startswith("hf:") else None
     if ask.init is not None and ask.encoder is not None:
@@ -75,10 +75,11 @@ def fitted(encoder: OwnEncoder) -> Callable[[Spec], OwnEncoder]:
     return lambda spec: modality_of(encoder.spec).adapt(encoder, spec)
 
 
-def named_tasks(ask: SimpleNamespace) -> set[str]:
+def named_tasks(ask: Settings) -> set[str]:
     """Single tasks that a command names, in sums too; of none it is the kind of data that names them."""
-    text = vars(ask).get("tasks") or vars(ask).get("task")
-    return set() if text is None else {task for name in task_names(text) for task in parse_mixture(name)}
+    if not ask.tasks:
+        return set()
+    return {task for name in task_names(ask.tasks) for task in parse_mixture(name)}
 
 
 def mixtures_of(text: str | None, study: Study | None = None) -> dict[str, dict[str, float]]:
@@ -124,7 +125,7 @@ def hiding_of(text: str | None) -> Hiding | None:
     return Hiding(found[0], found[1] if len(found) == 2 else None, unit.strip() or None)
 
 
-def check_hiding(hiding: Hiding | None, ask: SimpleNamespace, kind: str) -> None:
+def check_hiding(hiding: Hiding | None, ask: Settings, kind: str) -> None:
     """UserError where nothing of these data is hidden, or not by this unit."""
     if hiding is None:
         return
@@ -140,34 +141,33 @@ def check_hiding(hiding: Hiding | None, ask: SimpleNamespace, kind: str) -> None
         )
 
 
-def check_asked(ask: SimpleNamespace) -> None:
+def check_asked(ask: Settings) -> None:
     """UserError for a setting that no data could make right: told before any are read, which may take long."""
     from tacit.evaluation.sealing import Seal
     from tacit.evaluation.splits import unplanned
     from tacit.evaluation.targets import check_metric
 
-    asked = vars(ask)
-    mixtures_of(asked.get("tasks") or asked.get("task"))
-    checked_seeds(asked.get("seeds", 1))
-    checked_skips(asked.get("skip_bad_steps", 0))
-    checked_parts(asked.get("accumulate", 1))
-    hiding_of(asked.get("mask"))
+    mixtures_of(ask.tasks)
+    checked_seeds(ask.seeds)
+    checked_skips(ask.skip_bad_steps)
+    checked_parts(ask.accumulate)
+    hiding_of(ask.mask)
     check_machine(ask)
-    if asked["seed"] < 0:
+    if ask.seed < 0:
         raise UserError(f"--seed {ask.seed}: give a number from 0 on")
-    size = asked.get("batch_size")
+    size = ask.batch_size
     if size is not None and size != "auto" and not (isinstance(size, int) and size > 0):
         raise UserError(f"--batch-size {size}: give examples per step, 1 or more, or auto")
-    for budget in [*(asked.get("label_budgets") or ()), asked.get("primary_budget")]:
+    for budget in [*(ask.label_budgets or ()), ask.primary_budget]:
         if budget is not None:
             unplanned(budget, 1)
-    if asked.get("metric") is not None:
+    if ask.metric is not None:
         check_metric(ask.metric)
-    if asked.get("seal") is not None:
+    if ask.seal is not None:
         Seal.load(ask.seal)
 
 
-def check_machine(ask: SimpleNamespace) -> None:
+def check_machine(ask: Settings) -> None:
     """UserError where the device is not here, or a setting of how to compute is none."""
     import torch
 
@@ -177,9 +177,9 @@ def check_machine(ask: SimpleNamespace) -> None:
     if not here[ask.device]:
         raise UserError(f"--device {ask.device}: there is none that torch {torch.__version__} can use; leave it out")
     for name, known in {"precision": ("auto", "32", "bf16"), "compile": ("auto", "on", "off")}.items():
-        if vars(ask).get(name, "auto") not in known:
-            raise UserError(f"--{name} {vars(ask)[name]} is none; choose from {', '.join(known)}")
-    if vars(ask).get("timeout", 1.0) <= 0:
+        if getattr(ask, name) not in known:
+            raise UserError(f"--{name} {getattr(ask, name)} is none; choose from {', '.join(known)}")
+    if ask.timeout <= 0:
         raise UserError(f"--timeout {ask.timeout:g}: give the seconds that a process may wait for another one")
 
 

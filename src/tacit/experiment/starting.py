@@ -18,6 +18,7 @@ from tacit.core import gathering, ranks
 from tacit.core.errors import RunFailed, UserError
 from tacit.experiment.folder import JUDGING
 from tacit.experiment.plan import checked_parts
+from tacit.experiment.settings import Judging
 from tacit.training.stepping import Comparing
 
 if TYPE_CHECKING:
@@ -135,9 +136,9 @@ def _try(name: str, encoder: Any, study: Study, few: Any) -> None:
         raise UserError(f"{name} cannot read these data: {said}") from error
 
 
-def check_unlabelled(asked: Any, kind: str) -> None:
+def check_unlabelled(asked: Judging, kind: str) -> None:
     """UserError where something was asked of judging, which cannot be without labels."""
-    given = [name for name in JUDGING if vars(asked).get(name)]
+    given = [name for name in JUDGING if getattr(asked, name, None)]
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         remedy = "leave --holdout none out" if kind == "items" else "name them with --labels FILE or --label-column"

@@ -10,16 +10,13 @@ It says how well masked prediction fits a domain, and nothing about a task.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from tacit.core import keys
-from tacit.core.errors import UserError
-from tacit.encoders import load_encoder
 from tacit.evaluation.features import device_of, evaluation_mode
 from tacit.modalities.base import Unseen
 from tacit.modalities.text.encoder import TextEncoder
@@ -42,28 +39,6 @@ class Guess(NamedTuple):
 
     token: str
     probability: float
-
-
-def fill_mask(run: Any, texts: Sequence[str], *, top: int = TOP, offline: bool = False) -> list[list[list[Guess]]]:
-    """See `tacit.commands.fill_mask`."""
-    encoder = load_encoder(run, offline=offline) if isinstance(run, str | Path) else run
-    if not isinstance(encoder, TextEncoder) or not encoder.headed:
-        raise UserError(f"{run} has no trained head for masked tokens; pretrain with the task masked, or name hf:MODEL")
-    mask = str(encoder.tokenizer.id_to_token(encoder.spec.mask))
-    for text in texts:
-        if mask not in text:
-            raise UserError(f"no {mask} in {text!r}: write it where a word is to be filled in")
-    found = []
-    for text in texts:
-        batch = encoder.prepare([text], masks=True)
-        logits = masked_logits(encoder, batch, batch["tokens"] == encoder.spec.mask)  # [M V]
-        guesses = [guessed(encoder, row, top) for row in logits]
-        found.append(guesses)
-        print(text)
-        for number, of in enumerate(guesses, 1):
-            place = f"{number}: " if len(guesses) > 1 else ""
-            print(f"  {place}" + ", ".join(f"{guess.token.strip()} {100 * guess.probability:.1f} %" for guess in of))
-    return found
 
 
 @torch.no_grad()

@@ -6,21 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tacit.commands.command import guarded
 from tacit.core.errors import UserError
 from tacit.encoders import load_encoder
 from tacit.modalities.events.encoder import ItemEncoder, Recommended
 
 
+@guarded
 def recommend(
     run: Any,
-    history: str | Sequence[Any],
     *,
+    history: str | list[Any],
     k: int = 10,
-    allowed: str | Sequence[Any] | None = None,
+    allowed: str | list[Any] | None = None,
     seen: bool = False,
     offline: bool = False,
 ) -> Recommended:
-    """See `tacit.commands.recommend`."""
+    """Say which items an encoder of histories holds likeliest to come next, after a history of anybody.
+
+    Prints them, and returns their ids and scores, and how many events are of items that it does not know.
+
+    Args:
+        run: A run folder or an exported folder, pretrained on a table of events.
+        history: Ids of items from the first to the latest, with commas between them; in Python also a list.
+        k: How many items.
+        allowed: Ids of the items that may be recommended, likewise; all of them by default.
+        seen: Items of the history may be recommended again.
+        offline: Use no network.
+    """
     encoder = load_encoder(run, offline=offline) if isinstance(run, str | Path) else run
     if not isinstance(encoder, ItemEncoder):
         raise UserError(f"{run} is no encoder of items, which alone recommend; name a run on a table of events")

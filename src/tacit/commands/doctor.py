@@ -18,6 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from tacit.core.errors import clear_ends
+
 SELF_TEST_SECONDS = 20.0
 _ROOMY, _TIGHT = 5.0, 0.5  # GB of free disk: below the first it may not last, below the second nothing can be saved
 _CUDA_BUILD = (
@@ -46,11 +48,30 @@ class TorchBuild:
     threads: int
 
 
-def trial() -> str:
-    """The self-test; it is imported when it runs, so that a torch that cannot be imported is a finding."""
-    from tacit.experiment.pipeline import self_test
+@clear_ends
+def doctor() -> int:
+    """Check this machine: torch against the hardware, known breaks with their fixes, disk, a self-test."""
+    return run_doctor(trial)
 
-    return self_test()
+
+def trial() -> str:
+    """Twenty steps of contrast on the digits: whether training goes on this machine. Says how fast.
+
+    What it needs is imported here, so that a torch that cannot be imported is a finding.
+    """
+    from tacit.dataset import open_dataset
+    from tacit.experiment.experiment import chosen_encoder
+    from tacit.modalities import modality_of
+    from tacit.training.engine import make_fabric
+    from tacit.training.loop import pretrain
+
+    dataset = open_dataset("digits")
+    encoder = chosen_encoder("convnet")(dataset.spec)
+    plan = modality_of(dataset.spec).recipe({"simclr": 1.0}, encoder, examples=len(dataset))
+    source = modality_of(dataset.spec).batches(dataset.cache, dataset.label.argsort(), plan, 0)
+    run = pretrain(plan.task, source, steps=20, optim=plan.optim, fabric=make_fabric())
+    first, last = (float(run.history[place]["loss"]) for place in (0, -1))
+    return f"20 steps of contrast on digits: loss {first:.3f} to {last:.3f}, {run.examples_per_second:,.0f} images/s"
 
 
 def run_doctor(self_test: Callable[[], str] | None = None, *, cache: Path | None = None) -> int:

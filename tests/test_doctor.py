@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tacit.commands.checkup import (
+from tacit.commands.doctor import (
     TorchBuild,
     check_disk,
     check_packages,
@@ -131,7 +131,7 @@ def test_a_folder_to_come_is_judged_by_the_disk_it_will_be_on(tmp_path: Path) ->
 
 def test_doctor_answers_even_where_torch_cannot_be_imported(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise OSError('libcudart.so.13: cannot open shared object file')\n")
-    code = "import sys; from tacit.commands.checkup import run_doctor; sys.exit(run_doctor())"
+    code = "import sys; from tacit.commands.doctor import run_doctor; sys.exit(run_doctor())"
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tacit.commands.parts import check_parts, fingerprint, write_parts
+from tacit.commands.command import guarded
 from tacit.core import gathering, ranks
 from tacit.core.errors import UserError
 from tacit.core.files import check_place, check_target, whole_file
+from tacit.core.parts import check_parts, fingerprint, write_parts
 from tacit.core.stages import stage
 from tacit.data.embeddings import NUMBERED
 from tacit.data.opened import PARQUET
@@ -37,40 +37,80 @@ MADE_BY = "tacit"  # in the file's metadata: who may replace it
 ROWS_PER_GROUP = 8192  # embedded and written at a time
 
 
-def embed_data(encoder: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> int:
-    """See `tacit.commands.embed`."""
-    ask = SimpleNamespace(**settings)
-    out = Path(ask.out)
-    with all_processes(device=ask.device, timeout=ask.timeout):
-        in_parts = gathering.world() > 1 or out.suffix not in PARQUET
+@guarded
+def embed(
+    encoder: Any,
+    data: Any,
+    *,
+    out: str,
+    words: bool = False,
+    of_items: bool = False,
+    batch_size: int = 256,
+    device: str = "auto",
+    timeout: float = 600.0,
+    offline: bool = False,
+    overwrite: bool = False,
+    **options: Any,
+) -> int:
+    """Write the embedding of every example to a Parquet file, or to a folder of them.
+
+    Columns: `id`, `embedding` (a list of fixed size) and the input's own columns. Writes whole or not at all.
+
+    Where `out` does not end in .parquet, or where torchrun or srun has started several processes, it is a folder of
+    parts, in the order of their names; every process writes some. The same command, with any number of processes, goes
+    on where an interrupted one has stopped.
+
+    With `words`, every word of a text gets a row of its own: the last state of its first token, `token` (the word) and
+    `sentence` (the text's id); lists as long as the text has words, such as tags, are taken apart likewise, other
+    columns repeated. `tacit evaluate FILE --target tokens --group-column sentence` judges them.
+
+    With `of_items`, every item of an encoder of histories gets a row in place of every history: `item` (its id) and
+    `embedding`.
+
+    Args:
+        encoder: A run folder, an exported folder, or hf:FOLDER_OR_NAME.
+        data: A folder of images, a table, arrays, or the built-in `digits`.
+        out: The Parquet file to write, or the folder.
+        words: Embed every word of a text, as its list of words or its blanks part it.
+        of_items: Embed every item that the encoder knows.
+        batch_size: Examples at a time; embeddings do not depend on it.
+        device: auto, cpu, cuda or mps.
+        offline: Use no network, also for hf: names.
+        timeout: Seconds after which a process that waits for another one in vain ends the work.
+        overwrite: Replace the file or the folder.
+        options: What of the data is read otherwise than in the encoder's training: settings of `tacit.open_dataset`.
+    """
+    target = Path(out)
+    with all_processes(device=device, timeout=timeout):
+        in_parts = gathering.world() > 1 or target.suffix not in PARQUET
         if not in_parts:
-            check_target(out, overwrite=ask.overwrite, is_own=_is_own, by="tacit embed")
+            check_target(target, overwrite=overwrite, is_own=_is_own, by="tacit embed")
         else:
-            check_parts(out)
-        check_place(out)
+            check_parts(target)
+        check_place(target)
         with ranks.leader_first():
-            found = open_encoder(encoder, offline=ask.offline) if isinstance(encoder, str | Path) else encoder
-            if ask.of_items and not isinstance(found, ItemEncoder):
+            found = open_encoder(encoder, offline=offline) if isinstance(encoder, str | Path) else encoder
+            if of_items and not isinstance(found, ItemEncoder):
                 raise UserError(f"--of-items: the encoder {found.name} reads {reads(found.spec.kind)}; leave it out")
             dataset = open_dataset(data, **as_trained(found, options))
             if not in_parts or gathering.rank() == 0:
                 tell(dataset, overridden(found, options))
-        make_fabric(device=ask.device, precision="32").to_device(found)
-        tables = _items if ask.of_items else _words if ask.words else _examples
-        rows = 1 if ask.of_items else len(dataset)
+        make_fabric(device=device, precision="32").to_device(found)
+        tables = _items if of_items else _words if words else _examples
+        rows = 1 if of_items else len(dataset)
 
         def write(path: Path, start: int, stop: int) -> int:
             with Log() as log, log.working("embedding"):
-                return _write(path, tables(found, dataset, ask.batch_size, start, stop))
+                return _write(path, tables(found, dataset, batch_size, start, stop))
 
         if in_parts:
-            asked = {"words": ask.words, "of_items": ask.of_items, "data": dataset.data_hash}
-            written = write_parts(out, rows, write, {**asked, "encoder": fingerprint(found)}, anew=ask.overwrite)
+            asked = {"words": words, "of_items": of_items, "data": dataset.data_hash}
+            written = write_parts(target, rows, write, {**asked, "encoder": fingerprint(found)}, anew=overwrite)
         else:
-            with whole_file(out) as partial:
+            with whole_file(target) as partial:
                 written = write(partial, 0, rows)
         ranks.leave_to_leader()
-        print(f"{written:,} embeddings of {found.dim} numbers: {out}")
+        print(f"{written:,} embeddings of {found.dim} numbers: {target}")
     return 0
 
 

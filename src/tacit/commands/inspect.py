@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.commands.command import command
 from tacit.core.budget import clock, parse_budget
 from tacit.core.errors import UserError
 from tacit.data.asked import NUMERIC
@@ -22,6 +22,7 @@ from tacit.experiment.log import Log
 from tacit.experiment.pacing import FEWEST_STEPS, training_seconds
 from tacit.experiment.pipeline import REPORT_SECONDS, SOON
 from tacit.experiment.plan import as_read_by, checked_seeds, fitted, initial_encoder, mixtures_of, named_tasks
+from tacit.experiment.settings import InspectSettings, settings_of
 from tacit.experiment.validate import Judging, plan_judging
 from tacit.training.loop import seconds_per_step
 
@@ -31,17 +32,14 @@ NAMED = 20  # classes or labels
 TIMED = 4  # steps of each task, on a copy that is thrown away
 
 
-def inspect_data(data: Any, settings: dict[str, Any], options: dict[str, Any]) -> int:
-    """See `tacit.commands.inspect`."""
-    ask = SimpleNamespace(
-        **settings,
-        metric=None,
-        train_every_budget=False,
-        transductive=False,
-        against=None,
-        device="auto",
-        precision="auto",
-    )
+@command(InspectSettings)
+def inspect(data: Any, settings: InspectSettings) -> int:
+    """Say what is in the data and what a run could show, without training.
+
+    Args:
+        data: A folder of images or of texts, a table, arrays, or the built-in `digits`.
+    """
+    ask, options = settings_of(settings), settings.options()
     budget = parse_budget(ask.budget)
     mixtures_of(ask.tasks)
     checked_seeds(ask.seeds)

@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from tacit.commands.command import guarded
 from tacit.core.errors import UserError
 from tacit.evaluation import Paired, Predictions, Report, Seal, pair
 from tacit.evaluation.compare import CAUTION, decide, in_words
@@ -62,15 +63,25 @@ class Comparison:
         return "\n".join([*self.verdicts, "", self.tables])
 
 
-def compare_runs(runs: Sequence[str | Path], primary: int | str | None, *, private: bool = False) -> Comparison:
-    """See `tacit.commands.compare`."""
+@guarded
+def compare(*runs: str, primary_budget: int | str | None = None, private: bool = False) -> Comparison:
+    """Compare runs that were judged on one seal, paired on the same draws and test items.
+
+    Different seals are refused. The seal's counter stays as it is, because no label is read: the judgements kept what
+    they had read in predictions.npz. Folders are those of `tacit run` and of `tacit evaluate --out`.
+
+    Args:
+        runs: Two folders or more.
+        primary_budget: Labels per class at which the verdicts are given; the first run's by default.
+        private: Number the folders in place of naming them.
+    """
     judged = _open(runs)
     if private:
         judged = [
             replace(run, name=f"run {number}", report=private_report(run.report))
             for number, run in enumerate(judged, 1)
         ]
-    wanted = _wanted(judged[0].predictions, primary)
+    wanted = _wanted(judged[0].predictions, primary_budget)
     found: list[tuple[Judged, Judged, list[Paired]]] = []
     notes: list[str] = []
     for one, other in combinations(judged, 2):

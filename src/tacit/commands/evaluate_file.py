@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +36,7 @@ from tacit.evaluation.targets.classification import majority_by_type
 from tacit.evaluation.targets.labels import describe, names_of
 from tacit.experiment.folder import environment, mark_report, report_folder
 from tacit.experiment.log import Log
+from tacit.experiment.settings import EvaluateSettings, Reading
 from tacit.experiment.split import kept_whole, to_balance
 from tacit.report import private_report
 
@@ -51,12 +51,11 @@ _UNDERSTOOD = set(inspect.signature(understand).parameters) - {"test"}
 _TAKEN = _UNDERSTOOD | {"labels"}
 
 
-def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> Report:
-    """See `tacit.commands.evaluate`."""
+def evaluate_file(source: Any, data: Any, ask: EvaluateSettings) -> Report:
+    """Judge a file of embeddings, or a dict of arrays; see `tacit evaluate`."""
     if data is not None:
         raise UserError(f"{source} holds embeddings, which are judged without data: leave {data} out")
-    ask = SimpleNamespace(**settings)
-    taken = _taken(options)
+    taken = _taken(ask)
     labels, asked = taken.pop("labels", None), understand(**taken)
     asked = asked.of_kind("embeddings", labelled=True, unnamed=False, held=False)
     out = report_folder(ask.out, overwrite=ask.overwrite)
@@ -83,7 +82,7 @@ def evaluate_embedded(source: Any, data: Any, settings: dict[str, Any], options:
             log(line)
         if given is not None:
             log(f"{len(labelled.test):,} of {len(given.items):,} sealed examples are here with a label, and are tested")
-        sealed = count_read(ask.seal) if given else replace(sealed, reads=1)
+        sealed = replace(sealed, reads=1) if ask.seal is None else count_read(ask.seal)
         with log.working("judging") as tell:
             report = evaluate(
                 [*_arms(sources, files, rows, private=ask.private), *_rules(labelled, known, rows)],
@@ -110,20 +109,17 @@ def named(file: Vectors) -> pa.Array:
     return file.ids if file.ids is not None else pa.array([f"row {number}" for number in range(len(file))])
 
 
-def _taken(options: Mapping[str, Any]) -> dict[str, Any]:
+def _taken(ask: Reading) -> dict[str, Any]:
     """The options that say something about embeddings. UserError where one was given that cannot."""
-    from tacit.dataset import open_dataset
-
-    usual = {name: parameter.default for name, parameter in inspect.signature(open_dataset).parameters.items()}
-    for name, value in options.items():
-        if name not in usual:
-            raise UserError(f"unknown setting {name}; embeddings take {', '.join(sorted(_TAKEN))}")
-        if name not in _TAKEN and value is not None and value != usual[name]:
+    usual = {field.name: field.default for field in fields(Reading)}
+    given = {name: value for name, value in ask.options().items() if value is not None}
+    for name, value in given.items():
+        if name not in _TAKEN and value != usual[name]:
             hint = "; mark the test rows in a column 'split'" if name == "test" else ""
             raise UserError(
                 f"--{name.replace('_', '-')} says nothing about embeddings, which are read as they are{hint}"
             )
-    return {name: value for name, value in options.items() if name in _TAKEN and value is not None}
+    return {name: value for name, value in given.items() if name in _TAKEN}
 
 
 def _check(sources: Sequence[Any]) -> None:
@@ -279,7 +275,7 @@ def _publish(
     report: Report,
     file: Vectors,
     known: Labels,
-    ask: SimpleNamespace,
+    ask: EvaluateSettings,
     notes: Mapping[str, Any],
     joined: Sequence[str],
     folder: Path,

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tacit.commands.command import guarded
 from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.files import check_place, check_target, first_line, whole_file
@@ -65,11 +65,47 @@ class Chose(NamedTuple):
     why: list[str]
 
 
-def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: dict[str, Any]) -> pa.Table:
-    """See `tacit.commands.next_labels`."""
-    ask = SimpleNamespace(**settings)
-    out = _checked(ask)
-    chosen = open_chosen(run, device=ask.device, offline=ask.offline, judged=False, trust=ask.trust)
+@guarded
+def next_labels(
+    run: str,
+    data: Any,
+    *,
+    n: int = 50,
+    out: str | None = None,
+    method: Literal["auto", "typiclust", "margin"] = "auto",
+    device: str = "auto",
+    private: bool = False,
+    trust: bool = False,
+    offline: bool = False,
+    overwrite: bool = False,
+    **options: Any,
+) -> pa.Table:
+    """Choose the examples to label next, and write a file to fill in.
+
+    While labels are few, the most typical examples of clusters without any (TypiClust), from no label at all on; once
+    they are many, those that the linear probe finds hardest to tell (margin). What is sealed, of a sealed group,
+    labelled already, or a copy of such is never proposed, and sealed labels are not learned from. Targets other than
+    classes have no margin, and keep to TypiClust.
+
+    Columns: `file`, an empty `label`, `why`, `score` (the higher the better, by one method). Once filled in, as far as
+    you like, name the file with a further --labels. The run's own labels are read as it read them; --labels adds
+    others, and any setting of how data are read takes the place of the run's.
+
+    Args:
+        run: A run folder, of `tacit run` or `tacit pretrain`. It remembers how its data and labels were read.
+        data: The run's data, or these with more: a folder of images, a table, arrays, or the built-in `digits`.
+        n: How many to choose.
+        out: The CSV file to write; none is written without it.
+        private: Print no name and no class; so where the run was private. The file names what is to be labelled.
+        trust: Open the label files and test data that the run names, also where the folder was not made here by you.
+        method: auto takes the margin from 5 labels per class on; typiclust also serves targets without classes.
+        device: auto, cpu, cuda or mps.
+        offline: Use no network.
+        overwrite: Replace the file.
+        options: How the data are read: the settings of `tacit.open_dataset`.
+    """
+    target_file = _checked(n, method, out, overwrite=overwrite)
+    chosen = open_chosen(run, device=device, offline=offline, judged=False, trust=trust)
     dataset, known = _read(chosen, data, options)
     chosen.check(dataset)
     tell(dataset, overridden(chosen.encoder, options), private=bool(chosen.asked.get("private")))
@@ -77,12 +113,12 @@ def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: d
     labelled, candidates = _sides(dataset, known, seed)
     features = chosen.features(dataset, np.concatenate([labelled, candidates]))
     labelled, candidates, features = _distinct(labelled, candidates, features)
-    n = min(ask.n, len(_some(dataset, candidates)))
+    n = min(n, len(_some(dataset, candidates)))
     teachers = known.teaches[labelled]
     classes, y = np.unique(known.name[labelled[teachers]].astype(str), return_inverse=True)
     target = target_named(**target_settings(options, chosen.asked))
-    method, because = choose_method(ask.method, len(y), len(classes), target)
-    if method == "margin":
+    chosen_method, because = choose_method(method, len(y), len(classes), target)
+    if chosen_method == "margin":
         group = None if dataset.group is None else dataset.group[labelled[teachers]]
         taught, pool = features[: len(labelled)][teachers], features[len(labelled) :]
         probe = fit_probe(taught, y.astype(np.int64), n_classes=len(classes), groups=group, seed=seed)
@@ -94,15 +130,19 @@ def next_labels(run: str | Path, data: Any, settings: dict[str, Any], options: d
     of_classes = f" of {len(classes)} classes" if target == MARGINS else ""
     print(
         f"{len(y):,} labels{of_classes} to learn from, {len(candidates):,} candidates, "
-        f"read at {chosen.arm} ({chosen.depth}): {method}, {because}"
+        f"read at {chosen.arm} ({chosen.depth}): {chosen_method}, {because}"
     )
-    if not (ask.private or chosen.asked.get("private")):
+    if not (private or chosen.asked.get("private")):
         for name, why in zip(table.column(0)[:SHOWN].to_pylist(), chose.why, strict=False):
             print(f"  {name}: {why}")
-    where = f"{out}; fill in the labels and name it with --labels" if out else "not written, for want of --out"
+    where = (
+        f"{target_file}; fill in the labels and name it with --labels"
+        if target_file
+        else "not written, for want of --out"
+    )
     print(f"{len(rows):,} to label: {where}")
-    if out is not None:
-        with whole_file(out) as partial:
+    if target_file is not None:
+        with whole_file(target_file) as partial:
             write_csv(table, partial)
     return table
 
@@ -163,24 +203,24 @@ def by_margin(probabilities: NDArray[np.float64], n: int, classes: list[str]) ->
     return Chose(picked, score[picked], why)
 
 
-def _checked(ask: SimpleNamespace) -> Path | None:
+def _checked(n: int, method: str, out: str | None, *, overwrite: bool) -> Path | None:
     """The file to write. UserError where something asked for cannot be."""
     if find_spec("skactiveml") is None:
         raise UserError("choosing what to label needs scikit-activeml; install with: pip install 'tacit[active]'")
-    if ask.method not in get_args(Method):
-        raise UserError(f"no method named {ask.method!r}; choose {', '.join(get_args(Method))}")
-    if ask.n < 1:
-        raise UserError(f"--n {ask.n} is nothing to label; ask for at least 1")
-    if ask.out is None:
+    if method not in get_args(Method):
+        raise UserError(f"no method named {method!r}; choose {', '.join(get_args(Method))}")
+    if n < 1:
+        raise UserError(f"--n {n} is nothing to label; ask for at least 1")
+    if out is None:
         return None
-    out = Path(ask.out)
-    if out.suffix.lower() != ".csv":
-        raise UserError(f"--out {out}: a file to fill in is written as .csv; end the name so")
-    if out.is_file() and not ask.overwrite:
-        raise UserError(f"{out} exists, perhaps with labels filled in; choose another --out, or --overwrite it")
-    check_target(out, overwrite=ask.overwrite, is_own=_is_own, by="tacit next-labels")
-    check_place(out)
-    return out
+    file = Path(out)
+    if file.suffix.lower() != ".csv":
+        raise UserError(f"--out {file}: a file to fill in is written as .csv; end the name so")
+    if file.is_file() and not overwrite:
+        raise UserError(f"{file} exists, perhaps with labels filled in; choose another --out, or --overwrite it")
+    check_target(file, overwrite=overwrite, is_own=_is_own, by="tacit next-labels")
+    check_place(file)
+    return file
 
 
 def _is_own(out: Path) -> bool:

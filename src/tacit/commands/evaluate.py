@@ -1,0 +1,59 @@
+"""`tacit evaluate`: an encoder, a run anew, or a file of embeddings.
+
+Embeddings are judged without torch, so none is imported here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tacit.commands.command import command
+from tacit.core.budget import command_began, judging_deadline
+from tacit.evaluation import Report
+from tacit.experiment.settings import EvaluateSettings
+
+
+@command(EvaluateSettings)
+def evaluate(encoder: Any, data: Any = None, *, settings: EvaluateSettings) -> Report:
+    """Judge an encoder on labelled data against the mandatory baselines, or a run anew, or embeddings that are made.
+
+    A run folder needs no data either: `tacit evaluate RUN --against hf:NAME --metric auroc` judges all that it has
+    pretrained on its own data and seal, chooses anew among its tasks, and leaves the folder as it is.
+
+    A file of embeddings needs no data: .parquet or .npz with `embedding` [N D] and `label`, optionally `id`, `group`
+    and `split`; `side` where labels name pairs of two kinds, `pair` where they score pairs, `token` (the word) where
+    they are of tokens. Further files named by --against are its baselines, joined by id.
+
+    Nothing is pretrained. A run is judged on its own seal, and by its own target and metric where no target is named:
+    labels that it did not have yet join training only.
+
+    Args:
+        encoder: A run folder, an exported folder, hf:FOLDER_OR_NAME, package.module:function (from batches to features;
+            in Python the function itself), or a file of embeddings.
+        data: A folder of images, a table, arrays, or the built-in `digits`; nothing for a file of embeddings, or for
+            a run folder that shall be judged anew on its own data. In Python also a `tacit.evaluation.Labelled`, which
+            `tacit.evaluation.evaluate` judges without importing any training.
+    """
+    if hasattr(data, "answers"):  # a `Labelled`, which needs neither data to be opened nor anything that trains
+        from tacit.evaluation import evaluate as judge
+
+        return judge(
+            encoder,
+            data,
+            primary=settings.primary_budget,
+            budgets=settings.label_budgets,
+            metric=settings.metric,
+            seed=settings.seed,
+            deadline=judging_deadline(settings.budget, command_began()),
+        )
+    from tacit.experiment.folder import is_run
+
+    remembered = data is None and isinstance(encoder, str | Path) and is_run(Path(encoder))
+    if not remembered and (data is None or str(encoder).endswith((".parquet", ".npz"))):
+        from tacit.commands.evaluate_file import evaluate_file
+
+        return evaluate_file(encoder, data, settings)
+    from tacit.commands.evaluate_encoder import evaluate_encoder
+
+    return evaluate_encoder(encoder, data, settings)

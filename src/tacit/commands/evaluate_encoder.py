@@ -1,0 +1,310 @@
+"""`tacit evaluate ENCODER DATA`: judge an encoder of any origin on labelled data; `tacit evaluate RUN`: a run anew.
+
+A run brings along its target, its seal, and whether it has seen what is tested.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tacit.core.budget import NEVER, Deadline, clock, command_began, judging_deadline, parse_budget
+from tacit.core.errors import UserError
+from tacit.core.types import Batch, Output
+from tacit.core.wording import Ours
+from tacit.data.asked import target_named, target_settings
+from tacit.encoders import is_own, load_encoder
+from tacit.encoders.external import as_encoder, import_callable, is_callable_name
+from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
+from tacit.evaluation.sealing import EVENT_SEALS
+from tacit.evaluation.selection import ENOUGH
+from tacit.experiment.experiment import Study, chosen_encoder, open_study
+from tacit.experiment.figures import publish
+from tacit.experiment.folder import JUDGING, is_run, mark_report, report_folder
+from tacit.experiment.folder import settings_of as settings_of_run
+from tacit.experiment.heads import remembered
+from tacit.experiment.leakage import tell_leaks
+from tacit.experiment.log import Log
+from tacit.experiment.pacing import BEYOND, in_short, rounded_up
+from tacit.experiment.pipeline import REPORT_SECONDS
+from tacit.experiment.plan import as_judged, check_asked, fitted
+from tacit.experiment.reading import open_encoder, overridden
+from tacit.experiment.settings import EvaluateSettings, Reading, settings_of
+from tacit.experiment.split import has_seen
+from tacit.experiment.starting import check_judging
+from tacit.experiment.validate import HURRIED, diagnoses, plan_judging, pretrained_arm
+from tacit.modalities.events.store import HELD
+from tacit.report import private_report
+from tacit.tasks.base import Task
+from tacit.training.loop import Run, read_history
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Report:
+    """Judge an encoder on data, or all of a run on its own where none are given; see `tacit evaluate`."""
+    began = command_began()
+    named = isinstance(encoder, str | Path) and not is_callable_name(encoder)
+    runs: dict[str, list[Run]] = {}
+    options = settings.options()
+    anew = data is None  # all of a run, on its own data
+    if anew:
+        data, settings, options = as_remembered(Path(encoder), settings)
+    elif named:
+        settings, options = as_the_run(Path(encoder), settings)
+    check_asked(settings_of(settings))
+    ends = judging_deadline(settings.budget, began)
+    out = report_folder(settings.out, overwrite=settings.overwrite)
+    given = Seal.load(settings.seal) if settings.seal is not None else None
+    if anew:
+        runs = kept_runs(Path(encoder), offline=settings.offline)
+        name, found = "", encoder_of(next(iter(runs.values()))[0])
+    else:
+        name, found = _subject(encoder, offline=settings.offline)
+    if settings.private:
+        name = "judged"  # its own may be that of a folder
+    ours = is_own(found)
+    sealed_by = events_held(options) if ours and found.spec.kind == "items" else None
+    own = Path(encoder) if named and sealed_alike(Path(encoder), sealed_by) else None
+    source = settings.seal if given is not None else own
+    seal = given if given is not None or own is None else Seal.load(own)
+    transductive = named and run_has_seen(Path(encoder), seal, data, options, sealed_by)
+    ask = settings_of(settings, transductive=transductive, precision="32")
+    with Log(private=ask.private) as log:
+        if anew and (line := untold(Path(encoder), settings)):
+            log(Ours(line) if ask.private else line)
+        architecture = fitted(found) if ours else chosen_encoder(None)
+        read = as_judged(found, options) if ours else options
+        study = open_study(data, ask, read, log, encoder=architecture, seal=seal)
+        for line in overridden(found, options) if ours else ():
+            log(line)
+        labelled, sealed = study.split.labelled, study.split.seal
+        if labelled is None or sealed is None:
+            raise UserError(
+                "evaluation needs labels; name them with --labels FILE, --labels folders or --label-column"
+                if study.dataset.kind != "items"
+                else "evaluation needs labels, or events that are held out; leave --holdout none out"
+            )
+        subjects = _of_run(study, runs) if anew else [_alone(name, study.suited(found) if ours else found, study)]
+        check_judging(study, subjects)
+        arms = [*subjects, *study.baselines(), *study.public_arms()]
+        time = _time_for(
+            study, ends.earlier(0.0 if out is None else REPORT_SECONDS), subjects, settings.budget or "", ours=ours
+        )
+        leaks = tell_leaks(study) if own is not None else None  # else nobody knows what the encoder was pretrained on
+        sealed = count_read(source) if source is not None else replace(sealed, reads=1)
+        copied = leaks.positions if leaks else None
+        with log.working("judging") as tell:
+            report = evaluate(
+                [arm for arm in arms if time.scratch or arm.build is None],
+                labelled,
+                primary=ask.primary_budget,
+                budgets=ask.label_budgets,
+                metric=ask.metric,
+                seed=sealed.seed,
+                copied=copied,
+                train_everywhere=ask.train_every_budget,
+                missing=() if time.scratch else ("training from scratch",),
+                deadline=time.ends,
+                scratch_seconds=time.training,
+                enough=time.enough,
+                progress=tell,
+            )
+        told = {"test_copies": leaks.as_data(private=ask.private)} if leaks else {}
+        given_up = [*time.given_up, *report.data["given_up"]]
+        report = report.with_data(seal_reads=sealed.reads, given_up=given_up, **told)
+        print(private_report(report) if ask.private else report)
+        if out is not None:
+            chosen = next(arm for arm in subjects if arm.name == report.data["selected_arm"])
+            mark_report(out)
+            report.keep(out, sealed)
+            print(f"\nreport: {publish(study, report, {}, out, encoder=chosen.encoders[0])}")
+        return private_report(report) if ask.private else report
+
+
+class TimeFor(NamedTuple):
+    """What a judgement may take."""
+
+    ends: Deadline = NEVER
+    training: float = 0.0  # seconds that one training on the labels takes
+    scratch: bool = True  # whether there is time to train from scratch
+    enough: int = ENOUGH  # labels that depths are chosen by
+    given_up: tuple[str, ...] = ()
+
+
+def _time_for(study: Study, ends: Deadline, subjects: Sequence[Arm], budget: str, *, ours: bool) -> TimeFor:
+    """How to judge until then, estimated on a few examples. UserError where not even the least would fit."""
+    if ends == NEVER:
+        return TimeFor()
+    encoders = [encoder for arm in subjects for encoder in arm.encoders]
+    # The alarms are for encoders that were just pretrained; of a run they are known by now.
+    plan = plan_judging(study, () if ours else encoders, diagnosing=False)(len(encoders))
+    scratch = plan.least <= BEYOND * ends.left
+    least = plan.least if scratch else plan.least - plan.scratch
+    if least > BEYOND * ends.left:
+        smallest = rounded_up(parse_budget(budget).amount + least - ends.left)
+        raise UserError(
+            f"--budget {budget} is too small: the least that gives a verdict takes about {clock(least)} "
+            f"more; give --budget {in_short(smallest)}, or fewer examples"
+        )
+    enough = ENOUGH if ends.left > plan.whole else HURRIED
+    given_up = () if scratch else (f"training from scratch (about {clock(plan.scratch)})",)
+    return TimeFor(ends, plan.training, scratch, enough, given_up)
+
+
+def _alone(name: str, encoder: Any, study: Study) -> Arm:
+    return Arm(name, "pretrained", (encoder,), encoder=study.encoder.name)
+
+
+def _of_run(study: Study, runs: Mapping[str, Sequence[Run]]) -> list[Arm]:
+    """Every task of a run with its alarms, as the run itself judges it."""
+    for of in runs.values():
+        for run in of:
+            study.fabric.to_device(encoder_of(run))
+    found = diagnoses(study, runs)
+    return [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
+
+
+def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:
+    """What is judged, by its name: a saved encoder, or a function or object of the person's own."""
+    if is_callable_name(encoder):
+        return encoder, as_encoder(import_callable(encoder), encoder)
+    if isinstance(encoder, str | Path):
+        return Path(encoder).name, open_encoder(encoder, offline=offline)
+    name = getattr(encoder, "name", None) or getattr(encoder, "__name__", type(encoder).__name__)
+    return str(name), as_encoder(encoder, str(name))
+
+
+# ---------------------------------------------------------------- what a run brings along
+
+
+def as_the_run(run: Path, settings: EvaluateSettings) -> tuple[EvaluateSettings, dict[str, Any]]:
+    """With the target and the metric that a run was judged by, where no other target is named."""
+    options = settings.options()
+    if not is_run(run):
+        return settings, options
+    asked = settings_of_run(run)
+    cut_down = ("k_core", "item_table") if asked.trusted else ("k_core",)  # a stranger names no file
+    core = {name: asked[name] for name in cut_down if asked.get(name) and options.get(name) is None}
+    options = {**options, **core}
+    target = target_settings(options, asked)
+    if target_named(**target) != target_named(**target_settings(asked)):
+        return settings, options
+    metric = settings.metric if settings.metric is not None else asked.get("metric")
+    if options.get("holdout") is None and asked.get("holdout") in EVENT_SEALS:
+        options = {**options, "holdout": asked["holdout"]}
+    return replace(settings, metric=metric), {**options, **target}
+
+
+def as_remembered(run: Path, settings: EvaluateSettings) -> tuple[Any, EvaluateSettings, dict[str, Any]]:
+    """The data of a run, and how it read and judged them, where nothing else is said.
+
+    UserError where the data were objects in Python, or are named by a folder that was not made here.
+    """
+    asked = settings_of_run(run, trust=settings.trust)
+    usual = {field.name: field.default for field in fields(Reading)}
+    given = {name: value for name, value in settings.options().items() if value is not None and value != usual[name]}
+    alike = target_named(**target_settings(given, asked)) == target_named(**target_settings(asked))
+    known = {name for name in JUDGING if alike and hasattr(settings, name)}
+    known -= {"against"}  # which leads out of the folder: see `untold`
+    judged = {name: asked[name] for name in known if not getattr(settings, name) and asked.get(name)}
+    private = bool(settings.private or asked.get("private"))
+    told = remembered(run, asked, given, ("data", *usual), {"data": "name the data, tacit evaluate RUN DATA"})
+    if "data" not in told:
+        raise UserError(f"{run} does not say what its data were: name them, tacit evaluate RUN DATA")
+    return told.pop("data"), replace(settings, **judged, private=private), told
+
+
+def kept_runs(run: Path, *, offline: bool) -> dict[str, list[Run]]:
+    """All that a run has pretrained, of each task by its seeds: what its report judged, where there is one.
+
+    UserError where a task lacks some of its seeds.
+    """
+    seeds = settings_of_run(run).get("seeds", 1)
+    judged = Report.load(run).arms if (run / "report.json").exists() else ()
+    speeds = {arm.name: arm.examples_per_second for arm in judged}
+    rows = list(read_history(run / "metrics.jsonl"))
+    runs: dict[str, list[Run]] = {}
+    folders = {path.name: path for path in sorted((run / "encoders").glob("*")) if path.is_dir()}
+    trained = list(dict.fromkeys(row["task"] for row in rows))  # in their order, which decides between equals
+    first = [name for name in folders if re.search(r"\.[0-9]+$", name) is None and (name in speeds or not judged)]
+    first.sort(key=lambda name: trained.index(name) if name in trained else len(trained))
+    for task in first or [settings_of_run(run).get("task") or (run.name)]:
+        names = [task, *(f"{task}.{number}" for number in range(2, seeds + 1))] if first else [task]
+        if missing := [name for name in names if first and name not in folders]:
+            raise UserError(f"{run} has not pretrained {missing[0]} yet: continue it with --resume")
+        runs[task] = []
+        for name in names:
+            history = tuple(row for row in rows if row["task"] == name)
+            last = history[-1] if history else {"step": 0, "seconds": 0.0}
+            encoder = load_encoder(folders[name] if first else run, offline=offline)
+            steps, seconds = int(last["step"]), float(last["seconds"])
+            runs[task].append(Run(Kept(encoder), steps, seconds, speeds.get(task, 0.0), history))
+    return runs
+
+
+def encoder_of(run: Run) -> Any:
+    return run.task.exported["encoder"]
+
+
+def untold(run: Path, settings: EvaluateSettings) -> str:
+    """What the run itself was compared with and its folder does not hold, in a line; empty where that is nothing."""
+    asked = settings_of_run(run)
+    others = [*(asked.get("against") or ()), *([asked["init"]] if asked.get("init") else [])]
+    missing = [name for name in others if name not in (settings.against or ())]
+    if not missing:
+        return ""
+    names = f"{len(missing)} further encoders" if settings.private else ", ".join(missing)
+    return f"the run was compared with {names} too, which its folder does not hold: name them by --against"
+
+
+class Kept(Task):
+    """What is left of a pretext task when its training is over: the encoder."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    @property
+    def exported(self) -> Mapping[str, Any]:
+        return {"encoder": self.encoder}
+
+    def forward(self, batch: Batch) -> Output:
+        raise NotImplementedError("its training is over")
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        return {}
+
+
+def events_held(options: dict[str, Any]) -> str | None:
+    """The source of the seal that judges histories by what comes next; None where labels do, or nothing."""
+    return None if options.get("labels") is not None else EVENT_SEALS.get(options.get("holdout") or HELD[0])
+
+
+def sealed_alike(run: Path, events: str | None) -> bool:
+    """Whether a run has a seal for what is judged now: events by `events_held`, or else examples."""
+    if not (run / "seal.json").exists():
+        return False
+    source = Seal.load(run).source
+    return source == events if events else source not in EVENT_SEALS.values()
+
+
+def run_has_seen(run: Path, seal: Seal | None, data: Any, options: dict[str, Any], events: str | None = None) -> bool:
+    """Whether a run may have pretrained on what is tested now; of what is no run nothing is known."""
+    if not is_run(run):
+        return False
+    asked = settings_of_run(run)
+    if asked.get("transductive"):
+        return True
+    if not sealed_alike(run, events):  # pretrained without such labels, on all but a test split that was given
+        if events and (asked.get("holdout") or HELD[0]) == (options.get("holdout") or HELD[0]):
+            return False  # whoever is judged, the same events are held out of all
+        kept_out = [name for name in ("split_column", "test") if asked.get(name) is not None]
+        return asked["data"] == str(data) and not any(asked[name] == options.get(name) for name in kept_out)
+    if seal is None or (not seal.items and asked["data"] != str(data)):
+        return False
+    return has_seen(seal, Seal.load(run))

@@ -1,0 +1,136 @@
+"""`tacit predict`: what a run's best probe says of every example, learned from all labels there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tacit.commands.command import guarded
+from tacit.core.errors import UserError
+from tacit.core.files import check_place, check_target, first_line, whole_file
+from tacit.data.text import write_csv
+from tacit.dataset import open_dataset
+from tacit.experiment.heads import AT_ONCE, Chosen, fit_head, labelled_data, learned_target, open_chosen
+from tacit.experiment.reading import check_names, overridden, tell
+
+if TYPE_CHECKING:
+    from tacit.dataset import Dataset
+    from tacit.evaluation.targets.base import Predictor, Values
+
+SUFFIXES = (".csv", ".parquet")
+SEPARATOR = "|"  # between several labels, where the run's came as lists
+SHOWN = 20  # different answers in the terminal
+PRECEDES = (
+    "the report's verdict precedes this probe, which also learned from the sealed test labels; "
+    "how good it is itself was not measured: if anything a little better than the report's figures"
+)
+
+
+@guarded
+def predict(
+    run: str,
+    data: Any,
+    *,
+    out: str | None = None,
+    labels: str | None = None,
+    label_column: str | None = None,
+    labelled: Any = None,
+    device: str = "auto",
+    private: bool = False,
+    trust: bool = False,
+    offline: bool = False,
+    overwrite: bool = False,
+    **reading: Any,
+) -> pa.Table:
+    """Predict the class of every example, or its labels or number: what the run was judged by.
+
+    Columns by the run's target: `id`, `class`, `p(CLASS)` for each class; of several labels each `id`, `labels` (those
+    above one half, parted by the run's separator), `p(LABEL)` for each; of numbers `id`, `prediction`. They come from a
+    linear probe on the encoder and depth that the run chose, refitted on all labels of the run's data, also the sealed
+    ones. The verdict in the report precedes this refit: its figures come from probes that saw fewer labels, so they
+    tend to be a little low for this one. It is judged no more.
+
+    The data are read as the run read its own: the same columns, channel, rate, tokenizer and size.
+
+    Args:
+        run: A run folder. It remembers how its data and labels were read.
+        data: What to predict: a folder of images, a table, arrays, or the built-in `digits`.
+        out: The file to write, .csv or .parquet; none is written without it.
+        labels: The label file to learn from in place of the run's, or `folders`.
+        label_column: The column of labels in place of the run's.
+        labelled: The data to learn from, where the run's have moved or were objects in Python.
+        device: auto, cpu, cuda or mps.
+        private: Print no class and no name; so where the run was private. The file holds what it holds.
+        trust: Open the data and label files that the run names, also where the folder was not made here by you, or was
+            changed since. Without it such a folder opens nothing: name data and labels by --labelled and --labels.
+        offline: Use no network.
+        overwrite: Replace the file.
+        reading: What of the data to predict is read otherwise: settings of `tacit.open_dataset`, such as a column.
+    """
+    check_names(reading)
+    target = None if out is None else _target(Path(out), overwrite=overwrite)
+    chosen = open_chosen(run, device=device, offline=offline, trust=trust)
+    taught = labelled_data(chosen, labels=labels, label_column=label_column, labelled=labelled)
+    dataset = open_dataset(data, **chosen.reading(reading))
+    tell(dataset, overridden(chosen.encoder, reading), private=bool(chosen.asked.get("private")))
+    chosen.check(taught, dataset)
+    learned, predicted = learned_target(taught), _predict(chosen, dataset, fit_head(chosen, taught))
+    columns = learned.columns(predicted, taught.classes, chosen.asked.get("multilabel") or SEPARATOR)
+    table = pa.table({"id": dataset.ids, **columns})
+    known = int((taught.label >= 0).sum())
+    private = private or bool(chosen.asked.get("private"))
+    print(
+        f"{learned.protocols['linear']} on {chosen.arm} ({chosen.depth}), refitted on all {known:,} labels: {PRECEDES}"
+    )
+    where = target if target is not None else "not written, for want of --out"
+    told = "" if private else f" ({_in_short(next(iter(columns.values())))})"
+    print(f"{len(dataset):,} predictions{told}: {where}")
+    if target is not None:
+        _write(table.replace_schema_metadata({"tacit": PRECEDES}), target)
+    return table
+
+
+def _target(out: Path, *, overwrite: bool) -> Path:
+    if out.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--out {out}: predictions are written as {' or '.join(SUFFIXES)}; end the name so")
+    check_target(out, overwrite=overwrite, is_own=_is_own, by="tacit predict")
+    check_place(out)
+    return out
+
+
+def _is_own(out: Path) -> bool:
+    """Whether a file holds predictions that Tacit has written."""
+    if out.suffix.lower() == ".parquet":
+        return b"tacit" in (pq.read_metadata(out).metadata or {})
+    columns = first_line(out).replace('"', "").split(",")
+    return columns == ["id", "prediction"] or (
+        columns[:2] in (["id", "class"], ["id", "labels"]) and columns[-1].startswith("p(")
+    )
+
+
+def _predict(chosen: Chosen, dataset: Dataset, probe: Predictor) -> Values:
+    """[N ...]."""
+    parts = []
+    for start in range(0, len(dataset), AT_ONCE):
+        rows = np.arange(start, min(start + AT_ONCE, len(dataset)), dtype=np.int64)
+        parts.append(probe(chosen.features(dataset, rows)))
+    return np.concatenate(parts)
+
+
+def _in_short(answers: Values) -> str:
+    """The range of numbers; of anything else how often each occurs, the commonest first."""
+    if answers.dtype.kind == "f":
+        return f"{answers.min():,.6g} to {answers.max():,.6g}"
+    counts = Counter(answers.tolist()).most_common(SHOWN)
+    return ", ".join(f"{count:,} x {answer or 'none'}" for answer, count in counts)
+
+
+def _write(table: pa.Table, out: Path) -> None:
+    write = write_csv if out.suffix.lower() == ".csv" else pq.write_table
+    with whole_file(out) as partial:
+        write(table, partial)

@@ -1,0 +1,13 @@
+"""`tacit tasks`: the pretext tasks there are."""
+
+from __future__ import annotations
+
+from tacit.core.errors import clear_ends
+from tacit.tasks import listing
+
+
+@clear_ends
+def tasks() -> int:
+    """List the pretext tasks, what each must learn, for which data, and the paper."""
+    print(listing())
+    return 0

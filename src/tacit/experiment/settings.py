@@ -1,0 +1,410 @@
+"""What a command can be asked: one frozen dataclass for each concern.
+
+A field is a flag of the command line and a keyword argument in Python; the class's `Args` are its help, and `group` the
+heading that it stands under. A command's settings are a class that inherits those that it takes. Nothing heavy is
+imported here, so that help is instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+GROUPS = (
+    *("data", "labels and splits", "images", "text", "sound", "events"),
+    *("pretraining", "judging", "this machine", "folder"),
+)
+# Flags that most people use, shown before all groups.
+COMMON = ("labels", "label_column", "tasks", "task", "budget", "encoder", "out", "resume", "private")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """Chance.
+
+    Args:
+        seed: Of everything random; a seal brings its own split and draws.
+    """
+
+    group: ClassVar[str] = "pretraining"
+
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The encoder that is trained, and how it is masked.
+
+    Args:
+        encoder: convnet, resnet18, resnet50, vit_tiny, vit_small or vit_base for images; bert_bag, and bert_ or
+            modernbert_ nano, tiny, small or base for text; audio_convnet, and audio_, audio_causal_, ast_ or wav2vec2_
+            nano, tiny, small or base for sound; sasrec_ and bert4rec_ nano, tiny or small for histories of items;
+            chosen from the data and the tasks by default.
+        init: An encoder to go on from with its weights, and of text with its tokenizer: a run folder, an exported
+            folder, or hf:FOLDER_OR_NAME. The report of a run compares before with after.
+        add_words: A file of words, one per line, that the tokenizer of --init shall know as a whole: those of a trade.
+            Each starts as the mean of the tokens that it was parted into.
+        mask: How much masked prediction hides: a share of the tokens (0.3), or one that changes over the training
+            (0.3:0.15); of text also by what (token, word or span), as in 0.3,span. Chosen by measurement by default.
+    """
+
+    group: ClassVar[str] = "pretraining"
+
+    encoder: str | None = None
+    init: str | None = None
+    add_words: str | None = None
+    mask: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tasks:
+    """The tasks that are compared.
+
+    Args:
+        tasks: Names separated by commas; `a+0.4*b` trains one encoder on a weighted sum. `tacit tasks` lists them. By
+            default simclr,rotation,masked for images, simclr for text and sound, and next for histories of items.
+        budget: A time for the whole command (90s, 10m, 2h), or steps or epochs for each task (5000steps, 20epochs).
+        seeds: How often each task is pretrained, each time from other weights, in another order and with other views,
+            under its share of the budget. With 1 the verdict is about this checkpoint, with 3 or more about the recipe.
+    """
+
+    group: ClassVar[str] = "pretraining"
+
+    tasks: str | None = None
+    budget: str = "30m"
+    seeds: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """The one task that is trained.
+
+    Args:
+        task: The pretext task, or a weighted sum such as simclr+0.4*rotation.
+        budget: A time (10m), steps (5000steps) or epochs (20epochs).
+    """
+
+    group: ClassVar[str] = "pretraining"
+
+    task: str = "simclr"
+    budget: str = "30m"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """How a step of training is computed.
+
+    Args:
+        batch_size: Examples per step; chosen from the data by default. With auto, the most that fit into memory.
+        accumulate: Parts that each step is computed in, one after the other, so that more examples fit into memory.
+            Contrast still compares all of them.
+        gradient_checkpointing: Compute the activations of each block anew for the backward pass in place of keeping
+            them: about a third slower, in a fraction of the memory.
+        compile: Compile each block with torch.compile. It was measured not to pay on CPUs; auto is off until it is
+            measured to pay elsewhere.
+        skip_bad_steps: How often at most (3 is the most) a step whose loss is not finite, or jumps, is passed over:
+            training then goes back to its newest checkpoint. With 0, what is not finite ends the run.
+    """
+
+    group: ClassVar[str] = "pretraining"
+
+    batch_size: int | Literal["auto"] | None = None
+    accumulate: int = 1
+    gradient_checkpointing: bool = False
+    compile: Literal["auto", "on", "off"] = "auto"
+    skip_bad_steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """The test set.
+
+    Args:
+        seal: A run folder, or its seal.json, whose test set is taken over; labels added since join training only.
+    """
+
+    group: ClassVar[str] = "labels and splits"
+
+    seal: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transductive(Sealed):
+    """Whether its inputs are pretrained on.
+
+    Args:
+        transductive: Pretrain on the test inputs too (never their labels); the report says so.
+    """
+
+    group: ClassVar[str] = "labels and splits"
+
+    transductive: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelBudgets:
+    """The numbers of labels that are judged at.
+
+    Args:
+        primary_budget: Labels per class at which the verdict is given; 10, or the most that fits, by default. Where
+            labels have no classes, labels in all; 100 by default.
+        label_budgets: Judge at these many labels alone, such as "10 per class" or "5 %"; by default at 1 to 100 per
+            class and at 1, 10 and 100 %. May be repeated.
+    """
+
+    group: ClassVar[str] = "judging"
+
+    primary_budget: int | str | None = None
+    label_budgets: list[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judging(LabelBudgets):
+    """What an encoder is compared with, and by what.
+
+    Args:
+        against: Encoders to be judged as further baselines, e.g. hf:FOLDER_OR_NAME; of a file of embeddings, further
+            such files. May be repeated.
+        metric: What the verdict is about and the choice among tasks too: balanced_accuracy, accuracy, macro_f1, auroc
+            or average_precision of classes; r2 or d2_absolute_error of numbers; ndcg@10/test-gallery or
+            recall@1/test-gallery of searches; spearman/cosine of scored pairs; ndcg@10/full/seen-filtered or
+            hr@10/full/seen-filtered of recommendations; ... The target's usual one by default.
+        train_every_budget: Train from scratch and fine-tune at every label budget, not at the primary one alone: ten
+            times as long, and out of the same share of a time budget.
+    """
+
+    group: ClassVar[str] = "judging"
+
+    against: list[str] | None = None
+    metric: str | None = None
+    train_every_budget: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """Whether others are asked.
+
+    Args:
+        offline: Use no network, also for hf: names.
+    """
+
+    group: ClassVar[str] = "this machine"
+
+    offline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device(Network):
+    """What computes.
+
+    Args:
+        device: auto, cpu, cuda or mps.
+    """
+
+    group: ClassVar[str] = "this machine"
+
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes(Device):
+    """How training uses the machine.
+
+    Args:
+        precision: Numbers to compute with; auto takes what was measured to pay.
+        profile: Say at the end where the time of a step went.
+        shard: Cut the weights among the processes of torchrun or srun, for an encoder that one device cannot hold.
+        timeout: Seconds after which a process that waits for another one in vain ends the run.
+    """
+
+    group: ClassVar[str] = "this machine"
+
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    profile: bool = False
+    shard: bool = False
+    timeout: float = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Private:
+    """What is shown.
+
+    Args:
+        private: Leave every example, id, path and text out of the report, the log, the terminal and the errors. What to
+            hand on of a run folder, and what not, is said at the end.
+    """
+
+    group: ClassVar[str] = "folder"
+
+    private: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(Private):
+    """Where things are written.
+
+    Args:
+        out: The folder to write; of a run runs/ and the name of the data by default. `evaluate` writes none without it.
+        overwrite: Replace what Tacit has written in the folder.
+    """
+
+    group: ClassVar[str] = "folder"
+
+    out: str | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder(Folder):
+    """The folder of a run.
+
+    Args:
+        resume: Continue an interrupted run in the same folder. What it is judged by may be asked anew (--against,
+            --metric, --label-budgets, --primary-budget, --train-every-budget): what was trained is kept.
+        tensorboard: Write the curves of metrics.jsonl for TensorBoard too, into the run folder.
+    """
+
+    group: ClassVar[str] = "folder"
+
+    resume: bool = False
+    tensorboard: bool = False
+
+
+# ---------------------------------------------------------------- how data are read; the help is that of open_dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    group: ClassVar[str] = "data"
+
+    kind: str | None = None
+    path_column: str | None = None
+    max_bad: float = 0.05
+    patience: float = float("inf")
+    cache: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions:
+    group: ClassVar[str] = "labels and splits"
+
+    labels: str | Sequence[str] | None = None
+    label_column: str | None = None
+    target: str | None = None
+    group_column: str | None = None
+    split_column: str | None = None
+    time_column: str | None = None
+    test: Any = None
+    holdout: str | None = None
+    multilabel: str | None = None
+    ignore_label: Sequence[str] = ()
+    keep_label: Sequence[str] = ()
+    worst_group: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    group: ClassVar[str] = "images"
+
+    image_size: int | None = None
+    image_column: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    group: ClassVar[str] = "text"
+
+    text_column: str | Sequence[str] | None = None
+    length: int | None = None
+    tokenizer: str | None = None
+    vocabulary: int | None = None
+    lowercase: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundOptions:
+    group: ClassVar[str] = "sound"
+
+    audio_column: str | None = None
+    rate: int | None = None
+    seconds: float | None = None
+    channels: str | None = None
+    start_column: str | None = None
+    end_column: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventOptions:
+    group: ClassVar[str] = "events"
+
+    user_column: str | None = None
+    item_column: str | None = None
+    event_column: str | None = None
+    event_weight: Sequence[str] = ()
+    session_gap: str | None = None
+    k_core: int | None = None
+    item_table: str | None = None
+    catalogue: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(DataOptions, LabelOptions, ImageOptions, TextOptions, SoundOptions, EventOptions):
+    """How data are read and labelled: the settings of `tacit.open_dataset`."""
+
+    def options(self) -> dict[str, Any]:
+        """The settings of `open_dataset`, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(Reading)}
+
+    def asked(self) -> dict[str, Any]:
+        """All others, by name."""
+        names = {field.name for field in fields(Reading)}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in names}
+
+
+# ---------------------------------------------------------------- of the commands
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Seed, Start, Tasks, Steps, Transductive, Judging, Processes, RunFolder):
+    """All that an experiment is asked but how its data are read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Settings, Reading):
+    """Of `tacit run`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings(Seed, Start, Task, Steps, Transductive, Processes, RunFolder, Reading):
+    """Of `tacit pretrain`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectSettings(Seed, Start, Tasks, LabelBudgets, Network, Private, Reading):
+    """Of `tacit inspect`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(Seed, Sealed, Judging, Device, Folder, Reading):
+    """Of `tacit evaluate`.
+
+    Args:
+        budget: A time for the whole command (90s, 10m): what does not fit is given up, and named; none by default. The
+            least that gives a verdict is always judged.
+        trust: Open the data that a run folder names, also where the folder was not made here by you, or was changed.
+    """
+
+    group: ClassVar[str] = "judging"
+
+    budget: str | None = None
+    trust: bool = False
+
+
+def settings_of(asked: Reading, **others: Any) -> Settings:
+    """What an experiment is asked by a command: its own settings, the `others`, and of the rest the defaults."""
+    names = {field.name for field in fields(Settings)}
+    given = {name: value for name, value in asked.asked().items() if name in names}
+    if given.get("budget") is None:  # of `tacit evaluate`, which need not have one
+        given.pop("budget", None)
+    return Settings(**{**given, **others})
