@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from tacit.core.columns import Few
 from tacit.core.errors import UserError
-from tacit.data.notes import Few
 from tacit.data.opened import open_tables
 from tacit.modalities.audio.decode import read_sound
 from tacit.modalities.audio.spec import AudioSpec

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tacit.core.errors import UserError
-from tacit.data.asked import TEXTS, target_named, target_settings, understand
+from tacit.data.asked import target_named, target_settings, understand
 from tacit.data.known import Labels, resolve
 from tacit.data.labels import Columns, as_text
 from tacit.data.notes import Notes
 from tacit.dataset import TEST, TRAIN, Dataset, open_dataset
-from tacit.evaluation.targets.labels import describe, names_of
+from tacit.evaluation.targets import make_target
 from tacit.experiment.split import split_dataset
 from tacit.modalities.image.arrays import row_numbers
 
@@ -48,7 +48,7 @@ def known(
 
 
 def names(of: Any) -> list[str]:
-    return names_of(of.target, of, range(len(of.label)))
+    return make_target(of.target).names_of(of, range(len(of.label)))
 
 
 # ---------------------------------------------------------------- numbers
@@ -64,7 +64,7 @@ def test_numbers_are_kept_and_balanced_in_five_parts(cached):
     assert np.bincount(dataset.label[dataset.label >= 0]).tolist() == [4, 4, 3, 4, 4]
     assert (np.diff(dataset.label[2:-1]) >= 0).all()
     np.testing.assert_array_equal(dataset.label < 0, np.isnan(dataset.truth))
-    assert describe(dataset.target, dataset) == "19 labelled with numbers from 3.5 to 91"
+    assert make_target(dataset.target).describe(dataset) == "19 labelled with numbers from 3.5 to 91"
     assert names(dataset)[:3] == ["3.5", "", "10"]
 
 
@@ -143,7 +143,7 @@ def test_several_labels_per_cell() -> None:
     assert found.label.tolist() == [0, 0, 3, -1, -1, 0, 1, 2, 2]
     assert notes.dropped_labels.first == ("rare",)
     assert "1 labels are had by a single example to train on, or by all, and were left out: rare" in notes.lines()
-    assert describe(found.target, found) == "7 labelled with 3 labels, 1.3 each on average"
+    assert make_target(found.target).describe(found) == "7 labelled with 3 labels, 1.3 each on average"
     assert names(found) == ["cough, fever", "cough", "none", "", "", "cough, fever, rash", "fever", "rash", "rash"]
 
 
@@ -237,7 +237,7 @@ def test_pairs_are_numbered_whole_and_never_parted() -> None:
     assert found.group is not None
     assert len(set(found.group[found.label == 1])) == 1
     assert len(set(found.group)) == 4
-    assert describe(found.target, found) == "5 labelled in 2 pairs"
+    assert make_target(found.target).describe(found) == "5 labelled in 2 pairs"
 
 
 def test_sides_of_pairs() -> None:
@@ -284,7 +284,7 @@ def test_a_score_is_of_two() -> None:
     assert notes.unpaired == 2  # p4's other one is missing, and one of p5 has no score
     assert found.group is not None
     assert len(set(found.group)) == 6
-    assert describe(found.target, found) == "3 pairs scored from 0 to 4.5"
+    assert make_target(found.target).describe(found) == "3 pairs scored from 0 to 4.5"
     assert names(found)[:3] == ["4.5", "0", "4.5"]
 
 
@@ -340,7 +340,7 @@ def test_two_columns_of_a_row_are_a_pair(form: str, tmp_path: Path, cached) -> N
     np.testing.assert_array_equal(dataset.truth[4:8], [1, 1, np.nan, 2])
     assert dataset.notes.listed == 120
     assert (dataset.notes.blank, dataset.notes.unpaired) == (1, 1)
-    assert describe(dataset.target, dataset) == "59 pairs scored from 0 to 2"
+    assert make_target(dataset.target).describe(dataset) == "59 pairs scored from 0 to 2"
     split = split_dataset(dataset, seed=0)
     assert split.labelled is not None
     test = split.rows[split.labelled.test]
@@ -356,7 +356,7 @@ def test_pairs_of_a_test_file_of_the_same_name_stay_their_own(tmp_path: Path, ca
         (tmp_path / part / "sts.csv").write_text("\n".join(["one,other,score", *lines]))
     told = {"text_column": ["one", "other"], "label_column": "score", "target": "similarity", "vocabulary": 300}
     dataset = cached(str(tmp_path / "train" / "sts.csv"), test=str(tmp_path / "test" / "sts.csv"), **told)
-    assert describe(dataset.target, dataset) == "40 pairs scored from 0 to 6"
+    assert make_target(dataset.target).describe(dataset) == "40 pairs scored from 0 to 6"
     assert np.bincount(dataset.split[dataset.pair >= 0]).tolist() == [40, 40]
 
 
@@ -369,7 +369,7 @@ def test_tokens_need_their_sentence() -> None:
     assert found.classes == ("noun", "verb")
     assert found.token is not None
     assert found.token.tolist() == [0, 1, 2, 1]
-    assert describe(found.target, found) == "4 tokens labelled in 2 classes"
+    assert make_target(found.target).describe(found) == "4 tokens labelled in 2 classes"
 
 
 @pytest.mark.parametrize("target", ["retrieval", "pairs"])
@@ -434,9 +434,9 @@ def test_columns_that_part_no_population(values: list[Any], message: str) -> Non
 def test_texts_are_kept_whatever_they_say() -> None:
     """So that `tacit next-labels` knows what was looked at: one label alone, numbers, lists, a pair without partner."""
     for label in (["a", None, None], ["1.5", "2", None], [["x", "y"], None, []], ["?", "unknown", None]):
-        found = known(label, target=TEXTS)
+        found = known(label, target="_texts")
         assert [number >= 0 for number in found.label] == [value is not None for value in label]
-    assert known(["b", "a", "b"], target=TEXTS).classes == ("a", "b")
+    assert known(["b", "a", "b"], target="_texts").classes == ("a", "b")
 
 
 def test_a_target_is_taken_from_the_first_who_names_one() -> None:

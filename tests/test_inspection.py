@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tacit.commands.inspect import _about_labels, _told
+from tacit.commands.inspect import _about_labels
 from tacit.dataset import open_dataset
+from tacit.evaluation.targets import make_target
 from tacit.experiment.experiment import describe
 from tacit.experiment.split import split_dataset
 from tacit.modalities import modality_of
@@ -56,11 +57,11 @@ def test_a_run_says_in_its_first_line_what_the_labels_are(tmp_path: Path, settin
 
 def test_what_labels_are_is_told_by_target() -> None:
     told: Any = SimpleNamespace(target="regression", truth=np.array([1.0, 2.0, 3.5, 4.0, 1000.0]))
-    assert _told(told, private=False) == "numbers: median 3.5, half of them from 2 to 4"
+    assert make_target(told.target).spread(told, private=False) == "numbers: median 3.5, half of them from 2 to 4"
     told = SimpleNamespace(target="multilabel", truth=np.array([[1, 0], [1, 1], [0, 0]]), classes=("a", "b"))
-    assert _told(told, private=False) == "had by: a 2, b 1; none of them 1"
+    assert make_target(told.target).spread(told, private=False) == "had by: a 2, b 1; none of them 1"
     told = SimpleNamespace(target="pairs", y=np.array([0, 0, 1, 1, 1]), classes=("p", "q"))
-    assert _told(told, private=False) == "pairs: 2 of 2 to 3 examples"
+    assert make_target(told.target).spread(told, private=False) == "pairs: 2 of 2 to 3 examples"
     names = tuple(map(str, range(30)))
     told = SimpleNamespace(target="retrieval", y=np.arange(60) // 2, classes=names)
-    assert _told(told, private=False).endswith("18 2, 19 2, ...")
+    assert make_target(told.target).spread(told, private=False).endswith("18 2, 19 2, ...")

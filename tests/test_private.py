@@ -25,7 +25,7 @@ from tacit.core.files import sha256
 from tacit.core.wording import LEFT_OUT, Ours, discreet, private_form
 from tacit.evaluation import Predictions, Seal, sealing
 from tacit.evaluation import seal as make_seal
-from tacit.evaluation.targets.labels import describe
+from tacit.evaluation.targets import make_target
 from tacit.experiment.log import Log
 
 PLANTED = re.compile(rb"zebra\w*", re.IGNORECASE)
@@ -378,8 +378,8 @@ def test_private_is_heard_however_it_is_said(tmp_path: Path, call: Call) -> None
 def test_numbers_of_labels_are_not_told() -> None:
     known = SimpleNamespace(label=np.zeros(3, int), classes=(), truth=np.array([1.0, 2.0, 77777.0]))
     for target in ("regression", "similarity"):
-        assert "77,777" in describe(target, known)
-        assert "77" not in describe(target, known, private=True)
+        assert "77,777" in make_target(target).describe(known)
+        assert "77" not in make_target(target).describe(known, private=True)
 
 
 def test_what_the_system_says_is_told_without_the_name(tmp_path: Path, call: Call) -> None:

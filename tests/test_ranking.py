@@ -16,6 +16,7 @@ from torch import Tensor
 
 import tacit
 from tacit.core.errors import UserError
+from tacit.core.spec import FIRST
 from tacit.core.types import Batch
 from tacit.evaluation import Arm, Predictions, Report, evaluate, pair, select
 from tacit.evaluation.arms import parts_of, target_of
@@ -23,7 +24,7 @@ from tacit.evaluation.ranked import coverage, popularity_bias
 from tacit.evaluation.targets import make_target
 from tacit.evaluation.targets.ranking import rank
 from tacit.modalities.events import holdout
-from tacit.modalities.events.histories import FIRST, Histories
+from tacit.modalities.events.histories import Histories
 from tacit.modalities.events.holdout import Held, by_time, leave_one_out, sealed_places
 
 USERS, ITEMS = 300, 60

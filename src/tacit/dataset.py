@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from tacit.core.columns import few
 from tacit.core.errors import UserError
-from tacit.data.asked import LISTS, understand
+from tacit.data.asked import understand
 from tacit.data.cache import clean, default_root
 from tacit.data.dataset import READING, Dataset
 from tacit.data.known import resolve
@@ -19,10 +20,12 @@ from tacit.data.labels import FOLDERS, by_speaker, file_columns, own_columns, re
 from tacit.data.layouts import with_folder_labels
 from tacit.data.listing import open_source
 from tacit.data.named import Missing
-from tacit.data.notes import Notes, few
+from tacit.data.notes import Notes
 from tacit.data.source import ROWS, TEST, TRAIN, VALIDATION, Source, join
 from tacit.data.store import Progress
 from tacit.data.tables import Columns, label_files
+from tacit.evaluation.targets import make_target
+from tacit.modalities import next_up
 from tacit.modalities.audio.channels import separated
 from tacit.modalities.audio.recordings import Recordings
 from tacit.modalities.audio.segments import WHOLE
@@ -184,6 +187,7 @@ def open_dataset(
         holdout=None if held else holdout,
         time_column=time_column,
     )
+    target_read = make_target(asked.target)
     ask = Ask(session_gap, k_core, item_table, catalogue, held or "last")
     ask.check()
     framing = image_size.framing if isinstance(image_size, ImageSpec) else None
@@ -227,7 +231,7 @@ def open_dataset(
     notes = Notes(listed=len(source), left_aside=few(*source.left_aside()), missing=Missing(asked.kept))
     if source.kind == "audio":
         source, asked = by_speaker(source, tables, asked)
-    named, frames = None, asked.target == "tokens" and source.kind == "audio"
+    named, frames = None, target_read.of_parts and source.kind == "audio"
     if spans and source.kind == "audio" and source.whole is None:
         named = read_spans(source, tables, spans, asked, notes)
     elif frames:
@@ -242,9 +246,9 @@ def open_dataset(
         source, columns = marked(source, named, notes, root)
         notes.listed = len(source)
     elif tables:
-        columns = file_columns(source, tables, notes, asked.columns, lists=asked.target in LISTS)
+        columns = file_columns(source, tables, notes, asked.columns, lists=target_read.lists)
     else:
-        columns = own_columns(source, asked.columns, notes.missing, lists=asked.target in LISTS)
+        columns = own_columns(source, asked.columns, notes.missing, lists=target_read.lists)
         notes.unlabelled = 0 if by_folder or columns.label is None else columns.label.null_count
         notes.labels_from = f"column {label_column}" if label_column else FOLDERS if by_folder else ""
         notes.labels_from = notes.labels_from or ("the data themselves" if columns.label is not None else "")
@@ -262,7 +266,7 @@ def open_dataset(
         items={**ask.settings(), "holdout": held},
     )
     if source.kind == "text":
-        if asked.target == "similarity" and len(texts) == 2:
+        if "pair" in target_read.takes and len(texts) == 2:
             halves = [opened(replace(columns_named, text_column=(column,))) for column in texts]
             source, of = halved(source, halves, texts)
             columns, notes.listed = replace(columns.take(of), pair=source.whole), len(source)
@@ -308,7 +312,8 @@ def open_dataset(
     for count, number in kept.counts.items():
         setattr(notes, count, number)
     unnamed = target is None and multilabel is None
-    asked = asked.of_kind(source.kind, labelled=columns.label is not None, unnamed=unnamed, held=held != "none")
+    labelled = columns.label is not None
+    asked = asked.of_kind(next_up(source.kind), labelled=labelled, unnamed=unnamed, held=held != "none")
     split = None if source.split is None else source.split[kept.rows]
     rows, ids = pa.array(kept.rows), kept.named(source.ids)
     known = resolve(columns.take(kept.rows), asked, split, ids, notes)

@@ -32,12 +32,11 @@ from tacit.data.tables import label_files
 from tacit.evaluation import Arm, Labelled, Report, Seal, count_read, evaluate, seal
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.features import Stored
-from tacit.evaluation.targets.classification import majority_by_type
-from tacit.evaluation.targets.labels import describe, names_of
+from tacit.evaluation.targets import make_target
 from tacit.experiment.folder import environment, mark_report, report_folder
 from tacit.experiment.log import Log
 from tacit.experiment.settings import EvaluateSettings, Reading
-from tacit.experiment.split import kept_whole, to_balance
+from tacit.experiment.split import kept_whole
 from tacit.report import private_report
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 MISSING = ("raw input", "the untrained architecture")  # no embedding can tell of these
 TRAINED = ("training from scratch",)  # nor of this, where anything is learned from labels
 OWN = ("label", "group", "split")  # the columns that need no flag
-BY_TARGET = {"pairs": ("side",), "similarity": ("pair",), "tokens": ("token",)}  # further ones, which have none
 _UNDERSTOOD = set(inspect.signature(understand).parameters) - {"test"}
 _TAKEN = _UNDERSTOOD | {"labels"}
 
@@ -57,14 +55,14 @@ def evaluate_file(source: Any, data: Any, ask: EvaluateSettings) -> Report:
         raise UserError(f"{source} holds embeddings, which are judged without data: leave {data} out")
     taken = _taken(ask)
     labels, asked = taken.pop("labels", None), understand(**taken)
-    asked = asked.of_kind("embeddings", labelled=True, unnamed=False, held=False)
+    asked = asked.of_kind(None, labelled=True, unnamed=False, held=False)
     out = report_folder(ask.out, overwrite=ask.overwrite)
     deadline = judging_deadline(ask.budget, command_began())
     sources = [source, *(ask.against or ())]
     _check(sources)
     with Log(private=ask.private) as log:
         names = _names(asked)
-        lists = names["label"] if asked.target == "multilabel" else None
+        lists = names["label"] if make_target(asked.target).lists else None
         told = list(names.values())
         tables = read_labels([path for path in label_files(labels) if str(path) != FOLDERS])
         keys = [name for table in tables.values() for name in table.column_names if name not in (ID, *told)]
@@ -76,7 +74,7 @@ def evaluate_file(source: Any, data: Any, ask: EvaluateSettings) -> Report:
         known = resolve(columns, asked, split, named(first), notes)
         given = Seal.load(ask.seal) if ask.seal is not None else None
         labelled, rows, sealed = _labelled(first, known, notes, seed=ask.seed, given=given)
-        said = f"{len(first):,} embeddings; {describe(known.target, known, private=ask.private)}"
+        said = f"{len(first):,} embeddings; {make_target(known.target).describe(known, private=ask.private)}"
         lines = [] if ask.private else lines  # which name files
         for line in [Ours(said), *lines, *notes.lines(private=ask.private)]:
             log(line)
@@ -85,7 +83,7 @@ def evaluate_file(source: Any, data: Any, ask: EvaluateSettings) -> Report:
         sealed = replace(sealed, reads=1) if ask.seal is None else count_read(ask.seal)
         with log.working("judging") as tell:
             report = evaluate(
-                [*_arms(sources, files, rows, private=ask.private), *_rules(labelled, known, rows)],
+                [*_arms(sources, files, rows, private=ask.private), *_rules(labelled)],
                 labelled,
                 primary=ask.primary_budget,
                 budgets=ask.label_budgets,
@@ -139,7 +137,7 @@ def _check(sources: Sequence[Any]) -> None:
 
 def _names(asked: Asked) -> dict[str, str]:
     """The columns that tell something, by what they tell: as the person named them, or the usual names."""
-    usual = {key: key for key in (*OWN, *BY_TARGET.get(asked.target, ()))}
+    usual = {key: key for key in (*OWN, *make_target(asked.target).takes)}
     if {"holdout", "time"} & asked.columns.keys():
         del usual["split"]
     return {**usual, **asked.columns}
@@ -171,7 +169,7 @@ def _columns(
     if by_file:
         notes.labels_from = f"file {', '.join(path.name for path in files)}"
         wanted = {key: name for key, name in asked.columns.items() if key not in found}
-        lists = asked.target == "multilabel"
+        lists = make_target(asked.target).lists
         keys = (ID, *FILE_NAMES)
         joined = file_columns(file.source(), tables or {}, notes, wanted, lists=lists, keys=keys, least=0.0)
         found |= {key: column for key, column in vars(joined).items() if column is not None}
@@ -209,7 +207,9 @@ def _labelled(
             group = ids[first[same]]
         content = np.array([hashlib.blake2b(name.encode(), digest_size=16).digest() for name in ids.tolist()], "V16")
     group = kept_whole(group, known)
-    sealed = given or seal(to_balance(known.label, known.target), group, content, seed=seed, split=known.split)
+    sealed = given or seal(
+        make_target(known.target).balanced(known.label), group, content, seed=seed, split=known.split
+    )
     places = sealed.place(group, content, split=known.split)
     if sealed.items and not ((known.label >= 0) & places.sealed).any():
         raise UserError("none of the sealed embeddings has a label here: name the label file of the seal as well")
@@ -226,6 +226,7 @@ def _labelled(
         truth=None if known.truth is None else known.truth[rows],
         subgroup=None if known.subgroup is None else known.subgroup[rows],
         subgroups=known.subgroups,
+        types=None if known.token is None else known.token[rows],
         side=None if known.side is None else known.side[rows],
         pair=None if known.pair is None else known.pair[rows],
         content=content[rows],
@@ -263,11 +264,9 @@ def _arms(sources: Sequence[Any], files: Sequence[Vectors], rows: NDArray[np.int
     return arms
 
 
-def _rules(labelled: Labelled, known: Labels, rows: NDArray[np.int64]) -> list[Arm]:
+def _rules(labelled: Labelled) -> list[Arm]:
     """The baselines of the target that need no features."""
-    rules = dict(target_of(labelled).rules(labelled))
-    if known.token is not None:
-        rules["majority by type"] = majority_by_type(known.token[rows])
+    rules = target_of(labelled).rules(labelled)
     return [Arm(name, "baseline", rule=rule, encoder="no features") for name, rule in rules.items()]
 
 
@@ -302,7 +301,7 @@ def _publish(
         points = Points(
             x=flat[:, 0].tolist(),
             y=flat[:, 1].tolist(),
-            label=names_of(known.target, known, rows),
+            label=make_target(known.target).names_of(known, rows.tolist()),
             value=values_of(known.target, known.truth, rows),
             id=[] if file.ids is None else file.ids.take(pa.array(rows)).to_pylist(),
             arm=report.verdict.arm,

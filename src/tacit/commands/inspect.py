@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tacit.commands.command import command
 from tacit.core.budget import clock, parse_budget
 from tacit.core.errors import UserError
-from tacit.data.asked import NUMERIC
 from tacit.evaluation import Labelled, detectable_difference, plan_budgets, primary_budget
+from tacit.evaluation.arms import target_of
 from tacit.evaluation.splits import class_units
-from tacit.evaluation.targets.labels import describe
+from tacit.evaluation.targets.base import sizes_of
 from tacit.experiment.experiment import Study, chosen_encoder, open_study
 from tacit.experiment.leakage import find_leaks
 from tacit.experiment.log import Log
@@ -27,8 +25,6 @@ from tacit.experiment.validate import Judging, plan_judging
 from tacit.training.loop import seconds_per_step
 
 PATIENCE = 10.0  # seconds of decoding that a look may take; where it would take longer, a sample is decoded
-CLASSES = ("classification", "tokens")  # the targets of which it can be said beforehand what could be shown
-NAMED = 20  # classes or labels
 TIMED = 4  # steps of each task, on a copy that is thrown away
 
 
@@ -124,12 +120,16 @@ def _about_labels(study: Study) -> str:
         )
     private = study.ask.private
     source = "" if private else f", from {dataset.notes.labels_from}"
-    lines = [f"labels: {describe(dataset.target, dataset, private=private)}{source}", _told(labelled, private=private)]
+    target = target_of(labelled)
+    lines = [
+        f"labels: {target.describe(dataset, private=private)}{source}",
+        target.spread(labelled, private=private),
+    ]
     if dataset.group is not None:
         lines.append(f"groups: {len(np.unique(dataset.group)):,}; no group is ever on both sides of a split")
     if labelled.subgroup is not None:
         sizes = np.bincount(labelled.subgroup[labelled.subgroup >= 0], minlength=len(labelled.subgroups))
-        lines.append(f"judged apart: {_counted(labelled.subgroups, sizes, private=private)}")
+        lines.append(f"judged apart: {sizes_of(labelled.subgroups, sizes, private=private)}")
     if len(labelled.test):
         how = (
             ("" if private else dataset.notes.test_split) or "as given"
@@ -143,35 +143,8 @@ def _about_labels(study: Study) -> str:
             lines.append(f"copies: {leaks.line(len(labelled.test), private=private)}")
     else:
         lines.append(f"split: {len(labelled.train):,} labels are too few to seal a test set: five-fold cross-fitting")
-    budgets = _about_budgets(labelled, private=private) if dataset.target in CLASSES else []
+    budgets = _about_budgets(labelled, private=private) if target.powered else []
     return "\n".join(lines + budgets)
-
-
-def _told(labelled: Labelled, *, private: bool) -> str:
-    """What the labels are, one by one or by their spread."""
-    if labelled.target in NUMERIC:
-        assert labelled.truth is not None
-        if private:  # each of these is the label of somebody
-            return "numbers: left out under --private"
-        low, middle, high = np.quantile(labelled.truth, [0.25, 0.5, 0.75])
-        return f"numbers: median {middle:,.6g}, half of them from {low:,.6g} to {high:,.6g}"
-    if labelled.target == "multilabel":
-        assert labelled.truth is not None
-        none = int((labelled.truth.sum(axis=1) == 0).sum())
-        return (
-            f"had by: {_counted(labelled.classes, labelled.truth.sum(axis=0).astype(np.int64), private=private)}; "
-            f"none of them {none:,}"
-        )
-    sizes = np.bincount(labelled.y, minlength=len(labelled.classes))
-    if labelled.target == "pairs":
-        return f"pairs: {len(sizes):,} of {sizes.min():,} to {sizes.max():,} examples"
-    return f"classes: {_counted(labelled.classes, sizes, private=private)}"
-
-
-def _counted(names: Sequence[str], sizes: NDArray[np.int64], *, private: bool) -> str:
-    told = [("" if private else f"{name} ") + f"{size:,}" for name, size in zip(names, sizes.tolist(), strict=True)]
-    shown = ", ".join(told[:NAMED])
-    return shown + (", ..." if len(names) > NAMED else "")
 
 
 def _about_budgets(labelled: Labelled, *, private: bool) -> list[str]:

@@ -21,7 +21,7 @@ from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.files import check_place, check_target, first_line, whole_file
 from tacit.core.naming import plain
-from tacit.data.asked import TEXTS, target_named, target_settings
+from tacit.data.asked import target_named, target_settings
 from tacit.data.joining import ROW
 from tacit.data.text import write_csv
 from tacit.dataset import READING, TEST, open_dataset
@@ -29,6 +29,7 @@ from tacit.evaluation import Seal
 from tacit.evaluation.probes.linear import fit_probe
 from tacit.evaluation.sealing import FILE_NAME as SEAL
 from tacit.evaluation.sealing import content_digests
+from tacit.evaluation.targets import Target, make_target
 from tacit.experiment.heads import Chosen, open_chosen, remembered
 from tacit.experiment.reading import overridden, tell
 from tacit.modalities.audio.segments import WHOLE
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from tacit.dataset import Dataset
 
 Method = Literal["auto", "typiclust", "margin"]
-MARGINS = "classification"  # the target that has a margin between two answers
 SWITCH = 5  # labels per class from which on `auto` takes the margin; docs/experiments.md
 NEIGHBOURS = 20  # that typicality is the density of, as in the paper
 LARGEST_POOL = 50_000  # candidates that are looked at
@@ -116,7 +116,7 @@ def next_labels(
     n = min(n, len(_some(dataset, candidates)))
     teachers = known.teaches[labelled]
     classes, y = np.unique(known.name[labelled[teachers]].astype(str), return_inverse=True)
-    target = target_named(**target_settings(options, chosen.asked))
+    target = make_target(target_named(**target_settings(options, chosen.asked)))
     chosen_method, because = choose_method(method, len(y), len(classes), target)
     if chosen_method == "margin":
         group = None if dataset.group is None else dataset.group[labelled[teachers]]
@@ -127,7 +127,7 @@ def next_labels(
         chose = by_typicality(features, len(labelled), n, seed=seed)
     rows = candidates[chose.picked]
     table = _table(dataset, rows, chose, chosen, options)
-    of_classes = f" of {len(classes)} classes" if target == MARGINS else ""
+    of_classes = f" of {len(classes)} classes" if target.by_class else ""
     print(
         f"{len(y):,} labels{of_classes} to learn from, {len(candidates):,} candidates, "
         f"read at {chosen.arm} ({chosen.depth}): {chosen_method}, {because}"
@@ -147,14 +147,14 @@ def next_labels(
     return table
 
 
-def choose_method(asked: str, labels: int, classes: int, target: str = MARGINS) -> tuple[str, str]:
+def choose_method(asked: str, labels: int, classes: int, target: Target) -> tuple[str, str]:
     """The method to use, and why in words. UserError where it cannot be used."""
-    if target != MARGINS:
+    if not target.by_class:
         if asked == "margin":
             raise UserError(
-                f"the margin lies between two classes, and labels of {target} have none; use --method typiclust"
+                f"the margin lies between two classes, and labels of {target.name} have none; use --method typiclust"
             )
-        return "typiclust", "as asked" if asked == "typiclust" else f"as labels of {target} have no margin"
+        return "typiclust", "as asked" if asked == "typiclust" else f"as labels of {target.name} have no margin"
     if asked == "margin" and classes < 2:
         raise UserError(
             f"the margin lies between two classes, and the labels to learn from have {classes}; use --method typiclust"
@@ -243,7 +243,8 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     said = {name: given.pop(name) for name in names if name in given}
     own = remembered(chosen.folder, chosen.asked, said, names, REMEDIES)
     mere = {name: given.pop(name) for name in list(given) if name in READING}
-    read = {**chosen.learned, **chosen.reading(mere), **given, "ignore_label": (), "target": TEXTS, "multilabel": None}
+    read = {**chosen.learned, **chosen.reading(mere), **given}
+    read |= {"ignore_label": (), "target": "_texts", "multilabel": None}
     dataset = open_dataset(data, **read, **own)
     name = _names(dataset)
     if more is not None:

@@ -15,6 +15,8 @@ MANY = 1 << 10  # numbers of a list
 E = TypeVar("E", bound="OwnEncoder")
 E_co = TypeVar("E_co", bound="OwnEncoder", covariant=True)
 
+FIRST = 2  # in the `tokens` of a batch, item i of a catalogue is FIRST + i; 0 is padding, 1 the mask
+
 
 @dataclass(frozen=True)
 class SpecOf(Generic[E_co]):

@@ -8,15 +8,9 @@ from typing import Any
 
 from tacit.core.errors import UserError, nearest
 from tacit.core.naming import plain
+from tacit.evaluation.targets import OFFERED, TARGETS, USUAL, make_target
 
-RECOMMENDING = ("recommendation", "repeats")  # targets that no label is read for: what comes next is the answer
-TARGETS = (
-    *("classification", "multilabel", "regression", "retrieval", "pairs", "similarity", "tokens"),
-    *RECOMMENDING,
-)
-NUMERIC = ("regression", "similarity")  # targets whose labels are numbers
-TEXTS = "texts"  # a target for inside use: labels stay the texts they are, and none is refused or left out
-LISTS = ("multilabel", TEXTS)  # targets of which a label may be a list of them
+MULTILABEL = "multilabel"  # the target that the flag of this name implies
 
 # What columns can tell, and the setting that names the column.
 FLAGS = {
@@ -34,21 +28,21 @@ class Asked:
     """Which columns tell what, and how the labels are to be read."""
 
     columns: Mapping[str, str]  # a key of `FLAGS` -> the name of the column
-    target: str = "classification"
+    target: str = USUAL
     separator: str | None = None  # between the labels of one cell
     ignored: tuple[str, ...] = ()  # labels that mean none
     kept: tuple[str, ...] = ()  # words such as NA and None that are names here
     held_out: str | None = None  # the value of the column `holdout` that makes an example a test example
 
-    def of_kind(self, kind: str, *, labelled: bool, unnamed: bool, held: bool) -> Asked:
-        """With the target that is meant of data of this kind: of histories without labels, `held` out in part, what
-        comes next, where no other was named. UserError where they cannot be judged by the one that was.
+    def of_kind(self, next_up: str | None, *, labelled: bool, unnamed: bool, held: bool) -> Asked:
+        """With `next_up`, which asks what comes next, for data without labels, `held` out in part, where no target was
+        named; None for data in which nothing comes next. UserError where they cannot be judged by the target.
         """
-        if unnamed and kind == "items" and held and not labelled:
-            return replace(self, target=RECOMMENDING[0])
-        if self.target not in RECOMMENDING:
+        if unnamed and next_up is not None and held and not labelled:
+            return replace(self, target=next_up)
+        if not make_target(self.target).asks_next:
             return self
-        if kind != "items":
+        if next_up is None:
             raise UserError(f"--target {self.target} needs a table of events, of users and items; choose another one")
         if labelled:
             raise UserError(f"--target {self.target} asks what comes next, and reads no labels; leave them out")
@@ -63,7 +57,7 @@ class Asked:
 
 def target_named(target: str | None, multilabel: str | None) -> str:
     """The target that these settings come to; a class is meant where nothing is said."""
-    return "multilabel" if multilabel is not None else target or "classification"
+    return MULTILABEL if multilabel is not None else target or USUAL
 
 
 def target_settings(*settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,9 +81,9 @@ def understand(
     time_column: str | None = None,
 ) -> Asked:
     """The settings of `open_dataset` of these names. UserError where one makes no sense, or two contradict."""
-    if target not in (None, *TARGETS, TEXTS):
-        raise UserError(f"--target {target} is none{nearest(str(target), TARGETS)}; choose from {', '.join(TARGETS)}")
-    if multilabel is not None and target not in (None, "classification", "multilabel"):
+    if target is not None and target not in TARGETS:
+        raise UserError(f"--target {target} is none{nearest(str(target), OFFERED)}; choose from {', '.join(OFFERED)}")
+    if multilabel is not None and target not in (None, USUAL, MULTILABEL):
         raise UserError(f"--multilabel and --target {target} exclude each other; choose one")
     if multilabel is not None and not multilabel.strip():
         raise UserError("--multilabel needs the sign between the labels of a cell, such as '|'; blanks are no sign")

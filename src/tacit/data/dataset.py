@@ -14,6 +14,7 @@ from tacit.core.spec import Spec
 from tacit.data.known import Spans
 from tacit.data.notes import Notes
 from tacit.data.store import Store
+from tacit.evaluation.targets import USUAL
 
 if TYPE_CHECKING:
     from tacit.core.types import Batch
@@ -43,7 +44,7 @@ class Dataset:
     split: NDArray[np.int8] | None  # [N] TRAIN, TEST, VALIDATION where the data or the person give a split
     columns: pa.Table | None  # the input's own columns but for the content, [N] rows
     notes: Notes
-    target: str = "classification"
+    target: str = USUAL
     truth: NDArray[np.float64] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); NaN: unlabelled
     subgroup: NDArray[np.int64] | None = None  # [N] part of the population, -1 where none
     subgroups: tuple[str, ...] = ()  # their names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,33 +11,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tacit.core.columns import LISTED, Codes, by_name, codes_of
 from tacit.core.errors import UserError
-from tacit.data.asked import Asked
+from tacit.data.asked import MULTILABEL, Asked
 from tacit.data.labels import Columns
 from tacit.data.notes import Notes
 from tacit.data.source import TEST
 from tacit.data.splitting import (
-    Codes,
     SplitCodes,
-    by_name,
-    codes_of,
     group_codes,
     hold_out,
     hold_out_latest,
     look_alike,
     refuse_spanning,
+    refuse_torn,
     refuse_two_ways,
     split_codes,
 )
-from tacit.evaluation.targets.labels import (
-    Answers,
-    minus_one,
-    partnered,
-    read_answers,
-    refuse_torn,
-    refuse_two_scores,
-    scored_pairs,
-)
+from tacit.evaluation.targets import USUAL, make_target
+from tacit.evaluation.targets.base import Answers, LabelTexts
 
 MOST_SUBGROUPS = 100
 
@@ -58,7 +51,7 @@ class Labels:
     classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
     group: Codes | None  # [N]; a split never parts equal numbers
     split: SplitCodes | None  # [N] TRAIN, TEST, VALIDATION
-    target: str = "classification"
+    target: str = USUAL
     truth: NDArray[np.float64] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); NaN: unlabelled
     subgroup: Codes | None = None  # [N], -1 where none
     subgroups: tuple[str, ...] = ()  # their names
@@ -74,16 +67,8 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
     UserError where what was found makes no sense.
     """
     text = pa.nulls(len(ids), pa.string()) if columns.label is None else not_ignored(columns.label, asked, notes)
-    if asked.target == "tokens" and columns.group is None:
-        raise UserError(
-            "--target tokens needs to know which tokens stand in one sentence or document, so that no split parts "
-            "them: name that column with --group-column"
-        )
-    paired: pa.Array | None = None  # the name of each one's pair
-    if asked.target == "pairs":
-        text = paired = partnered(text, columns.side, notes)
-    elif asked.target == "similarity":
-        text, paired = scored_pairs(text, columns.group if columns.pair is None else columns.pair, notes)
+    target = make_target(asked.target)
+    text, paired, notes.unpaired = target.candidates(text, group=columns.group, side=columns.side, pair=columns.pair)
     labelled = text.is_valid().to_numpy(zero_copy_only=False)
     group, grouping, noun = None, columns.group, "group"
     if grouping is not None:
@@ -101,10 +86,13 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
     answers = Answers(np.full(len(ids), -1, np.int64))
     if columns.label is not None:
         training = np.ones(len(ids), bool) if split is None else split != TEST
-        answers = read_answers(text, asked, training, notes)
+        if not target.lists and pc.any(pc.match_substring(text, LISTED)).as_py():
+            raise UserError(
+                f"--target {asked.target} takes one label per example, not a table: say --target {MULTILABEL}"
+            )
+        answers = target.read_labels(LabelTexts(text, training, asked.separator, notes.missing.means, paired))
+        notes.left_out(answers)
         notes.remarks += (*minus_one(answers.classes), *look_alike(answers.classes, "labels"))
-        if asked.target == "similarity":
-            refuse_two_scores(answers.truth, paired)
     subgroup: Codes | None = None
     subgroups: tuple[str, ...] = ()
     if columns.subgroup is not None:
@@ -124,6 +112,14 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
         None if paired is None else codes_of(paired.dictionary_encode()),
         None if columns.token is None else codes_of(pc.fill_null(columns.token, "").dictionary_encode()),
     )
+
+
+def minus_one(names: Sequence[str]) -> tuple[str, ...]:
+    """A remark where -1 is a class among whole numbers from 0, which elsewhere means that there is none."""
+    others = [name for name in names if name != "-1"]
+    if len(others) == len(names) or not all(name.isdigit() for name in others):
+        return ()
+    return ("-1 was taken for a class like the others; if it means that there is none, say --ignore-label -1",)
 
 
 def not_ignored(text: pa.Array, asked: Asked, notes: Notes) -> pa.Array:

@@ -15,24 +15,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tacit.core.columns import Few, codes_of, few
 from tacit.core.errors import UserError
 from tacit.data.asked import FLAGS, Asked
 from tacit.data.joining import FILE_NAMES, Key, differ_by_capitals, differ_by_zeros, key_of, looked_up
 from tacit.data.kinds import suffix_of
 from tacit.data.matching import AMBIGUOUS
 from tacit.data.named import Missing, as_text, one_array, refuse_rounded
-from tacit.data.notes import Few, Notes, few
+from tacit.data.notes import Notes
 from tacit.data.opened import LINES, PARQUET, read_table, refuse_twice
 from tacit.data.source import Source
-from tacit.data.splitting import codes_of
 from tacit.data.text import rearmed
+from tacit.evaluation.targets import make_target
 
 FOLDERS = "folders"
 NAMING = ("group", "subgroup", "holdout", "side", "pair")  # columns of names, whatever their type
 LABEL_NAMES = ("label", "labels", "class", "class_name", "label_name", "target", "category", "y")
 
 _KEY = "\x00key"
-_APART = ("classification", "multilabel", "regression")
 _FEWEST_WHOLES = 10
 _SPEAKER, _FEWEST_SPEAKERS = "speaker", 6
 _MATCHED = 0.5  # of a label file's rows
@@ -84,7 +84,7 @@ def by_speaker(source: Source, tables: Mapping[Path, pa.Table], asked: Asked) ->
     told = {"group", "split", "holdout", "time"} & asked.columns.keys()
     own = [] if source.columns is None else [source.columns]
     there = next((table[_SPEAKER] for table in (*tables.values(), *own) if _SPEAKER in table.column_names), None)
-    if there is None or told or source.split is not None or asked.target not in _APART:
+    if there is None or told or source.split is not None or not make_target(asked.target).by_itself:
         return source, asked
     n = len(pc.unique(there.drop_null()))
     if n >= _FEWEST_SPEAKERS:
@@ -101,7 +101,7 @@ def together(source: Source, columns: Columns, asked: Asked) -> tuple[Source, Co
     Where there are too few recordings to split by, that is said instead; targets that pair examples up need no groups.
     """
     given = (columns.group, columns.split, columns.holdout, columns.time, source.split)
-    if source.whole is None or any(of is not None for of in given) or asked.target not in _APART:
+    if source.whole is None or any(of is not None for of in given) or not make_target(asked.target).by_itself:
         return source, columns
     n = len(pc.unique(source.whole))
     if n >= _FEWEST_WHOLES:

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.core import naming
+from tacit.core.columns import LISTED
 from tacit.core.errors import UserError
 
-LISTED = "\x1f"  # ends each label of a list
 _EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}  # below which floats of so many bits hold every whole number
 _MIDNIGHT = r"([0-9]{4}-[0-9]{2}-[0-9]{2}) 00:00:00(\.0*)?$"  # a date, as tables keep it
 

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from tacit.core.budget import clock
+from tacit.core.columns import Few, few
 from tacit.core.wording import Ours
 from tacit.data.matching import AMBIGUOUS, UNKNOWN
 from tacit.data.named import Missing
 from tacit.modalities.text.store import LONGEST
 
-_NAMED = 20
+if TYPE_CHECKING:
+    from tacit.evaluation.targets.base import Answers
+
 _EXAMPLES = 3  # of a join that a line shows
-
-
-@dataclass(frozen=True)
-class Few:
-    """How many there are, and the first of them."""
-
-    count: int = 0
-    first: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return self.count > 0
-
-
-def few(names: Iterable[str], count: int) -> Few:
-    return Few(count, tuple(islice(names, _NAMED)))
 
 
 @dataclass
@@ -108,6 +95,11 @@ class Notes:
         without = np.setdiff1d(np.arange(len(ids)), rows)
         self.rowless = few((ids[int(row)].as_py() for row in without), len(without))
         self.moved = ", ".join(dict.fromkeys(moved))
+
+    def left_out(self, answers: Answers) -> None:
+        """Which labels a target has left out."""
+        self.dropped_classes, self.dropped_rows = answers.dropped_classes, answers.dropped_rows
+        self.dropped_labels, self.untrained_classes = answers.dropped_labels, answers.untrained_classes
 
     def lines(self, *, private: bool = False) -> Sequence[str]:
         """One sentence per finding, for people; `private` leaves out every name."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tacit.core.columns import Codes, by_name, codes_of, first_of
 from tacit.core.errors import UserError, nearest
 from tacit.core.naming import alike, two_ways
 from tacit.data.source import TEST, TRAIN, VALIDATION
@@ -25,22 +26,7 @@ LATEST = 0.3  # of the labelled examples, held out by time
 _LISTED = 10  # values at most that an error lists
 _TIMES = (pa.int64(), pa.float64(), *(pa.timestamp(unit, zone) for zone in (None, "UTC") for unit in ("ns", "us")))
 
-Codes = NDArray[np.int64]
 SplitCodes = NDArray[np.int8]
-
-
-def codes_of(encoded: pa.DictionaryArray) -> Codes:
-    """Numbers in the dictionary, -1 where null."""
-    codes: Codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes
-
-
-def by_name(name: str) -> tuple[int, float, str]:
-    """The order of classes and of other values: numbers by value, then words."""
-    try:
-        return 0, float(name), name
-    except ValueError:
-        return 1, 0.0, name
 
 
 def group_codes(text: pa.Array, ids: pa.Array) -> Codes:
@@ -178,6 +164,17 @@ def refuse_spanning(text: pa.Array, split: SplitCodes, noun: str = "group") -> N
         )
 
 
-def first_of(names: Sequence[str]) -> str:
-    """`'a' and 2 more`."""
-    return f"{names[0]!r}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+def refuse_torn(pair: pa.Array, group: Codes) -> None:
+    """UserError where the group column parts a pair."""
+    encoded = pair.dictionary_encode()
+    codes = codes_of(encoded)
+    known = codes >= 0
+    order = np.lexsort((group[known], codes[known]))
+    pairs, groups = codes[known][order], group[known][order]
+    torn = np.unique(pairs[1:][(pairs[1:] == pairs[:-1]) & (groups[1:] != groups[:-1])])
+    if len(torn):
+        names = sorted(encoded.dictionary[int(code)].as_py() for code in torn)
+        raise UserError(
+            f"pair {first_of(names)} lies in several groups of the group column, which a split may part: correct the "
+            "groups, or leave them out and let pairs be held out whole"
+        )

@@ -43,6 +43,7 @@ class Labelled:
     subgroup: NDArray[np.int64] | None = None  # [N] each one's part of the population, negative: none; judged apart
     subgroups: tuple[str, ...] = ()  # their names
     tokens: NDArray[np.int64] | None = None  # [N 2] each one's example, as `fetch` numbers them, and its place in it
+    types: NDArray[np.int64] | None = None  # [N] of a token, such as its word
     side: NDArray[np.int64] | None = None  # [N] of a pair, such as picture and caption: seeks partners on the other
     pair: NDArray[np.int64] | None = None  # [N] of each, where two are compared (similarity); negative: none
     popularity: NDArray[np.int64] | None = None  # [I] uses of each item that may be recommended, in what may be learned

@@ -43,6 +43,7 @@ class Metric(NamedTuple):
     sign: int = 1
     discrete: bool = True  # made of hits and ranks, of which few test items have few; see `statistics.smoothing`
     margin: float = MARGIN
+    in_units: bool = False  # in those of the labels; the others are fractions of 1
 
     def value(self, predicted: NDArray[Any], truth: NDArray[Any]) -> float:
         """Of predictions [n ...], every item a unit of its own."""

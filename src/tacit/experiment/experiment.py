@@ -25,7 +25,7 @@ from tacit.data.split import Split
 from tacit.dataset import Dataset, open_dataset
 from tacit.encoders import build_encoder, check_encoder, fresh_twin, is_own, load_encoder
 from tacit.encoders.external import as_encoder, import_callable, is_callable_name
-from tacit.evaluation.targets.labels import describe as describe_labels
+from tacit.evaluation.targets import make_target
 from tacit.experiment.log import Log
 from tacit.experiment.plan import check_hiding, checked_parts, hiding_of
 from tacit.experiment.settings import Settings
@@ -331,7 +331,7 @@ def _opened(source: str, ask: Settings) -> Any:
 
 def describe(dataset: Dataset, *, private: bool = False) -> str:
     """The dataset in a line."""
-    labels = describe_labels(dataset.target, dataset, private=private)
+    labels = make_target(dataset.target).describe(dataset, private=private)
     return f"{modality_of(dataset.spec).describe(dataset.cache)}; {labels}"
 
 

@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from tacit.core import keys
-from tacit.data.asked import NUMERIC
 from tacit.evaluation import Report
 from tacit.evaluation.features import extract
-from tacit.evaluation.targets.labels import names_of
+from tacit.evaluation.targets import make_target
 from tacit.experiment.experiment import Study
 from tacit.experiment.folder import environment
 from tacit.experiment.settings import Device, Folder, Judging, Seed, Settings, Transductive
@@ -109,7 +108,7 @@ def _gallery(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32])
         similarity[query] = -np.inf
         nearest = np.argsort(-similarity)[: min(NEAREST, len(rows) - 1)]
         found = [(_heard(study, int(rows[n])), float(similarity[n])) for n in nearest]
-        gallery.append(Neighbours(_heard(study, int(rows[query])), found, study.dataset.target not in NUMERIC))
+        gallery.append(Neighbours(_heard(study, int(rows[query])), found, make_target(study.dataset.target).shared))
     return gallery
 
 
@@ -130,12 +129,12 @@ def _map(study: Study, rows: NDArray[np.int64], pooled: NDArray[np.float32], nam
 
 def values_of(target: str, truth: NDArray[np.float64] | None, rows: NDArray[np.int64]) -> list[float]:
     """The numbers that these rows are labelled with; none where labels are no numbers."""
-    return truth[rows].tolist() if target in NUMERIC and truth is not None else []
+    return [] if truth is None or make_target(target).shared else truth[rows].tolist()
 
 
 def _picture(study: Study, row: int) -> Picture:
     dataset = study.dataset
-    [label] = names_of(dataset.target, dataset, [row])
+    [label] = make_target(dataset.target).names_of(dataset, [row])
     [seen] = study.modality.pictures(dataset.cache, np.array([row]))
     return Picture(seen, label, dataset.ids[row].as_py())
 

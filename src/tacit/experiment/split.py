@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
 from tacit.core.wording import Ours
-from tacit.data.asked import RECOMMENDING
 from tacit.data.split import Split
 from tacit.evaluation.sealing import EVENTS_KEPT
+from tacit.evaluation.targets import make_target
 from tacit.modalities import modality_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Rows = NDArray[np.int64]
 _SHOWN = 3  # examples that a line names
-LARGE = 10  # examples of a class, of which a share can be sealed so that they find each other
 
 
 def has_seen(judged: Seal, kept_out: Seal) -> bool:
@@ -45,7 +44,8 @@ def split_dataset(
     from tacit.evaluation import Labelled, seal
 
     modality = modality_of(dataset.spec)
-    if dataset.target in RECOMMENDING:
+    target = make_target(dataset.target)
+    if target.asks_next:
         return modality.hold_out(
             dataset.cache,
             dataset.ids.to_pylist(),
@@ -65,8 +65,7 @@ def split_dataset(
         raise UserError(f"the seal keeps {EVENTS_KEPT[sealed.source]}, and no examples with labels: leave it out")
     whole = kept_whole(dataset.group, dataset)
     if sealed is None:
-        balanced = to_balance(dataset.label, dataset.target)
-        sealed = seal(balanced, whole, dataset.content, seed=seed, split=dataset.split)
+        sealed = seal(target.balanced(dataset.label), whole, dataset.content, seed=seed, split=dataset.split)
     places = sealed.place(whole, dataset.content, split=dataset.split)
     if sealed.items and not (known & places.sealed).any():
         raise UserError(
@@ -114,20 +113,6 @@ def about_seal(dataset: Dataset, split: Split, *, private: bool = False) -> str:
 
 
 def kept_whole(group: NDArray[Any] | None, known: Dataset | Labels) -> NDArray[Any] | None:
-    """What the seal must not part: `group`, or without groups the small classes whose members seek each other."""
-    if known.target != "retrieval" or known.group is not None:
-        return group
-    sizes = np.bincount(known.label[known.label >= 0])
-    if np.median(sizes[sizes > 0]) >= LARGE:
-        return group
-    rows = np.arange(len(known.label))
-    named = [f"class {known.classes[c]}" if c >= 0 else f"row {row}" for row, c in zip(rows, known.label, strict=True)]
-    return np.array(named)
-
-
-def to_balance(label: Rows, target: str) -> Rows:
-    """What a sealed test set has in the same proportions as the rest [N], negative where unlabelled.
-
-    Classes of two or three examples, as what is to be found again has them, are too small to take a share of each.
-    """
-    return np.where(label < 0, label, 0) if target in ("retrieval", "pairs") else label
+    """What the seal must not part: `group`, or without groups what the target names."""
+    whole = None if known.group is not None else make_target(known.target).held_whole(known)
+    return group if whole is None else whole

@@ -267,7 +267,6 @@ def plan_judging(study: Study, others: Sequence[Any] = (), *, diagnosing: bool =
     from tacit.evaluation.protocol import plan_for
     from tacit.evaluation.selection import ENOUGH, LEARNED_FROM
     from tacit.evaluation.splits import N_FOLDS, draw_labels
-    from tacit.evaluation.targets import Supervised
     from tacit.experiment.experiment import RANDOM_SEEDS, SCRATCH_DRAWS
 
     labelled, ask = study.split.labelled, study.ask
@@ -275,7 +274,7 @@ def plan_judging(study: Study, others: Sequence[Any] = (), *, diagnosing: bool =
     train, target = labelled.train, target_of(labelled)
     target.metric(ask.metric)  # a name that is none shall be refused before anything is trained
     planned, primary = plan_for(labelled, parts_of(labelled, 0), ask.label_budgets, ask.primary_budget)
-    if isinstance(target, Supervised):
+    if target.needs_labels:
         [drawn] = draw_labels(labelled.y, labelled.group, train, [replace(primary, draws=1)], seed=0)[primary.name]
         timed = _some(drawn, PILOTED)
     else:
@@ -294,13 +293,12 @@ def plan_judging(study: Study, others: Sequence[Any] = (), *, diagnosing: bool =
     diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
     trainings, ranking, once = labelled.n_folds * once_trained, 0.0, 0.0
     known, X = labelled.answers[timed], tables["pooled"]
-    if not isinstance(target, Supervised):  # a search takes next to no time
+    if not target.needs_labels:  # a search takes next to no time
         rankers = [arm.encoders[0] for arm in study.statistics if arm.encoders]
         spent = quickest(lambda: [target.read(ranker, labelled, timed) for ranker in rankers])
         ranking = 2 * len(labelled.y) * spent / len(timed)
-    elif target.learnable(known):  # a label
-        linear = target.linear
-        once = quickest(lambda: linear(X, known, [np.arange(len(known))], X, seed=0)) / len(known)
+    elif target.rehearse(X, known):  # a label
+        once = quickest(lambda: target.rehearse(X, known)) / len(known)
 
     def judging(pretrained: int) -> Judging:
         encoders = pretrained + RANDOM_SEEDS + len(foreign)

@@ -53,5 +53,11 @@ def reads(modality: str) -> str:
     return said
 
 
+def next_up(modality: str) -> str | None:
+    """The target that data of a modality are judged by without labels: what comes next. None where nothing does."""
+    said: str | None = getattr(_options(modality), "NEXT_UP", None)
+    return said
+
+
 def _options(modality: str) -> Any:
     return import_module(f"{MODALITIES[modality]}.options")

@@ -1,4 +1,4 @@
-"""What the protocol asks of a target; it knows no metric and no probe by name.
+"""What a target is: how its labels are read, learned, scored, worded and shown. No metric or probe is named here.
 
 Shapes: S draws, n test items; predictions are [S n], or [S n K] where they are scores.
 """
@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
 
 from tacit.core import keys
+from tacit.core.columns import Codes, Few
 from tacit.core.errors import UserError, nearest
 from tacit.core.stages import stage
 from tacit.evaluation.features import features_of
@@ -26,17 +27,65 @@ from tacit.evaluation.probes.linear import blocks
 from tacit.evaluation.splits import Positions
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from torch import Tensor
 
     from tacit.evaluation.arms import Labelled, Part
+    from tacit.evaluation.targets.compared import Alike
 
 SHOWN = 5  # classes that an error names
+COUNTED = 20  # classes or labels whose sizes are listed
 
 Values = NDArray[Any]
 Floats = NDArray[np.float32]
 Groups = NDArray[np.int64] | None
 # A baseline without features: (training positions, their truth, test positions) -> predictions [n ...]
 Rule = Callable[[Positions, Values, Positions], Values]
+
+
+@dataclass(frozen=True)
+class LabelTexts:
+    """The labels of N examples as they were found, and what decides how they are read."""
+
+    text: pa.Array  # string [N], null where unlabelled
+    training: NDArray[np.bool_]  # [N] outside the test split; these alone say which classes and labels there are
+    separator: str | None = None  # between the labels of one cell
+    missing: Callable[[str], bool] = lambda name: False  # whether a label means that there is none
+    pair: pa.Array | None = None  # string [N], the pair of each example
+
+
+class Candidates(NamedTuple):
+    """Labels that can count, as texts [N]; the pair of each example, where there are pairs; how many lack a partner."""
+
+    text: pa.Array
+    pair: pa.Array | None = None
+    unpaired: int = 0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is to be predicted of N examples, and which labels were left out."""
+
+    label: Codes  # [N] class numbers, or strata of targets without classes; -1 where unlabelled
+    classes: tuple[str, ...] = ()  # names of the classes, or of the labels of which an example can have several
+    truth: NDArray[np.float64] | None = None  # [N] numbers, or [N L] 0 and 1; NaN where unlabelled
+    dropped_classes: Few = field(default_factory=Few)  # with one example to train on
+    dropped_rows: int = 0  # labels lost with those classes
+    dropped_labels: Few = field(default_factory=Few)  # of several per example: had by one to train on, or by all
+    untrained_classes: Few = field(default_factory=Few)  # classes or labels that occur in the test split only
+
+
+class Known(Protocol):
+    """Anything that holds what is known of N examples, with the fields of `Answers`."""
+
+    @property
+    def label(self) -> Codes: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def truth(self) -> NDArray[np.float64] | None: ...
 
 
 class Predictor(NamedTuple):
@@ -77,12 +126,71 @@ class Target(ABC):
 
     name: ClassVar[str]
     metrics: ClassVar[Sequence[Metric]]  # that a verdict can be about, the usual one first
+    beside: ClassVar[Sequence[Metric]] = ()  # that are only reported
     within: ClassVar[Metric]  # of a part of the population, which may lack classes
     protocols: ClassVar[Mapping[str, str]]  # how features are read, in words
     by_class: ClassVar[bool] = False  # labels are counted per class
     needs_labels: ClassVar[bool] = True  # to learn from
     examples: ClassVar[str] = "items"  # what is tested
     groups: ClassVar[str] = "groups"  # what units are where they are not examples
+    takes: ClassVar[tuple[str, ...]] = ()  # further columns that are read where they are there
+    lists: ClassVar[bool] = False  # whether a label may be a list of them
+    shared: ClassVar[bool] = True  # whether examples can have the same label, as numbers hardly do
+    by_itself: ClassVar[bool] = False  # an example is judged alone, so that parts of one recording are kept together
+    powered: ClassVar[bool] = False  # whether it can be said beforehand which gain a test would show
+    of_parts: ClassVar[bool] = False  # labels are those of words or frames
+    asks_next: ClassVar[bool] = False  # what comes next is the answer: no label is read
+
+    # ---------------------------------------------------------------- labels
+
+    def candidates(
+        self, text: pa.Array, *, group: pa.Array | None, side: pa.Array | None, pair: pa.Array | None
+    ) -> Candidates:
+        """The labels that can count, before a split is made. UserError where a column is needed and missing."""
+        return Candidates(text)
+
+    def read_labels(self, told: LabelTexts) -> Answers:
+        """What labels say. UserError where they do not suit the target."""
+        raise NotImplementedError(self.name)
+
+    def balanced(self, label: Codes) -> Codes:
+        """What a sealed test set has in the same proportions as the rest [N], negative where unlabelled."""
+        return label
+
+    def held_whole(self, known: Known) -> NDArray[np.str_] | None:
+        """Names [N] of what a seal must not part where there are no groups; None: it may part all."""
+        return None
+
+    # ---------------------------------------------------------------- words
+
+    def describe(self, known: Known, *, private: bool = False) -> str:
+        """`1,200 labelled in 10 classes`; `private` names no label."""
+        n = int((known.label >= 0).sum())
+        return self.counted(known, n, private=private) if n else "no labels"
+
+    def counted(self, known: Known, n: int, *, private: bool) -> str:
+        """The same of `n` labelled examples, one at least."""
+        return f"{n:,} labelled in {len(known.classes):,} classes"
+
+    def names_of(self, known: Known, rows: Iterable[int]) -> list[str]:
+        """The label of each of these rows in words, empty where it has none."""
+        return ["" if known.label[row] < 0 else self.name_of(known, int(row)) for row in rows]
+
+    def name_of(self, known: Known, row: int) -> str:
+        """The label of a labelled row in words."""
+        return str(known.classes[known.label[row]])
+
+    def spread(self, labelled: Labelled, *, private: bool) -> str:
+        """What the labels are, one by one or by their spread."""
+        sizes = np.bincount(labelled.y, minlength=len(labelled.classes))
+        return f"classes: {sizes_of(labelled.classes, sizes, private=private)}"
+
+    @property
+    def watched(self) -> str:
+        """What `glance` gives, in words."""
+        return f"{self.metrics[0].words}, {list(self.protocols.values())[-1]}"
+
+    # ---------------------------------------------------------------- learning and scoring
 
     def read(self, encoder: Any, labelled: Labelled, rows: Positions) -> Mapping[str, Values]:
         """What an encoder says of these examples, [N ...] by representation: its features, unless another is wanted."""
@@ -143,8 +251,8 @@ class Target(ABC):
         return None
 
     def asides(self, labelled: Labelled) -> Sequence[Metric]:
-        """Metrics that are only reported."""
-        return ()
+        """The metrics that are only reported."""
+        return self.beside
 
     def parts(self, labelled: Labelled, positions: Positions) -> Mapping[str, NDArray[np.bool_]]:
         """Parts of these test examples, masks [n], that are always looked at apart."""
@@ -153,6 +261,14 @@ class Target(ABC):
     def rules(self, labelled: Labelled) -> Mapping[str, Rule]:
         """Baselines that need no features."""
         return {}
+
+    def rule_of(self, labelled: Labelled, alike: Callable[[Positions], Alike]) -> Rule | None:
+        """A baseline that compares examples by `alike` of their positions; None where this target compares none."""
+        return None
+
+    def rehearse(self, X: Floats, truth: Values) -> bool:
+        """Learn from these once, as the first draw will, to tell how long it takes; False: nothing can be learned."""
+        return False
 
     def metric(self, name: str | None) -> Metric:
         """The metric of this name, or the usual one. Raises `UserError` where it is none of this target's."""
@@ -168,6 +284,12 @@ def in_short(lines: Sequence[str]) -> str:
     """The first of these lines in one, and how many more there are."""
     more = f"; {len(lines) - SHOWN:,} more" if len(lines) > SHOWN else ""
     return "; ".join(lines[:SHOWN]) + more
+
+
+def sizes_of(names: Sequence[str], sizes: NDArray[np.int64], *, private: bool) -> str:
+    """`cat 12, dog 7`, the first of them; under `private` the sizes alone."""
+    told = [("" if private else f"{name} ") + f"{size:,}" for name, size in zip(names, sizes.tolist(), strict=True)]
+    return ", ".join(told[:COUNTED]) + (", ..." if len(names) > COUNTED else "")
 
 
 def varied(truth: Values, unit: NDArray[np.int64]) -> bool:
@@ -186,6 +308,7 @@ class Supervised(Target):
     """A target that probes learn from labels: a linear one, and nearest neighbours."""
 
     protocols: ClassVar[Mapping[str, str]] = {"linear": "linear probe", "knn": "nearest neighbours"}
+    by_itself: ClassVar[bool] = True
     link: ClassVar[Literal["softmax", "sigmoid", "identity"]]  # from a probe's outputs to scores, or to the number
 
     @abstractmethod
@@ -253,6 +376,12 @@ class Supervised(Target):
                 near.append(self.near(train[rows], truth[rows], test))
                 now.step()
         return {"linear": linear, "knn": np.stack(near)}
+
+    def rehearse(self, X: Floats, truth: Values) -> bool:
+        if not self.learnable(truth):
+            return False
+        self.linear(X, truth, [np.arange(len(truth))], X, seed=0)
+        return True
 
     def validate(
         self, labelled: Labelled, features: Sequence[Floats], pool: Positions, rounds: Any, metric: Metric, seed: int

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.core.columns import by_name, codes_of, few_of
 from tacit.core.errors import UserError
+from tacit.core.naming import two_ways
 from tacit.evaluation import metrics
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.probes.knn import knn_leave_one_out, knn_votes
@@ -17,8 +20,12 @@ from tacit.evaluation.probes.linear import fit_probe
 from tacit.evaluation.splits import Positions, class_units
 from tacit.evaluation.statistics import smoothing
 from tacit.evaluation.targets.base import (
+    Answers,
+    Candidates,
     Floats,
     Groups,
+    Known,
+    LabelTexts,
     Predictor,
     Rule,
     Supervised,
@@ -30,10 +37,12 @@ from tacit.evaluation.targets.base import (
 )
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from torch import Tensor
 
     from tacit.evaluation.arms import Labelled
 
+CONTINUOUS = 20  # more distinct fractional numbers than this are no classes
 SMOOTHING = 0.1  # of the labels in training: a few hundred examples are learned by heart within seconds
 
 BALANCED = Metric("balanced_accuracy", "balanced accuracy", metrics.balanced_accuracy)
@@ -51,7 +60,34 @@ class Classification(Supervised):
     metrics: ClassVar[Sequence[Metric]] = (BALANCED, ACCURACY, MACRO_F1, AUROC, AVERAGE_PRECISION)
     within: ClassVar[Metric] = ACCURACY
     by_class: ClassVar[bool] = True
+    powered: ClassVar[bool] = True
     link: ClassVar[Literal["softmax"]] = "softmax"
+
+    def read_labels(self, told: LabelTexts) -> Answers:
+        """A class needs two examples to train on, and there must be two classes."""
+        encoded = told.text.dictionary_encode()
+        names, codes = encoded.dictionary.to_pylist(), codes_of(encoded)
+        refuse_numbers(names, int((codes >= 0).sum()))
+        counts = np.bincount(codes[told.training & (codes >= 0)], minlength=len(names))
+        kept = sorted((name for name, count in zip(names, counts, strict=True) if count > 1), key=by_name)
+        single = few_of(names, counts == 1)
+        if len(kept) < 2:
+            only = f"only {kept[0]!r}" if kept else "none"
+            dropped = f" ({single.count} with a single example were left out)" if single else ""
+            raise UserError(
+                f"labels need at least two classes of two examples each to train on; there is {only}{dropped}: "
+                "check the labels, or leave them out"
+            )
+        number = {name: i for i, name in enumerate(kept)}
+        label = np.array([*(number.get(name, -1) for name in names), -1], np.int64)[codes]  # the last serves code -1
+        lost = int(((codes >= 0) & (label < 0)).sum())
+        return Answers(
+            label,
+            tuple(kept),
+            dropped_classes=single,
+            dropped_rows=lost,
+            untrained_classes=few_of(names, counts == 0),
+        )
 
     def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
         probe = fit_probe(X, truth, n_classes=self.n_classes, groups=groups, seed=seed)
@@ -130,9 +166,36 @@ class Tokens(Classification):
 
     name: ClassVar[str] = "tokens"
     metrics: ClassVar[Sequence[Metric]] = (MACRO_F1, BALANCED, ACCURACY)
+    takes: ClassVar[tuple[str, ...]] = ("token",)
+    by_itself: ClassVar[bool] = False
+    of_parts: ClassVar[bool] = True
+
+    def candidates(
+        self, text: pa.Array, *, group: pa.Array | None, side: pa.Array | None, pair: pa.Array | None
+    ) -> Candidates:
+        if group is None:
+            raise UserError(
+                "--target tokens needs to know which tokens stand in one sentence or document, so that no split parts "
+                "them: name that column with --group-column"
+            )
+        return Candidates(text)
+
+    def counted(self, known: Known, n: int, *, private: bool) -> str:
+        if (spans := getattr(known, "spans", None)) is not None:
+            return f"{len(spans.row):,} stretches of {n:,} recordings labelled in {len(known.classes):,} classes"
+        return f"{n:,} tokens labelled in {len(known.classes):,} classes"
+
+    @property
+    def watched(self) -> str:
+        return f"{BALANCED.words}, {self.protocols['knn']}"
 
     def rules(self, labelled: Labelled) -> Mapping[str, Rule]:
-        return {} if labelled.tokens is None else {"majority": majority_by_type(np.zeros(len(labelled.y), np.int64))}
+        rules = {}
+        if labelled.tokens is not None:
+            rules["majority"] = majority_by_type(np.zeros(len(labelled.y), np.int64))
+        if labelled.types is not None:
+            rules["majority by type"] = majority_by_type(labelled.types)
+        return rules
 
 
 def majority_by_type(types: NDArray[np.int64]) -> Rule:
@@ -145,3 +208,36 @@ def majority_by_type(types: NDArray[np.int64]) -> Rule:
         return np.asarray(table.argmax(axis=1)[types[test]], np.int32)
 
     return rule
+
+
+def refuse_numbers(names: Sequence[str], labelled: int) -> None:
+    """UserError where the labels are measurements, or one number is written in two ways."""
+    if (found := two_ways(names)) is not None and found[0] in ("true", "false"):
+        raise UserError(f"the labels {found[0]!r} and {found[1]!r} may be one: write every class in one way")
+    numbers: dict[Decimal, str] = {}  # which are exact, as floats are not from 16 digits on
+    for name in names:
+        try:
+            number = Decimal(name)
+        except InvalidOperation:
+            continue
+        if number.is_snan():
+            continue
+        if number in numbers:
+            raise UserError(
+                f"the labels {numbers[number]!r} and {name!r} are one number written in two ways, as columns of mixed "
+                "types have it: write every class in one way"
+            )
+        numbers[number] = name
+    if len(numbers) < len(names) or not names:
+        return
+    fractional = sum(not number.is_nan() and number != number.to_integral_value() for number in numbers)
+    if fractional > CONTINUOUS:
+        told = f"{fractional} distinct fractional numbers such as {names[0]}"
+    elif len(names) > CONTINUOUS and labelled < 2 * len(names):
+        told = f"{len(names)} distinct numbers such as {names[0]} on {labelled} examples"
+    else:
+        return
+    raise UserError(
+        f"the labels look like measurements, not classes: {told}; to predict the numbers say --target regression, or, "
+        "where classes are meant, put the numbers into bins or give each example the name of a class"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +14,7 @@ from scipy.sparse import issparse
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.probes.knn import unit_rows
 from tacit.evaluation.splits import Positions
-from tacit.evaluation.targets.base import Floats, Target, Values
+from tacit.evaluation.targets.base import Floats, Rule, Target, Values
 
 if TYPE_CHECKING:
     from tacit.evaluation.arms import Labelled, Part
@@ -61,6 +61,9 @@ class Compared(Target):
     @abstractmethod
     def comparable(self, labelled: Labelled, positions: Positions) -> bool:
         """Whether these positions have anything to be compared."""
+
+    def rule_of(self, labelled: Labelled, alike: Callable[[Positions], Alike]) -> Rule:
+        return lambda train, truth, test: self.answers(labelled, test, alike(test))
 
     def probe(
         self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int, *, first: int = 0

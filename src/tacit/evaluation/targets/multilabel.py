@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from tacit.core.columns import LISTED, by_name, codes_of, few_of
 from tacit.core.errors import UserError
+from tacit.core.naming import plain
 from tacit.evaluation import metrics
 from tacit.evaluation.metrics import Metric, testable
 from tacit.evaluation.probes.knn import knn_average
@@ -18,8 +20,11 @@ from tacit.evaluation.probes.linear import fit_probe
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.statistics import smoothing
 from tacit.evaluation.targets.base import (
+    Answers,
     Floats,
     Groups,
+    Known,
+    LabelTexts,
     Predictor,
     Supervised,
     Tested,
@@ -27,6 +32,7 @@ from tacit.evaluation.targets.base import (
     Values,
     in_short,
     score_columns,
+    sizes_of,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     from tacit.evaluation.arms import Labelled
 
 
+MOST_LABELS = 1000  # of which an example can have several: each gets a probe of its own
 RIGHT = Metric("label_accuracy", "share of labels right", metrics.label_accuracy, scores=True)
 
 
@@ -51,6 +58,65 @@ class Multilabel(Supervised):
     # A part of the population may lack most labels, so that it has no AUROC.
     within: ClassVar[Metric] = RIGHT
     link: ClassVar[Literal["sigmoid"]] = "sigmoid"
+    lists: ClassVar[bool] = True
+
+    def read_labels(self, told: LabelTexts) -> Answers:
+        """A label needs two examples to train on, and one that lacks it; strata are each example's rarest label."""
+        encoded = told.text.dictionary_encode()
+        codes = codes_of(encoded)
+        cells = _cells(encoded.dictionary.to_pylist(), told.separator, told.missing)
+        names = sorted(set().union(*cells), key=by_name)
+        trained = codes[told.training & (codes >= 0)]
+        uses = np.bincount(trained, minlength=len(cells))  # of each cell
+        counts = dict.fromkeys(names, 0)
+        for cell, times in zip(cells, uses.tolist(), strict=True):
+            for name in cell:
+                counts[name] += times
+        number = np.array([counts[name] for name in names], np.int64)
+        few_or_all = (number == 1) | ((number > 0) & (number == len(trained)))
+        kept = [name for name, out in zip(names, few_or_all | (number == 0), strict=True) if not out]
+        if not kept:
+            raise UserError(
+                "labels need at least one that two examples to train on have and another lacks; there is none: check "
+                "the labels, or leave them out"
+            )
+        if len(kept) > MOST_LABELS:
+            raise UserError(
+                f"{len(kept):,} labels are too many for a probe each, {MOST_LABELS:,} at most: leave the rare ones "
+                "out, or check the separator"
+            )
+        place = {name: i for i, name in enumerate(kept)}
+        table = np.zeros((len(cells) + 1, len(kept)))
+        table[-1] = np.nan  # serves code -1
+        stratum = np.full(len(cells) + 1, len(kept), np.int64)
+        stratum[-1] = -1
+        for row, cell in enumerate(cells):
+            here = [place[name] for name in cell if name in place]
+            table[row, here] = 1
+            stratum[row] = min(here, key=lambda i: (counts[kept[i]], i), default=len(kept))
+        return Answers(
+            stratum[codes],
+            tuple(kept),
+            table[codes],
+            dropped_labels=few_of(names, few_or_all),
+            untrained_classes=few_of(names, number == 0),
+        )
+
+    def counted(self, known: Known, n: int, *, private: bool) -> str:
+        assert known.truth is not None
+        each = np.nansum(known.truth) / n
+        return f"{n:,} labelled with {len(known.classes):,} labels, {each:.1f} each on average"
+
+    def name_of(self, known: Known, row: int) -> str:
+        assert known.truth is not None
+        return ", ".join(known.classes[i] for i in np.flatnonzero(known.truth[row])) or "none"
+
+    def spread(self, labelled: Labelled, *, private: bool) -> str:
+        truth = labelled.truth
+        assert truth is not None
+        none = int((truth.sum(axis=1) == 0).sum())
+        sizes = truth.sum(axis=0).astype(np.int64)
+        return f"had by: {sizes_of(labelled.classes, sizes, private=private)}; none of them {none:,}"
 
     def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
         known = truth.astype(np.int64)
@@ -113,3 +179,21 @@ class Multilabel(Supervised):
             return functional.binary_cross_entropy_with_logits(outputs, target)
 
         return Trainable(self.n_classes, truth.astype(np.float32), loss, self.decide)
+
+
+def _cells(texts: Sequence[str], separator: str | None, missing: Callable[[str], bool]) -> list[set[str]]:
+    """The labels that each cell names, without words that say that there is none."""
+    listed = any(LISTED in text for text in texts)
+    if separator is None and not listed and texts:
+        raise UserError(
+            "--target multilabel: say how the labels of a cell are parted, such as --multilabel '|', or give a column "
+            "of lists"
+        )
+    if separator is not None and not listed and texts and not any(separator in text for text in texts):
+        raise UserError(
+            f"--multilabel {separator!r}: no label holds it (first: {texts[0]!r}); name the sign that parts the labels "
+            "of a cell"
+        )
+    parts = (text.split(LISTED if LISTED in text else separator) for text in texts)
+    found = ({plain(name) for name in part} for part in parts)
+    return [{name for name in part if not missing(name)} for part in found]

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from tacit.core import keys
 from tacit.core.errors import UserError
+from tacit.core.spec import FIRST
 from tacit.core.stages import stage
 from tacit.evaluation.features import device_of, evaluation_mode
-from tacit.modalities.events.histories import FIRST
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -31,6 +31,16 @@ RARE = 5  # uses below which an item is cold
 MARGIN = 0.002  # of equivalence: of a whole catalogue the best find one item in ten or twenty
 
 
+COVERAGE = Metric("coverage@10", "share of the catalogue recommended to anyone", ranked.coverage(1))
+BIAS = Metric(
+    "popularity_bias@10",
+    "popularity beyond what came",
+    ranked.popularity_bias(np.zeros(1)),
+    low=-1.0,
+    discrete=False,
+)
+
+
 def _metrics(how: str) -> tuple[Metric, ...]:
     def metric(name: str, words: str, influence: Influence) -> Metric:
         return Metric(f"{name}/full/{how}", words, influence, margin=MARGIN)
@@ -48,7 +58,9 @@ class Recommendation(Target):
 
     name: ClassVar[str] = "recommendation"
     metrics: ClassVar[Sequence[Metric]] = _metrics("seen-filtered")
+    beside: ClassVar[Sequence[Metric]] = (COVERAGE, BIAS)
     within: ClassVar[Metric] = metrics[0]
+    asks_next: ClassVar[bool] = True
     protocols: ClassVar[Mapping[str, str]] = {"ranking": "full ranking of what was not seen"}
     needs_labels: ClassVar[bool] = False
     examples: ClassVar[str] = "histories"
@@ -95,10 +107,7 @@ class Recommendation(Target):
         uses = popularity(labelled)
         percentile = (rankdata(uses) - 1) / max(1, len(uses) - 1)
         bias = ranked.popularity_bias(percentile)
-        return (
-            Metric("coverage@10", "share of the catalogue recommended to anyone", ranked.coverage(len(uses))),
-            Metric("popularity_bias@10", "popularity beyond what came", bias, low=-1.0, discrete=False),
-        )
+        return COVERAGE._replace(influence=ranked.coverage(len(uses))), BIAS._replace(influence=bias)
 
     def parts(self, labelled: Labelled, positions: Positions) -> Mapping[str, NDArray[np.bool_]]:
         """Short and long histories, and those that go on with an item that hardly anybody used."""

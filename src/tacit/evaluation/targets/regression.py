@@ -9,20 +9,36 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.core.columns import codes_of
 from tacit.core.errors import UserError
 from tacit.evaluation import metrics
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.probes.knn import knn_average
 from tacit.evaluation.probes.ridge import fit_ridge
 from tacit.evaluation.splits import Positions
-from tacit.evaluation.targets.base import Floats, Groups, Predictor, Rule, Supervised, Tested, Trainable, Values, varied
+from tacit.evaluation.targets.base import (
+    Answers,
+    Floats,
+    Groups,
+    Known,
+    LabelTexts,
+    Predictor,
+    Rule,
+    Supervised,
+    Tested,
+    Trainable,
+    Values,
+    varied,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tacit.evaluation.arms import Labelled
 
-MAE = Metric("mae", "mean absolute error", metrics.mae, high=np.inf, sign=-1, discrete=False)
+MAE = Metric("mae", "mean absolute error", metrics.mae, high=np.inf, sign=-1, discrete=False, in_units=True)
+BINS = 5  # of numbers, balanced by draws and folds as classes are
+FEWEST = 4
 
 
 @dataclass(frozen=True)
@@ -34,9 +50,23 @@ class Regression(Supervised):
         Metric("r2", "R2", metrics.r2, low=-np.inf, discrete=False),
         Metric("d2_absolute_error", "D2 of the absolute error", metrics.d2_absolute_error, low=-np.inf, discrete=False),
     )
+    beside: ClassVar[Sequence[Metric]] = (MAE,)
     within: ClassVar[Metric] = MAE  # variances differ between parts of a population, and R2 with them
     protocols: ClassVar[Mapping[str, str]] = {"linear": "ridge regression", "knn": "nearest neighbours"}
     link: ClassVar[Literal["identity"]] = "identity"
+    shared: ClassVar[bool] = False
+
+    def read_labels(self, told: LabelTexts) -> Answers:
+        return read_numbers(told, self.name, "to train on")
+
+    def counted(self, known: Known, n: int, *, private: bool) -> str:
+        return f"{n:,} labelled with numbers" + ("" if private else range_of(known))
+
+    def name_of(self, known: Known, row: int) -> str:
+        return number_of(known, row)
+
+    def spread(self, labelled: Labelled, *, private: bool) -> str:
+        return spread_of(labelled, private=private)
 
     def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
         found = fit_ridge(X, truth, groups=groups, seed=seed)
@@ -47,9 +77,6 @@ class Regression(Supervised):
 
     def near(self, X: Floats, truth: Values, test: Floats) -> Values:
         return np.asarray(knn_average(X, truth[:, None] - truth.mean(), test)[:, 0] + truth.mean())
-
-    def asides(self, labelled: Labelled) -> Sequence[Metric]:
-        return (MAE,)
 
     def learnable(self, truth: Values) -> bool:
         return bool(np.ptp(truth))
@@ -82,3 +109,61 @@ class Regression(Supervised):
 
 def _mean(train: Positions, truth: Values, test: Positions) -> Values:
     return np.full(len(test), truth.mean())
+
+
+# ---------------------------------------------------------------- labels that are numbers
+
+
+def read_numbers(told: LabelTexts, target: str, which: str) -> Answers:
+    """Strata are up to five parts of equal size, ordered by number; `which` says what `told.training` are."""
+    encoded = told.text.dictionary_encode()
+    values = np.array([*(_number(cell, target) for cell in encoded.dictionary.to_pylist()), np.nan])
+    truth = values[codes_of(encoded)]  # the last serves code -1
+    known = np.isfinite(truth)
+    have = np.sort(truth[known & told.training])
+    if len(have) < FEWEST:
+        raise UserError(
+            f"--target {target} needs {FEWEST} labelled examples {which}; there are {len(have)}: label more"
+        )
+    if have[0] == have[-1]:
+        raise UserError(
+            f"all {len(have):,} labels {which} are the number {have[0]:g}: there is nothing to predict; check the "
+            "column"
+        )
+    middle = (np.searchsorted(have, truth[known]) + np.searchsorted(have, truth[known], side="right")) / 2
+    label = np.full(len(truth), -1, np.int64)
+    label[known] = np.unique(np.minimum(BINS * middle // len(have), BINS - 1), return_inverse=True)[1]
+    return Answers(label, truth=np.where(known, truth, np.nan))
+
+
+def range_of(known: Known) -> str:
+    """` from 1 to 5`. The least and the largest are somebody's: nothing for a private report."""
+    assert known.truth is not None
+    return f" from {np.nanmin(known.truth):,.6g} to {np.nanmax(known.truth):,.6g}"
+
+
+def number_of(known: Known, row: int) -> str:
+    assert known.truth is not None
+    return f"{known.truth[row]:.6g}"
+
+
+def spread_of(labelled: Labelled, *, private: bool) -> str:
+    if private:  # each of these is the label of somebody
+        return "numbers: left out under --private"
+    assert labelled.truth is not None
+    low, middle, high = np.quantile(labelled.truth, [0.25, 0.5, 0.75])
+    return f"numbers: median {middle:,.6g}, half of them from {low:,.6g} to {high:,.6g}"
+
+
+def _number(text: str, target: str) -> float:
+    """NaN where it says so. UserError for what is no finite number."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = np.inf
+    if np.isinf(number):
+        raise UserError(
+            f"--target {target}: the label {text!r} is no finite number; correct it, leave it empty, or name it with "
+            "--ignore-label"
+        )
+    return number

@@ -8,24 +8,36 @@ pairs have two sides (picture and caption) the other side alone is searched.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tacit.core.columns import Codes, by_name, codes_of, few_of
 from tacit.core.errors import UserError
 from tacit.core.stages import beat
 from tacit.evaluation import ranked
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import Positions
-from tacit.evaluation.targets.base import Rule, Tested, Values
+from tacit.evaluation.targets.base import (
+    Answers,
+    Candidates,
+    Known,
+    LabelTexts,
+    Rule,
+    Tested,
+    Values,
+)
 from tacit.evaluation.targets.compared import Alike, Compared, cosine
 
 if TYPE_CHECKING:
     from tacit.evaluation.arms import Labelled
 
 DEEP = 10  # results of a search that are looked at
+LARGE = 10  # examples of a class, of which a share can be sealed so that they find each other
 _CHUNK = 2**22  # similarities held at once
 
 
@@ -44,6 +56,32 @@ class Retrieval(Compared):
     within: ClassVar[Metric] = metrics[1]
     protocols: ClassVar[Mapping[str, str]] = {"cosine": "search by cosine"}
     groups: ClassVar[str] = "classes"
+
+    def read_labels(self, told: LabelTexts) -> Answers:
+        """Without the classes that have one example in all."""
+        encoded = told.text.dictionary_encode()
+        codes = codes_of(encoded)
+        counts = np.bincount(codes[codes >= 0], minlength=len(encoded.dictionary))
+        single = few_of(encoded.dictionary.to_pylist(), counts == 1)
+        text = pc.if_else(pa.array(np.append(counts, 0)[codes] > 1), told.text, None)
+        found = _like(text, "classes", "two examples of a class make one to be found")
+        return replace(found, dropped_classes=single, dropped_rows=single.count)
+
+    def balanced(self, label: Codes) -> Codes:
+        """Nothing: classes of two or three examples are too small to take a share of each."""
+        return np.where(label < 0, label, 0)
+
+    def held_whole(self, known: Known) -> NDArray[np.str_] | None:
+        """The small classes, whose members seek each other."""
+        sizes = np.bincount(known.label[known.label >= 0])
+        if np.median(sizes[sizes > 0]) >= LARGE:
+            return None
+        rows = enumerate(known.label.tolist())
+        return np.array([f"class {known.classes[c]}" if c >= 0 else f"row {row}" for row, c in rows])
+
+    @property
+    def watched(self) -> str:
+        return f"nDCG@10, {next(iter(self.protocols.values()))}"
 
     def answers(self, labelled: Labelled, positions: Positions, alike: Alike) -> NDArray[np.int32]:
         """For each of these items the places [n 10] of those most like it; -1 where fewer may be searched."""
@@ -122,6 +160,26 @@ class Pairs(Retrieval):
 
     name: ClassVar[str] = "pairs"
     groups: ClassVar[str] = "pairs"
+    takes: ClassVar[tuple[str, ...]] = ("side",)
+
+    def candidates(
+        self, text: pa.Array, *, group: pa.Array | None, side: pa.Array | None, pair: pa.Array | None
+    ) -> Candidates:
+        text, unpaired = partnered(text, side)
+        return Candidates(text, text, unpaired)
+
+    def read_labels(self, told: LabelTexts) -> Answers:
+        return _like(told.text, "pairs", "a label names a pair, and two examples share it")
+
+    def held_whole(self, known: Known) -> NDArray[np.str_] | None:
+        return None
+
+    def counted(self, known: Known, n: int, *, private: bool) -> str:
+        return f"{n:,} labelled in {len(known.classes):,} pairs"
+
+    def spread(self, labelled: Labelled, *, private: bool) -> str:
+        sizes = np.bincount(labelled.y, minlength=len(labelled.classes))
+        return f"pairs: {len(sizes):,} of {sizes.min():,} to {sizes.max():,} examples"
 
     def allowed(self, labelled: Labelled, positions: Positions) -> Any:
         side = None if labelled.side is None else labelled.side[positions]
@@ -129,3 +187,42 @@ class Pairs(Retrieval):
         if side is None:
             return lambda places: places[:, None] != everyone
         return lambda places: side[places, None] != side
+
+
+class Texts(Retrieval):
+    """Labels stay the texts they are, and none is refused or left out: for looking at labels, not for judging."""
+
+    lists: ClassVar[bool] = True
+
+    def read_labels(self, told: LabelTexts) -> Answers:
+        return _numbered(told.text)
+
+
+def _like(text: pa.Array, what: str, rule: str) -> Answers:
+    found = _numbered(text)
+    if len(found.classes) < 2:
+        only = f"only {found.classes[0]!r}" if found.classes else "none"
+        raise UserError(f"labels need at least two {what}, and there is {only}: {rule}")
+    return found
+
+
+def _numbered(text: pa.Array) -> Answers:
+    encoded = text.dictionary_encode()
+    names = sorted(encoded.dictionary.to_pylist(), key=by_name)
+    number = {name: i for i, name in enumerate(names)}
+    found = [*(number[name] for name in encoded.dictionary.to_pylist()), -1]
+    return Answers(np.array(found, np.int64)[codes_of(encoded)], tuple(names))
+
+
+def partnered(text: pa.Array, side: pa.Array | None) -> tuple[pa.Array, int]:
+    """The names of pairs, null where an example has no partner (on the other side, if there are sides); and how many
+    have none."""
+    encoded = text.dictionary_encode()
+    codes = codes_of(encoded)
+    known = codes >= 0
+    on = np.zeros(len(codes), np.int64) if side is None else codes_of(side.dictionary_encode())
+    members = np.zeros((len(encoded.dictionary), int(on.max(initial=0)) + 1), np.int64)
+    np.add.at(members, (codes[known], on[known]), 1)
+    whole = members.sum(axis=1) > 1 if side is None else (members > 0).sum(axis=1) > 1
+    kept = np.append(whole, False)[codes]
+    return pc.if_else(pa.array(kept), text, None), int((known & ~kept).sum())

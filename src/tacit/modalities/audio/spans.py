@@ -20,14 +20,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tacit.core.errors import UserError
-from tacit.data.asked import LISTS, Asked
+from tacit.data.asked import Asked
 from tacit.data.known import Labels, Spans, not_ignored
 from tacit.data.labels import Columns, Told, own_columns, per_example, placed, told_by
 from tacit.data.named import Missing
 from tacit.data.notes import Notes
 from tacit.data.source import TEST, Source
 from tacit.data.store import Kept
-from tacit.evaluation.targets.labels import classes
+from tacit.evaluation.targets import make_target
+from tacit.evaluation.targets.base import LabelTexts
 from tacit.modalities.audio.recordings import Recordings
 from tacit.modalities.audio.segments import OTHERWISE, SPAN, Seconds, as_seconds, cut, headers
 
@@ -61,7 +62,7 @@ def read_spans(
     source: Source, tables: Mapping[Path, pa.Table], spans: Mapping[str, str], asked: Asked, notes: Notes
 ) -> Named:
     """What label files say of stretches. UserError for what is no number of seconds."""
-    told = told_by(source, tables, notes, {**asked.columns, **spans}, lists=asked.target in LISTS)
+    told = told_by(source, tables, notes, {**asked.columns, **spans}, lists=make_target(asked.target).lists)
     files, missing = ", ".join(map(str, tables)), (0.0, math.inf)
     begins, ends = (
         as_seconds(told.texts.pop(key, pa.nulls(len(told.rows))), value, f"{files}, column {spans.get(key)!r},")
@@ -152,7 +153,8 @@ def with_spans(known: Labels, named: Named, kept: Kept, asked: Asked, notes: Not
     begin, end, row = named.begins[row >= 0], named.ends[row >= 0], row[row >= 0]
     end = np.minimum(end, recordings.lengths[row] / recordings.spec.rate)
     training = np.ones(n, bool) if known.split is None else known.split != TEST
-    found = classes(text, training[row], notes)
+    found = make_target(asked.target).read_labels(LabelTexts(text, training[row]))
+    notes.left_out(found)
     fits = (found.label >= 0) & (begin >= 0) & (begin < end)
     spans = Spans(row[fits], begin[fits], end[fits], found.label[fits])
     seconds = np.zeros((n, len(found.classes)))

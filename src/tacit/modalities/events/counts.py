@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 from torch import Tensor
 
+from tacit.core.spec import FIRST
 from tacit.core.types import Batch, Ranker
-from tacit.modalities.events.histories import FIRST, Histories
+from tacit.modalities.events.histories import Histories
 
 SHARES = (0.1, 0.5, 0.25, 0.05, 0.02)
 FADES = (0.7, 0.5, 0.85, 1.0)

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from tacit.core import keys
+from tacit.core.spec import FIRST
 from tacit.evaluation import Labelled
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.targets.recommendation import popularity
 from tacit.modalities.events.encoder import ItemEncoder
-from tacit.modalities.events.histories import FIRST
 from tacit.report import Points, Recommended
 from tacit.report.figures import MAPPED, flatten
 

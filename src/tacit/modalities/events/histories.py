@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.core.spec import FIRST
+
 if TYPE_CHECKING:
     from tacit.core.types import Batch
 
 Ints = NDArray[np.int64]
 
-PADDING, FIRST = 0, 2  # numbers in a batch: item i of the catalogue is FIRST + i, and 1 is the mask
+PADDING = 0  # in a batch; see `tacit.core.spec.FIRST`
 _SOME = 2**20  # times that moments are found from
 
 

@@ -26,6 +26,7 @@ from tacit.evaluation.arms import Labelled
 from tacit.evaluation.sealing import EVENT_SEALS, EVENTS_KEPT, Seal, content_digests, group_digest, seal
 from tacit.evaluation.splits import Positions
 from tacit.modalities.events.histories import Histories
+from tacit.modalities.events.options import NEXT_UP
 from tacit.modalities.events.store import Histories as Store
 
 MOST = 100_000  # questions of a kind
@@ -46,7 +47,7 @@ class Held:
     left_out: int  # people who cannot be asked about
     how: Literal["last", "time"]
 
-    def labelled(self, names: Sequence[str] | None = None, *, target: str = "recommendation") -> Labelled:
+    def labelled(self, names: Sequence[str] | None = None, *, target: str = NEXT_UP) -> Labelled:
         """For `evaluate`; `names` [U] of the people let judgements of the same questions be paired and sealed."""
         questions = np.arange(len(self.came))
         return Labelled(
@@ -152,7 +153,7 @@ def about_held(split: Split) -> list[str]:
         + (few if held.left_out else "")
     ]
     again = held.returns
-    if again and split.labelled is not None and split.labelled.target == "recommendation":
+    if again and split.labelled is not None and split.labelled.target == NEXT_UP:
         lines.append(
             f"{again:,} of the {tested:,} tested events are of an item that the history holds, which is not "
             "recommended again: --target repeats asks for repeated items too"

@@ -17,6 +17,7 @@ from tacit.core.masks import Hiding
 from tacit.core.text import snippet, word_counts
 from tacit.data.split import Split
 from tacit.evaluation import Arm, Labelled, Seal
+from tacit.evaluation.arms import target_of
 from tacit.evaluation.probes.linear import fit_counts
 from tacit.modalities.base import Modality
 from tacit.modalities.events import export
@@ -118,14 +119,14 @@ class Events(Modality[ItemSpec, Histories]):
             asked = held.asked.take(held.train)
             rankers = counted(held.learn, asked, held.came[held.train], store.times if store.timed else None)
             return [Arm(name, "baseline", encoders=(of,), encoder=of.said) for name, of in rankers.items()]
-        if labelled.target != "classification":
+        if not target_of(labelled).by_class:
             return []
         counts = word_counts(_as_texts(store, split), labelled.train[:TERMS_FROM], fit_counts, characters=False)
         return [Arm("tfidf-items", "baseline", rule=counts, encoder="TF-IDF of items and pairs")]
 
     def baselines_seconds(self, store: Histories, split: Split) -> tuple[float, Callable[[int], float]]:
         labelled = split.labelled
-        if labelled is None or labelled.target != "classification":
+        if labelled is None or not target_of(labelled).by_class:
             return 0.0, lambda labels: 0.0
         some = np.random.default_rng(0).permutation(labelled.train)[:COUNTED]
         rule = word_counts(_as_texts(store, split), some, fit_counts, characters=False)

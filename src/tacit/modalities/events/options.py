@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 READS = "histories of items"  # what an encoder of this modality is said to read
+NEXT_UP = "recommendation"  # the target that they are judged by without labels
 
 ENCODERS = {
     "sasrec_nano": "tacit.modalities.events.sasrec:SASRec",

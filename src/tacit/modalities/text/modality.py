@@ -19,11 +19,11 @@ from tacit.core.masks import Hiding
 from tacit.core.spec import Spec
 from tacit.core.text import ENOUGH, WORDS, bm25, snippet, tfidf, word_counts, word_pattern
 from tacit.data.split import Split
-from tacit.evaluation import Arm, Labelled
+from tacit.evaluation import Arm
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.probes.linear import fit_counts
 from tacit.evaluation.targets import Rule
-from tacit.evaluation.targets.compared import Alike, Compared
+from tacit.evaluation.targets.compared import Alike
 from tacit.modalities.base import Modality, Unseen
 from tacit.modalities.graph import GraphIO
 from tacit.modalities.hf_folder import Public
@@ -57,17 +57,11 @@ COUNTED_BY = {
 }
 
 
-def _comparing(target: Compared, labelled: Labelled, texts: Fetch, weigh: Weighing) -> Rule:
-    """A baseline that compares the texts by their terms; what these weigh comes from the texts that are compared."""
-    return lambda train, truth, test: target.answers(labelled, test, Alike(*weigh(texts(test))))
-
-
 def _comparing_seconds(store: Corpus, split: Split) -> float:
     """From some of the texts: words are counted text by text, and each text is compared with all others."""
     labelled = split.labelled
     assert labelled is not None
-    target, tested = target_of(labelled), labelled.test if len(labelled.test) else labelled.train
-    assert isinstance(target, Compared)
+    target, tested = target_of(labelled), labelled.tested
     some, seconds = tested[:COUNTED], 0.0
     times = len(tested) / len(some)
     texts = store.texts(split.rows[some])
@@ -75,7 +69,9 @@ def _comparing_seconds(store: Corpus, split: Split) -> float:
         began = time.perf_counter()
         found = Alike(*weigh(texts))
         counted = time.perf_counter()
-        target.answers(labelled, some, found)
+        if (rule := target.rule_of(labelled, lambda at, found=found: found)) is None:  # type: ignore[misc]
+            return 0.0
+        rule(some, some, some)
         seconds += (counted - began) * times + (time.perf_counter() - counted) * times**2
     return seconds
 
@@ -121,10 +117,11 @@ class Texts(Modality[TextSpec, Corpus]):
         def texts(positions: NDArray[np.int64]) -> list[str]:
             return store.texts(split.rows[positions])
 
-        rules: dict[str, Rule] = {}
-        if isinstance(target, Compared):
-            rules = {name: _comparing(target, labelled, texts, weigh) for name, weigh in WEIGHED.items()}
-        elif labelled.target == "classification":
+        def comparing(weigh: Weighing) -> Rule | None:  # what terms weigh comes from the texts that are compared
+            return target.rule_of(labelled, lambda test: Alike(*weigh(texts(test))))
+
+        rules = {name: rule for name, weigh in WEIGHED.items() if (rule := comparing(weigh)) is not None}
+        if target.by_class:
             known = labelled.train[:TERMS_FROM]
             words, characters = (word_counts(texts, known, fit_counts, characters=by) for by in (False, True))
             rules = {"tfidf-words": words, "tfidf-characters": characters}
@@ -137,10 +134,10 @@ class Texts(Modality[TextSpec, Corpus]):
 
     def baselines_seconds(self, store: Corpus, split: Split) -> tuple[float, Callable[[int], float]]:
         labelled = split.labelled
-        if labelled is not None and isinstance(target_of(labelled), Compared):
-            return _comparing_seconds(store, split), lambda labels: 0.0
-        if labelled is None or labelled.target != "classification":
+        if labelled is None:
             return 0.0, lambda labels: 0.0
+        if not target_of(labelled).by_class:
+            return _comparing_seconds(store, split), lambda labels: 0.0
         known = min(len(labelled.train), TERMS_FROM)
         some = np.random.default_rng(0).permutation(labelled.train)[:COUNTED]
 
