@@ -54,10 +54,10 @@ def test_metrics_and_probes_are_called_as_the_judge_calls_them(name: str) -> Non
     for metric in (*target.metrics, *target.asides(problem(name)[0]), *([target.within] if target.within else [])):
         assert words.plain(metric.name) == metric.words
     for protocol, spoken in target.protocols.items():
-        assert words.protocol(protocol, name) == spoken
+        assert words.protocol(protocol, make_target(name)) == spoken
     seen = target.metrics[0].words.removesuffix(" among the test items")
     watched = "balanced accuracy" if name == "tokens" else seen
-    assert html._watched({"data": {"target": name}}).startswith(watched)
+    assert make_target(name, 3).watched.startswith(watched)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -316,8 +316,8 @@ def test_recommendations_are_called_as_the_judge_calls_them(name: str) -> None:
     for metric in (*target.metrics, *asides):
         assert words.plain(metric.name) == metric.words
     for protocol, spoken in target.protocols.items():
-        assert words.protocol(protocol, name) == spoken
-        assert html._watched({"data": {"target": name}}) == f"nDCG@10, {spoken}"
+        assert words.protocol(protocol, make_target(name)) == spoken
+        assert make_target(name, 3).watched == f"nDCG@10, {spoken}"
 
 
 def test_the_page_of_recommendations() -> None:

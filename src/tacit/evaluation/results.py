@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILE_NAME = "report.json"
-IN_UNITS = {"mae"}  # metrics in the target's own units; the others are fractions
 NAMED = 5  # parts of the population that are told of in a terminal
 TUNED = "fine-tuned"  # what stands behind an arm whose encoder learned further on the labels
 
@@ -224,7 +223,7 @@ def _subgroups(rows: Sequence[Mapping[str, Any]], examples: str) -> list[str]:
     if not rows:
         return []
     worst = rows[0]
-    unit = 1 if worst["metric"] in IN_UNITS else 100
+    unit = 1 if worst.get("in_units", worst["metric"] == "mae") else 100  # earlier reports do not say it
     mean, low, high = (unit * worst[key] for key in ("mean", "low", "high"))
     figure = f"{mean:.3g} [{low:.3g}, {high:.3g}]" if unit == 1 else f"{mean:.1f} % [{low:.1f}, {high:.1f}]"
     lines = [f"worst part: {worst['subgroup']} ({worst['items']:,} test {examples}), {worst['measure']}: {figure}"]

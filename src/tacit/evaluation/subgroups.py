@@ -57,7 +57,13 @@ def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: st
     measure = f"{metric.words}, {predicted.target.protocols[protocol]}"
     for name, items, own, gains in found:
         adjusted = {baseline: float(next(p)) for baseline in gains}
-        row: dict[str, Any] = {"subgroup": name, "items": items, "metric": metric.name, "measure": measure}
+        row: dict[str, Any] = {
+            "subgroup": name,
+            "items": items,
+            "metric": metric.name,
+            "measure": measure,
+            "in_units": metric.in_units,
+        }
         row |= _figures("mean", own)
         row |= {"low": max(row["low"], metric.low), "high": min(row["high"], metric.high)}
         if gains:

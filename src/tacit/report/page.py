@@ -64,10 +64,10 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         without_copies=words.without_copies(again, metric) if again else "",
         from_scratch=any(row["protocol"] == "scratch" for row in report.get("results", [])),
         measure=_measure(report, verdict, metric),
-        watched=_watched(report),
+        watched=tables.target_of(report).watched,
         parts=tables.parts(report.get("data", {})),
         examples=tables.examples_of(report),
-        asked=tables.asks(report),
+        asked=tables.target_of(report).asks_next,
         facts=_facts(report, verdict, metric),
         gains=_gains(report, verdict, metric),
         curves=_curves(report, verdict),
@@ -143,18 +143,6 @@ def _measure(report: Report, verdict: Report, metric: str) -> str:
     """What scores are: `R2, ridge regression, at 100 labels in all`."""
     how = words.protocol(verdict.get("protocol") or "linear", tables.target_of(report))
     return f"{words.capital(words.plain(metric))}, {how}, {words.at_budget(verdict.get('budget'))}"
-
-
-def _watched(report: Report) -> str:
-    """What a training is watched by: the usual metric of its target, in words."""
-    asked = {"retrieval": "cosine", "pairs": "cosine", "recommendation": "ranking", "repeats": "ranking-again"}
-    metrics = {"multilabel": "auroc", "regression": "r2"}
-    target = tables.target_of(report)
-    if target in asked:
-        return f"nDCG@10, {words.protocol(asked[target], target)}"
-    if target == "similarity":
-        return f"{words.plain('spearman/cosine')}, cosine of each pair"
-    return f"{words.plain(metrics.get(target, 'balanced_accuracy'))}, nearest neighbours"
 
 
 def _facts(report: Report, verdict: Report, metric: str) -> list[tuple[str, str, str]]:

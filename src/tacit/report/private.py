@@ -9,16 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from tacit.evaluation import Report
-from tacit.report.words import METRICS, SCOPES, is_number, sentence
+from tacit.evaluation.targets import OFFERED, make_target, metrics
+from tacit.report.words import SCOPES, is_number, sentence
 
 _WORD = re.compile(r"[a-z][a-z_ ]{0,30}", re.IGNORECASE)
-_METRIC = re.compile(
-    rf"balanced_accuracy|accuracy|average_precision|{'|'.join(METRICS)}|(ndcg|recall)@\d+/test-gallery"
-    r"|(ndcg|hr|mrr)@\d+/full/seen-(filtered|kept)"
-)
 _BUDGET = re.compile(r"\d+( per class| in all)?|[\d.]+ ?%|no labels")
 _DATE = re.compile(r"[\d:T.Z+ -]{8,40}")
 _HASH = re.compile(r"[0-9a-f]{8,128}")
@@ -39,22 +37,16 @@ uniformity untrained vec vit_base vit_small vit_tiny wav wav2vec2 words
 """
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
-a about absolute accuracy all alone among and another any architecture at auroc average balanced budget by cannot
-cases chance change classes compared correlation cosine cross-fitting d2 data do draw draws each encoder error
-everything f1 few fine-tuned five fold folds for four from full groups histories hit how in input inputs it items its
-judge known labels like linear macro majority mean more mrr@100 much ndcg@10 ndcg@20 ndcg@5 nearest neighbours next
-not of one only or pair pairs pearson pixels point points precision pretrained pretraining probe public r2 random-init
-ranking rate@1 rate@10 rate@20 rate@5 raw recall@1 recall@10 recall@5 regression ridge scores scratch sealed search
-seeds seen set shows smaller spearman take tell test the this to too training transductive type untrained used was
-were what with would
+a about all alone among and another any architecture at budget by cannot cases chance change classes compared
+cross-fitting data do draw draws each encoder few fine-tuned five fold folds for four from groups histories how in
+input inputs it items its judge known labels like majority more much next not of one only or pair pairs pixels point
+points pretrained pretraining public random-init raw scores scratch sealed seeds set shows smaller take tell test the
+this to too training transductive type untrained used was were what with would
 """
 _PLAIN = {
     "kind": ("image", "audio", "text", "items", "pairs", "series", "table", "embeddings"),
-    "target": (
-        *("classification", "multilabel", "regression", "tokens"),
-        *("retrieval", "pairs", "similarity", "recommendation", "repeats"),
-    ),
-    "noun": ("items", "histories"),
+    "target": OFFERED,
+    "noun": {make_target(name).examples for name in OFFERED},
     "order": ("in time", "order only"),
     "held_out": ("last", "time", "none"),
 }
@@ -98,7 +90,7 @@ def private_report(report: Report) -> Report:
 def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
     """`report` with every example, id, path, class name and free text of the data left out; the schema stays."""
     names = _Names()
-    metrics = {row.get("protocol"): row.get("metric") for row in reversed(report.get("results", []))}
+    usual = {row.get("protocol"): row.get("metric") for row in reversed(report.get("results", []))}
 
     def kept(row: Mapping[str, Any]) -> dict[str, Any]:
         return {key: field(key, value) for key, value in row.items() if key in _OURS or _is_figure(value)}
@@ -110,8 +102,9 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
             rows = (row if isinstance(row, Mapping) else {"level": str(row)[:4].strip()} for row in value or ())
             return [kept(row) for row in rows]
         if isinstance(value, str):
-            allowed = {"metric": _METRIC, "budget": _BUDGET}.get(key, _WORD)
-            return value if allowed.fullmatch(value) else None
+            if key == "metric":
+                return value if value in metrics() else None
+            return value if (_BUDGET if key == "budget" else _WORD).fullmatch(value) else None
         return value if _is_figure(value) else None
 
     def nested(value: Any) -> Any:
@@ -122,7 +115,7 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
 
     def verdict(row: Mapping[str, Any]) -> dict[str, Any]:
         plain = kept(row)
-        said = sentence(plain, metrics.get(row.get("protocol")) or "balanced_accuracy").removesuffix(".")
+        said = sentence(plain, usual.get(row.get("protocol")) or "balanced_accuracy").removesuffix(".")
         return {**plain, "text": "; ".join([said, *circumstances(str(row.get("text", "")))])}
 
     def circumstances(text: str) -> list[str]:
@@ -186,9 +179,17 @@ def _is_own(name: str) -> bool:
     return plain is not None and bool(words) and set(words) <= set(_OWN.split())
 
 
+@cache
+def _circumstances() -> frozenset[str]:
+    """The words of circumstances, and of all metrics and protocols."""
+    said = [_CIRCUMSTANCES, *(of.words for of in metrics().values())]
+    said += [how for name in OFFERED for how in make_target(name).protocols.values()]
+    return frozenset(" ".join(said).lower().split())
+
+
 def _is_circumstance(word: str) -> bool:
     plain = word.strip(",:[]()").lower()
-    return plain in _CIRCUMSTANCES.split() or bool(re.fullmatch(r"[\d.,]+(-fold|%)?|%", plain))
+    return plain in _circumstances() or bool(re.fullmatch(r"[\d.,]+(-fold|%)?|%", plain))
 
 
 def _is_figure(value: Any) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tacit.evaluation.targets import OFFERED, USUAL, Target, make_target
 from tacit.report import charts, words
 from tacit.report.figures import Recommended
 
@@ -26,18 +27,15 @@ class Table:
     figures: frozenset[int] = frozenset()
 
 
-def target_of(report: Report) -> str:
-    return str(report.get("data", {}).get("target") or "classification")
+def target_of(report: Report) -> Target:
+    """What was judged by; the usual one where that is not known."""
+    name = report.get("data", {}).get("target")
+    return make_target(name if name in OFFERED else USUAL)
 
 
 def examples_of(report: Report) -> str:
     """What is tested: items, or histories."""
     return str(report.get("data", {}).get("noun") or "items")
-
-
-def asks(report: Report) -> bool:
-    """Whether what comes next is asked, for which there are no labels."""
-    return target_of(report) in ("recommendation", "repeats")
 
 
 def colours(report: Report) -> dict[str, str]:

@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tacit.evaluation.metrics import MARGIN
+from tacit.evaluation.targets import Target, metrics, protocols
+
 MISSING = "–"
 
 # What each outcome is called, a sign beside the colour, and what it means for the reader.
@@ -47,32 +50,7 @@ OUTCOMES: dict[str, tuple[str, str, str]] = {
     ),
 }
 
-PROTOCOLS = {
-    "linear": "linear probe",
-    "knn": "nearest neighbours",
-    "ridge": "ridge regression",
-    "finetune": "fine-tuning",
-    "scratch": "training from scratch",
-    "cosine": "search by cosine",
-    "ranking": "full ranking of what was not seen",
-    "ranking-again": "full ranking of everything",
-    "rule": "no features",
-    "paired": "cosine of each pair",
-}
-
-METRICS = {
-    "r2": "R2",
-    "auroc": "AUROC",
-    "mae": "mean absolute error",
-    "macro_f1": "macro F1",
-    "label_accuracy": "share of labels right",
-    "d2_absolute_error": "D2 of the absolute error",
-    "spearman/cosine": "Spearman correlation with the scores",
-    "pearson/cosine": "Pearson correlation with the scores",
-    "coverage@10": "share of the catalogue recommended to anyone",
-    "popularity_bias@10": "popularity beyond what came",
-}
-_RANKINGS = {"ndcg": "nDCG", "hr": "hit rate", "mrr": "MRR", "recall": "recall"}
+_ANYWHERE = {"finetune": "fine-tuning", "scratch": "training from scratch", "rule": "no features"}
 
 
 # Between what a label-free metric is compared with the transfer, and what to mind there.
@@ -139,12 +117,12 @@ def is_number(value: object) -> bool:
 
 def is_fraction(metric: str) -> bool:
     """Whether a metric is a fraction of 1, read as a percentage; errors in the target's units are not."""
-    return not re.match(r"(mae|mse|rmse)\b", metric.lower())
+    return metric not in metrics() or not metrics()[metric].in_units
 
 
 def margin(metric: str) -> float:
     """Up to where a difference in a fraction of 1 is of no practical size, as the judge has it."""
-    return 0.002 if "/full/" in metric else 0.01
+    return metrics()[metric].margin if metric in metrics() else MARGIN
 
 
 def _plain(value: float, decimals: int, *, sign: bool = False) -> str:
@@ -222,15 +200,14 @@ def duration(seconds: Any) -> str:
 
 def plain(name: Any) -> str:
     """A metric's name in running text; `ndcg@10/test-gallery` is nDCG@10 among the test items."""
-    if found := re.fullmatch(r"(\w+)(@\d+)/(test-gallery|full/.*)", str(name)):
-        return f"{_RANKINGS[found[1]]}{found[2]}{' among the test items' if found[3] == 'test-gallery' else ''}"
-    return METRICS.get(str(name), str(name).replace("_", " "))
+    found = metrics().get(str(name))
+    return found.words if found is not None else str(name).replace("_", " ")
 
 
-def protocol(name: Any, target: Any = "classification") -> str:
+def protocol(name: Any, target: Target | None = None) -> str:
     """How features are read: the linear probe of numbers is a ridge regression."""
-    known = "ridge" if (name, target) == ("linear", "regression") else str(name)
-    return PROTOCOLS.get(known, known.replace("_", " "))
+    said = {**protocols(), **_ANYWHERE, **({} if target is None else target.protocols)}
+    return said.get(str(name), str(name).replace("_", " "))
 
 
 def capital(text: str) -> str:
@@ -286,7 +263,7 @@ def sentence(verdict: Mapping[str, Any], metric: str) -> str:
         return f"{title(subject)} has collapsed."
     if outcome == "harms":
         return f"{at}, {subject} scored below {baseline}: {size}."
-    within = "one point" if margin(metric) == 0.01 else f"{100 * margin(metric):g} points"
+    within = "one point" if margin(metric) == MARGIN else f"{100 * margin(metric):g} points"
     ending = f"within {within} of it" if outcome == "equivalent" else "the interval includes zero"
     return f"{at}, {subject} against {baseline}: {size}; {ending}."
 
