@@ -162,7 +162,7 @@ def _auroc(score: NDArray[Any], positive: NDArray[np.bool_], unit: Ints) -> Floa
     right[..., ~positive] = 1 - (rank[..., ~positive] - rankdata(score[..., ~positive], axis=-1)) / m
     area = right[..., positive].mean(-1, keepdims=True)
     drop = [
-        _sum_by_unit(np.where(which, right - area, 0.0), unit) / (which.sum() - np.bincount(unit, which))
+        sum_by_unit(np.where(which, right - area, 0.0), unit) / (which.sum() - np.bincount(unit, which))
         for which in (positive, ~positive)
     ]
     return np.asarray(area + _centred(unit.max() * (drop[0] + drop[1])))
@@ -188,7 +188,7 @@ def _average_precision(score: NDArray[Any], positive: NDArray[np.bool_], unit: I
         slopes[b, order] = np.where(true, precision - ap + gain, -loss) / total
         values[b] = ap
     n_units = int(unit.max()) + 1
-    found = values + _centred(n_units * _sum_by_unit(slopes, unit))
+    found = values + _centred(n_units * sum_by_unit(slopes, unit))
     return np.asarray(found.reshape(*score.shape[:-1], -1))
 
 
@@ -197,7 +197,7 @@ def _average_precision(score: NDArray[Any], positive: NDArray[np.bool_], unit: I
 
 def r2(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     """1 - squared error / variance; each unit left out in turn, exactly."""
-    error = _sum_by_unit(np.square(predicted - y), unit)
+    error = sum_by_unit(np.square(predicted - y), unit)
     y = y - y.mean()  # squares of large numbers would leave no digits for their differences
     size, total, squares = (np.bincount(unit, w) for w in (np.ones(len(y)), y, np.square(y)))
     n, rest = size.sum(), size.sum() - size
@@ -209,7 +209,7 @@ def r2(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
 
 def d2_absolute_error(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     """1 - absolute error / that of the test set's median; each unit left out in turn, the median kept."""
-    error = _sum_by_unit(np.abs(predicted - y), unit)
+    error = sum_by_unit(np.abs(predicted - y), unit)
     median = np.bincount(unit, np.abs(y - np.median(y)))
     whole = error.sum(axis=-1, keepdims=True)
     return from_jackknife(1 - whole / median.sum(), 1 - (whole - error) / (median.sum() - median))
@@ -223,9 +223,7 @@ def mae(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
 def pearson(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     """Correlation, 0 where one side is constant; each unit left out in turn, exactly."""
     x, y = (np.asarray(of - of.mean(axis=-1, keepdims=True), np.float64) for of in (predicted, y))
-    parts = np.stack(
-        [_sum_by_unit(of, unit) for of in np.broadcast_arrays(np.ones(x.shape), x, y, x * x, y * y, x * y)]
-    )
+    parts = np.stack([sum_by_unit(of, unit) for of in np.broadcast_arrays(np.ones(x.shape), x, y, x * x, y * y, x * y)])
     whole = parts.sum(axis=-1, keepdims=True)
     return from_jackknife(_correlation(*whole), _correlation(*(whole - parts)))
 
@@ -243,7 +241,7 @@ def spearman(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     found = np.zeros((len(flat), n_units))
     for row, x in zip(found, flat, strict=True):
         value, slope = _rank_correlation(x, y)
-        row[:] = value + _centred(n_units * _sum_by_unit((slope - slope.mean()) / len(y), unit))
+        row[:] = value + _centred(n_units * sum_by_unit((slope - slope.mean()) / len(y), unit))
     return found.reshape(*predicted.shape[:-1], n_units)
 
 
@@ -287,7 +285,7 @@ def _centred(values: Floats) -> Floats:
     return np.asarray(values - values.mean(axis=-1, keepdims=True))
 
 
-def _sum_by_unit(values: Floats, unit: Ints) -> Floats:
+def sum_by_unit(values: Floats, unit: Ints) -> Floats:
     """Sums [... U] of values [... n]."""
     order = np.argsort(unit, kind="stable")
     starts = np.searchsorted(unit[order], np.arange(int(unit.max()) + 1))

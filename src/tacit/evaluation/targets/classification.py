@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tacit.evaluation.arms import Labelled
 
 CONTINUOUS = 20  # more distinct fractional numbers than this are no classes
+NUMBER = {2: "two", 3: "three"}
 SMOOTHING = 0.1  # of the labels in training: a few hundred examples are learned by heart within seconds
 
 BALANCED = Metric("balanced_accuracy", "balanced accuracy", metrics.balanced_accuracy)
@@ -64,30 +65,9 @@ class Classification(Supervised):
     link: ClassVar[Literal["softmax"]] = "softmax"
 
     def read_labels(self, told: LabelTexts) -> Answers:
-        """A class needs two examples to train on, and there must be two classes."""
         encoded = told.text.dictionary_encode()
-        names, codes = encoded.dictionary.to_pylist(), codes_of(encoded)
-        refuse_numbers(names, int((codes >= 0).sum()))
-        counts = np.bincount(codes[told.training & (codes >= 0)], minlength=len(names))
-        kept = sorted((name for name, count in zip(names, counts, strict=True) if count > 1), key=by_name)
-        single = few_of(names, counts == 1)
-        if len(kept) < 2:
-            only = f"only {kept[0]!r}" if kept else "none"
-            dropped = f" ({single.count} with a single example were left out)" if single else ""
-            raise UserError(
-                f"labels need at least two classes of two examples each to train on; there is {only}{dropped}: "
-                "check the labels, or leave them out"
-            )
-        number = {name: i for i, name in enumerate(kept)}
-        label = np.array([*(number.get(name, -1) for name in names), -1], np.int64)[codes]  # the last serves code -1
-        lost = int(((codes >= 0) & (label < 0)).sum())
-        return Answers(
-            label,
-            tuple(kept),
-            dropped_classes=single,
-            dropped_rows=lost,
-            untrained_classes=few_of(names, counts == 0),
-        )
+        refuse_numbers(encoded.dictionary.to_pylist(), len(encoded) - encoded.null_count)
+        return read_classes(told, by_name)
 
     def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
         probe = fit_probe(X, truth, n_classes=self.n_classes, groups=groups, seed=seed)
@@ -208,6 +188,31 @@ def majority_by_type(types: NDArray[np.int64]) -> Rule:
         return np.asarray(table.argmax(axis=1)[types[test]], np.int32)
 
     return rule
+
+
+def read_classes(told: LabelTexts, order: Callable[[str], Any], fewest: int = 2) -> Answers:
+    """Classes numbered by `order` of their names; each needs two examples to train on, and there must be `fewest`."""
+    encoded = told.text.dictionary_encode()
+    names, codes = encoded.dictionary.to_pylist(), codes_of(encoded)
+    counts = np.bincount(codes[told.training & (codes >= 0)], minlength=len(names))
+    kept = sorted((name for name, count in zip(names, counts, strict=True) if count > 1), key=order)
+    single = few_of(names, counts == 1)
+    if len(kept) < fewest:
+        there = {0: "is none", 1: f"is only {kept[0]!r}" if kept else ""}.get(len(kept), f"are {len(kept)}")
+        dropped = f" ({single.count} with a single example were left out)" if single else ""
+        raise UserError(
+            f"labels need at least {NUMBER[fewest]} classes of two examples each to train on; there {there}{dropped}: "
+            "check the labels, or leave them out"
+        )
+    number = {name: i for i, name in enumerate(kept)}
+    label = np.array([*(number.get(name, -1) for name in names), -1], np.int64)[codes]  # the last serves code -1
+    return Answers(
+        label,
+        tuple(kept),
+        dropped_classes=single,
+        dropped_rows=int(((codes >= 0) & (label < 0)).sum()),
+        untrained_classes=few_of(names, counts == 0),
+    )
 
 
 def refuse_numbers(names: Sequence[str], labelled: int) -> None:
