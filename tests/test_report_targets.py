@@ -71,7 +71,7 @@ def test_the_page_speaks_of_this_target(name: str) -> None:
     if name == "regression":
         assert "linear probe" not in text.lower()
     assert ("How many labels it takes" in text) == (name not in SEARCHED)
-    assert ("labels per class" in text) == (name in ("classification", "tokens"))
+    assert ("labels per class" in text) == (name in ("classification", "tokens", "ordinal"))
     assert ("labels in all" in text) == (name in ("multilabel", "regression"))
     assert ("With no labels this checkpoint" in text) == (name in SEARCHED)
     assert "_" not in re.sub(r"\S+@\S+|label_\w+", "", text.split("Every verdict")[0])

@@ -24,7 +24,7 @@ from tacit.evaluation.targets import make_target
 from tacit.evaluation.targets.classification import majority_by_type
 from tacit.evaluation.targets.compared import Alike, cosine
 
-TARGETS = ["classification", "tokens", "multilabel", "regression", "retrieval", "pairs", "similarity"]
+TARGETS = ["classification", "tokens", "multilabel", "ordinal", "regression", "retrieval", "pairs", "similarity"]
 N, TEST = 500, 200
 
 
@@ -49,6 +49,9 @@ def problem(name: str, seed: int = 0, shuffled: bool = False) -> tuple[Labelled,
     if name == "multilabel":
         truth = (latent[:, :3] + 0.5 * rng.normal(size=(N, 3)) > 0.5).astype(float)
         y = np.where(truth.any(1), truth.argmax(1), 3)
+    if name == "ordinal":
+        grade = latent @ [3.0, 2, 1, 0, 0, 0] + rng.normal(size=N)
+        y, classes = np.searchsorted(np.quantile(grade, [0.4, 0.7, 0.9]), grade), ("0", "1", "2", "3")
     if name == "regression":
         classes = ()
         truth = latent @ [3.0, 2, 1, 0, 0, 0] + 20 + rng.normal(size=N)
@@ -173,7 +176,7 @@ def test_shuffled_labels_hardly_ever_transfer(name: str) -> None:
     assert transfers <= 4
 
 
-@pytest.mark.parametrize("name", ["multilabel", "regression"])
+@pytest.mark.parametrize("name", ["multilabel", "ordinal", "regression"])
 def test_training_from_scratch_learns_the_target(name: str) -> None:
     from tacit.evaluation.probes.finetune import train_on_labels
 

@@ -14,6 +14,7 @@ from tacit.evaluation.targets.base import Rule, Supervised, Target, Tested, Trai
 TARGETS: Mapping[str, str] = {
     "classification": "tacit.evaluation.targets.classification:Classification",
     "multilabel": "tacit.evaluation.targets.multilabel:Multilabel",
+    "ordinal": "tacit.evaluation.targets.ordinal:Ordinal",
     "regression": "tacit.evaluation.targets.regression:Regression",
     "retrieval": "tacit.evaluation.targets.retrieval:Retrieval",
     "pairs": "tacit.evaluation.targets.retrieval:Pairs",
