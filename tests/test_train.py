@@ -27,7 +27,7 @@ from tacit.training.stepping import NonFinite
 from tests.processes import two_ranks
 from tests.tiny import MIXTURES, TinyBatches, tiny_recipe, without_dropout
 
-STEPS = 12
+STEPS, FEW = 12, 6
 
 
 @pytest.fixture(autouse=True)
@@ -48,20 +48,20 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 @pytest.mark.parametrize("mixture", MIXTURES)
 def test_interrupted_and_resumed_is_bit_identical(mixture: str, tmp_path: Path) -> None:
-    def stop_at_five(row: Row, steps: int) -> None:
-        if row["step"] == 5:
+    def stop_at_three(row: Row, steps: int) -> None:
+        if row["step"] == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted) as stopped:
-        train(mixture, tmp_path, watch=stop_at_five)
+        train(mixture, tmp_path, watch=stop_at_three, steps=FEW)
     assert stopped.value.exit_code == 143
     found = checkpoint.load(tmp_path / "checkpoints" / "task")
     assert found is not None
-    assert found.step == 5
-    resumed, straight = train(mixture, tmp_path), train(mixture)
+    assert found.step == 3
+    resumed, straight = train(mixture, tmp_path, steps=FEW), train(mixture, steps=FEW)
     assert same(resumed.task, straight.task)
     assert [row["loss"] for row in resumed.history] == [row["loss"] for row in straight.history]
-    assert [row["step"] for row in read_history(tmp_path / "metrics.jsonl")] == list(range(1, STEPS + 1))
+    assert [row["step"] for row in read_history(tmp_path / "metrics.jsonl")] == list(range(1, FEW + 1))
 
 
 @pytest.mark.parametrize("killed", [3, 6, 9])
@@ -108,7 +108,7 @@ def as_two(folder: str) -> None:
     for mixture in MIXTURES:
         plan = tiny_recipe(mixture)
         task, source = without_dropout(plan.task), TinyBatches(mixture)
-        pretrain(task, source, steps=STEPS // 2, optim=descent(mixture), fabric=fabric)
+        pretrain(task, source, steps=FEW // 2, optim=descent(mixture), fabric=fabric)
         if gathering.rank() == 0:
             kept = {k: v.clone(memory_format=torch.contiguous_format) for k, v in plan.task.state_dict().items()}
             save_file(kept, f"{folder}/{mixture}.safetensors")
@@ -164,7 +164,7 @@ def test_two_processes_equal_one_at_equal_global_batch(tmp_path: Path) -> None:
     for mixture in MIXTURES:
         alone = without_dropout(tiny_recipe(mixture).task)
         pretrain(
-            alone, TinyBatches(mixture), steps=STEPS // 2, optim=descent(mixture), fabric=make_fabric(device="cpu")
+            alone, TinyBatches(mixture), steps=FEW // 2, optim=descent(mixture), fabric=make_fabric(device="cpu")
         )
         one = alone.state_dict()
         # Batch norm of maps that lie channels last rounds by the order of examples, and the head's makes it large.
