@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
@@ -30,9 +30,11 @@ from tacit.modalities.audio.store import CHANNELS, LENGTHS
 from tacit.modalities.audio.views import SILENCE, FrameStatistics, SoundStatistics, SoundViews, frames_of
 from tacit.modalities.base import Modality, Units
 from tacit.modalities.graph import GraphIO
-from tacit.modalities.hf_folder import Public
 from tacit.modalities.recipe import Recipe
 from tacit.training.batches import Batches, Span
+
+if TYPE_CHECKING:
+    from tacit.modalities.hf_folder import Public
 
 PIECE = 2.0  # seconds at most that a step reads of a recording: twice a view
 HEARD = 4.0  # seconds of a recording that a report plays

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from tacit.data.split import Split
 from tacit.evaluation import Arm
 from tacit.modalities.base import Modality
 from tacit.modalities.graph import GraphIO
-from tacit.modalities.hf_folder import Public
 from tacit.modalities.image import decode, export
 from tacit.modalities.image.baselines import PixelStatistics, default_views
 from tacit.modalities.image.copies import find_copies
@@ -30,6 +29,9 @@ from tacit.modalities.image.store import Cache
 from tacit.modalities.image.views import Views
 from tacit.modalities.recipe import Recipe
 from tacit.training.batches import Batches
+
+if TYPE_CHECKING:
+    from tacit.modalities.hf_folder import Public
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,6 @@ from tacit.evaluation.targets import Rule
 from tacit.evaluation.targets.compared import Alike
 from tacit.modalities.base import Modality, Unseen
 from tacit.modalities.graph import GraphIO
-from tacit.modalities.hf_folder import Public
 from tacit.modalities.recipe import Recipe
 from tacit.modalities.text import export
 from tacit.modalities.text.files import read_spec
@@ -38,6 +37,9 @@ from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.store import Corpus
 from tacit.modalities.text.views import TextViews
 from tacit.training.batches import Batches, Span
+
+if TYPE_CHECKING:
+    from tacit.modalities.hf_folder import Public
 
 SHOWN = 240  # characters of a text that stand for all of it
 COUNTED = 200  # texts whose terms are counted to tell how long all of them take
