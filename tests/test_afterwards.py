@@ -26,7 +26,7 @@ from tacit.experiment.split import split_dataset
 from tacit.report import without_data
 from tests.tiny import digits
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
 LABELLED, LATER, ALL = 120, 160, 200
 

@@ -99,7 +99,9 @@ def test_inspect_lists_them(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("private", [False, True])
-def test_a_run_judges_with_and_without_them(folder: Path, tmp_path: Path, private: bool, brief: None) -> None:
+def test_a_run_judges_with_and_without_them(
+    folder: Path, tmp_path: Path, private: bool, brief: None, few_fits: None
+) -> None:
     out = tmp_path / "run"
     asked = {"tasks": "rotation", "budget": "3steps", "out": str(out), "private": private}
     report = tacit.run(str(folder / "images"), **asked, **options(folder))

@@ -30,7 +30,7 @@ from tacit.experiment.split import has_seen
 from tacit.experiment.validate import Judging, first_fall, plan_judging, worst_alarms
 from tests.tiny import digits
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_fits")]
 
 LABELLED, FEW, ALL = 110, 60, 130
 

@@ -163,9 +163,7 @@ def test_two_processes_equal_one_at_equal_global_batch(tmp_path: Path) -> None:
     assert two_ranks(as_two, str(tmp_path)) == [0, 0]
     for mixture in MIXTURES:
         alone = without_dropout(tiny_recipe(mixture).task)
-        pretrain(
-            alone, TinyBatches(mixture), steps=FEW // 2, optim=descent(mixture), fabric=make_fabric(device="cpu")
-        )
+        pretrain(alone, TinyBatches(mixture), steps=FEW // 2, optim=descent(mixture), fabric=make_fabric(device="cpu"))
         one = alone.state_dict()
         # Batch norm of maps that lie channels last rounds by the order of examples, and the head's makes it large.
         atol = 1e-3 if mixture.startswith("audio") else 2e-5
