@@ -13,8 +13,8 @@ import torch
 
 from tacit.core.errors import UserError
 from tacit.encoders import load_encoder
-from tacit.experiment.heads import Head
 from tacit.formats import head as classifier
+from tacit.formats.head import Head
 from tacit.formats.write import export
 from tacit.modalities.audio.encoder import AudioEncoder
 from tests import recordings as made

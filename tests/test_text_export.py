@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tacit.encoders import load_encoder, save_encoder
-from tacit.experiment.heads import Head
 from tacit.formats import head as classifier
+from tacit.formats.head import Head
 from tacit.formats.write import export
 from tacit.modalities.text.encoder import TextEncoder
 from tests import texts

@@ -27,6 +27,11 @@ class SpecOf(Generic[E_co]):
 
     kind: ClassVar[str]  # the modality's name
 
+    @property
+    def short(self) -> str:
+        """What a person reads of it where it stands for a setting."""
+        return "the encoder's own"
+
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         raise NotImplementedError(cls)

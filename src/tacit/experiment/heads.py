@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from tacit.evaluation.selection import FINAL
 from tacit.evaluation.targets import Supervised, make_target
 from tacit.experiment.folder import CONFIG, RunSettings, leads_out, settings_of
 from tacit.experiment.reading import as_trained, open_encoder
+from tacit.formats.head import Head
 from tacit.modalities import modality_of
 from tacit.training.engine import make_fabric
 
@@ -171,24 +172,6 @@ def fit_head(chosen: Chosen, labelled: Dataset) -> Predictor:
     groups = None if labelled.group is None else labelled.group[rows]
     X = chosen.features(labelled, rows)
     return learned_target(labelled).fit(X, answers[rows], groups, chosen.asked.get("seed", 0))
-
-
-class Head(NamedTuple):
-    """What a run says of a representation: link(x W + b)."""
-
-    W: NDArray[np.float64]  # [D K]
-    b: NDArray[np.float64]  # [K]
-    link: Literal["softmax", "sigmoid", "identity"]
-    target: str
-    classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
-    depth: str  # the representation that it reads, by the name that `extract` gives it
-    deep: bool  # whether the run's pixels have 16 bits
-    labels: int  # that it learned from
-
-    @property
-    def output(self) -> str:
-        """What it gives: a number of each image, or a probability of each class or label."""
-        return "prediction" if self.link == "identity" else "probabilities"
 
 
 def open_head(run: str | Path, trust: bool = False, **labels: Any) -> tuple[OwnEncoder, Head]:

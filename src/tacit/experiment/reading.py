@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError, nearest
+from tacit.core.spec import SpecOf
 from tacit.dataset import READING, open_dataset
 from tacit.encoders import load_encoder
 from tacit.encoders.folder import are_names
 from tacit.experiment.folder import is_run, settings_of
 from tacit.modalities import modality_of
-from tacit.modalities.image.spec import ImageSpec
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset
@@ -88,8 +88,8 @@ def overridden(encoder: OwnEncoder, given: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, ImageSpec):
-        return str(value.size)
+    if isinstance(value, SpecOf):
+        return value.short
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

@@ -16,7 +16,10 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tacit.core.files import sha256
 from tacit.evaluation.features import candidates
@@ -30,13 +33,30 @@ if TYPE_CHECKING:
 
     from tacit.core.encoder import OwnEncoder
     from tacit.core.types import Features
-    from tacit.experiment.heads import Head
     from tacit.formats.onnx import Copy, Inputs
 
 ONNX_FILE = "encoder.onnx"
 WEIGHTS, DESCRIPTION, README = "head.safetensors", "head.json", "README.md"
 # From the head's outputs [B K] to its answer, as torch is told.
 ENDS = {"softmax": ".softmax(1)", "sigmoid": ".sigmoid()", "identity": "[:, 0]"}
+
+
+class Head(NamedTuple):
+    """What a run says of a representation: link(x W + b)."""
+
+    W: NDArray[np.float64]  # [D K]
+    b: NDArray[np.float64]  # [K]
+    link: Literal["softmax", "sigmoid", "identity"]
+    target: str
+    classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
+    depth: str  # the representation that it reads, by the name that `extract` gives it
+    deep: bool  # whether the run's pixels have 16 bits
+    labels: int  # that it learned from
+
+    @property
+    def output(self) -> str:
+        """What it gives: a number of each image, or a probability of each class or label."""
+        return "prediction" if self.link == "identity" else "probabilities"
 
 
 def write(encoder: OwnEncoder, head: Head, to: str, folder: Path) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tacit.core.encoder import OwnEncoder
-    from tacit.experiment.heads import Head
+    from tacit.formats.head import Head
     from tacit.formats.onnx import Copy, Inputs
 
 Form = Literal["hf", "onnx", "safetensors"]

@@ -43,6 +43,10 @@ class ImageSpec(SpecOf["ImageEncoder"]):
         assert len(self.mean) == len(self.std) == self.channels, self
         assert all(value > 0 for value in self.std), self
 
+    @property
+    def short(self) -> str:
+        return str(self.size)
+
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> ImageSpec:
         return cls(
