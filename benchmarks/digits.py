@@ -24,7 +24,7 @@ from tacit.evaluation.features import extract
 from tacit.evaluation.targets.classification import Classification
 from tacit.experiment.experiment import chosen_encoder
 from tacit.modalities.image.baselines import PixelStatistics
-from tacit.modalities.image.recipes import recipe
+from tacit.modalities.image.modality import MODALITY
 from tacit.training.batches import Batches
 from tacit.training.engine import make_fabric
 from tacit.training.loop import pretrain
@@ -70,7 +70,7 @@ def main() -> None:
         encoder = chosen_encoder(asked.encoder)(dataset.spec)
         if name == asked.tasks.split(",")[0]:
             judge("random-init", encoder)
-        plan = recipe({name: 1.0}, encoder, examples=len(train), batch_size=asked.batch_size)
+        plan = MODALITY.recipe({name: 1.0}, encoder, examples=len(train), batch_size=asked.batch_size)
         if asked.lr is not None:
             plan = replace(plan, optim=replace(plan.optim, lr=asked.lr))
         fabric = make_fabric(precision="auto")

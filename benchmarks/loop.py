@@ -27,7 +27,7 @@ from record import record
 from tacit.core import keys
 from tacit.core.types import Batch
 from tacit.encoders import build_encoder
-from tacit.modalities.image.recipes import recipe
+from tacit.modalities.image.modality import MODALITY
 from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.recipe import Recipe
 from tacit.training.engine import cpu_has_bf16, make_fabric
@@ -104,7 +104,7 @@ def main() -> None:
     if asked.whole:
         whole(asked.whole)
     spec = ImageSpec(32, 3, (0.5,) * 3, (0.25,) * 3)
-    plan = recipe({"simclr": 1.0}, build_encoder("resnet18", spec), examples=512, batch_size=asked.batch)
+    plan = MODALITY.recipe({"simclr": 1.0}, build_encoder("resnet18", spec), examples=512, batch_size=asked.batch)
     source = Memory(asked.batch)
     for precision in ("32", "bf16") if cpu_has_bf16() else ("32",):
         bare(copy.deepcopy(plan), source, 2, precision)

@@ -56,12 +56,13 @@ def built(spec: Any, views: Any) -> Any:
     from tacit.encoders import build_encoder
     from tacit.modalities.audio.recipes import HIDDEN, SPAN
     from tacit.modalities.audio.views import FrameTarget, SpanMask
+    from tacit.tasks.ingredients import Target
     from tacit.tasks.masked import Masked
 
     torch.manual_seed(0)
     model: Any = build_encoder(ENCODER, spec)
     masks, target = SpanMask(spec, model.stride, HIDDEN, SPAN), FrameTarget(spec, model.stride)
-    return Masked(model, views, masks, target, width=model.stride * spec.mels)
+    return Masked(model, views, masks, Target(target, model.stride * spec.mels))
 
 
 def ours(asked: Asked) -> Said:

@@ -52,6 +52,7 @@ def ours(asked: Asked) -> Said:
     from tacit.modalities.text.store import Corpus
     from tacit.modalities.text.views import TextViews, TokenMask
     from tacit.modalities.tokens import Corruption, own_tokens
+    from tacit.tasks.ingredients import Target
     from tacit.tasks.masked import Masked
     from tacit.training.batches import Batches, Span
     from tacit.training.engine import make_fabric
@@ -73,10 +74,8 @@ def ours(asked: Asked) -> Said:
         encoder,
         TextViews(spec, LENGTH),
         TokenMask(spec, Hiding(RATIO, unit="token")),
-        own_tokens,
-        width=spec.vocabulary,
+        Target(own_tokens, spec.vocabulary, decoder=encoder.logits),
         corrupt=Corruption(spec, random=0.1, kept=0.1),
-        decoder=encoder.logits,
     )
     packed = Packed(dataset.cache, np.arange(len(dataset)), LENGTH)
     source = Batches(packed.batch, Span(len(packed)), batch_size=BATCH, seed=asked.round)

@@ -27,7 +27,7 @@ from record import record
 from tacit.core import gathering
 from tacit.core.types import Batch
 from tacit.encoders import build_encoder
-from tacit.modalities.image.recipes import recipe
+from tacit.modalities.image.modality import MODALITY
 from tacit.modalities.image.spec import ImageSpec
 from tacit.training.engine import all_processes, make_fabric
 from tacit.training.loop import Row, pretrain
@@ -48,7 +48,7 @@ def train(name: str, batch: int, seconds: float) -> None:
     """In each process: train, and have the leader print the images per second as JSON."""
     torch.set_num_threads(1)
     encoder = build_encoder(name, ImageSpec(32, 3, (0.5,) * 3, (0.25,) * 3))
-    plan = recipe({"simclr": 1.0}, encoder, examples=512, batch_size=batch)
+    plan = MODALITY.recipe({"simclr": 1.0}, encoder, examples=512, batch_size=batch)
     times: list[float] = []
 
     def watch(row: Row, steps: int) -> None:

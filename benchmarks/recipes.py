@@ -28,7 +28,7 @@ from tacit.encoders import build_encoder
 from tacit.evaluation.features import extract
 from tacit.evaluation.targets.classification import Classification
 from tacit.modalities.image.baselines import PixelStatistics
-from tacit.modalities.image.recipes import recipe
+from tacit.modalities.image.modality import MODALITY
 from tacit.modalities.recipe import Recipe
 from tacit.training.batches import Batches
 from tacit.training.engine import make_fabric
@@ -115,7 +115,7 @@ def main() -> None:
     if asked.seconds <= 0:
         return
     batch_size = settings.pop("batch_size", None)
-    plan = adjusted(recipe({asked.task: 1.0}, encoder, examples=len(train), batch_size=batch_size), settings)
+    plan = adjusted(MODALITY.recipe({asked.task: 1.0}, encoder, examples=len(train), batch_size=batch_size), settings)
     source = Batches(dataset.batch, train, batch_size=plan.batch_size, seed=asked.seed)
     steps = int(asked.seconds / step_seconds(plan, source))
     run = pretrain(

@@ -103,8 +103,9 @@ def stepped(folder: str) -> list[dict[str, float]]:
     from tacit.dataset import open_dataset
     from tacit.encoders import build_encoder
     from tacit.modalities.audio import recordings
-    from tacit.modalities.audio.recipes import make_task
+    from tacit.modalities.audio.modality import MODALITY
     from tacit.modalities.audio.spec import AudioSpec
+    from tacit.modalities.recipe import make_task
     from tacit.training.batches import Batches, Span
 
     torch.set_num_threads(1)
@@ -116,7 +117,7 @@ def stepped(folder: str) -> list[dict[str, float]]:
         sources.append(Batches(pieces.batch, Span(len(pieces)), batch_size=BATCH))
     spec = dataset.spec
     assert isinstance(spec, AudioSpec)
-    task = make_task("masked", build_encoder("audio_nano", spec))  # type: ignore[arg-type]
+    task = make_task(MODALITY, "masked", build_encoder("audio_nano", spec))  # type: ignore[arg-type]
     found = []
     for _ in range(STEPS):
         figures = {}

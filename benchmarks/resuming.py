@@ -20,7 +20,7 @@ from record import record
 from tacit.dataset import open_dataset
 from tacit.encoders import build_encoder
 from tacit.modalities import modality_named
-from tacit.modalities.text.recipes import recipe
+from tacit.modalities.text.modality import MODALITY
 
 STEPS = (1, 1_000_000)
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     asked = parser.parse_args()
     dataset = open_dataset(asked.data, text_column="text")
-    plan = recipe({"masked": 1.0}, build_encoder("bert_nano", dataset.spec), examples=len(dataset))
+    plan = MODALITY.recipe({"masked": 1.0}, build_encoder("bert_nano", dataset.spec), examples=len(dataset))
     spent: dict[int, list[float]] = {step: [] for step in STEPS}
     for _ in range(asked.rounds + 1):
         for step in STEPS:

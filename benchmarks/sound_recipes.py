@@ -31,7 +31,7 @@ from tacit.evaluation.features import extract
 from tacit.evaluation.spectrum import diagnose
 from tacit.evaluation.targets.classification import Classification
 from tacit.modalities import modality_named
-from tacit.modalities.audio.recipes import recipe
+from tacit.modalities.audio.modality import MODALITY
 from tacit.modalities.audio.views import SoundStatistics
 from tacit.tasks import parse_mixture
 from tacit.tasks.simclr import SimCLR
@@ -74,7 +74,9 @@ def main() -> None:
     torch.manual_seed(int(told.get("seed", 0)))
     encoder, untrained = build_encoder(asked.encoder, dataset.spec), build_encoder(asked.encoder, dataset.spec)
     fabric = make_fabric(device="cpu", bf16_pays=asked.encoder == "audio_convnet")
-    plan = recipe(parse_mixture(asked.task), encoder, examples=len(heard), batch_size=int(told.get("batch", 0)) or None)
+    plan = MODALITY.recipe(
+        parse_mixture(asked.task), encoder, examples=len(heard), batch_size=int(told.get("batch", 0)) or None
+    )
     adjusted(plan.task, told)
     optim = replace(plan.optim, lr=float(told.get("lr", plan.optim.lr)))
     optim = replace(optim, weight_decay=float(told.get("decay", optim.weight_decay)))

@@ -30,7 +30,7 @@ from tacit.experiment.plan import hiding_of
 from tacit.modalities import modality_named
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.language import pseudo_perplexity
-from tacit.modalities.text.recipes import recipe
+from tacit.modalities.text.modality import MODALITY
 from tacit.modalities.text.views import TextViews, TokenMask
 from tacit.tasks import parse_mixture
 from tacit.tasks.masked import Masked
@@ -87,7 +87,9 @@ def main() -> None:
     torch.manual_seed(0)
     encoder = build_encoder(asked.encoder, dataset.spec)
     fabric = make_fabric(device="cpu")
-    plan = recipe(parse_mixture(asked.task), encoder, examples=len(among), batch_size=int(told.get("batch", 0)) or None)
+    plan = MODALITY.recipe(
+        parse_mixture(asked.task), encoder, examples=len(among), batch_size=int(told.get("batch", 0)) or None
+    )
     adjusted(plan.task, told, encoder.dim)
     optim: Optim = plan.optim
     optim = replace(

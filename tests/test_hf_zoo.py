@@ -221,11 +221,12 @@ def test_data_are_opened_in_the_form_of_the_encoder(folders: dict[str, Path], tm
 
 def test_masked_prediction_goes_on_from_colour_on_grey_images(folders: dict[str, Path]) -> None:
     from tacit.core import keys
-    from tacit.modalities.image.recipes import make_task
+    from tacit.modalities import modality_of
+    from tacit.modalities.recipe import make_task
 
     encoder = load_encoder(f"hf:{folders['dinov2']}")
     assert isinstance(encoder, ImageEncoder)
-    task = make_task("masked", encoder)
+    task = make_task(modality_of(encoder.spec), "masked", encoder)
     rows = torch.arange(2)
     batch = {"image": torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8), "index": rows}
     output = task({**batch, "key": keys.batch_keys(0, 0, rows), "progress": torch.zeros(2)})

@@ -13,7 +13,7 @@ import pytest
 from tacit.cli import main
 from tacit.core.errors import UserError
 from tacit.dataset import Dataset, open_dataset
-from tacit.modalities.events import modality, recipes
+from tacit.modalities.events import recipes
 from tacit.modalities.events.modality import MODALITY as EVENTS
 from tests.events import as_told, by_hand, histories_of, write
 from tests.events import events as some_events
@@ -100,8 +100,7 @@ def test_dates_among_which_one_is_none(tmp_path: Path, cached):
 @pytest.mark.parametrize(("large", "said"), [(False, ""), (True, "each compared with 4,096 sampled ones")])
 def test_a_large_catalogue_is_sampled_and_this_is_said(cached, large: bool, said: str, monkeypatch: pytest.MonkeyPatch):
     if large:
-        for module in (recipes, modality):
-            monkeypatch.setattr(module, "SAMPLED_FROM", 20)
+        monkeypatch.setattr(recipes, "SAMPLED_FROM", 20)
     dataset = cached(some_events())
     told = EVENTS.describe(dataset.cache)
     assert said in told

@@ -126,8 +126,8 @@ def test_people_see_names_in_order(folder: Path):
     assert "order only" in EVENTS.describe(dataset.cache)
     assert len(EVENTS.about(dataset.cache)) == 2
     batch = {**dataset.batch(np.array([0, 1])), "key": keys.batch_keys(0, 0, torch.arange(2))}
-    seen = EVENTS.views(dataset.spec, "next")(batch, 0)
-    assert isinstance(EVENTS.views(dataset.spec, "scratch"), ItemViews)
+    seen = EVENTS.scratch_views(dataset.spec)(batch, 0)
+    assert isinstance(EVENTS.views(dataset.spec), ItemViews)
     assert torch.equal(seen["tokens"], batch["tokens"])
 
 

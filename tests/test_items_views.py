@@ -17,8 +17,10 @@ from tacit.core.errors import UserError
 from tacit.core.types import Batch
 from tacit.modalities.events import recipes
 from tacit.modalities.events.catalogue import Catalogue
+from tacit.modalities.events.modality import MODALITY as EVENTS
 from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.events.views import GBCE, AttributeLoss, ItemMask, ItemViews, SampledSoftmax
+from tacit.modalities.recipe import make_task
 from tacit.modalities.tokens import Corruption
 from tacit.tasks.masked import Masked
 from tacit.tasks.next import Next
@@ -196,7 +198,7 @@ def test_a_large_catalogue_is_compared_with_a_sample(task: str, monkeypatch: pyt
     monkeypatch.setattr(recipes, "SAMPLED_FROM", ITEMS)
     monkeypatch.setattr(recipes, "NEGATIVES", 8)
     encoder = tiny_item_encoder(recipes.default_encoder(ITEM_SPEC, [task]))
-    built = recipes.make_task(task, encoder)
+    built = make_task(EVENTS, task, encoder)
     assert isinstance(built, Next | Masked)
     assert isinstance(built.loss, SampledSoftmax)
     out = built(TinyBatches(f"items:{task}", 16).batch(0))
@@ -208,12 +210,12 @@ def test_a_large_catalogue_is_compared_with_a_sample(task: str, monkeypatch: pyt
 
 def test_tasks_name_the_encoder_that_they_need():
     with pytest.raises(UserError, match=r"sasrec_nano sees only what came before an item.*choose --encoder bert4rec"):
-        recipes.make_task("masked", tiny_item_encoder())
+        make_task(EVENTS, "masked", tiny_item_encoder())
     with pytest.raises(UserError, match="bert4rec_nano sees what comes after a token, which the task 'next' must not"):
-        recipes.make_task("next", tiny_item_encoder("bert4rec_nano"))
+        make_task(EVENTS, "next", tiny_item_encoder("bert4rec_nano"))
     encoder = tiny_item_encoder(dropout=0.0)
     with pytest.raises(UserError, match="the task 'simcse' needs dropout, and sasrec_nano has none"):
-        recipes.make_task("simcse", encoder)
+        make_task(EVENTS, "simcse", encoder)
 
 
 @pytest.mark.parametrize("name", ["next", "masked"])

@@ -12,8 +12,11 @@ from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.nn import to_float
 from tacit.core.types import Batch
-from tacit.tasks import TASKS, parse_mixture, task_class
+from tacit.modalities import MODALITIES
+from tacit.modalities.recipe import tasks_of
+from tacit.tasks import TASKS, needs, parse_mixture, task_class
 from tacit.tasks.byol import BYOL
+from tacit.tasks.ingredients import NAMES, Target
 from tacit.tasks.masked import Masked
 from tacit.tasks.mixture import Sum
 from tacit.tasks.next import Next
@@ -210,9 +213,8 @@ def test_masked_takes_integer_targets(batch: Batch) -> None:
     plain = tiny_recipe("masked").task
     assert isinstance(plain, Masked)
     places = math.prod(encoder.grid)
-    task = Masked(
-        encoder, plain.views, plain.masks, lambda b: torch.arange(places).expand(len(b["key"]), -1) % 3, width=3
-    )
+    target = Target(lambda b: torch.arange(places).expand(len(b["key"]), -1) % 3, 3)
+    task = Masked(encoder, plain.views, plain.masks, target)
     out = task.eval()(batch)
     seen = task.views(batch, 0)
     mask = task.masks(seen, task.progress)
@@ -233,7 +235,7 @@ def test_an_encoder_that_cannot_mask_is_named() -> None:
     assert isinstance(plain, Masked)
     for drop, lacks in ((True, "leave tokens out"), (False, "hide tokens")):
         with pytest.raises(UserError, match=f"Plain cannot {lacks}"):
-            Masked(Plain(), plain.views, plain.masks, plain.target, width=4, drop=drop)  # type: ignore[arg-type]
+            Masked(Plain(), plain.views, plain.masks, Target(plain.target, 4), drop=drop)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -250,7 +252,10 @@ def test_next_equals_the_loop_over_tokens(integer: bool, ahead: int) -> None:
         )
 
     width = 3 if integer else 4 * AUDIO_SPEC.mels
-    task, batch = Next(encoder, views, target, width=width, ahead=ahead).eval(), TinyBatches("audio:next", 16).batch(0)
+    task, batch = (
+        Next(encoder, views, Target(target, width), ahead=ahead).eval(),
+        TinyBatches("audio:next", 16).batch(0),
+    )
     seen = task.views(batch, 0)
     features, truth = task.encoder(seen), target(seen)
     assert features.valid is not None
@@ -273,7 +278,7 @@ def test_next_takes_a_loss_of_its_own() -> None:
         given.append((states.shape, truth.shape))
         return (states[:, 0] - truth[:, 0]).square()
 
-    task = Next(plain.encoder, plain.views, plain.target, width=0, loss=loss)
+    task = Next(plain.encoder, plain.views, Target(plain.target, 0, loss=loss))
     assert [name for name, _ in task.named_parameters() if not name.startswith("encoder.")] == []
     assert float(task(batch).loss.detach()) > 0
     (states, truth), width = given[0], 4 * AUDIO_SPEC.mels
@@ -286,7 +291,7 @@ def test_where_nothing_comes_next_the_loss_is_0(own: bool) -> None:
     plain, batch = tiny_recipe("audio:next").task, TinyBatches("audio:next", 4).batch(0)
     assert isinstance(plain, Next)
     loss = (lambda states, truth: states.sum(1)) if own else None
-    task = Next(plain.encoder, plain.views, plain.target, width=4 * AUDIO_SPEC.mels, loss=loss)
+    task = Next(plain.encoder, plain.views, Target(plain.target, 4 * AUDIO_SPEC.mels, loss=loss))
     out = task({**batch, "length": torch.full_like(batch["length"], 60)})
     out.loss.backward()
     assert float(out.loss.detach()) == 0.0
@@ -296,7 +301,7 @@ def test_an_encoder_that_looks_ahead_is_named() -> None:
     plain, nano = tiny_recipe("audio:next").task, tiny_audio_encoder("audio_nano")
     assert isinstance(plain, Next)
     with pytest.raises(UserError, match="audio_nano sees what comes after a token, which the task 'next' must not"):
-        Next(nano, plain.views, plain.target, width=4)
+        Next(nano, plain.views, Target(plain.target, 4))
 
 
 @torch.no_grad()
@@ -311,7 +316,8 @@ def test_a_sum_is_the_weighted_sum(batch: Batch) -> None:
 def test_the_table_is_complete() -> None:
     for name, entry in TASKS.items():
         assert task_class(name).__name__
-        assert entry.kinds
+        assert needs(name) <= NAMES
+        assert any(name in tasks_of(modality) for modality in MODALITIES)
         assert entry.paper
 
 

@@ -14,19 +14,17 @@ from tacit.core.encoder import OwnEncoder
 from tacit.core.types import Batch
 from tacit.encoders import build_encoder
 from tacit.modalities import modality_named
-from tacit.modalities.audio import recipes as audio
 from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.spec import AudioSpec
-from tacit.modalities.events import recipes
 from tacit.modalities.events.catalogue import Catalogue
 from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.spec import ImageSpec
-from tacit.modalities.recipe import Recipe
+from tacit.modalities.recipe import Recipe, tasks_of
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.spec import TextSpec
-from tacit.tasks import TASKS, parse_mixture
+from tacit.tasks import parse_mixture
 from tacit.tasks.base import Task
 
 SPEC = ImageSpec(size=8, channels=1, mean=(0.3,), std=(0.37,))
@@ -44,13 +42,13 @@ EXAMPLES = 512
 
 # Every task of every kind, and a sum; what is not of images carries its kind in front.
 MIXTURES = [
-    *(name for name, entry in TASKS.items() if "image" in entry.kinds),
+    *tasks_of("image"),
     "simclr+0.4*rotation",
-    *(f"text:{name}" for name, entry in TASKS.items() if "text" in entry.kinds),
+    *(f"text:{name}" for name in tasks_of("text")),
     "text:masked+0.5*simclr",
-    *(f"audio:{name}" for name, entry in TASKS.items() if "audio" in entry.kinds),
+    *(f"audio:{name}" for name in tasks_of("audio")),
     "audio:masked+0.5*simclr",
-    *(f"items:{name}" for name, entry in TASKS.items() if "items" in entry.kinds),
+    *(f"items:{name}" for name in tasks_of("items")),
     "items:next+0.1*simclr",
 ]
 
@@ -137,9 +135,13 @@ def tiny_recipe(mixture: str, *, encoder: str | None = None, batch_size: int = 3
     if kind == "text":
         built = tiny_text_encoder(encoder or "bert_nano", seed)
     elif kind == "audio":
-        built = tiny_audio_encoder(encoder or audio.default_encoder(AUDIO_SPEC, parse_mixture(tasks)), seed)
+        built = tiny_audio_encoder(
+            encoder or modality_named("audio").default_encoder(AUDIO_SPEC, parse_mixture(tasks)), seed
+        )
     elif kind == "items":
-        built = tiny_item_encoder(encoder or recipes.default_encoder(ITEM_SPEC, parse_mixture(tasks)), seed)
+        built = tiny_item_encoder(
+            encoder or modality_named("items").default_encoder(ITEM_SPEC, parse_mixture(tasks)), seed
+        )
     else:
         built = tiny_encoder(encoder or "convnet", seed)
     return modality_named(kind).recipe(parse_mixture(tasks), built, examples=EXAMPLES, batch_size=batch_size)

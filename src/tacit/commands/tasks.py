@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from tacit.core.errors import clear_ends
-from tacit.tasks import listing
 
 
 @clear_ends
 def tasks() -> int:
     """List the pretext tasks, what each must learn, for which data, and the paper."""
+    from tacit.modalities.recipe import listing
+
     print(listing())
     return 0

@@ -140,7 +140,7 @@ class Study:
         from tacit.evaluation.arms import target_of
 
         name = self.encoder.name
-        views = self.modality.views(self.dataset.spec, "scratch")
+        views = self.modality.scratch_views(self.dataset.spec)
         before = [Arm(BEFORE, "baseline", encoders=(self.start().eval(),), encoder=name)] if self.continued else []
         assert self.split.labelled is not None
         rules = target_of(self.split.labelled).rules(self.split.labelled)
@@ -198,7 +198,7 @@ class Study:
 
         labelled = self.split.labelled
         assert labelled is not None
-        rows, views = labelled.train[:64], self.modality.views(self.dataset.spec, "scratch")
+        rows, views = labelled.train[:64], self.modality.scratch_views(self.dataset.spec)
         training = target_of(labelled).trainable(labelled.answers[rows])
         if training is None or labelled.tokens is not None:
             return 0.0
@@ -213,7 +213,7 @@ class Study:
         from tacit.evaluation.features import extract
 
         views, seed = (
-            self.modality.views(self.dataset.spec, self.modality.contrast),
+            self.modality.views(self.dataset.spec),
             keys.fold(self.ask.seed, "views to diagnose on"),
         )
 

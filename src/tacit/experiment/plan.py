@@ -13,12 +13,12 @@ from tacit.core.spec import Spec
 from tacit.experiment.reading import as_trained, asked_for, open_encoder
 from tacit.experiment.settings import Settings
 from tacit.modalities import modality_named, modality_of
-from tacit.tasks import check_kind, parse_mixture
+from tacit.modalities.recipe import check_kind, hides, tasks_of
+from tacit.tasks import parse_mixture
 
 if TYPE_CHECKING:
     from tacit.experiment.experiment import Study
 
-MASKING = {"masked", "bestrq", "wav2vec2", "electra"}  # tasks that hide tokens
 MAY_DIFFER = {"length", "seconds"}  # of what is looked at together, from one training of an encoder to the next
 MOST_SKIPPED = 3  # steps: a training that needs more is wrong in itself
 FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
@@ -134,10 +134,11 @@ def check_hiding(hiding: Hiding | None, ask: Settings, kind: str) -> None:
     tasks = named_tasks(ask) or {
         task for name in task_names(modality_named(kind).default_tasks) for task in parse_mixture(name)
     }
-    if not tasks & MASKING:
+    if not any(map(hides, tasks)):
+        masking = [task for task in sorted(tasks_of(kind)) if hides(task)]
         raise UserError(
             f"--mask says what masked prediction hides, and no task here masks: name one with --tasks "
-            f"({', '.join(sorted(MASKING))}), or leave it out"
+            f"({', '.join(masking)}), or leave it out"
         )
 
 

@@ -18,6 +18,8 @@ from tacit.core.errors import UserError
 from tacit.core.spec import Spec
 from tacit.data.copies import Copies, exact_copies
 from tacit.data.store import Store
+from tacit.tasks.ingredients import Ingredients
+from tacit.training.optim import Optim
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -68,7 +70,6 @@ class Modality(ABC, Generic[S, D]):
     spec: type[S]
     default_tasks: ClassVar[str]  # that a run compares where none are named
     owned: ClassVar[bool] = False  # examples are made of what nobody else has, such as a shop's items
-    contrast: ClassVar[str] = "simclr"  # the task whose views diagnosis looks at
 
     # ---------------------------------------------------------------- pretraining
 
@@ -76,7 +77,8 @@ class Modality(ABC, Generic[S, D]):
     def default_encoder(self, spec: S, tasks: Collection[str]) -> str:
         """The architecture that suits these data and these pretext tasks."""
 
-    @abstractmethod
+    ingredients: type[Ingredients[Any]]  # what it has for pretext tasks, which decides which of them it has
+
     def recipe(
         self,
         weights: Mapping[str, float],
@@ -88,10 +90,41 @@ class Modality(ABC, Generic[S, D]):
         hiding: Hiding | None = None,
     ) -> Recipe:
         """How to pretrain by a task or a weighted sum of tasks; `hiding` where it is not the usual one."""
+        from tacit.modalities.recipe import make_recipe
+
+        return make_recipe(
+            self,
+            weights,
+            encoder,
+            examples=examples,
+            batch_size=batch_size,
+            accelerated=accelerated,
+            hiding=hiding,
+        )
+
+    def measured(self, task: str, encoder: Any) -> Mapping[str, Any]:
+        """Settings of a task that were measured to train well here, in place of the task's own defaults."""
+        return {}
+
+    def optim(self, encoder: Any) -> Optim:
+        """How the weights are updated."""
+        return Optim("adamw", lr=1e-3, weight_decay=0.05, warmup=0.06, betas=(0.9, 0.98), clip=1.0)
+
+    def batch_size(self, encoder: Any, tasks: Collection[str], accelerated: bool) -> int:
+        """Examples of a step at most; more where an accelerator would idle."""
+        return 256 if accelerated else 64
+
+    def packs(self, encoder: Any, tasks: Collection[str]) -> bool:
+        """Whether rows may hold one example after the other."""
+        return False
 
     @abstractmethod
-    def views(self, spec: S, task: str) -> ViewMaker:
-        """The views that suit a pretext task, or "scratch": training on labels, by those that make it hard to beat."""
+    def views(self, spec: S) -> ViewMaker:
+        """Views that differ much and still are of the same example, by which encoders are compared and diagnosed."""
+
+    @abstractmethod
+    def scratch_views(self, spec: S) -> ViewMaker:
+        """The views by which training on the labels alone is hardest to beat."""
 
     @abstractmethod
     def batches(self, store: D, rows: Rows, recipe: Recipe, seed: int) -> Batches:

@@ -1,20 +1,28 @@
-"""What a recipe is, whatever the kind of data."""
+"""How to pretrain: a task made of what a modality has, its optimiser, its batches."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from tacit.core.errors import UserError
+from tacit.core.masks import Hiding
+from tacit.modalities import MODALITIES, modality_named
+from tacit.tasks import TASKS, needs, task_class
 from tacit.tasks.base import Task
 from tacit.tasks.mixture import Sum
 from tacit.training.optim import Optim
+
+if TYPE_CHECKING:
+    from tacit.modalities.base import Modality
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A task ready to train, how, and on how many examples at a time.
 
-    `packed`: examples may be rows filled with one document after the other, where the kind of data has such rows.
+    `packed`: examples may be rows filled with one document after the other, where the modality has such rows.
     """
 
     task: Task
@@ -23,6 +31,69 @@ class Recipe:
     packed: bool = False
 
 
-def mixed(tasks: Mapping[str, Task], weights: Mapping[str, float]) -> Task:
-    """One task as it is; several, on one encoder, as their weighted sum."""
-    return next(iter(tasks.values())) if len(tasks) == 1 else Sum(tasks, weights)
+def make_task(modality: Modality[Any, Any], name: str, encoder: Any, hiding: Hiding | None = None) -> Task:
+    """One task of what the modality has for it, with the settings that were measured to train well."""
+    found: Any = task_class(name)
+    using = TASKS[name].using
+    has = modality.ingredients(encoder, name, hiding)
+    wanted = sorted(found.needs | (found.takes & has.offered()))
+    parts = {need: has.take(using.get(need, need)) for need in wanted}
+    made: Task = found(encoder, **parts, **modality.measured(name, encoder))
+    return made
+
+
+def make_recipe(
+    modality: Modality[Any, Any],
+    weights: Mapping[str, float],
+    encoder: Any,
+    *,
+    examples: int,
+    batch_size: int | None = None,
+    accelerated: bool = False,
+    hiding: Hiding | None = None,
+) -> Recipe:
+    """The recipe of a task, or of a weighted sum of tasks on one encoder; a quarter of the examples at most a step."""
+    tasks = {name: make_task(modality, name, encoder, hiding) for name in weights}
+    task = next(iter(tasks.values())) if len(tasks) == 1 else Sum(tasks, weights)
+    most = max(2, min(modality.batch_size(encoder, weights, accelerated), examples // 4))
+    return Recipe(
+        task,
+        modality.optim(encoder),
+        batch_size or 1 << (most.bit_length() - 1),
+        packed=modality.packs(encoder, weights),
+    )
+
+
+def compares(tasks: Iterable[str]) -> bool:
+    """Whether all of these tasks do nothing but compare views."""
+    return all(needs(name) == {"views"} for name in tasks)
+
+
+def hides(name: str) -> bool:
+    """Whether a task hides tokens."""
+    return bool(needs(name) & {"masks", "generator"})
+
+
+def tasks_of(modality: str) -> list[str]:
+    """The tasks whose ingredients a modality has."""
+    offered = modality_named(modality).ingredients.offered()
+    return [name for name in TASKS if needs(name) <= offered]
+
+
+def check_kind(names: Iterable[str], modality: str) -> None:
+    """UserError where a modality lacks what one of these tasks needs."""
+    for name in names:
+        if name not in (fit := tasks_of(modality)):
+            raise UserError(
+                f"the task {name!r} has no recipe for data of kind {modality}; choose from {', '.join(fit)}"
+            )
+
+
+def listing() -> str:
+    """The table of tasks, for people."""
+    having = {modality: tasks_of(modality) for modality in MODALITIES}
+    lines = []
+    for name, entry in TASKS.items():
+        fit = ", ".join(modality for modality, tasks in having.items() if name in tasks)
+        lines += [f"{name:<10} {entry.family:<15} {fit}", f"{'':<10} {entry.pretext}", f"{'':<10} {entry.paper}"]
+    return "\n".join([*lines, "a weighted sum of several on one encoder: simclr+0.4*rotation"])

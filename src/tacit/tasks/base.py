@@ -6,6 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ class Task(nn.Module, ABC):
     in `after_step` alone, from values the loop has gathered over all ranks.
     """
 
+    needs: ClassVar[frozenset[str]]  # ingredients, the arguments of these names; a modality that has all has the task
+    takes: ClassVar[frozenset[str]] = frozenset()  # further ones, where a modality has them
     progress: Tensor
     fewest: int = 1  # different examples of a step without which nothing is learned
     fewest_in_part: int = 1  # the same of each part that it is computed in

@@ -31,6 +31,7 @@ class BYOL(Task):
     teacher's at the start.
     """
 
+    needs = frozenset({"views"})
     fewest = fewest_in_part = 2  # of one alone, batch norm leaves nothing but which view is which
 
     def __init__(

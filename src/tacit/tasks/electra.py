@@ -28,6 +28,8 @@ from tacit.tasks.masked import Masked
 class Electra(Task):
     """Replaced-token detection; `generator` is masked prediction over identities, on an encoder of its own."""
 
+    needs = frozenset({"generator"})
+
     def __init__(self, encoder: Encoder, generator: Masked, *, weight: float = 50.0) -> None:
         super().__init__()
         self.encoder = encoder

@@ -1,8 +1,8 @@
 """Masked prediction: hide tokens, predict what was there.
 
-One task for patches, frames, words and items. What is predicted is an argument: `target(batch)` gives the input itself
-or a teacher's features (float, [B N P], squared error) or identities (integer, [B N], cross-entropy). The loss is the
-mean over hidden tokens alone.
+One task for patches, frames, words and items. What is predicted is an argument: `target.of(batch)` gives the input
+itself or a teacher's features (float, [B N P], squared error) or identities (integer, [B N], cross-entropy). The loss
+is the mean over hidden tokens alone.
 
 - `drop=True`: He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners", arXiv:2111.06377. The encoder sees
   the visible tokens only; a light Transformer, given mask tokens at the hidden places, reconstructs. Needs `Dropping`.
@@ -31,57 +31,52 @@ from tacit.core.errors import UserError
 from tacit.core.nn import Decoder, variety
 from tacit.core.types import Batch, Dropping, Encoder, Masking, Output, ViewMaker
 from tacit.tasks.base import Task, looks, mean_of_all
-
-MaskMaker = Callable[[Batch, Tensor], Tensor]  # what is seen, progress -> [B N] bool; see `Masked`
+from tacit.tasks.ingredients import MaskMaker, Target
 
 
 class Masked(Task):
-    """Masked prediction; `width` is the size P of a float target or the number of identities of an integer one.
+    """Masked prediction; with `drop`, `masks` hides as many tokens in every row.
 
-    `masks` says where to hide, at which `progress` of the training; with `drop` as many tokens in every row. `corrupt`
-    hides in the batch itself (mask tokens of a vocabulary, random ones), for encoders that need no mask token of their
-    own; `decoder` answers in place of a new linear layer. `loss` compares states [M D] and truth [M] itself (a sampled
-    softmax) and returns [M]; an event counts by its `weight` where the batch has one. `picture` turns predicted tokens
-    [B N P] and their batch into images [B C H W], for the report.
+    `corrupt` hides in the batch itself (mask tokens of a vocabulary, random ones), for encoders that need no mask token
+    of their own. An event counts by its `weight` where the batch has one.
     """
+
+    needs = frozenset({"whole", "masks", "target"})
+    takes = frozenset({"corrupt"})
 
     def __init__(
         self,
         encoder: Encoder,
-        views: ViewMaker,
+        whole: ViewMaker,
         masks: MaskMaker,
-        target: Callable[[Batch], Tensor],
+        target: Target,
         *,
-        width: int,
-        drop: bool = False,
         corrupt: Callable[[Batch, Tensor], Batch] | None = None,
-        decoder: Callable[[Tensor], Tensor] | None = None,
-        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        drop: bool = False,
         decoder_dim: int = 128,
         decoder_depth: int = 2,
-        picture: Callable[[Tensor, Batch], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.views = views
+        self.views = whole
         self.masks = masks
-        self.target = target
+        self.target = target.of
         self.corrupt = corrupt
-        self.picture = picture
+        self.picture = target.picture
         self.drop = drop
-        self.loss = loss
+        self.loss = target.loss
         self.encoder = encoder
         self.decoder: Callable[..., Tensor]
         if drop:
             if not isinstance(encoder, Dropping):
                 raise _unable(encoder, "leave tokens out")
             places = math.prod(encoder.grid)
-            self.decoder = Decoder(encoder.dim, width, places, dim=decoder_dim, depth=decoder_depth)
+            self.decoder = Decoder(encoder.dim, target.width, places, dim=decoder_dim, depth=decoder_depth)
         else:
             if corrupt is None:
                 if not isinstance(encoder, Masking):
                     raise _unable(encoder, "hide tokens")
                 encoder.mask_token.requires_grad_(True)
-            self.decoder = decoder if decoder is not None else nn.Linear(encoder.dim, width)
+            self.decoder = target.decoder if target.decoder is not None else nn.Linear(encoder.dim, target.width)
 
     @property
     def exported(self) -> Mapping[str, Encoder]:

@@ -24,28 +24,21 @@ from torch import Tensor, nn
 from tacit.core.errors import UserError
 from tacit.core.types import Batch, Causal, Encoder, Output, ViewMaker
 from tacit.tasks.base import Task, looks, mean_of_all
+from tacit.tasks.ingredients import Target
 
 
 class Next(Task):
-    """Next prediction; `width` is the size P of a float target or the number of identities of an integer one.
+    """Next prediction of the token `ahead`; an event counts by its `weight` where the batch has one."""
 
-    `target(batch)` says what stands at every token of what the encoder sees; an event counts by its `weight` where the
-    batch has one. `decoder` answers from states [M D] in place of a new linear layer. `loss` compares states [M D] and
-    truth, [M P] or [M], itself (a sampled softmax) and returns [M]; nothing is decoded then. `picture` turns predicted
-    tokens [B N P] and their batch into images [B C H W] or log-mel frames [B T M], for the report.
-    """
+    needs = frozenset({"whole", "target", "ahead"})
 
     def __init__(
         self,
         encoder: Encoder,
-        views: ViewMaker,
-        target: Callable[[Batch], Tensor],
+        whole: ViewMaker,
+        target: Target,
         *,
-        width: int,
         ahead: int = 1,
-        decoder: Callable[[Tensor], Tensor] | None = None,
-        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
-        picture: Callable[[Tensor, Batch], Tensor] | None = None,
     ) -> None:
         super().__init__()
         assert ahead > 0, ahead
@@ -55,14 +48,14 @@ class Next(Task):
                 "the task 'next' must not; choose another --encoder"
             )
         self.encoder = encoder
-        self.views = views
-        self.target = target
+        self.views = whole
+        self.target = target.of
         self.ahead = ahead
-        self.loss = loss
-        self.picture = picture
-        self.decoder: Callable[[Tensor], Tensor] | None = decoder
-        if decoder is None and loss is None:
-            self.decoder = nn.Linear(encoder.dim, width)
+        self.loss = target.loss
+        self.picture = target.picture
+        self.decoder: Callable[[Tensor], Tensor] | None = target.decoder
+        if target.decoder is None and target.loss is None:
+            self.decoder = nn.Linear(encoder.dim, target.width)
 
     @property
     def exported(self) -> Mapping[str, Encoder]:

@@ -13,42 +13,40 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from tacit.core.nn import together
 from tacit.core.types import Batch, Encoder, Output, ViewMaker
-from tacit.tasks.base import Task
-
-TURNS = 4
+from tacit.tasks.base import Task, looks
+from tacit.tasks.ingredients import Turns
 
 
 class Rotation(Task):
-    """Transformation prediction for square images."""
+    """Transformation prediction; of square images the `turns` are by quarters."""
 
-    def __init__(self, encoder: Encoder, views: ViewMaker) -> None:
+    needs = frozenset({"whole", "turns"})
+
+    def __init__(self, encoder: Encoder, whole: ViewMaker, turns: Turns) -> None:
         super().__init__()
         self.encoder = encoder
-        self.views = views
-        self.head = nn.Linear(encoder.dim, TURNS)
+        self.views = whole
+        self.turns = turns
+        self.head = nn.Linear(encoder.dim, len(turns))
 
     @property
     def exported(self) -> Mapping[str, Encoder]:
         return {"encoder": self.encoder}
 
     def forward(self, batch: Batch) -> Output:
-        turned, turn = self.turn(self.views(batch, 0)["image"])
-        logits = self.head(self.encoder({"image": turned}).pooled).float()  # [4B 4]
+        seen = self.views(batch, 0)
+        turned = together([turn(seen) for turn in self.turns.values()])  # [4B ...]
+        logits = self.head(self.encoder(turned).pooled).float()  # [4B 4]
+        turn = torch.arange(len(self.turns), device=logits.device).repeat_interleave(len(seen["key"]))
         accuracy = (logits.argmax(1) == turn).float().mean()
         return Output(nn.functional.cross_entropy(logits, turn), {"accuracy": accuracy.detach()}, {})
 
-    @staticmethod
-    def turn(image: Tensor) -> tuple[Tensor, Tensor]:
-        """All quarter turns of [B C S S] as [4B C S S], and how often each was turned, [4B]."""
-        turned = torch.cat([torch.rot90(image, quarter, (2, 3)) for quarter in range(TURNS)])
-        return turned, torch.arange(TURNS, device=image.device).repeat_interleave(len(image))
-
     def vain(self, batch: Batch) -> str:
-        image = batch["image"]
-        alike = bool((image == torch.rot90(image, 1, (2, 3))).all())
-        return "the images look the same however they are turned" if alike else ""
+        alike = all(bool((looks(turn(batch)) == looks(batch)).all()) for turn in self.turns.values())
+        return "the examples look the same however they are turned" if alike else ""
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        turned, _ = self.turn(self.views(batch, 0)["image"])
-        return {f"{90 * quarter} degrees": part for quarter, part in enumerate(turned.chunk(TURNS))}
+        seen = self.views(batch, 0)
+        return {name: looks(turn(seen)) for name, turn in self.turns.items()}

@@ -34,6 +34,7 @@ class SimCLR(Task):
     there is none, and the features themselves are contrasted.
     """
 
+    needs = frozenset({"views"})
     fewest = 2
 
     def __init__(

@@ -29,24 +29,25 @@ from tacit.core.errors import UserError
 from tacit.core.nn import variety
 from tacit.core.types import Batch, Encoder, Latent, Output, ViewMaker
 from tacit.tasks.base import Task, looks
-from tacit.tasks.masked import MaskMaker
+from tacit.tasks.ingredients import Books, MaskMaker
 
 
 class Wav2Vec2(Task):
-    """Contrast of hidden places for encoders of latents; the quantiser has `books` of `codes`, `out` is where q lives.
+    """Contrast of hidden places for encoders of latents; `out` is where q lives.
 
     `temperatures` of the quantiser are the first and the last one; `kappa` is that of the contrast.
     """
 
+    needs = frozenset({"whole", "masks", "quantiser"})
+
     def __init__(
         self,
         encoder: Encoder,
-        views: ViewMaker,
+        whole: ViewMaker,
         masks: MaskMaker,
+        quantiser: Books,
         *,
         negatives: int = 100,
-        books: int = 2,
-        codes: int = 320,
         out: int = 256,
         kappa: float = 0.1,
         diversity: float = 0.1,
@@ -61,10 +62,10 @@ class Wav2Vec2(Task):
             )
         encoder.mask_token.requires_grad_(True)
         self.encoder = encoder
-        self.views = views
+        self.views = whole
         self.masks = masks
         self.negatives, self.kappa, self.diversity, self.temperatures = negatives, kappa, diversity, temperatures
-        self.quantiser = Quantiser(encoder.latent_dim, books, codes, out)
+        self.quantiser = Quantiser(encoder.latent_dim, *quantiser, out)
         self.project = nn.Linear(encoder.dim, out)
 
     @property

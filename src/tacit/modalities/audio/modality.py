@@ -13,17 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tacit.core.encoder import OwnEncoder
-from tacit.core.masks import Hiding
 from tacit.core.spec import Spec
 from tacit.data.known import Spans
 from tacit.data.split import Split
 from tacit.evaluation import Arm
-from tacit.modalities.audio import export
+from tacit.modalities.audio import export, recipes
 from tacit.modalities.audio.convnet import AudioConvNet
 from tacit.modalities.audio.decode import as_samples
 from tacit.modalities.audio.frames import labelled_frames
-from tacit.modalities.audio.recipes import default_encoder, default_views
-from tacit.modalities.audio.recipes import recipe as recipe_of
 from tacit.modalities.audio.recordings import Pieces, Recordings
 from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.store import CHANNELS, LENGTHS
@@ -32,6 +29,7 @@ from tacit.modalities.base import Modality, Units
 from tacit.modalities.graph import GraphIO
 from tacit.modalities.recipe import Recipe
 from tacit.training.batches import Batches, Span
+from tacit.training.optim import Optim
 
 if TYPE_CHECKING:
     from tacit.modalities.hf_folder import Public
@@ -68,25 +66,25 @@ class Sounds(Modality[AudioSpec, Recordings]):
     spec = AudioSpec
     default_tasks = "simclr,masked"
 
+    ingredients = recipes.SoundIngredients
+
     def default_encoder(self, spec: AudioSpec, tasks: Collection[str]) -> str:
-        return default_encoder(spec, tasks)
+        return recipes.default_encoder(spec, tasks)
 
-    def views(self, spec: AudioSpec, task: str) -> SoundViews:
-        return default_views(spec, task)
+    def views(self, spec: AudioSpec) -> SoundViews:
+        return recipes.compared_views(spec)
 
-    def recipe(
-        self,
-        weights: Mapping[str, float],
-        encoder: Any,
-        *,
-        examples: int,
-        batch_size: int | None = None,
-        accelerated: bool = False,
-        hiding: Hiding | None = None,
-    ) -> Recipe:
-        return recipe_of(
-            weights, encoder, examples=examples, batch_size=batch_size, accelerated=accelerated, hiding=hiding
-        )
+    def scratch_views(self, spec: AudioSpec) -> SoundViews:
+        return recipes.compared_views(spec)
+
+    def measured(self, task: str, encoder: Any) -> dict[str, Any]:
+        return recipes.measured(task, encoder)
+
+    def optim(self, encoder: Any) -> Optim:
+        return recipes.default_optim(encoder)
+
+    def batch_size(self, encoder: Any, tasks: Collection[str], accelerated: bool) -> int:
+        return 256 if accelerated else 128
 
     def batches(self, store: Recordings, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
         spec = store.spec

@@ -1,25 +1,21 @@
-"""Which settings pretrain on sound well: plain functions that return everything a run needs.
+"""What sound has for pretext tasks, and which settings were measured to train well.
 
 The numbers were chosen by measurement; docs/experiments.md keeps the tables, also of what failed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
 
 from tacit.core.masks import Hiding
+from tacit.core.types import ViewMaker
 from tacit.modalities.audio.codes import QuantisedTarget
 from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.views import FrameTarget, SoundViews, SpanMask
-from tacit.modalities.recipe import Recipe, mixed
-from tacit.tasks.base import Task
-from tacit.tasks.byol import BYOL
-from tacit.tasks.masked import Masked
-from tacit.tasks.next import Next
-from tacit.tasks.simclr import SimCLR
-from tacit.tasks.wav2vec2 import Wav2Vec2
+from tacit.tasks.ingredients import Books, Ingredients, MaskMaker, Target
 from tacit.training.optim import Optim
 
 SEEN = 0.95  # seconds of a view, as in BYOL-A
@@ -27,7 +23,7 @@ WHOLE_SEEN = 2.0  # seconds that a task looks at which predicts the recording it
 HIDDEN, SPAN = Hiding(0.4), 3.0  # tokens
 CODES = 512  # of the random quantiser
 SPANS = Hiding(0.5), 5.0  # of wav2vec 2.0; tokens
-BOOK = 64  # codes of one of wav2vec 2.0's books
+BOOKS = Books(2, 64)  # of wav2vec 2.0's quantiser
 AHEAD = 1  # tokens; of 4 frames each, about what is best of single frames
 
 
@@ -38,51 +34,51 @@ def default_encoder(spec: AudioSpec, tasks: Collection[str]) -> str:
     return "audio_causal_nano" if "next" in tasks else "audio_convnet"
 
 
-def recipe(
-    weights: Mapping[str, float],
-    encoder: AudioEncoder,
-    *,
-    examples: int,
-    batch_size: int | None = None,
-    accelerated: bool = False,
-    hiding: Hiding | None = None,
-) -> Recipe:
-    """The recipe of a task, or of a weighted sum of tasks, for this encoder and so many recordings."""
-    task = mixed({name: make_task(name, encoder, hiding) for name in weights}, weights)
-    batch_size = batch_size or default_batch_size(examples, accelerated=accelerated)
-    return Recipe(task, default_optim(encoder), batch_size)
+@dataclass(frozen=True)
+class SoundIngredients(Ingredients[AudioEncoder]):
+    def views(self) -> ViewMaker:
+        return compared_views(self.encoder.spec, mix=0.4 if self.task == "byol" else 0.0)
+
+    def whole(self) -> ViewMaker:
+        return whole_views(self.encoder.spec)
+
+    def masks(self) -> MaskMaker:
+        hidden, span = SPANS if self.task == "wav2vec2" else (HIDDEN, SPAN)
+        return SpanMask(self.encoder.spec, self.encoder.stride, self.hiding or hidden, span)
+
+    def target(self) -> Target:
+        spec, stride = self.encoder.spec, self.encoder.stride
+        frames = FrameTarget(spec, stride)
+        return Target(frames, stride * spec.mels, picture=frames.picture)
+
+    def codes(self) -> Target:
+        return Target(QuantisedTarget(self.encoder.spec, self.encoder.stride, codes=CODES), CODES)
+
+    def ahead(self) -> int:
+        return AHEAD
+
+    def quantiser(self) -> Books:
+        return BOOKS
 
 
-def make_task(name: str, encoder: AudioEncoder, hiding: Hiding | None = None) -> Task:
-    """One task with its defaults for sound."""
-    spec = encoder.spec
-    views = default_views(spec, name)
-    if name == "simclr":
-        return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.1)
-    if name == "byol":
-        return BYOL(encoder, views, hidden=2 * encoder.dim, out=128, momentum=0.99)
-    masks = SpanMask(spec, encoder.stride, hiding or HIDDEN, SPAN)
-    if name == "wav2vec2":
-        hidden, span = SPANS
-        spans = SpanMask(spec, encoder.stride, hiding or hidden, span)
-        return Wav2Vec2(encoder, views, spans, books=2, codes=BOOK, out=encoder.dim)
-    if name == "bestrq":
-        return Masked(encoder, views, masks, QuantisedTarget(spec, encoder.stride, codes=CODES), width=CODES)
-    target, width = FrameTarget(spec, encoder.stride), encoder.stride * spec.mels
-    if name == "next":
-        return Next(encoder, views, target, width=width, ahead=AHEAD, picture=target.picture)
-    assert name == "masked", name
-    return Masked(encoder, views, masks, target, width=width, picture=target.picture)
+def measured(task: str, encoder: AudioEncoder) -> dict[str, Any]:
+    """Settings of a task that were measured to train sound well."""
+    if task == "simclr":
+        return {"hidden": 2 * encoder.dim, "out": 128, "temperature": 0.1}
+    if task == "byol":
+        return {"hidden": 2 * encoder.dim, "out": 128, "momentum": 0.99}
+    return {"out": encoder.dim} if task == "wav2vec2" else {}
 
 
-def default_views(spec: AudioSpec, task: str) -> SoundViews:
-    """The views that suit the pretext `task`, or "scratch": strong ones for contrast, else a stretch as it is."""
-    per_second = spec.rate / spec.hop
-    views = SoundViews(spec, round(per_second * min(WHOLE_SEEN, spec.seconds)))
-    if task in ("masked", "bestrq", "next", "wav2vec2"):
-        return views
-    views = replace(views, most=round(per_second * SEEN), crop=(0.7, 1.0), tempo=0.15, spread=0.15, shift=0.1, gain=1.0)
-    return replace(views, mix=0.4) if task == "byol" else views
+def whole_views(spec: AudioSpec) -> SoundViews:
+    """A stretch as it is."""
+    return SoundViews(spec, round(spec.rate / spec.hop * min(WHOLE_SEEN, spec.seconds)))
+
+
+def compared_views(spec: AudioSpec, mix: float = 0.0) -> SoundViews:
+    """Stretches that differ much."""
+    most = round(spec.rate / spec.hop * SEEN)
+    return SoundViews(spec, most, crop=(0.7, 1.0), tempo=0.15, spread=0.15, shift=0.1, gain=1.0, mix=mix)
 
 
 def default_optim(encoder: AudioEncoder) -> Optim:
@@ -90,9 +86,3 @@ def default_optim(encoder: AudioEncoder) -> Optim:
     if encoder.name == "audio_convnet":
         return Optim("adamw", lr=3e-3, weight_decay=1e-4, warmup=0.06)
     return Optim("adamw", lr=1e-3, weight_decay=0.05, warmup=0.06, betas=(0.9, 0.98), clip=1.0)
-
-
-def default_batch_size(examples: int, *, accelerated: bool = False) -> int:
-    """128, 256 where an accelerator would idle; at most a quarter of the recordings."""
-    most = max(2, min(256 if accelerated else 128, examples // 4))
-    return 1 << (most.bit_length() - 1)

@@ -13,21 +13,18 @@ from torch import Tensor
 
 from tacit.core.budget import quickest
 from tacit.core.errors import UserError
-from tacit.core.masks import Hiding
 from tacit.core.text import snippet, word_counts
 from tacit.data.split import Split
 from tacit.evaluation import Arm, Labelled, Seal
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.probes.linear import fit_counts
 from tacit.modalities.base import Modality
-from tacit.modalities.events import export
+from tacit.modalities.events import export, recipes
 from tacit.modalities.events.associations import associations
 from tacit.modalities.events.counts import counted
 from tacit.modalities.events.encoder import ItemEncoder, read_spec
 from tacit.modalities.events.figures import item_map, recommended
 from tacit.modalities.events.holdout import Held, about_held, hold_out
-from tacit.modalities.events.recipes import NEGATIVES, SAMPLED_FROM, default_encoder, default_views
-from tacit.modalities.events.recipes import recipe as recipe_of
 from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.events.store import Histories
 from tacit.modalities.events.views import ItemViews
@@ -35,6 +32,7 @@ from tacit.modalities.graph import GraphIO
 from tacit.modalities.recipe import Recipe
 from tacit.report import Points, Recommended
 from tacit.training.batches import Batches
+from tacit.training.optim import Optim
 
 SHOWN = 8  # the latest items, which stand for a history
 LETTERS = 40  # of an item's name
@@ -68,25 +66,22 @@ class Events(Modality[ItemSpec, Histories]):
     owned = True
     default_tasks = "next"
 
+    ingredients = recipes.EventIngredients
+
     def default_encoder(self, spec: ItemSpec, tasks: Collection[str]) -> str:
-        return default_encoder(spec, tasks)
+        return recipes.default_encoder(spec, tasks)
 
-    def views(self, spec: ItemSpec, task: str) -> ItemViews:
-        return default_views(spec, task)
+    def views(self, spec: ItemSpec) -> ItemViews:
+        return recipes.compared_views(spec)
 
-    def recipe(
-        self,
-        weights: Mapping[str, float],
-        encoder: Any,
-        *,
-        examples: int,
-        batch_size: int | None = None,
-        accelerated: bool = False,
-        hiding: Hiding | None = None,
-    ) -> Recipe:
-        if hiding is not None:
-            raise UserError("--mask: of items masked prediction hides a share of its own; leave it out")
-        return recipe_of(weights, encoder, examples=examples, batch_size=batch_size, accelerated=accelerated)
+    def scratch_views(self, spec: ItemSpec) -> ItemViews:
+        return recipes.whole_views(spec)
+
+    def measured(self, task: str, encoder: Any) -> dict[str, Any]:
+        return recipes.measured(task, encoder)
+
+    def optim(self, encoder: Any) -> Optim:
+        return recipes.default_optim(encoder)
 
     def batches(self, store: Histories, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
         """Without what is held out, and without histories of which a single event is then left."""
@@ -174,7 +169,9 @@ class Events(Modality[ItemSpec, Histories]):
 
     def describe(self, store: Histories) -> str:
         spec = store.spec
-        sampled = f", each compared with {NEGATIVES:,} sampled ones" if spec.items >= SAMPLED_FROM else ""
+        sampled = (
+            f", each compared with {recipes.NEGATIVES:,} sampled ones" if spec.items >= recipes.SAMPLED_FROM else ""
+        )
         return (
             f"{len(store):,} histories of {store.lengths.mean():,.1f} events on average, {spec.items:,} items"
             f"{sampled}; {_order(store)}; {store.nbytes / 2**20:,.1f} MiB sorted"
@@ -199,7 +196,7 @@ class Events(Modality[ItemSpec, Histories]):
             "length": spec.length,
             "order": _order(store),
             "held_out": store.held,
-            "sampled_softmax": NEGATIVES if spec.items >= SAMPLED_FROM else 0,
+            "sampled_softmax": recipes.NEGATIVES if spec.items >= recipes.SAMPLED_FROM else 0,
         }
 
     def pictures(self, store: Histories, rows: NDArray[np.int64]) -> Sequence[Any]:

@@ -1,31 +1,28 @@
-"""Which settings pretrain histories of items well: plain functions that return everything a run needs.
+"""What histories of items have for pretext tasks, and which settings were measured to train well.
 
 The numbers were chosen by measurement; docs/experiments.md keeps the tables, also of what failed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
 from tacit.core.errors import UserError
+from tacit.core.types import ViewMaker
 from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.events.views import AttributeLoss, ItemMask, ItemViews, SampledSoftmax
-from tacit.modalities.recipe import Recipe, mixed
 from tacit.modalities.tokens import Corruption, own_tokens
-from tacit.tasks.base import Task
-from tacit.tasks.masked import Masked
-from tacit.tasks.next import Next
-from tacit.tasks.simclr import SimCLR
+from tacit.tasks.ingredients import Ingredients, MaskMaker, Target
 from tacit.training.optim import Optim
 
 SAMPLED_FROM = 50_000  # items from which on they are compared with a sample, not with all others
 NEGATIVES = 4096  # items in it
 MASKED_SHARE, LAST_SHARE = 0.3, 0.2  # of the events; of the histories of which only the last event is hidden
-CONTRAST = {"simclr", "simcse"}
 
 
 def default_encoder(spec: ItemSpec, tasks: Collection[str]) -> str:
@@ -33,49 +30,44 @@ def default_encoder(spec: ItemSpec, tasks: Collection[str]) -> str:
     return "bert4rec_nano" if "masked" in tasks else "sasrec_nano"
 
 
-def recipe(
-    weights: Mapping[str, float],
-    encoder: ItemEncoder,
-    *,
-    examples: int,
-    batch_size: int | None = None,
-    accelerated: bool = False,
-) -> Recipe:
-    """The recipe of a task, or of a weighted sum of tasks, for this encoder and so many histories."""
-    task = mixed({name: make_task(name, encoder) for name in weights}, weights)
-    batch_size = batch_size or default_batch_size(examples, accelerated=accelerated)
-    return Recipe(task, default_optim(encoder), batch_size)
+@dataclass(frozen=True)
+class EventIngredients(Ingredients[ItemEncoder]):
+    def views(self) -> ViewMaker:
+        return compared_views(self.encoder.spec)
 
+    def dropout(self) -> ViewMaker:
+        if not self.encoder.options.get("dropout"):
+            raise UserError(
+                f"the task {self.task!r} needs dropout, and {self.encoder.name} has none; choose another task"
+            )
+        return self.whole()
 
-def make_task(name: str, encoder: ItemEncoder) -> Task:
-    """One task with its defaults for items."""
-    spec = encoder.spec
-    views, loss = default_views(spec, name), catalogue_loss(encoder)
-    if name in CONTRAST:
-        if name == "simcse" and not encoder.options.get("dropout"):
-            raise UserError(f"the task 'simcse' needs dropout, and {encoder.name} has none; choose another task")
-        return SimCLR(encoder, views, hidden=0, temperature=0.2)
-    if name == "attributes":
-        return Next(encoder, views, own_tokens, width=spec.vocabulary, loss=AttributeLoss(spec, encoder.dim))
-    if name == "next":
-        return Next(encoder, views, own_tokens, width=spec.vocabulary, decoder=encoder.logits, loss=loss)
-    assert name == "masked", name
-    if encoder.causal:
-        raise UserError(
-            f"the encoder {encoder.name} sees only what came before an item, and the task 'masked' fills in from both "
-            "sides; choose --encoder bert4rec_nano"
-        )
-    masks, corrupt = ItemMask(MASKED_SHARE, LAST_SHARE), Corruption(spec)
-    return Masked(
-        encoder,
-        views,
-        masks,
-        own_tokens,
-        width=spec.vocabulary,
-        corrupt=corrupt,
-        decoder=encoder.logits,
-        loss=loss,
-    )
+    def whole(self) -> ItemViews:
+        return whole_views(self.encoder.spec)
+
+    def masks(self) -> MaskMaker:
+        if self.hiding is not None:
+            raise UserError("--mask: of items masked prediction hides a share of its own; leave it out")
+        if self.encoder.causal:
+            raise UserError(
+                f"the encoder {self.encoder.name} sees only what came before an item, and the task {self.task!r} fills "
+                "in from both sides; choose --encoder bert4rec_nano"
+            )
+        return ItemMask(MASKED_SHARE, LAST_SHARE)
+
+    def corrupt(self) -> Corruption:
+        return Corruption(self.encoder.spec)
+
+    def target(self) -> Target:
+        encoder = self.encoder
+        return Target(own_tokens, encoder.spec.vocabulary, decoder=encoder.logits, loss=catalogue_loss(encoder))
+
+    def attributes(self) -> Target:
+        spec = self.encoder.spec
+        return Target(own_tokens, spec.vocabulary, loss=AttributeLoss(spec, self.encoder.dim))
+
+    def ahead(self) -> int:
+        return 1
 
 
 def catalogue_loss(encoder: ItemEncoder) -> Callable[[Tensor, Tensor], Tensor] | None:
@@ -85,18 +77,21 @@ def catalogue_loss(encoder: ItemEncoder) -> Callable[[Tensor, Tensor], Tensor] |
     return SampledSoftmax(lambda: encoder.table, encoder.spec, NEGATIVES, encoder.comparable)
 
 
-def default_views(spec: ItemSpec, task: str) -> ItemViews:
-    """The views that suit the pretext `task`, or "scratch": changed in one of three ways for contrast, or a window."""
-    views = ItemViews(spec, spec.length)
-    return replace(views, ways=("crop", "mask", "reorder")) if task == "simclr" else views
+def whole_views(spec: ItemSpec) -> ItemViews:
+    """A window of a history."""
+    return ItemViews(spec, spec.length)
+
+
+def compared_views(spec: ItemSpec) -> ItemViews:
+    """Windows changed in one of three ways."""
+    return replace(whole_views(spec), ways=("crop", "mask", "reorder"))
+
+
+def measured(task: str, encoder: ItemEncoder) -> dict[str, Any]:
+    """Settings of a task that were measured to train well."""
+    return {"hidden": 0, "temperature": 0.2} if task in ("simclr", "simcse") else {}
 
 
 def default_optim(encoder: ItemEncoder) -> Optim:
     """AdamW without decay, which cost half a point: the embeddings of items are most of the weights."""
     return Optim("adamw", lr=8e-3, weight_decay=0.0, warmup=0.05, betas=(0.9, 0.98), clip=1.0)
-
-
-def default_batch_size(examples: int, *, accelerated: bool = False) -> int:
-    """64, 256 where an accelerator would idle; at most a quarter of the histories."""
-    most = max(2, min(256 if accelerated else 64, examples // 4))
-    return 1 << (most.bit_length() - 1)

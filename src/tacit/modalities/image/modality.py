@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,24 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tacit.core.encoder import OwnEncoder
-from tacit.core.masks import Hiding
 from tacit.core.spec import Spec
 from tacit.data.copies import Copies
 from tacit.data.split import Split
 from tacit.evaluation import Arm
 from tacit.modalities.base import Modality
 from tacit.modalities.graph import GraphIO
-from tacit.modalities.image import decode, export
+from tacit.modalities.image import decode, export, recipes
 from tacit.modalities.image.baselines import PixelStatistics, default_views
 from tacit.modalities.image.copies import find_copies
 from tacit.modalities.image.encoder import ImageEncoder, MapEncoder
-from tacit.modalities.image.recipes import default_encoder
-from tacit.modalities.image.recipes import recipe as recipe_of
 from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.image.store import Cache
 from tacit.modalities.image.views import Views
 from tacit.modalities.recipe import Recipe
 from tacit.training.batches import Batches
+from tacit.training.optim import Optim
 
 if TYPE_CHECKING:
     from tacit.modalities.hf_folder import Public
@@ -44,26 +42,25 @@ class Images(Modality[ImageSpec, Cache]):
     spec = ImageSpec
     default_tasks = "simclr,rotation,masked"
 
+    ingredients = recipes.ImageIngredients
+
     def default_encoder(self, spec: ImageSpec, tasks: Collection[str]) -> str:
-        return default_encoder(spec, tasks)
+        return recipes.default_encoder(spec, tasks)
 
-    def views(self, spec: ImageSpec, task: str) -> Views:
-        # of labels those of contrast: stronger than its own mild ones, so the harder baseline
-        return default_views(spec, self.contrast if task == "scratch" else task)
+    def views(self, spec: ImageSpec) -> Views:
+        return default_views(spec, "simclr")
 
-    def recipe(
-        self,
-        weights: Mapping[str, float],
-        encoder: Any,
-        *,
-        examples: int,
-        batch_size: int | None = None,
-        accelerated: bool = False,
-        hiding: Hiding | None = None,
-    ) -> Recipe:
-        return recipe_of(
-            weights, encoder, examples=examples, batch_size=batch_size, accelerated=accelerated, hiding=hiding
-        )
+    def scratch_views(self, spec: ImageSpec) -> Views:
+        return default_views(spec, "simclr")  # stronger than its own mild ones, so the harder baseline
+
+    def measured(self, task: str, encoder: Any) -> dict[str, Any]:
+        return recipes.measured(task, encoder)
+
+    def optim(self, encoder: Any) -> Optim:
+        return recipes.default_optim(encoder)
+
+    def batch_size(self, encoder: Any, tasks: Collection[str], accelerated: bool) -> int:
+        return recipes.batch_size(encoder, accelerated)
 
     def batches(self, store: Cache, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
         return Batches(store.batch, rows, batch_size=plan.batch_size, seed=seed)

@@ -1,4 +1,4 @@
-"""Which settings pretrain images well: plain functions that return everything a run needs.
+"""What images have for pretext tasks, and which settings were measured to train well.
 
 The numbers were chosen by measurement; docs/experiments.md keeps the tables, also of what failed.
 """
@@ -6,8 +6,10 @@ The numbers were chosen by measurement; docs/experiments.md keeps the tables, al
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,16 +17,11 @@ from torch import Tensor
 from tacit.core import keys
 from tacit.core.masks import Hiding, random_mask
 from tacit.core.nn import as_channels, to_float
-from tacit.core.types import Batch, Dropping
+from tacit.core.types import Batch, Dropping, ViewMaker
 from tacit.modalities.image.baselines import ALIGNED, TINY, default_views, patches, unpatches
 from tacit.modalities.image.encoder import ImageEncoder, MapEncoder
 from tacit.modalities.image.spec import ImageSpec
-from tacit.modalities.recipe import Recipe, mixed
-from tacit.tasks.base import Task
-from tacit.tasks.byol import BYOL
-from tacit.tasks.masked import Masked
-from tacit.tasks.rotation import Rotation
-from tacit.tasks.simclr import SimCLR
+from tacit.tasks.ingredients import Ingredients, MaskMaker, Target, Turns
 from tacit.training.optim import Optim
 
 STANDARDISED_FROM = 8  # px: the patch whose own mean and deviation are taken out of what masked prediction predicts
@@ -35,45 +32,40 @@ def default_encoder(spec: ImageSpec, tasks: Collection[str]) -> str:
     return "convnet"
 
 
-def recipe(
-    weights: Mapping[str, float],
-    encoder: ImageEncoder,
-    *,
-    examples: int,
-    batch_size: int | None = None,
-    accelerated: bool = False,
-    hiding: Hiding | None = None,
-) -> Recipe:
-    """The recipe of a task, or of a weighted sum of tasks, for this encoder and so many examples."""
-    task = mixed({name: make_task(name, encoder, hiding) for name in weights}, weights)
-    batch_size = batch_size or default_batch_size(encoder.spec, examples, accelerated=accelerated)
-    return Recipe(task, default_optim(encoder), batch_size)
+@dataclass(frozen=True)
+class ImageIngredients(Ingredients[ImageEncoder]):
+    def views(self) -> ViewMaker:
+        return default_views(self.encoder.spec, "simclr")
+
+    def whole(self) -> ViewMaker:
+        return default_views(self.encoder.spec, self.task)
+
+    def masks(self) -> MaskMaker:
+        drops = isinstance(self.encoder, Dropping)
+        return RandomMask(self.hiding or Hiding(0.75 if drops else 0.5), math.prod(self.encoder.grid))
+
+    def target(self) -> Target:
+        encoder, channels = self.encoder, self.encoder.spec.channels
+        standardise = encoder.stride >= STANDARDISED_FROM
+        pixels = PatchTarget(encoder.stride, encoder.grid, standardise=standardise, channels=channels)
+        return Target(pixels, channels * encoder.stride**2, picture=pixels.picture)
+
+    def turns(self) -> Turns:
+        return {f"{90 * quarter} degrees": partial(quarter_turns, quarter) for quarter in range(4)}
 
 
-def make_task(name: str, encoder: ImageEncoder, hiding: Hiding | None = None) -> Task:
-    """One task with its defaults for images."""
-    views = default_views(encoder.spec, name)
-    if name == "simclr":
-        return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=_temperature(encoder.spec))
-    if name == "byol":
-        return BYOL(encoder, views, hidden=2 * encoder.dim, out=128, momentum=0.99)
-    if name == "rotation":
-        return Rotation(encoder, views)
-    assert name == "masked", name
-    drop = isinstance(encoder, Dropping)
-    standardise = encoder.stride >= STANDARDISED_FROM
-    target = PatchTarget(encoder.stride, encoder.grid, standardise=standardise, channels=encoder.spec.channels)
-    hiding = hiding or Hiding(0.75 if drop else 0.5)
-    width = encoder.spec.channels * encoder.stride**2
-    return Masked(
-        encoder,
-        views,
-        RandomMask(hiding, math.prod(encoder.grid)),
-        target,
-        width=width,
-        drop=drop,
-        picture=target.picture,
-    )
+def quarter_turns(quarters: int, batch: Batch) -> Batch:
+    """The images turned by so many quarters of a circle, which leaves no trace of resampling."""
+    return {**batch, "image": torch.rot90(batch["image"], quarters, (2, 3))}
+
+
+def measured(task: str, encoder: ImageEncoder) -> dict[str, Any]:
+    """Settings of a task that were measured to train images well."""
+    if task == "simclr":
+        return {"hidden": 2 * encoder.dim, "out": 128, "temperature": _temperature(encoder.spec)}
+    if task == "byol":
+        return {"hidden": 2 * encoder.dim, "out": 128, "momentum": 0.99}
+    return {"drop": isinstance(encoder, Dropping)} if task == "masked" else {}
 
 
 def _temperature(spec: ImageSpec) -> float:
@@ -91,10 +83,9 @@ def default_optim(encoder: ImageEncoder) -> Optim:
     return Optim("adamw", lr=1e-3, weight_decay=0.05, warmup=0.1, betas=(0.9, 0.95))
 
 
-def default_batch_size(spec: ImageSpec, examples: int, *, accelerated: bool = False) -> int:
-    """64, with which a CPU learned most; 256 where an accelerator would idle; at most a quarter of the data."""
-    most = max(2, min(256 if accelerated and spec.size > TINY else 64, examples // 4))
-    return 1 << (most.bit_length() - 1)
+def batch_size(encoder: ImageEncoder, accelerated: bool) -> int:
+    """64, with which a CPU learned most; 256 where an accelerator would idle."""
+    return 256 if accelerated and encoder.spec.size > TINY else 64
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from tacit.core import keys
 from tacit.evaluation.features import device_of, evaluation_mode
 from tacit.modalities.base import Unseen
 from tacit.modalities.text.encoder import TextEncoder
-from tacit.modalities.text.recipes import default_views
+from tacit.modalities.text.recipes import whole_views
 from tacit.modalities.text.store import Corpus
 from tacit.modalities.text.views import is_special
 
@@ -86,7 +86,7 @@ def describe_language(store: Corpus, encoders: Mapping[str, Any], chosen: str, u
     if not headed:
         return {}
     spec, rows = next(iter(headed.values())).spec, unseen.rows
-    windows = default_views(spec, "masked")(
+    windows = whole_views(spec)(
         {**store.batch(rows), "key": keys.batch_keys(unseen.seed, 0, torch.from_numpy(rows))}, 0
     )
     told: dict[str, Any] = {"held_out": unseen.held_out, "texts": len(rows), "perplexity": {}}

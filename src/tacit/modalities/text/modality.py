@@ -15,7 +15,6 @@ from torch import Tensor
 
 from tacit.core.budget import quickest
 from tacit.core.encoder import OwnEncoder
-from tacit.core.masks import Hiding
 from tacit.core.spec import Spec
 from tacit.core.text import ENOUGH, WORDS, bm25, snippet, tfidf, word_counts, word_pattern
 from tacit.data.split import Split
@@ -27,16 +26,15 @@ from tacit.evaluation.targets.compared import Alike
 from tacit.modalities.base import Modality, Unseen
 from tacit.modalities.graph import GraphIO
 from tacit.modalities.recipe import Recipe
-from tacit.modalities.text import export
+from tacit.modalities.text import export, recipes
 from tacit.modalities.text.files import read_spec
 from tacit.modalities.text.language import describe_language
 from tacit.modalities.text.packing import Packed
-from tacit.modalities.text.recipes import default_encoder, default_views
-from tacit.modalities.text.recipes import recipe as recipe_of
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.store import Corpus
 from tacit.modalities.text.views import TextViews
 from tacit.training.batches import Batches, Span
+from tacit.training.optim import Optim
 
 if TYPE_CHECKING:
     from tacit.modalities.hf_folder import Public
@@ -84,25 +82,28 @@ class Texts(Modality[TextSpec, Corpus]):
     spec = TextSpec
     default_tasks = "simclr"
 
+    ingredients = recipes.TextIngredients
+
     def default_encoder(self, spec: TextSpec, tasks: Collection[str]) -> str:
-        return default_encoder(spec, tasks)
+        return recipes.default_encoder(spec, tasks)
 
-    def views(self, spec: TextSpec, task: str) -> TextViews:
-        return default_views(spec, task)
+    def views(self, spec: TextSpec) -> TextViews:
+        return recipes.compared_views(spec)
 
-    def recipe(
-        self,
-        weights: Mapping[str, float],
-        encoder: Any,
-        *,
-        examples: int,
-        batch_size: int | None = None,
-        accelerated: bool = False,
-        hiding: Hiding | None = None,
-    ) -> Recipe:
-        return recipe_of(
-            weights, encoder, examples=examples, batch_size=batch_size, accelerated=accelerated, hiding=hiding
-        )
+    def scratch_views(self, spec: TextSpec) -> TextViews:
+        return recipes.whole_views(spec)
+
+    def measured(self, task: str, encoder: Any) -> dict[str, Any]:
+        return recipes.measured(task, encoder)
+
+    def optim(self, encoder: Any) -> Optim:
+        return recipes.default_optim(encoder)
+
+    def batch_size(self, encoder: Any, tasks: Collection[str], accelerated: bool) -> int:
+        return recipes.batch_size(tasks, accelerated)
+
+    def packs(self, encoder: Any, tasks: Collection[str]) -> bool:
+        return encoder.packs and set(tasks) <= recipes.PACKING
 
     def batches(self, store: Corpus, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
         if not plan.packed:

@@ -1,29 +1,26 @@
-"""Which settings pretrain text well: plain functions that return everything a run needs.
+"""What text has for pretext tasks, and which settings were measured to train well.
 
 The numbers were chosen by measurement; docs/experiments.md keeps the tables, also of what failed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tacit.core.masks import Hiding
-from tacit.encoders import build_encoder
-from tacit.modalities.recipe import Recipe, mixed
+from tacit.core.types import ViewMaker
+from tacit.modalities.recipe import compares
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.views import TextViews, TokenMask
 from tacit.modalities.tokens import Corruption, own_tokens
-from tacit.tasks.base import Task
-from tacit.tasks.byol import BYOL
-from tacit.tasks.electra import Electra
+from tacit.tasks.ingredients import Ingredients, MaskMaker, Target
 from tacit.tasks.masked import Masked
-from tacit.tasks.simclr import SimCLR
 from tacit.training.optim import Optim
 
 PACKING = {"masked", "electra"}  # tasks that learn from single tokens, so that rows may hold several documents
-CONTRAST = {"simclr", "byol"}  # tasks that an encoder without layers can learn
 DROPOUT = 0.1  # of an encoder whose dropout makes the two views of a text
 HIDDEN = Hiding(0.3)
 SMALLER = {"tiny": "nano", "small": "tiny", "base": "small"}
@@ -34,60 +31,62 @@ def default_encoder(spec: TextSpec, tasks: Collection[str]) -> str:
 
     Other tasks need layers: two of them, which norm first, since those that norm last stayed where they were.
     """
-    return "bert_bag" if set(tasks) <= CONTRAST else "modernbert_nano"
+    return "bert_bag" if compares(tasks) else "modernbert_nano"
 
 
-def recipe(
-    weights: Mapping[str, float],
-    encoder: TextEncoder,
-    *,
-    examples: int,
-    batch_size: int | None = None,
-    accelerated: bool = False,
-    hiding: Hiding | None = None,
-) -> Recipe:
-    """The recipe of a task, or of a weighted sum of tasks, for this encoder and so many documents."""
-    task = mixed({name: make_task(name, encoder, hiding) for name in weights}, weights)
-    contrast = weights.keys() <= CONTRAST
-    batch_size = batch_size or default_batch_size(examples, contrast=contrast, accelerated=accelerated)
-    return Recipe(task, default_optim(encoder), batch_size, packed=encoder.packs and weights.keys() <= PACKING)
+@dataclass(frozen=True)
+class TextIngredients(Ingredients[TextEncoder]):
+    def views(self) -> ViewMaker:
+        return compared_views(self.encoder.spec)
+
+    def dropout(self) -> ViewMaker:
+        self.encoder.set_dropout(DROPOUT)
+        return self.whole()
+
+    def whole(self) -> TextViews:
+        return whole_views(self.encoder.spec)
+
+    def masks(self) -> MaskMaker:
+        return TokenMask(self.encoder.spec, self.hiding or HIDDEN)
+
+    def corrupt(self) -> Corruption:
+        """Every hidden token behind the mask."""
+        return Corruption(self.encoder.spec)
+
+    def target(self) -> Target:
+        self.encoder.train_head()
+        return Target(own_tokens, self.encoder.spec.vocabulary, decoder=self.encoder.logits)
+
+    def generator(self) -> Masked:
+        """A smaller encoder of the same kind with new weights."""
+        from tacit.modalities.text.bert import Bert
+        from tacit.modalities.text.modernbert import ModernBert
+
+        family, _, size = self.encoder.name.partition("_")
+        build = {"modernbert": ModernBert}.get(family, Bert)
+        smaller = SMALLER.get(size, "nano") if family in ("bert", "modernbert") else "nano"
+        name = f"{family if build is ModernBert else 'bert'}_{smaller}"
+        has = replace(self, encoder=build(name, self.encoder.spec))
+        return Masked(has.encoder, has.whole(), has.masks(), has.target(), corrupt=has.corrupt())
 
 
-def make_task(name: str, encoder: TextEncoder, hiding: Hiding | None = None) -> Task:
-    """One task with its defaults for text."""
-    views = default_views(encoder.spec, name)
-    if name == "simclr":  # features themselves are contrasted: a projection head cost 3 points
-        return SimCLR(encoder, views, hidden=0, temperature=0.2)
-    if name == "byol":
-        return BYOL(encoder, views, hidden=2 * encoder.dim, out=128, momentum=0.99)
-    if name == "simcse":
-        encoder.set_dropout(DROPOUT)
-        return SimCLR(encoder, views, hidden=2 * encoder.dim, out=128, temperature=0.05)
-    if name == "electra":
-        return Electra(encoder, _masked(_generator(encoder), views, hiding or HIDDEN))
-    assert name == "masked", name
-    return _masked(encoder, views, hiding or HIDDEN)
+def whole_views(spec: TextSpec) -> TextViews:
+    """A whole window of a document."""
+    return TextViews(spec, spec.length)
 
 
-def default_views(spec: TextSpec, task: str) -> TextViews:
-    """The views that suit the pretext `task`: two thinned runs of a document for contrast, else a whole window."""
-    views = TextViews(spec, spec.length)
-    return replace(views, crop=(0.1, 0.3), least=24, most=64, delete=0.5) if task in CONTRAST else views
+def compared_views(spec: TextSpec) -> TextViews:
+    """Thinned runs of a document."""
+    return replace(whole_views(spec), crop=(0.1, 0.3), least=24, most=64, delete=0.5)
 
 
-def _masked(encoder: TextEncoder, views: TextViews, hiding: Hiding) -> Masked:
-    """Masked tokens, every hidden one behind the mask."""
-    encoder.train_head()
-    spec = encoder.spec
-    masks, corrupt = TokenMask(spec, hiding), Corruption(spec)
-    return Masked(encoder, views, masks, own_tokens, width=spec.vocabulary, corrupt=corrupt, decoder=encoder.logits)
-
-
-def _generator(encoder: TextEncoder) -> TextEncoder:
-    """A smaller encoder of the same kind with new weights."""
-    family, _, size = encoder.name.partition("_")
-    name = f"{family}_{SMALLER.get(size, 'nano')}" if family in ("bert", "modernbert") else "bert_nano"
-    return build_encoder(name, encoder.spec)
+def measured(task: str, encoder: TextEncoder) -> dict[str, Any]:
+    """Settings of a task that were measured to train text well."""
+    if task == "simclr":  # features themselves are contrasted: a projection head cost 3 points
+        return {"hidden": 0, "temperature": 0.2}
+    if task == "byol":
+        return {"hidden": 2 * encoder.dim, "out": 128, "momentum": 0.99}
+    return {"hidden": 2 * encoder.dim, "out": 128, "temperature": 0.05} if task == "simcse" else {}
 
 
 def default_optim(encoder: TextEncoder) -> Optim:
@@ -96,7 +95,6 @@ def default_optim(encoder: TextEncoder) -> Optim:
     return Optim("adamw", lr=rate, weight_decay=0.05, warmup=0.06, betas=(0.9, 0.98), clip=1.0)
 
 
-def default_batch_size(examples: int, *, contrast: bool, accelerated: bool = False) -> int:
-    """128 to contrast, 64 rows of tokens, 256 where an accelerator would idle; at most a quarter of the documents."""
-    most = max(2, min(256 if accelerated else 128 if contrast else 64, examples // 4))
-    return 1 << (most.bit_length() - 1)
+def batch_size(tasks: Collection[str], accelerated: bool) -> int:
+    """128 to contrast, 64 rows of tokens, 256 where an accelerator would idle."""
+    return 256 if accelerated else 128 if compares(tasks) else 64
