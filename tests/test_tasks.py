@@ -22,6 +22,7 @@ from tacit.tasks.mixture import Sum
 from tacit.tasks.next import Next
 from tacit.tasks.rotation import Rotation
 from tacit.tasks.simclr import SimCLR
+from tacit.tasks.vicreg import VICReg
 from tacit.training.engine import make_fabric
 from tacit.training.loop import pretrain
 from tests.tiny import (
@@ -116,6 +117,24 @@ def test_simclr_equals_the_double_loop(batch: Batch) -> None:
         others = sum(math.exp(float(anchor @ other) / task.temperature) for k, other in enumerate(views) if k != i)
         total -= math.log(math.exp(float(anchor @ views[partner]) / task.temperature) / others)
     assert float(task.compared(z).loss) == pytest.approx(total / len(views), rel=1e-5)
+
+
+@torch.no_grad()
+def test_vicreg_equals_the_loops_over_features() -> None:
+    torch.manual_seed(0)
+    z = 0.8 * torch.randn(6, 2, 5, dtype=torch.float64)
+    task = tiny_recipe("vicreg").task
+    assert isinstance(task, VICReg)
+    n, _, d = z.shape
+    total = 25 * sum(float((row[0] - row[1]).square().sum()) for row in z) / (n * d)
+    for view in (0, 1):
+        x = [[float(z[row, view, j]) for row in range(n)] for j in range(d)]
+        mean = [sum(values) / n for values in x]
+        for i in range(d):
+            for j in range(d):
+                both = sum((x[i][row] - mean[i]) * (x[j][row] - mean[j]) for row in range(n)) / (n - 1)
+                total += 25 * max(0.0, 1 - math.sqrt(both + 1e-4)) / d if i == j else both**2 / d
+    assert float(task.compared(z).loss) == pytest.approx(total, rel=1e-9)
 
 
 @torch.no_grad()

@@ -38,6 +38,12 @@ TASKS = {
         "predict what a slower copy of the encoder says of another view",
         "Grill et al. 2020, arXiv:2006.07733; Niizumi et al. 2021, arXiv:2103.06695",
     ),
+    "vicreg": Entry(
+        "decorrelation",
+        "tacit.tasks.vicreg:VICReg",
+        "bring two views together while features keep their spread and say different things",
+        "Bardes et al. 2022, arXiv:2105.04906",
+    ),
     "rotation": Entry(
         "transformation",
         "tacit.tasks.rotation:Rotation",

@@ -1,0 +1,88 @@
+"""VICReg: bring two views together, while every feature keeps its spread and no two features say the same.
+
+Bardes, Ponce & LeCun 2022, "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning",
+arXiv:2105.04906. With Z, Z' [N D] what an expander makes of the features of first and second views, and C(Z) their
+covariance matrix, the loss is (Algorithm 1)
+
+    25 mean (Z - Z')^2 + 25 (v(Z) + v(Z')) + c(Z) + c(Z')
+    v(Z) = mean over features j of max(0, 1 - sqrt(C(Z)_jj + 0.0001)),    c(Z) = sum over i != j of C(Z)_ij^2 / D
+
+Nothing is told apart from anything: no negatives, no teacher. The covariance is that of the global batch.
+
+Departure: the expander is four times as wide as the features, as the paper's is on ResNet-50's 2,048, but never wider
+than 1,024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from tacit.core import gathering
+from tacit.core.nn import together
+from tacit.core.types import Batch, Encoder, Output, ViewMaker
+from tacit.tasks.base import Task, looks
+
+WIDEST = 1024
+
+
+class VICReg(Task):
+    """Invariance without collapse for any modality that has views; `width` is the expander's, thrown away afterwards.
+
+    `spread` is the mean deviation of a feature of the expander, 0 where all examples are the same.
+    """
+
+    needs = frozenset({"views"})
+    fewest = fewest_in_part = 2  # of one alone there is no deviation, and batch norm leaves nothing
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        views: ViewMaker,
+        *,
+        width: int | None = None,
+        invariance: float = 25.0,
+        variance: float = 25.0,
+        covariance: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.views = views
+        self.invariance, self.variance, self.covariance = invariance, variance, covariance
+        width = width or min(4 * encoder.dim, WIDEST)
+        self.expander = nn.Sequential(
+            *(nn.Linear(encoder.dim, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)),
+            *(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)),
+            nn.Linear(width, width, bias=False),
+        )
+
+    @property
+    def exported(self) -> Mapping[str, Encoder]:
+        return {"encoder": self.encoder}
+
+    def forward(self, batch: Batch) -> Output:
+        return self.compared(self.embed(batch))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """What the expander makes of both views, [B 2 D]."""
+        both = together([self.views(batch, view) for view in (0, 1)])  # [2B ...]
+        z: Tensor = self.expander(self.encoder(both).pooled).float()  # [2B D]
+        return z.view(2, -1, z.shape[1]).transpose(0, 1)
+
+    def compared(self, embeddings: Tensor) -> Output:
+        """The loss of this rank's rows [B 2 D], by the spread and covariance of those of all ranks."""
+        apart = (embeddings[:, 0] - embeddings[:, 1]).square().mean()
+        z = gathering.gather(embeddings)  # [W*B 2 D]
+        z = (z - z.mean(0)).transpose(0, 1)  # [2 W*B D]
+        covariance = z.mT @ z / (z.shape[1] - 1)  # [2 D D]
+        variances = covariance.diagonal(dim1=1, dim2=2)  # [2 D]
+        deviation = (variances + 1e-4).sqrt()
+        narrow = (1 - deviation).relu().mean(1).sum()
+        alike = (covariance.square().sum() - variances.square().sum()) / z.shape[2]
+        loss = self.invariance * apart + self.variance * narrow + self.covariance * alike
+        metrics = {"invariance": apart, "variance": narrow, "covariance": alike, "spread": deviation.mean()}
+        return Output(loss, {name: value.detach() for name, value in metrics.items()}, {})
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        return {f"view {view + 1}": looks(self.views(batch, view)) for view in (0, 1)}
