@@ -11,7 +11,6 @@ import torch
 
 from tacit.core.errors import UserError
 from tacit.encoders import build_encoder, load_encoder
-from tacit.formats import write
 from tacit.formats.write import export
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.spec import ImageSpec
@@ -100,7 +99,7 @@ def test_a_copy_that_differs_is_not_kept(
         whole(twin, folder)
         list(twin.parameters())[-1].data += 1
 
-    monkeypatch.setattr(write.saved, "restore", damaged)
+    monkeypatch.setattr(saved, "restore", damaged)
     with pytest.raises(RuntimeError, match="it was not kept"):
         export(encoder, "safetensors", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -108,8 +107,8 @@ def test_a_copy_that_differs_is_not_kept(
 
 def test_refusals(encoder: ImageEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="cannot export to 'tflite'; choose hf, onnx, safetensors"):
-        export(encoder, "tflite", tmp_path / "out")  # type: ignore[arg-type]
-    monkeypatch.setattr(write, "ONNX_PACKAGES", ("onnx", "no_such_package"))
+        export(encoder, "tflite", tmp_path / "out")
+    monkeypatch.setattr("tacit.formats.onnx.PACKAGES", ("onnx", "no_such_package"))
     with pytest.raises(UserError, match=r"needs no_such_package; install with: pip install 'tacit\[onnx\]'"):
         export(encoder, "onnx", tmp_path / "out")
     (tmp_path / "photos").mkdir()

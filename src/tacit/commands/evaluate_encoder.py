@@ -36,13 +36,14 @@ from tacit.experiment.settings import EvaluateSettings, Reading, settings_of
 from tacit.experiment.split import has_seen
 from tacit.experiment.starting import check_judging
 from tacit.experiment.validate import HURRIED, diagnoses, plan_judging, pretrained_arm
-from tacit.modalities.events.store import HELD
 from tacit.report import private_report
 from tacit.tasks.base import Task
 from tacit.training.loop import Run, read_history
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+USUAL = next(iter(EVENT_SEALS))  # what is held out of events where nothing is said
 
 
 def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Report:
@@ -282,7 +283,7 @@ class Kept(Task):
 
 def events_held(options: dict[str, Any]) -> str | None:
     """The source of the seal that judges histories by what comes next; None where labels do, or nothing."""
-    return None if options.get("labels") is not None else EVENT_SEALS.get(options.get("holdout") or HELD[0])
+    return None if options.get("labels") is not None else EVENT_SEALS.get(options.get("holdout") or USUAL)
 
 
 def sealed_alike(run: Path, events: str | None) -> bool:
@@ -301,7 +302,7 @@ def run_has_seen(run: Path, seal: Seal | None, data: Any, options: dict[str, Any
     if asked.get("transductive"):
         return True
     if not sealed_alike(run, events):  # pretrained without such labels, on all but a test split that was given
-        if events and (asked.get("holdout") or HELD[0]) == (options.get("holdout") or HELD[0]):
+        if events and (asked.get("holdout") or USUAL) == (options.get("holdout") or USUAL):
             return False  # whoever is judged, the same events are held out of all
         kept_out = [name for name in ("split_column", "test") if asked.get(name) is not None]
         return asked["data"] == str(data) and not any(asked[name] == options.get(name) for name in kept_out)

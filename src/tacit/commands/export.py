@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tacit.commands.command import guarded
 from tacit.experiment.folder import was_private
@@ -17,7 +17,7 @@ from tacit.formats.write import nameless
 def export(
     encoder: Any,
     *,
-    to: Literal["hf", "onnx", "safetensors"] = "hf",
+    to: str = "hf",
     out: str,
     with_head: bool = False,
     labels: str | None = None,

@@ -14,7 +14,6 @@ as resizing, `README.md` lists for the caller, with the lines to paste.
 from __future__ import annotations
 
 import json
-from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -24,8 +23,7 @@ from numpy.typing import NDArray
 from tacit.core.files import sha256
 from tacit.evaluation.features import candidates
 from tacit.evaluation.selection import FINAL
-from tacit.formats.handover import handover
-from tacit.formats.onnx import write_graph
+from tacit.formats import handover
 from tacit.modalities.graph import Words
 
 if TYPE_CHECKING:
@@ -33,9 +31,8 @@ if TYPE_CHECKING:
 
     from tacit.core.encoder import OwnEncoder
     from tacit.core.types import Features
-    from tacit.formats.onnx import Copy, Inputs
+    from tacit.formats.base import Copy, Format, Inputs
 
-ONNX_FILE = "encoder.onnx"
 WEIGHTS, DESCRIPTION, README = "head.safetensors", "head.json", "README.md"
 # From the head's outputs [B K] to its answer, as torch is told.
 ENDS = {"softmax": ".softmax(1)", "sigmoid": ".sigmoid()", "identity": "[:, 0]"}
@@ -59,7 +56,7 @@ class Head(NamedTuple):
         return "prediction" if self.link == "identity" else "probabilities"
 
 
-def write(encoder: OwnEncoder, head: Head, to: str, folder: Path) -> None:
+def write(encoder: OwnEncoder, head: Head, to: Format, folder: Path) -> None:
     """Write the head beside an encoder that is there already, or both as one graph, and README.md."""
     said = {
         "target": head.target,
@@ -70,22 +67,18 @@ def write(encoder: OwnEncoder, head: Head, to: str, folder: Path) -> None:
         "labels": head.labels,
         "caller": handover(encoder).left_to_do(head.deep),
     }
-    if to == "onnx":
-        _write_onnx(encoder, head, folder / ONNX_FILE, said)
-        weights = ONNX_FILE
-    else:
-        from safetensors.numpy import save_file
-
-        save_file({"W": head.W, "b": head.b}, folder / WEIGHTS)
-        weights = WEIGHTS
+    weights = to.write_head(encoder, head, folder, said)
     described = {**said, "weights": {weights: sha256(folder / weights)}}
     (folder / DESCRIPTION).write_text(json.dumps(described, indent=2))
     (folder / README).write_text(_readme(encoder, head, to), encoding="utf-8")
 
 
-def outputs(head: Head) -> tuple[str, str]:
-    """The names of what the graph gives."""
-    return "embedding", head.output
+def write_weights(head: Head, folder: Path) -> str:
+    """Write W and b, in float64; the file's name."""
+    from safetensors.numpy import save_file
+
+    save_file({"W": head.W, "b": head.b}, folder / WEIGHTS)
+    return WEIGHTS
 
 
 def as_function(encoder: OwnEncoder, head: Head) -> Copy:
@@ -97,63 +90,28 @@ def as_function(encoder: OwnEncoder, head: Head) -> Copy:
     kind = handover(encoder)
 
     def answer(inputs: Inputs) -> tuple[Tensor, Tensor]:
-        embedding = _embedding(kind.features(encoder, inputs, range(encoder.n_depths)), head.depth).cpu()
-        return embedding, _linked(embedding.double() @ W + b, head)
+        embedding = embedding_of(kind.features(encoder, inputs, range(encoder.n_depths)), head.depth).cpu()
+        return embedding, linked(embedding.double() @ W + b, head)
 
     return answer
 
 
-def as_taken(inputs: Inputs, head: Head) -> Inputs:
-    """The inputs of an encoder's graph as those of a head's: images not as floats, but as pixels of the run's depth."""
-    import torch
-
-    if "image" not in inputs:
-        return inputs
-    white, dtype = (65535, torch.uint16) if head.deep else (255, torch.uint8)
-    return {"image": (inputs["image"] * white).round().to(dtype)}
-
-
-def _embedding(features: Features, depth: str) -> Tensor:
+def embedding_of(features: Features, depth: str) -> Tensor:
+    """The representation that a head reads."""
     return candidates(features)[depth]
 
 
-def _linked(outputs: Tensor, head: Head) -> Tensor:
+def linked(outputs: Tensor, head: Head) -> Tensor:
+    """The answer of a head by its outputs [B K]."""
     if head.link == "identity":
         return outputs[:, 0]
     return outputs.softmax(1) if head.link == "softmax" else outputs.sigmoid()
 
 
-def _write_onnx(encoder: OwnEncoder, head: Head, file: Path, said: dict[str, object]) -> None:
-    import onnx
-    import torch
-
-    kind = handover(encoder)
-
-    class Answers(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = deepcopy(encoder).cpu()
-            self.head = torch.nn.Linear(*head.W.shape)
-            self.head.weight.data = torch.from_numpy(head.W.T.copy()).float()
-            self.head.bias.data = torch.from_numpy(head.b).float()
-
-        def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-            embedding = _embedding(kind.features(self.encoder, inputs, range(encoder.n_depths)), head.depth)
-            return embedding, _linked(self.head(embedding), head)
-
-    write_graph(kind.graph(Answers()), as_taken(kind.example(), head), file, outputs(head), kind.axes)
-    model = onnx.load(file)
-    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in said.items()})
-    onnx.save(model, file)
-
-
-def _readme(encoder: OwnEncoder, head: Head, to: str) -> str:
+def _readme(encoder: OwnEncoder, head: Head, to: Format) -> str:
     kind = handover(encoder)
     words = kind.words
     steps = "\n".join(f"{number}. {step}" for number, step in enumerate(kind.left_to_do(head.deep), 1))
-    usage, graph = _usage_of_graph(head, words), f"`{ONNX_FILE}` {words.does}"
-    if to != "onnx":
-        usage, graph = _usage(head, words), f"the encoder {words.does}"
     return f"""# {encoder.name} with its head
 
 {_meaning(head, words)}
@@ -161,14 +119,14 @@ def _readme(encoder: OwnEncoder, head: Head, to: str) -> str:
 The head is a linear probe of {head.labels:,} labels on the representation `{head.depth}`. The verdict of the run's
 report precedes it: this head also learned from the sealed test labels, and how good it is itself was not measured.
 
-What is left to do to {_a(words.one)} first ({graph}):
+What is left to do to {_a(words.one)} first ({to.does(words)}):
 
 {steps}
 
 `tacit.load_encoder(FOLDER).prepare({words.prepared}. In this folder:
 
 ```python
-{usage}
+{to.usage(head, words)}
 ```
 """
 
@@ -187,17 +145,7 @@ def _meaning(head: Head, words: Words) -> str:
     }[head.link]
 
 
-def _usage_of_graph(head: Head, words: Words) -> str:
-    names = 'classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])'
-    return f"""import json, onnxruntime, tacit
-
-{words.feed}
-session = onnxruntime.InferenceSession("{ONNX_FILE}")
-embedding, {head.output} = session.run(["embedding", "{head.output}"], inputs)
-{names if head.classes else ""}""".rstrip()
-
-
-def _usage(head: Head, words: Words) -> str:
+def usage(head: Head, words: Words) -> str:
     """Three lines from examples to the answer, at this depth."""
     more, features, embedding = "", f"encoder(encoder.prepare({words.given}))", "features.pooled"
     if head.depth != FINAL:

@@ -39,6 +39,9 @@ class GraphIO(Protocol):
     def trial(self) -> Iterator[Inputs]:
         """Inputs to compare on, of their own random numbers."""
 
+    def taken(self, inputs: Inputs, deep: bool) -> Inputs:
+        """The same inputs as a graph with a head takes them; `deep`: examples have 16 bits."""
+
     def features(self, encoder: Any, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
         """What an encoder of this kind says, by operations that can be traced."""
 
@@ -77,6 +80,9 @@ class Numbers:
         "input_ids": {0: "batch", 1: "tokens"},
         "attention_mask": {0: "batch", 1: "tokens"},
     }
+
+    def taken(self, inputs: Inputs, deep: bool) -> Inputs:
+        return inputs
 
     def graph(self, inner: nn.Module) -> nn.Module:
         length = self.encoder.spec.length

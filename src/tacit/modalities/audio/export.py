@@ -49,6 +49,9 @@ class Sounds:
         audio = loud * (2 * torch.rand(len(lengths), max(lengths), generator=generator) - 1)
         return {"audio": audio, "length": torch.tensor(lengths)}
 
+    def taken(self, inputs: Inputs, deep: bool) -> Inputs:
+        return inputs
+
     def features(self, encoder: AudioEncoder, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
         device = encoder.mask_token.device
         audio, length = inputs["audio"].to(device), inputs["length"].to(device)

@@ -46,6 +46,11 @@ class Images:
             size = (spec.size, spec.size)
             yield {"image": nn.functional.interpolate(coarse, size, mode="bilinear", align_corners=False)}
 
+    def taken(self, inputs: Inputs, deep: bool) -> Inputs:
+        """Not floats but integers: pixels of the run's depth."""
+        white, dtype = (65535, torch.uint16) if deep else (255, torch.uint8)
+        return {"image": (inputs["image"] * white).round().to(dtype)}
+
     def features(self, encoder: ImageEncoder, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
         found: Features = encoder({"image": inputs["image"].to(encoder.mean.device)}, depths=depths)
         return found
