@@ -123,11 +123,12 @@ def open_dataset(
             sounds it is the column speaker, where there is one of six speakers or more and no split is named
         split_column: the column that says train, val or test
         test: further data, held out as the test split
-        target: what a label says: a class (classification, the default), any of several (multilabel), a number
-            (regression), what belongs together and is to be found again (retrieval), the one partner (pairs), how much
-            the two of a pair are alike, as a number (similarity), or the class of a token of the sentence that
-            --group-column names (tokens); the run's own where a run is judged. Of events without labels what comes
-            next, of all that a user has not used (recommendation, the default) or of everything (repeats)
+        target: what a label says: a class (classification, the default), one of ordered classes, such as a grade
+            (ordinal), any of several (multilabel), a number (regression), what belongs together and is to be found
+            again (retrieval), the one partner (pairs), how much the two of a pair are alike, as a number (similarity),
+            or the class of a token of the sentence that --group-column names (tokens); the run's own where a run is
+            judged. Of events without labels what comes next, of all that a user has not used (recommendation, the
+            default) or of everything (repeats)
         multilabel: the sign between the labels of one cell, such as "|"; a cell that holds nothing else means none of
             them, an empty one is unlabelled. Implies the target multilabel, which lists of labels in a Parquet file
             need no sign for.
