@@ -18,6 +18,7 @@ from tacit.commands.next_labels import by_margin, by_typicality, choose_method
 from tacit.core.errors import UserError
 from tacit.dataset import open_dataset
 from tacit.evaluation import Seal
+from tacit.evaluation.targets import make_target
 from tacit.experiment.split import split_dataset
 from tests.made import change_settings
 from tests.tiny import digits
@@ -224,15 +225,16 @@ def test_labels_of_the_data_themselves_count_beside_a_file(tmp_path: Path) -> No
     ],
 )
 def test_auto_switches_with_the_labels(asked: str, labels: int, classes: int, method: str) -> None:
-    assert choose_method(asked, labels, classes)[0] == method
+    assert choose_method(asked, labels, classes, make_target("classification"))[0] == method
 
 
 @pytest.mark.parametrize("target", ["multilabel", "regression", "tokens"])
 def test_other_targets_have_no_margin(target: str) -> None:
-    assert choose_method("auto", 1000, 10, target) == ("typiclust", f"as labels of {target} have no margin")
-    assert choose_method("typiclust", 0, 0, target)[0] == "typiclust"
+    of = make_target(target)
+    assert choose_method("auto", 1000, 10, of) == ("typiclust", f"as labels of {target} have no margin")
+    assert choose_method("typiclust", 0, 0, of)[0] == "typiclust"
     with pytest.raises(UserError, match="--method typiclust"):
-        choose_method("margin", 1000, 10, target)
+        choose_method("margin", 1000, 10, of)
 
 
 def test_a_run_must_be_finished(run: Path, folder: Path, tmp_path: Path) -> None:

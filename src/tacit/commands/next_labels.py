@@ -149,7 +149,7 @@ def next_labels(
 
 def choose_method(asked: str, labels: int, classes: int, target: Target) -> tuple[str, str]:
     """The method to use, and why in words. UserError where it cannot be used."""
-    if not target.by_class:
+    if not target.by_class or target.of_parts:
         if asked == "margin":
             raise UserError(
                 f"the margin lies between two classes, and labels of {target.name} have none; use --method typiclust"
