@@ -28,7 +28,7 @@ LISTING = """
 import json, re, sys, time
 from pathlib import Path
 from tacit.dataset import open_dataset
-from tacit.data.listing import open_source
+from tacit.dataset import open_source
 
 def memory(name):  # of this process alone: getrusage would count what its parent once had
     return int(re.search(name + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024

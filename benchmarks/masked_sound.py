@@ -75,8 +75,8 @@ def ours(asked: Asked) -> Said:
 
 
 def trained(folder: Path, case: str, seed: int) -> dict[str, float]:
-    from tacit.dataset import Recordings, open_dataset
-    from tacit.modalities.audio.recordings import Pieces
+    from tacit.dataset import open_dataset
+    from tacit.modalities.audio.recordings import Pieces, Recordings
     from tacit.modalities.audio.spec import AudioSpec
     from tacit.modalities.audio.views import SoundViews
     from tacit.training.batches import Batches, Span

@@ -46,9 +46,10 @@ class Watch:
 
 
 def ours(asked: Asked) -> Said:
-    from tacit.dataset import Histories, open_dataset
+    from tacit.dataset import open_dataset
     from tacit.encoders import build_encoder
     from tacit.modalities.events.modality import MODALITY as EVENTS
+    from tacit.modalities.events.store import Histories
     from tacit.training.batches import Batches
     from tacit.training.engine import make_fabric
     from tacit.training.loop import pretrain

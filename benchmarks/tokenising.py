@@ -27,7 +27,7 @@ MEMORY = """
 import json, sys, time
 from pathlib import Path
 from tacit.modalities.text.tokenise import open_corpus
-from tacit.data.listing import open_source
+from tacit.dataset import open_source
 import re
 
 def peak():  # of this process alone: getrusage would count what its parent once had
@@ -46,8 +46,7 @@ def speed(parquet: Path, most: int, turns: int) -> None:
     import pyarrow.parquet as pq
     from tokenizers import Tokenizer
 
-    from tacit.data.listing import open_source
-    from tacit.data.tables import Columns
+    from tacit.dataset import Settings, open_source
     from tacit.modalities.text.tokenise import open_corpus
 
     texts, words = [], 0
@@ -63,7 +62,7 @@ def speed(parquet: Path, most: int, turns: int) -> None:
         source = open_source(Path(folder) / "part.parquet")
         for algorithm in ("bpe", "wordpiece", "unigram"):
             part = texts[:2000]
-            small = open_source(part, Columns(kind="text"))
+            small = open_source(part, Settings.of(kind="text"))
             kept = open_corpus(small, tokenizer=algorithm, root=Path(folder) / "first", **settings)
             taken = str(kept.cache.folder)
             tokenizer = Tokenizer.from_file(f"{taken}/tokenizer.json")

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tacit.dataset import Dataset, Histories
+from tacit.dataset import Dataset
+from tacit.modalities.events.store import Histories
 
 Row = dict[str, Any]
 

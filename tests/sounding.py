@@ -10,7 +10,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from tacit.dataset import Dataset, Recordings
+from tacit.dataset import Dataset
+from tacit.modalities.audio.recordings import Recordings
 
 RATE = 8_000
 

@@ -16,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tacit.core.errors import RunFailed
-from tacit.data import decode, worker
-from tacit.data.decode import Pool, SoundPlan, Stretch
-from tacit.dataset import Recordings, clean
+from tacit.data import decode
+from tacit.data.decode import Pool, Stretch
+from tacit.dataset import clean
 from tacit.modalities.audio import decode as sounds
 from tacit.modalities.audio import store
-from tacit.modalities.audio.recordings import Pieces
+from tacit.modalities.audio.decoding import Plan, headers
+from tacit.modalities.audio.recordings import Pieces, Recordings
 from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.image.copies import find_copies
 from tacit.training.batches import Batches, Span
@@ -93,13 +94,12 @@ def test_long_sounds_go_through_a_file(tmp_path: Path):
     items: list[decode.Item] = [encoded(long), encoded(noise(1)), Stretch(encoded(long), 1.0, 39.0)]
     (tmp_path / "spilled").mkdir()
     for place in (str(tmp_path / "spilled"), ""):
-        with Pool(1) as pool:
+        with Pool(Plan, 1) as pool:
             answers = [
-                store.heard_in(outcome.data or b"")
-                for outcome in pool.decode(items, SoundPlan(RATE, "mix", folder=place))
+                store.heard_in(outcome.data or b"") for outcome in pool.decode(items, Plan(RATE, "mix", folder=place))
             ]
         for (told, samples), expected in zip(answers, (long, noise(1), long[RATE : 39 * RATE]), strict=True):
-            assert bool(told.file) == (place != "" and len(expected) * 2 > worker.INLINE)
+            assert bool(told.file) == (place != "" and len(expected) * 2 > sounds.INLINE)
             assert told.samples == len(expected)
             data = Path(told.file).read_bytes() if told.file else samples
             assert data == expected.tobytes()
@@ -114,7 +114,7 @@ def test_a_sound_that_takes_long_gives_signs_of_life(tmp_path: Path, monkeypatch
 import time
 from tacit.modalities.audio import decode as sounds
 from tacit.data import worker
-real, worker.SIGN_OF_LIFE = sounds.blocks, 0.05
+real, sounds._SIGN_OF_LIFE = sounds.blocks, 0.05
 def slow(source, *args, **settings):
     for block in real(source, *args, **settings):
         time.sleep(60 if source.endswith(b"HANG") else 0.4)
@@ -127,9 +127,9 @@ worker.main()
     monkeypatch.setattr(decode, "COMMAND", [sys.executable, "-P", str(script)])
     monkeypatch.setattr(decode, "SECONDS_PER_EXAMPLE", 1.5)
     items: list[decode.Item] = [encoded(noise(0, 5.0)), encoded(noise(1)) + b"HANG", encoded(noise(2))]
-    with Pool(1) as pool:
-        list(pool.probe_sounds(items[:1]))  # what is imported first does not count
-        outcomes = list(pool.decode(items, SoundPlan(RATE, "mix")))
+    with Pool(Plan, 1) as pool:
+        list(headers(pool, items[:1]))  # what is imported first does not count
+        outcomes = list(pool.decode(items, Plan(RATE, "mix")))
     assert [outcome.data is not None for outcome in outcomes] == [True, False, True]
     assert "took longer than 1.5 s" in outcomes[1].reason
 

@@ -17,14 +17,15 @@ import pytest
 from PIL import Image
 
 from tacit.data import decode
-from tacit.data.decode import Plan, Pool
+from tacit.data.decode import Pool
 from tacit.modalities.image import decode as pixels
+from tacit.modalities.image.decoding import Plan, headers
 
 PLAN = Plan(8, 1, "uint8")
 
 
 def decode_all(items: Iterable[decode.Item], plan: Plan, *, workers: int) -> Iterator[decode.Decoded]:
-    with Pool(workers) as pool:
+    with Pool(Plan, workers) as pool:
         yield from pool.decode(items, plan)
 
 
@@ -203,8 +204,8 @@ def test_leaving_early_leaves_no_process_behind(started: list[subprocess.Popen[b
 
 def test_headers_come_from_readable_items_only(tmp_path: Path):
     items: list[decode.Item] = [png(1), b"", tmp_path / "absent.png", np.zeros((5, 6, 3), np.uint16)]
-    with Pool(1) as pool:
-        assert pool.probe(items) == [pixels.Header(8, 8, True, False), pixels.Header(6, 5, False, True)]
+    with Pool(Plan, 1) as pool:
+        assert headers(pool, items) == [pixels.Header(8, 8, True, False), pixels.Header(6, 5, False, True)]
 
 
 def test_the_worker_imports_little():
@@ -212,9 +213,10 @@ def test_the_worker_imports_little():
     code = (
         "import runpy, sys; "
         f"runpy.run_path({decode.COMMAND[-1]!r}, run_name='x'); "
+        "import tacit.modalities.image.worker, tacit.modalities.audio.decode; "
         "print([m for m in ('torch', 'pyarrow', 'sklearn', 'tacit.dataset') if m in sys.modules])"
     )
-    source = str(Path(pixels.__file__).parents[1])
+    source = str(Path(pixels.__file__).parents[3])
     said = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

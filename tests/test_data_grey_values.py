@@ -18,11 +18,12 @@ from PIL import Image, PngImagePlugin
 from tacit.core.errors import UserError
 from tacit.core.nn import to_float
 from tacit.data import decode
-from tacit.dataset import Cache, Dataset, open_dataset
+from tacit.dataset import Dataset, open_dataset
 from tacit.encoders import build_encoder, load_encoder, save_encoder
 from tacit.modalities.image import decode as pixels
 from tacit.modalities.image.decode import BY_TYPE, Scale, Values
 from tacit.modalities.image.spec import ImageSpec
+from tacit.modalities.image.store import Cache
 
 SIZE = 16
 RNG = np.random.default_rng(0)

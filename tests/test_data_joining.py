@@ -16,15 +16,13 @@ import pytest
 from tacit.core.errors import UserError
 from tacit.data.asked import understand
 from tacit.data.class_names import own_class_names
-from tacit.data.folder import folder_source
 from tacit.data.known import Labels, resolve
 from tacit.data.labels import Columns, file_columns, own_columns
 from tacit.data.layouts import with_folder_labels
-from tacit.data.listing import open_source
 from tacit.data.named import Missing
 from tacit.data.notes import Notes
 from tacit.data.source import Source, join
-from tacit.dataset import TEST, TRAIN, Dataset, open_dataset
+from tacit.dataset import TEST, TRAIN, Dataset, open_dataset, open_source
 from tacit.evaluation import seal
 from tacit.experiment.split import split_dataset
 
@@ -138,7 +136,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_file_about_another_folder_labels_nothing_of_this_one(sites: Path) -> None:
     about = [("siteB", i) for i in range(20)] + [("siteC", i) for i in range(20, 30)]
     rows = {"file": [f"{site}/{i:04d}.png" for site, i in about], "label": ["x", "y"] * 15}
-    source = folder_source(sites)
+    source = open_source(sites)
     label, notes = joined(source, rows)
     assert {name[:5] for name, of in zip(source.ids.to_pylist(), label, strict=True) if of} == {"siteB"}
     assert (notes.matched.count, notes.unmatched.count) == (20, 10)
@@ -146,19 +144,19 @@ def test_a_file_about_another_folder_labels_nothing_of_this_one(sites: Path) -> 
     for start in ("siteC/", "/elsewhere/siteC/", "C:\\siteC\\", "study/siteC/"):
         others = {"file": [f"{start}{i:04d}.png" for i in range(30)], "label": ["x"] * 30}
         with pytest.raises(UserError, match=r"only 0 of the 30 rows .*an example is '0000.png' of the folder siteA"):
-            joined(folder_source(sites / "siteA"), others)
+            joined(open_source(sites / "siteA"), others)
     moved = {"file": [f"/elsewhere/siteA/{i:04d}.png" for i in range(30)], "label": ["x"] * 30}
-    label, notes = joined(folder_source(sites / "siteA"), moved)
+    label, notes = joined(open_source(sites / "siteA"), moved)
     assert label == ["x"] * 30
     assert notes.lines()[1].endswith("taken for that of the data: elsewhere/siteA")
 
 
 def test_numbers_of_images_may_be_written_without_zeros_only_where_they_are(tmp_path: Path) -> None:
-    source = folder_source(images(tmp_path / "scans", *(f"{i:03d}.png" for i in range(8))))
+    source = open_source(images(tmp_path / "scans", *(f"{i:03d}.png" for i in range(8))))
     with pytest.raises(UserError, match=r"'0' and '000' differ in zeros at the front"):
         joined(source, {"image_id": range(8), "label": LABELS})
     assert joined(source, {"image_id": [f"{i:03d}" for i in range(8)], "label": LABELS})[0] == LABELS
-    plain = folder_source(images(tmp_path / "plain", *(f"{i}.png" for i in range(8))))
+    plain = open_source(images(tmp_path / "plain", *(f"{i}.png" for i in range(8))))
     assert joined(plain, {"image_id": [float(i) for i in range(8)], "label": LABELS})[0] == LABELS
 
 
@@ -288,7 +286,7 @@ def test_a_value_to_hold_out_and_a_label_to_ignore_are_names_too() -> None:
 
 def layout(tmp_path: Path, *names: str, keep: Sequence[str] = ()) -> tuple[dict[str, str | None], Source]:
     """The label of each file, each folder of one or two."""
-    found = with_folder_labels(folder_source(images(tmp_path / "root", *names)), Missing(tuple(keep)))
+    found = with_folder_labels(open_source(images(tmp_path / "root", *names)), Missing(tuple(keep)))
     assert found.label is not None
     return dict(zip(found.ids.to_pylist(), found.label.to_pylist(), strict=True)), found
 
@@ -344,7 +342,7 @@ def test_layouts_are_read_as_others_mean_them(
 def test_folders_of_which_some_are_splits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="test, train of root are splits, and 'holdout' is none"):
         layout(tmp_path, *SPLIT, "holdout/cat/5.png")
-    source = with_folder_labels(folder_source(images(tmp_path / "two" / "root", *SPLIT)), Missing())
+    source = with_folder_labels(open_source(images(tmp_path / "two" / "root", *SPLIT)), Missing())
     with pytest.raises(UserError, match="root has a test split already"):
         join(source, source)
 
@@ -467,6 +465,6 @@ def test_why_nothing_matches_is_said(own: list[Any], theirs: Any, hint: str) -> 
 def test_a_name_with_a_blank_at_its_front_is_not_taken_for_another(tmp_path: Path) -> None:
     for name in ("x0", " x0", "x1", "x2"):
         (tmp_path / f"{name}.png").write_bytes(png(len(name)))
-    label, notes = joined(folder_source(tmp_path), {"file": [" x0.png", "x1.png", "x2.png"], "label": LABELS[:3]})
+    label, notes = joined(open_source(tmp_path), {"file": [" x0.png", "x1.png", "x2.png"], "label": LABELS[:3]})
     assert label == [None, None, "class 1", "class 2"]
     assert notes.ambiguous.count == 1

@@ -10,8 +10,11 @@ from tacit.data.matching import AMBIGUOUS, UNKNOWN, match
 IDS = ["cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "top.png", "dog/deep/3.jpg"]
 
 
+ENDINGS = frozenset([".jpg", ".jpeg", ".png"])
+
+
 def rows(paths, ids=IDS, root="/data/pets"):
-    return match(paths, ids, root).rows.tolist()
+    return match(paths, ids, root, ENDINGS).rows.tolist()
 
 
 def test_relative_absolute_and_windows_paths_mean_the_same():

@@ -16,8 +16,7 @@ from PIL import Image
 
 from tacit.core.errors import RunFailed, UserError
 from tacit.data import decode, store
-from tacit.data.listing import open_source
-from tacit.dataset import TEST, TRAIN, Dataset, clean, default_root, open_dataset
+from tacit.dataset import TEST, TRAIN, Dataset, clean, default_root, open_dataset, open_source
 from tacit.modalities.image import store as cache_module
 
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tacit.data import streamed
 from tacit.dataset import Dataset, open_dataset
-from tacit.modalities.events import events, sorting
+from tacit.modalities.events import sorting
 from tests.events import Row, as_told, by_hand, histories_of, write
 from tests.events import events as some_events
 
@@ -57,7 +58,7 @@ def test_sorting_in_parts_equals_sorting_by_hand(tmp_path_factory: Any, seed: in
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sorting, "TOGETHER", 2)
         patch.setattr(sorting, "_AT_ONCE", 3)
-        patch.setattr(events, "_ROWS", 7)
+        patch.setattr(streamed, "_ROWS", 7)
         if len({row["user"] for row in rows}) < 2:
             return
         dataset = open_dataset(pa.Table.from_pylist(rows), cache=str(tmp_path_factory.mktemp("cache")))

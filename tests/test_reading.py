@@ -22,9 +22,8 @@ from hypothesis import strategies as st
 from tacit.core.errors import UserError
 from tacit.data.delimited import open_delimited, read_csv
 from tacit.data.encodings import CannotRead, decoded
-from tacit.data.listing import open_source
 from tacit.data.opened import read_table
-from tacit.dataset import open_dataset
+from tacit.dataset import Settings, open_dataset, open_source
 from tacit.modalities.text.texts import file_texts
 
 
@@ -393,11 +392,9 @@ def test_json_that_cannot_be_read_is_one_line(tmp_path: Path, data: bytes, said:
 
 @pytest.mark.parametrize("kind", [None, "items", "text", "image"])
 def test_deep_json_never_ends_the_process(tmp_path: Path, kind: str | None):
-    from tacit.data.tables import Columns
-
     path = write(tmp_path / "t.jsonl", deep(100_000) * 3)
     with pytest.raises(UserError, match=r"t\.jsonl"):
-        open_source(path, Columns(kind), tmp_path)
+        open_source(path, Settings.of(kind=kind), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,7 @@ from PIL import Image
 
 from tacit.core.errors import UserError
 from tacit.data import places, shards
-from tacit.data.listing import open_source
-from tacit.data.tables import Columns
-from tacit.dataset import Dataset
+from tacit.dataset import Dataset, Settings, open_source
 from tests.sounding import encoded, heard, noise
 
 
@@ -293,8 +291,7 @@ def test_words_beside_an_image_are_bounded(tmp_path: Path, cached) -> None:
 MEMORY = """
 import re, sys
 from pathlib import Path
-from tacit.data.listing import open_source
-from tacit.data.tables import Columns
+from tacit.dataset import open_source
 def memory():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 open_source(sys.argv[1], root=Path(sys.argv[3]))
@@ -415,7 +412,7 @@ def test_members_that_are_not_read_are_counted(tmp_path: Path, cached) -> None:
     ]
     path = tmp_path / "a.tar"
     path.write_bytes(tar(*sorted(members)))
-    told, count = open_source(str(path), Columns("image")).left_aside()
+    told, count = open_source(str(path), Settings.of(kind="image")).left_aside()
     kinds = {".npy": 4, ".webm": 3, ".txt": 1, ".mp3": 1, "no ending": 1}
     assert sorted(told) == sorted(f"{n} file{'s' * (n > 1)} of {of}: not read as image" for of, n in kinds.items())
     assert count == 10

@@ -19,11 +19,11 @@ from tokenizers import Tokenizer
 
 from tacit.core.errors import UserError
 from tacit.data import rows as rows_of_json
-from tacit.dataset import TEST, Corpus, Dataset, clean, open_dataset
+from tacit.dataset import TEST, Dataset, clean, open_dataset
 from tacit.modalities import tokens
 from tacit.modalities.image.copies import find_copies
 from tacit.modalities.text import documents, tokenise
-from tacit.modalities.text.store import LONGEST
+from tacit.modalities.text.store import LONGEST, Corpus
 from tacit.modalities.text.vocabulary import open_tokenizer, specials_of, text_spec, train_tokenizer
 
 WORDS = "the cat sat on a mat, and then the dog (who'd slept) ate 12 mice; 東京 is far. Größe zählt! don't you think?"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from tacit.core.errors import UserError
 from tacit.data.splitting import hold_out_latest
+from tacit.data.streamed import in_memory
 from tacit.dataset import open_dataset
-from tacit.modalities.events.events import in_memory
 from tacit.modalities.events.times import When, when_of
 from tests.events import as_told
 
@@ -108,7 +108,7 @@ def test_what_is_no_time_is_refused(values: Any):
 
 
 def test_the_unit_is_told_by_the_whole_column(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tacit.modalities.events.events._ROWS", 10)
+    monkeypatch.setattr("tacit.data.streamed._ROWS", 10)
     _, found = told([B + k for k in range(10)] + [1000 * (B + k) for k in range(10, 40)])
     assert found == [B + k for k in range(40)]
 

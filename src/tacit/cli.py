@@ -30,8 +30,10 @@ import tacit.experiment.settings as concerns
 from tacit.commands import COMMANDS
 from tacit.core.budget import start_clock
 from tacit.core.errors import Interrupted, RunFailed, UserError, in_a_line, nearest
+from tacit.core.options import keywords
 from tacit.core.plain_yaml import read_plain_yaml
 from tacit.core.wording import discreet
+from tacit.modalities import data_options
 
 SOURCE = Path(__file__).parent
 # Settings of data that say nothing of how their content is read; of events, times are content.
@@ -257,8 +259,7 @@ def _function(file: Path, name: str) -> ast.FunctionDef:
 @cache
 def _of_data() -> dict[str, str]:
     """The help of the settings of `open_dataset`."""
-    doc = inspect.cleandoc(ast.get_docstring(_function(SOURCE / "dataset.py", "open_dataset")) or "")
-    return _helps(doc)
+    return {name: setting.help for name, setting in keywords(*data_options()).items()}
 
 
 def _helps(doc: str) -> dict[str, str]:

@@ -19,13 +19,14 @@ from tacit.core.parts import check_parts, fingerprint, write_parts
 from tacit.core.stages import stage
 from tacit.data.embeddings import NUMBERED
 from tacit.data.opened import PARQUET
-from tacit.dataset import Corpus, open_dataset
+from tacit.dataset import open_dataset
 from tacit.evaluation.features import extract, extract_tokens
 from tacit.experiment.log import Log
 from tacit.experiment.reading import as_trained, open_encoder, overridden, tell
 from tacit.modalities import reads
 from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.text.encoder import LONGEST, TextEncoder
+from tacit.modalities.text.store import Corpus
 from tacit.modalities.text.tokens import BLANKS, reader
 from tacit.training.engine import all_processes, make_fabric
 

@@ -24,11 +24,11 @@ from tacit.data.asked import FLAGS, Asked, understand
 from tacit.data.embeddings import ID, SUFFIXES, Vectors, are_vectors, join_vectors, read_vectors
 from tacit.data.joining import FILE_NAMES
 from tacit.data.known import Labels, resolve
-from tacit.data.labels import FOLDERS, Columns, file_columns, read_labels
+from tacit.data.labels import Columns, file_columns, read_labels
 from tacit.data.layouts import with_folder_labels
 from tacit.data.named import Missing
 from tacit.data.notes import Notes
-from tacit.data.tables import label_files
+from tacit.data.options import FOLDERS, LabelOptions
 from tacit.evaluation import Arm, Labelled, Report, Seal, count_read, evaluate, seal
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.features import Stored
@@ -37,6 +37,7 @@ from tacit.experiment.folder import environment, mark_report, report_folder
 from tacit.experiment.log import Log
 from tacit.experiment.settings import EvaluateSettings, Reading
 from tacit.experiment.split import kept_whole
+from tacit.modalities import file_endings
 from tacit.report import private_report
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def evaluate_file(source: Any, data: Any, ask: EvaluateSettings) -> Report:
         names = _names(asked)
         lists = names["label"] if make_target(asked.target).lists else None
         told = list(names.values())
-        tables = read_labels([path for path in label_files(labels) if str(path) != FOLDERS])
+        tables = read_labels([path for path in LabelOptions(labels=labels).files if str(path) != FOLDERS])
         keys = [name for table in tables.values() for name in table.column_names if name not in (ID, *told)]
         judged = read_vectors(source, told, lists=lists, keys=keys)
         files, lines = join_vectors([judged, *(read_vectors(of, told, lists=lists) for of in sources[1:])])
@@ -150,7 +151,7 @@ def _columns(
 
     With them the split that folders named train and test make.
     """
-    files = label_files(labels)
+    files = LabelOptions(labels=labels).files
     by_folder = [str(path) for path in files] == [FOLDERS]
     by_file = bool(files) and not by_folder
     if by_folder and "label" in asked.columns:
@@ -171,7 +172,9 @@ def _columns(
         wanted = {key: name for key, name in asked.columns.items() if key not in found}
         lists = make_target(asked.target).lists
         keys = (ID, *FILE_NAMES)
-        joined = file_columns(file.source(), tables or {}, notes, wanted, lists=lists, keys=keys, least=0.0)
+        joined = file_columns(
+            file.source(file_endings()), tables or {}, notes, wanted, lists=lists, keys=keys, least=0.0
+        )
         found |= {key: column for key, column in vars(joined).items() if column is not None}
     elif by_folder:
         notes.labels_from = FOLDERS

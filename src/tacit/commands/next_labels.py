@@ -32,7 +32,7 @@ from tacit.evaluation.sealing import content_digests
 from tacit.evaluation.targets import Target, make_target
 from tacit.experiment.heads import Chosen, open_chosen, remembered
 from tacit.experiment.reading import overridden, tell
-from tacit.modalities.audio.segments import WHOLE
+from tacit.modalities.audio.options import WHOLE
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset

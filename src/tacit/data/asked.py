@@ -34,6 +34,21 @@ class Asked:
     kept: tuple[str, ...] = ()  # words such as NA and None that are names here
     held_out: str | None = None  # the value of the column `holdout` that makes an example a test example
 
+    @property
+    def lists(self) -> bool:
+        """Whether a label may be a list of them."""
+        return make_target(self.target).lists
+
+    @property
+    def scores_pairs(self) -> bool:
+        """Whether a label scores a pair of examples."""
+        return "pair" in make_target(self.target).takes
+
+    @property
+    def of_parts(self) -> bool:
+        """Whether a label is one of a part of an example."""
+        return make_target(self.target).of_parts
+
     def of_kind(self, next_up: str | None, *, labelled: bool, unnamed: bool, held: bool) -> Asked:
         """With `next_up`, which asks what comes next, for data without labels, `held` out in part, where no target was
         named; None for data in which nothing comes next. UserError where they cannot be judged by the target.

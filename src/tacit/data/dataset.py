@@ -20,15 +20,6 @@ if TYPE_CHECKING:
     from tacit.core.types import Batch
 
 
-# Settings of `open_dataset` that say how content is read, and nothing of labels, groups or splits.
-READING = (
-    *("kind", "image_size", "image_column", "path_column", "text_column", "tokenizer", "vocabulary", "length"),
-    *("lowercase", "audio_column", "start_column", "end_column", "rate", "seconds", "channels", "user_column"),
-    *("item_column", "time_column", "event_column", "event_weight", "session_gap", "k_core", "item_table", "catalogue"),
-    *("cache", "max_bad"),
-)
-
-
 @dataclass(frozen=True)
 class Dataset:
     """N examples ready for training: everything per example is aligned with the rows of the cache."""
@@ -51,7 +42,7 @@ class Dataset:
     pair: NDArray[np.int64] | None = None  # [N] the pair of each, -1 where none
     numbered: bool = False  # whether the ids are the numbers of rows, which name nothing elsewhere
     spans: Spans | None = None  # of target tokens: the stretches of recordings whose frames are labelled
-    reading: Mapping[str, Any] = field(default_factory=dict)  # where in the data the content lies, see `READING`
+    reading: Mapping[str, Any] = field(default_factory=dict)  # by which columns, as settings of `open_dataset`
 
     def __len__(self) -> int:
         return len(self.cache)

@@ -1,7 +1,7 @@
-"""Supervised decoding: images and sounds that crash, hang or swell cost a note each, never the run.
+"""Supervised decoding: examples that crash, hang or swell cost a note each, never the run.
 
 Encoded examples go to worker processes (`tacit.data.worker`) in small batches; each worker is watched for time and
-limits its own memory. Images already decoded (arrays, PIL objects) are only resized, in this process.
+limits its own memory. What is decoded already (arrays, PIL objects) is brought into its form in this process.
 """
 
 from __future__ import annotations
@@ -17,22 +17,15 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 import tacit
 from tacit.data import worker
-from tacit.modalities.audio import decode as sounds
-from tacit.modalities.image import decode as pixels
-from tacit.modalities.image.framing import Framing
-from tacit.modalities.text.documents import Unreadable
+from tacit.data.source import Unreadable
 
 
 class Stretch(NamedTuple):
@@ -44,9 +37,9 @@ class Stretch(NamedTuple):
     channel: int = -1  # the one that is meant; -1: as the plan says
 
 
-Item = bytes | Path | Unreadable | Stretch | NDArray[np.generic] | Image.Image
-"""One example as it is found: an encoded image or sound, where it lies or why it is not opened, or pixels ([H W] or
-[H W C])."""
+Item = Any
+"""One example as it is found: encoded as bytes, the `Path` where it lies or why it is not opened (`Unreadable`), a
+`Stretch` of one of these, or what is decoded already, which its modality knows (pixels, say)."""
 
 COMMAND = [sys.executable, "-P", str(Path(worker.__file__))]
 SECONDS_PER_EXAMPLE = 20.0  # until an answer or a sign of life; a photograph takes 0.2 s
@@ -56,49 +49,38 @@ START_SECONDS = 120.0
 _BATCH_BYTES = 4 << 20  # per request
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What every image is made into: [channels size size] of dtype `uint8` or `uint16`."""
-
-    decoder: ClassVar[str] = "image"
-    batch: ClassVar[int] = 64  # examples per request
-
-    size: int  # px
-    channels: int
-    dtype: str
-    framing: Framing | None = None
-    scale: pixels.Scale | None = None
-    strict: bool = False  # as an encoder reads, which refuses what does not fit it
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes per image."""
-        return self.channels * self.size * self.size * np.dtype(self.dtype).itemsize
-
-
-@dataclass(frozen=True)
-class SoundPlan:
-    """What every sound is made into: int16 samples of one channel, long ones in a file of `folder` where one is given.
-
-    An answer of few samples carries them itself, so that a hundred thousand words need no hundred thousand files.
-    """
-
-    decoder: ClassVar[str] = "sound"
-    batch: ClassVar[int] = 16  # of `worker.INLINE` bytes each at most
-
-    rate: int  # Hz
-    channels: str
-    most: float | None = None  # seconds that are decoded
-    folder: str = ""
-
-
 class Decoded(NamedTuple):
     """One example's outcome; `data` is None where `reason` says why."""
 
     content: bytes  # 16-byte hash of what the example is made of
     data: bytes | None
     reason: str = ""
-    found: tuple[str, ...] = ()  # what was done to an image, see `pixels.FINDINGS`
+    found: tuple[str, ...] = ()  # what was done to it that a person should know
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every example is made into; each modality has its own, whose fields go to its decoder."""
+
+    decoder: ClassVar[str]  # "module:function", a `tacit.data.worker.Decoder`
+    batch: ClassVar[int]  # examples per request
+
+    @classmethod
+    def answered(cls, content: bytes, result: bytes) -> Decoded:
+        """What the decoder made of an example."""
+        return Decoded(content, result)
+
+    def in_memory(self, item: Any) -> Decoded:
+        """The same of one that is decoded already."""
+        raise NotImplementedError
+
+    @classmethod
+    def probe_in_memory(cls, item: Any, what: str) -> Decoded:
+        """What is probed for, of one that is decoded already."""
+        raise NotImplementedError
+
+
+Answered = Callable[[bytes, bytes], Decoded]
 
 
 def _processors() -> int:
@@ -106,9 +88,12 @@ def _processors() -> int:
 
 
 class Pool:
-    """Workers (default: one per processor at hand), started when first needed, and the thread that watches them."""
+    """Workers for the plans of one modality (default: one per processor at hand), started when first needed, and the
+    thread that watches them.
+    """
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, form: type[Plan], workers: int | None = None) -> None:
+        self._form = form
         self._n = n = workers or _processors()
         self._threads = ThreadPoolExecutor(n, thread_name_prefix="tacit-decode")
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()  # started ones first
@@ -131,64 +116,52 @@ class Pool:
             process.close()
         self._watch.join()
 
-    def decode(self, items: Iterable[Item], plan: Plan | SoundPlan) -> Iterator[Decoded]:
+    def decode(self, items: Iterable[Item], plan: Plan) -> Iterator[Decoded]:
         """What becomes of each item, in their order."""
-        settings = {**asdict(plan), "decoder": plan.decoder, "probe": ""}
-        return self._map(_batches(items, plan.batch), settings, plan if isinstance(plan, Plan) else None)
+        return self._map(items, {**asdict(plan), "probe": ""}, self._form.answered, plan.in_memory)
 
-    def probe(self, items: Iterable[Item]) -> list[pixels.Header]:
-        """The headers of those images that have a readable one."""
-        answers = (outcome.data for outcome in self._asked(items, Plan, "header"))
-        return [pixels.Header(*json.loads(answer)) for answer in answers if answer is not None]
+    def probe(self, items: Iterable[Item], what: str = "header") -> Iterator[Decoded]:
+        """What the decoder says of each item instead of decoding it."""
+        form = self._form
+        return self._map(items, {"probe": what}, Decoded, lambda item: form.probe_in_memory(item, what))
 
-    def values(self, items: Iterable[Item]) -> Iterator[pixels.Values]:
-        """The numbers of those images that have no black and white of their own."""
-        for outcome in self._asked(items, Plan, "values"):
-            if outcome.data is not None and (said := json.loads(outcome.data)) is not None:
-                numbers, low, high, some = said
-                yield pixels.Values(numbers, low, high, np.array(some, np.float64))
-
-    def probe_sounds(self, items: Iterable[Item]) -> Iterator[sounds.Header | None]:
-        """The headers of all these sounds, None where there is no readable one."""
-        answers = (outcome.data for outcome in self._asked(items, SoundPlan, "header"))
-        return (None if answer is None else sounds.Header(*json.loads(answer)) for answer in answers)
-
-    def why_not(self, item: Item, of: type[Plan] | type[SoundPlan]) -> str:
+    def why_not(self, item: Item) -> str:
         """Why an item has no readable header; nothing where it has one."""
-        return next(self._asked([item], of, "header")).reason
-
-    def _asked(self, items: Iterable[Item], of: type[Plan] | type[SoundPlan], what: str) -> Iterator[Decoded]:
-        return self._map(_batches(items, of.batch), {"decoder": of.decoder, "probe": what}, what)
+        return next(self.probe([item])).reason
 
     def _map(
-        self, batches: Iterable[list[Item]], settings: dict[str, object], plan: Plan | str | None
+        self,
+        items: Iterable[Item],
+        settings: dict[str, object],
+        answered: Answered,
+        in_memory: Callable[[Any], Decoded],
     ) -> Iterator[Decoded]:
         # A few batches are under way at any time, never all of them.
         under_way: deque[Future[list[Decoded]]] = deque()
-        for batch in batches:
+        for batch in _batches(items, self._form.batch):
             if _is_encoded(batch[0]):
-                under_way.append(self._threads.submit(self._ask, batch, settings))
+                under_way.append(self._threads.submit(self._ask, batch, settings, answered))
             else:
-                under_way.append(self._threads.submit(_in_memory, batch, plan))
+                under_way.append(self._threads.submit(_in_memory, batch, in_memory))
             if len(under_way) > 2 * self._n:
                 yield from under_way.popleft().result()
         while under_way:
             yield from under_way.popleft().result()
 
-    def _ask(self, batch: list[Item], settings: dict[str, object]) -> list[Decoded]:
+    def _ask(self, batch: list[Item], settings: dict[str, object], answered: Answered) -> list[Decoded]:
         process = self._idle.get()
         try:
             outcomes: list[Decoded] = []
             retried = False
             while len(outcomes) < len(batch):
                 if process is None:
-                    process = _Worker()
+                    process = _Worker(self._form.decoder)
                     self._live.add(process)
                     if self._closed.is_set():
                         process.kill()
                     process.wait_until_ready()
                 try:
-                    for outcome in process.ask(batch[len(outcomes) :], settings):
+                    for outcome in process.ask(batch[len(outcomes) :], settings, answered):
                         outcomes.append(outcome)
                         retried = False
                 except (EOFError, OSError):
@@ -217,13 +190,13 @@ class Pool:
 class _Worker:
     """One decoding process and the pipes to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, decoder: str) -> None:
         package = str(Path(tacit.__path__[0]).parent)
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         # One example at a time per process: threads inside numpy would only map memory.
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
-            [*COMMAND, str(MEMORY)],
+            [*COMMAND, str(MEMORY), decoder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -243,12 +216,12 @@ class _Worker:
             raise RuntimeError(f"the decoding process does not start: {said or 'it says nothing'}")
         self.deadline = float("inf")
 
-    def ask(self, batch: list[Item], settings: dict[str, object]) -> Iterator[Decoded]:
+    def ask(self, batch: list[Item], settings: dict[str, object], answered: Answered) -> Iterator[Decoded]:
         self.deadline = time.monotonic() + SECONDS_PER_EXAMPLE
         header = json.dumps(settings).encode()
         request = [worker.LENGTH.pack(len(header)), header, worker.LENGTH.pack(len(batch))]
         for item in batch:
-            source, *part = item if isinstance(item, Stretch) else Stretch(item)  # type: ignore[arg-type]
+            source, *part = item if isinstance(item, Stretch) else Stretch(item)
             payload = os.fsencode(source) if isinstance(source, Path) else source
             assert isinstance(payload, bytes)
             kind = b"p" if isinstance(source, Path) else b"b"
@@ -262,7 +235,7 @@ class _Worker:
                 self.deadline = time.monotonic() + SECONDS_PER_EXAMPLE
             result = self._read(length)
             self.deadline = time.monotonic() + SECONDS_PER_EXAMPLE
-            yield _as_decoded(content, result, settings) if done == b"k" else Decoded(content, None, result.decode())
+            yield answered(content, result) if done == b"k" else Decoded(content, None, result.decode())
         self.deadline = float("inf")
 
     def kill(self) -> None:
@@ -307,14 +280,6 @@ class _Worker:
                 self._errors.append(line)
 
 
-def _as_decoded(content: bytes, result: bytes, settings: dict[str, object]) -> Decoded:
-    if settings["decoder"] != Plan.decoder or settings["probe"]:
-        return Decoded(content, result)
-    (bits,) = worker.FOUND.unpack_from(result)
-    found = tuple(name for number, name in enumerate(pixels.FINDINGS) if bits >> number & 1)
-    return Decoded(content, result[worker.FOUND.size :], "", found)
-
-
 def _is_encoded(item: Item) -> bool:
     return isinstance(_source(item), bytes | Path)
 
@@ -339,38 +304,14 @@ def _batches(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _in_memory(batch: list[Item], plan: Plan | str | None) -> list[Decoded]:
-    return [_one_in_memory(item, plan) for item in batch]
+def _in_memory(batch: list[Item], of: Callable[[Any], Decoded]) -> list[Decoded]:
+    return [_one_in_memory(_source(item), of) for item in batch]
 
 
-def _one_in_memory(item: Item, plan: Plan | str | None) -> Decoded:
-    """The same for what is in memory, by a plan or, by its name, what a worker would be asked."""
-    item = _source(item)
+def _one_in_memory(item: Item, of: Callable[[Any], Decoded]) -> Decoded:
     if isinstance(item, Unreadable):
         return Decoded(bytes(16), None, item.reason)
-    found: set[str] = set()
     try:
-        if isinstance(item, Image.Image):
-            if isinstance(plan, Plan):
-                pixels.look_at(item, found)  # before its pixels are loaded
-            item.load()
-            content = worker.content_hash(pixels.identity(item))
-            if isinstance(plan, Plan):
-                square = pixels.to_square(item, *_form(plan), scale=plan.scale, strict=plan.strict, found=found)
-            elif plan == "values":
-                return Decoded(content, worker.told(pixels.values(item)))
-            else:
-                return Decoded(content, json.dumps(pixels.probe(item)).encode())
-        else:
-            assert isinstance(item, np.ndarray)
-            content = worker.content_hash(f"{item.dtype} {item.shape}".encode() + item.tobytes())
-            if not isinstance(plan, Plan):
-                return Decoded(content, json.dumps(pixels.probe_array(item)).encode())
-            square = pixels.array_to_square(item, *_form(plan), scale=plan.scale, strict=plan.strict, found=found)
+        return of(item)
     except (ValueError, OSError, SyntaxError) as error:
         return Decoded(bytes(16), None, str(error)[:200])
-    return Decoded(content, square.tobytes(), "", tuple(sorted(found)))
-
-
-def _form(plan: Plan) -> tuple[int, int, np.dtype[Any], Framing | None]:
-    return plan.size, plan.channels, np.dtype(plan.dtype), plan.framing

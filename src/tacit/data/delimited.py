@@ -23,8 +23,8 @@ import pyarrow.csv
 
 from tacit.core.errors import UserError
 from tacit.data.encodings import UTF8, CannotRead, Encoding, encoding_of
-from tacit.data.kinds import suffix_of
 from tacit.data.places import Place
+from tacit.data.signs import suffix_of
 from tacit.data.text import opened_file
 
 _DELIMITERS = ",;\t|"

@@ -67,8 +67,8 @@ class Vectors:
         columns = {name: column.take(rows) for name, column in self.columns.items()}
         return replace(self, values=self.values[rows.to_numpy()], ids=ids, columns=columns)
 
-    def source(self) -> Source:
-        """The same as everything that can be labelled."""
+    def source(self, endings: frozenset[str] = frozenset()) -> Source:
+        """The same as everything that can be labelled; its ids may be names of files with these endings."""
         assert self.ids is not None
         return Source(
             name=self.name,
@@ -80,6 +80,7 @@ class Vectors:
             root=".",
             key=ROWS if self.numbered else ID,
             by_path=False,
+            endings=endings,
             columns=pa.table(dict(self.columns)) if self.columns else None,
         )
 

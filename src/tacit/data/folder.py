@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
 from tacit.data.inside import homes_of
-from tacit.data.kinds import KINDS, choose_kind, kind_of_suffix, suffix_of
 from tacit.data.opened import TABLE_SUFFIXES
+from tacit.data.signs import AllSigns, choose, of_suffix, suffix_of
 from tacit.data.source import Source, digest, each, spread
 
 _ABOUT = ("README", "LICENSE", "NOTICE")
@@ -25,29 +26,31 @@ TABLES = frozenset([".parquet", ".csv", ".jsonl", ".npz", ".npy"])
 _CHUNK = 1 << 16  # names held as Python strings at a time
 
 
-def folder_source(root: Path, kind: str | None = None) -> Source:
-    """Every file of the kind below `root`, ordered by path; ids are the paths from `root`, with forward slashes.
+def folder_source(root: Path, signs: AllSigns, kind: str | None = None) -> Source:
+    """Every file of one modality below `root`, ordered by path; ids are the paths from `root`, with forward slashes.
 
     Hidden files are passed over. Links to files are followed within `root` only, and from a snapshot of Hugging Face's
     cache to its blobs; links to folders nowhere.
     """
     root = root.resolve()
     others: Counter[str] = Counter()
-    names, sizes, times, kinds, skipped = _list(root, others)
+    names, sizes, times, kinds, skipped = _list(root, signs, others)
     found = Counter(kinds)
-    counts = {name: found[number] for number, name in enumerate(KINDS)}
-    if kind is None and counts["text"] < sum(counts.values()):
+    counts = {name: found[number] for number, name in enumerate(signs)}
+    about = next(name for name, of in signs.items() if of.notes)  # whose files may be notes about others
+    pages = _pages(names, signs[about].notes)
+    if kind is None and counts[about] < sum(counts.values()):
         # a page of notes beside images is about them, no text among them
-        counts["text"] -= _pages(names)
-    elif kind is None and (tables := _tables(root)) and counts["text"] == _pages(names) <= len(tables):
+        counts[about] -= pages
+    elif kind is None and (tables := _tables(root)) and counts[about] == pages <= len(tables):
         # and so are a few of them beside tables
         raise UserError(
             f"{root} holds tables ({', '.join(tables[:5])}): name one of them as the data, and perhaps --test"
         )
-    kind = choose_kind(counts, kind, str(root))
+    kind = choose(signs, counts, kind, str(root))
     if not counts[kind]:
-        raise UserError(_empty(root, kind, others, skipped))
-    chosen = np.asarray(kinds) == list(KINDS).index(kind)
+        raise UserError(_empty(root, kind, signs[kind].suffixes, others, skipped))
+    chosen = np.asarray(kinds) == list(signs).index(kind)
     others.update(suffix_of(name) for name in each(names.filter(pa.array(~chosen))) if not _is_about(name))
     rows = np.flatnonzero(chosen)
     names = names.take(pa.array(rows))
@@ -67,9 +70,10 @@ def folder_source(root: Path, kind: str | None = None) -> Source:
     )
 
 
-def _pages(names: pa.Array) -> int:
+def _pages(names: pa.Array, endings: frozenset[str]) -> int:
     """How many of these are pages of notes."""
-    return pc.sum(pc.match_substring_regex(names, r"(?i)\.md(\.gz)?$")).as_py() or 0
+    pattern = "|".join(re.escape(ending) for ending in sorted(endings))
+    return pc.sum(pc.match_substring_regex(names, f"(?i)({pattern})$")).as_py() or 0
 
 
 def _tables(root: Path) -> list[str]:
@@ -77,9 +81,9 @@ def _tables(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir() if path.suffix.lower() in TABLES)
 
 
-def holds_files(root: Path) -> bool:
-    """Whether there is a file of any kind of data in a folder, at any depth; pages about the folder do not count."""
-    return any(kind_of_suffix(suffix_of(name)) for _, name in _files(root, []) if not name.startswith(_ABOUT))
+def holds_files(root: Path, signs: AllSigns) -> bool:
+    """Whether there is a file of any modality in a folder, at any depth; pages about the folder do not count."""
+    return any(of_suffix(signs, suffix_of(name)) for _, name in _files(root, []) if not name.startswith(_ABOUT))
 
 
 def _is_about(name: str) -> bool:
@@ -88,20 +92,20 @@ def _is_about(name: str) -> bool:
 
 
 def _list(
-    root: Path, others: Counter[str]
+    root: Path, signs: AllSigns, others: Counter[str]
 ) -> tuple[pa.Array, NDArray[np.int64], NDArray[np.int64], array[int], list[tuple[str, str]]]:
-    """Paths, sizes in bytes, times of change in ns [N 2], kinds, and what was left aside with the reason.
+    """Paths, sizes in bytes, times of change in ns [N 2], modalities' numbers, and what was left aside with the reason.
 
-    Counts in `others` the endings of files that are of no kind.
+    Counts in `others` the endings of files that are of no modality.
     """
     chunks: list[pa.Array] = []
     names: list[str] = []
     sizes, times, kinds = array("q"), array("q"), array("b")
     skipped: list[tuple[str, str]] = []
-    numbers = {name: number for number, name in enumerate(KINDS)}
+    numbers = {name: number for number, name in enumerate(signs)}
     homes = homes_of(root)
     for entry, name in _files(root, skipped):
-        kind = kind_of_suffix(suffix_of(name))
+        kind = of_suffix(signs, suffix_of(name))
         if kind is None:
             others[suffix_of(name)] += not _is_about(name)
             continue
@@ -155,7 +159,9 @@ def _buffers(names: pa.Array) -> Iterator[bytes]:
     return (bytes(buffer) for buffer in names.buffers() if buffer is not None)
 
 
-def _empty(root: Path, kind: str, others: Counter[str], skipped: list[tuple[str, str]]) -> str:
+def _empty(
+    root: Path, kind: str, suffixes: frozenset[str], others: Counter[str], skipped: list[tuple[str, str]]
+) -> str:
     if tables := _tables(root):
         return f"{root} holds no {kind} files but {', '.join(tables[:5])}: name one of them as the data"
     if skipped:
@@ -164,4 +170,4 @@ def _empty(root: Path, kind: str, others: Counter[str], skipped: list[tuple[str,
         return f"{root} holds no {kind} files that may be read ({left}): name the folder that holds them"
     there = ", ".join(f"{count:,} of {ending or 'no ending'}" for ending, count in others.most_common(5) if count)
     there = f"; there are files {there}" if there else ""
-    return f"{root} holds no {kind} files (looked at any depth for {', '.join(sorted(KINDS[kind].suffixes))}{there})"
+    return f"{root} holds no {kind} files (looked at any depth for {', '.join(sorted(suffixes))}{there})"

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from tacit.data.places import Place, Remote
-from tacit.modalities.text.documents import Unreadable
+from tacit.data.source import Unreadable
 
 OUTSIDE = Unreadable("leads out of the table's folder; put the table beside or above its files")
 

@@ -22,6 +22,7 @@ from tacit.data.opened import ID_LIKE, PATH_NAMES
 from tacit.data.source import ROWS, Source, each
 
 FILE_NAMES = (*PATH_NAMES, "image_id", "id", "name")
+_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")  # of a file, about
 ROW = "row"  # the column that names examples by the numbers of their rows, from 0
 
 _LOOKED_AT = 1000  # ids that tell whether they are paths
@@ -96,20 +97,22 @@ def _names_each(columns: pa.Table | None, name: str) -> bool:
 
 def looked_up(key: Key, named: pa.ChunkedArray, source: Source) -> Match:
     """The example that each of these keys means. UserError for numbers of rows that count from 1."""
-    texts = [text or "" for text in named.to_pylist()]
+    texts, endings = [text or "" for text in named.to_pylist()], source.endings
     if key.rows:
         rows = list(each(source.ids)) if source.key == ROWS else [*map(str, range(len(source)))]
         _refuse_counting_from_one(texts, int(rows[-1]) + 1)
         return match_names(texts, rows)
     if key.column is None:
-        if source.by_path or any(map(has_ending, texts)) or _are_paths(source.ids):
-            return match(texts, each(source.ids), source.root)
+        if source.by_path or _are_paths(texts, endings) or _lie_in_folders(source.ids, endings):
+            return match(texts, each(source.ids), source.root, endings)
         return match_names(texts, each(source.ids))
     assert source.columns is not None
     refuse_rounded(source.columns[key.column], f"column {key.column!r} of {source.name}")
     ids = as_text(source.columns[key.column])
-    by_path = flat(key.column) in {flat(name) for name in PATH_NAMES} or any(map(has_ending, texts))
-    return match(texts, (name or "" for name in each(ids))) if by_path else match_names(texts, each(ids))
+    by_path = flat(key.column) in {flat(name) for name in PATH_NAMES} or _are_paths(texts, endings)
+    return (
+        match(texts, (name or "" for name in each(ids)), endings=endings) if by_path else match_names(texts, each(ids))
+    )
 
 
 def differ_by_zeros(names: Iterable[str], ids: pa.Array) -> tuple[str, str] | None:
@@ -131,7 +134,7 @@ def differ_by_capitals(names: Iterable[str], ids: pa.Array) -> tuple[str, str] |
 
 def _stem(name: str | None) -> str:
     name = (name or "").replace("\\", "/").rpartition("/")[2]
-    return name.rpartition(".")[0] if has_ending(name) else name
+    return _ENDING.sub("", name)
 
 
 def flat(name: str) -> str:
@@ -153,9 +156,15 @@ def _is_of_rows(table: pa.Table, names: Sequence[str], source: Source) -> bool:
     return _usual(names, [ROW]) is not None and (source.key == ROWS or source.columns is not None)
 
 
-def _are_paths(ids: pa.Array) -> bool:
+def _are_paths(texts: Iterable[str], endings: frozenset[str]) -> bool:
+    """Whether one of these ends as a file does."""
+    return any(has_ending(text, endings) for text in texts)
+
+
+def _lie_in_folders(ids: pa.Array, endings: frozenset[str]) -> bool:
     """Whether some of the first ids are paths or names of files."""
-    return any("/" in name or has_ending(name) for name in ids[:_LOOKED_AT].to_pylist())
+    first = ids[:_LOOKED_AT].to_pylist()
+    return any("/" in name for name in first) or _are_paths(first, endings)
 
 
 def _are_numbers(text: pa.Array) -> bool:

@@ -19,22 +19,21 @@ from tacit.core.columns import Few, codes_of, few
 from tacit.core.errors import UserError
 from tacit.data.asked import FLAGS, Asked
 from tacit.data.joining import FILE_NAMES, Key, differ_by_capitals, differ_by_zeros, key_of, looked_up
-from tacit.data.kinds import suffix_of
 from tacit.data.matching import AMBIGUOUS
 from tacit.data.named import Missing, as_text, one_array, refuse_rounded
 from tacit.data.notes import Notes
 from tacit.data.opened import LINES, PARQUET, read_table, refuse_twice
+from tacit.data.signs import suffix_of
 from tacit.data.source import Source
 from tacit.data.text import rearmed
 from tacit.evaluation.targets import make_target
 
-FOLDERS = "folders"
 NAMING = ("group", "subgroup", "holdout", "side", "pair")  # columns of names, whatever their type
 LABEL_NAMES = ("label", "labels", "class", "class_name", "label_name", "target", "category", "y")
 
 _KEY = "\x00key"
 _FEWEST_WHOLES = 10
-_SPEAKER, _FEWEST_SPEAKERS = "speaker", 6
+_FEWEST_GROUPS = 6
 _MATCHED = 0.5  # of a label file's rows
 
 
@@ -76,29 +75,29 @@ def own_columns(source: Source, names: Mapping[str, str], missing: Missing, *, l
     return Columns(**found)
 
 
-def by_speaker(source: Source, tables: Mapping[Path, pa.Table], asked: Asked) -> tuple[Source, Asked]:
-    """What one speaker says is a group, where a column of the data or of a label file says who speaks.
+def grouped(source: Source, tables: Mapping[Path, pa.Table], asked: Asked, column: str) -> tuple[Source, Asked]:
+    """Grouped by this column, such as the speaker, where the data or a label file have it.
 
-    Nothing is done where groups or splits are named, and that there are too few speakers to split by is said.
+    Nothing is done where groups or splits are named, and that there are too few groups to split by is said.
     """
     told = {"group", "split", "holdout", "time"} & asked.columns.keys()
     own = [] if source.columns is None else [source.columns]
-    there = next((table[_SPEAKER] for table in (*tables.values(), *own) if _SPEAKER in table.column_names), None)
+    there = next((table[column] for table in (*tables.values(), *own) if column in table.column_names), None)
     if there is None or told or source.split is not None or not make_target(asked.target).by_itself:
         return source, asked
     n = len(pc.unique(there.drop_null()))
-    if n >= _FEWEST_SPEAKERS:
-        remark = f"grouped by the column {_SPEAKER}, whom no split parts; --group-column names another"
-        asked = replace(asked, columns={**asked.columns, "group": _SPEAKER})
+    if n >= _FEWEST_GROUPS:
+        remark = f"grouped by the column {column}, whom no split parts; --group-column names another"
+        asked = replace(asked, columns={**asked.columns, "group": column})
     else:
-        remark = f"{n} speakers are too few to be kept apart: one may be trained and tested on"
+        remark = f"{n} {column}s are too few to be kept apart: one may be trained and tested on"
     return replace(source, remarks=(*source.remarks, remark)), asked
 
 
-def together(source: Source, columns: Columns, asked: Asked) -> tuple[Source, Columns]:
-    """Parts of one recording are a group, which no split parts, unless groups or splits are given.
+def together(source: Source, columns: Columns, asked: Asked, wholes: str) -> tuple[Source, Columns]:
+    """Parts of one of these `wholes` are a group, which no split parts, unless groups or splits are given.
 
-    Where there are too few recordings to split by, that is said instead; targets that pair examples up need no groups.
+    Where there are too few wholes to split by, that is said instead; targets that pair examples up need no groups.
     """
     given = (columns.group, columns.split, columns.holdout, columns.time, source.split)
     if source.whole is None or any(of is not None for of in given) or not make_target(asked.target).by_itself:
@@ -106,8 +105,7 @@ def together(source: Source, columns: Columns, asked: Asked) -> tuple[Source, Co
     n = len(pc.unique(source.whole))
     if n >= _FEWEST_WHOLES:
         return source, replace(columns, group=source.whole)
-    what = "samples" if source.kind == "image" else "recordings"
-    remark = f"{n} {what} are too few to be kept whole: parts of one may be trained and tested on"
+    remark = f"{n} {wholes} are too few to be kept whole: parts of one may be trained and tested on"
     return replace(source, remarks=(*source.remarks, remark)), columns
 
 

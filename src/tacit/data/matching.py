@@ -20,12 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core import naming
-from tacit.modalities.audio import decode as sounds
-from tacit.modalities.image import decode
 
 UNKNOWN, AMBIGUOUS = -1, -2
 _LAST = "\U0010ffff"
-_ENDINGS = decode.SUFFIXES | sounds.SUFFIXES
 _UP = re.compile(r"(^|[\\/])\.\.([\\/]|$)")
 _ABSOLUTE = re.compile(r"^(/|~|[A-Za-z]:/|[A-Za-z][\w+.-]*://)")
 
@@ -47,12 +44,12 @@ def match_names(names: Sequence[str], ids: Iterable[str]) -> Match:
     return Match(np.array([place.get(name, UNKNOWN) for name in names], np.int64), np.ones(len(names), np.int64))
 
 
-def match(paths: Sequence[str], ids: Iterable[str], root: str = "") -> Match:
+def match(paths: Sequence[str], ids: Iterable[str], root: str = "", endings: frozenset[str] = frozenset()) -> Match:
     """By path, see above. An id that is the path itself wins over longer ones that end so.
 
-    Paths written without any file ending are compared with the ids without theirs.
+    Paths written without any of the `endings` of files are compared with the ids without theirs.
     """
-    cut = not any(has_ending(path) for path in paths)
+    cut = None if any(has_ending(path, endings) for path in paths) else endings
     wanted = [_key(path, cut) for path in paths]
     # A path can mean an example only if at least the file's own name agrees: the others need not be held.
     last = {_first(key) for key in wanted}
@@ -91,16 +88,16 @@ def match(paths: Sequence[str], ids: Iterable[str], root: str = "") -> Match:
     return Match(rows, agree, "" if taken is None else _reversed(taken))
 
 
-def has_ending(path: str) -> bool:
-    """Whether a name ends as files of images or sounds do."""
-    return _suffix(path) in _ENDINGS
+def has_ending(path: str, endings: frozenset[str]) -> bool:
+    """Whether a name ends as one of these files does."""
+    return _suffix(path) in endings
 
 
 class _Folder:
     """The folder of the data, and whether a path may mean it by another name."""
 
     def __init__(self, root: str) -> None:
-        self.root, self.key = root, _key(root, cut=False)
+        self.root, self.key = root, _key(root, cut=None)
         self._known: dict[str, bool] = {}
 
     def may_be(self, named: str, path: str) -> bool:
@@ -134,16 +131,19 @@ def _most_alike(places: Iterable[str], above: str, home: str) -> str | None:
     return best[0] if len(best) == 1 and best[0].startswith(home) else None
 
 
-def _key(path: str, cut: bool) -> str:
-    """The components from the last to the first, each closed by a slash: shared tails become shared beginnings."""
+def _key(path: str, cut: frozenset[str] | None) -> str:
+    """The components from the last to the first, each closed by a slash: shared tails become shared beginnings.
+
+    The file's own name is compared as a name, without these endings, where endings are given to `cut`.
+    """
     text = unicodedata.normalize("NFC", path).strip().replace("\\", "/")
     parts = [part for part in text.split("/") if part not in ("", ".")]
     while ".." in parts:
         at = parts.index("..")
         parts = parts[: max(0, at - 1)] + parts[at + 1 :]
-    if cut and parts and has_ending(parts[-1]):
+    if cut and parts and has_ending(parts[-1], cut):
         parts[-1] = parts[-1][: -len(_suffix(parts[-1]))]
-    if cut and parts:
+    if cut is not None and parts:
         parts[-1] = naming.plain(parts[-1])
     return "".join(f"{part}/" for part in reversed(parts))
 

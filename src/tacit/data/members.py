@@ -16,9 +16,9 @@ from typing import IO, Any, NamedTuple
 import pyarrow as pa
 
 from tacit.core.errors import UserError
-from tacit.data.kinds import KINDS, kind_of_suffix, suffix_of
 from tacit.data.places import Place, reaching, size_of
 from tacit.data.rows import concatenated, table_of
+from tacit.data.signs import AllSigns, of_suffix, suffix_of
 
 NAME, WHOLE, BEGIN, SIZE, KIND = "__name__", "__whole__", "__begin__", "__size__", "__kind__"
 PLACED = (NAME, WHOLE, BEGIN, SIZE, KIND)
@@ -29,7 +29,6 @@ _TEXTS = frozenset(["cls", "cls2", "index", "id", "label", "txt", "text", "trans
 _MOST = {"json": 1 << 20} | dict.fromkeys(_TEXTS, 1 << 16)  # bytes of a member that is read for its words
 _COLUMNS = 100  # that a shard's JSON makes, at most
 _AT_ONCE = 4096  # examples made into arrow at a time
-_ORDER = list(KINDS)
 
 Row = dict[str, Any]
 
@@ -47,15 +46,15 @@ class Shard(NamedTuple):
         self.skipped.append((f"{self.place.name}/{name}", why))
 
 
-def index_of(place: Place, kind: str | None) -> pa.Table:
+def index_of(place: Place, signs: AllSigns, kind: str | None) -> pa.Table:
     """One row per example of a shard: the columns `PLACED` of its content, and those of its JSON and texts.
 
-    The content is the image, or else the sound, or else the text; only of `kind`, where that is given.
+    The content is of the first modality of `signs` that there is; only of `kind`, where that is given.
     """
     parts: list[pa.Table] = []
     with reaching(str(place), (OSError,)), place.open("rb") as file:
         shard = Shard(place, file, size_of(place), [], Counter())
-        rows = _examples(shard, kind)
+        rows = _examples(shard, signs, kind)
         while block := list(islice(rows, _AT_ONCE)):
             parts.append(table_of(block))
     aside = {SKIPPED: json.dumps(shard.skipped), UNREAD: json.dumps(shard.unread)}
@@ -95,12 +94,12 @@ class Member(NamedTuple):
         """What stands between the first point and the last: nothing, mask, left, 2.840.1."""
         return self.ending.rpartition(".")[0]
 
-    def kind(self, asked: str | None) -> str | None:
-        kind = kind_of_suffix(suffix_of(f"x.{self.last}"))
+    def kind(self, signs: AllSigns, asked: str | None) -> str | None:
+        kind = of_suffix(signs, suffix_of(f"x.{self.last}"))
         return None if asked not in (None, kind) or self.last == "gz" else kind
 
 
-def _examples(shard: Shard, asked: str | None) -> Iterator[Row]:
+def _examples(shard: Shard, signs: AllSigns, asked: str | None) -> Iterator[Row]:
     """What members side by side make, whose names are alike up to the first point of the file's own."""
     key, group, columns = "", list[Member](), set[str]()
     for info in _members(shard):
@@ -109,21 +108,23 @@ def _examples(shard: Shard, asked: str | None) -> Iterator[Row]:
         if not stem:
             continue  # hidden, as a Mac's own notes are
         if key != folder + slash + stem:
-            yield from _samples(shard, key, group, asked, columns)
+            yield from _samples(shard, key, group, signs, asked, columns)
             key, group = folder + slash + stem, []
         group.append(Member(info.name, ending.lower(), info.offset_data, info.size))
-    yield from _samples(shard, key, group, asked, columns)
+    yield from _samples(shard, key, group, signs, asked, columns)
 
 
-def _samples(shard: Shard, key: str, group: list[Member], asked: str | None, columns: set[str]) -> Iterator[Row]:
+def _samples(
+    shard: Shard, key: str, group: list[Member], signs: AllSigns, asked: str | None, columns: set[str]
+) -> Iterator[Row]:
     """The examples among members whose names are alike up to the first point.
 
     One, as WebDataset means it, where one of them is of the kind that counts, or one alone has no further point in its
     name while words are between the points of the others (0001.jpg, 0001.mask.png). Where several are alike, each is an
     example: words between the points (0001.left.png) make them parts of one thing, numbers (1.2.840.1.png) do not.
     """
-    found = {kind: [member for member in group if member.kind(asked) == kind] for kind in _ORDER}
-    kind = next((kind for kind in _ORDER if found[kind]), None)
+    found = {kind: [member for member in group if member.kind(signs, asked) == kind] for kind in signs}
+    kind = next((kind for kind in signs if found[kind]), None)
     if kind is None:
         for member in group:
             if asked is None and member.last in ("json", "cls"):
@@ -144,11 +145,11 @@ def _samples(shard: Shard, key: str, group: list[Member], asked: str | None, col
     whole = len(contents) == 1 or words
     beside: dict[str, list[Member]] = {}
     for member in group:
-        if member not in contents and (whole or member.kind(asked) != kind):
+        if member not in contents and (whole or member.kind(signs, asked) != kind):
             beside.setdefault(key if len(contents) == 1 else member.stem, []).append(member)
     for content in contents:
         row = Row()
-        row |= {NAME: content.name, BEGIN: content.begin, SIZE: content.size, KIND: _ORDER.index(kind)}
+        row |= {NAME: content.name, BEGIN: content.begin, SIZE: content.size, KIND: list(signs).index(kind)}
         row[WHOLE] = key if whole and len(contents) > 1 else content.name
         for member in [*beside.get(key, ()), *(beside.get(content.stem, ()) if content.stem != key else ())]:
             ending = member.ending if len(contents) == 1 else member.last

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from tacit.core.errors import UserError
 from tacit.data.class_names import own_class_names
 from tacit.data.delimited import read_csv
-from tacit.data.kinds import suffix_of
 from tacit.data.named import as_text, distinct, holds_rounded
 from tacit.data.places import Place, reaching, stamp_of
 from tacit.data.rows import concatenated, read_json_lines
+from tacit.data.signs import suffix_of
 from tacit.data.source import ROWS, spread
 from tacit.data.unpacking import batches, read_columns
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 from tacit.core.errors import UserError
 from tacit.data.encodings import UTF8, CannotRead, Encoding, decoded, wide_encoding
 from tacit.data.places import Place
+from tacit.data.source import Unreadable
 from tacit.data.text import opened_file
-from tacit.modalities.text.documents import Unreadable
 
 LONGEST = 64 << 20  # bytes of a line
 DEEPEST = 64  # brackets inside each other; arrow recurses for each, and 100,000 of them would end the process

@@ -22,14 +22,13 @@ from numpy.typing import NDArray
 from tacit.core.errors import UserError
 from tacit.core.files import whole_file
 from tacit.data.decode import Item
-from tacit.data.kinds import KINDS, choose_kind, suffix_of
 from tacit.data.members import BEGIN, KIND, NAME, PLACED, SIZE, SKIPPED, UNREAD, WHOLE, index_of
 from tacit.data.opened import strings
 from tacit.data.places import Place, reaching, stamp_of
 from tacit.data.rows import concatenated
-from tacit.data.source import Source, digest, spread
+from tacit.data.signs import AllSigns, choose, suffix_of
+from tacit.data.source import Source, Unreadable, digest, spread
 from tacit.data.worker import MAX_BYTES
-from tacit.modalities.text.documents import Unreadable
 
 SUFFIX = ".tar"
 PACKED = frozenset([".tgz", ".tar.gz", ".tbz2", ".bz2", ".txz", ".xz", ".tar.zst", ".zst"])
@@ -37,21 +36,21 @@ PACKED = frozenset([".tgz", ".tar.gz", ".tbz2", ".bz2", ".txz", ".xz", ".tar.zst
 _FORMAT = 4  # of a kept index
 
 
-def tar_source(places: Sequence[Place], name: str, asked: str | None, kept: Path) -> Source:
+def tar_source(places: Sequence[Place], name: str, signs: AllSigns, asked: str | None, kept: Path) -> Source:
     """Every example of these shards, in their order; columns are what the JSON and the texts beside them say.
 
     Ids are the names of the contents, after the shard's own where there are several. Indices are kept in `kept`.
     """
     stamps = [stamp_of(place) for place in places]
-    indices = [_index(place, stamp, asked, kept) for place, stamp in zip(places, stamps, strict=True)]
-    kind = _kind(indices, asked, name)
+    indices = [_index(place, stamp, signs, asked, kept) for place, stamp in zip(places, stamps, strict=True)]
+    kind = _kind(indices, signs, asked, name)
     skipped = [pair for index in indices for pair in json.loads((index.schema.metadata or {}).get(SKIPPED, b"[]"))]
     unread: Counter[str] = Counter()
     for index in indices:
         unread.update(json.loads((index.schema.metadata or {}).get(UNREAD, b"{}")))
-        others = index.filter(pc.not_equal(index[KIND], list(KINDS).index(kind)))
+        others = index.filter(pc.not_equal(index[KIND], list(signs).index(kind)))
         unread.update(suffix_of(name) for name in others[NAME].to_pylist())
-    indices = [index.filter(pc.equal(index[KIND], list(KINDS).index(kind))) for index in indices]
+    indices = [index.filter(pc.equal(index[KIND], list(signs).index(kind))) for index in indices]
     sizes = [index.num_rows for index in indices]
     above = [f"{place.name}/" if len(places) > 1 else "" for place in places]
     named = [
@@ -109,26 +108,27 @@ class _Contents:
         return data if len(data) == size else Unreadable("the shard has become shorter")
 
 
-def _index(place: Place, stamp: bytes, asked: str | None, kept: Path) -> pa.Table:
+def _index(place: Place, stamp: bytes, signs: AllSigns, asked: str | None, kept: Path) -> pa.Table:
     """The index of a shard, read now unless it has been kept."""
     path = kept / f"{digest([stamp, (asked or '').encode(), bytes([_FORMAT])])}.members.parquet"
     try:
         return pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException):
-        index = index_of(place, asked)
+        index = index_of(place, signs, asked)
     with whole_file(path) as partial:
         pq.write_table(index, partial, write_page_checksum=True)
     return index
 
 
-def _kind(indices: Sequence[pa.Table], asked: str | None, name: str) -> str:
-    found = np.bincount(_numbers(indices, KIND), minlength=len(KINDS))
-    counts = Counter(dict(zip(KINDS, found.tolist(), strict=True)))
-    if counts["image"] or counts["audio"]:
-        counts["text"] = 0  # a page of notes
-    kind = choose_kind(counts, asked, name)
+def _kind(indices: Sequence[pa.Table], signs: AllSigns, asked: str | None, name: str) -> str:
+    found = np.bincount(_numbers(indices, KIND), minlength=len(signs))
+    counts = Counter(dict(zip(signs, found.tolist(), strict=True)))
+    about = [one for one, of in signs.items() if of.notes]
+    if counts.total() > sum(counts[one] for one in about):
+        counts |= dict.fromkeys(about, 0)  # pages of notes
+    kind = choose(signs, counts, asked, name)
     if not counts[kind]:
-        raise UserError(f"{name} holds no {kind} members (looked for {', '.join(sorted(KINDS[kind].suffixes))})")
+        raise UserError(f"{name} holds no {kind} members (looked for {', '.join(sorted(signs[kind].suffixes))})")
     return kind
 
 

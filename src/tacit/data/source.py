@@ -1,4 +1,4 @@
-"""What every kind of data is turned into first: ids, a fingerprint, and a way to read the examples in order."""
+"""What data of every modality are turned into first: ids, a fingerprint, and a way to read the examples in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,17 +16,14 @@ from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
 
-if TYPE_CHECKING:
-    from tacit.modalities.events.interactions import Interactions
-    from tacit.modalities.image import decode
-from tacit.modalities.image import decode as pixels
-
-if TYPE_CHECKING:
-    from tacit.modalities.events.interactions import Interactions
-
 TRAIN, TEST, VALIDATION = 0, 1, 2
-_BEYOND = 0.05  # of a test set's pixel values that may lie beyond the black and white of the others
 PATH, ROWS = "path", "\0row"  # what ids are that come from no column: paths, or the numbers of rows
+
+
+class Unreadable(NamedTuple):
+    """Stands for an example that was found to be none."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,8 @@ class Source:
     skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of what was not even listed
     unread: Mapping[str, int] = field(default_factory=dict)  # files of endings that are not read, by their ending
     remarks: tuple[str, ...] = ()  # what else a person should know
-    values: decode.Values | None = None  # of images in memory: their numbers, in short
-    interactions: Interactions | None = None  # where examples are users and `items` their events in any order
+    endings: frozenset[str] = frozenset()  # by which a name in a column is known for a file's
+    about: Any = None  # what else its modality knows of the examples before any is decoded
     read: Mapping[str, Any] = field(default_factory=dict)  # by which columns, as settings of `open_dataset`
 
     def __len__(self) -> int:
@@ -114,24 +111,10 @@ def join(train: Source, test: Source) -> Source:
         skipped=train.skipped + test.skipped,
         unread=dict(Counter(train.unread) + Counter(test.unread)),
         remarks=train.remarks + test.remarks,
-        values=_seen(train, test),
+        endings=train.endings,
+        about=train.about,
         read=train.read,
     )
-
-
-def _seen(train: Source, test: Source) -> decode.Values | None:
-    """Numbers to scale by: those that are learned from. How many bits hold them, all say that are of their type."""
-    of, others = train.values, test.values
-    if of is None or others is None or of.numbers != others.numbers:
-        return of
-    scale = pixels.scale_of(of)
-    beyond = (others.some < scale.low) | (others.some > scale.high)
-    if len(beyond) and beyond.mean() > _BEYOND:
-        raise UserError(
-            f"--test {test.name} holds pixel values from {others.low:,.6g} to {others.high:,.6g}, where those of "
-            f"{train.name} are read so that {scale.said()}: scale both alike"
-        )
-    return of._replace(blocks=lambda: chain(of.blocks(), others.blocks()))
 
 
 def _stacked(one: pa.Table, other: pa.Table) -> pa.Table:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError, nearest
+from tacit.core.options import keywords
 from tacit.core.spec import SpecOf
-from tacit.dataset import READING, open_dataset
+from tacit.dataset import OPTIONS, READING
 from tacit.encoders import load_encoder
 from tacit.encoders.folder import are_names
 from tacit.experiment.folder import is_run, settings_of
@@ -58,7 +59,7 @@ def as_trained(encoder: OwnEncoder, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def asked_for(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those settings of `open_dataset` that are not as they are by default."""
-    usual = open_dataset.__kwdefaults__ or {}
+    usual = {name: of.default for name, of in keywords(*OPTIONS).items()}
     return {name: value for name, value in options.items() if value is not None and value != usual.get(name)}
 
 

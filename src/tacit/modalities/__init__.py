@@ -6,15 +6,23 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:
-    from tacit.core.spec import Spec
-    from tacit.modalities.base import Modality
+from tacit.data.options import LabelOptions, Reading
 
-# The folder holds options.py, which imports nothing heavy, and modality.py, whose MODALITY is the object.
+if TYPE_CHECKING:
+    from tacit.core.options import Options
+    from tacit.core.spec import Spec
+    from tacit.data.signs import Signs
+    from tacit.modalities.base import Modality
+    from tacit.modalities.options import ModalityOptions
+    from tacit.modalities.reader import Reader
+
+# The folder holds options.py, which imports nothing heavy, reader.py, whose READER opens data without torch, and
+# modality.py, whose MODALITY is the object. A sample of files of several modalities is taken for the first of them, and
+# kept indices of shards hold their numbers: a new one goes to the end. A table is offered to the last one first.
 MODALITIES = {
     "image": "tacit.modalities.image",
-    "text": "tacit.modalities.text",
     "audio": "tacit.modalities.audio",
+    "text": "tacit.modalities.text",
     "items": "tacit.modalities.events",
 }
 
@@ -30,6 +38,36 @@ def modality_named(name: str) -> Modality[Any, Any]:
     """The modality of this name."""
     found: Modality[Any, Any] = import_module(f"{MODALITIES[name]}.modality").MODALITY
     return found
+
+
+def reader_named(name: str) -> Reader[Any]:
+    """How data of this modality are read; imports no torch."""
+    found: Reader[Any] = import_module(f"{MODALITIES[name]}.reader").READER
+    return found
+
+
+@cache
+def options_of() -> dict[str, type[ModalityOptions]]:
+    """The settings of each modality."""
+    return {name: _options(name).Options for name in MODALITIES}
+
+
+@cache
+def data_options() -> tuple[type[Options], ...]:
+    """All settings of `open_dataset`: those of any data, and each modality's."""
+    return (Reading, LabelOptions, *options_of().values())
+
+
+@cache
+def signs() -> dict[str, Signs]:
+    """How data of each modality are known."""
+    return {name: _options(name).SIGNS for name in MODALITIES}
+
+
+@cache
+def file_endings() -> frozenset[str]:
+    """By which a name in a column is known for a file's; where files may be notes, names are texts too often."""
+    return frozenset[str]().union(*(of.suffixes for of in signs().values() if not of.notes))
 
 
 def modality_of(spec: Spec) -> Modality[Any, Any]:

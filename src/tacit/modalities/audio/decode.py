@@ -9,26 +9,28 @@ Shapes: S samples, C channels, T frames, M mel bands.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.data.worker import Question
+from tacit.modalities.audio.options import MIXES
+
 if TYPE_CHECKING:
     from soundfile import SoundFile
 
-SUFFIXES = frozenset(
-    [".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64", ".m4a"]
-)
-CHANNELS = ("mix", "left", "right")
-SEPARATE = "separate"  # each channel is an example of its own
-RATES = (4_000, 48_000)  # Hz, of what sounds are made into
 MOST_CHANNELS = 64
 LONGEST = 24 * 3600  # seconds of a single recording
 MOST_SECONDS = 600  # of a recording that an encoder is given
@@ -171,7 +173,7 @@ def channels_of(sound: Source | NDArray[Any]) -> int:
 
 def check_channel(channels: str | int, there: int) -> None:
     """BadSound for the number of a channel that is not there."""
-    assert channels in CHANNELS or isinstance(channels, int), channels
+    assert channels in MIXES or isinstance(channels, int), channels
     if isinstance(channels, int) and channels >= there:
         raise BadSound(f"has no channel {channels + 1}")
 
@@ -335,3 +337,58 @@ def _as_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
     zero = scale if samples.dtype.kind == "u" else 0.0
     floats: NDArray[np.float32] = ((samples - zero) / scale).astype(np.float32)
     return floats
+
+
+# ---------------------------------------------------------------- in a decoding process
+
+INLINE = 1 << 18  # bytes of samples that an answer carries; a longer sound goes through a file
+_SIGN_OF_LIFE = 1.0  # seconds
+
+
+class Heard(NamedTuple):
+    """What the first line of a decoded sound tells."""
+
+    samples: int
+    silent: bool
+    clipped: bool
+    cut: bool
+    file: str  # that holds the samples, empty where they follow
+
+
+def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], None]) -> tuple[bytes, bytes]:
+    """A `tacit.data.worker.Decoder`: `Heard` as a line of JSON and the samples, or the numbers of a header.
+
+    The hash is that of the samples: a stretch has one of its own, and a file need not be read twice.
+    """
+    source, start, end, channel = question
+    if settings["probe"]:
+        return bytes(16), json.dumps(header(source)).encode()
+    found = Found()
+    content = hashlib.blake2b(digest_size=16)
+    chosen = settings["channels"] if channel < 0 else channel
+    end = min(end, start + (settings["most"] or float("inf")))
+    inline, spilled, size, said = bytearray(), None, 0, time.monotonic()
+    with ExitStack() as stack:
+        for block in blocks(source, settings["rate"], chosen, start=start, end=end, found=found):
+            content.update(block.data)
+            size += block.nbytes
+            inline += block.data
+            if settings["folder"] and len(inline) > INLINE:
+                if spilled is None:
+                    spilled = stack.enter_context(_spilling(settings["folder"]))
+                spilled.write(inline)
+                inline.clear()
+            if time.monotonic() - said > _SIGN_OF_LIFE:
+                at_work()
+                said = time.monotonic()
+        if spilled is not None:
+            spilled.write(inline)
+            inline.clear()
+    heard = Heard(size // 2, found.silent, found.clipped, found.cut, "" if spilled is None else spilled.name)
+    return content.digest(), json.dumps(heard).encode() + b"\n" + inline
+
+
+def _spilling(folder: str) -> IO[bytes]:
+    handle, name = tempfile.mkstemp(dir=folder)
+    os.close(handle)
+    return open(name, "wb")

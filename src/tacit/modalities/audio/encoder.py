@@ -196,14 +196,15 @@ class AudioEncoder(OwnEncoder):
         Returns `audio` [B S] int16, `length` [B] and `index` [B], the number of the sound: separate channels are rows
         of their own. UserError names what is no sound.
         """
-        from tacit.modalities.audio.decode import CHANNELS, SEPARATE, as_samples, channels_of, excerpt
+        from tacit.modalities.audio.decode import as_samples, channels_of, excerpt
+        from tacit.modalities.audio.options import MIXES, SEPARATE
 
         sounds = [sounds] if isinstance(sounds, str | Path | np.ndarray) else list(sounds)
         if not sounds:
             raise UserError("no sounds to prepare; pass at least one path or array")
         heard = channels or self.spec.channels or "mix"
-        if heard not in (*CHANNELS, SEPARATE):
-            raise UserError(f"channels={heard!r} is none; choose from {', '.join((*CHANNELS, SEPARATE))}")
+        if heard not in (*MIXES, SEPARATE):
+            raise UserError(f"channels={heard!r} is none; choose from {', '.join((*MIXES, SEPARATE))}")
         begins, ends = (_each(seconds, len(sounds)) for seconds in (start, end))
         rows, index = [], []
         for number, (sound, begin, stop) in enumerate(zip(sounds, begins, ends, strict=True)):

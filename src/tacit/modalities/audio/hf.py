@@ -23,9 +23,9 @@ from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_M
 
 from tacit.core.errors import UserError
 from tacit.core.types import Batch, Features
-from tacit.modalities.audio.decode import RATES
 from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.logmel import FULL
+from tacit.modalities.audio.options import RATES
 from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.hf_folder import Public, check_complete, first_line, freeze_unused, load_model, quiet, told_of
 

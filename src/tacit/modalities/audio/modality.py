@@ -21,9 +21,9 @@ from tacit.modalities.audio import export, recipes
 from tacit.modalities.audio.convnet import AudioConvNet
 from tacit.modalities.audio.decode import as_samples
 from tacit.modalities.audio.frames import labelled_frames
+from tacit.modalities.audio.options import MIXES, SECONDS, SEPARATE
 from tacit.modalities.audio.recordings import Pieces, Recordings
 from tacit.modalities.audio.spec import AudioSpec
-from tacit.modalities.audio.store import CHANNELS, LENGTHS
 from tacit.modalities.audio.views import SILENCE, FrameStatistics, SoundStatistics, SoundViews, frames_of
 from tacit.modalities.base import Modality, Units
 from tacit.modalities.graph import GraphIO
@@ -110,7 +110,7 @@ class Sounds(Modality[AudioSpec, Recordings]):
 
     def options_of(self, spec: AudioSpec) -> dict[str, Any]:
         found: dict[str, Any] = {"rate": spec.rate}
-        if LENGTHS[0] <= spec.seconds <= LENGTHS[1]:
+        if SECONDS[0] <= spec.seconds <= SECONDS[1]:
             found["seconds"] = spec.seconds
         return found if spec.channels is None else {**found, "channels": spec.channels}
 
@@ -118,7 +118,7 @@ class Sounds(Modality[AudioSpec, Recordings]):
         return {"rate": spec.rate, "seconds": spec.seconds}
 
     def restore_options(self, encoder: Any, asked: Mapping[str, Any]) -> None:
-        if encoder.spec.channels is None and asked.get("channels") in CHANNELS:
+        if encoder.spec.channels is None and asked.get("channels") in (*MIXES, SEPARATE):
             encoder.spec = replace(encoder.spec, channels=asked["channels"])
 
     def adapt(self, encoder: Any, spec: Any) -> Any:

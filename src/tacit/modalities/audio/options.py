@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from tacit.core.errors import UserError, nearest
+from tacit.data.signs import Signs
+from tacit.modalities.options import ModalityOptions
+
+MIXES = ("mix", "left", "right")
+SEPARATE = "separate"  # each channel is an example of its own
+RATES = (4_000, 48_000)  # Hz, of what sounds are made into
+SECONDS = (0.5, 60.0)  # that are looked at together
+WHOLE = "none"  # what is said in place of a column's name where whole files are meant
+
 READS = "recordings"  # what an encoder of this modality is said to read
 
 ENCODERS = {
@@ -23,3 +37,68 @@ ENCODERS = {
     "wav2vec2_small": "tacit.modalities.audio.wav2vec2:Wav2Vec2",
     "wav2vec2_base": "tacit.modalities.audio.wav2vec2:Wav2Vec2",
 }
+
+_ENDINGS = "wav wave flac ogg oga opus mp3 aiff aif aifc au caf w64 m4a"
+
+SIGNS = Signs(
+    nouns="sounds",
+    suffixes=frozenset(f".{ending}" for ending in _ENDINGS.split()),
+    columns=("audio", "sound", "wav", "recording", "bytes"),
+    begins="tacit.modalities.audio.decode:known",
+)
+
+
+@dataclass(frozen=True)
+class Options(ModalityOptions):
+    """How recordings are read.
+
+    Args:
+        audio_column: the table's column of encoded sounds
+        start_column: the column of the seconds at which each row's stretch of its sound begins; default: start, where a
+            table of paths to sounds, or a label file of sounds, has both start and end; none: whole files are meant
+        end_column: the column of the seconds at which it ends; default: end, likewise
+        rate: samples per second that sounds are resampled to, 4,000 to 48,000 Hz; default: the commonest of the files,
+            at most 16,000
+        seconds: of sound that are looked at together, 0.5 to 60; default 10
+        channels: mix (the mean of all, the default), left, right, or separate: each channel is an example of its own
+    """
+
+    columns = ("audio_column", "start_column", "end_column")
+
+    audio_column: str | None = None
+    start_column: str | None = None
+    end_column: str | None = None
+    rate: int | None = None
+    seconds: float | None = None
+    channels: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether columns start and end mean no stretches of sounds."""
+        return WHOLE in (self.start_column, self.end_column)
+
+    @property
+    def span(self) -> tuple[str | None, str | None]:
+        """The columns that are named of where a stretch begins and ends."""
+        return (None, None) if self.whole else (self.start_column, self.end_column)
+
+    def named(self) -> str:
+        return replace(self, start_column=None, end_column=None).named() if self.whole else super().named()
+
+    def settled(self, before: Mapping[str, Any], names: Collection[str]) -> tuple[Self, list[str]]:
+        spans = {name: before.get(name) for name in ("start_column", "end_column")}
+        if WHOLE in spans.values() or self.whole:
+            found, lost = super().settled({k: v for k, v in before.items() if k not in spans}, names)
+            named = self.start_column or self.end_column
+            return (found if named else replace(found, start_column=WHOLE)), lost
+        return super().settled(before, names)
+
+    def check(self) -> None:
+        if self.rate is not None and not RATES[0] <= self.rate <= RATES[1]:
+            raise UserError(f"--rate {self.rate} is out of range; choose {RATES[0]:,} to {RATES[1]:,} Hz")
+        if self.seconds is not None and not SECONDS[0] <= self.seconds <= SECONDS[1]:
+            raise UserError(f"--seconds {self.seconds:g} is out of range; choose {SECONDS[0]:g} to {SECONDS[1]:g} s")
+        known = (*MIXES, SEPARATE)
+        if self.channels not in (None, *known):
+            near = nearest(str(self.channels), known)
+            raise UserError(f"--channels {self.channels} is none{near}; choose from {', '.join(known)}")

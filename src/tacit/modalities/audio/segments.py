@@ -20,10 +20,10 @@ from tacit.data.cache import private_folder
 from tacit.data.decode import Item, Pool, Stretch
 from tacit.data.source import Source, digest, spread
 from tacit.data.store import Damaged, read_sealed, write_sealed
-from tacit.modalities.audio import decode
+from tacit.modalities.audio import decode, decoding
+from tacit.modalities.audio.options import WHOLE
 
 SPAN = ("start", "end")  # the usual names of columns that say which stretch of a file is meant
-WHOLE = "none"  # what is said in place of a name where whole files are meant
 OTHERWISE = f"if that is not meant, --start-column {WHOLE} reads whole files"
 
 Seconds = NDArray[np.float64]
@@ -34,9 +34,6 @@ def stretches(source: Source, start: str | None, end: str | None) -> Source:
 
     A missing start is the beginning of the file, a missing end its end. UserError for what is no number of seconds.
     """
-    if source.kind != "audio":
-        flag, column = ("start", start) if start else ("end", end)
-        raise UserError(f"--{flag}-column {column}: {source.name} holds {source.kind} data, no sounds; leave it out")
     begins = _column_seconds(source, "start", start, 0.0)
     ends = _column_seconds(source, "end", end, math.inf)
     columns = " and ".join(filter(None, [start, end]))
@@ -108,8 +105,8 @@ def headers(source: Source, root: Path) -> NDArray[np.float64]:
         except Damaged:
             known = None
         if known is None:
-            with Pool() as pool:
-                found = pool.probe_sounds(source.items())
+            with Pool(decoding.Plan) as pool:
+                found = decoding.headers(pool, source.items())
                 known = {"headers": [(0, 0.0) if h is None else (h.channels, h.seconds) for h in found]}
             write_sealed(memo, known)
         return np.array(known["headers"], np.float64).reshape(-1, 2)

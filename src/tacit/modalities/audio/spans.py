@@ -139,7 +139,7 @@ def whole_columns(source: Source, named: Named) -> Columns:
     return replace(columns, group=source.ids) if columns.group is None else columns
 
 
-def with_spans(known: Labels, named: Named, kept: Kept, asked: Asked, notes: Notes) -> Labels:
+def with_spans(known: Labels, kept: Kept, *, named: Named, asked: Asked, notes: Notes) -> Labels:
     """With the classes of the stretches of those recordings that were kept.
 
     A recording's own class is the one that most of its time is of.

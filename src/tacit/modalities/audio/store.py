@@ -17,9 +17,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.core.errors import UserError, nearest
 from tacit.data.cache import private_folder
-from tacit.data.decode import Decoded, Pool, SoundPlan
+from tacit.data.decode import Decoded, Pool
 from tacit.data.source import Source, digest
 from tacit.data.store import (
     Kept,
@@ -33,16 +32,14 @@ from tacit.data.store import (
     too_many_bad,
     write_sealed,
 )
-from tacit.data.worker import Heard
-from tacit.modalities.audio import decode
+from tacit.modalities.audio import decode, decoding
+from tacit.modalities.audio.decoding import Plan
+from tacit.modalities.audio.options import RATES
 from tacit.modalities.audio.recordings import FORMAT, Recordings, describe
 from tacit.modalities.audio.spec import AudioSpec
 
 SECONDS = 10.0  # that are looked at together, unless asked for
-LENGTHS = (0.5, 60.0)  # seconds
 RATE = 16_000  # Hz at most, unless asked for: speech has little beyond 8 kHz
-SEPARATE = decode.SEPARATE  # see `tacit.modalities.audio.channels`
-CHANNELS = (*decode.CHANNELS, SEPARATE)
 WINDOW, HOP = 0.025, 0.010  # seconds
 MELS, MELS_NARROW = 64, 40  # from 16 kHz on, and below
 LOW = 50.0  # Hz
@@ -53,18 +50,6 @@ _MEASURED_SECONDS = 5  # of each, from its middle
 _LEAST_STD = 1e-2
 _GLIMPSED = 128  # recordings at most that stand for all in a glimpse
 _GLIMPSED_SECONDS = 30.0  # of each
-
-
-def check_sound(rate: int | None, seconds: float | None, channels: str | None) -> None:
-    """UserError where one is out of range."""
-    least, most = decode.RATES
-    if rate is not None and not least <= rate <= most:
-        raise UserError(f"--rate {rate} is out of range; choose {least:,} to {most:,} Hz")
-    if seconds is not None and not LENGTHS[0] <= seconds <= LENGTHS[1]:
-        raise UserError(f"--seconds {seconds:g} is out of range; choose {LENGTHS[0]:g} to {LENGTHS[1]:g} s")
-    if channels not in (None, *CHANNELS):
-        near = nearest(str(channels), CHANNELS)
-        raise UserError(f"--channels {channels} is none{near}; choose from {', '.join(CHANNELS)}")
 
 
 def audio_spec(rate: int, seconds: float, mean: float = 0.0, std: float = 1.0) -> AudioSpec:
@@ -132,16 +117,16 @@ def _remembered(memo: Path, folders: Path, n: int, seconds: float) -> Kept | Non
 
 
 def _headers(source: Source, pool: Pool) -> list[decode.Header]:
-    headers = [header for header in pool.probe_sounds(source.sample(_PROBED)) if header is not None]
+    headers = [header for header in decoding.headers(pool, source.sample(_PROBED)) if header is not None]
     if not headers:
-        raise nothing_readable(source, "sound", pool.why_not(next(iter(source.items())), SoundPlan))
+        raise nothing_readable(source, "sound", pool.why_not(next(iter(source.items()))))
     return headers
 
 
 def _usual_rate(headers: list[decode.Header]) -> int:
     """The commonest rate, of those equally common the highest; in the range that sounds are made into."""
     counts = Counter(header.rate for header in headers)
-    return max(decode.RATES[0], min(RATE, max(counts, key=lambda rate: (counts[rate], rate))))
+    return max(RATES[0], min(RATE, max(counts, key=lambda rate: (counts[rate], rate))))
 
 
 def _rates_differ(headers: list[decode.Header], rate: int) -> tuple[str, ...]:
@@ -169,10 +154,10 @@ def _decode(
     with partial_folder(folders, memo.stem) as partial:
         spilled = partial / "spilled"
         spilled.mkdir()
-        with Pool() as pool:
+        with Pool(Plan) as pool:
             headers = _headers(source, pool)
             rate = rate or _usual_rate(headers)
-            plan = SoundPlan(rate, channels, folder=str(spilled))
+            plan = Plan(rate, channels, folder=str(spilled))
             bad: list[tuple[int, str]] = []
             with Writer(partial) as writer:
                 for row, outcome in enumerate(pool.decode(source.items(), plan)):
@@ -247,10 +232,10 @@ class Writer:
             self.counts[name] += found
 
 
-def heard_in(answer: bytes) -> tuple[Heard, bytes]:
+def heard_in(answer: bytes) -> tuple[decode.Heard, bytes]:
     """The line and the samples of a decoded sound."""
     line, _, samples = answer.partition(b"\n")
-    return Heard(*json.loads(line)), samples
+    return decode.Heard(*json.loads(line)), samples
 
 
 def _measured(recordings: Recordings) -> AudioSpec:
@@ -280,10 +265,10 @@ def _measured(recordings: Recordings) -> AudioSpec:
 def _glimpse(source: Source, rate: int | None, seconds: float, channels: str, patience: float) -> Kept | None:
     """A sample of the recordings in place of all, or None where all can be decoded within `patience` seconds."""
     parts: list[NDArray[np.int16]] = []
-    with Pool() as pool:
+    with Pool(Plan) as pool:
         headers = _headers(source, pool)  # also starts the workers
         rate = rate or _usual_rate(headers)
-        plan = SoundPlan(rate, channels, most=_GLIMPSED_SECONDS)
+        plan = Plan(rate, channels, most=_GLIMPSED_SECONDS)
         began = time.perf_counter()
         for seen, outcome in enumerate(pool.decode(source.sample(_GLIMPSED), plan), 1):
             parts += [np.frombuffer(heard_in(outcome.data)[1], np.int16)] if outcome.data is not None else []

@@ -21,7 +21,8 @@ from tacit.core.errors import UserError
 from tacit.data.named import as_text, refuse_rounded
 from tacit.data.opened import is_text
 from tacit.data.source import Source, digest
-from tacit.modalities.events.events import Events
+from tacit.data.streamed import Streamed
+from tacit.modalities.events.options import Options
 from tacit.modalities.events.times import When, when_of
 
 USER_NAMES = (
@@ -35,21 +36,6 @@ ITEM_NAMES = (
 TIME_NAMES = ("timestamp", "time", "datetime", "date", "ts", "eventtime", "createdat", "unixreviewtime", "ratedat")
 ORDER_NAMES = ("position", "order", "rank", "step", "sequencenumber", "eventindex", "index")
 _SETTINGS = {"user": "--user-column", "item": "--item-column", "time": "--time-column", "event": "--event-column"}
-
-
-class Named(NamedTuple):
-    """What a person has said of the columns of a table of events."""
-
-    user: str | None = None
-    item: str | None = None
-    time: str | None = None
-    event: str | None = None
-    weights: tuple[str, ...] = ()  # what words of the event column weigh, see `event_weights`
-    sessions: bool = False  # a user's events may be parted
-
-    @property
-    def columns(self) -> dict[str, str | None]:
-        return {"user": self.user, "item": self.item, "time": self.time, "event": self.event}
 
 
 @dataclass(frozen=True)
@@ -91,18 +77,19 @@ def are_events(schema: pa.Schema) -> bool:
     return bool(names & set(USER_NAMES) and names & set(ITEM_NAMES))
 
 
-def roles_of(schema: pa.Schema, asked: Named, name: str) -> Roles:
+def roles_of(schema: pa.Schema, asked: Options, name: str) -> Roles:
     """The columns that are named, else those of usual names.
 
     UserError where one that is named is missing, or users or items are.
     """
-    for role, column in asked.columns.items():
+    columns = {role: getattr(asked, f"{role}_column") for role in _SETTINGS}
+    for role, column in columns.items():
         if column is not None and column not in schema.names:
             there = ", ".join(schema.names)
             raise UserError(f"{_SETTINGS[role]} {column}: {name} has no such column (it has: {there})")
     known_as = {plain(column): column for column in reversed(schema.names)}
     usual = {"user": USER_NAMES, "item": ITEM_NAMES, "time": (*TIME_NAMES, *ORDER_NAMES)}
-    found = {role: column for role, column in asked.columns.items() if column is not None}
+    found = {role: column for role, column in columns.items() if column is not None}
     for role, names in usual.items():
         found.setdefault(role, next((known_as[name] for name in names if name in known_as), ""))
     user, item = found["user"], found["item"]
@@ -124,12 +111,12 @@ def plain(column: str) -> str:
     return column.partition(":")[0].lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
-def interactions_source(events: Events, asked: Named, name: str) -> Source:
+def interactions_source(events: Streamed, asked: Options, name: str) -> Source:
     """One example per user, in the order in which they first occur.
 
     UserError where columns are missing, or hold what is no user, item, time or weight.
     """
-    roles, weights = roles_of(events.schema, asked, name), event_weights(asked.weights)
+    roles, weights = roles_of(events.schema, asked, name), event_weights(asked.event_weight)
     if weights and roles.event is None:
         raise UserError("--event-weight says what words of a column weigh: name it with --event-column")
     number: dict[str, int] = {}
@@ -166,21 +153,23 @@ def interactions_source(events: Events, asked: Named, name: str) -> Source:
         fingerprint=digest(chain([b"items 2", "\0".join(told).encode()], stamps)),
         items=items,
         sample=lambda k: [],
-        whole=ids if asked.sessions else None,
+        whole=ids if asked.session_gap is not None else None,
         remarks=(
             *events.remarks,
             f"users by {roles.user!r}, items by {roles.item!r}, {when.said}",
         ),
-        interactions=Interactions(when, pa.types.is_integer(held), roles.event is not None),
+        about=Interactions(when, pa.types.is_integer(held), roles.event is not None),
         read=_read(roles, asked),
     )
 
 
-def _read(roles: Roles, asked: Named) -> dict[str, Any]:
+def _read(roles: Roles, asked: Options) -> dict[str, Any]:
     """The settings by which other tables are read by the same columns."""
     columns = {"user": roles.user, "item": roles.item, "time": roles.time, "event": roles.event}
     found: dict[str, Any] = {f"{role}_column": column for role, column in columns.items() if column is not None}
-    return found | ({"event_weight": list(asked.weights)} if asked.weights else {})
+    if asked.event_weight:
+        found["event_weight"] = list(asked.event_weight)
+    return found if asked.session_gap is None else {**found, "session_gap": asked.session_gap}
 
 
 def as_words(values: pa.Array, column: str, *, ids: bool = True) -> tuple[list[str | None], NDArray[np.int32]]:

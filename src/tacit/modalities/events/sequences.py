@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
+from tacit.core.spec import SpecOf
 from tacit.data.cache import private_folder
 from tacit.data.opened import stamps_of
 from tacit.data.source import Source, digest
@@ -28,49 +29,22 @@ from tacit.data.store import (
 from tacit.modalities.events import sorting
 from tacit.modalities.events.attributes import with_attributes
 from tacit.modalities.events.catalogue import FILE_NAME, Catalogue
+from tacit.modalities.events.options import Options, duration
 from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.events.store import FORMAT, LONGEST, Histories, describe
-from tacit.modalities.events.times import duration
 
 LENGTH = 50  # events, unless asked for
-_CORES = (2, 1000)
 _LENGTHS = (2, LONGEST)
 
 
-@dataclass(frozen=True)
-class Ask:
-    """How events are made into histories."""
-
-    session_gap: str | None = None
-    k_core: int | None = None
-    item_table: str | None = None
-    catalogue: str | ItemSpec | None = None  # whose numbers the items have: a folder, or the spec of an encoder
-    held: str = "last"  # see `histories.HELD`
-
-    def settings(self) -> dict[str, Any]:
-        """Those that a person may have given, by their flags."""
-        given = {"session-gap": self.session_gap, "k-core": self.k_core, "item-table": self.item_table}
-        return {**given, "catalogue": self.catalogue}
-
-    def check(self) -> None:
-        """UserError where one of these makes no sense."""
-        if self.k_core is not None and not _CORES[0] <= self.k_core <= _CORES[1]:
-            raise UserError(f"--k-core {self.k_core} is out of range; choose {_CORES[0]} to {_CORES[1]:,} events")
-        if self.session_gap is not None:
-            duration(self.session_gap)
-        if self.item_table is not None and not Path(self.item_table).is_file():
-            raise UserError(f"--item-table {self.item_table}: no such file")
-
-
 def open_histories(
-    source: Source, ask: Ask, *, length: int | None, root: Path, max_bad: float, progress: Progress | None = None
+    source: Source, ask: Options, *, root: Path, max_bad: float, progress: Progress | None = None
 ) -> Kept:
     """The histories of this source, sorted now unless an earlier run has done it.
 
     UserError where there are no events, or more than the fraction `max_bad` of them has no user, item or time.
     """
-    assert source.interactions is not None
-    when = source.interactions.when
+    length, when = ask.length, source.about.when
     if length is not None and not _LENGTHS[0] <= length <= _LENGTHS[1]:
         raise UserError(f"--length {length} is out of range; choose {_LENGTHS[0]} to {_LENGTHS[1]:,} events")
     if ask.session_gap is not None and when.by != "time":
@@ -99,13 +73,15 @@ def open_histories(
     return replace(kept, remarks=(*kept.remarks, *said))
 
 
-def _own_length(catalogue: str | ItemSpec | None) -> int:
+def _own_length(catalogue: str | SpecOf[Any] | None) -> int:
     return catalogue.length if isinstance(catalogue, ItemSpec) else LENGTH
 
 
-def _given(catalogue: str | ItemSpec | None) -> Catalogue | None:
-    if catalogue is None or isinstance(catalogue, ItemSpec):
-        return None if catalogue is None else catalogue.known
+def _given(catalogue: str | SpecOf[Any] | None) -> Catalogue | None:
+    if isinstance(catalogue, ItemSpec):
+        return catalogue.known
+    if not isinstance(catalogue, str | Path):
+        return None
     places = (Path(catalogue) / inner / FILE_NAME for inner in ("", "encoder"))
     found = next((place for place in places if place.is_file()), None)
     if found is None:
@@ -140,15 +116,14 @@ def _sessions(owner: NDArray[np.int32]) -> NDArray[np.int64]:
 
 def _make(
     source: Source,
-    ask: Ask,
+    ask: Options,
     given: Catalogue | None,
     folders: Path,
     memo: Path,
     progress: Progress | None,
 ) -> None:
     """Sort into a folder of its own and move it into place. A listing's lock is held."""
-    about = source.interactions
-    assert about is not None
+    about = source.about
     gap = None if ask.session_gap is None else duration(ask.session_gap)
     form = sorting.Form(about.when.by != "rows", about.when.by == "time", about.weighted, gap)
     number = {} if given is None else dict(given.number)

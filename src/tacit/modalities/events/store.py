@@ -37,7 +37,6 @@ COLUMNS: Mapping[str, np.dtype[Any]] = {
     "times": np.dtype(np.float64),
     "weights": np.dtype(np.float32),
 }
-HELD = ("last", "time", "none")  # the last two events of each user; all after a moment; nothing
 _AT_ONCE = 1 << 14  # histories whose times are looked at together
 _SOME = 1 << 20  # times that moments are found from
 _MOMENTS = (0.8, 0.9)  # shares of all events before validation, and before the test

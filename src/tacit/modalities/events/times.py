@@ -6,7 +6,6 @@ Where a column holds several units, each number is converted by its own, and thi
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,13 +18,12 @@ from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
 from tacit.data.opened import is_text
-from tacit.modalities.events.events import Events
+from tacit.data.streamed import Streamed
 
 UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
 LATEST = 4_102_444_800.0  # the year 2100; what is later was hardly meant
 _EARLIEST = 1e8  # seconds of a clock; smaller numbers are an order, unless the column's name says otherwise
 _BETWEEN = 0.01  # of the numbers that are times in no unit, above which they are no times of several units
-_LONG = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _DATE = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?"  # as arrow reads it, but for the zone
@@ -70,7 +68,7 @@ class When:
         return np.where(np.isnan(cells.dates), numbers, cells.dates)
 
 
-def when_of(events: Events, column: str | None, *, usual: bool) -> When:
+def when_of(events: Streamed, column: str | None, *, usual: bool) -> When:
     """What a whole column says of the order; `usual` where its name alone says that it holds times.
 
     UserError where it holds neither numbers nor dates.
@@ -248,11 +246,3 @@ def _tally(columns: Iterable[pa.Array]) -> _Tally:
     for values in columns:
         found.add(values)
     return found
-
-
-def duration(text: str) -> float:
-    """`1800`, `30m`, `12h`, `2d` in seconds. UserError for anything else."""
-    said = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
-    if said is None or not float(said[1]):
-        raise UserError(f"--session-gap {text} is no length of time; write seconds, or 30m, 12h, 2d")
-    return float(said[1]) * _LONG[said[2]]

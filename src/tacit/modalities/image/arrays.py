@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from tacit.modalities.image import decode
 PIXEL_NAMES = ("x", "X", "images", "image", "data", "pixels", "arr_0")
 LABEL_NAMES = ("y", "Y", "label", "labels", "target", "targets", "arr_1")
 
+DIGITS = "digits"  # scikit-learn's, built in
 DIGITS_HELD_OUT = 500
 DIGITS_LABELLED = 20  # per class of the rest
 
@@ -79,9 +81,36 @@ def arrays_source(arrays: Mapping[str, Any], name: str, stamp: str | None = None
         items=lambda: iter(images),
         sample=lambda k: [images[row] for row in spread(len(images), k)],
         label=label,
-        values=values,
+        about=values,
         remarks=(f"{name}: read are {found[0]} and {named or 'no labels'}, not {', '.join(others)}",) if others else (),
     )
+
+
+def objects_source(data: Any, name: str) -> Source | None:
+    """Arrays, tensors or PIL images in memory; None for a list of names or texts. UserError for what is no image."""
+    if isinstance(data, Mapping):
+        named = {str(key): value for key, value in data.items()}
+        return arrays_source(
+            {key: value if key in LABEL_NAMES else _array(value) for key, value in named.items()}, name
+        )
+    if isinstance(data, list | tuple) and data:
+        if all(isinstance(item, Image.Image) for item in data):
+            return pil_source(data)
+        if all(isinstance(item, str | os.PathLike) for item in data):
+            return None
+    return arrays_source({"x": _array(data)}, name)
+
+
+def _array(value: Any) -> np.ndarray[Any, Any]:
+    if hasattr(value, "detach"):  # a torch tensor, wherever it lies
+        value = value.detach().cpu()
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise UserError("images of different sizes: give them as a list of PIL images or of paths") from None
+    if array.dtype == object:
+        raise UserError(f"cannot read {type(value).__name__} as data; give arrays, tables, paths or PIL images")
+    return array
 
 
 def _label_text(given: Any, name: str) -> pa.Array:

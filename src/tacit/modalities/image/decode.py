@@ -1,6 +1,6 @@
 """One image in, one square of integers out: the only pixel routine, shared by the cache and by every encoder.
 
-Numpy and Pillow only, because the decoding processes import this file and nothing else of the library.
+Numpy and Pillow only, because the decoding processes import this file and hardly anything else of the library.
 
 What it promises: the first frame; turned upright by its EXIF orientation; transparency laid on white, where the file
 says that there is any; the WHOLE image resized to the square with an antialiasing filter (nothing is cropped away);
@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from tacit.modalities.image.framing import Framing
-
-SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"])
 
 # Naming the formats keeps out those that Pillow hands to other programs (EPS starts Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any
+
+from tacit.core.errors import UserError
+from tacit.core.options import PYTHON_ONLY
+from tacit.core.spec import SpecOf
+from tacit.data.signs import Signs
+from tacit.modalities.options import ModalityOptions
+
+SIZES = (4, 1024)  # px
+
 READS = "images"  # what an encoder of this modality is said to read
 
 ENCODERS = {
@@ -12,3 +23,32 @@ ENCODERS = {
     "vit_small": "tacit.modalities.image.vit:ViT",
     "vit_base": "tacit.modalities.image.vit:ViT",
 }
+
+SIGNS = Signs(
+    nouns="images",
+    suffixes=frozenset(
+        [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"],
+    ),
+    columns=("image", "img", "picture", "photo", "pixels", "bytes"),
+)
+
+
+@dataclass(frozen=True)
+class Options(ModalityOptions):
+    """How images are read.
+
+    Args:
+        image_size: px a side; default: the images' own, at most 64; in Python also the spec of an encoder
+        image_column: the table's column of encoded images
+        reads: the spec of an encoder of images, whose channels and scale of grey values they are read in
+    """
+
+    columns = ("image_column",)
+
+    image_size: int | SpecOf[Any] | None = None
+    image_column: str | None = None
+    reads: SpecOf[Any] | None = field(default=None, metadata=PYTHON_ONLY)
+
+    def check(self) -> None:
+        if isinstance(self.image_size, int) and not SIZES[0] <= self.image_size <= SIZES[1]:
+            raise UserError(f"--image-size {self.image_size} is out of range; choose {SIZES[0]} to {SIZES[1]} px")

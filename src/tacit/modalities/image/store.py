@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
 from tacit.data.cache import private_folder
-from tacit.data.decode import Plan, Pool
+from tacit.data.decode import Pool
 from tacit.data.source import Source, digest
 from tacit.data.store import (
     FILES,
@@ -37,6 +37,7 @@ from tacit.data.store import (
     write_sealed,
 )
 from tacit.modalities.image import decode as pixels
+from tacit.modalities.image.decoding import Plan, headers, values
 from tacit.modalities.image.framing import Framing
 from tacit.modalities.image.spec import ImageSpec
 
@@ -150,32 +151,32 @@ def choose_plan(
 
     `reads` is an encoder's spec, whose channels and scale they are read in.
     """
-    headers = pool.probe(source.sample(_PROBED))
-    if not headers:
-        raise nothing_readable(source, "image", pool.why_not(next(iter(source.items())), Plan))
+    found = headers(pool, source.sample(_PROBED))
+    if not found:
+        raise nothing_readable(source, "image", pool.why_not(next(iter(source.items()))))
     if image_size is None:
-        image_size = min(LARGEST, int(np.median([min(header.width, header.height) for header in headers])))
-    bands = {header.bands for header in headers}
-    wide = any(header.wide for header in headers) or "wide" in met
+        image_size = min(LARGEST, int(np.median([min(header.width, header.height) for header in found])))
+    bands = {header.bands for header in found}
+    wide = any(header.wide for header in found) or "wide" in met
     if reads is not None:
         channels, scale = reads.channels, reads.scale
     else:
-        grey = all(header.grey for header in headers) and "colour" not in met
+        grey = all(header.grey for header in found) and "colour" not in met
         channels = bands.pop() if len(bands) == 1 and 0 not in bands else 1 if grey else 3
         scale = _scale(source, pool, wide=wide)
-    deep = channels == 1 and ("deep" in met or wide or any(header.deep for header in headers))
-    if source.values is not None:
+    deep = channels == 1 and ("deep" in met or wide or any(header.deep for header in found))
+    if source.about is not None:
         assert scale is not None
-        deep = pixels.scale_for(source.values.numbers, scale).bits > 8
+        deep = pixels.scale_for(source.about.numbers, scale).bits > 8
     scale = scale or pixels.BY_TYPE["uint16" if deep else "uint8"]
     return Plan(image_size, channels, "uint16" if deep else "uint8", framing, scale, strict=reads is not None)
 
 
 def _scale(source: Source, pool: Pool, *, wide: bool) -> pixels.Scale | None:
     """The one rule for all of these images; None where each type has its own black and white."""
-    if source.values is not None:
-        return pixels.scale_of(source.values)
-    several = list(pool.values(source.items())) if wide else []
+    if source.about is not None:
+        return pixels.scale_of(source.about)
+    several = list(values(pool, source.items())) if wide else []
     return pixels.scale_of(pixels.Values.together(several)) if several else None
 
 
@@ -184,7 +185,7 @@ def _glimpse(
 ) -> Kept | None:
     """A sample of the images in place of all, or None where all can be decoded within `patience` seconds."""
     items = source.sample(_GLIMPSED)
-    with Pool() as pool:
+    with Pool(Plan) as pool:
         plan = choose_plan(source, image_size, pool, reads, framing)  # also starts the workers
         began, sample = time.perf_counter(), []
         for outcome in pool.decode(items, plan):
@@ -255,7 +256,7 @@ def _decode_once(
 ) -> None:
     found = Counter[str]()
     with partial_folder(decoded, memo.stem) as partial:
-        with Pool() as pool:
+        with Pool(Plan) as pool:
             plan = choose_plan(source, image_size, pool, reads, framing, met)
             _refuse_too_large(len(source), plan, decoded)
             bad = _write(source, plan, pool, partial, max_bad, progress, found)

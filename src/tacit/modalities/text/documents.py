@@ -12,6 +12,7 @@ from typing import IO, NamedTuple
 
 from tacit.data.encodings import UTF8, CannotRead, Encoding, decoded, encoding_of
 from tacit.data.places import Place
+from tacit.data.source import Unreadable
 from tacit.data.text import opened_file
 from tacit.modalities.text.tokens import clean, cut, parts_of
 
@@ -19,12 +20,6 @@ BLOCK = 1 << 20  # bytes or characters read at a time
 CONVERTED = "converted"  # documents in another encoding than UTF-8
 REPLACED = "replaced"  # documents with places that are in no encoding
 CLEANED = "cleaned"  # documents with NUL characters
-
-
-class Unreadable(NamedTuple):
-    """Stands for a document that was found to be none."""
-
-    reason: str
 
 
 class Converted(NamedTuple):

@@ -12,8 +12,8 @@ from tacit.core.errors import UserError
 from tacit.data.opened import Opened, opened_table, stamps_of
 from tacit.data.places import Place
 from tacit.data.rows import Row, concatenated, json_rows, table_of
-from tacit.data.source import Source, spread
-from tacit.modalities.text.documents import Converted, Document, Unreadable
+from tacit.data.source import Source, Unreadable, spread
+from tacit.modalities.text.documents import Converted, Document
 from tacit.modalities.text.texts import join_cells, text_source
 
 _BLOCK = 4096  # rows made into arrow at a time

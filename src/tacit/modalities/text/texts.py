@@ -18,11 +18,8 @@ from tacit.data.opened import PATH_NAMES, Opened, is_text, is_words, row_ids, st
 from tacit.data.source import Source, digest, each, spread
 from tacit.data.text import opened_file
 from tacit.modalities.text.documents import Document, encoding_of_file
+from tacit.modalities.text.options import SIGNS
 
-TEXT_NAMES = (
-    *("text", "document", "sentence", "content", "body", "review", "question", "comment", "message", "abstract"),
-    *("description", "article", "passage", "utterance", "tweet", "post", "smiles", "sequence"),
-)
 PARTED = "\n\n"  # between the columns of one text
 _LONG = 20  # characters: the mean of a column of texts, where names and codes are shorter
 _LONGEST = 16 << 20  # characters of a text in a file of many; a longer one is parted
@@ -51,7 +48,7 @@ def text_columns(table: Opened, name: str, asked: Sequence[str], *, must: bool) 
         return TextColumns(tuple(asked), usual=True)
     texts = [field.name for field in schema if is_text(field.type)]
     lower = {column.lower(): column for column in reversed(texts)}
-    usual = next((lower[known] for known in TEXT_NAMES if known in lower), None)
+    usual = next((lower[known] for known in SIGNS.texts if known in lower), None)
     if usual is not None:
         return TextColumns((usual,), usual=True)
     long = [column for column in texts if _mean_length(next(table.stream(column))) > _LONG]

@@ -46,15 +46,6 @@ _GLIMPSED = 1_024  # documents at most that stand for all in a glimpse
 _LOOKED_AT = 4 << 20  # characters of them, about
 
 
-def check_text(vocabulary: int | None, length: int | None) -> None:
-    """UserError where one is out of range."""
-    least, most = vocabularies.SMALLEST, vocabularies.LARGEST
-    if vocabulary is not None and not least <= vocabulary <= most:
-        raise UserError(f"--vocabulary {vocabulary} is out of range; choose {least:,} to {most:,} tokens")
-    if length is not None and not LENGTHS[0] <= length <= LENGTHS[1]:
-        raise UserError(f"--length {length} is out of range; choose {LENGTHS[0]} to {LENGTHS[1]:,} tokens")
-
-
 @dataclass(frozen=True)
 class Ask:
     """How the text is to be tokenised; `tokenizer` is an algorithm or where one lies."""
@@ -93,7 +84,8 @@ def open_corpus(
 
     `tokenizer` names an algorithm, or where one lies; or it is the spec of an encoder, which brings its own.
     """
-    check_text(vocabulary, length)
+    if length is not None and not LENGTHS[0] <= length <= LENGTHS[1]:
+        raise UserError(f"--length {length} is out of range; choose {LENGTHS[0]} to {LENGTHS[1]:,} tokens")
     if isinstance(tokenizer, TextSpec):
         ask = Ask("that of the encoder", None, length or tokenizer.length, lowercase)
         spec = replace(tokenizer, length=ask.length)

@@ -25,7 +25,6 @@ from tacit.modalities.text.tokens import masking_blanks
 UNKNOWN, MASK = "[UNK]", "[MASK]"
 SPECIALS = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", MASK)
 SAMPLE = {"bpe": 64 << 20, "wordpiece": 64 << 20, "unigram": 8 << 20}  # characters that are trained on at most
-SMALLEST, LARGEST = 300, 1 << 20  # tokens: the 256 bytes have to fit
 
 _SEEN_TWICE = 2  # how often a pair has to occur to become a token
 _BYTE_SCORE = -20.0  # a byte of a character that Unigram does not know; below every piece

@@ -1,4 +1,4 @@
-"""Tables of events as they lie, streamed: Parquet, CSV, JSON lines or arrow in memory, many rows at a time."""
+"""Tables as they lie, streamed: Parquet, CSV, JSON lines or arrow in memory, many rows at a time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from tacit.core.errors import UserError
 from tacit.data.delimited import open_delimited
-from tacit.data.kinds import suffix_of
 from tacit.data.opened import LINES, PARQUET, is_text, parquet, reading, refuse_twice, stamps_of
 from tacit.data.places import Place
 from tacit.data.rows import json_rows, table_of
+from tacit.data.signs import suffix_of
 from tacit.data.unpacking import batches
 
 _ROWS = 1 << 17  # read at a time
@@ -22,8 +22,8 @@ _HEAD = 10_000  # lines of JSON that tell the columns
 
 
 @dataclass(frozen=True)
-class Events:
-    """Rows of a table that may be larger than memory: its columns, and a stream of some of them."""
+class Streamed:
+    """A table that may be larger than memory: its columns, and a stream of some of them."""
 
     schema: pa.Schema
     stream: Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
@@ -31,7 +31,7 @@ class Events:
     remarks: tuple[str, ...] = ()  # what a person should know of how they are read
 
 
-def open_events(paths: Sequence[Place]) -> Events:
+def open_streamed(paths: Sequence[Place]) -> Streamed:
     """The rows of these tables, one table after the other. UserError where they differ in their columns."""
     parts = [_open(path) for path in paths]
     for path, part in zip(paths, parts, strict=True):
@@ -45,31 +45,31 @@ def open_events(paths: Sequence[Place]) -> Events:
                 yield from part.stream(columns)
 
     remarks = tuple(remark for part in parts for remark in part.remarks)
-    return Events(parts[0].schema, stream, stamps_of(paths), remarks)
+    return Streamed(parts[0].schema, stream, stamps_of(paths), remarks)
 
 
-def in_memory(table: pa.Table) -> Events:
-    return Events(table.schema, lambda columns: iter(table.select(list(columns)).to_batches(_ROWS)), [])
+def in_memory(table: pa.Table) -> Streamed:
+    return Streamed(table.schema, lambda columns: iter(table.select(list(columns)).to_batches(_ROWS)), [])
 
 
-def _open(path: Place) -> Events:
+def _open(path: Place) -> Streamed:
     suffix = suffix_of(path.name)
     with reading(path):
         if suffix in PARQUET:
             file = parquet(path)
-            return Events(file.schema_arrow, lambda columns: batches(file, path, _ROWS, columns=list(columns)), [])
+            return Streamed(file.schema_arrow, lambda columns: batches(file, path, _ROWS, columns=list(columns)), [])
         if suffix in LINES:
             return _lines(path)
         return _csv(path)
 
 
-def _csv(path: Place) -> Events:
+def _csv(path: Place) -> Streamed:
     found = open_delimited(path)
-    return Events(pa.schema([(name, pa.string()) for name in found.names]), found.batches, [], found.remarks)
+    return Streamed(pa.schema([(name, pa.string()) for name in found.names]), found.batches, [], found.remarks)
 
 
-def _lines(path: Place) -> Events:
-    """A line that is no JSON object is an event of which nothing is known."""
+def _lines(path: Place) -> Streamed:
+    """A line that is no JSON object is a row of which nothing is known."""
     head = [cells for _, cells, _ in islice(json_rows(path), _HEAD) if isinstance(cells, dict)]
     if not head:
         raise UserError(f'{path.name} holds no JSON objects, one per line, such as {{"user": 1, "item": 2}}')
@@ -83,7 +83,7 @@ def _lines(path: Place) -> Events:
             cells = [_cells([row.get(c) for row in block], schema.field(c).type, path, c) for c in columns]
             yield pa.RecordBatch.from_arrays(cells, list(columns))
 
-    return Events(schema, stream, [])
+    return Streamed(schema, stream, [])
 
 
 def _cells(values: list[Any], kind: pa.DataType, path: Place, column: str) -> pa.Array:

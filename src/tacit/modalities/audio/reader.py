@@ -1,0 +1,104 @@
+"""How recordings are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from tacit.core.errors import UserError
+from tacit.data.labels import together
+from tacit.data.listing import Listing, Objects
+from tacit.data.notes import Notes
+from tacit.data.options import Reading
+from tacit.data.source import Source
+from tacit.data.store import Kept
+from tacit.modalities.audio.channels import separated
+from tacit.modalities.audio.options import SEPARATE, WHOLE, Options
+from tacit.modalities.audio.segments import SPAN, stretches
+from tacit.modalities.audio.spans import FRAMES, marked, read_spans, span_columns, whole_columns, with_spans
+from tacit.modalities.audio.store import open_recordings
+from tacit.modalities.reader import Examples, Keeping, LabelFiles, Reader, read_columns
+
+
+class AudioReader(Reader[Options]):
+    name = "audio"
+    options = Options
+    wholes = "recordings"
+    grouped_by = "speaker"
+
+    def claim(self, listing: Listing, options: Options, reading: Reading) -> Source | None:
+        if isinstance(listing, Objects) and reading.kind == self.name:
+            kind = type(listing.value).__name__
+            raise UserError(f"{kind}: give sounds as a folder, a table, or a list of paths to files")
+        return None
+
+    def claimed(self, source: Source, options: Options) -> Source:
+        """With the stretches that columns of it name."""
+        start, end = options.span
+        there = () if source.columns is None else source.columns.column_names
+        if not (start or end or options.whole) and "path_column" in source.read and set(SPAN) <= set(there):
+            start, end = SPAN
+        if (start or end) and source.columns is None:
+            flag = "start" if start else "end"
+            raise UserError(
+                f"--{flag}-column {start or end}: {source.name} is no table; give one of paths, starts and ends"
+            )
+        if options.whole and source.read:
+            source = replace(source, read={**source.read, "start_column": WHOLE})
+        return stretches(source, start, end) if start or end else source
+
+    def before_labels(self, options: Options, tables: Mapping[Path, pa.Table]) -> Options:
+        # Columns of label files say which stretch a label means; the data need not have them.
+        ours = not options.whole and span_columns(tables, *options.span)
+        return replace(options, start_column=None, end_column=None) if ours else options
+
+    def examples(
+        self,
+        source: Source,
+        labels: LabelFiles,
+        options: Options,
+        notes: Notes,
+        keeping: Keeping,
+        again: Callable[[Options], Source],
+    ) -> Examples:
+        asked, frames = labels.asked, labels.asked.of_parts
+        spans = {} if options.whole else span_columns(labels.tables, *options.span)
+        named = read_spans(source, labels.tables, spans, asked, notes) if spans and source.whole is None else None
+        if frames and named is None:
+            raise UserError(FRAMES)
+        if frames and options.channels == SEPARATE:
+            raise UserError(f"--channels {SEPARATE} and --target tokens exclude each other; choose one")
+        if named is None:
+            columns = read_columns(source, labels, notes)
+        else:
+            notes.labels_from = f"file {', '.join(file.name for file in labels.tables)}"
+            if frames:
+                columns = whole_columns(source, named)
+                finish = partial(with_spans, named=named, asked=asked, notes=notes)
+                return Examples(*together(source, columns, asked, self.wholes), finish)
+            source, columns = marked(source, named, notes, keeping.root)
+            notes.listed = len(source)
+        if options.channels == SEPARATE:
+            source, of = separated(source, keeping.root)
+            columns, notes.listed = columns.take(of), len(source)
+        return Examples(*together(source, columns, asked, self.wholes))
+
+    def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
+        root, max_bad, progress, patience = keeping
+        return open_recordings(
+            source,
+            rate=options.rate,
+            seconds=options.seconds,
+            channels=options.channels,
+            root=root,
+            max_bad=max_bad,
+            progress=progress,
+            patience=patience,
+        )
+
+
+READER = AudioReader()

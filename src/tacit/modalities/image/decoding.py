@@ -1,0 +1,88 @@
+"""Images through the decoding processes: what all of them are made into, and what some are probed for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from tacit.data.decode import Decoded, Item, Pool
+from tacit.data.decode import Plan as AnyPlan
+from tacit.data.worker import content_hash
+from tacit.modalities.image import decode as pixels
+from tacit.modalities.image import worker
+from tacit.modalities.image.framing import Framing
+
+
+@dataclass(frozen=True)
+class Plan(AnyPlan):
+    """What every image is made into: [channels size size] of dtype `uint8` or `uint16`."""
+
+    decoder: ClassVar[str] = "tacit.modalities.image.worker:answer"
+    batch: ClassVar[int] = 64
+
+    size: int  # px
+    channels: int
+    dtype: str
+    framing: Framing | None = None
+    scale: pixels.Scale | None = None
+    strict: bool = False  # as an encoder reads, which refuses what does not fit it
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes per image."""
+        return self.channels * self.size * self.size * np.dtype(self.dtype).itemsize
+
+    @classmethod
+    def answered(cls, content: bytes, result: bytes) -> Decoded:
+        found, square = worker.answered(result)
+        return Decoded(content, square, "", found)
+
+    def in_memory(self, item: Any) -> Decoded:
+        """Of a PIL image, or of pixels [H W] or [H W C]."""
+        found: set[str] = set()
+        form = (self.size, self.channels, np.dtype(self.dtype), self.framing)
+        how: dict[str, Any] = {"scale": self.scale, "strict": self.strict, "found": found}
+        if isinstance(item, Image.Image):
+            pixels.look_at(item, found)  # before its pixels are loaded
+            content = _content_of(item)
+            square = pixels.to_square(item, *form, **how)
+        else:
+            content = _content_of(item)
+            square = pixels.array_to_square(item, *form, **how)
+        return Decoded(content, square.tobytes(), "", tuple(sorted(found)))
+
+    @classmethod
+    def probe_in_memory(cls, item: Any, what: str) -> Decoded:
+        content = _content_of(item)
+        if not isinstance(item, Image.Image):
+            return Decoded(content, json.dumps(pixels.probe_array(item)).encode())
+        if what == "values":
+            return Decoded(content, worker.told(pixels.values(item)))
+        return Decoded(content, json.dumps(pixels.probe(item)).encode())
+
+
+def headers(pool: Pool, items: Iterable[Item]) -> list[pixels.Header]:
+    """The headers of those images that have a readable one."""
+    answers = (outcome.data for outcome in pool.probe(items))
+    return [pixels.Header(*json.loads(answer)) for answer in answers if answer is not None]
+
+
+def values(pool: Pool, items: Iterable[Item]) -> Iterator[pixels.Values]:
+    """The numbers of those images that have no black and white of their own."""
+    for outcome in pool.probe(items, "values"):
+        if outcome.data is not None and (said := json.loads(outcome.data)) is not None:
+            numbers, low, high, some = said
+            yield pixels.Values(numbers, low, high, np.array(some, np.float64))
+
+
+def _content_of(item: Any) -> bytes:
+    """The hash of what is in memory: of a PIL image, whose pixels are loaded, or of an array."""
+    if isinstance(item, Image.Image):
+        item.load()
+        return content_hash(pixels.identity(item))
+    return content_hash(f"{item.dtype} {item.shape}".encode() + item.tobytes())

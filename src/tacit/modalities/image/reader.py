@@ -1,0 +1,62 @@
+"""How images are read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+
+from tacit.core.errors import UserError
+from tacit.data.listing import File, Listing, Objects, Word
+from tacit.data.options import Reading
+from tacit.data.signs import suffix_of
+from tacit.data.source import Source, join
+from tacit.data.store import Kept
+from tacit.modalities.image import decode
+from tacit.modalities.image.arrays import DIGITS, digits_source, file_source, objects_source
+from tacit.modalities.image.options import Options
+from tacit.modalities.image.spec import ImageSpec
+from tacit.modalities.image.store import open_cache
+from tacit.modalities.reader import Keeping, Reader
+
+_ARRAYS = (".npy", ".npz")
+_BEYOND = 0.05  # of a test set's pixel values that may lie beyond the black and white of the others
+
+
+class ImageReader(Reader[Options]):
+    name = "image"
+    options = Options
+    wholes = "samples"
+
+    def claim(self, listing: Listing, options: Options, reading: Reading) -> Source | None:
+        if isinstance(listing, Word) and listing.name == DIGITS:
+            return digits_source()
+        if isinstance(listing, File) and suffix_of(listing.path.name) in _ARRAYS:
+            return file_source(listing.path)
+        return objects_source(listing.value, listing.name) if isinstance(listing, Objects) else None
+
+    def join(self, train: Source, test: Source) -> Source:
+        joined, of, others = join(train, test), train.about, test.about
+        if of is None or others is None or of.numbers != others.numbers:
+            return joined
+        # Numbers to scale by are those that are learned from. How many bits hold them, all say that are of their type.
+        scale = decode.scale_of(of)
+        beyond = (others.some < scale.low) | (others.some > scale.high)
+        if len(beyond) and beyond.mean() > _BEYOND:
+            raise UserError(
+                f"--test {test.name} holds pixel values from {others.low:,.6g} to {others.high:,.6g}, where those of "
+                f"{train.name} are read so that {scale.said()}: scale both alike"
+            )
+        return replace(joined, about=of._replace(blocks=lambda: chain(of.blocks(), others.blocks())))
+
+    def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
+        size, reads = options.image_size, options.reads
+        framing = None
+        if isinstance(size, ImageSpec):
+            framing, reads, size = size.framing, size, size.size
+        assert size is None or isinstance(size, int)
+        assert reads is None or isinstance(reads, ImageSpec)
+        root, max_bad, progress, patience = keeping
+        return open_cache(source, size, root, max_bad, progress, patience, reads, framing)
+
+
+READER = ImageReader()

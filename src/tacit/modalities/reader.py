@@ -1,0 +1,117 @@
+"""How a modality reads data: which of them are its own, what an example is, and where the decoded ones lie.
+
+Apart from `Modality`, so that data are opened without torch: to know whose they are, all readers are asked.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Generic, NamedTuple, TypeVar
+
+import pyarrow as pa
+
+from tacit.data.asked import Asked
+from tacit.data.known import Labels
+from tacit.data.labels import Columns, file_columns, own_columns, together
+from tacit.data.listing import Listing
+from tacit.data.notes import Notes
+from tacit.data.options import FOLDERS, LabelOptions, Reading
+from tacit.data.source import Source, join
+from tacit.data.store import Kept, Progress
+from tacit.modalities.options import ModalityOptions
+
+O = TypeVar("O", bound=ModalityOptions)  # noqa: E741
+
+
+class Keeping(NamedTuple):
+    """Where decoded examples are kept, and what a person puts up with."""
+
+    root: Path
+    max_bad: float  # fraction of examples that may be unreadable
+    progress: Progress | None
+    patience: float  # seconds; where decoding takes longer, a sample stands for all
+
+
+class LabelFiles(NamedTuple):
+    """What is said of the labels, and what the label files hold."""
+
+    options: LabelOptions
+    asked: Asked
+    tables: Mapping[Path, pa.Table]
+
+
+def _as_resolved(labels: Labels, kept: Kept) -> Labels:
+    return labels
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What an example is, and what is known of each beside its content."""
+
+    source: Source
+    columns: Columns
+    finish: Callable[[Labels, Kept], Labels] = field(default=_as_resolved)  # once they are decoded
+
+
+class Reader(ABC, Generic[O]):
+    """How data of one modality are read by its options `O`."""
+
+    name: ClassVar[str]
+    options: type[O]
+    wholes: ClassVar[str] = ""  # what several examples may be parts of, which a split keeps together
+    grouped_by: ClassVar[str] = ""  # the column that groups examples where no other is named
+    own_time: ClassVar[bool] = False  # whether the column of times orders what is in an example, and splits nothing
+
+    @abstractmethod
+    def claim(self, listing: Listing, options: O, reading: Reading) -> Source | None:
+        """The examples of these data; None where they are of another modality. UserError where they cannot be read."""
+
+    def claimed(self, source: Source, options: O) -> Source:
+        """A source of this modality that was found by the endings of files or by columns of encoded examples."""
+        return source
+
+    def before_labels(self, options: O, tables: Mapping[Path, pa.Table]) -> O:
+        """The options by which data are claimed, where label files take some of them for their own."""
+        return options
+
+    def join(self, train: Source, test: Source) -> Source:
+        """Two sources as one, the second held out as the test split."""
+        return join(train, test)
+
+    def examples(
+        self,
+        source: Source,
+        labels: LabelFiles,
+        options: O,
+        notes: Notes,
+        keeping: Keeping,
+        again: Callable[[O], Source],
+    ) -> Examples:
+        """What an example is and what is known of it; `again` reads the same data by other options."""
+        columns = read_columns(source, labels, notes)
+        return Examples(*together(source, columns, labels.asked, self.wholes))
+
+    @abstractmethod
+    def store(self, source: Source, options: O, keeping: Keeping) -> Kept:
+        """The decoded examples: found where an earlier run has left them, or decoded now."""
+
+    def holds_next(self, options: O) -> bool:
+        """Whether what comes next is held out of every example, which a target may ask for."""
+        return False
+
+
+def read_columns(source: Source, labels: LabelFiles, notes: Notes) -> Columns:
+    """What label files, or else the data themselves, tell of the examples; fills in what `notes` has to say."""
+    asked, lists = labels.asked, labels.asked.lists
+    if labels.tables:
+        notes.labels_from = f"file {', '.join(file.name for file in labels.tables)}"
+        return file_columns(source, labels.tables, notes, asked.columns, lists=lists)
+    columns = own_columns(source, asked.columns, notes.missing, lists=lists)
+    by_folder, column = labels.options.by_folder, labels.options.label_column
+    notes.unlabelled = 0 if by_folder or columns.label is None else columns.label.null_count
+    found = "the data themselves" if columns.label is not None else ""
+    notes.labels_from = f"column {column}" if column else FOLDERS if by_folder else found
+    return columns

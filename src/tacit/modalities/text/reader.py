@@ -1,0 +1,120 @@
+"""How texts are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from tacit.core.text import whole_signs
+from tacit.data.listing import File, Listing, Objects
+from tacit.data.notes import Notes
+from tacit.data.opened import LINES, Opened
+from tacit.data.options import Reading
+from tacit.data.signs import suffix_of
+from tacit.data.source import Source
+from tacit.data.store import Kept
+from tacit.data.tables import Table, is_bytes, path_columns
+from tacit.modalities.reader import Examples, Keeping, LabelFiles, Reader, read_columns
+from tacit.modalities.text.halves import halved
+from tacit.modalities.text.lines import line_source
+from tacit.modalities.text.options import SIGNS, Options
+from tacit.modalities.text.spec import TextSpec
+from tacit.modalities.text.texts import file_texts, files_source, table_texts, text_columns
+from tacit.modalities.text.tokenise import open_corpus
+
+
+class TextReader(Reader[Options]):
+    name = "text"
+    options = Options
+
+    def claim(self, listing: Listing, options: Options, reading: Reading) -> Source | None:
+        must = reading.kind == self.name
+        if isinstance(listing, File):
+            return file_texts(listing.path) if suffix_of(listing.path.name) in SIGNS.suffixes else None
+        if isinstance(listing, Objects):
+            return _strings(listing) if must and _are_strings(listing.value) else None
+        if isinstance(listing, Table) and (options.texts or not reading.path_column):
+            return _table(listing, options.texts, must=must)
+        return None
+
+    def examples(
+        self,
+        source: Source,
+        labels: LabelFiles,
+        options: Options,
+        notes: Notes,
+        keeping: Keeping,
+        again: Callable[[Options], Source],
+    ) -> Examples:
+        columns = read_columns(source, labels, notes)
+        texts = source.read.get("text_column", options.texts)
+        if labels.asked.scores_pairs and len(texts) == 2:
+            halves = [again(replace(options, text_column=(column,))) for column in texts]
+            source, of = halved(source, halves, texts)
+            columns, notes.listed = replace(columns.take(of), pair=source.whole), len(source)
+        return Examples(source, columns)
+
+    def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
+        root, max_bad, progress, patience = keeping
+        tokenizer = options.tokenizer
+        assert tokenizer is None or isinstance(tokenizer, str | TextSpec)
+        return open_corpus(
+            source,
+            tokenizer=tokenizer,
+            vocabulary=options.vocabulary,
+            length=options.length,
+            lowercase=options.lowercase,
+            root=root,
+            max_bad=max_bad,
+            progress=progress,
+            patience=patience,
+        )
+
+
+def _table(listing: Table, asked: Sequence[str], *, must: bool) -> Source | None:
+    """The texts of a table's columns; None where it is one of encoded examples or of paths to files."""
+
+    def chosen(table: Opened) -> Sequence[str]:
+        if asked:
+            return text_columns(table, listing.name, asked, must=True).columns
+        files = listing.leads_to_files(table.schema, lambda column: next(table.stream(column)))
+        if not must and (files or any(is_bytes(field.type) for field in table.schema)):
+            return ()
+        found = text_columns(table, listing.name, (), must=must and not files)
+        certain = must or not path_columns(table.schema)
+        return found.columns if found.usual or (certain and not files) else ()
+
+    if listing.places and suffix_of(listing.places[0].name) in LINES:
+        columns: list[str] = []
+
+        def remembered(head: Opened) -> Sequence[str]:
+            columns[:] = chosen(head)
+            return columns
+
+        texts = line_source(listing.places, listing.name, remembered)
+        if texts is not None:
+            return replace(texts, read={"text_column": columns})
+    found = [*chosen(listing.opened)]
+    return replace(table_texts(listing.opened, found, listing.name), read={"text_column": found}) if found else None
+
+
+def _are_strings(data: object) -> bool:
+    return isinstance(data, list | tuple) and all(isinstance(item, str | os.PathLike) for item in data)
+
+
+def _strings(listing: Objects) -> Source:
+    """Texts, or paths to files of one text each."""
+    data = [os.fspath(item) for item in listing.value]
+    if all(len(item) < 4096 and "\n" not in item and os.path.isfile(item) for item in data):
+        return files_source([Path(item) for item in data], listing.name)
+    whole = [whole_signs(item) for item in data]  # arrow takes no halves of surrogate pairs
+    source = _table(Table(listing.name, pa.table({"text": whole}), {}), ["text"], must=True)
+    assert source is not None
+    return replace(source, read={})
+
+
+READER = TextReader()
