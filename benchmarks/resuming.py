@@ -36,7 +36,7 @@ def main() -> None:
     for _ in range(asked.rounds + 1):
         for step in STEPS:
             began = time.perf_counter()
-            source = modality_named("text").batches(dataset, np.arange(len(dataset)), plan, 0)
+            source = modality_named("text").batches(dataset.cache, np.arange(len(dataset)), plan, 0)
             batch = next(iter(source.stream(step, step + 1)))
             plan.task.progress.fill_(0.5)
             plan.task(batch).loss.backward()

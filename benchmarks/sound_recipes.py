@@ -80,7 +80,7 @@ def main() -> None:
     adjusted(plan.task, told)
     optim = replace(plan.optim, lr=float(told.get("lr", plan.optim.lr)))
     optim = replace(optim, weight_decay=float(told.get("decay", optim.weight_decay)))
-    source = modality_named("audio").batches(dataset, heard, plan, int(told.get("seed", 0)))
+    source = modality_named("audio").batches(dataset.cache, heard, plan, int(told.get("seed", 0)))
     steps = asked.steps
     if steps is None:
         steps = max(1, int(asked.seconds / seconds_per_step(plan.task, source, optim=optim, fabric=fabric)))

@@ -96,7 +96,7 @@ def main() -> None:
         optim, lr=float(told.get("lr", optim.lr)), weight_decay=float(told.get("decay", optim.weight_decay))
     )
     optim = replace(optim, clip=float(told["clip"]) if "clip" in told else optim.clip)
-    source = modality_named("text").batches(dataset, among, plan, 0)
+    source = modality_named("text").batches(dataset.cache, among, plan, 0)
     steps = asked.steps
     if steps is None:
         steps = max(1, int(asked.seconds / seconds_per_step(plan.task, source, optim=optim, fabric=fabric)))
