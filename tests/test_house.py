@@ -168,7 +168,7 @@ def test_public_names_are_these() -> None:
     assert all(getattr(tacit, name) is not None for name in PUBLIC)
 
 
-@pytest.mark.parametrize("arguments", [None, ["--help"], ["tasks"]])
+@pytest.mark.parametrize("arguments", [None, ["--help"]])
 def test_light_commands_import_nothing_heavy(arguments: list[str] | None) -> None:
     """They shall answer in half a second; torch alone takes three."""
     call = "import tacit" if arguments is None else f"from tacit.cli import main; main({arguments!r})"

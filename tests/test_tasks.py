@@ -12,8 +12,7 @@ from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.nn import to_float
 from tacit.core.types import Batch
-from tacit.modalities import MODALITIES
-from tacit.modalities.recipe import tasks_of
+from tacit.modalities import MODALITIES, tasks_of
 from tacit.tasks import TASKS, needs, parse_mixture, task_class
 from tacit.tasks.byol import BYOL
 from tacit.tasks.ingredients import NAMES, Target

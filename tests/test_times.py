@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tacit.core.errors import UserError
 from tacit.data.splitting import hold_out_latest
 from tacit.data.streamed import in_memory
+from tacit.data.times import When, when_of
 from tacit.dataset import open_dataset
-from tacit.modalities.events.times import When, when_of
 from tests.events import as_told
 
 B = 1_600_000_000  # 2020-09-13T12:26:40Z

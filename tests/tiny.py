@@ -13,7 +13,7 @@ from tacit.core import keys
 from tacit.core.encoder import OwnEncoder
 from tacit.core.types import Batch
 from tacit.encoders import build_encoder
-from tacit.modalities import modality_named
+from tacit.modalities import modality_named, tasks_of
 from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.events.catalogue import Catalogue
@@ -21,7 +21,7 @@ from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.spec import ImageSpec
-from tacit.modalities.recipe import Recipe, tasks_of
+from tacit.modalities.recipe import Recipe
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.spec import TextSpec
 from tacit.tasks import parse_mixture

@@ -17,6 +17,7 @@ from tacit.core.errors import UserError
 from tacit.core.files import check_place, check_target, whole_file
 from tacit.core.parts import check_parts, fingerprint, write_parts
 from tacit.core.stages import stage
+from tacit.core.text import LONGEST
 from tacit.data.embeddings import NUMBERED
 from tacit.data.opened import PARQUET
 from tacit.dataset import open_dataset
@@ -25,7 +26,7 @@ from tacit.experiment.log import Log
 from tacit.experiment.reading import as_trained, open_encoder, overridden, tell
 from tacit.modalities import reads
 from tacit.modalities.events.encoder import ItemEncoder
-from tacit.modalities.text.encoder import LONGEST, TextEncoder
+from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.store import Corpus
 from tacit.modalities.text.tokens import BLANKS, reader
 from tacit.training.engine import all_processes, make_fabric

@@ -32,12 +32,12 @@ from tacit.evaluation.sealing import content_digests
 from tacit.evaluation.targets import Target, make_target
 from tacit.experiment.heads import Chosen, open_chosen, remembered
 from tacit.experiment.reading import overridden, tell
-from tacit.modalities.audio.options import WHOLE
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset
 
 Method = Literal["auto", "typiclust", "margin"]
+NO_COLUMN = "none"  # what is said of a column that is not meant
 SWITCH = 5  # labels per class from which on `auto` takes the margin; docs/experiments.md
 NEIGHBOURS = 20  # that typicality is the density of, as in the paper
 LARGEST_POOL = 50_000  # candidates that are looked at
@@ -248,7 +248,7 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     dataset = open_dataset(data, **read, **own)
     name = _names(dataset)
     if more is not None:
-        whole = [setting for setting in ("start_column", "end_column") if own.get(setting) == WHOLE]
+        whole = [setting for setting in ("start_column", "end_column") if own.get(setting) == NO_COLUMN]
         shared = {setting: own[setting] for setting in ("label_column", "keep_label", "test", *whole) if setting in own}
         later = _names(open_dataset(data, **read, **shared, labels=more))
         name = np.where(later == None, name, later)  # noqa: E711  (item by item)

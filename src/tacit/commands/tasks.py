@@ -8,7 +8,7 @@ from tacit.core.errors import clear_ends
 @clear_ends
 def tasks() -> int:
     """List the pretext tasks, what each must learn, for which data, and the paper."""
-    from tacit.modalities.recipe import listing
+    from tacit.modalities import listing
 
     print(listing())
     return 0

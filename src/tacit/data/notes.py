@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from tacit.core.budget import clock
 from tacit.core.columns import Few, few
+from tacit.core.text import LONGEST
 from tacit.core.wording import Ours
 from tacit.data.matching import AMBIGUOUS, UNKNOWN
 from tacit.data.named import Missing
-from tacit.modalities.text.store import LONGEST
 
 if TYPE_CHECKING:
     from tacit.evaluation.targets.base import Answers

@@ -14,7 +14,7 @@ from tacit.core.columns import Codes, by_name, codes_of, first_of
 from tacit.core.errors import UserError, nearest
 from tacit.core.naming import alike, two_ways
 from tacit.data.source import TEST, TRAIN, VALIDATION
-from tacit.modalities.events.times import units_of
+from tacit.data.times import units_of
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), TRAIN),

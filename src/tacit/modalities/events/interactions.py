@@ -22,8 +22,8 @@ from tacit.data.named import as_text, refuse_rounded
 from tacit.data.opened import is_text
 from tacit.data.source import Source, digest
 from tacit.data.streamed import Streamed
+from tacit.data.times import When, when_of
 from tacit.modalities.events.options import Options
-from tacit.modalities.events.times import When, when_of
 
 USER_NAMES = (
     *("user", "userid", "uid", "customer", "customerid", "visitor", "visitorid", "member", "memberid", "client"),

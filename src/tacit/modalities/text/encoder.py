@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.core.nn import masked_mean
+from tacit.core.text import LONGEST
 from tacit.core.types import Batch, Features
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.tokens import asker, number_type, numbers_of, plain_numbers, reader
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from tacit.modalities.text.sentence import Sentence
-
-LONGEST = 2048  # numbers of a document that are read, the special ones included
 
 
 class TextEncoder(OwnEncoder):

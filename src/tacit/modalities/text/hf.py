@@ -20,6 +20,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from tacit.core.errors import UserError, no_panic
+from tacit.core.text import LONGEST
 from tacit.modalities.hf_folder import (
     Public,
     check_complete,
@@ -31,7 +32,7 @@ from tacit.modalities.hf_folder import (
 )
 from tacit.modalities.text import modernbert
 from tacit.modalities.text import sentence as sentences
-from tacit.modalities.text.encoder import LONGEST, TextEncoder
+from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.sentence import Sentence, Told
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.tokens import Attention, attended, bert_layers

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.core.text import LONGEST
 from tacit.data.store import write_meta
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.tokens import number_type, word_mark
@@ -28,7 +29,6 @@ from tacit.modalities.text.tokens import number_type, word_mark
 if TYPE_CHECKING:
     from tacit.core.types import Batch
 
-LONGEST = 2048  # numbers of a document that `batch` gives, its special ones included
 FORMAT = 2
 FILES = ("tokens.bin", "starts.bin", "text.bin", "text_starts.bin", "content.bin", "tokenizer.json")
 

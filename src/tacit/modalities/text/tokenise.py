@@ -16,6 +16,7 @@ import tokenizers
 from tokenizers import Tokenizer
 
 from tacit.core.errors import UserError
+from tacit.core.text import LONGEST
 from tacit.data.cache import private_folder
 from tacit.data.encodings import CannotRead
 from tacit.data.source import TEST, Source, digest, spread
@@ -34,7 +35,7 @@ from tacit.data.store import (
 from tacit.modalities.text import vocabulary as vocabularies
 from tacit.modalities.text.documents import Document, first_piece, pieces, text_of
 from tacit.modalities.text.spec import TextSpec
-from tacit.modalities.text.store import FORMAT, LONGEST, Corpus, describe
+from tacit.modalities.text.store import FORMAT, Corpus, describe
 from tacit.modalities.text.tokenising import Reader, Writer, numbered
 from tacit.modalities.text.tokens import PIECE, marked_numbers, plain_numbers, reader
 

@@ -14,12 +14,12 @@ from typing import IO, Any, NamedTuple
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from tacit.core.text import LONGEST
 from tacit.data.encodings import CannotRead
 from tacit.data.source import Source
 from tacit.data.store import too_many_bad
 from tacit.modalities.text.documents import pieces
 from tacit.modalities.text.spec import TextSpec
-from tacit.modalities.text.store import LONGEST
 from tacit.modalities.text.tokens import PIECE, marked_numbers, plain_numbers
 
 _CHUNK = 1 << 19  # characters
