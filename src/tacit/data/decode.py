@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar, NamedTuple
 
-import tacit
 from tacit.data import worker
 from tacit.data.source import Unreadable
 
@@ -191,7 +190,7 @@ class _Worker:
     """One decoding process and the pipes to it."""
 
     def __init__(self, decoder: str) -> None:
-        package = str(Path(tacit.__path__[0]).parent)
+        package = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         # One example at a time per process: threads inside numpy would only map memory.
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
