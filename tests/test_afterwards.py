@@ -247,7 +247,7 @@ def test_runs_on_one_seal_are_compared(first: Path, second: Path, capsys: pytest
         ]
     assert gain["gain"] == pytest.approx(means[first] - means[second])
     assert gain["low"] < gain["gain"] < gain["high"]
-    assert gain["draws"] == 10
+    assert gain["draws"] == 3
     assert "at 2 labels per class" in tacit.compare(str(first), str(second), primary_budget=2).verdicts[0]
 
 

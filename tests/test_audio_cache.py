@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tacit.core.errors import RunFailed
 from tacit.data import decode
+from tacit.data.copies import exact_copies
 from tacit.data.decode import Pool, Stretch
 from tacit.dataset import clean
 from tacit.modalities.audio import decode as sounds
@@ -24,7 +25,6 @@ from tacit.modalities.audio import store
 from tacit.modalities.audio.decoding import Plan, headers
 from tacit.modalities.audio.recordings import Pieces, Recordings
 from tacit.modalities.audio.spec import AudioSpec
-from tacit.modalities.image.copies import find_copies
 from tacit.training.batches import Batches, Span
 from tests.sounding import RATE, encoded, folder, heard, noise, recordings_of
 
@@ -83,7 +83,7 @@ def test_copies_are_found_by_their_samples(tmp_path: Path, cached):
     soundfile.write(tmp_path / "4.flac", noise(2), RATE)
     dataset = cached(tmp_path)
     assert dataset.notes.duplicates == 1
-    assert find_copies(recordings_of(dataset), np.array([4]), np.arange(4)).twin.tolist() == [2]
+    assert exact_copies(dataset.content, np.array([4]), np.arange(4)).twin.tolist() == [2]
 
 
 # Decoding

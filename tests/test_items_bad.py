@@ -205,7 +205,7 @@ def test_histories_too_short_to_hold_anything_out_are_named(cached):
     rows = rows_of(*((user, user, BEGIN + user) for user in range(6)))
     dataset = cached(rows)
     plan = type("Plan", (), {"batch_size": 2})
-    with pytest.raises(UserError, match="no history of the data has 2 events beside those that are held out"):
+    with pytest.raises(UserError, match="no history has 2 events beside those that are held out"):
         EVENTS.batches(dataset.cache, np.arange(6), plan, 0)  # type: ignore[arg-type]
     assert histories_of(dataset).learned().lengths.tolist() == [1] * 6
 

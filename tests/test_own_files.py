@@ -26,9 +26,9 @@ from tacit.core import folders
 from tacit.core.errors import RunFailed, UserError, clear_ends, in_a_line
 from tacit.core.files import check_target, whole_file
 from tacit.core.records import read_record, reading, write_record
+from tacit.data import cache
 from tacit.evaluation import Predictions, Report, Seal
 from tacit.experiment.folder import WRITTEN, Workspace, default_folder, is_own, mark_report, report_folder, settings_of
-from tacit.modalities.image import store
 from tacit.report import write as publish
 from tacit.training import checkpoint
 from tacit.training.loop import read_history
@@ -527,7 +527,7 @@ def test_a_folder_that_cannot_be_made_or_locked_is_told(tmp_path: Path, monkeypa
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("Could not determine home directory")))
     if sys.platform == "linux":
         with pytest.raises(UserError, match="no home folder is known"):
-            store.default_root()
+            cache.default_root()
     (tmp_path / "shared").mkdir(mode=0o777)
     with monkeypatch.context() as patch:  # as for one who does not own it
         patch.setattr(Path, "chmod", lambda *_: (_ for _ in ()).throw(PermissionError(1, "Operation not permitted")))

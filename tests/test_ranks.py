@@ -83,15 +83,15 @@ class Among(TinyBatches):
 def decided(folder: str) -> None:
     """Each process believes to have another time left."""
     with all_processes(device="cpu"), Workspace(Path(folder, "run"), {}) as space:
-        plan, left = tiny_recipe("simclr"), 2.0 + 50 * gathering.rank()
+        plan, left = tiny_recipe("simclr"), 6.0 + 50 * gathering.rank()
         study: Any = SimpleNamespace(fabric=make_fabric(device="cpu"), probe=lambda: lambda task: {}, means=Means())
         source: Any = Among("simclr")
-        length, readings = planned_steps(study, space, "simclr", plan, source, parse_budget("9s"), left, 0)
+        length, readings = planned_steps(study, space, "simclr", plan, source, parse_budget("27s"), left, 0)
         assert gathering.any_rank(length.first) == -gathering.any_rank(-length.first)
         written = ranks.from_leader(lambda: space.read_json("plan.json"))
         assert (written["steps"], written["readings"]) == ({"simclr": length.first}, {"simclr": readings})
         step = length.first // 2
-        for seconds in (0.0, 1.9):  # half of the steps took nearly all of the leader's time
+        for seconds in (0.0, 5.7):  # half of the steps took nearly all of the leader's time
             length.revise(step, seconds + 20 * gathering.rank())
             step += 1
         assert length.at(step) < length.first

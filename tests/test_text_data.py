@@ -19,10 +19,9 @@ from tokenizers import Tokenizer
 
 from tacit.core.errors import UserError
 from tacit.data import rows as rows_of_json
+from tacit.data.copies import exact_copies
 from tacit.dataset import TEST, Dataset, clean, open_dataset
-from tacit.modalities import tokens
-from tacit.modalities.image.copies import find_copies
-from tacit.modalities.text import documents, tokenise
+from tacit.modalities.text import documents, tokenise, tokens
 from tacit.modalities.text.store import LONGEST, Corpus
 from tacit.modalities.text.vocabulary import open_tokenizer, specials_of, text_spec, train_tokenizer
 
@@ -466,7 +465,7 @@ def test_copies_are_found_by_content_alone(cached):
     wanted = sentences(6)
     dataset = cached([*wanted, wanted[2], "fresh and new"], kind="text")
     assert dataset.notes.duplicates == 1
-    found = find_copies(corpus_of(dataset), np.array([6, 7]), np.arange(6))
+    found = exact_copies(dataset.content, np.array([6, 7]), np.arange(6))
     assert found.twin.tolist() == [2, -1]
     assert found.exact.tolist() == [True, False]
     assert found.threshold is None

@@ -22,6 +22,7 @@ from tacit.experiment.validate import codes_used
 from tacit.formats.write import export
 from tacit.modalities.audio.wav2vec2 import Wav2Vec2 as Wav2Vec2Encoder
 from tacit.modalities.audio.wav2vec2 import convolutions
+from tacit.tasks.ingredients import Books
 from tacit.tasks.wav2vec2 import Quantiser
 from tacit.tasks.wav2vec2 import Wav2Vec2 as Wav2Vec2Task
 from tests import recordings as made
@@ -243,7 +244,7 @@ def levels(used: float) -> list[str]:
 def test_an_encoder_without_latents_is_named() -> None:
     task = made_task()
     with pytest.raises(UserError, match="audio_nano has no latents of samples, which the task 'wav2vec2' needs"):
-        Wav2Vec2Task(tiny_audio_encoder("audio_nano"), task.views, task.masks)
+        Wav2Vec2Task(tiny_audio_encoder("audio_nano"), task.views, task.masks, Books(2, 8))
 
 
 # Runs without Tacit: what people have who were given the folder.

@@ -91,4 +91,6 @@ def takes(*several: type[Options]) -> Callable[[F], F]:
 
 
 def _same(value: Any, default: Any) -> bool:
+    if isinstance(value, tuple | list) and isinstance(default, tuple | list):
+        return list(value) == list(default)
     return bool(value is default or (type(value) in (str, int, float, bool, tuple, list) and value == default))

@@ -55,6 +55,12 @@ class Objects:
     value: Any
     name: str = IN_MEMORY
 
+    @property
+    def paths(self) -> bool:
+        """Whether it is a list of texts, which may be paths."""
+        listed = isinstance(self.value, list | tuple) and len(self.value) > 0
+        return listed and all(isinstance(of, str | os.PathLike) for of in self.value)
+
 
 Listing: TypeAlias = "Source | Table | File | Objects | Word"
 """What a person gave; a `Source` where files tell by their endings what they are."""

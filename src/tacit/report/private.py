@@ -32,7 +32,7 @@ deviation electra embeddings features fine-tuned from grid held_out in init item
 majority markov masked mean mfcc mfccs modernbert_base modernbert_nano modernbert_small modernbert_tiny nan next no
 numbers of opening pairs participation parts pca perplexity pixels pooled popularity principal random random-init
 rankme rankme_fall rec_nano rec_small rec_tiny recent resnet rotation sasrec_nano sasrec_small sasrec_tiny scratch
-simclr simcse single std_normalised texts tf-idf tfidf-characters tfidf-items tfidf-words their to tokens type
+simclr simcse single std_normalised texts tf-idf tfidf-characters tfidf-items tfidf-words their to tokens type vicreg
 uniformity untrained vec vit_base vit_small vit_tiny wav wav2vec2 words
 """
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
