@@ -26,6 +26,7 @@ from tacit.modalities.text.modality import MODALITY as TEXTS
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
 LABELLED, ALL = 160, 200
+FEW: dict[str, Any] = {"label_budgets": ["5"], "primary_budget": 5}
 THINGS = {
     "weather": ["rain", "wind", "cloud", "storm", "snow", "sun", "frost", "thunder"],
     "kitchen": ["bread", "soup", "salt", "butter", "oven", "knife", "plate", "apple"],
@@ -57,6 +58,7 @@ def run(folder: Path, out: Path, **settings: Any) -> Any:
         "encoder": "bert_nano",
         "vocabulary": 400,
         "length": 32,
+        **FEW,
     }
     return tacit.run(str(folder / "notes"), **{**told, "tasks": "masked,simclr", "out": str(out), **settings})
 
@@ -228,9 +230,8 @@ def test_the_encoder_is_of_use(finished: Path, folder: Path, tmp_path: Path) -> 
 
 
 def test_an_encoder_is_judged_again_on_the_same_seal(finished: Path, folder: Path, tmp_path: Path) -> None:
-    report = tacit.evaluate(
-        str(finished), str(folder / "notes"), labels=str(folder / "few.csv"), out=str(tmp_path / "judged")
-    )
+    labels = str(folder / "few.csv")
+    report = tacit.evaluate(str(finished), str(folder / "notes"), labels=labels, out=str(tmp_path / "judged"), **FEW)
     assert report.data["seal_reads"] == 2
     assert (tmp_path / "judged" / "report.html").exists()
 
