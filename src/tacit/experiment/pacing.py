@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from tacit.training.batches import Batches
 
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
-TRAINING_SHARE = 0.57  # of a time budget that training gets at least by plan, with timing and getting ready
-BEYOND = 1.05  # times a budget that a run may take which could else not be judged
-LEAST_TRAINING = 0.54  # the same where time is short: in fact it is half of the budget still
+TRAINING_SHARE = 0.58  # of a time budget that training gets at least by plan, with timing and getting ready
+BEYOND = 1.06  # times a budget that a run may take which could else not be judged
+LEAST_TRAINING = 0.55  # the same where time is short: in fact it is half of the budget still
 READINGS = 10  # of the probe, in one pretraining
 PROBE_SHARE = 0.05  # of a pretraining's time that more than one reading may take
 TIMING_SHARE = 0.02  # of a pretraining's time that may go into timing its steps
