@@ -156,14 +156,14 @@ def test_half_of_a_time_is_trained_and_what_fits_is_judged(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tacit.commands.run.plan_judging", lambda study: lambda encoders: Judging(1.0, 30.0, 0.1))
-    report = run(folder, tmp_path / "timed", budget="14s", tasks="simclr")
+    report = run(folder, tmp_path / "timed", budget="14s")
     trained = sum(arm.seconds for arm in report.arms if arm.kind == "pretrained")
     assert trained >= 0.45 * 14  # half of it, but for a machine that has other things to do
     assert {"10 per class", "100 %"} & {result.budget for result in report.results}
-    assert "s of pretraining, about" in capsys.readouterr().err
+    assert "s of pretraining for 2 tasks" in capsys.readouterr().err
     plan = json.loads((tmp_path / "timed" / "plan.json").read_text())
-    assert set(plan["steps"]) == set(plan["seconds"]) == {"simclr"}
-    again = run(folder, tmp_path / "timed", budget="14s", tasks="simclr", resume=True)  # nothing is trained again
+    assert set(plan["steps"]) == set(plan["seconds"]) == {"simclr", "rotation"}
+    again = run(folder, tmp_path / "timed", budget="14s", resume=True)  # nothing is trained again
     assert [arm.steps for arm in again.arms] == [arm.steps for arm in report.arms]
 
 

@@ -12,7 +12,8 @@ from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.nn import to_float
 from tacit.core.types import Batch
-from tacit.modalities import MODALITIES, tasks_of
+from tacit.experiment.tasks import tasks_of
+from tacit.modalities import MODALITIES
 from tacit.tasks import TASKS, needs, parse_mixture, task_class
 from tacit.tasks.byol import BYOL
 from tacit.tasks.ingredients import NAMES, Target

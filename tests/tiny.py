@@ -13,7 +13,8 @@ from tacit.core import keys
 from tacit.core.encoder import OwnEncoder
 from tacit.core.types import Batch
 from tacit.encoders import build_encoder
-from tacit.modalities import modality_named, tasks_of
+from tacit.experiment.tasks import tasks_of
+from tacit.modalities import modality_named
 from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.events.catalogue import Catalogue

@@ -24,8 +24,8 @@ from tacit.experiment.pipeline import (
 from tacit.experiment.plan import check_asked
 from tacit.experiment.settings import PretrainSettings, settings_of
 from tacit.experiment.starting import check_room, check_tasks
+from tacit.experiment.tasks import check_kind
 from tacit.experiment.validate import diagnoses, failed
-from tacit.modalities import check_kind
 from tacit.tasks import parse_mixture
 from tacit.training.engine import all_processes
 from tacit.training.loop import Run

@@ -8,7 +8,7 @@ from tacit.core.errors import clear_ends
 @clear_ends
 def tasks() -> int:
     """List the pretext tasks, what each must learn, for which data, and the paper."""
-    from tacit.modalities import listing
+    from tacit.experiment.tasks import listing
 
     print(listing())
     return 0

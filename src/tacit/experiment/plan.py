@@ -12,7 +12,8 @@ from tacit.core.masks import UNITS, Hiding
 from tacit.core.spec import Spec
 from tacit.experiment.reading import as_trained, asked_for, open_encoder
 from tacit.experiment.settings import Settings
-from tacit.modalities import check_kind, modality_named, modality_of, tasks_of
+from tacit.experiment.tasks import check_kind, tasks_of
+from tacit.modalities import modality_named, modality_of
 from tacit.modalities.recipe import hides
 from tacit.tasks import parse_mixture
 
