@@ -22,7 +22,7 @@ from tacit.core import keys
 from tacit.dataset import TEST, open_dataset
 from tacit.evaluation.features import extract
 from tacit.evaluation.targets.classification import Classification
-from tacit.experiment.experiment import chosen_encoder
+from tacit.experiment.architecture import chosen_encoder
 from tacit.modalities.image.baselines import PixelStatistics
 from tacit.modalities.image.modality import MODALITY
 from tacit.training.batches import Batches

@@ -494,7 +494,7 @@ def test_labelled_examples_are_judged_without_tasks_or_training() -> None:
         "x = (np.eye(3)[y] + np.random.default_rng(0).normal(0, .3, (300, 3))).astype(np.float32)\n"
         "labelled = Labelled(None, y, ('a', 'b', 'c'), np.arange(300), np.arange(150), np.arange(150, 300))\n"
         "print(tacit.evaluate(Stored(x), labelled, primary_budget=5).verdict.budget)\n"
-        "heavy = ('tacit.tasks', 'tacit.training.loop', 'tacit.experiment.pipeline', 'torch')\n"
+        "heavy = ('tacit.tasks', 'tacit.training.loop', 'tacit.experiment.pretraining', 'torch')\n"
         "print([m for m in sys.modules if m in heavy])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

@@ -13,7 +13,7 @@ import tacit
 from tacit.core.errors import UserError
 from tacit.training.engine import make_fabric
 from tacit.training.loop import pretrain
-from tacit.training.stepping import Means
+from tacit.training.stepping import StepSettings
 from tests import tiny
 
 
@@ -27,9 +27,14 @@ class Few(tiny.TinyBatches):
 
 def trained(name: str, rows: int, batch_size: int, parts: int = 1) -> None:
     recipe = tiny.tiny_recipe(name, batch_size=batch_size)
-    means, fabric = Means(parts), make_fabric(device="cpu")
+    settings, fabric = StepSettings(parts), make_fabric(device="cpu")
     pretrain(
-        *(recipe.task, Few(name, rows, batch_size)), steps=2, optim=recipe.optim, fabric=fabric, means=means, name=name
+        *(recipe.task, Few(name, rows, batch_size)),
+        steps=2,
+        optim=recipe.optim,
+        fabric=fabric,
+        settings=settings,
+        name=name,
     )
 
 

@@ -12,9 +12,8 @@ import pytest
 from tacit.commands.inspect import _about_labels
 from tacit.dataset import open_dataset
 from tacit.evaluation.targets import make_target
-from tacit.experiment.experiment import describe
+from tacit.experiment.opening import Opened, describe
 from tacit.experiment.split import split_dataset
-from tacit.modalities import modality_of
 
 from .test_data_labels import table
 
@@ -27,10 +26,8 @@ def test_the_parts_and_the_held_out_site_are_named(tmp_path: Path) -> None:
     dataset = open_dataset(
         labels(120), label_column="label", worst_group="site", holdout="site=S3", cache=str(tmp_path)
     )
-    ask = SimpleNamespace(private=False)
-    split, modality = split_dataset(dataset, seed=0), modality_of(dataset.spec)
-    study: Any = SimpleNamespace(dataset=dataset, split=split, ask=ask, modality=modality)
-    lines = _about_labels(study).splitlines()
+    opened = Opened(dataset, split_dataset(dataset, seed=0), lambda others: dataset)
+    lines = _about_labels(opened).splitlines()
     assert lines[:3] == [
         "labels: 120 labelled in 2 classes, from column label",
         "classes: ill 80, well 40",

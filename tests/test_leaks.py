@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 import tacit
-from tacit.experiment.experiment import Study, chosen_encoder, open_study
+from tacit.experiment.architecture import chosen_encoder, open_split
 from tacit.experiment.leakage import Leaks, find_leaks
 from tacit.experiment.log import Log
+from tacit.experiment.opening import Opened
 from tacit.experiment.settings import Settings
 from tests.test_data_duplicates import brighter, pairs_of_digits
 
@@ -43,18 +44,18 @@ def options(folder: Path) -> dict[str, Any]:
     return {"labels": str(folder / "labels.csv"), "split_column": "split"}
 
 
-def opened(data: Any, reading: dict[str, Any], **more: Any) -> Study:
-    ask = Settings(**{"device": "cpu", "precision": "32", **more})
+def opened(data: Any, reading: dict[str, Any], **more: Any) -> Opened:
+    settings = Settings(**{"device": "cpu", "precision": "32", **more})
     with Log(quiet=True) as log:
-        return open_study(data, ask, reading, log, encoder=chosen_encoder(None))
+        return open_split(data, reading, chosen_encoder(None), settings, log)[0]
 
 
 def test_every_planted_copy_is_named(folder: Path) -> None:
-    study = opened(str(folder / "images"), options(folder))
-    leaks = find_leaks(study)
+    found = opened(str(folder / "images"), options(folder))
+    leaks = find_leaks(found)
     assert leaks is not None
-    assert study.split.labelled is not None
-    ids = study.dataset.ids.take(study.split.rows[leaks.positions]).to_pylist()
+    assert found.split.labelled is not None
+    ids = found.dataset.ids.take(found.split.rows[leaks.positions]).to_pylist()
     assert ids == [f"scan{row:03d}.png" for row in range(COPIED)]
     assert (leaks.exact, leaks.near_sought) == (0, True)
     assert {pair.rsplit(" (", 1)[0] for pair in leaks.pairs} == {

@@ -133,9 +133,9 @@ def test_without_a_time_nothing_changes() -> None:
 def test_a_plan_of_absurd_counts_is_a_line(tmp_path: Path, plan: Any) -> None:
     with Workspace(tmp_path / "run", {"data": "x"}) as space:
         space.write_json(PLAN, plan)
-        study: Any = None  # which an untimed budget does not ask
+        nobody: Any = None  # whom an untimed budget does not ask
         source: Any = SimpleNamespace(among=range(40))
         recipe: Any = SimpleNamespace(batch_size=4)
         budget = Budget(3, "steps")
         with pytest.raises(UserError, match=r"plan\.json (is damaged|says more steps of simclr than)"):
-            planned_steps(study, space, "simclr", recipe, source, budget, 1.0, 0)
+            planned_steps(space, "simclr", recipe, source, budget, 1.0, fabric=nobody, probe=nobody, seed=0)

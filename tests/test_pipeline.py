@@ -17,7 +17,7 @@ from PIL import Image
 import tacit
 from tacit import cli
 from tacit.core.errors import RunFailed, UserError
-from tacit.experiment.validate import Judging
+from tacit.experiment.pacing import Cost
 from tests.tiny import digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
@@ -155,7 +155,7 @@ def test_private_leaves_no_trace(folder: Path, tmp_path: Path) -> None:
 def test_half_of_a_time_is_trained_and_what_fits_is_judged(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tacit.commands.run.plan_judging", lambda study: lambda encoders: Judging(1.0, 30.0, 0.1))
+    monkeypatch.setattr("tacit.commands.run.validation_cost", lambda *_, **__: lambda encoders: Cost(1.0, 30.0, 0.1))
     report = run(folder, tmp_path / "timed", budget="14s")
     trained = sum(arm.seconds for arm in report.arms if arm.kind == "pretrained")
     assert trained >= 0.45 * 14  # half of it, but for a machine that has other things to do

@@ -271,7 +271,7 @@ def test_errors_of_others_name_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
     def fails(*_: Any, **__: Any) -> None:
         raise KeyError("zebraKEY")
 
-    monkeypatch.setattr("tacit.experiment.pipeline.open_study", fails)
+    monkeypatch.setattr("tacit.experiment.output.open_split", fails)
     with pytest.raises(RunFailed, match=r"^KeyError at .*test_private\.py:\d+; --private leaves out") as caught:
         tacit.pretrain("digits", private=True, out=str(tmp_path / "run"))
     assert caught.value.__suppress_context__

@@ -9,7 +9,6 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +24,6 @@ from tacit.experiment.pacing import planned_steps
 from tacit.training.engine import all_processes, make_fabric
 from tacit.training.loop import Row, pretrain
 from tacit.training.optim import Optim
-from tacit.training.stepping import Means
 from tests.processes import finish, start_ranks, two_ranks, two_tasks
 from tests.tiny import EXAMPLES, TinyBatches, tiny_recipe
 
@@ -84,9 +82,13 @@ def decided(folder: str) -> None:
     """Each process believes to have another time left."""
     with all_processes(device="cpu"), Workspace(Path(folder, "run"), {}) as space:
         plan, left = tiny_recipe("simclr"), 6.0 + 50 * gathering.rank()
-        study: Any = SimpleNamespace(fabric=make_fabric(device="cpu"), probe=lambda: lambda task: {}, means=Means())
         source: Any = Among("simclr")
-        length, readings = planned_steps(study, space, "simclr", plan, source, parse_budget("27s"), left, 0)
+        length, readings, _ = planned_steps(
+            *(space, "simclr", plan, source, parse_budget("27s"), left),
+            fabric=make_fabric(device="cpu"),
+            probe=lambda thinned: lambda task: {},
+            seed=0,
+        )
         assert gathering.any_rank(length.first) == -gathering.any_rank(-length.first)
         written = ranks.from_leader(lambda: space.read_json("plan.json"))
         assert (written["steps"], written["readings"]) == ({"simclr": length.first}, {"simclr": readings})

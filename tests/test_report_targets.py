@@ -217,7 +217,7 @@ def test_private_keeps_the_verdict_and_no_word_of_the_data(name: str, tmp_path: 
 
 def test_our_own_names_need_no_alias() -> None:
     from tacit.evaluation.spectrum import METRICS
-    from tacit.experiment.experiment import UNTRAINED
+    from tacit.experiment.baselines import UNTRAINED
     from tacit.modalities import architectures
     from tacit.report.private import _is_own
     from tacit.tasks import TASKS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,20 @@ from PIL import Image
 
 import tacit
 from tacit.core.errors import Interrupted, UserError
+from tacit.data.split import Split
 from tacit.dataset import Dataset, open_dataset
 from tacit.experiment import resuming
 from tacit.experiment.folder import BEGUN_ON
+from tacit.experiment.opening import Opened
 from tests.events import events
 
 WORDS = [f"the text of number {i} has words of its own" for i in range(12)]
 Table = list[dict[str, Any]]
 
 
-def study(dataset: Dataset, *, private: bool = False, without: int = 0) -> Any:
-    split = SimpleNamespace(pretrain=np.arange(len(dataset) - without))
-    return SimpleNamespace(dataset=dataset, split=split, ask=SimpleNamespace(private=private))
+def opened(dataset: Dataset, *, private: bool = False, without: int = 0) -> Opened:
+    rows = np.arange(len(dataset) - without)
+    return Opened(dataset, Split(rows, rows[:0]), lambda others: dataset, private)
 
 
 def images(n: int, changed: int = -1) -> list[Image.Image]:
@@ -71,17 +72,17 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Datase
 
 def test_what_has_changed_is_named(made: Callable[..., Dataset], tmp_path: Path):
     before, folder = made(8), tmp_path / "run"
-    resuming.go_on_with_the_same(folder, study(before))
-    resuming.go_on_with_the_same(folder, study(made(8)))
+    resuming.go_on_with_the_same(folder, opened(before))
+    resuming.go_on_with_the_same(folder, opened(made(8)))
     name = next(name for name in before.ids.to_pylist() if "3" in name)
     row = before.ids.to_pylist().index(name)
     cases = [
-        (study(made(8, 3)), rf"1 example has other content \({name}\)\. Bring them back"),
-        (study(made(8, 3), private=True), r"1 example has other content\. Bring them back"),
-        (study(before, without=1), "others are held out of pretraining"),
+        (opened(made(8, 3)), rf"1 example has other content \({name}\)\. Bring them back"),
+        (opened(made(8, 3), private=True), r"1 example has other content\. Bring them back"),
+        (opened(before, without=1), "others are held out of pretraining"),
     ]
     if before.kind != "items":  # whose events are shared out among fewer people
-        cases += [(study(made(10)), r"2 examples are new \(.*8.*9"), (study(made(7)), "1 example is gone")]
+        cases += [(opened(made(10)), r"2 examples are new \(.*8.*9"), (opened(made(7)), "1 example is gone")]
     for now, message in cases:
         with pytest.raises(UserError, match=message):
             resuming.go_on_with_the_same(folder, now)
@@ -93,21 +94,21 @@ def test_what_has_changed_is_named(made: Callable[..., Dataset], tmp_path: Path)
 def test_another_order_or_form_is_named_too(tmp_path: Path):
     cache = str(tmp_path / "cache")
     dataset = open_dataset(texts(8), cache=cache)
-    resuming.go_on_with_the_same(tmp_path, study(dataset))
+    resuming.go_on_with_the_same(tmp_path, opened(dataset))
     with pytest.raises(UserError, match="in another order"):
-        resuming.go_on_with_the_same(tmp_path, study(open_dataset(texts(8).take(list(range(7, -1, -1))), cache=cache)))
+        resuming.go_on_with_the_same(tmp_path, opened(open_dataset(texts(8).take(list(range(7, -1, -1))), cache=cache)))
     with pytest.raises(UserError, match="read with length 32, and were with 128"):
-        resuming.go_on_with_the_same(tmp_path, study(open_dataset(texts(8), length=32, cache=cache)))
+        resuming.go_on_with_the_same(tmp_path, opened(open_dataset(texts(8), length=32, cache=cache)))
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"[]"])
 def test_a_damaged_record_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]):
     dataset = open_dataset(images(4), cache=str(tmp_path / "cache"))
-    resuming.go_on_with_the_same(tmp_path, study(dataset))
+    resuming.go_on_with_the_same(tmp_path, opened(dataset))
     path = tmp_path / BEGUN_ON
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UserError, match=r"begun_on\.npz is damaged"):
-        resuming.go_on_with_the_same(tmp_path, study(dataset))
+        resuming.go_on_with_the_same(tmp_path, opened(dataset))
 
 
 def test_a_run_refuses_to_go_on_with_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -125,7 +126,7 @@ def test_a_run_refuses_to_go_on_with_other_data(tmp_path: Path, monkeypatch: pyt
         raise Interrupted(2)
 
     with monkeypatch.context() as patch:
-        patch.setattr("tacit.experiment.pipeline.pretrain", stopped)
+        patch.setattr("tacit.experiment.pretraining.pretrain", stopped)
         with pytest.raises(Interrupted):
             tacit.pretrain(str(folder), **settings)
     write(range(40, 50))

@@ -23,11 +23,14 @@ from tacit.core.errors import Interrupted
 from tacit.evaluation import Report, Seal, splits
 from tacit.evaluation.probes import finetune
 from tacit.evaluation.spectrum import METRICS, Alarm, Diagnosis
-from tacit.experiment.experiment import Study, chosen_encoder, open_study
+from tacit.experiment import pretraining
+from tacit.experiment.architecture import chosen_encoder, open_split
+from tacit.experiment.baselines import baselines
 from tacit.experiment.log import Log
+from tacit.experiment.pacing import no_cost
 from tacit.experiment.settings import Settings
 from tacit.experiment.split import has_seen
-from tacit.experiment.validate import Judging, first_fall, plan_judging, worst_alarms
+from tacit.experiment.validate import first_fall, validation_cost, worst_alarms
 from tests.tiny import digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_fits")]
@@ -39,7 +42,7 @@ LABELLED, FEW, ALL = 110, 60, 130
 def _brief() -> Iterator[None]:
     """One label budget is judged, and training from scratch, which nothing here looks at, takes 3 steps, not 200."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tacit.commands.run.plan_judging", lambda study: lambda encoders: Judging(0.0, 0.0, 0.0))
+        patch.setattr("tacit.commands.run.validation_cost", lambda *_, **__: no_cost)
         patch.setattr(splits, "PER_CLASS", (2,))
         patch.setattr(splits, "SHARES", ())
         patch.setattr(finetune, "train_on_labels", partial(finetune.train_on_labels, steps=3))
@@ -146,9 +149,10 @@ def test_judging_plans_for_the_encoders_of_all_seeds(folder: Path) -> None:
     ask = Settings(device="cpu", precision="32", offline=True, primary_budget=2)
     options = {"labels": str(folder / "labels.csv")}
     with Log(quiet=True) as log:
-        study = open_study(str(folder / "images"), ask, options, log, encoder=chosen_encoder(None))
-    judging = plan_judging(study)
-    one, five = judging(2), judging(10)
+        opened, architecture = open_split(str(folder / "images"), options, chosen_encoder(None), ask, log)
+    compared = baselines(opened, architecture)
+    cost = validation_cost(opened, compared, ask, architecture=architecture)
+    one, five = cost(2), cost(10)
     assert five.whole > one.whole
     assert one.least < one.whole
 
@@ -181,7 +185,7 @@ def test_proxies_stand_in_the_report(three: Path) -> None:
 
 def test_a_fall_of_the_rank_is_told_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ranks = iter([10.0, 30.0, 20.0, 14.0, 13.0, 15.0])
-    monkeypatch.setattr(Study, "probe", lambda self: lambda task: {"rankme": next(ranks)})
+    monkeypatch.setattr(pretraining, "online_probe", lambda *_: lambda task: {"rankme": next(ranks)})
     tacit.pretrain(str(folder / "images"), task="simclr", budget="6steps", out=str(tmp_path / "fell"))
     told = [line for line in (tmp_path / "fell" / "log.txt").read_text().splitlines() if "collapsing" in line]
     assert told == ["simclr, step 4: directions are collapsing: RankMe fell to 14.0, below half of its maximum 30.0"]

@@ -25,7 +25,7 @@ from tacit.evaluation.predictions import Predictions
 from tacit.evaluation.probes import finetune
 from tacit.experiment import starting
 from tacit.experiment.folder import settings_of
-from tacit.experiment.validate import Judging
+from tacit.experiment.pacing import Cost
 from tacit.training.stepping import Stepper
 from tests.tiny import digits, tiny_audio_encoder, tiny_encoder
 
@@ -372,7 +372,7 @@ def test_a_time_that_no_judgement_fits_into_is_refused(
 ) -> None:
     monkeypatch.setattr("tacit.evaluation.protocol.select", training)
     monkeypatch.setattr(
-        evaluate_encoder, "plan_judging", lambda *asked, **how: lambda encoders: Judging(least, least, 1.0)
+        evaluate_encoder, "validation_cost", lambda *asked, **how: lambda encoders: Cost(least, least, 1.0)
     )
     with pytest.raises(UserError, match=told):
         tacit.evaluate(str(here / "images"), str(here / "mixed.parquet"), label_column="label", budget=budget)
@@ -382,8 +382,8 @@ def test_a_time_that_no_judgement_fits_into_is_refused(
 def test_what_does_not_fit_into_the_time_of_a_judgement_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training from scratch is said to take a week: the rest is judged, and the verdict says what it lacks."""
     week = 7 * 86400.0
-    plan = Judging(week, week, week, week - 1.0)
-    monkeypatch.setattr(evaluate_encoder, "plan_judging", lambda *asked, **how: lambda encoders: plan)
+    plan = Cost(week, week, week, week - 1.0)
+    monkeypatch.setattr(evaluate_encoder, "validation_cost", lambda *asked, **how: lambda encoders: plan)
     monkeypatch.setattr(finetune, "train_on_labels", training)
     asked = {"label_column": "label", "label_budgets": ["2", "5"], "budget": "1h"}
     report = tacit.evaluate(str(here / "images"), str(here / "mixed.parquet"), **asked)

@@ -22,7 +22,7 @@ from tacit.training.loop import Row, Run, pretrain
 from tacit.training.optim import Optim
 from tacit.training.profiling import SECTIONS, Profile, told
 from tacit.training.spikes import ENOUGH, Spikes
-from tacit.training.stepping import Means, NonFinite, OutOfMemory, Stepper, is_out_of_memory, parted
+from tacit.training.stepping import NonFinite, OutOfMemory, Stepper, StepSettings, is_out_of_memory, parted
 from tests.tiny import TinyBatches, tiny_encoder, tiny_recipe, without_dropout
 
 PLAIN = Optim("sgd", lr=0.4, weight_decay=1e-4)
@@ -38,7 +38,7 @@ def taken(task: Task, batch: Batch, parts: int, optim: Optim = PLAIN) -> Output:
     fabric = make_fabric(device="cpu")
     model, optimizer = fabric.setup(task, optim.build(task))
     task.train()
-    return Stepper(fabric, model, task, optimizer, optim, len(batch["index"]), 10, 0, Means(parts))(batch, 3)
+    return Stepper(fabric, model, task, optimizer, optim, len(batch["index"]), 10, 0, StepSettings(parts))(batch, 3)
 
 
 @pytest.mark.parametrize("parts", [2, 4])

@@ -60,7 +60,7 @@ def trial() -> str:
     What it needs is imported here, so that a torch that cannot be imported is a finding.
     """
     from tacit.dataset import open_dataset
-    from tacit.experiment.experiment import chosen_encoder
+    from tacit.experiment.architecture import chosen_encoder
     from tacit.modalities import modality_of
     from tacit.training.engine import make_fabric
     from tacit.training.loop import pretrain

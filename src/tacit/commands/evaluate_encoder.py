@@ -21,21 +21,31 @@ from tacit.encoders.external import as_encoder, import_callable, is_callable_nam
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate
 from tacit.evaluation.sealing import EVENT_SEALS
 from tacit.evaluation.selection import ENOUGH
-from tacit.experiment.experiment import Study, chosen_encoder, open_study
-from tacit.experiment.figures import publish
+from tacit.experiment.architecture import Architecture, adapted, as_judged, chosen_encoder, open_split
+from tacit.experiment.baselines import baselines, open_public, suited
 from tacit.experiment.folder import JUDGING, is_run, mark_report, report_folder
 from tacit.experiment.folder import settings_of as settings_of_run
 from tacit.experiment.heads import remembered
-from tacit.experiment.leakage import tell_leaks
+from tacit.experiment.leakage import log_leaks
 from tacit.experiment.log import Log
-from tacit.experiment.pacing import BEYOND, in_short, rounded_up
-from tacit.experiment.pipeline import REPORT_SECONDS
-from tacit.experiment.plan import as_judged, check_asked, fitted
+from tacit.experiment.opening import Opened
+from tacit.experiment.pacing import BEYOND, REPORT_SECONDS, Cost, in_short, rounded_up
+from tacit.experiment.plan import check_asked
+from tacit.experiment.publish import publish
 from tacit.experiment.reading import open_encoder, overridden
-from tacit.experiment.settings import EvaluateSettings, Reading, settings_of
+from tacit.experiment.settings import (
+    Device,
+    EvaluateSettings,
+    Folder,
+    Judging,
+    Reading,
+    Seed,
+    Transductive,
+    settings_of,
+)
 from tacit.experiment.split import has_seen
 from tacit.experiment.starting import check_judging
-from tacit.experiment.validate import HURRIED, diagnoses, plan_judging, pretrained_arm
+from tacit.experiment.validate import HURRIED, diagnoses, pretrained_arm, validation_cost
 from tacit.report import private_report
 from tacit.tasks.base import Task
 from tacit.training.loop import Run, read_history
@@ -78,25 +88,41 @@ def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Rep
     with Log(private=ask.private) as log:
         if anew and (line := untold(Path(encoder), settings)):
             log(Ours(line) if ask.private else line)
-        architecture = fitted(found) if ours else chosen_encoder(None)
+        build = adapted(found) if ours else chosen_encoder(None)
         read = as_judged(found, options) if ours else options
-        study = open_study(data, ask, read, log, encoder=architecture, seal=seal)
+        public = open_public(ask.against, offline=ask.offline, private=ask.private)
+        opened, architecture = open_split(data, read, build, ask, log, seal=seal)
         for line in overridden(found, options) if ours else ():
             log(line)
-        labelled, sealed = study.split.labelled, study.split.seal
+        labelled, sealed = opened.split.labelled, opened.split.seal
         if labelled is None or sealed is None:
             raise UserError(
                 "evaluation needs labels; name them with --labels FILE, --labels folders or --label-column"
-                if study.dataset.kind != "items"
+                if opened.dataset.kind != "items"
                 else "evaluation needs labels, or events that are held out; leave --holdout none out"
             )
-        subjects = _of_run(study, runs) if anew else [_alone(name, study.suited(found) if ours else found, study)]
-        check_judging(study, subjects)
-        arms = [*subjects, *study.baselines(), *study.public_arms()]
-        time = _time_for(
-            study, ends.earlier(0.0 if out is None else REPORT_SECONDS), subjects, settings.budget or "", ours=ours
-        )
-        leaks = tell_leaks(study) if own is not None else None  # else nobody knows what the encoder was pretrained on
+        if anew:
+            subjects = _of_run(runs, opened, architecture)
+        else:
+            judged = suited(found, opened, architecture.fabric) if ours else found
+            subjects = [Arm(name, "pretrained", (judged,), encoder=architecture.name)]
+        compared = baselines(opened, architecture, public)
+        arms = [*subjects, *compared]
+        check_judging(arms, opened, ask)
+        ends = ends.earlier(0.0 if out is None else REPORT_SECONDS)
+        time = TimeFor()
+        if ends != NEVER:
+            encoders = [encoder for arm in subjects for encoder in arm.encoders]
+            # The alarms are for encoders that were just pretrained; of a run they are known by now.
+            cost = validation_cost(
+                *(opened, compared, ask),
+                architecture=architecture,
+                others=() if ours else encoders,
+                diagnosing=False,
+            )
+            time = _time_for(cost(len(encoders)), ends, settings.budget or "")
+        # Of no run nobody knows what the encoder was pretrained on.
+        leaks = log_leaks(opened, log) if own is not None else None
         sealed = count_read(source) if source is not None else replace(sealed, reads=1)
         copied = leaks.positions if leaks else None
         with log.working("judging") as tell:
@@ -123,7 +149,11 @@ def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Rep
             chosen = next(arm for arm in subjects if arm.name == report.data["selected_arm"])
             mark_report(out)
             report.keep(out, sealed)
-            print(f"\nreport: {publish(study, report, {}, out, encoder=chosen.encoders[0])}")
+            concerns = (Seed, Transductive, Judging, Device, Folder)
+            shown = {field.name: getattr(ask, field.name) for concern in concerns for field in fields(concern)}
+            shown["worst_group"] = options.get("worst_group")
+            page = publish(report, {}, opened, architecture, out, shown, encoder=chosen.encoders[0])
+            print(f"\nreport: {page}")
         return private_report(report) if ask.private else report
 
 
@@ -137,37 +167,28 @@ class TimeFor(NamedTuple):
     given_up: tuple[str, ...] = ()
 
 
-def _time_for(study: Study, ends: Deadline, subjects: Sequence[Arm], budget: str, *, ours: bool) -> TimeFor:
-    """How to judge until then, estimated on a few examples. UserError where not even the least would fit."""
-    if ends == NEVER:
-        return TimeFor()
-    encoders = [encoder for arm in subjects for encoder in arm.encoders]
-    # The alarms are for encoders that were just pretrained; of a run they are known by now.
-    plan = plan_judging(study, () if ours else encoders, diagnosing=False)(len(encoders))
-    scratch = plan.least <= BEYOND * ends.left
-    least = plan.least if scratch else plan.least - plan.scratch
+def _time_for(cost: Cost, ends: Deadline, budget: str) -> TimeFor:
+    """How to judge until then. UserError where not even the least would fit."""
+    scratch = cost.least <= BEYOND * ends.left
+    least = cost.least if scratch else cost.least - cost.scratch
     if least > BEYOND * ends.left:
         smallest = rounded_up(parse_budget(budget).amount + least - ends.left)
         raise UserError(
             f"--budget {budget} is too small: the least that gives a verdict takes about {clock(least)} "
             f"more; give --budget {in_short(smallest)}, or fewer examples"
         )
-    enough = ENOUGH if ends.left > plan.whole else HURRIED
-    given_up = () if scratch else (f"training from scratch (about {clock(plan.scratch)})",)
-    return TimeFor(ends, plan.training, scratch, enough, given_up)
+    enough = ENOUGH if ends.left > cost.whole else HURRIED
+    given_up = () if scratch else (f"training from scratch (about {clock(cost.scratch)})",)
+    return TimeFor(ends, cost.training, scratch, enough, given_up)
 
 
-def _alone(name: str, encoder: Any, study: Study) -> Arm:
-    return Arm(name, "pretrained", (encoder,), encoder=study.encoder.name)
-
-
-def _of_run(study: Study, runs: Mapping[str, Sequence[Run]]) -> list[Arm]:
+def _of_run(runs: Mapping[str, Sequence[Run]], opened: Opened, architecture: Architecture) -> list[Arm]:
     """Every task of a run with its alarms, as the run itself judges it."""
     for of in runs.values():
         for run in of:
-            study.fabric.to_device(encoder_of(run))
-    found = diagnoses(study, runs)
-    return [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
+            architecture.fabric.to_device(encoder_of(run))
+    found = diagnoses(runs, opened, architecture)
+    return [pretrained_arm(name, of, found[name], architecture.name) for name, of in runs.items()]
 
 
 def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:

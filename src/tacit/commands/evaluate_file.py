@@ -283,7 +283,7 @@ def _publish(
     folder: Path,
 ) -> Path:
     """Write report.html and report.json, with a map of the labelled embeddings."""
-    from tacit.experiment.figures import values_of
+    from tacit.experiment.publish import values_of
     from tacit.report import Figures, Points, write
     from tacit.report.figures import MAPPED, flatten
 

@@ -14,14 +14,16 @@ from tacit.evaluation import Labelled, detectable_difference, plan_budgets, prim
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.splits import class_units
 from tacit.evaluation.targets.base import sizes_of
-from tacit.experiment.experiment import Study, chosen_encoder, open_study
+from tacit.experiment.architecture import adapted, as_read_by, chosen_encoder, initial_encoder, open_split
+from tacit.experiment.baselines import baselines
 from tacit.experiment.leakage import find_leaks
 from tacit.experiment.log import Log
-from tacit.experiment.pacing import FEWEST_STEPS, training_seconds
-from tacit.experiment.pipeline import REPORT_SECONDS, SOON
-from tacit.experiment.plan import as_read_by, checked_seeds, fitted, initial_encoder, mixtures_of, named_tasks
+from tacit.experiment.opening import Opened
+from tacit.experiment.pacing import FEWEST_STEPS, REPORT_SECONDS, SOON, no_cost, training_seconds
+from tacit.experiment.plan import checked_seeds, hiding_of, mixtures_of, named_tasks
+from tacit.experiment.pretraining import Pretraining
 from tacit.experiment.settings import InspectSettings, settings_of
-from tacit.experiment.validate import Judging, plan_judging
+from tacit.experiment.validate import validation_cost
 from tacit.training.loop import seconds_per_step
 
 PATIENCE = 10.0  # seconds of decoding that a look may take; where it would take longer, a sample is decoded
@@ -37,33 +39,30 @@ def inspect(data: Any, settings: InspectSettings) -> int:
     """
     ask, options = settings_of(settings), settings.options()
     budget = parse_budget(ask.budget)
-    mixtures_of(ask.tasks)
     checked_seeds(ask.seeds)
     timed = budget.unit == "seconds"
     began = time.perf_counter()
     with Log(quiet=True, private=ask.private) as log:
-        architecture = chosen_encoder(ask.encoder, offline=ask.offline, tasks=named_tasks(ask))
-        initial = initial_encoder(ask)
+        build = chosen_encoder(ask.encoder, offline=ask.offline, tasks=named_tasks(ask))
+        initial = initial_encoder(ask, offline=ask.offline)
         if initial is not None:
-            architecture, options = fitted(initial), as_read_by(initial, options)
-        study = open_study(
-            data,
-            ask,
-            {**options, "patience": PATIENCE},
-            log,
-            encoder=architecture,
-            continued=initial is not None,
-        )
-    mixtures = mixtures_of(ask.tasks, study)
+            build, options = adapted(initial), as_read_by(initial, options)
+        options = {**options, "patience": PATIENCE}
+        opened, architecture = open_split(data, options, build, ask, log, continued=initial is not None)
+    dataset, fabric = opened.dataset, architecture.fabric
+    mixtures = mixtures_of(ask.tasks, dataset.kind)
+    pretraining = Pretraining(opened, architecture, ask, hiding_of(ask.mask))
     trainings = len(mixtures) * ask.seeds
-    started = time.perf_counter() - began + study.dataset.notes.decoding_seconds
-    print(_about_data(study))
-    print(_about_labels(study))
-    labelled = study.split.labelled is not None
-    judging = plan_judging(study)(trainings) if labelled else Judging(0.0, 0.0, 0.0)
+    started = time.perf_counter() - began + dataset.notes.decoding_seconds
+    print(_about_data(opened))
+    print(_about_labels(opened))
+    cost = no_cost
+    if opened.split.labelled is not None:
+        cost = validation_cost(opened, baselines(opened, architecture), ask, architecture=architecture)
+    judging = cost(trainings)
     after, least = REPORT_SECONDS + judging.whole, SOON + judging.least
-    rows = study.split.pretrain
-    print(f"\nencoder: {study.encoder.name}; pretraining on {len(rows):,} examples; budget {budget}")
+    rows = opened.split.pretrain
+    print(f"\nencoder: {architecture.name}; pretraining on {len(rows):,} examples; budget {budget}")
     seconds = 0.0
     if timed:
         try:
@@ -73,52 +72,52 @@ def inspect(data: Any, settings: InspectSettings) -> int:
         after = max(least, budget.amount - started - seconds * trainings)
     total = started + after
     for name, weights in mixtures.items():
-        plan = study.recipe(weights, study.start())
-        source = study.modality.batches(study.dataset.cache, rows, plan, ask.seed)
-        step = seconds_per_step(plan.task, source, optim=plan.optim, fabric=study.fabric, steps=TIMED, seconds=0.5)
+        recipe = pretraining.recipe(weights, architecture.start(opened))
+        source = pretraining.batches(recipe, ask.seed)
+        step = seconds_per_step(recipe.task, source, optim=recipe.optim, fabric=fabric, steps=TIMED, seconds=0.5)
         each = clock(step) if step >= 1 else f"{1000 * step:.0f} ms"
-        steps = int(seconds / step) if timed else budget.steps(len(rows) / plan.batch_size)
+        steps = int(seconds / step) if timed else budget.steps(len(rows) / recipe.batch_size)
         if timed and steps < FEWEST_STEPS:
             needed = clock(FEWEST_STEPS * step)
-            print(f"  {name}: {each} a step of {plan.batch_size}; {FEWEST_STEPS} steps at least take {needed}")
+            print(f"  {name}: {each} a step of {recipe.batch_size}; {FEWEST_STEPS} steps at least take {needed}")
             continue
         total += ask.seeds * steps * step
-        epochs = steps * plan.batch_size / len(rows)
+        epochs = steps * recipe.batch_size / len(rows)
         print(
-            f"  {name}: {each} a step of {plan.batch_size}, {steps:,} steps = {epochs:.1f} epochs "
+            f"  {name}: {each} a step of {recipe.batch_size}, {steps:,} steps = {epochs:.1f} epochs "
             f"in about {clock(steps * step)}{f', for each of {ask.seeds} seeds' if ask.seeds > 1 else ''}"
         )
     print(f"a run takes about {clock(total)} here, of which {clock(after)} to judge and report")
     return 0
 
 
-def _about_data(study: Study) -> str:
-    dataset = study.dataset
+def _about_data(opened: Opened) -> str:
+    dataset = opened.dataset
     lines = [
-        f"data: {_named(study, dataset.name)}{len(dataset):,} examples of kind {dataset.kind}; "
-        f"data hash {study.data_hash[:16]}",
-        *study.modality.about(dataset.cache),
+        f"data: {_named(opened, dataset.name)}{len(dataset):,} examples of kind {dataset.kind}; "
+        f"data hash {opened.data_hash[:16]}",
+        *opened.modality.about(dataset.cache),
     ]
-    return "\n".join(lines + [f"note: {line}" for line in dataset.notes.lines(private=study.ask.private)])
+    return "\n".join(lines + [f"note: {line}" for line in dataset.notes.lines(private=opened.private)])
 
 
-def _named(study: Study, name: str) -> str:
+def _named(opened: Opened, name: str) -> str:
     """A name with a comma behind it, or nothing where nothing may be named."""
-    return "" if study.ask.private else f"{name}, "
+    return "" if opened.private else f"{name}, "
 
 
-def _about_labels(study: Study) -> str:
+def _about_labels(opened: Opened) -> str:
     """Labels, groups, the split, and what each label budget could show."""
-    labelled, dataset = study.split.labelled, study.dataset
-    if study.split.held is not None:
-        asked = study.modality.about_held(study.split)
+    labelled, dataset = opened.split.labelled, opened.dataset
+    if opened.split.held is not None:
+        asked = opened.modality.about_held(opened.split)
         return "\n".join(["labels: none, and none are needed to ask what comes next", *asked])
     if labelled is None:
         return (
             "labels: none. A run pretrains and gives label-free alarms; with --labels it proves whether the "
             "representation transfers, and how many labels it saves"
         )
-    private = study.ask.private
+    private = opened.private
     source = "" if private else f", from {dataset.notes.labels_from}"
     target = target_of(labelled)
     lines = [
@@ -139,7 +138,7 @@ def _about_labels(study: Study) -> str:
         lines.append(
             f"split: {len(labelled.train):,} labels to train on, {len(labelled.test):,} sealed for the test ({how})"
         )
-        if leaks := find_leaks(study):
+        if leaks := find_leaks(opened):
             lines.append(f"copies: {leaks.line(len(labelled.test), private=private)}")
     else:
         lines.append(f"split: {len(labelled.train):,} labels are too few to seal a test set: five-fold cross-fitting")

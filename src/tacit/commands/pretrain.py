@@ -8,25 +8,13 @@ from tacit.commands.command import command
 from tacit.core import ranks
 from tacit.core.budget import command_began, parse_budget
 from tacit.core.errors import RunFailed
-from tacit.experiment.pacing import TooFew
-from tacit.experiment.pipeline import (
-    keep_encoder,
-    keep_seal,
-    log_of,
-    nothing,
-    open_run,
-    share_out,
-    tell_what_to_hand_on,
-    too_small,
-    train_task,
-    workspace,
-)
-from tacit.experiment.plan import check_asked
+from tacit.experiment.output import keep_encoder, keep_seal, log_of, open_run, tell_what_to_hand_on, workspace
+from tacit.experiment.pacing import TooFew, no_cost, share_out, too_small
+from tacit.experiment.plan import check_asked, hiding_of, mixtures_of
+from tacit.experiment.pretraining import Pretraining, train_task
 from tacit.experiment.settings import PretrainSettings, settings_of
 from tacit.experiment.starting import check_room, check_tasks
-from tacit.experiment.tasks import check_kind
 from tacit.experiment.validate import diagnoses, failed
-from tacit.tasks import parse_mixture
 from tacit.training.engine import all_processes
 from tacit.training.loop import Run
 
@@ -44,24 +32,25 @@ def pretrain(data: Any, settings: PretrainSettings) -> Run:
     began = command_began()
     ask = settings_of(settings, tasks=settings.task)
     check_asked(ask)
-    budget, weights = parse_budget(ask.budget), parse_mixture(settings.task)
+    budget, task = parse_budget(ask.budget), settings.task
     together = all_processes(device=ask.device, timeout=ask.timeout)
     with together, workspace(data, settings) as space, log_of(space, ask) as log:
         with ranks.leader_first():
-            study = open_run(data, ask, settings.options(), log, space)
-            check_kind(weights, study.dataset.kind)
-            check_room(space.path, check_tasks(study, {settings.task: weights}))
-            keep_seal(study, space)
-        shares, *_ = share_out(budget, began, nothing, [settings.task], 1, space, log)
+            opened, architecture = open_run(data, ask, settings.options(), log, space)
+            [weights] = mixtures_of(task, opened.dataset.kind).values()
+            pretraining = Pretraining(opened, architecture, ask, hiding_of(ask.mask), profile=ask.profile)
+            check_room(space.path, check_tasks(pretraining, {task: weights}))
+            keep_seal(opened, space)
+        shares, *_ = share_out(budget, began, no_cost, [task], 1, space, log)
         shares.begin()
         try:
-            run = train_task(study, space, settings.task, weights, budget, shares)
+            run = train_task(pretraining, task, weights, budget, shares, space, log)
         except TooFew as short:
-            raise too_small(budget, study, short) from None
+            raise too_small(budget, architecture.name, short) from None
         ranks.leave_to_leader()
-        keep_encoder(study, settings.task, run, space.path / "encoder")
+        keep_encoder(opened, task, run, space.path / "encoder")
         print(f"encoder: {space.path / 'encoder'}")
-        tell_what_to_hand_on(study, space.path)
-        if failed(diagnoses(study, {settings.task: [run]})[settings.task][0]):
-            raise RunFailed(f"the task {settings.task} collapsed: its features carry next to nothing; see log.txt")
+        tell_what_to_hand_on(opened, architecture)
+        if failed(diagnoses({task: [run]}, opened, architecture)[task][0]):
+            raise RunFailed(f"the task {task} collapsed: its features carry next to nothing; see log.txt")
         return run

@@ -10,29 +10,16 @@ from tacit.core.budget import NEVER, Deadline, command_began, parse_budget
 from tacit.core.errors import RunFailed
 from tacit.core.wording import Ours
 from tacit.evaluation import Report
-from tacit.experiment.figures import publish
-from tacit.experiment.leakage import tell_leaks
-from tacit.experiment.pacing import TooFew
-from tacit.experiment.pipeline import (
-    REPORT_SECONDS,
-    SOON,
-    beside,
-    keep_encoder,
-    keep_seal,
-    log_of,
-    nothing,
-    open_run,
-    share_out,
-    tell_what_to_hand_on,
-    too_small,
-    train_task,
-    training_name,
-    workspace,
-)
-from tacit.experiment.plan import FEWEST_SEEDS, check_asked, mixtures_of
+from tacit.experiment.baselines import baselines, on_device, open_public
+from tacit.experiment.leakage import log_leaks
+from tacit.experiment.output import keep_encoder, keep_seal, log_of, open_run, tell_what_to_hand_on, workspace
+from tacit.experiment.pacing import REPORT_SECONDS, SOON, TooFew, no_cost, share_out, too_small
+from tacit.experiment.plan import FEWEST_SEEDS, check_asked, hiding_of, mixtures_of
+from tacit.experiment.pretraining import Pretraining, train_task, training_name
+from tacit.experiment.publish import publish
 from tacit.experiment.settings import RunSettings, settings_of
 from tacit.experiment.starting import check_start
-from tacit.experiment.validate import failed, judge, plan_judging, tell_without_labels
+from tacit.experiment.validate import beside, failed, report_without_labels, validate, validation_cost
 from tacit.report import private_report
 from tacit.training.engine import all_processes
 from tacit.training.loop import Run
@@ -61,47 +48,60 @@ def run(data: Any, settings: RunSettings) -> Report:
         with ranks.leader_first():
             for setting in space.judged_anew:
                 log(Ours(f"--{setting.replace('_', '-')} differs: what was trained is kept, and judged anew"))
-            study = open_run(data, ask, settings.options(), log, space)
-            mixtures = mixtures_of(settings.tasks, study)
-            check_start(study, mixtures, space.path, seeds=ask.seeds)
-            keep_seal(study, space)
-            leaks = tell_leaks(study) if ranks.leader() else None
-            labelled = study.split.labelled is not None
-            judging = plan_judging(study) if labelled else nothing
-        shares, plan, scratch = share_out(budget, began, judging, list(mixtures), ask.seeds, space, log)
+            public = open_public(ask.against, offline=ask.offline, private=ask.private) if ranks.leader() else ()
+            opened, architecture = open_run(data, ask, settings.options(), log, space)
+            labelled = opened.split.labelled is not None
+            mixtures = mixtures_of(settings.tasks, opened.dataset.kind)
+            pretraining = Pretraining(opened, architecture, ask, hiding_of(ask.mask), profile=ask.profile)
+            compared = baselines(opened, architecture, public) if labelled else []
+            check_start(pretraining, mixtures, compared, ask, space.path, seeds=ask.seeds)
+            keep_seal(opened, space)
+            leaks = log_leaks(opened, log) if ranks.leader() else None
+            cost = no_cost
+            if labelled:
+                cost = validation_cost(opened, compared, ask, architecture=architecture)
+            on_device(compared, None)
+        shares, plan, scratch = share_out(budget, began, cost, list(mixtures), ask.seeds, space, log)
         runs: dict[str, list[Run]] = {}
         while (name := shares.begin()) is not None:
             try:
                 for number in range(1, ask.seeds + 1):
-                    trained = train_task(study, space, name, mixtures[name], budget, shares, number)
-                    keep_encoder(study, name, trained, space.path / "encoders" / training_name(name, number))
+                    trained = train_task(pretraining, name, mixtures[name], budget, shares, space, log, number)
+                    keep_encoder(opened, name, trained, space.path / "encoders" / training_name(name, number))
                     runs.setdefault(name, []).append(trained)
             except TooFew as short:
                 if not runs:
-                    raise too_small(budget, study, short) from None
+                    raise too_small(budget, architecture.name, short) from None
                 shares.leave_out(name, str(short))
         ranks.leave_to_leader()
+        on_device(compared, architecture.fabric)
         ends = Deadline(began + budget.amount) if budget.unit == "seconds" else NEVER
         hurried = ends.left < plan.least + REPORT_SECONDS
         reporting = SOON if hurried else REPORT_SECONDS
-        report = (
-            judge(study, space, runs, plan, leaks, ends.earlier(reporting), scratch=scratch)
-            if labelled
-            else tell_without_labels(study, runs)
-        )
+        if labelled:
+            report = validate(
+                *(runs, opened, compared, ask, plan, leaks, ends.earlier(reporting)),
+                architecture=architecture,
+                log=log,
+                read_by=[space.path, *([ask.seal] if ask.seal is not None else [])],
+                scratch=scratch,
+            )
+        else:
+            report = report_without_labels(runs, opened, architecture, transductive=ask.transductive)
         report = report.with_data(left_out=shares.left_out)
         if report.predictions is not None:
             report.predictions.save(space.path)
         chosen = report.data["selected_arm"]
-        keep_encoder(study, chosen, runs[chosen][0], space.path / "encoder")
-        report = report.with_data(**beside(study, runs, chosen))
-        page = publish(study, report, runs, space.path, hurried=hurried)
+        keep_encoder(opened, chosen, runs[chosen][0], space.path / "encoder")
+        report = report.with_data(**beside(runs, chosen, opened, architecture))
+        shown = {**vars(ask), "worst_group": settings.worst_group}
+        page = publish(report, runs, opened, architecture, space.path, shown, hurried=hurried)
         report = private_report(report) if ask.private else report
         print(report if labelled else report.verdict.text)
         if labelled and ask.seeds == 1:
             print(f"about this checkpoint, not the recipe: --seeds {FEWEST_SEEDS} or more judges the recipe")
         print(f"\nreport: {page}\nencoder: {space.path / 'encoder'}")
-        tell_what_to_hand_on(study, space.path)
+        tell_what_to_hand_on(opened, architecture)
         if all(failed(arm) for arm in report.arms if arm.kind == "pretrained"):
             raise RunFailed(f"every task collapsed; the report shows how: {page}")
         return report

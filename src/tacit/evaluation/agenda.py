@@ -44,6 +44,7 @@ Tell = Callable[[float, str], None]
 FIRST_DRAWS = 3  # of the labels, before anything but the primary budget is looked at
 FEWEST_DRAWS = 2  # that can say how much another would change
 SOME_TRAININGS = 5  # draws whose spread is known well enough to tell a gain
+SCRATCH_DRAWS = 3  # draws of the labels that are trained on from scratch
 MOST_TRAININGS = 10  # draws that are trained on where that is quick
 OVERTIME = 0.5  # of a training from scratch, by which the deadline may pass, lest there is none
 PATIENCE = 1.5  # times what a training was planned to take, after which it is cut short

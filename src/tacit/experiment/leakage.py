@@ -14,7 +14,8 @@ from tacit.data.copies import Copies
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset
-    from tacit.experiment.experiment import Study
+    from tacit.experiment.log import Log
+    from tacit.experiment.opening import Opened
 
 NAMED = 20  # in the report
 SHOWN = 3  # in a line
@@ -53,33 +54,34 @@ class Leaks:
         }
 
 
-def find_leaks(study: Study) -> Leaks | None:
+def find_leaks(opened: Opened) -> Leaks | None:
     """The sealed test items that have a copy among what is pretrained on.
 
     None where there is nothing to find: no sealed test set, test inputs that are pretrained on themselves (which the
     report calls transductive), histories that are tested by what came next, or data of which only a sample was decoded.
     """
-    labelled, split = study.split.labelled, study.split
-    if labelled is None or labelled.transductive or not len(labelled.test) or study.dataset.cache.folder is None:
+    dataset, split = opened.dataset, opened.split
+    labelled = split.labelled
+    if labelled is None or labelled.transductive or not len(labelled.test) or dataset.cache.folder is None:
         return None
     if split.held is not None:
         return None
-    found = study.modality.copies(study.dataset.cache, split.rows[labelled.test], split.pretrain)
+    found = opened.modality.copies(dataset.cache, split.rows[labelled.test], split.pretrain)
     return Leaks(
         positions=labelled.test[found.found],
         exact=int(found.exact.sum()),
-        pairs=tuple(islice(_pairs(study.dataset, found), NAMED)),
+        pairs=tuple(islice(_pairs(dataset, found), NAMED)),
         near_sought=found.threshold is not None,
-        kind=study.dataset.kind,
+        kind=dataset.kind,
     )
 
 
-def tell_leaks(study: Study) -> Leaks | None:
-    """What `find_leaks` finds, told to the log too."""
-    leaks, labelled = find_leaks(study), study.split.labelled
+def log_leaks(opened: Opened, log: Log) -> Leaks | None:
+    """What `find_leaks` finds, in the log too."""
+    leaks, labelled = find_leaks(opened), opened.split.labelled
     if leaks is not None and labelled is not None:
-        line = leaks.line(len(labelled.test), private=study.ask.private)
-        study.log(Ours(line) if study.ask.private else line)
+        line = leaks.line(len(labelled.test), private=opened.private)
+        log(Ours(line) if opened.private else line)
     return leaks
 
 

@@ -7,28 +7,26 @@ so that a run continues exactly.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tacit.core import gathering, ranks
+from tacit.core import ranks
 from tacit.core.budget import Deadline, clock
 from tacit.core.errors import UserError
 from tacit.core.records import reading
 from tacit.core.wording import Ours
-from tacit.training.fitting import most_that_fit
-from tacit.training.loop import MOST_STEPS, seconds_per_step
+from tacit.training.loop import MOST_STEPS, Probe, read_history, seconds_per_step
+from tacit.training.stepping import StepSettings
 
 if TYPE_CHECKING:
     from tacit.core.budget import Budget
-    from tacit.core.encoder import OwnEncoder
-    from tacit.experiment.experiment import Study
     from tacit.experiment.folder import Workspace
     from tacit.experiment.log import Log
     from tacit.modalities.recipe import Recipe
     from tacit.training.batches import Batches
+    from tacit.training.engine import Fabric
 
 PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
 TRAINING_SHARE = 0.58  # of a time budget that training gets at least by plan, with timing and getting ready
@@ -36,12 +34,15 @@ BEYOND = 1.06  # times a budget that a run may take which could else not be judg
 LEAST_TRAINING = 0.55  # the same where time is short: in fact it is half of the budget still
 READINGS = 10  # of the probe, in one pretraining
 PROBE_SHARE = 0.05  # of a pretraining's time that more than one reading may take
+THINNED = 4  # times fewer examples are probed where a reading of all would take more than that
 TIMING_SHARE = 0.02  # of a pretraining's time that may go into timing its steps
 FEWEST_STEPS = 20  # that are worth the name of a training
 WINDOW = 0.06  # of a training's time, over which the speed of its steps is measured
 WRONG = 0.05  # of the steps that are left: by how much their number must be wrong to be corrected
 GROWING = 0.9  # of a training, after which steps are no longer added: so late they would learn at next to no rate
 QUICKEST = 1e-4  # seconds that a step takes at the least
+REPORT_SECONDS = 5.0  # gallery, map and pictures
+SOON = 2.0  # seconds of a report whose map is a simpler one
 SLOW = 0.6  # of the steps that were planned: fewer than these are too few, and later tasks give up their time
 
 
@@ -53,7 +54,7 @@ def read_plan(space: Workspace) -> dict[str, Any]:
     with reading(space.path / PLAN, "restore it from a copy, or start again with --overwrite"):
         if not isinstance(planned, dict) or not isinstance(planned.get("left_out", []), list):
             raise ValueError("it is no plan of a run")
-        for what in ("steps", "readings", "batch_size", "seconds", "changes"):
+        for what in ("steps", "readings", "thinned", "batch_size", "seconds", "changes"):
             for name, value in planned.get(what, {}).items():
                 if what == "changes":
                     good = all(len(change) == 2 and all(map(_is_count, change)) for change in value)
@@ -66,34 +67,6 @@ def read_plan(space: Workspace) -> dict[str, Any]:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 < value <= MOST_STEPS
-
-
-def planned_recipe(
-    study: Study, space: Workspace, name: str, weights: Mapping[str, float], encoder: OwnEncoder, seed: int
-) -> Recipe:
-    """How to pretrain the encoder; where the batch shall be as large as fits, that is found once, for plan.json."""
-    asked = study.ask.batch_size
-    if asked != "auto":
-        return study.recipe(weights, encoder, batch_size=asked)
-    if gathering.world() > 1:
-        raise UserError("--batch-size auto tries on one process; find the number there and multiply it")
-    planned: dict[str, Any] = read_plan(space)
-    planned.setdefault("batch_size", {})
-    if name not in planned["batch_size"]:
-
-        def seconds(batch_size: int) -> float:
-            trial = study.recipe(weights, copy.deepcopy(encoder), batch_size=batch_size)
-            source = study.modality.batches(study.dataset.cache, study.split.pretrain, trial, seed)
-            return seconds_per_step(
-                *(trial.task, source), optim=trial.optim, fabric=study.fabric, steps=1, seconds=0, means=study.means
-            )
-
-        usual = study.recipe(weights, copy.deepcopy(encoder)).batch_size
-        found = most_that_fit(seconds, usual, len(study.split.pretrain) // 4)
-        study.log(f"{name}: {found:,} examples per step fit into memory (usual: {usual:,})")
-        planned["batch_size"][name] = found
-        space.write_json(PLAN, planned)
-    return study.recipe(weights, encoder, batch_size=planned["batch_size"][name])
 
 
 class TooFew(UserError):
@@ -143,6 +116,69 @@ class Shares:
         self.space.write_json(PLAN, {**read_plan(self.space), "left_out": self.left_out})
 
 
+class Cost(NamedTuple):
+    """What judging takes, in seconds."""
+
+    least: float  # that gives a verdict, training from scratch included
+    whole: float  # all that is planned
+    training: float  # one training on labels
+    scratch: float = 0.0  # the least of it that trains from scratch
+
+
+def no_cost(encoders: int) -> Cost:
+    """What judging takes where there are no labels."""
+    return Cost(0.0, 0.0, 0.0)
+
+
+def share_out(
+    budget: Budget,
+    began: float,
+    cost: Callable[[int], Cost],
+    tasks: Sequence[str],
+    seeds: int,
+    space: Workspace,
+    log: Log,
+) -> tuple[Shares, Cost, bool]:
+    """How a time budget is shared among what is trained and judged, said in a line; whether that is from scratch too.
+
+    Where it is too small for all tasks, the last are left out; where it is for one, there is no training from scratch.
+    UserError where it is too small even so.
+    """
+    if budget.unit != "seconds":
+        return Shares(tasks, seeds, math.inf, space, log), cost(len(tasks) * seeds), True
+    spent = time.perf_counter() - began
+    before = {row["task"]: float(row["seconds"]) for row in read_history(space.path / "metrics.jsonl")}
+    fewer = range(len(tasks), 0, -1)
+    for number, scratch in [*((n, True) for n in fewer), *((n, False) for n in fewer)]:
+        plan = cost(number * seeds)
+        plan = plan if scratch else plan._replace(least=plan.least - plan.scratch)
+        after, least = REPORT_SECONDS + plan.whole, SOON + plan.least
+        try:
+            if before:  # a run that is continued: whatever it has trained is judged
+                window = max(TRAINING_SHARE * budget.amount, budget.amount - spent - after) - sum(before.values())
+            else:
+                window = training_seconds(budget.amount, spent, after, least)
+            break
+        except UserError:
+            if number == 1 and not scratch:
+                raise
+    shares = Shares(tasks, seeds, window, space, log)
+    for task in reversed(tasks[number:]):
+        if task in shares.waiting:
+            shares.waiting.remove(task)
+            shares.leave_out(task, "so many are not judged within the budget")
+    shared = f" for {len(shares.waiting)} tasks" if len(shares.waiting) > 1 else ""
+    shared += f" with {seeds} seeds each" if seeds > 1 else ""
+    rest = clock(max(0.0, budget.amount - spent - window))
+    log(
+        Ours(
+            f"budget {budget}: {clock(spent)} to start, {clock(max(0.0, window))} of pretraining{shared}, "
+            f"about {rest} to judge and report"
+        )
+    )
+    return shares, plan, scratch
+
+
 def training_seconds(budget: float, spent: float, after: float, least: float) -> float:
     """The seconds that all pretraining together gets out of a budget, `spent` of which are gone.
 
@@ -157,6 +193,15 @@ def training_seconds(budget: float, spent: float, after: float, least: float) ->
             f"judge and report, and training gets half of it at least; give --budget {in_short(smallest)} or more"
         )
     return training
+
+
+def too_small(budget: Budget, encoder: str, short: TooFew) -> UserError:
+    """What to say where no task could be trained."""
+    smallest = rounded_up(budget.amount * short.needed / max(short.seconds, 0.1 * short.needed))
+    return UserError(
+        f"--budget {budget} is too small to train {encoder}: {short}; give --budget {in_short(smallest)} or "
+        "more, or a smaller --encoder"
+    )
 
 
 def rounded_up(seconds: float) -> float:
@@ -221,19 +266,22 @@ class Paced:
 
 
 def planned_steps(
-    study: Study,
     space: Workspace,
     name: str,
-    plan: Recipe,
+    recipe: Recipe,
     source: Batches,
     budget: Budget,
     seconds: float,
-    seed: int,
     *,
+    fabric: Fabric,
+    probe: Callable[[int], Probe],
+    seed: int,
+    settings: StepSettings | None = None,
     repeated: bool = False,
     borrow: Callable[[], float] = lambda: 0.0,
-) -> tuple[Paced, int]:
-    """The length of a task's training under the budget, `seconds` where it is a time, and the probe's readings.
+) -> tuple[Paced, int, int]:
+    """The length of a task's training under the budget, `seconds` where it is a time, the probe's readings, and by how
+    much fewer examples than usual it reads; `probe` makes one for that number.
 
     A time becomes steps by timing some, and by setting aside what the readings take, which are fewer where a reading
     takes long; the leader decides. On record in plan.json, corrections too; with `repeated` these are taken as they
@@ -241,32 +289,35 @@ def planned_steps(
     """
     planned: dict[str, Any] = ranks.from_leader(lambda: read_plan(space))
     planned.setdefault("steps", {})
-    timed, per_epoch = budget.unit == "seconds", len(source.among) / plan.batch_size
+    timed, per_epoch = budget.unit == "seconds", len(source.among) / recipe.batch_size
     if name not in planned["steps"]:
-        step, reading, readings, left = 0.0, 0.0, READINGS, seconds
+        step, reading, readings, thinned, left = 0.0, 0.0, READINGS, 1, seconds
         if timed:
             began = time.perf_counter()
             step = seconds_per_step(
-                *(plan.task, source),
-                optim=plan.optim,
-                fabric=study.fabric,
+                *(recipe.task, source),
+                optim=recipe.optim,
+                fabric=fabric,
                 seed=seed,
                 longest=TIMING_SHARE * seconds,
-                means=study.means,
+                settings=settings,
             )
             left -= time.perf_counter() - began
             began = time.perf_counter()
-            study.probe()(plan.task)
+            probe(THINNED)(recipe.task)
             reading = time.perf_counter() - began
             left -= reading
+            thinned = THINNED if THINNED * reading > PROBE_SHARE * seconds else 1
+            reading *= THINNED / thinned
             readings = max(1, min(READINGS, int(PROBE_SHARE * seconds / reading)))
         found = int(max(0.0, left - readings * reading) / step) if timed else budget.steps(per_epoch)
-        decided = ranks.from_leader(lambda: [found, readings, left, step])
+        decided = ranks.from_leader(lambda: [found, readings, thinned, left, step])
         if timed and decided[0] < FEWEST_STEPS:
-            raise TooFew(decided[3], decided[2])
-        planned["steps"][name], planned.setdefault("readings", {})[name] = decided[:2]
+            raise TooFew(decided[4], decided[3])
+        for what, number in zip(("steps", "readings", "thinned"), decided, strict=False):
+            planned.setdefault(what, {})[name] = number
         if timed:
-            planned.setdefault("seconds", {})[name] = decided[2]
+            planned.setdefault("seconds", {})[name] = decided[3]
         space.write_json(PLAN, planned)
 
     def keep(changes: list[list[int]]) -> None:
@@ -289,4 +340,4 @@ def planned_steps(
         seconds=planned.get("seconds", {}).get(name, math.inf) if corrected else math.inf,
         borrow=borrow,
     )
-    return length, planned.get("readings", {}).get(name, READINGS)
+    return length, planned.get("readings", {}).get(name, READINGS), planned.get("thinned", {}).get(name, 1)

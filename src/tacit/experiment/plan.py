@@ -1,79 +1,17 @@
-"""What a command was asked for, checked: its tasks, its seeds, the encoder that it goes on from."""
+"""A command's settings, checked before any data are read: its tasks, its seeds, how it computes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.core.masks import UNITS, Hiding
-from tacit.core.spec import Spec
-from tacit.experiment.reading import as_trained, asked_for, open_encoder
 from tacit.experiment.settings import Settings
 from tacit.experiment.tasks import check_kind, tasks_of
-from tacit.modalities import modality_named, modality_of
+from tacit.modalities import modality_named
 from tacit.modalities.recipe import hides
 from tacit.tasks import parse_mixture
 
-if TYPE_CHECKING:
-    from tacit.experiment.experiment import Study
-
-MAY_DIFFER = {"length", "seconds"}  # of what is looked at together, from one training of an encoder to the next
 MOST_SKIPPED = 3  # steps: a training that needs more is wrong in itself
 FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
-
-
-def initial_encoder(ask: Settings) -> OwnEncoder | None:
-    """The encoder that pretraining goes on from, with its weights: that of --init, or of --encoder hf:NAME."""
-    named = ask.encoder if ask.encoder is not None and ask.encoder.startswith("hf:") else None
-    if ask.init is not None and ask.encoder is not None:
-        raise UserError("--init brings its own architecture; leave --encoder out")
-    source = ask.init if ask.init is not None else named
-    words = None if ask.add_words is None else _words(Path(ask.add_words))
-    if source is None:
-        if words is not None:
-            raise UserError("--add-words adds to the tokenizer of --init; name an encoder to go on from")
-        return None
-    encoder = open_encoder(source, offline=ask.offline)
-    if words is not None:
-        encoder.add_words(words)
-    return encoder
-
-
-def _words(file: Path) -> list[str]:
-    """The words of a file, one per line, each once."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--add-words {file} cannot be read: {error}") from None
-    words = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    parted = next((word for word in words if len(word.split()) > 1), None)
-    if not words or parted is not None:
-        found = "no word" if parted is None else f"{parted!r}, which is more than a word"
-        raise UserError(f"--add-words {file} holds {found}; write one word per line")
-    return words
-
-
-def as_read_by(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
-    """Settings by which data to train this encoder on are read: in its form, where no other is given.
-
-    UserError where it would not understand what it is given.
-    """
-    given = asked_for(options)
-    as_trained(encoder, {name: value for name, value in given.items() if name not in MAY_DIFFER})
-    return {**options, **modality_of(encoder.spec).options_of(encoder.spec), **given}
-
-
-def as_judged(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
-    """Settings by which data to judge this encoder on are read: as those of its training, where no others are given."""
-    return {**options, **as_trained(encoder, {}), **asked_for(options)}
-
-
-def fitted(encoder: OwnEncoder) -> Callable[[Spec], OwnEncoder]:
-    """This encoder, made ready for the data once they are known."""
-    return lambda spec: modality_of(encoder.spec).adapt(encoder, spec)
 
 
 def named_tasks(ask: Settings) -> set[str]:
@@ -83,17 +21,11 @@ def named_tasks(ask: Settings) -> set[str]:
     return {task for name in task_names(ask.tasks) for task in parse_mixture(name)}
 
 
-def mixtures_of(text: str | None, study: Study | None = None) -> dict[str, dict[str, float]]:
+def mixtures_of(text: str | None, kind: str) -> dict[str, dict[str, float]]:
     """The tasks that a run compares, by name: those of the text, or those that the kind of its data brings along."""
-    if text is None and study is None:
-        return {}
-    if text is None:
-        assert study is not None
-        text = study.modality.default_tasks
-    mixtures = {name: parse_mixture(name) for name in task_names(text)}
-    if study is not None:
-        for weights in mixtures.values():
-            check_kind(weights, study.dataset.kind)
+    mixtures = {name: parse_mixture(name) for name in task_names(text or modality_named(kind).default_tasks)}
+    for weights in mixtures.values():
+        check_kind(weights, kind)
     return mixtures
 
 
@@ -149,7 +81,7 @@ def check_asked(ask: Settings) -> None:
     from tacit.evaluation.splits import unplanned
     from tacit.evaluation.targets import check_metric
 
-    mixtures_of(ask.tasks)
+    named_tasks(ask)
     checked_seeds(ask.seeds)
     checked_skips(ask.skip_bad_steps)
     checked_parts(ask.accumulate)

@@ -23,7 +23,7 @@ from tacit.data.source import each
 from tacit.experiment.folder import BEGUN_ON
 
 if TYPE_CHECKING:
-    from tacit.experiment.experiment import Study
+    from tacit.experiment.opening import Opened
 
 _NAMED = 3
 _MEASURED = ("mean", "std", "alignment", "uses", "catalogue", "tokenizer", "specials")  # follow from the content
@@ -38,8 +38,8 @@ class Begun(NamedTuple):
     form: str  # JSON
 
     @classmethod
-    def of(cls, study: Study, secret: Secret) -> Begun:
-        dataset = study.dataset
+    def of(cls, opened: Opened, secret: Secret) -> Begun:
+        dataset = opened.dataset
 
         def hashed(value: bytes) -> bytes:
             return hashlib.blake2b(value, digest_size=8, key=secret.key, person=b"tacit.begun").digest()
@@ -50,17 +50,17 @@ class Begun(NamedTuple):
         return cls(
             np.frombuffer(names, np.uint64),
             np.frombuffer(contents, np.uint64),
-            np.array([zlib.crc32(study.split.pretrain.astype(np.int64).tobytes())], np.uint32),
+            np.array([zlib.crc32(opened.split.pretrain.astype(np.int64).tobytes())], np.uint32),
             json.dumps({"kind": dataset.kind, **spec}),
         )
 
 
-def go_on_with_the_same(folder: Path, study: Study) -> None:
+def go_on_with_the_same(folder: Path, opened: Opened) -> None:
     """Keep what this run is begun on; where that is kept already, UserError that names what has changed since."""
     path = folder / BEGUN_ON
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        begun = Begun.of(study, secret_of(folder))
+        begun = Begun.of(opened, secret_of(folder))
         with whole_file(path) as partial, partial.open("wb") as file:
             np.savez(file, **begun._asdict())
         return
@@ -71,13 +71,13 @@ def go_on_with_the_same(folder: Path, study: Study) -> None:
             secret = secret_in(folder)
             if secret is None:
                 raise UserError(f"{folder} has lost its secret, by which {BEGUN_ON} is read; restore it from a copy")
-            now = Begun.of(study, secret)
+            now = Begun.of(opened, secret)
     except UserError:
         raise
     except Exception:  # of zip files, arrays and JSON that are no such
         remedy = "without it nobody knows what the run was begun on: remove it to go on all the same"
         raise UserError(f"{path} is damaged; {remedy}") from None
-    changed = _changed(before, now, form, study)
+    changed = _changed(before, now, form, opened)
     if changed:
         raise UserError(
             f"the data have changed since {folder} was begun: {'; '.join(changed)}. Bring them back as they were, or "
@@ -85,14 +85,14 @@ def go_on_with_the_same(folder: Path, study: Study) -> None:
         )
 
 
-def _changed(before: Begun, now: Begun, form: dict[str, Any], study: Study) -> list[str]:
+def _changed(before: Begun, now: Begun, form: dict[str, Any], opened: Opened) -> list[str]:
     """What is different, in words."""
     said = []
 
     def told(rows: NDArray[np.int64], one: str, many: str) -> None:
         if len(rows):
-            first = study.dataset.ids.take(rows[:_NAMED]).to_pylist()
-            names = "" if study.ask.private else f" ({', '.join(first)}{', ...' if len(rows) > _NAMED else ''})"
+            first = opened.dataset.ids.take(rows[:_NAMED]).to_pylist()
+            names = "" if opened.private else f" ({', '.join(first)}{', ...' if len(rows) > _NAMED else ''})"
             said.append(f"{len(rows):,} {one if len(rows) == 1 else many}{names}")
 
     known = np.isin(now.names, before.names)

@@ -16,14 +16,16 @@ from torch import nn
 
 from tacit.core import gathering, ranks
 from tacit.core.errors import RunFailed, UserError
+from tacit.evaluation import Arm
 from tacit.experiment.folder import JUDGING
 from tacit.experiment.plan import checked_parts
 from tacit.experiment.settings import Judging
 from tacit.training.stepping import Comparing
 
 if TYPE_CHECKING:
-    from tacit.evaluation import Arm
-    from tacit.experiment.experiment import Study
+    from tacit.evaluation import Labelled
+    from tacit.experiment.opening import Opened
+    from tacit.experiment.pretraining import Pretraining
 
 TRIED = 4  # examples that an encoder is tried on
 MOMENTS = 2  # numbers that AdamW keeps of each weight
@@ -31,30 +33,41 @@ CHECKPOINTS = 2  # that are kept of a training, see `checkpoint.save`
 FEWEST = 2  # examples that can be told apart
 
 
-def check_start(study: Study, mixtures: Mapping[str, Mapping[str, float]], folder: Path, *, seeds: int = 1) -> None:
+def check_start(
+    pretraining: Pretraining,
+    mixtures: Mapping[str, Mapping[str, float]],
+    baselines: Sequence[Arm],
+    settings: Judging,
+    folder: Path,
+    *,
+    seeds: int = 1,
+) -> None:
     """UserError for what would end a run later on: in pretraining, in judging, or for want of room."""
-    check_room(folder, check_tasks(study, mixtures), seeds)
+    check_room(folder, check_tasks(pretraining, mixtures), seeds)
     if ranks.leader():  # who judges
-        check_judging(study, [_planned(name, study) for name in mixtures])
+        encoder = pretraining.architecture.encoder
+        candidates = [Arm(name, "pretrained", (encoder,)) for name in mixtures]
+        check_judging([*candidates, *baselines], pretraining.opened, settings)
 
 
-def check_tasks(study: Study, mixtures: Mapping[str, Mapping[str, float]]) -> list[tuple[int, int]]:
+def check_tasks(pretraining: Pretraining, mixtures: Mapping[str, Mapping[str, float]]) -> list[tuple[int, int]]:
     """UserError where a task cannot learn from these data in such steps.
 
     Each is built as for its training, so that the last one is known to be possible before the first one begins. The
     answer tells of each the bytes of its weights, and those of its encoder.
     """
-    ask, rows, sizes = study.ask, study.split.pretrain, []
-    asked = ask.batch_size if isinstance(ask.batch_size, int) else None
+    dataset, encoder, sizes = pretraining.opened.dataset, pretraining.architecture.encoder, []
+    rows, steps = pretraining.opened.split.pretrain, pretraining.steps
+    wished = steps.batch_size if isinstance(steps.batch_size, int) else None
     if len(rows) < FEWEST:
         raise UserError(
-            f"{len(rows)} examples of {study.dataset.name} may be pretrained on, and {FEWEST} are needed at least: "
+            f"{len(rows)} examples of {dataset.name} may be pretrained on, and {FEWEST} are needed at least: "
             "leave fewer out for the test, or add examples without labels"
         )
     for name, weights in mixtures.items():
-        plan = study.recipe(weights, copy.deepcopy(study.encoder), batch_size=asked)
-        source = study.modality.batches(study.dataset.cache, rows, plan, 0)
-        size, world, parts = plan.batch_size, gathering.world(), checked_parts(ask.accumulate)
+        recipe = pretraining.recipe(weights, copy.deepcopy(encoder), wished)
+        source = pretraining.batches(recipe, 0)
+        size, world, parts = recipe.batch_size, gathering.world(), checked_parts(steps.accumulate)
         if size % world:
             raise UserError(f"a batch of {size} cannot be shared equally by {world} processes; choose --batch-size")
         if size // world % parts:
@@ -62,13 +75,13 @@ def check_tasks(study: Study, mixtures: Mapping[str, Mapping[str, float]]) -> li
                 f"--accumulate {parts}: {size // world} examples per process have no {parts} equal parts; choose "
                 "another one, or --batch-size"
             )
-        if size < FEWEST and _compares(plan.task):
+        if size < FEWEST and _compares(recipe.task):
             raise UserError(
                 f"--batch-size {size}: {name} learns by telling examples of a step apart; give {FEWEST} at least"
             )
-        if len(source.among) < FEWEST and _compares(plan.task):
-            raise UserError(f"{name} learns by telling examples apart, and there is one of {study.dataset.name}")
-        sizes.append((_bytes(plan.task), _bytes(study.encoder)))
+        if len(source.among) < FEWEST and _compares(recipe.task):
+            raise UserError(f"{name} learns by telling examples apart, and there is one of {dataset.name}")
+        sizes.append((_bytes(recipe.task), _bytes(encoder)))
     return sizes
 
 
@@ -97,7 +110,7 @@ def check_room(folder: Path, sizes: Sequence[tuple[int, int]], seeds: int = 1) -
         )
 
 
-def check_judging(study: Study, candidates: Sequence[Arm]) -> None:
+def check_judging(arms: Sequence[Arm], opened: Opened, settings: Judging) -> None:
     """UserError where these encoders could not be judged in the end, whatever they turn out to be.
 
     That is: a metric, label budgets and a split that suit the labels, names that differ, and baselines that open and
@@ -106,29 +119,25 @@ def check_judging(study: Study, candidates: Sequence[Arm]) -> None:
     from tacit.evaluation.arms import as_arms, parts_of, target_of
     from tacit.evaluation.protocol import check_testable, plan_for
 
-    ask, labelled, seal = study.ask, study.split.labelled, study.split.seal
+    labelled, seal = opened.split.labelled, opened.split.seal
     if labelled is None or seal is None:
-        check_unlabelled(ask, study.dataset.kind)
+        check_unlabelled(settings, opened.dataset.kind)
         return
-    target_of(labelled).metric(ask.metric)
-    plan_for(labelled, parts_of(labelled, seal.seed), ask.label_budgets, ask.primary_budget)
+    target_of(labelled).metric(settings.metric)
+    plan_for(labelled, parts_of(labelled, seal.seed), settings.label_budgets, settings.primary_budget)
     check_testable(labelled)
-    public = study.public_arms()
-    as_arms([*candidates, *study.baselines(), *public])
     few = np.sort(labelled.tested[:TRIED])
-    for arm in public:
-        for encoder in arm.encoders:
-            _try(arm.name, encoder, study, few)
-    study.rest()
+    for arm in as_arms(arms):
+        for encoder in arm.encoders if arm.public is not False else ():
+            _try(arm.name, encoder, labelled, few)
 
 
-def _try(name: str, encoder: Any, study: Study, few: Any) -> None:
+def _try(name: str, encoder: Any, labelled: Labelled, few: Any) -> None:
     """Ask an encoder for a few examples. UserError where it cannot answer, whatever it raises."""
     from tacit.evaluation.arms import target_of
 
-    assert study.split.labelled is not None
     try:
-        target_of(study.split.labelled).read(encoder, study.split.labelled, few)
+        target_of(labelled).read(encoder, labelled, few)
     except (UserError, RunFailed):
         raise
     except Exception as error:  # of a person's own function, or a model that was not made for such data
@@ -136,16 +145,10 @@ def _try(name: str, encoder: Any, study: Study, few: Any) -> None:
         raise UserError(f"{name} cannot read these data: {said}") from error
 
 
-def check_unlabelled(asked: Judging, kind: str) -> None:
+def check_unlabelled(settings: Judging, kind: str) -> None:
     """UserError where something was asked of judging, which cannot be without labels."""
-    given = [name for name in JUDGING if getattr(asked, name, None)]
+    given = [name for name in JUDGING if getattr(settings, name, None)]
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         remedy = "leave --holdout none out" if kind == "items" else "name them with --labels FILE or --label-column"
         raise UserError(f"{flags}: nothing is judged without labels; {remedy}, or leave out what asks for it")
-
-
-def _planned(name: str, study: Study) -> Arm:
-    from tacit.evaluation import Arm
-
-    return Arm(name, "pretrained", (study.encoder,))

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +16,27 @@ from numpy.typing import NDArray
 from tacit.core import keys
 from tacit.core.budget import NEVER, Deadline, clock, quickest
 from tacit.core.wording import Ours
+from tacit.encoders import is_own
+from tacit.experiment.baselines import UNTRAINED
+from tacit.experiment.pacing import Cost
 from tacit.experiment.split import has_seen
+from tacit.modalities.base import Unseen
 
 if TYPE_CHECKING:
-    from tacit.evaluation import Arm, Labelled, Report, Verdict
+    from tacit.evaluation import Arm, Report, Verdict
     from tacit.evaluation.spectrum import Alarm, Diagnosis
-    from tacit.experiment.experiment import Study
-    from tacit.experiment.folder import Workspace
+    from tacit.experiment.architecture import Architecture
     from tacit.experiment.leakage import Leaks
+    from tacit.experiment.log import Log
+    from tacit.experiment.opening import Opened
+    from tacit.experiment.settings import Judging
     from tacit.training.loop import Run
 
 DIAGNOSED = 2000  # examples at most that the label-free diagnosis looks at
 VIEWED = 1000  # of these, with two views each
 RISING = 0.02  # by which the online probe, a share of 1, rises in the second half of a training that ends too early
 HURRIED = 1_000  # training labels that arms and depths are chosen by where time is short
+HASTE = 2  # times fewer of these, and of what is diagnosed, where not even the least will fit
 QUICK = 60.0  # seconds that training on more draws of the labels may take where no time is given
 PILOTED = 400  # labels at most of the probe that tells how long others take
 NO_PROOF = (
@@ -41,97 +49,76 @@ WITH_PROOF = {
 }
 TIMED = 1000  # examples that are read to tell how long all of them take
 FEW = 64  # of these, by encoders that may be slow
+TRIED = 100  # examples at most that encoders are tried on beside the verdict
 CLASSIFYING = {"transformation"}  # families whose features may be few without having collapsed
 
 
-class Judging(NamedTuple):
-    """What judging takes, in seconds."""
-
-    least: float  # that gives a verdict, training from scratch included
-    whole: float  # all that is planned
-    training: float  # one training on labels
-    scratch: float = 0.0  # the least of it that trains from scratch
-
-
-def judge(
-    study: Study,
-    space: Workspace,
+def validate(
     runs: Mapping[str, Sequence[Run]],
-    plan: Judging,
+    opened: Opened,
+    baselines: Sequence[Arm],
+    settings: Judging,
+    cost: Cost,
     leaks: Leaks | None,
     deadline: Deadline = NEVER,
     *,
+    architecture: Architecture,
+    log: Log,
+    read_by: Sequence[str | Path] = (),
     scratch: bool = True,
 ) -> Report:
     """Choose among the pretrained encoders inside the training labels, then read the sealed ones, once.
 
     `runs` holds those of each task, by pretraining seed. Where `leaks` names test items, the verdict is given without
     them too. What does not fit before the `deadline` is given up, see `evaluation.agenda`; nothing is trained from
-    scratch where that cannot fit (`scratch`), which the verdict says.
+    scratch where that cannot fit (`scratch`), which the verdict says. The reading of the seal is counted in the folders
+    `read_by`.
     """
-    labelled, sealed = study.split.labelled, study.split.seal
-    assert labelled is not None
-    assert sealed is not None
-    labelled = replace(labelled, transductive=labelled.transductive or has_seen(sealed, sealed))
-    with study.log.working("judging") as tell:
-        return _judged(study, space, runs, plan, leaks, deadline, labelled, scratch=scratch, tell=tell)
-
-
-def _judged(
-    study: Study,
-    space: Workspace,
-    runs: Mapping[str, Sequence[Run]],
-    plan: Judging,
-    leaks: Leaks | None,
-    deadline: Deadline,
-    labelled: Labelled,
-    *,
-    scratch: bool,
-    tell: Callable[[float, str], None],
-) -> Report:
     from tacit.evaluation import count_read, evaluate, select
-    from tacit.evaluation.agenda import MOST_TRAININGS
+    from tacit.evaluation.agenda import MOST_TRAININGS, SCRATCH_DRAWS
     from tacit.evaluation.arms import parts_of
     from tacit.evaluation.protocol import plan_for
     from tacit.evaluation.selection import ENOUGH
-    from tacit.experiment.experiment import SCRATCH_DRAWS
 
-    sealed, ask = study.split.seal, study.ask
+    labelled, sealed = opened.split.labelled, opened.split.seal
+    assert labelled is not None
     assert sealed is not None
-    tell(0.0, "looking for collapse")
-    found = diagnoses(study, runs)
-    candidates = [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
-    baselines = [arm for arm in study.baselines() if scratch or arm.build is None]
-    arms = [*candidates, *baselines, *study.public_arms()]
-    seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
-    primary = plan_for(labelled, parts_of(labelled, seed), ask.label_budgets, ask.primary_budget)[1]
-    tell(0.0, "choosing inside the training labels")
-    enough = ENOUGH if deadline.left > plan.whole else HURRIED
-    selection = select(arms, labelled, primary=primary.name, metric=ask.metric, seed=seed, enough=enough)
-    where = "by the validation events" if study.split.held else "inside the training labels"
-    study.log(Ours(f"chosen {where}: {selection.arm}"))
-    seal = count_read(space.path, *([ask.seal] if ask.seal is not None else []))
-    quick = plan.training * labelled.n_folds * MOST_TRAININGS <= QUICK
-    report = evaluate(
-        arms,
-        labelled,
-        primary=ask.primary_budget,
-        metric=ask.metric,
-        budgets=ask.label_budgets,
-        seed=seed,
-        selection=selection,
-        copied=leaks.positions if leaks else None,
-        scratch_draws=MOST_TRAININGS if math.isinf(deadline.at) and quick else SCRATCH_DRAWS,
-        train_everywhere=ask.train_every_budget,
-        missing=() if scratch else ("training from scratch",),
-        deadline=deadline,
-        scratch_seconds=plan.training,
-        progress=tell,
-    )
+    labelled = replace(labelled, transductive=labelled.transductive or has_seen(sealed, sealed))
+    with log.working("judging") as tell:
+        tell(0.0, "looking for collapse")
+        haste = HASTE if deadline.left < cost.least else 1
+        found = diagnoses(runs, opened, architecture, haste)
+        candidates = [pretrained_arm(name, of, found[name], architecture.name) for name, of in runs.items()]
+        arms = [*candidates, *(arm for arm in baselines if scratch or arm.build is None)]
+        seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
+        primary = plan_for(labelled, parts_of(labelled, seed), settings.label_budgets, settings.primary_budget)[1]
+        tell(0.0, "choosing inside the training labels")
+        enough = ENOUGH if deadline.left > cost.whole else HURRIED // haste
+        selection = select(arms, labelled, primary=primary.name, metric=settings.metric, seed=seed, enough=enough)
+        where = "by the validation events" if opened.split.held else "inside the training labels"
+        log(Ours(f"chosen {where}: {selection.arm}"))
+        seal = count_read(*read_by)
+        quick = cost.training * labelled.n_folds * MOST_TRAININGS <= QUICK
+        report = evaluate(
+            arms,
+            labelled,
+            primary=settings.primary_budget,
+            metric=settings.metric,
+            budgets=settings.label_budgets,
+            seed=seed,
+            selection=selection,
+            copied=leaks.positions if leaks else None,
+            scratch_draws=MOST_TRAININGS if math.isinf(deadline.at) and quick else SCRATCH_DRAWS,
+            train_everywhere=settings.train_every_budget,
+            missing=() if scratch else ("training from scratch",),
+            deadline=deadline,
+            scratch_seconds=cost.training,
+            progress=tell,
+        )
     if leaks is not None:
-        report = report.with_data(test_copies=leaks.as_data(private=ask.private))
+        report = report.with_data(test_copies=leaks.as_data(private=opened.private))
     if not scratch:
-        given_up = [f"training from scratch (about {clock(plan.scratch)})", *report.data["given_up"]]
+        given_up = [f"training from scratch (about {clock(cost.scratch)})", *report.data["given_up"]]
         report = report.with_data(given_up=given_up)
     report = _with_doubts(report, {name: undertrained(of) for name, of in runs.items()})
     return report.with_data(
@@ -142,7 +129,9 @@ def _judged(
     )
 
 
-def diagnoses(study: Study, runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Diagnosis]]:
+def diagnoses(
+    runs: Mapping[str, Sequence[Run]], opened: Opened, architecture: Architecture, haste: int = 1
+) -> dict[str, list[Diagnosis]]:
     """What needs no labels, of every task by pretraining seed, and of the untrained encoder they are compared with.
 
     Measured on examples that were pretrained on, the same for all. An encoder whose RankMe fell during its training, by
@@ -150,18 +139,17 @@ def diagnoses(study: Study, runs: Mapping[str, Sequence[Run]]) -> dict[str, list
     """
     from tacit.evaluation.features import extract
     from tacit.evaluation.spectrum import diagnose, idle_codes, rank_falls
-    from tacit.experiment.experiment import UNTRAINED
     from tacit.tasks import TASKS, parse_mixture
 
-    chance = np.random.default_rng(keys.fold(study.ask.seed, "diagnosis"))
-    rows = np.sort(chance.permutation(study.split.pretrain)[:DIAGNOSED])
-    viewed = np.sort(chance.permutation(rows)[:VIEWED])
+    chance = np.random.default_rng(keys.fold(architecture.seed, "diagnosis"))
+    rows = np.sort(chance.permutation(opened.split.pretrain)[: DIAGNOSED // haste])
+    viewed = np.sort(chance.permutation(rows)[: VIEWED // haste])
 
     def measured(encoder: Any, **known: Any) -> Diagnosis:
-        pooled = extract(encoder, study.dataset.batch, rows)["pooled"]
-        return diagnose(pooled, views=study.two_views(encoder, viewed), **known)
+        pooled = extract(encoder, opened.dataset.batch, rows)["pooled"]
+        return diagnose(pooled, views=opened.two_views(encoder, viewed, architecture.seed), **known)
 
-    untrained = measured(study.untrained()[0])
+    untrained = measured(architecture.untrained()[0])
     found: dict[str, list[Diagnosis]] = {}
     for name, of in runs.items():
         classifying = all(TASKS[part].family in CLASSIFYING for part in parse_mixture(name))
@@ -225,7 +213,7 @@ def first_fall(history: Sequence[Mapping[str, Any]]) -> str:
     return "" if any(texts[:-1]) else texts[-1]
 
 
-def pretrained_arm(study: Study, name: str, runs: Sequence[Run], found: Sequence[Diagnosis]) -> Arm:
+def pretrained_arm(name: str, runs: Sequence[Run], found: Sequence[Diagnosis], architecture: str) -> Arm:
     """The encoders of a task as one arm; steps and times are those of one pretraining, averaged over the seeds."""
     from tacit.evaluation import Arm
 
@@ -234,7 +222,7 @@ def pretrained_arm(study: Study, name: str, runs: Sequence[Run], found: Sequence
         "pretrained",
         encoders=tuple(run.task.exported["encoder"] for run in runs),
         task=name,
-        encoder=study.encoder.name,
+        encoder=architecture,
         steps=runs[0].steps,
         seconds=float(np.mean([run.seconds for run in runs])),
         examples_per_second=float(np.mean([run.examples_per_second for run in runs])),
@@ -256,51 +244,64 @@ def worst_alarms(found: Sequence[Diagnosis]) -> list[Alarm]:
     return worst
 
 
-def plan_judging(study: Study, others: Sequence[Any] = (), *, diagnosing: bool = True) -> Callable[[int], Judging]:
+def validation_cost(
+    opened: Opened,
+    baselines: Sequence[Arm],
+    settings: Judging,
+    *,
+    architecture: Architecture,
+    others: Sequence[Any] = (),
+    diagnosing: bool = True,
+) -> Callable[[int], Cost]:
     """What judging so many pretrained encoders will take, measured on little: some examples are embedded, probed and
     trained on. With `diagnosing` the label-free alarms are part of it.
 
-    What --against names, and `others` that are judged besides, may be slower than the architecture: each is timed.
+    Public encoders among the baselines, and `others` that are judged besides, may be slower than the architecture:
+    each is timed.
     """
-    from tacit.evaluation.agenda import FEWEST_DRAWS
+    from tacit.evaluation.agenda import FEWEST_DRAWS, SCRATCH_DRAWS
     from tacit.evaluation.arms import parts_of, target_of
     from tacit.evaluation.protocol import plan_for
     from tacit.evaluation.selection import ENOUGH, LEARNED_FROM
     from tacit.evaluation.splits import N_FOLDS, draw_labels
-    from tacit.experiment.experiment import RANDOM_SEEDS, SCRATCH_DRAWS
+    from tacit.experiment.architecture import RANDOM_SEEDS
+    from tacit.experiment.baselines import scratch_seconds
 
-    labelled, ask = study.split.labelled, study.ask
+    split, modality, cache = opened.split, opened.modality, opened.dataset.cache
+    labelled = split.labelled
     assert labelled is not None
     train, target = labelled.train, target_of(labelled)
-    target.metric(ask.metric)  # a name that is none shall be refused before anything is trained
-    planned, primary = plan_for(labelled, parts_of(labelled, 0), ask.label_budgets, ask.primary_budget)
+    target.metric(settings.metric)  # a name that is none shall be refused before anything is trained
+    planned, primary = plan_for(labelled, parts_of(labelled, 0), settings.label_budgets, settings.primary_budget)
     if target.needs_labels:
         [drawn] = draw_labels(labelled.y, labelled.group, train, [replace(primary, draws=1)], seed=0)[primary.name]
         timed = _some(drawn, PILOTED)
     else:
         timed = _some(train if len(train) else labelled.test, TIMED)
-    fresh = study.fresh(0)
+    fresh = architecture.fresh(0)
     tables = target.read(fresh, labelled, timed)
     spent = quickest(lambda: target.read(fresh, labelled, timed))
-    embedding, embedding_whole = spent / len(timed), spent / len(np.unique(study.split.rows[timed]))
+    embedding, embedding_whole = spent / len(timed), spent / len(np.unique(split.rows[timed]))
     few = timed[:FEW]
-    foreign = [*others, *(encoder for arm in study.public_arms() for encoder in arm.encoders)]
+    public = (arm for arm in baselines if arm.public is not False)
+    foreign = [*others, *(encoder for arm in public for encoder in arm.encoders)]
     reading = sum(quickest(partial(target.read, encoder, labelled, few), times=1) / len(few) for encoder in foreign)
-    study.rest()
-    counting, fitting = study.modality.baselines_seconds(study.dataset.cache, study.split)
+    counting, fitting = modality.baselines_seconds(cache, split)
     tested = len(labelled.test) if len(labelled.test) else len(train)
-    once_trained = study.scratch_seconds() + tested * embedding / labelled.n_folds
-    diagnosed = sum(min(len(study.split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
+    once_trained = scratch_seconds(opened, architecture) + tested * embedding / labelled.n_folds
+    diagnosed = sum(min(len(split.pretrain), most) for most in (DIAGNOSED, VIEWED, VIEWED))
     trainings, ranking, once = labelled.n_folds * once_trained, 0.0, 0.0
     known, X = labelled.answers[timed], tables["pooled"]
     if not target.needs_labels:  # a search takes next to no time
-        rankers = [arm.encoders[0] for arm in study.statistics if arm.encoders]
+        rankers = [
+            arm.encoders[0] for arm in baselines if arm.encoders and arm.public is False and not is_own(arm.encoders[0])
+        ]
         spent = quickest(lambda: [target.read(ranker, labelled, timed) for ranker in rankers])
         ranking = 2 * len(labelled.y) * spent / len(timed)
     elif target.rehearse(X, known):  # a label
         once = quickest(lambda: target.rehearse(X, known)) / len(known)
 
-    def judging(pretrained: int) -> Judging:
+    def cost(pretrained: int) -> Cost:
         encoders = pretrained + RANDOM_SEEDS + len(foreign)
         each = (pretrained + RANDOM_SEEDS) * embedding + reading  # of an example, by all of them
 
@@ -316,12 +317,12 @@ def plan_judging(study: Study, others: Sequence[Any] = (), *, diagnosing: bool =
         least = seconds + each * (tested + first + min(len(train), HURRIED))
         least += FEWEST_DRAWS * trainings + probing(primary.total, min(FEWEST_DRAWS, primary.draws))
         whole = seconds + each * (len(labelled.y) + min(len(train), ENOUGH))
-        trained = len(planned.budgets) if ask.train_every_budget else 1
+        trained = len(planned.budgets) if settings.train_every_budget else 1
         whole += SCRATCH_DRAWS * 2 * trainings * trained
         whole += sum(probing(budget.total, budget.draws) for budget in planned.budgets)
-        return Judging(least, whole, once_trained, FEWEST_DRAWS * trainings)
+        return Cost(least, whole, once_trained, FEWEST_DRAWS * trainings)
 
-    return judging
+    return cost
 
 
 def _some(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
@@ -329,17 +330,19 @@ def _some(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).permutation(positions)[:most])
 
 
-def tell_without_labels(study: Study, runs: Mapping[str, Sequence[Run]]) -> Report:
+def report_without_labels(
+    runs: Mapping[str, Sequence[Run]], opened: Opened, architecture: Architecture, *, transductive: bool = False
+) -> Report:
     """A report without a verdict: what was pretrained, the label-free diagnosis, and what labels would add."""
     from tacit.evaluation import ArmRecord, Report, Verdict
 
-    found = diagnoses(study, runs)
-    arms = [pretrained_arm(study, name, of, found[name]) for name, of in runs.items()]
+    found = diagnoses(runs, opened, architecture)
+    arms = [pretrained_arm(name, of, found[name], architecture.name) for name, of in runs.items()]
     fields = [field for field in ArmRecord.__dataclass_fields__]
     sound = [arm.name for arm in arms if not failed(arm)] or [arms[0].name]
-    kind = "items" if study.dataset.kind == "items" else "others"
+    kind = "items" if opened.dataset.kind == "items" else "others"
     text = f"{NO_PROOF} {WITH_PROOF[kind]}"
-    verdict = Verdict("none", "checkpoint", "", sound[0], None, "", None, None, None, study.ask.transductive, text)
+    verdict = Verdict("none", "checkpoint", "", sound[0], None, "", None, None, None, transductive, text)
     return Report(
         verdict=verdict,
         verdicts=(),
@@ -351,6 +354,28 @@ def tell_without_labels(study: Study, runs: Mapping[str, Sequence[Run]]) -> Repo
             "diagnosis": _numbers(found),
         },
     )
+
+
+def beside(
+    runs: Mapping[str, Sequence[Run]], chosen: str, opened: Opened, architecture: Architecture
+) -> dict[str, Any]:
+    """What the modality tells beside the verdict, from sealed examples that were not pretrained on, or from others."""
+    from tacit.experiment.baselines import BEFORE
+
+    encoders: dict[str, Any] = {name: of[0].task.exported["encoder"] for name, of in runs.items()}
+    if architecture.continued:
+        encoders = {BEFORE: architecture.start(opened).eval(), **encoders}
+    for encoder in encoders.values():
+        architecture.fabric.to_device(encoder)
+    labelled, rows = opened.split.labelled, opened.split.pretrain
+    held_out = labelled is not None and len(labelled.test) > 0 and not labelled.transductive
+    if held_out:
+        assert labelled is not None
+        rows = opened.split.rows[labelled.test]
+    chance = np.random.default_rng(keys.fold(architecture.seed, "language"))
+    some = np.sort(chance.permutation(rows)[:TRIED])
+    unseen = Unseen(some, held_out, architecture.seed, opened.private)
+    return opened.modality.aside(opened.dataset.cache, encoders, chosen, unseen)
 
 
 def _numbers(found: Mapping[str, Sequence[Diagnosis]]) -> dict[str, dict[str, float]]:

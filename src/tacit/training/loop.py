@@ -32,7 +32,7 @@ from tacit.training.optim import Optim
 from tacit.training.profiling import Profile
 from tacit.training.sharding import fill, gathered, hollow
 from tacit.training.spikes import Spikes
-from tacit.training.stepping import Means, NonFinite, Stepper
+from tacit.training.stepping import NonFinite, Stepper, StepSettings
 
 Row = dict[str, float | int | str]
 Probe = Callable[[Task], Mapping[str, float]]
@@ -113,7 +113,7 @@ def pretrain(
     probes: int = 10,
     watch: Callable[[Row, int], None] | None = None,
     say: Callable[[str], None] | None = None,
-    means: Means | None = None,
+    settings: StepSettings | None = None,
     skip_bad_steps: int = 0,
     profile: Profile | None = None,
 ) -> Run:
@@ -124,7 +124,7 @@ def pretrain(
 
     Writes `folder/checkpoints/<name>/` every `save_every` seconds, at the end and on Ctrl-C or SIGTERM, and about
     `rows` lines to `folder/metrics.jsonl`, `probes` of them with what `probe` measured. `watch` sees each line and the
-    total, `say` hears what a person should know. `means` say how steps are computed.
+    total, `say` hears what a person should know. `settings` say how steps are computed.
 
     Where the loss or its gradient is not finite, or the loss jumps, training goes back to the newest checkpoint and
     passes over that step, at most `skip_bad_steps` times; this needs a `folder`.
@@ -137,12 +137,12 @@ def pretrain(
         raise UserError("the budget is too small for one step; give a larger --budget")
     if skip_bad_steps and folder is None:
         raise UserError("bad steps are passed over from a checkpoint on; give a folder for checkpoints too")
-    check_learning(task, source, name, means)
+    check_learning(task, source, name, settings)
     if gathering.world() > 1:
         gathering.sync_batchnorm(task)
     empty = hollow(task) if shards(fabric) else None
     model, optimizer = set_up(fabric, task, optim)
-    how = (means or Means(), profile or Profile())
+    how = (settings or StepSettings(), profile or Profile())
     training = _Training(
         Stepper(fabric, model, task, optimizer, optim, source.batch_size, length.first, seed, *how),
         length,
@@ -166,10 +166,10 @@ def pretrain(
     return Run(trained, done, seconds, speed, tuple(training.history.rows), training.notes)
 
 
-def check_learning(task: Task, source: Source, name: str, means: Means | None = None) -> None:
+def check_learning(task: Task, source: Source, name: str, settings: StepSettings | None = None) -> None:
     """UserError where a step has fewer different examples than the task can learn from."""
     among = getattr(source, "among", None)
-    there, parts = len(among) if among is not None else source.batch_size, (means or Means()).parts
+    there, parts = len(among) if among is not None else source.batch_size, (settings or StepSettings()).parts
     if there < task.fewest:
         raise UserError(
             f"{name} learns from what tells examples apart, and there is {there} to learn from; give more, or choose "
@@ -321,7 +321,7 @@ def seconds_per_step(
     steps: int = 20,
     seconds: float = 2.0,
     longest: float = math.inf,
-    means: Means | None = None,
+    settings: StepSettings | None = None,
 ) -> float:
     """How long one step takes, on a copy of the task: at least `steps` steps, more until `seconds` are over.
 
@@ -330,7 +330,7 @@ def seconds_per_step(
     trial = copy.deepcopy(task)
     model, optimizer = set_up(fabric, trial, optim)
     many = 50 * steps
-    take = Stepper(fabric, model, trial, optimizer, optim, source.batch_size, many, seed, means or Means())
+    take = Stepper(fabric, model, trial, optimizer, optim, source.batch_size, many, seed, settings or StepSettings())
     warm, timed = max(1, steps // 4), 0
     began = entered = time.perf_counter()
     with take.ready():

@@ -76,7 +76,7 @@ class OutOfMemory(RunFailed):
 
 
 @dataclass(frozen=True)
-class Means:
+class StepSettings:
     """How steps are computed: what they cost, not what they learn."""
 
     parts: int = 1  # that a batch is computed in
@@ -96,12 +96,12 @@ class Stepper:
     batch_size: int  # of the global batch
     steps: int
     seed: int
-    means: Means = field(default_factory=Means)
+    settings: StepSettings = field(default_factory=StepSettings)
     profile: Profile = field(default_factory=Profile)
     idle: int = 0  # steps from the first on whose gradient was 0, -1 once there was another one
 
     def __post_init__(self) -> None:
-        if self.means.parts > 1 and isinstance(self.task, Comparing):
+        if self.settings.parts > 1 and isinstance(self.task, Comparing):
             self.model.mark_forward_method("embed")
 
     def __call__(self, batch: Batch, step: int) -> Output:
@@ -114,10 +114,10 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = self.optim.rate(step, self.steps, self.batch_size)
         try:
-            out = self._gradients(parted(self.fabric.to_device(batch), self.means.parts), step)
+            out = self._gradients(parted(self.fabric.to_device(batch), self.settings.parts), step)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                raise OutOfMemory(self.batch_size, self.means.parts) from error
+                raise OutOfMemory(self.batch_size, self.settings.parts) from error
             raise
         with self.profile("update"):
             norm = self.fabric.clip_gradients(
@@ -146,8 +146,8 @@ class Stepper:
     @contextmanager
     def ready(self) -> Iterator[None]:
         """Within, steps can be taken."""
-        task, means = self.task.train(), self.means
-        with self.profile.within(task), blockwise(task, compiled=means.compiled, recomputed=means.recomputed):
+        task, settings = self.task.train(), self.settings
+        with self.profile.within(task), blockwise(task, compiled=settings.compiled, recomputed=settings.recomputed):
             yield
 
     def _gradients(self, parts: list[Batch], step: int) -> Output:

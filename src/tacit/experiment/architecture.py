@@ -1,0 +1,175 @@
+"""The encoder of a run: the one it is built as or goes on from, and how every training of it begins."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tacit.core import keys
+from tacit.core.encoder import OwnEncoder
+from tacit.core.errors import UserError
+from tacit.core.spec import Spec
+from tacit.dataset import open_dataset
+from tacit.encoders import build_encoder, check_encoder, fresh_twin
+from tacit.experiment.log import Log
+from tacit.experiment.opening import Opened, open_data, split_data
+from tacit.experiment.plan import check_hiding, hiding_of
+from tacit.experiment.reading import as_trained, asked_for, open_encoder
+from tacit.experiment.settings import Processes, Settings, Start
+from tacit.modalities import modality_of
+from tacit.training.engine import Fabric, make_fabric
+
+if TYPE_CHECKING:
+    from tacit.evaluation import Seal
+
+RANDOM_SEEDS = 3  # random initialisations that the baseline averages over
+MAY_DIFFER = {"length", "seconds"}  # of what is looked at together, from one training of an encoder to the next
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An encoder, and further ones of its form with other weights."""
+
+    encoder: OwnEncoder
+    fabric: Fabric
+    seed: int
+    continued: bool = False  # pretraining goes on from the weights that the encoder came with
+
+    @property
+    def name(self) -> str:
+        return self.encoder.name
+
+    def seed_of(self, number: int) -> int:
+        """The seed of the pretraining of this number, from 1 on; the first is the run's own."""
+        return self.seed if number == 1 else keys.fold(self.seed, "pretraining seed", number)
+
+    def start(self, opened: Opened, number: int = 1) -> OwnEncoder:
+        """The encoder as every task begins with it: new weights for each number, or those that it came with.
+
+        New ones may know what plain counts of the data to learn from say, see `Modality.warm_start`.
+        """
+        if self.continued:
+            return copy.deepcopy(self.encoder)
+        seed = keys.fold(self.seed_of(number), "encoder")
+        new = copy.deepcopy(self.encoder) if number == 1 else fresh_twin(self.encoder, seed)
+        started: OwnEncoder = opened.modality.warm_start(new, opened.dataset.cache, opened.split.pretrain)
+        return started
+
+    def fresh(self, seed: int) -> OwnEncoder:
+        """The same with new weights, which depend on `seed` alone."""
+        twin = fresh_twin(self.encoder, seed)
+        self.fabric.to_device(twin)
+        return twin
+
+    def untrained(self) -> tuple[OwnEncoder, ...]:
+        """The same at random initialisation, once for each of the seeds that the baseline averages over."""
+        seeds = (keys.fold(self.seed, "random-init", number) for number in range(RANDOM_SEEDS))
+        return tuple(self.fresh(seed).eval() for seed in seeds)
+
+
+def build_architecture(
+    build: Callable[[Spec], OwnEncoder], spec: Spec, settings: Processes, *, seed: int, continued: bool = False
+) -> Architecture:
+    """Build the encoder for these data, and set up the device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(keys.fold(seed, "encoder"))
+        encoder = build(spec)
+    pays = modality_of(spec).bf16_pays(encoder)
+    fabric = make_fabric(device=settings.device, precision=settings.precision, bf16_pays=pays, sharded=settings.shard)
+    return Architecture(encoder, fabric, int(seed), continued)
+
+
+def open_split(
+    data: Any,
+    options: Mapping[str, Any],
+    build: Callable[[Spec], OwnEncoder],
+    settings: Settings,
+    log: Log,
+    *,
+    seal: Seal | None = None,
+    continued: bool = False,
+) -> tuple[Opened, Architecture]:
+    """Read the data, build the encoder for them, and seal the test rows, which may depend on the encoder's stride."""
+    hiding, private = hiding_of(settings.mask), settings.private
+    dataset = open_data(data, options, log, private=private)
+    check_hiding(hiding, settings, dataset.kind)
+    architecture = build_architecture(build, dataset.spec, settings, seed=settings.seed, continued=continued)
+    opened = split_data(
+        dataset,
+        lambda others: open_dataset(data, **{**options, **others}),
+        log,
+        seed=settings.seed,
+        seal=seal,
+        transductive=settings.transductive,
+        stride=getattr(architecture.encoder, "stride", 1),
+        private=private,
+    )
+    return opened, architecture
+
+
+# ---------------------------------------------------------------- which encoder
+
+
+def chosen_encoder(
+    name: str | None, *, offline: bool = False, tasks: Collection[str] = ()
+) -> Callable[[Spec], OwnEncoder]:
+    """How to build the encoder of this name, or the default one for data and `tasks`, once the data are known."""
+    if name is not None:
+        check_encoder(name)
+    return lambda spec: build_encoder(name or modality_of(spec).default_encoder(spec, tasks), spec, offline=offline)
+
+
+def initial_encoder(settings: Start, *, offline: bool = False) -> OwnEncoder | None:
+    """The encoder that pretraining goes on from, with its weights: that of --init, or of --encoder hf:NAME."""
+    named = settings.encoder if settings.encoder is not None and settings.encoder.startswith("hf:") else None
+    if settings.init is not None and settings.encoder is not None:
+        raise UserError("--init brings its own architecture; leave --encoder out")
+    source = settings.init if settings.init is not None else named
+    words = None if settings.add_words is None else _words(Path(settings.add_words))
+    if source is None:
+        if words is not None:
+            raise UserError("--add-words adds to the tokenizer of --init; name an encoder to go on from")
+        return None
+    encoder = open_encoder(source, offline=offline)
+    if words is not None:
+        encoder.add_words(words)
+    return encoder
+
+
+def _words(file: Path) -> list[str]:
+    """The words of a file, one per line, each once."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--add-words {file} cannot be read: {error}") from None
+    words = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    parted = next((word for word in words if len(word.split()) > 1), None)
+    if not words or parted is not None:
+        found = "no word" if parted is None else f"{parted!r}, which is more than a word"
+        raise UserError(f"--add-words {file} holds {found}; write one word per line")
+    return words
+
+
+def as_read_by(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
+    """Settings by which data to train this encoder on are read: in its form, where no other is given.
+
+    UserError where it would not understand what it is given.
+    """
+    given = asked_for(options)
+    as_trained(encoder, {name: value for name, value in given.items() if name not in MAY_DIFFER})
+    return {**options, **modality_of(encoder.spec).options_of(encoder.spec), **given}
+
+
+def as_judged(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
+    """Settings by which data to judge this encoder on are read: as those of its training, where no others are given."""
+    return {**options, **as_trained(encoder, {}), **asked_for(options)}
+
+
+def adapted(encoder: OwnEncoder) -> Callable[[Spec], OwnEncoder]:
+    """This encoder, made ready for the data once they are known."""
+    return lambda spec: modality_of(encoder.spec).adapt(encoder, spec)
