@@ -27,6 +27,7 @@ MEMORY = """
 import json, sys, time
 from pathlib import Path
 from tacit.modalities.text.tokenise import open_corpus
+from tacit.data.store import Keeping
 from tacit.dataset import open_source
 import re
 
@@ -34,9 +35,9 @@ def peak():  # of this process alone: getrusage would count what its parent once
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1e3
 
 before, start = peak(), time.perf_counter()
-settings = dict(tokenizer="bpe", vocabulary=None, length=None, lowercase=True, root=Path(sys.argv[2]), max_bad=0.0)
-kept = open_corpus(open_source(sys.argv[1]), **settings)
-said = {"documents": len(kept.cache), "tokens": len(kept.cache.tokens), "imports_mb": round(before)}
+settings = dict(tokenizer="bpe", vocabulary=None, length=None, lowercase=True)
+kept = open_corpus(open_source(sys.argv[1]), Keeping(Path(sys.argv[2]), 0.0), **settings)
+said = {"documents": len(kept.cache), "tokens": len(kept.cache.tokens.values), "imports_mb": round(before)}
 print(json.dumps({**said, "peak_mb": round(peak()), "seconds": round(time.perf_counter() - start)}))
 """
 
@@ -46,6 +47,7 @@ def speed(parquet: Path, most: int, turns: int) -> None:
     import pyarrow.parquet as pq
     from tokenizers import Tokenizer
 
+    from tacit.data.store import Keeping
     from tacit.dataset import Settings, open_source
     from tacit.modalities.text.tokenise import open_corpus
 
@@ -58,12 +60,12 @@ def speed(parquet: Path, most: int, turns: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(pa.table({"text": texts}), Path(folder) / "part.parquet")
-        settings = {"vocabulary": None, "length": None, "lowercase": True, "max_bad": 0.0}
+        settings = {"vocabulary": None, "length": None, "lowercase": True}
         source = open_source(Path(folder) / "part.parquet")
         for algorithm in ("bpe", "wordpiece", "unigram"):
             part = texts[:2000]
             small = open_source(part, Settings.of(kind="text"))
-            kept = open_corpus(small, tokenizer=algorithm, root=Path(folder) / "first", **settings)
+            kept = open_corpus(small, Keeping(Path(folder) / "first", 0.0), tokenizer=algorithm, **settings)
             taken = str(kept.cache.folder)
             tokenizer = Tokenizer.from_file(f"{taken}/tokenizer.json")
 
@@ -72,7 +74,9 @@ def speed(parquet: Path, most: int, turns: int) -> None:
                     tokenizer.encode_batch(texts[start : start + 1000], add_special_tokens=False)
 
             def ours(turn: int, taken: str = taken) -> None:
-                open_corpus(source, tokenizer=taken, root=Path(folder) / str(turn) / Path(taken).name, **settings)
+                open_corpus(
+                    source, Keeping(Path(folder) / str(turn) / Path(taken).name, 0.0), tokenizer=taken, **settings
+                )
 
             own, other = [], []
             for turn in range(turns):

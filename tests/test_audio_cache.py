@@ -19,6 +19,7 @@ from tacit.core.errors import RunFailed
 from tacit.data import decode
 from tacit.data.copies import exact_copies
 from tacit.data.decode import Pool, Stretch
+from tacit.data.store import Ragged
 from tacit.dataset import clean
 from tacit.modalities.audio import decode as sounds
 from tacit.modalities.audio import store
@@ -39,7 +40,7 @@ def test_the_second_opening_reads_nothing(tmp_path: Path, cached, monkeypatch: p
     assert heard(second) == heard(first)
     assert second.spec.seconds == 3.0  # type: ignore[union-attr]
     assert recordings_of(second).folder == recordings_of(first).folder
-    assert isinstance(recordings_of(second).samples.base, np.memmap)
+    assert isinstance(recordings_of(second).sounding.values.base, np.memmap)
     assert clean(tmp_path / "cache") > 2 * 6000
     with pytest.raises(RuntimeError, match="does not start"):
         cached(root)
@@ -142,7 +143,9 @@ def made(lengths: list[int], seconds: float = 2.0, rate: int = 10) -> Recordings
     starts = np.cumsum([0, *lengths])
     spec = AudioSpec(rate, seconds, 4, 2, 1, 0.0, rate / 2, 0.0, 1.0)
     content = np.arange(2 * len(lengths)).view("V16")
-    return Recordings(np.arange(1, starts[-1] + 1).astype(np.int16), starts, content, spec, "made", Path("made"))
+    return Recordings(
+        Ragged(np.arange(1, starts[-1] + 1).astype(np.int16), starts), content, spec, "made", Path("made")
+    )
 
 
 @given(
@@ -155,7 +158,7 @@ def test_pieces_are_a_loop_over_recordings(lengths: list[int], longest: int, ran
     rows = random.sample(range(len(lengths)), random.randint(1, len(lengths)))
     expected = []
     for row in rows:
-        whole = cache.samples[cache.starts[row] : cache.starts[row + 1]].tolist()
+        whole = cache.sounding.values[cache.sounding.starts[row] : cache.sounding.starts[row + 1]].tolist()
         n = math.ceil(len(whole) / longest)
         cuts = [len(whole) * i // n for i in range(n + 1)]
         expected += [(row, whole[a:b]) for a, b in pairwise(cuts)]
@@ -193,7 +196,7 @@ def test_a_long_recording_is_represented_by_stretches(monkeypatch: pytest.Monkey
     batch = cache.batch(np.array([0, 1, 2, 3]))
     assert batch["length"].tolist() == [60, 60, 5, 60]
     for row, starts in ((1, [0, 20, 41]), (3, [0, 290, 580])):
-        begin = int(cache.starts[row])
+        begin = int(cache.sounding.starts[row])
         expected = [sample + 1 for start in starts for sample in range(begin + start, begin + start + 20)]
         assert batch["audio"][row].tolist() == expected
     assert batch["audio"][0].tolist() == list(range(1, 61))

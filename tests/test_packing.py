@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tacit.data.store import Ragged
 from tacit.modalities.text.packing import Packed
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.store import Corpus
@@ -25,7 +26,7 @@ def corpus(documents: list[list[int]], cls: int = 1, sep: int = 2) -> Corpus:
     spec = TextSpec("", 8, 100, pad=0, cls=cls, sep=sep, mask=3, unknown=4, specials=(0, 1, 2, 3, 4))
     content = np.arange(2 * len(documents)).view("V16")
     nothing = np.zeros(0, np.uint8)
-    return Corpus(numbers, starts, nothing, np.zeros_like(starts), content, spec, "made", Path("made"))
+    return Corpus(Ragged(numbers, starts), Ragged(nothing, np.zeros_like(starts)), content, spec, "made", Path("made"))
 
 
 def naive(documents: list[list[int]], rows: list[int], length: int, cls: int, sep: int):

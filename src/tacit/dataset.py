@@ -23,11 +23,11 @@ from tacit.data.notes import Notes
 from tacit.data.options import LabelOptions, Reading
 from tacit.data.signs import check_asked
 from tacit.data.source import ROWS, TEST, TRAIN, VALIDATION, Source
-from tacit.data.store import Progress
+from tacit.data.store import Keeping, Progress
 from tacit.data.tables import Table, encoded_source
 from tacit.modalities import MODALITIES, data_options, file_endings, next_up, options_of, reader_named, signs
 from tacit.modalities.options import ModalityOptions, flag
-from tacit.modalities.reader import Keeping, LabelFiles
+from tacit.modalities.reader import LabelFiles
 
 __all__ = ["READING", "TEST", "TRAIN", "VALIDATION", "Dataset", "Notes", "clean", "default_root", "open_dataset"]
 

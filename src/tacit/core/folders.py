@@ -7,6 +7,7 @@ are Tacit's in it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from tacit.core.errors import UserError
+from tacit.core.errors import RunFailed, UserError, is_disk_full
 from tacit.core.files import flush, sweep, write_whole
 
 MARKER = ".tacit"
@@ -183,3 +184,19 @@ def _matches(name: str, pattern: str) -> bool:
 def _literal(name: str) -> str:
     """A name as a pattern that matches nothing else."""
     return re.sub(r"([\[*?])", r"[\1]", name)
+
+
+def private_folder(folder: Path) -> Path:
+    """A folder in a cache, which where it is new its owner alone can read. UserError where there can be none."""
+    remedy = "name another folder for decoded data with --cache or TACIT_CACHE"
+    try:
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(exist_ok=True, mode=0o700)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        if is_disk_full(error):
+            raise RunFailed(f"the disk is full at {folder}; free some space or choose another --cache") from error
+        raise UserError(f"the cache {folder} cannot be written: {error.strerror or error}; {remedy}") from None
+    return folder

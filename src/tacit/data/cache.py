@@ -11,7 +11,6 @@ It is readable by its owner only. Folders appear whole or not at all; a lock per
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import sys
@@ -21,8 +20,8 @@ from pathlib import Path
 import filelock
 
 from tacit.core import folders
-from tacit.core.errors import RunFailed, UserError, is_disk_full
-from tacit.data.store import FILES
+from tacit.core.errors import UserError
+from tacit.data.store import UNDER_WAY
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _BEGUN = re.compile(r"\.[0-9a-f]{32}(\.spool)?\.partial")
@@ -62,7 +61,7 @@ def clean(root: Path | None = None) -> int:
             if own and inner.is_dir() and not inner.is_symlink():
                 freed += _size(inner)
                 with suppress(OSError):  # what is open on Windows, or of another owner
-                    folders.remove(inner, FILES)
+                    folders.remove(inner, UNDER_WAY)
                     inner.rmdir()
                 freed -= _size(inner)
         _remove_if_empty(folder)
@@ -99,19 +98,3 @@ def _remove_if_empty(folder: Path) -> None:
     if not folder.is_symlink():
         with suppress(OSError):
             folder.rmdir()
-
-
-def private_folder(folder: Path) -> Path:
-    """A folder in a cache, which where it is new its owner alone can read. UserError where there can be none."""
-    remedy = "name another folder for decoded data with --cache or TACIT_CACHE"
-    try:
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            folder.mkdir(exist_ok=True, mode=0o700)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        if is_disk_full(error):
-            raise RunFailed(f"the disk is full at {folder}; free some space or choose another --cache") from error
-        raise UserError(f"the cache {folder} cannot be written: {error.strerror or error}; {remedy}") from None
-    return folder

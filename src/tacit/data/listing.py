@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from tacit.core.errors import UserError
-from tacit.data.cache import private_folder
+from tacit.core.folders import private_folder
 from tacit.data.class_names import with_class_names
 from tacit.data.folder import folder_source, holds_files
 from tacit.data.hub import library_cache, named_dataset, saved_dataset

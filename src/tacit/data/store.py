@@ -7,15 +7,17 @@ than decoding anew. 100 MB take about 0.05 s.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import filelock
 import numpy as np
@@ -26,16 +28,18 @@ from numpy.typing import NDArray
 from tacit.core import folders
 from tacit.core.errors import RunFailed, UserError, is_disk_full
 from tacit.core.files import flush, write_whole
-from tacit.data.source import Source
+from tacit.core.folders import private_folder
+from tacit.data.source import Source, digest
 
 if TYPE_CHECKING:
     from tacit.core.types import Batch
 
-Found = TypeVar("Found")
+Number = TypeVar("Number", bound=np.generic)
 
 
-META = "meta.json"
+META, CONTENT = "meta.json", "content.bin"
 FILES = ("*.bin", META, "tokenizer.json", "items.parquet")  # all that is ever kept
+UNDER_WAY = (*FILES, "*.new", "*.spool", "spooled/*.spool", "spilled/*")  # and what is written on the way
 AT_ONCE = 2 << 30  # bytes of a file that are compared at an opening; of a larger, untouched one as many, evenly spread
 _BLOCK = 8 << 20  # bytes that have one checksum
 _CHECKSUM, _FILES = "checksum", "files"
@@ -98,39 +102,150 @@ class Damaged(Exception):
     """What an earlier run has left is not as it was written; says where."""
 
 
-def find_or_make(
-    memo: Path,
-    root: Path,
-    find: Callable[[], Found | None],
-    glimpse: Callable[[], Found | None],
-    make: Callable[[], None],
-) -> tuple[Found, tuple[str, ...]]:
-    """What `find` has found under the lock of `memo`, or a `glimpse` if it gives one, or what `find` finds once made.
+class Keeping(NamedTuple):
+    """Where decoded examples are kept, and what a person puts up with."""
 
-    Beside it what a person should know: that something damaged was made anew. RunFailed where the disk that holds
-    `root` is full, or does not give back what was written.
+    root: Path
+    max_bad: float  # fraction of examples that may be unreadable
+    progress: Progress | None = None
+    patience: float = math.inf  # seconds; where decoding takes longer, a sample stands for all
+
+
+class Written(NamedTuple):
+    """What was found of a source whose examples were written into a folder, content.bin among the files."""
+
+    form: list[Any]  # with the content it names the folder
+    bad: Sequence[tuple[int, str]] = ()
+    blank: Sequence[int] = ()
+    counts: Mapping[str, int] = MappingProxyType({})
+    remarks: Sequence[str] = ()
+
+
+def keep(
+    source: Source,
+    place: str,
+    form: Sequence[Any],
+    keeping: Keeping,
+    load: Callable[[Path], Store],
+    write: Callable[[Path], Written],
+    glimpse: Callable[[], Kept | None] | None = None,
+) -> Kept:
+    """The examples of a source, written now unless an earlier run has done it.
+
+    They lie below `place` in the cache; `form` is all that decides how the source is read. Where `write` would take
+    longer than a person's patience, a `glimpse`: a sample stands for all, and nothing is written. Under the lock of the
+    listing, so that a second run waits. UserError where more than the fraction `max_bad` of the examples is bad, or
+    none is there; RunFailed where the disk is full, or does not give back what was written.
     """
-    said: tuple[str, ...] = ()
+    listings, folders = private_folder(keeping.root / "listings"), private_folder(keeping.root / place)
+    memo, said = listings / f"{digest([json.dumps(list(form)).encode()])}.json", ()
     with filelock.FileLock(memo.with_suffix(".lock")):
         try:
-            kept = find()
+            kept = _remembered(memo, folders, len(source), load)
         except Damaged as error:
             kept, said = None, (f"{error}: it was made anew",)
-        if kept is None:
+        if kept is None and glimpse is not None and keeping.patience < math.inf:
             kept = glimpse()
         if kept is None:
             try:
-                make()
+                _write(memo, folders, write)
             except OSError as error:
                 if is_disk_full(error):
-                    raise RunFailed(f"the disk is full at {root}; free some space or choose another --cache") from error
+                    where = f"the disk is full at {keeping.root}"
+                    raise RunFailed(f"{where}; free some space or choose another --cache") from error
                 raise
             try:
-                kept = find()
+                kept = _remembered(memo, folders, len(source), load)
             except Damaged as error:
                 raise RunFailed(f"{error}, just after it was written; choose another --cache") from error
             assert kept is not None
-    return kept, said
+    check_bad(source, list(kept.bad), len(source), keeping.max_bad)
+    return replace(kept, remarks=(*kept.remarks, *said))
+
+
+def _remembered(memo: Path, folders: Path, n: int, load: Callable[[Path], Store]) -> Kept | None:
+    """What an earlier run has left, if it is all still there."""
+    known = read_sealed(memo)
+    folder = folders / known["cache"] if known else None
+    if known is None or folder is None or read_meta(folder) is None:
+        return None
+    bad = tuple((int(row), str(reason)) for row, reason in known.get("bad", ()))
+    blank = known.get("blank", [])
+    return Kept(
+        load(folder),
+        np.delete(np.arange(n), [row for row, _ in bad] + blank),
+        bad,
+        int(known["duplicates"]),
+        blank=len(blank),
+        counts=known.get("counts", {}),
+        remarks=tuple(known["remarks"]),
+    )
+
+
+def _write(memo: Path, folders: Path, write: Callable[[Path], Written]) -> None:
+    """Write into a folder of its own and move it into place. A listing's lock is held."""
+    with partial_folder(folders, memo.stem) as partial:
+        found = write(partial)
+        content = read_content(partial)
+        final = folders / digest([json.dumps([hash_of(content), *found.form]).encode()])
+        put_in_place(partial, final)
+    distinct = np.unique(content.view(">u8").reshape(-1, 2), axis=0)
+    known = {"cache": final.name, "duplicates": len(content) - len(distinct)}
+    known |= {"bad": found.bad, "blank": found.blank, "counts": dict(found.counts), "remarks": found.remarks}
+    write_sealed(memo, known)
+
+
+def read_content(folder: Path) -> NDArray[np.void]:
+    """The 16-byte hash of each example in a folder."""
+    return np.fromfile(folder / CONTENT, dtype="V16")
+
+
+def hash_of(content: NDArray[np.void]) -> str:
+    """Names the content of all examples in their order."""
+    return digest([content.tobytes()])
+
+
+def unknown_content(n: int) -> NDArray[np.void]:
+    """Of a glimpse, in which nothing is known of copies: all different."""
+    return np.arange(2 * n, dtype=np.int64).view("V16")
+
+
+@dataclass(frozen=True)
+class Ragged(Generic[Number]):
+    """Rows of different lengths, end to end. A glimpse has fewer than the n that they stand for, in turn."""
+
+    values: NDArray[Number]
+    starts: NDArray[np.int64]  # where each row begins, and where the last one ends
+
+    @classmethod
+    def load(cls, folder: Path, values: str, starts: str, dtype: np.dtype[Number]) -> Ragged[Number]:
+        return cls(mapped(folder / f"{values}.bin", dtype), mapped(folder / f"{starts}.bin", np.dtype(np.int64)))
+
+    @classmethod
+    def of(cls, rows: Sequence[NDArray[Number]]) -> Ragged[Number]:
+        return cls(np.concatenate(rows), np.cumsum([0, *map(len, rows)], dtype=np.int64))
+
+    def spans(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where these rows begin in `values`, and how long they are, [B] each."""
+        rows = rows % (len(self.starts) - 1)
+        begins = self.starts[rows]
+        return begins, self.starts[rows + 1] - begins
+
+    def take(self, rows: NDArray[np.int64]) -> list[NDArray[Number]]:
+        """These rows, as views of what is mapped."""
+        spans = zip(*(of.tolist() for of in self.spans(rows)), strict=True)
+        return [self.values[begin : begin + length] for begin, length in spans]
+
+    def nbytes(self, n: int) -> int:
+        """Bytes on the disk of n rows, of a glimpse what all would take."""
+        return int(n * (self.values.nbytes / max(1, len(self.starts) - 1) + self.starts.itemsize))
+
+
+def mapped(path: Path, dtype: np.dtype[Number]) -> NDArray[Number]:
+    """The numbers of a file, mapped into memory; none where there is no such file."""
+    if not path.is_file() or not path.stat().st_size:
+        return np.empty(0, dtype)
+    return np.asarray(np.memmap(path, dtype, "r"))
 
 
 @contextmanager
@@ -243,12 +358,14 @@ def _compare(path: Path, told: Mapping[str, Any]) -> None:
         raise Damaged(f"{path} cannot be read ({(error.strerror or str(error)).lower()})") from None
 
 
-def too_many_bad(source: Source, bad: list[tuple[int, str]], seen: int, max_bad: float) -> UserError:
-    """What a person is told whose data are refused."""
+def check_bad(source: Source, bad: Sequence[tuple[int, str]], seen: int, max_bad: float) -> None:
+    """UserError where more than the fraction `max_bad` of the source is bad, of which so many examples were seen."""
+    if len(bad) <= max_bad * len(source):
+        return
     first = "; ".join(f"{source.ids[row].as_py()}: {reason}" for row, reason in bad[:3])
     stretched = any("a stretch from" in reason for _, reason in bad[:3])
     hint = "; if the columns mean no stretches, --start-column none reads whole files" if stretched else ""
-    return UserError(
+    raise UserError(
         f"{len(bad):,} of {seen:,} examples cannot be read, more than --max-bad {max_bad:g} allows ({first}); "
         f"remove or repair them, or raise --max-bad{hint}"
     )

@@ -20,19 +20,10 @@ from tacit.data.listing import Listing
 from tacit.data.notes import Notes
 from tacit.data.options import FOLDERS, LabelOptions, Reading
 from tacit.data.source import Source, join
-from tacit.data.store import Kept, Progress
+from tacit.data.store import Keeping, Kept
 from tacit.modalities.options import ModalityOptions
 
 O = TypeVar("O", bound=ModalityOptions)  # noqa: E741
-
-
-class Keeping(NamedTuple):
-    """Where decoded examples are kept, and what a person puts up with."""
-
-    root: Path
-    max_bad: float  # fraction of examples that may be unreadable
-    progress: Progress | None
-    patience: float  # seconds; where decoding takes longer, a sample stands for all
 
 
 class LabelFiles(NamedTuple):

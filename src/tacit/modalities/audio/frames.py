@@ -38,7 +38,7 @@ def labelled_frames(recordings: Recordings, spans: Spans, rows: Codes, stride: i
     place = np.arange(len(piece)) - np.repeat(np.cumsum(counts) - counts, counts)  # of the token in its piece
     frame = place * stride + middle
     row = of[piece]
-    moment = (begins[piece] - recordings.spans(row)[0] + frame * spec.hop) / spec.rate  # seconds
+    moment = (begins[piece] - recordings.sounding.spans(row)[0] + frame * spec.hop) / spec.rate  # seconds
     label = _said(row, moment, spans)
     kept = np.flatnonzero(label >= 0)
     if not len(kept):

@@ -15,13 +15,13 @@ from tacit.data.listing import Listing, Objects
 from tacit.data.notes import Notes
 from tacit.data.options import Reading
 from tacit.data.source import Source
-from tacit.data.store import Kept
+from tacit.data.store import Keeping, Kept
 from tacit.modalities.audio.channels import separated
 from tacit.modalities.audio.options import SEPARATE, WHOLE, Options
 from tacit.modalities.audio.segments import SPAN, stretches
 from tacit.modalities.audio.spans import FRAMES, marked, read_spans, span_columns, whole_columns, with_spans
 from tacit.modalities.audio.store import open_recordings
-from tacit.modalities.reader import Examples, Keeping, LabelFiles, Reader, read_columns
+from tacit.modalities.reader import Examples, LabelFiles, Reader, read_columns
 
 
 class AudioReader(Reader[Options]):
@@ -88,17 +88,8 @@ class AudioReader(Reader[Options]):
         return Examples(*together(source, columns, asked, self.wholes))
 
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
-        root, max_bad, progress, patience = keeping
-        return open_recordings(
-            source,
-            rate=options.rate,
-            seconds=options.seconds,
-            channels=options.channels,
-            root=root,
-            max_bad=max_bad,
-            progress=progress,
-            patience=patience,
-        )
+        rate, seconds, channels = options.rate, options.seconds, options.channels
+        return open_recordings(source, keeping, rate=rate, seconds=seconds, channels=channels)
 
 
 READER = AudioReader()

@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.data.store import write_meta
+from tacit.data.store import CONTENT, META, Ragged, read_content, write_meta
 from tacit.modalities.audio import decode as sounds
 from tacit.modalities.audio.spec import AudioSpec
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from tacit.core.types import Batch
 
 FORMAT = 2
-FILES = ("samples.bin", "starts.bin", "content.bin")
+FILES = ("samples.bin", "starts.bin", CONTENT)
+SAMPLES = np.dtype(np.int16)
 
 Rows = NDArray[np.int64]
 
@@ -37,8 +38,7 @@ class Recordings:
     A glimpse has a few recordings that stand for all N in turn.
     """
 
-    samples: NDArray[np.int16]  # of all recordings
-    starts: NDArray[np.int64]  # [M + 1]
+    sounding: Ragged[np.int16]  # the samples of all recordings
     content: NDArray[np.void]  # [N] 16-byte hash of each recording
     spec: AudioSpec
     data_hash: str
@@ -46,11 +46,10 @@ class Recordings:
 
     @classmethod
     def load(cls, folder: Path, seconds: float) -> Recordings:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / META).read_text())
         return cls(
-            samples=_mapped(folder / "samples.bin", np.dtype(np.int16)),
-            starts=_mapped(folder / "starts.bin", np.dtype(np.int64)),
-            content=np.fromfile(folder / "content.bin", dtype="V16"),
+            sounding=Ragged.load(folder, "samples", "starts", SAMPLES),
+            content=read_content(folder),
             spec=AudioSpec.of({**meta["spec"], "seconds": seconds}),
             data_hash=str(meta["data_hash"]),
             folder=folder,
@@ -62,29 +61,21 @@ class Recordings:
     @property
     def nbytes(self) -> int:
         """Bytes on the disk, of a glimpse what all would take."""
-        mean = self.samples.nbytes / max(1, len(self.starts) - 1)
-        return int(len(self) * (mean + self.starts.itemsize + self.content.itemsize))
+        return self.sounding.nbytes(len(self)) + self.content.nbytes
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Samples of each recording, [N]."""
-        return self.spans(np.arange(len(self)))[1]
+        return self.sounding.spans(np.arange(len(self)))[1]
 
     @property
     def seconds(self) -> float:
         """Of all recordings together."""
         return float(self.lengths.sum()) / self.spec.rate
 
-    def spans(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Where these recordings begin in `samples`, and how many samples they have, [B] each."""
-        rows = rows if self.folder is not None else rows % (len(self.starts) - 1)
-        begins = self.starts[rows]
-        return begins, self.starts[rows + 1] - begins
-
     def sounds(self, rows: Rows) -> list[NDArray[np.int16]]:
         """A copy of each of these recordings, as `tacit.modalities.audio.decode.excerpt` takes it."""
-        spans = zip(*(values.tolist() for values in self.spans(np.asarray(rows, np.int64))), strict=True)
-        wholes = (self.samples[begin : begin + length] for begin, length in spans)
+        wholes = self.sounding.take(np.asarray(rows, np.int64))
         return [np.array(sounds.excerpt(whole, self.spec.seconds, self.spec.rate)) for whole in wholes]
 
     def batch(self, rows: Rows) -> Batch:
@@ -102,7 +93,7 @@ class Pieces:
         assert len(rows), "nothing to cut"
         self.recordings, self.rows = recordings, np.asarray(rows, np.int64)
         longest = max(1, round(seconds * recordings.spec.rate))
-        _, lengths = recordings.spans(self.rows)
+        _, lengths = recordings.sounding.spans(self.rows)
         self.ends = np.cumsum(-(-lengths // longest))  # [rows] pieces up to each recording's last
 
     def __len__(self) -> int:
@@ -114,7 +105,7 @@ class Pieces:
         at = np.searchsorted(self.ends, numbers, side="right")
         last = self.ends[at]
         first = np.where(at > 0, self.ends[at - 1], 0)
-        begins, lengths = self.recordings.spans(self.rows[at])
+        begins, lengths = self.recordings.sounding.spans(self.rows[at])
         pieces, inside = last - first, numbers - first
         left, right = lengths * inside // pieces, lengths * (inside + 1) // pieces
         return begins + left, right - left, self.rows[at]
@@ -123,7 +114,7 @@ class Pieces:
         """`audio` [B S] int16, 0 where padding, `length` [B], and `index` [B], the row of the recording."""
         begins, lengths, rows = self.spans(numbers)
         spans = zip(begins.tolist(), lengths.tolist(), strict=True)
-        return padded([self.recordings.samples[begin : begin + length] for begin, length in spans], rows)
+        return padded([self.recordings.sounding.values[begin : begin + length] for begin, length in spans], rows)
 
 
 def padded(sounds: list[NDArray[np.int16]], index: Rows) -> Batch:
@@ -141,11 +132,7 @@ def padded(sounds: list[NDArray[np.int16]], index: Rows) -> Batch:
     }
 
 
-def describe(folder: Path, spec: AudioSpec, n: int, samples: int, data_hash: str) -> None:
+def describe(folder: Path, found: Recordings) -> None:
     """Write what `Recordings.load` reads, beside the samples."""
-    meta = {"format": FORMAT, "n": n, "samples": samples, "data_hash": data_hash, "spec": asdict(spec)}
-    write_meta(folder, meta, FILES)
-
-
-def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
-    return np.asarray(np.memmap(path, dtype, "r"))
+    meta = {"format": FORMAT, "n": len(found), "samples": len(found.sounding.values)}
+    write_meta(folder, {**meta, "data_hash": found.data_hash, "spec": asdict(found.spec)}, FILES)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
-from tacit.data.cache import private_folder
+from tacit.core.folders import private_folder
 from tacit.data.decode import Item, Pool, Stretch
 from tacit.data.source import Source, digest, spread
 from tacit.data.store import Damaged, read_sealed, write_sealed

@@ -17,25 +17,24 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.data.cache import private_folder
 from tacit.data.decode import Decoded, Pool
-from tacit.data.source import Source, digest
+from tacit.data.source import Source
 from tacit.data.store import (
+    Keeping,
     Kept,
-    Progress,
-    find_or_make,
+    Ragged,
+    Written,
+    check_bad,
+    hash_of,
+    keep,
     nothing_readable,
-    partial_folder,
-    put_in_place,
-    read_meta,
-    read_sealed,
-    too_many_bad,
-    write_sealed,
+    read_content,
+    unknown_content,
 )
 from tacit.modalities.audio import decode, decoding
 from tacit.modalities.audio.decoding import Plan
 from tacit.modalities.audio.options import RATES
-from tacit.modalities.audio.recordings import FORMAT, Recordings, describe
+from tacit.modalities.audio.recordings import FORMAT, SAMPLES, Recordings, describe
 from tacit.modalities.audio.spec import AudioSpec
 
 SECONDS = 10.0  # that are looked at together, unless asked for
@@ -69,51 +68,27 @@ def audio_spec(rate: int, seconds: float, mean: float = 0.0, std: float = 1.0) -
 
 
 def open_recordings(
-    source: Source,
-    *,
-    rate: int | None,
-    seconds: float | None,
-    channels: str | None,
-    root: Path,
-    max_bad: float,
-    progress: Progress | None = None,
-    patience: float = math.inf,
+    source: Source, keeping: Keeping, *, rate: int | None, seconds: float | None, channels: str | None
 ) -> Kept:
-    """The recordings of this source, decoded now unless an earlier run has done it; see `open_cache` of images.
+    """The recordings of this source, decoded now unless an earlier run has done it.
 
     `rate` in Hz, by default the commonest of the files, 16,000 at most; `channels` mix, left or right, or separate
     where the items of the source name theirs.
     """
     seconds, channels = seconds or SECONDS, channels or "mix"
-    listings, folders = private_folder(root / "listings"), private_folder(root / "sounds")
-    form = [source.fingerprint, "sound", FORMAT, decode.VERSION, decode.versions(), rate, channels]
-    memo = listings / f"{digest([json.dumps(form).encode()])}.json"
-    kept, said = find_or_make(
-        memo,
-        root,
-        lambda: _remembered(memo, folders, len(source), seconds),
-        lambda: _glimpse(source, rate, seconds, channels, patience) if patience < math.inf else None,
-        lambda: _decode(source, rate, channels, folders, memo, max_bad, progress),
+    kept = keep(
+        source,
+        "sounds",
+        [source.fingerprint, "sound", FORMAT, decode.VERSION, decode.versions(), rate, channels],
+        keeping,
+        lambda folder: Recordings.load(folder, seconds),
+        lambda folder: _decode(source, rate, channels, folder, keeping),
+        lambda: _glimpse(source, rate, seconds, channels, keeping.patience),
     )
-    if len(kept.bad) > max_bad * len(source):
-        raise too_many_bad(source, list(kept.bad), len(source), max_bad)
     assert isinstance(kept.cache, Recordings)
     # Sounds of one channel are kept once, whichever was asked for.
     heard = replace(kept.cache, spec=replace(kept.cache.spec, channels=channels))
-    return replace(kept, cache=heard, remarks=(*kept.remarks, *said))
-
-
-def _remembered(memo: Path, folders: Path, n: int, seconds: float) -> Kept | None:
-    """What an earlier run has left, if it is all still there."""
-    known = read_sealed(memo)
-    folder = folders / known["cache"] if known else None
-    if known is None or folder is None or read_meta(folder) is None:
-        return None
-    bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
-    rows = np.delete(np.arange(n), [row for row, _ in bad])
-    recordings = Recordings.load(folder, seconds)
-    remarks = tuple(known["remarks"])
-    return Kept(recordings, rows, bad, int(known["duplicates"]), counts=known["counts"], remarks=remarks)
+    return replace(kept, cache=heard)
 
 
 def _headers(source: Source, pool: Pool) -> list[decode.Header]:
@@ -141,52 +116,32 @@ def _rates_differ(headers: list[decode.Header], rate: int) -> tuple[str, ...]:
 # ---------------------------------------------------------------- the whole
 
 
-def _decode(
-    source: Source,
-    rate: int | None,
-    channels: str,
-    folders: Path,
-    memo: Path,
-    max_bad: float,
-    progress: Progress | None,
-) -> None:
-    """Decode into a folder of its own and move it into place. A listing's lock is held."""
-    with partial_folder(folders, memo.stem) as partial:
-        spilled = partial / "spilled"
-        spilled.mkdir()
-        with Pool(Plan) as pool:
-            headers = _headers(source, pool)
-            rate = rate or _usual_rate(headers)
-            plan = Plan(rate, channels, folder=str(spilled))
-            bad: list[tuple[int, str]] = []
-            with Writer(partial) as writer:
-                for row, outcome in enumerate(pool.decode(source.items(), plan)):
-                    _add(writer, row, outcome, bad)
-                    if len(bad) > max_bad * len(source):
-                        raise too_many_bad(source, bad, row + 1, max_bad)
-                    if progress is not None and (row % 64 == 63 or row + 1 == len(source)):
-                        progress(row + 1, len(source))
-        shutil.rmtree(spilled)
-        contents = np.fromfile(partial / "content.bin", dtype="V16")
-        if not len(contents):
-            row, reason = bad[0]
-            raise nothing_readable(source, "sound", reason, row)
-        data_hash = digest([contents.tobytes()])
-        spec = audio_spec(rate, SECONDS)
-        describe(partial, spec, len(contents), writer.samples, data_hash)
-        spec = _measured(Recordings.load(partial, SECONDS))
-        describe(partial, spec, len(contents), writer.samples, data_hash)
-        final = folders / digest([json.dumps([data_hash, rate, FORMAT, decode.VERSION]).encode()])
-        put_in_place(partial, final)
-    distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
-    known = {
-        "cache": final.name,
-        "bad": bad,
-        "duplicates": len(contents) - len(distinct),
-        "counts": writer.counts,
-        "remarks": _rates_differ(headers, rate),
-    }
-    write_sealed(memo, known)
+def _decode(source: Source, rate: int | None, channels: str, folder: Path, keeping: Keeping) -> Written:
+    """Decode into the folder."""
+    spilled = folder / "spilled"
+    spilled.mkdir()
+    bad: list[tuple[int, str]] = []
+    with Pool(Plan) as pool:
+        headers = _headers(source, pool)
+        rate = rate or _usual_rate(headers)
+        plan = Plan(rate, channels, folder=str(spilled))
+        with Writer(folder) as writer:
+            for row, outcome in enumerate(pool.decode(source.items(), plan)):
+                _add(writer, row, outcome, bad)
+                check_bad(source, bad, row + 1, keeping.max_bad)
+                if keeping.progress is not None and (row % 64 == 63 or row + 1 == len(source)):
+                    keeping.progress(row + 1, len(source))
+    shutil.rmtree(spilled)
+    content = read_content(folder)
+    if not len(content):
+        row, reason = bad[0]
+        raise nothing_readable(source, "sound", reason, row)
+    found = Recordings(
+        Ragged.load(folder, "samples", "starts", SAMPLES), content, audio_spec(rate, SECONDS), hash_of(content)
+    )
+    describe(folder, replace(found, spec=_measured(found)))
+    form = [rate, FORMAT, decode.VERSION]
+    return Written(form, bad, counts=writer.counts, remarks=_rates_differ(headers, rate))
 
 
 def _add(writer: Writer, row: int, outcome: Decoded, bad: list[tuple[int, str]]) -> None:
@@ -244,13 +199,13 @@ def _measured(recordings: Recordings) -> AudioSpec:
 
     from tacit.modalities.audio.logmel import log_mel
 
-    n = len(recordings.starts) - 1
+    n = len(recordings.sounding.starts) - 1
     rows = np.linspace(0, n - 1, min(n, _MEASURED)).astype(np.int64)
     most = _MEASURED_SECONDS * recordings.spec.rate
     count, total, squares = 0, 0.0, 0.0
-    for begin, length in zip(*(values.tolist() for values in recordings.spans(rows)), strict=True):
-        at = begin + max(0, length - most) // 2
-        audio = torch.from_numpy(recordings.samples[at : at + min(length, most)].copy())[None]
+    for samples in recordings.sounding.take(rows):
+        at = max(0, len(samples) - most) // 2
+        audio = torch.from_numpy(samples[at : at + most].copy())[None]
         values = log_mel(audio, torch.tensor([audio.shape[1]]), recordings.spec)[0].double()
         count, total = count + values.numel(), total + float(values.sum())
         squares += float(values.square().sum())
@@ -283,9 +238,8 @@ def _glimpse(source: Source, rate: int | None, seconds: float, channels: str, pa
     if total <= patience:
         return None
     recordings = Recordings(
-        samples=np.concatenate(parts),
-        starts=np.cumsum([0, *map(len, parts)]),
-        content=np.arange(2 * len(source), dtype=np.int64).view("V16"),  # nothing is known of copies
+        sounding=Ragged.of(parts),
+        content=unknown_content(len(source)),
         spec=audio_spec(rate, seconds),
         data_hash="not decoded yet",
     )

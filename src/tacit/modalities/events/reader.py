@@ -9,12 +9,12 @@ from tacit.data.listing import Listing
 from tacit.data.opened import is_text, refuse_twice
 from tacit.data.options import Reading
 from tacit.data.source import Source
-from tacit.data.store import Kept
+from tacit.data.store import Keeping, Kept
 from tacit.data.tables import Table, is_bytes
 from tacit.modalities.events.interactions import are_events, interactions_source
 from tacit.modalities.events.options import Options
 from tacit.modalities.events.sequences import open_histories
-from tacit.modalities.reader import Keeping, Reader
+from tacit.modalities.reader import Reader
 
 
 class EventReader(Reader[Options]):
@@ -39,7 +39,7 @@ class EventReader(Reader[Options]):
         raise UserError(f"--test {test.name}: {said}")
 
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
-        return open_histories(source, options, root=keeping.root, max_bad=keeping.max_bad, progress=keeping.progress)
+        return open_histories(source, options, keeping)
 
     def holds_next(self, options: Options) -> bool:
         return options.held != "none"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +12,9 @@ from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
 from tacit.core.spec import SpecOf
-from tacit.data.cache import private_folder
 from tacit.data.opened import stamps_of
-from tacit.data.source import Source, digest
-from tacit.data.store import (
-    Kept,
-    Progress,
-    find_or_make,
-    partial_folder,
-    put_in_place,
-    read_meta,
-    read_sealed,
-    write_sealed,
-)
+from tacit.data.source import Source
+from tacit.data.store import CONTENT, Keeping, Kept, Written, hash_of, keep
 from tacit.modalities.events import sorting
 from tacit.modalities.events.attributes import with_attributes
 from tacit.modalities.events.catalogue import FILE_NAME, Catalogue
@@ -37,12 +26,10 @@ LENGTH = 50  # events, unless asked for
 _LENGTHS = (2, LONGEST)
 
 
-def open_histories(
-    source: Source, ask: Options, *, root: Path, max_bad: float, progress: Progress | None = None
-) -> Kept:
+def open_histories(source: Source, ask: Options, keeping: Keeping) -> Kept:
     """The histories of this source, sorted now unless an earlier run has done it.
 
-    UserError where there are no events, or more than the fraction `max_bad` of them has no user, item or time.
+    UserError where there are no events, or more of them than may be have no user, item or time.
     """
     length, when = ask.length, source.about.when
     if length is not None and not _LENGTHS[0] <= length <= _LENGTHS[1]:
@@ -52,25 +39,28 @@ def open_histories(
     given = _given(ask.catalogue)
     table = [] if ask.item_table is None else [said.decode() for said in stamps_of([Path(ask.item_table)])]
     known = [source.fingerprint, FORMAT, ask.session_gap, ask.k_core, table, None if given is None else given.digest]
-    listings, folders = private_folder(root / "listings"), private_folder(root / "histories")
-    memo = listings / f"{digest([json.dumps(known).encode()])}.json"
-    kept, said = find_or_make(
-        memo,
-        root,
-        lambda: _remembered(memo, folders, length or _own_length(ask.catalogue), ask.held),
-        lambda: None,
-        lambda: _make(source, ask, given, folders, memo, progress),
+    length = length or _own_length(ask.catalogue)
+    # Content tells the items of histories alone: all that names the listing tells their times.
+    kept = keep(
+        source,
+        "histories",
+        known,
+        keeping,
+        lambda folder: Histories.load(folder, length, ask.held),
+        lambda folder: _make(source, ask, given, folder, keeping)._replace(form=known),
     )
     events, unplaced = kept.counts["events"], kept.counts["unplaced"]
-    if unplaced > max_bad * events:
+    if unplaced > keeping.max_bad * events:
         raise UserError(
             f"{unplaced:,} of {events:,} events of {source.name} lack a user, an item or a time, more than --max-bad "
-            f"{max_bad:g} allows; mend them, or raise --max-bad"
+            f"{keeping.max_bad:g} allows; mend them, or raise --max-bad"
         )
-    assert isinstance(kept.cache, Histories)
+    histories = kept.cache
+    assert isinstance(histories, Histories)
     if ask.held == "time":
-        kept.cache.moments()
-    return replace(kept, remarks=(*kept.remarks, *said))
+        histories.moments()
+    part = None if ask.session_gap is None else _sessions(histories.owner)
+    return replace(kept, rows=histories.owner.astype(np.int64), part=part)
 
 
 def _own_length(catalogue: str | SpecOf[Any] | None) -> int:
@@ -89,23 +79,6 @@ def _given(catalogue: str | SpecOf[Any] | None) -> Catalogue | None:
     return Catalogue.load(found)
 
 
-def _remembered(memo: Path, folders: Path, length: int, held: str) -> Kept | None:
-    """What an earlier run has left, if it is all still there."""
-    known = read_sealed(memo)
-    folder = folders / known["cache"] if known else None
-    if known is None or folder is None or read_meta(folder) is None:
-        return None
-    histories = Histories.load(folder, length, held)
-    return Kept(
-        histories,
-        histories.owner.astype(np.int64),
-        duplicates=int(known["duplicates"]),
-        counts=known["counts"],
-        remarks=tuple(known["remarks"]),
-        part=_sessions(histories.owner) if known["parted"] else None,
-    )
-
-
 def _sessions(owner: NDArray[np.int32]) -> NDArray[np.int64]:
     """The number of each history among those of its user, from 1 on."""
     place = np.arange(len(owner))
@@ -114,55 +87,39 @@ def _sessions(owner: NDArray[np.int32]) -> NDArray[np.int64]:
     return np.asarray(place - np.maximum.accumulate(np.where(begins, place, 0)) + 1)
 
 
-def _make(
-    source: Source,
-    ask: Options,
-    given: Catalogue | None,
-    folders: Path,
-    memo: Path,
-    progress: Progress | None,
-) -> None:
-    """Sort into a folder of its own and move it into place. A listing's lock is held."""
-    about = source.about
+def _make(source: Source, ask: Options, given: Catalogue | None, folder: Path, keeping: Keeping) -> Written:
+    """Sort into the folder."""
+    about, progress = source.about, keeping.progress
     gap = None if ask.session_gap is None else duration(ask.session_gap)
     form = sorting.Form(about.when.by != "rows", about.when.by == "time", about.weighted, gap)
     number = {} if given is None else dict(given.number)
     before, found = len(number), Counter[str]()
-    with partial_folder(folders, memo.stem) as partial, partial_folder(folders, f"{memo.stem}.spool") as spooled:
-        sorting.spool(source.items(), spooled, form, number, found)
-        if not found["events"] - found["unplaced"] - found["weightless"]:
-            raise UserError(f"{source.name} holds no event with a user, an item and a time")
-        sorting.sort(
-            spooled,
-            len(source),
-            partial,
-            form,
-            found,
-            lambda users: None if progress is None else progress(users, len(source)),
-        )
-        ids = list(number)
-        if ask.k_core is not None:
-            renumber = sorting.keep_core(partial, ask.k_core, len(ids), before, found)
-            ids = [item for item, new in zip(ids, renumber.tolist(), strict=True) if new >= 0]
-        content, counts = sorting.contents(partial, ids)
-        if not len(content):
-            left = f"; --k-core {ask.k_core} leaves none" if ask.k_core is not None else ""
-            raise UserError(f"{source.name} holds no event that can be used{left}")
-        content.tofile(partial / "content.bin")
-        found["once"] = int((counts == 1).sum())
-        catalogue, remarks = with_attributes(ids, about.whole if given is None else given.whole, ask.item_table, given)
-        data_hash = digest([content.tobytes()])
-        describe(partial, catalogue, data_hash, ordered=form.ordered, timed=form.timed, weighted=form.weighted)
-        final = folders / digest([memo.stem.encode(), data_hash.encode()])
-        put_in_place(partial, final)
+    spooled = folder / "spooled"
+    spooled.mkdir()
+    sorting.spool(source.items(), spooled, form, number, found)
+    if not found["events"] - found["unplaced"] - found["weightless"]:
+        raise UserError(f"{source.name} holds no event with a user, an item and a time")
+    sorting.sort(
+        spooled,
+        len(source),
+        folder,
+        form,
+        found,
+        lambda users: None if progress is None else progress(users, len(source)),
+    )
+    spooled.rmdir()
+    ids = list(number)
+    if ask.k_core is not None:
+        renumber = sorting.keep_core(folder, ask.k_core, len(ids), before, found)
+        ids = [item for item, new in zip(ids, renumber.tolist(), strict=True) if new >= 0]
+    content, counts = sorting.contents(folder, ids)
+    if not len(content):
+        left = f"; --k-core {ask.k_core} leaves none" if ask.k_core is not None else ""
+        raise UserError(f"{source.name} holds no event that can be used{left}")
+    content.tofile(folder / CONTENT)
+    found["once"] = int((counts == 1).sum())
+    catalogue, remarks = with_attributes(ids, about.whole if given is None else given.whole, ask.item_table, given)
+    describe(folder, catalogue, hash_of(content), ordered=form.ordered, timed=form.timed, weighted=form.weighted)
     if given is not None and len(ids) > before:
         remarks = (*remarks, f"{len(ids) - before:,} items are new to the catalogue of {before:,}")
-    distinct = np.unique(content.view(">u8").reshape(-1, 2), axis=0)
-    known = {
-        "cache": final.name,
-        "duplicates": len(content) - len(distinct),
-        "counts": found,
-        "remarks": remarks,
-        "parted": gap is not None,
-    }
-    write_sealed(memo, known)
+    return Written([], counts=found, remarks=remarks)

@@ -19,9 +19,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.data.store import mapped
 from tacit.data.times import LATEST
 from tacit.modalities.events.interactions import Part, renumbered
-from tacit.modalities.events.store import COLUMNS, mapped
+from tacit.modalities.events.store import COLUMNS
 
 TOGETHER = 1 << 13  # users sorted together
 _AT_ONCE = 1 << 20  # events looked at together, about

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
-from tacit.data.store import write_meta
+from tacit.data.store import META, mapped, read_content, write_meta
 from tacit.modalities.events import histories
 from tacit.modalities.events.catalogue import FILE_NAME, Catalogue
 from tacit.modalities.events.spec import ItemSpec
@@ -68,7 +68,7 @@ class Histories:
 
     @classmethod
     def load(cls, folder: Path, length: int, held: str) -> Histories:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / META).read_text())
         catalogue = Catalogue.load(folder / FILE_NAME)
         found = {name: mapped(folder / f"{name}.bin", dtype) for name, dtype in COLUMNS.items()}
         starts = np.fromfile(folder / "starts.bin", np.int64)
@@ -80,7 +80,7 @@ class Histories:
             times=found["times"] if meta["ordered"] else None,
             weights=found["weights"] if meta["weighted"] else None,
             owner=np.fromfile(folder / "owner.bin", np.int32),
-            content=np.fromfile(folder / "content.bin", dtype="V16"),
+            content=read_content(folder),
             spec=ItemSpec(len(catalogue), length, catalogue, uses=len(found["events"]) / len(catalogue)),
             data_hash=str(meta["data_hash"]),
             timed=bool(meta["timed"]),
@@ -191,9 +191,3 @@ def describe(folder: Path, catalogue: Catalogue, data_hash: str, **facts: Any) -
     catalogue.save(folder / FILE_NAME)
     names = [path.name for path in sorted(folder.glob("*.bin"))]
     write_meta(folder, {"format": FORMAT, "data_hash": data_hash, **facts}, [*names, FILE_NAME])
-
-
-def mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
-    if not path.is_file() or not path.stat().st_size:
-        return np.empty(0, dtype)
-    return np.asarray(np.memmap(path, dtype, "r"))

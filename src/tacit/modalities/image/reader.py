@@ -10,13 +10,13 @@ from tacit.data.listing import File, Listing, Objects, Word
 from tacit.data.options import Reading
 from tacit.data.signs import suffix_of
 from tacit.data.source import Source, join
-from tacit.data.store import Kept
+from tacit.data.store import Keeping, Kept
 from tacit.modalities.image import decode
 from tacit.modalities.image.arrays import DIGITS, digits_source, file_source, objects_source
 from tacit.modalities.image.options import Options
 from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.image.store import open_cache
-from tacit.modalities.reader import Keeping, Reader
+from tacit.modalities.reader import Reader
 
 _ARRAYS = (".npy", ".npz")
 _BEYOND = 0.05  # of a test set's pixel values that may lie beyond the black and white of the others
@@ -55,8 +55,7 @@ class ImageReader(Reader[Options]):
             framing, reads, size = size.framing, size, size.size
         assert size is None or isinstance(size, int)
         assert reads is None or isinstance(reads, ImageSpec)
-        root, max_bad, progress, patience = keeping
-        return open_cache(source, size, root, max_bad, progress, patience, reads, framing)
+        return open_cache(source, size, keeping, reads, framing)
 
 
 READER = ImageReader()

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,22 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
-from tacit.data.cache import private_folder
 from tacit.data.decode import Pool
-from tacit.data.source import Source, digest
+from tacit.data.source import Source
 from tacit.data.store import (
-    FILES,
+    CONTENT,
+    Keeping,
     Kept,
-    Progress,
-    find_or_make,
+    Written,
+    check_bad,
+    hash_of,
+    keep,
     nothing_readable,
-    partial_folder,
-    put_in_place,
-    read_meta,
-    read_sealed,
-    too_many_bad,
+    read_content,
+    unknown_content,
     write_meta,
-    write_sealed,
 )
 from tacit.modalities.image import decode as pixels
 from tacit.modalities.image.decoding import Plan, headers, values
@@ -67,8 +65,7 @@ class Cache:
         meta = json.loads((folder / "meta.json").read_text())
         shape = (int(meta["n"]), int(meta["channels"]), int(meta["size"]), int(meta["size"]))
         mapped = np.memmap(folder / "images.bin", np.dtype(meta["dtype"]), "r", shape=shape)
-        content = np.fromfile(folder / "content.bin", dtype="V16")
-        return cls(np.asarray(mapped), content, ImageSpec.of(meta["spec"]), str(meta["data_hash"]), folder)
+        return cls(np.asarray(mapped), read_content(folder), ImageSpec.of(meta["spec"]), str(meta["data_hash"]), folder)
 
     def __len__(self) -> int:
         return len(self.content)
@@ -100,35 +97,25 @@ class Cache:
 def open_cache(
     source: Source,
     image_size: int | None,
-    root: Path,
-    max_bad: float,
-    progress: Progress | None = None,
-    patience: float = math.inf,
+    keeping: Keeping,
     reads: ImageSpec | None = None,
     framing: Framing | None = None,
 ) -> Kept:
-    """The cache of this source, decoded now unless an earlier run has done it; read as an encoder of `reads` does.
+    """The images of this source, decoded now unless an earlier run has done it; read as an encoder of `reads` does.
 
-    Where decoding it all would take longer than `patience` seconds, a glimpse: a sample of the images stands for all,
-    and nothing is written. UserError where more than the fraction `max_bad` of the examples is bad, or the disk has no
-    room.
+    UserError where more of them are bad than may be, or the disk has no room.
     """
     reads = reads if reads is not None and reads.scale is not None else None  # older ones do not say how they read
     like = None if reads is None else (reads.channels, reads.scale)
-    form = [source.fingerprint, image_size, like, framing, pixels.VERSION, pixels.versions()]
-    listing = digest([json.dumps(form).encode()])
-    listings, decoded = private_folder(root / "listings"), private_folder(root / "decoded")
-    memo = listings / f"{listing}.json"
-    kept, said = find_or_make(
-        memo,
-        root,
-        lambda: _remembered(memo, decoded, len(source)),
-        lambda: _glimpse(source, image_size, patience, reads, framing) if patience < math.inf else None,
-        lambda: _decode(source, image_size, decoded, memo, max_bad, progress, reads, framing),
+    return keep(
+        source,
+        "decoded",
+        [source.fingerprint, image_size, like, framing, pixels.VERSION, pixels.versions()],
+        keeping,
+        Cache.load,
+        lambda folder: _decode(source, image_size, folder, keeping, reads, framing),
+        lambda: _glimpse(source, image_size, keeping.patience, reads, framing),
     )
-    if len(kept.bad) > max_bad * len(source):
-        raise too_many_bad(source, list(kept.bad), len(source), max_bad)
-    return replace(kept, remarks=(*kept.remarks, *said))
 
 
 class Unforeseen(Exception):
@@ -197,46 +184,26 @@ def _glimpse(
     if total <= patience or not sample:
         return None
     images = np.frombuffer(b"".join(sample), plan.dtype).reshape(-1, plan.channels, plan.size, plan.size)
-    content = np.arange(2 * len(source), dtype=np.int64).view("V16")  # all different: nothing is known of copies
-    cache = Cache(images, content, _measured(images, plan), data_hash="not decoded yet")
+    cache = Cache(images, unknown_content(len(source)), _measured(images, plan), data_hash="not decoded yet")
     return Kept(cache, np.arange(len(source)), seconds_left=total)
-
-
-# What Tacit writes into a cache: below folders that are named by 32 hexadecimal digits, and files named by them. People
-# have folders called texts and sounds too, and whatever else lies in these stays.
-_FILES = (*FILES, "*.spool", "*.new", "spilled/*")
-
-
-def _remembered(memo: Path, decoded: Path, n: int) -> Kept | None:
-    """What an earlier run has left, if it is all still there."""
-    known = read_sealed(memo)
-    folder = decoded / known["cache"] if known else None
-    if known is None or folder is None or read_meta(folder) is None:
-        return None
-    bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
-    rows = np.delete(np.arange(n), [row for row, _ in bad])
-    return Kept(Cache.load(folder), rows, bad, int(known["duplicates"]), remarks=tuple(known["remarks"]))
 
 
 def _decode(
     source: Source,
     image_size: int | None,
-    decoded: Path,
-    memo: Path,
-    max_bad: float,
-    progress: Progress | None,
+    folder: Path,
+    keeping: Keeping,
     reads: ImageSpec | None,
     framing: Framing | None,
-) -> None:
-    """Decode into a folder of its own and move it into place. A listing's lock is held.
+) -> Written:
+    """Decode into the folder.
 
     A sample of the headers says how; where another image is of another form, all begins anew with that known.
     """
     met: set[str] = set()
     while True:
         try:
-            _decode_once(source, image_size, decoded, memo, max_bad, progress, reads, framing, met)
-            return
+            return _decode_once(source, image_size, folder, keeping, reads, framing, met)
         except Unforeseen as error:
             if error.what in met:
                 raise
@@ -246,36 +213,27 @@ def _decode(
 def _decode_once(
     source: Source,
     image_size: int | None,
-    decoded: Path,
-    memo: Path,
-    max_bad: float,
-    progress: Progress | None,
+    folder: Path,
+    keeping: Keeping,
     reads: ImageSpec | None,
     framing: Framing | None,
     met: Collection[str],
-) -> None:
+) -> Written:
     found = Counter[str]()
-    with partial_folder(decoded, memo.stem) as partial:
-        with Pool(Plan) as pool:
-            plan = choose_plan(source, image_size, pool, reads, framing, met)
-            _refuse_too_large(len(source), plan, decoded)
-            bad = _write(source, plan, pool, partial, max_bad, progress, found)
-        contents = np.fromfile(partial / "content.bin", dtype="V16")
-        if not len(contents):
-            raise nothing_readable(source, "image", bad[0][1], bad[0][0])
-        data_hash = digest([contents.tobytes()])
-        images = np.memmap(partial / "images.bin", plan.dtype, "r")
-        spec = _measured(images.reshape(-1, plan.channels, plan.size, plan.size), plan)
-        meta = {"n": len(contents), **asdict(plan), "data_hash": data_hash, "spec": asdict(spec)}
-        write_meta(partial, meta, ("images.bin", "content.bin"))
-        form = [data_hash, *asdict(plan).values(), pixels.VERSION, pixels.versions()]
-        final = decoded / digest([json.dumps(form).encode()])
-        highest = int(images[:: max(1, len(images) // (1 << 22))].max())
-        put_in_place(partial, final)
-    distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
-    remarks = _remarks(plan, found, len(contents), highest)
-    known = {"cache": final.name, "bad": bad, "duplicates": len(contents) - len(distinct), "remarks": remarks}
-    write_sealed(memo, known)
+    with Pool(Plan) as pool:
+        plan = choose_plan(source, image_size, pool, reads, framing, met)
+        _refuse_too_large(len(source), plan, folder.parent)
+        bad = _write(source, plan, pool, folder, keeping, found)
+    content = read_content(folder)
+    if not len(content):
+        raise nothing_readable(source, "image", bad[0][1], bad[0][0])
+    images = np.memmap(folder / "images.bin", plan.dtype, "r")
+    spec = _measured(images.reshape(-1, plan.channels, plan.size, plan.size), plan)
+    meta = {"n": len(content), **asdict(plan), "data_hash": hash_of(content), "spec": asdict(spec)}
+    write_meta(folder, meta, ("images.bin", CONTENT))
+    highest = int(images[:: max(1, len(images) // (1 << 22))].max())
+    form = [*asdict(plan).values(), pixels.VERSION, pixels.versions()]
+    return Written(form, bad, remarks=_remarks(plan, found, len(content), highest))
 
 
 def _remarks(plan: Plan, found: Mapping[str, int], n: int, highest: int) -> list[str]:
@@ -313,23 +271,16 @@ def _refuse_too_large(n: int, plan: Plan, folder: Path) -> None:
 
 
 def _write(
-    source: Source,
-    plan: Plan,
-    pool: Pool,
-    folder: Path,
-    max_bad: float,
-    progress: Progress | None,
-    found: Counter[str],
+    source: Source, plan: Plan, pool: Pool, folder: Path, keeping: Keeping, found: Counter[str]
 ) -> list[tuple[int, str]]:
     """Write images.bin and content.bin; returns the bad examples' numbers and reasons, counts in `found`."""
     bad: list[tuple[int, str]] = []
     n = len(source)
-    with (folder / "images.bin").open("wb") as images, (folder / "content.bin").open("wb") as content:
+    with (folder / "images.bin").open("wb") as images, (folder / CONTENT).open("wb") as content:
         for row, outcome in enumerate(pool.decode(source.items(), plan)):
             if outcome.data is None:
                 bad.append((row, outcome.reason))
-                if len(bad) > max_bad * n:
-                    raise too_many_bad(source, bad, row + 1, max_bad)
+                check_bad(source, bad, row + 1, keeping.max_bad)
             else:
                 for what in outcome.found:
                     if what in pixels.UNFORESEEN and not (plan.strict and what == "colour"):
@@ -337,8 +288,8 @@ def _write(
                 found.update(outcome.found)
                 images.write(outcome.data)
                 content.write(outcome.content)
-            if progress is not None and (row % 256 == 255 or row + 1 == n):
-                progress(row + 1, n)
+            if keeping.progress is not None and (row % 256 == 255 or row + 1 == n):
+                keeping.progress(row + 1, n)
     return bad
 
 

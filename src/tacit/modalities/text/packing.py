@@ -28,7 +28,7 @@ class Packed:
         assert length > 0, length
         self.corpus, self.documents, self.length = corpus, np.asarray(rows, np.int64), length
         self._has_cls, self._has_sep = corpus.spec.cls >= 0, corpus.spec.sep >= 0
-        _, lengths = corpus.spans(self.documents)
+        _, lengths = corpus.tokens.spans(self.documents)
         self.ends = np.cumsum(lengths + self._has_cls + self._has_sep)  # [documents] of the stream
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class Packed:
         document = np.searchsorted(self.ends, place, side="right")
         segment = document - document[:, :1]
         document = np.minimum(document, len(self.ends) - 1)  # where padding
-        begins, lengths = self.corpus.spans(self.documents[document])
+        begins, lengths = self.corpus.tokens.spans(self.documents[document])
         first = self.ends[document] - lengths - self._has_cls - self._has_sep
         inner = place - first - self._has_cls  # [B L] within the document
         inside = valid & (inner >= 0) & (inner < lengths)

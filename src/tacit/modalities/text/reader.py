@@ -16,9 +16,9 @@ from tacit.data.opened import LINES, Opened
 from tacit.data.options import Reading
 from tacit.data.signs import suffix_of
 from tacit.data.source import Source
-from tacit.data.store import Kept
+from tacit.data.store import Keeping, Kept
 from tacit.data.tables import Table, is_bytes, path_columns
-from tacit.modalities.reader import Examples, Keeping, LabelFiles, Reader, read_columns
+from tacit.modalities.reader import Examples, LabelFiles, Reader, read_columns
 from tacit.modalities.text.halves import halved
 from tacit.modalities.text.lines import line_source
 from tacit.modalities.text.options import SIGNS, Options
@@ -59,19 +59,15 @@ class TextReader(Reader[Options]):
         return Examples(source, columns)
 
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
-        root, max_bad, progress, patience = keeping
         tokenizer = options.tokenizer
         assert tokenizer is None or isinstance(tokenizer, str | TextSpec)
         return open_corpus(
             source,
+            keeping,
             tokenizer=tokenizer,
             vocabulary=options.vocabulary,
             length=options.length,
             lowercase=options.lowercase,
-            root=root,
-            max_bad=max_bad,
-            progress=progress,
-            patience=patience,
         )
 
 

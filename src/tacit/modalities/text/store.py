@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.text import LONGEST
-from tacit.data.store import write_meta
+from tacit.data.store import CONTENT, META, Ragged, read_content, write_meta
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.tokens import number_type, word_mark
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tacit.core.types import Batch
 
 FORMAT = 2
-FILES = ("tokens.bin", "starts.bin", "text.bin", "text_starts.bin", "content.bin", "tokenizer.json")
+FILES = ("tokens.bin", "starts.bin", "text.bin", "text_starts.bin", CONTENT, "tokenizer.json")
 
 Rows = NDArray[np.int64]
 
@@ -42,10 +42,8 @@ class Corpus:
     A glimpse has a few documents that stand for all N in turn.
     """
 
-    tokens: NDArray[np.unsignedinteger[Any]]  # of all documents, marked
-    starts: NDArray[np.int64]  # [M + 1]
-    text: NDArray[np.uint8]
-    text_starts: NDArray[np.int64]  # [M + 1]
+    tokens: Ragged[np.unsignedinteger[Any]]  # marked
+    text: Ragged[np.uint8]
     content: NDArray[np.void]  # [N] 16-byte hash of each document
     spec: TextSpec
     data_hash: str
@@ -53,15 +51,13 @@ class Corpus:
 
     @classmethod
     def load(cls, folder: Path, length: int) -> Corpus:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / META).read_text())
         tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
         spec = TextSpec.of({**meta["spec"], "tokenizer": tokenizer, "length": length})
         return cls(
-            tokens=_mapped(folder / "tokens.bin", number_type(spec.vocabulary)),
-            starts=_mapped(folder / "starts.bin", np.dtype(np.int64)),
-            text=_mapped(folder / "text.bin", np.dtype(np.uint8)),
-            text_starts=_mapped(folder / "text_starts.bin", np.dtype(np.int64)),
-            content=np.fromfile(folder / "content.bin", dtype="V16"),
+            tokens=Ragged.load(folder, "tokens", "starts", number_type(spec.vocabulary)),
+            text=Ragged.load(folder, "text", "text_starts", np.dtype(np.uint8)),
+            content=read_content(folder),
             spec=spec,
             data_hash=str(meta["data_hash"]),
             folder=folder,
@@ -73,33 +69,22 @@ class Corpus:
     @property
     def nbytes(self) -> int:
         """Bytes on the disk, of a glimpse what all would take."""
-        mean = (self.tokens.nbytes + self.text.nbytes) / max(1, len(self.starts) - 1)
-        return int(len(self) * (mean + 2 * self.starts.itemsize + self.content.itemsize))
+        return self.tokens.nbytes(len(self)) + self.text.nbytes(len(self)) + self.content.nbytes
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Numbers of each document [N], special ones not counted."""
-        own = np.diff(self.starts)
-        return own if self.folder is not None else own[np.arange(len(self)) % len(own)]
-
-    def spans(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Where these documents begin in `tokens`, and how many numbers they have, [B] each."""
-        rows = rows if self.folder is not None else rows % (len(self.starts) - 1)
-        begins = self.starts[rows]
-        return begins, self.starts[rows + 1] - begins
+        return self.tokens.spans(np.arange(len(self)))[1]
 
     def unmarked(self, at: Rows) -> tuple[Rows, NDArray[np.bool_]]:
         """The numbers at these places of `tokens`, and where a word begins."""
-        marked = self.tokens[at]
+        marked = self.tokens.values[at]
         bit = marked.dtype.type(word_mark(marked.dtype))
         return (marked & ~bit).astype(np.int64), (marked & bit).astype(np.bool_)
 
     def texts(self, rows: Rows | Sequence[int]) -> list[str]:
         """These documents as they were read."""
-        rows = np.asarray(rows, np.int64)
-        rows = rows if self.folder is not None else rows % (len(self.text_starts) - 1)
-        bounds = zip(self.text_starts[rows].tolist(), self.text_starts[rows + 1].tolist(), strict=True)
-        return [self.text[begin:end].tobytes().decode() for begin, end in bounds]
+        return [text.tobytes().decode() for text in self.text.take(np.asarray(rows, np.int64))]
 
     def batch(self, rows: Rows) -> Batch:
         """`tokens`, `valid`, `word` [B N] and `index` [B]: each document whole, or its first `LONGEST` numbers."""
@@ -107,7 +92,7 @@ class Corpus:
 
         rows = np.asarray(rows, np.int64)
         has_cls, has_sep = self.spec.cls >= 0, self.spec.sep >= 0
-        begins, lengths = self.spans(rows)
+        begins, lengths = self.tokens.spans(rows)
         lengths = np.minimum(lengths, LONGEST - has_cls - has_sep)
         whole = lengths + has_cls + has_sep  # [B]
         place = np.arange(int(whole.max(initial=1)))  # [N]
@@ -134,7 +119,3 @@ def describe(folder: Path, spec: TextSpec, n: int, tokens: int, text: int, data_
     (folder / "tokenizer.json").write_text(values.pop("tokenizer"), encoding="utf-8")
     meta = {"format": FORMAT, "n": n, "tokens": tokens, "text": text, "data_hash": data_hash, "spec": values}
     write_meta(folder, meta, FILES)
-
-
-def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
-    return np.asarray(np.memmap(path, dtype, "r"))

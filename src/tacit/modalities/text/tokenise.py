@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,20 +15,18 @@ from tokenizers import Tokenizer
 
 from tacit.core.errors import UserError
 from tacit.core.text import LONGEST
-from tacit.data.cache import private_folder
 from tacit.data.encodings import CannotRead
-from tacit.data.source import TEST, Source, digest, spread
+from tacit.data.source import TEST, Source, spread
 from tacit.data.store import (
+    Keeping,
     Kept,
-    Progress,
-    find_or_make,
+    Ragged,
+    Written,
+    hash_of,
+    keep,
     nothing_readable,
-    partial_folder,
-    put_in_place,
-    read_meta,
-    read_sealed,
-    too_many_bad,
-    write_sealed,
+    read_content,
+    unknown_content,
 )
 from tacit.modalities.text import vocabulary as vocabularies
 from tacit.modalities.text.documents import Document, first_piece, pieces, text_of
@@ -71,17 +67,14 @@ class Opened(NamedTuple):
 
 def open_corpus(
     source: Source,
+    keeping: Keeping,
     *,
     tokenizer: str | TextSpec | None,
     vocabulary: int | None,
     length: int | None,
     lowercase: bool,
-    root: Path,
-    max_bad: float,
-    progress: Progress | None = None,
-    patience: float = math.inf,
 ) -> Kept:
-    """The corpus of this source, tokenised now unless an earlier run has done it; see `open_cache` of images.
+    """The corpus of this source, tokenised now unless an earlier run has done it.
 
     `tokenizer` names an algorithm, or where one lies; or it is the spec of an encoder, which brings its own.
     """
@@ -96,18 +89,15 @@ def open_corpus(
         opened = None if ask.trained else _taken(ask)
     form: list[Any] = [source.fingerprint, FORMAT, tokenizers.__version__]
     form += [ask.tokenizer, ask.vocabulary, ask.lowercase] if opened is None else [_form(opened.spec), ask.vocabulary]
-    listings, texts = private_folder(root / "listings"), private_folder(root / "texts")
-    memo = listings / f"{digest([json.dumps(form).encode()])}.json"
-    kept, said = find_or_make(
-        memo,
-        root,
-        lambda: _remembered(memo, texts, len(source), ask.length),
-        lambda: _glimpse(source, ask, opened, patience) if patience < math.inf else None,
-        lambda: _tokenise(source, ask, opened, texts, memo, max_bad, progress),
+    return keep(
+        source,
+        "texts",
+        form,
+        keeping,
+        lambda folder: Corpus.load(folder, ask.length),
+        lambda folder: _tokenise(source, ask, opened, folder, keeping),
+        lambda: _glimpse(source, ask, opened, keeping.patience),
     )
-    if len(kept.bad) > max_bad * len(source):
-        raise too_many_bad(source, list(kept.bad), len(source), max_bad)
-    return replace(kept, remarks=(*kept.remarks, *said))
 
 
 def _form(spec: TextSpec) -> dict[str, Any]:
@@ -168,54 +158,30 @@ def _excerpt(document: Document, share: int) -> Iterator[str]:
 # ---------------------------------------------------------------- the whole corpus
 
 
-def _remembered(memo: Path, texts: Path, n: int, length: int) -> Kept | None:
-    """What an earlier run has left, if it is all still there."""
-    known = read_sealed(memo)
-    folder = texts / known["cache"] if known else None
-    if known is None or folder is None or read_meta(folder) is None:
-        return None
-    bad = tuple((int(row), str(reason)) for row, reason in known["bad"])
-    rows = np.delete(np.arange(n), [row for row, _ in bad] + known["blank"])
-    corpus = Corpus.load(folder, length)
-    return Kept(
-        corpus, rows, bad, int(known["duplicates"]), 0.0, len(known["blank"]), known["counts"], tuple(known["remarks"])
+def _tokenise(source: Source, ask: Ask, opened: Opened | None, folder: Path, keeping: Keeping) -> Written:
+    """Tokenise into the folder."""
+    if opened is None:
+        opened = _trained(sample_texts(source, vocabularies.SAMPLE[ask.tokenizer]), ask)
+    read, progress = Reader(source, keeping.max_bad), keeping.progress
+    with Writer(folder) as writer:
+        for chunk, marked, lengths in numbered(read.chunks(), opened.tokenizer, opened.spec):
+            writer.write(chunk, marked, lengths)
+            if progress is not None:
+                progress(chunk.rows[-1] + 1, len(source))
+    if progress is not None and len(source):
+        progress(len(source), len(source))
+    content = read_content(folder)
+    if not len(content):
+        row, reason = read.bad[0] if read.bad else (0, "it is empty")
+        raise nothing_readable(source, "text", reason, row)
+    describe(folder, opened.spec, len(content), writer.tokens, writer.bytes, hash_of(content))
+    return Written(
+        [_form(opened.spec), FORMAT, tokenizers.__version__],
+        read.bad,
+        sorted([*read.blank, *writer.blank]),
+        {**read.found, "cut": writer.cut},
+        opened.remarks,
     )
-
-
-def _tokenise(
-    source: Source, ask: Ask, opened: Opened | None, texts: Path, memo: Path, max_bad: float, progress: Progress | None
-) -> None:
-    """Tokenise into a folder of its own and move it into place. A listing's lock is held."""
-    with partial_folder(texts, memo.stem) as partial:
-        if opened is None:
-            opened = _trained(sample_texts(source, vocabularies.SAMPLE[ask.tokenizer]), ask)
-        read = Reader(source, max_bad)
-        with Writer(partial) as writer:
-            for chunk, marked, lengths in numbered(read.chunks(), opened.tokenizer, opened.spec):
-                writer.write(chunk, marked, lengths)
-                if progress is not None:
-                    progress(chunk.rows[-1] + 1, len(source))
-        if progress is not None and len(source):
-            progress(len(source), len(source))
-        contents = np.fromfile(partial / "content.bin", dtype="V16")
-        if not len(contents):
-            row, reason = read.bad[0] if read.bad else (0, "it is empty")
-            raise nothing_readable(source, "text", reason, row)
-        data_hash = digest([contents.tobytes()])
-        describe(partial, opened.spec, len(contents), writer.tokens, writer.bytes, data_hash)
-        form = [data_hash, _form(opened.spec), FORMAT, tokenizers.__version__]
-        final = texts / digest([json.dumps(form).encode()])
-        put_in_place(partial, final)
-    distinct = np.unique(contents.view(">u8").reshape(-1, 2), axis=0)
-    known = {
-        "cache": final.name,
-        "bad": read.bad,
-        "blank": sorted([*read.blank, *writer.blank]),
-        "duplicates": len(contents) - len(distinct),
-        "counts": {**read.found, "cut": writer.cut},
-        "remarks": opened.remarks,
-    }
-    write_sealed(memo, known)
 
 
 # ---------------------------------------------------------------- a glimpse
@@ -242,11 +208,9 @@ def _glimpse(source: Source, ask: Ask, opened: Opened | None, patience: float) -
         return None
     data = [sample[at].encode("utf-8", "replace") for at in kept]
     corpus = Corpus(
-        tokens=marked,
-        starts=np.cumsum([0, *(lengths[at] for at in kept)]),
-        text=np.frombuffer(b"".join(data), np.uint8),
-        text_starts=np.cumsum([0, *map(len, data)]),
-        content=np.arange(2 * len(source), dtype=np.int64).view("V16"),  # nothing is known of copies
+        tokens=Ragged(marked, np.cumsum([0, *(lengths[at] for at in kept)])),
+        text=Ragged.of([np.frombuffer(text, np.uint8) for text in data]),
+        content=unknown_content(len(source)),
         spec=opened.spec,
         data_hash="not tokenised yet",
     )

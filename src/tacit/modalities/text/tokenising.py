@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from tacit.core.text import LONGEST
 from tacit.data.encodings import CannotRead
 from tacit.data.source import Source
-from tacit.data.store import too_many_bad
+from tacit.data.store import check_bad
 from tacit.modalities.text.documents import pieces
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.tokens import PIECE, marked_numbers, plain_numbers
@@ -61,8 +61,7 @@ class Reader:
                         chunk, size = Chunk([], [], []), 0
             except CannotRead as error:
                 self.bad.append((row, str(error)))
-                if len(self.bad) > self.max_bad * len(self.source):
-                    raise too_many_bad(self.source, self.bad, row + 1, self.max_bad) from None
+                check_bad(self.source, self.bad, row + 1, self.max_bad)
         if chunk.rows:
             yield chunk
 
