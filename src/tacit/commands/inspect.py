@@ -56,9 +56,11 @@ def inspect(data: Any, settings: InspectSettings) -> int:
     started = time.perf_counter() - began + dataset.notes.decoding_seconds
     print(_about_data(opened))
     print(_about_labels(opened))
-    cost = no_cost
-    if opened.split.labelled is not None:
-        cost = validation_cost(opened, baselines(opened, architecture), ask, architecture=architecture)
+    cost = (
+        validation_cost(opened, baselines(opened, architecture), ask, architecture=architecture)
+        if opened.split.labelled is not None
+        else no_cost
+    )
     judging = cost(trainings)
     after, least = REPORT_SECONDS + judging.whole, SOON + judging.least
     rows = opened.split.pretrain

@@ -57,9 +57,7 @@ def run(data: Any, settings: RunSettings) -> Report:
             check_start(pretraining, mixtures, compared, ask, space.path, seeds=ask.seeds)
             keep_seal(opened, space)
             leaks = log_leaks(opened, log) if ranks.leader() else None
-            cost = no_cost
-            if labelled:
-                cost = validation_cost(opened, compared, ask, architecture=architecture)
+            cost = validation_cost(opened, compared, ask, architecture=architecture) if labelled else no_cost
             on_device(compared, None)
         shares, plan, scratch = share_out(budget, began, cost, list(mixtures), ask.seeds, space, log)
         runs: dict[str, list[Run]] = {}

@@ -12,17 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from datetime import timedelta
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch.distributed as td
-from torch._C._distributed_c10d import PrefixStore, Store
-from torch.distributed.distributed_c10d import _get_default_store
 
 from tacit.core import gathering
 from tacit.core.errors import RunFailed
 from tacit.core.leading import leader
 
-__all__ = ["from_leader", "leader", "leader_first", "leave_to_leader", "united"]
+__all__ = ["from_leader", "leader", "leader_first", "leave_to_leader", "meet_by", "united"]
 
 T = TypeVar("T")
 
@@ -32,6 +32,43 @@ _PULSE, _FAILED, _ENDED = "pulse", "failed", "ended"
 _SIGN_OF_LIFE = 1.0  # seconds between two of them
 _POLL = 0.05  # seconds
 _FAREWELL = 3.0  # seconds for the others to read why a process ended
+
+
+class Store(Protocol):
+    """What the processes share, one of torch's stores."""
+
+    def set(self, key: str, value: str, /) -> None: ...
+    def get(self, key: str, /) -> bytes: ...
+    def add(self, key: str, value: int, /) -> int: ...
+    def check(self, keys: list[str], /) -> bool: ...
+    def compare_set(self, key: str, expected: str, wanted: str, /) -> bytes: ...
+
+
+class _Met(NamedTuple):
+    """By what the processes found each other, and for how many seconds one waits for another."""
+
+    store: Store
+    patience: float
+
+
+_met: list[_Met] = []  # of this process, at most one
+
+
+def meet_by(store: Any, patience: float) -> None:
+    """The processes agree by this store, which each of them has opened, and wait so many seconds for one another."""
+    _met[:] = [_Met(td.PrefixStore("tacit", store), patience)]  # type: ignore[attr-defined]  # torch's stubs lack it
+
+
+def meet_anew(patience: float) -> None:
+    """The same where others have had the processes find each other: by a store of our own on the leader's machine."""
+    if _met or gathering.world() == 1:
+        return
+    host, own = os.environ.get("MASTER_ADDR", "127.0.0.1"), timedelta(seconds=patience)
+    open_store: Any = partial(td.TCPStore, wait_for_workers=False, timeout=own)  # type: ignore[attr-defined]
+    store = open_store(host, 0, is_master=True) if leader() else None
+    port = [store.port if store else 0]
+    td.broadcast_object_list(port)
+    meet_by(store or open_store(host, port[0]), patience)
 
 
 def from_leader(make: Callable[[], T]) -> T:
@@ -177,13 +214,12 @@ def _signs_of_life() -> Iterator[None]:
 
 
 def _store() -> Store:
-    return PrefixStore("tacit", _get_default_store())
+    return _met[0].store
 
 
 def _patience() -> float:
     """Seconds that a process waits for another one."""
-    seconds: float = _get_default_store().timeout.total_seconds()  # type: ignore[attr-defined]  # its stub lacks it
-    return seconds
+    return _met[0].patience
 
 
 def _until(done: Callable[[], bool], seconds: float) -> None:

@@ -138,7 +138,8 @@ def keep(
     none is there; RunFailed where the disk is full, or does not give back what was written.
     """
     listings, folders = private_folder(keeping.root / "listings"), private_folder(keeping.root / place)
-    memo, said = listings / f"{digest([json.dumps(list(form)).encode()])}.json", ()
+    memo = listings / f"{digest([json.dumps(list(form)).encode()])}.json"
+    said: tuple[str, ...] = ()
     with filelock.FileLock(memo.with_suffix(".lock")):
         try:
             kept = _remembered(memo, folders, len(source), load)

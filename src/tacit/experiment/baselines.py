@@ -85,7 +85,7 @@ def on_device(arms: Sequence[Arm], fabric: Fabric | None) -> None:
     """Put the encoders of these arms on the device, or on the CPU, where pretraining needs the memory."""
     for arm in arms:
         for encoder in arm.encoders:
-            module = getattr(encoder, "encoder", encoder)  # of `InOwnForm`
+            module: Any = getattr(encoder, "encoder", encoder)  # of `InOwnForm`
             if not is_own(module):
                 continue
             if fabric is None:

@@ -109,7 +109,10 @@ def shards(fabric: Fabric) -> bool:
 def _meet(device: str, timeout: float) -> None:
     """Have the processes of a launcher find each other, before anything else is done."""
     environment = _environment()
-    if td.is_initialized() or environment is None or environment.world_size() == 1:
+    if td.is_initialized():  # by us, or by a person's own script
+        ranks.meet_anew(timeout)
+        return
+    if environment is None or environment.world_size() == 1:
         return
     address = f"{environment.main_address}:{environment.main_port}"  # sets MASTER_ADDR and MASTER_PORT
     own, world = environment.global_rank(), environment.world_size()
@@ -121,6 +124,7 @@ def _meet(device: str, timeout: float) -> None:
         store, _, _ = next(rendezvous("env://", own, world, timeout=patience))
         store.set_timeout(patience)
         td.init_process_group("nccl" if cuda else "gloo", store=store, rank=own, world_size=world, timeout=patience)
+        ranks.meet_by(store, timeout)
     except td.DistError as error:
         raise RunFailed(
             f"process {own} of {world} has not met the others at {address} within {timeout:g} s; start all of them, "
