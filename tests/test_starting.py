@@ -194,9 +194,9 @@ def test_room_counts_every_seed_and_what_is_there_already(tmp_path: Path, monkey
 def test_where_nothing_can_be_written_is_said_first(command: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before data and encoders are opened."""
     from tacit.commands import embed, next_labels, predict
-    from tacit.experiment import experiment
+    from tacit.experiment import opening
 
-    for module in (embed, next_labels, predict, experiment):
+    for module in (embed, next_labels, predict, opening):
         monkeypatch.setattr(module, "open_dataset", training)
     end = {"predict": ".csv", "embed": ".parquet", "next_labels": ".csv"}.get(command, "")
     given = ("digits",) if command == "run" else (str(here / "images"), "digits")
