@@ -18,10 +18,11 @@ from transformers import PreTrainedModel
 from transformers.models.audio_spectrogram_transformer.configuration_audio_spectrogram_transformer import ASTConfig
 from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import ASTModel
 
-from tacit.modalities.audio.encoder import AudioEncoder, counted, window_length
+from tacit.modalities.audio.encoder import AudioEncoder, window_length
 from tacit.modalities.audio.logmel import FLOOR
 from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.transformer import LAYOUTS
+from tacit.modalities.windows import counted
 
 PATCH = 16  # frames and bands at most
 FIRST = 2  # tokens in front of the patches

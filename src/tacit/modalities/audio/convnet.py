@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.nn import conv_block
-from tacit.modalities.audio.encoder import AudioEncoder, counted
+from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.spec import AudioSpec
+from tacit.modalities.windows import counted
 
 HALVINGS = 3  # of time and frequency; widths double towards `width`
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.types import Features
-from tacit.modalities.audio.encoder import AudioEncoder, counted
+from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.graph import BATCHES, Inputs, Said, Words, outputs_of, within
+from tacit.modalities.windows import counted
 
 WORDS = Words(
     "recording",

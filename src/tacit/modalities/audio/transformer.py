@@ -16,8 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tacit.modalities.audio.encoder import AudioEncoder, counted
+from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.spec import AudioSpec
+from tacit.modalities.windows import counted
 
 
 class Layout(NamedTuple):

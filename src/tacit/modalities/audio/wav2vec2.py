@@ -22,10 +22,11 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Model
 
 from tacit.core.errors import UserError
 from tacit.core.types import Batch, Features
-from tacit.modalities.audio.encoder import AudioEncoder, counted
+from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.logmel import FULL, frames_of
 from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.audio.transformer import LAYOUTS
+from tacit.modalities.windows import counted
 
 STRIDE = 2  # frames of a token
 MOST_HALVINGS = 6
