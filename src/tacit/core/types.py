@@ -20,6 +20,8 @@ length.
 Text: `tokens` [B N] int64, a tokenizer's numbers; `valid` [B N] False where padding; `word` [B N] True where a word
 begins; `segment` [B N] int64 where a row holds several documents, each of which attends to itself alone.
 
+Numbers over time: `values` [B T C] float, as an encoder takes them, 0 where an example has ended.
+
 Items: `tokens` [B N] int64, a whole history in order of time: 0 is padding, 1 the mask, item i of a catalogue i + 2;
 `valid` [B N] False where padding; `weight` [B N] float32 where events have one.
 """

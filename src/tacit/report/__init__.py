@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from tacit.report.curves import Curve
 from tacit.report.figures import Figures, Neighbours, Picture, Points, Recommended
 from tacit.report.page import render, write
 from tacit.report.private import private_report, without_data
 
 __all__ = [
+    "Curve",
     "Figures",
     "Neighbours",
     "Picture",

@@ -15,7 +15,7 @@ MAPPING = 500  # iterations of it, after which hardly anything moves
 
 @dataclass(frozen=True)
 class Picture:
-    """One example as a person sees it; `image` as in `tacit.report.images`, a text, or None where nothing is to see.
+    """One example as a person sees it: `image` as in `tacit.report.images`, a `Curve`, a text, or None for nothing.
 
     `sound` is what a person hears of it, an MP3.
     """

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from tacit.core.files import write_whole
 from tacit.core.records import write_record
 from tacit.report import charts, maps, tables, words
+from tacit.report.curves import Curve
 from tacit.report.figures import Figures, Neighbours
 from tacit.report.images import PIXELATED_BELOW, data_uri, thumbnail
 from tacit.report.private import without_data
@@ -295,6 +296,8 @@ def _shown(array: Any, side: int, sound: bytes | None = None) -> dict[str, Any] 
         return None
     if isinstance(array, str):
         return {"text": array}
+    if isinstance(array, Curve):
+        return {"uri": array.uri, "tiny": False}
     image = thumbnail(array, side)
     heard = {} if sound is None else {"sound": f"data:audio/mpeg;base64,{base64.b64encode(sound).decode()}"}
     return {"uri": data_uri(image), "tiny": max(image.size) <= PIXELATED_BELOW, **heard}

@@ -51,7 +51,10 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        """What the task sees and answers, for the report: images [B C H W] in [0, 1], or numbers of tokens [B N]."""
+        """What the task sees and answers, for the report.
+
+        Images [B C H W] in [0, 1], numbers over time [B T C], or numbers of tokens [B N].
+        """
 
 
 class Teacher(nn.ModuleDict):
@@ -89,4 +92,4 @@ def mean_of_all(losses: Tensor, weight: Tensor | None = None) -> Tensor:
 
 def looks(batch: Batch) -> Tensor:
     """The examples of a batch as a preview shows them."""
-    return next(batch[name] for name in ("image", "mel", "tokens") if name in batch)
+    return next(batch[name] for name in ("image", "mel", "values", "tokens") if name in batch)

@@ -33,7 +33,7 @@ class Target(NamedTuple):
     `of(batch)` is float [B N P], or identities [B N]; `width` is P, or how many identities there are. `decoder` answers
     from states [M D] in place of a new linear layer. `loss` compares states [M D] and truth, [M P] or [M], itself (a
     sampled softmax) and returns [M]; nothing is decoded then. `picture` turns predicted tokens [B N P] and their batch
-    into images [B C H W] or log-mel frames [B T M], for the report.
+    into images [B C H W] or frames [B T M], for the report.
     """
 
     of: Callable[[Batch], Tensor]
