@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # The folder holds options.py, which imports nothing heavy, reader.py, whose READER opens data without torch, and
 # modality.py, whose MODALITY is the object. A sample of files of several modalities is taken for the first of them, and
-# kept indices of shards hold their numbers: a new one goes to the end. A table is offered to the last one first.
+# kept indices of shards hold the numbers of those that have files: a new one goes behind these. A table is offered to
+# the last one first.
 MODALITIES = {
     "image": "tacit.modalities.image",
     "audio": "tacit.modalities.audio",
@@ -83,6 +84,12 @@ def architectures() -> dict[str, Architecture]:
         for modality in MODALITIES
         for name, where in _options(modality).ENCODERS.items()
     }
+
+
+def own_names() -> frozenset[str]:
+    """What is ours of the names that a report tells: encoders, and baselines that a modality lists."""
+    baselines = (getattr(_options(modality), "BASELINES", ()) for modality in MODALITIES)
+    return frozenset(architectures()).union(*baselines)
 
 
 def reads(modality: str) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from tacit.evaluation import Report
@@ -21,19 +22,18 @@ _BUDGET = re.compile(r"\d+( per class| in all)?|[\d.]+ ?%|no labels")
 _DATE = re.compile(r"[\d:T.Z+ -]{8,40}")
 _HASH = re.compile(r"[0-9a-f]{8,128}")
 
-# Names of arms, tasks, encoders, depths and label-free metrics that are ours: made of these words, numbers and signs.
-# Any other may be that of a file, a folder or a model in either, and gets an alias.
+# Names of arms, tasks, depths and label-free metrics that are ours: made of these words, numbers and signs, and of
+# those of the encoders and baselines of every modality. Any other may be that of a file, a folder or a model in either,
+# and gets an alias.
 _OWN = """
-_base _nano _small _tiny against alignment alpha alpha_r and ast_base ast_nano ast_small ast_tiny attributes
-audio_base audio_causal_base audio_causal_nano audio_causal_small audio_causal_tiny audio_convnet audio_nano
-audio_small audio_tiny bad_rows bands before bert bert4rec_nano bert4rec_small bert4rec_tiny bert_bag bert_base
-bert_nano bert_small bert_tiny bestrq bm by byol chance characters codes_used components convnet dead_share depth
+against alignment alpha alpha_r and attributes bad_rows bands before bert bestrq bm by byol chance characters
+codes_used components dead_share depth
 deviation electra embeddings features fine-tuned from grid held_out in init item-knn items judged lidar log-mel loss
-majority markov masked mean mfcc mfccs modernbert_base modernbert_nano modernbert_small modernbert_tiny nan next no
+majority markov masked mean mfcc mfccs nan next no
 numbers of opening pairs participation parts pca perplexity pixels pooled popularity principal random random-init
-rankme rankme_fall rec_nano rec_small rec_tiny recent resnet rotation sasrec_nano sasrec_small sasrec_tiny scratch
+rankme rankme_fall recent rotation scratch
 simclr simcse single std_normalised texts tf-idf tfidf-characters tfidf-items tfidf-words their to tokens type vicreg
-uniformity untrained vec vit_base vit_small vit_tiny wav wav2vec2 words
+uniformity untrained vec wav words
 """
 # Circumstances that a verdict's text may keep: clauses made of these words and of numbers alone.
 _CIRCUMSTANCES = """
@@ -173,10 +173,21 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
     return clean
 
 
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z_]+(?:-[a-z]+)*", name.lower())
+
+
+@cache
+def _own_words() -> frozenset[str]:
+    # The table of modalities stands above this file, and is asked by its name.
+    names = import_module("tacit.modalities").own_names()
+    return frozenset([*_OWN.split(), *(word for name in names for word in _words(name))])
+
+
 def _is_own(name: str) -> bool:
-    words = re.findall(r"[a-z_]+(?:-[a-z]+)*", name.lower())
+    words = _words(name)
     plain = re.fullmatch(r"[\w.,+*() -]{1,60}", name, re.ASCII)
-    return plain is not None and bool(words) and set(words) <= set(_OWN.split())
+    return plain is not None and bool(words) and set(words) <= _own_words()
 
 
 @cache
