@@ -3,7 +3,7 @@
     decoded/KEY/     images; KEY names content and form, see `tacit.data.store`
     texts/KEY/       texts
     sounds/KEY/      sounds
-    histories/KEY/   events
+    histories/KEY/   events; and so on, each modality in a folder of its own
     listings/KEY.*   which of these belongs to a listing of files (paths, sizes, times) and which files were bad
 
 It is readable by its owner only. Folders appear whole or not at all; a lock per listing makes a second run wait.
@@ -55,16 +55,16 @@ def clean(root: Path | None = None) -> int:
         except filelock.Timeout:
             raise UserError(f"another run is decoding into {root}; clean it when that has ended") from None
     freed = 0
-    for folder in (root / name for name in ("decoded", "texts", "sounds", "histories")):
-        for inner in _below(folder):
-            own = _BEGUN.fullmatch(inner.name) or (_KEY.fullmatch(inner.name) and _is_kept(inner))
-            if own and inner.is_dir() and not inner.is_symlink():
-                freed += _size(inner)
-                with suppress(OSError):  # what is open on Windows, or of another owner
-                    folders.remove(inner, UNDER_WAY)
-                    inner.rmdir()
-                freed -= _size(inner)
-        _remove_if_empty(folder)
+    for folder in _below(root):
+        owned = [inner for inner in _below(folder) if _is_own(inner)]
+        for inner in owned:
+            freed += _size(inner)
+            with suppress(OSError):  # what is open on Windows, or of another owner
+                folders.remove(inner, UNDER_WAY)
+                inner.rmdir()
+            freed -= _size(inner)
+        if owned:
+            _remove_if_empty(folder)
     for listing in _listings(root):
         freed += listing.stat().st_size
         try:
@@ -83,6 +83,12 @@ def _listings(root: Path) -> list[Path]:
     """The files that say which cache belongs to which data."""
     found = [path for path in _below(root / "listings") if _LISTING.fullmatch(path.name)]
     return [path for path in found if path.is_file() and not path.is_symlink()]
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether Tacit has made this folder, whole or not."""
+    begun = _BEGUN.fullmatch(folder.name) or (_KEY.fullmatch(folder.name) and _is_kept(folder))
+    return bool(begun) and folder.is_dir() and not folder.is_symlink()
 
 
 def _is_kept(folder: Path) -> bool:
