@@ -22,7 +22,7 @@ from tacit.data.opened import TABLE_SUFFIXES, stamps_of
 from tacit.data.places import Place, find, is_url
 from tacit.data.shards import PACKED, tar_source
 from tacit.data.shards import SUFFIX as TAR
-from tacit.data.signs import AllSigns, suffix_of
+from tacit.data.signs import AllSigns, named, suffix_of
 from tacit.data.source import Source
 from tacit.data.tables import Table
 
@@ -70,7 +70,7 @@ class Lister:
     """Lists what is given; `kind` is the modality that a person named, `kept` where indices of shards are kept."""
 
     def __init__(self, signs: AllSigns, kind: str | None, kept: Path) -> None:
-        self.signs, self.kind, self.kept = signs, kind, kept
+        self.signs, self.kind, self.kept = named(signs, kind), kind, kept
 
     def __call__(self, data: Any) -> Listing:
         """Read the listing, not the content. UserError for what cannot be read at all."""

@@ -16,6 +16,7 @@ class Signs(NamedTuple):
     suffixes: frozenset[str] = frozenset()
     columns: tuple[str, ...] = ()  # usual names of a column of encoded examples, the first of which says what they are
     texts: tuple[str, ...] = ()  # usual names of a column of text that is no label and no id
+    asked: frozenset[str] = frozenset()  # endings of files that are its own where it is asked for by name
     begins: str = ""  # "module:function": whether these are the first bytes of an example
     notes: frozenset[str] = frozenset()  # endings of files that may be notes about data of another modality
 
@@ -31,6 +32,12 @@ def suffix_of(name: str) -> str:
     """How a file's name ends: `.png`, `.txt.gz`; lower case."""
     stem, last = os.path.splitext(name.lower())
     return os.path.splitext(stem)[1] + last if last == ".gz" else last
+
+
+def named(signs: AllSigns, asked: str | None) -> AllSigns:
+    """The signs where a person has named the modality `asked`, whose files may then end as others do too."""
+    of = signs.get(asked or "")
+    return signs if of is None or asked is None else {**signs, asked: of._replace(suffixes=of.suffixes | of.asked)}
 
 
 def of_suffix(signs: AllSigns, suffix: str) -> str | None:
