@@ -28,6 +28,7 @@ from tacit.training.loop import pretrain
 from tests.tiny import (
     AUDIO_SPEC,
     MIXTURES,
+    SERIES_SPEC,
     TinyBatches,
     tiny_audio_encoder,
     tiny_encoder,
@@ -83,6 +84,9 @@ def test_previews_are_pictures(mixture: str) -> None:
             continue
         if "audio" in batch:  # log-mel frames
             assert (len(picture), picture.shape[2]) == (len(batch["audio"]), AUDIO_SPEC.mels)
+            continue
+        if "series" in batch:
+            assert (len(picture), picture.shape[2]) == (len(batch["series"]), SERIES_SPEC.channels)
             continue
         assert picture.shape == batch["image"].shape
         assert float(picture.min()) >= 0

@@ -23,6 +23,8 @@ from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.recipe import Recipe
+from tacit.modalities.series.encoder import SeriesEncoder
+from tacit.modalities.series.spec import SeriesSpec
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.spec import TextSpec
 from tacit.tasks import parse_mixture
@@ -32,6 +34,7 @@ SPEC = ImageSpec(size=8, channels=1, mean=(0.3,), std=(0.37,))
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 TEXT_SPEC = TextSpec("", 24, 69, PAD, CLS, SEP, MASK, UNKNOWN, (PAD, UNKNOWN, CLS, SEP, MASK))
 AUDIO_SPEC = AudioSpec(rate=4000, seconds=1.0, window=100, hop=40, mels=16, low=50.0, high=2000.0, mean=-7.5, std=4.0)
+SERIES_SPEC = SeriesSpec(channels=2, length=48, mean=(1.0, -20.0), std=(0.5, 8.0))
 ITEMS, ATTRIBUTES = 40, 5
 CATALOGUE = Catalogue(
     pa.array([f"item {n}" for n in range(ITEMS)]),
@@ -49,6 +52,7 @@ MIXTURES = [
     "text:masked+0.5*simclr",
     *(f"audio:{name}" for name in tasks_of("audio")),
     "audio:masked+0.5*simclr",
+    *(f"series:{name}" for name in tasks_of("series")),
     *(f"items:{name}" for name in tasks_of("items")),
     "items:next+0.1*simclr",
 ]
@@ -96,6 +100,17 @@ def tones() -> tuple[Tensor, Tensor]:
     return audio, lengths
 
 
+@cache
+def waves() -> tuple[Tensor, Tensor]:
+    """Waves of one of eight lengths that rise or fall, in noise, two channels: float [512 60 2], and their lengths."""
+    lengths = 12 + 3 * (torch.arange(EXAMPLES) % 17)
+    row, time = torch.arange(EXAMPLES)[:, None], torch.arange(60)
+    wave = (6.28 * time / (5 + 2 * (row % 8)) + row).sin() + (2 * (row % 2) - 1) * time / 20
+    noise = torch.randn(EXAMPLES, 60, 2, generator=torch.Generator().manual_seed(0))
+    both = torch.stack([wave, wave.roll(3, 1)], 2) + 0.1 * noise
+    return both * torch.tensor(SERIES_SPEC.std) + torch.tensor(SERIES_SPEC.mean), lengths
+
+
 def kind_and_tasks(mixture: str) -> tuple[str, str]:
     kind, _, tasks = mixture.rpartition(":")
     return kind or "image", tasks
@@ -123,6 +138,14 @@ def tiny_audio_encoder(name: str = "audio_convnet", seed: int = 0) -> AudioEncod
     return found
 
 
+def tiny_series_encoder(name: str = "series_convnet", seed: int = 0) -> SeriesEncoder:
+    torch.manual_seed(seed)
+    options = {"width": 32, "dim": 64} if name.startswith("series_") else {}
+    found = build_encoder(name, SERIES_SPEC, **options)
+    assert isinstance(found, SeriesEncoder)
+    return found
+
+
 def tiny_item_encoder(name: str = "sasrec_nano", seed: int = 0, **options: float) -> ItemEncoder:
     torch.manual_seed(seed)
     found = build_encoder(name, ITEM_SPEC, **options)
@@ -138,6 +161,10 @@ def tiny_recipe(mixture: str, *, encoder: str | None = None, batch_size: int = 3
     elif kind == "audio":
         built = tiny_audio_encoder(
             encoder or modality_named("audio").default_encoder(AUDIO_SPEC, parse_mixture(tasks)), seed
+        )
+    elif kind == "series":
+        built = tiny_series_encoder(
+            encoder or modality_named("series").default_encoder(SERIES_SPEC, parse_mixture(tasks)), seed
         )
     elif kind == "items":
         built = tiny_item_encoder(
@@ -173,8 +200,9 @@ class TinyBatches:
         share = self.batch_size // world
         positions = torch.arange(rank * share, (rank + 1) * share)
         rows = (step * self.batch_size + positions) % EXAMPLES
-        read = {"image": self.images, "text": self.texts, "audio": self.sounds, "items": self.histories}[self.kind]
-        return {**read(rows), "index": rows, "key": keys.batch_keys(self.seed, step, positions)}
+        read = {"image": self.images, "text": self.texts, "audio": self.sounds, "items": self.histories}
+        read |= {"series": self.series}
+        return {**read[self.kind](rows), "index": rows, "key": keys.batch_keys(self.seed, step, positions)}
 
     def images(self, rows: Tensor) -> Batch:
         return {"image": digits()[rows]}
@@ -191,6 +219,10 @@ class TinyBatches:
     def sounds(self, rows: Tensor) -> Batch:
         audio, length = tones()
         return {"audio": audio[rows], "length": length[rows]}
+
+    def series(self, rows: Tensor) -> Batch:
+        values, length = waves()
+        return {"series": values[rows], "length": length[rows]}
 
     def histories(self, rows: Tensor) -> Batch:
         return {"tokens": histories()[rows], "valid": histories()[rows] != ITEM_SPEC.pad}

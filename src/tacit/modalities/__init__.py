@@ -24,6 +24,7 @@ MODALITIES = {
     "image": "tacit.modalities.image",
     "audio": "tacit.modalities.audio",
     "text": "tacit.modalities.text",
+    "series": "tacit.modalities.series",
     "items": "tacit.modalities.events",
 }
 

@@ -1,0 +1,1 @@
+"""Time series: numbers over time, in one channel or several."""

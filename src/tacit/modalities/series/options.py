@@ -1,0 +1,69 @@
+"""What can be said of time series before torch is there: the names of their encoders, and how they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tacit.core.errors import UserError, nearest
+from tacit.data.signs import Signs
+from tacit.modalities.options import ModalityOptions
+
+LENGTHS = (8, 16_384)  # steps that are looked at together
+RELATIVE = ("data", "series")  # to whose mean and deviation values are taken
+
+READS = "time series"  # what an encoder of this modality is said to read
+BASELINES = ("values", "statistics", "kernels", "nearest")
+
+ENCODERS = {
+    "series_convnet": "tacit.modalities.series.convnet:SeriesConvNet",
+    "series_causal": "tacit.modalities.series.convnet:SeriesConvNet",
+    "patchtst_nano": "tacit.modalities.series.patchtst:PatchTST",
+    "patchtst_tiny": "tacit.modalities.series.patchtst:PatchTST",
+    "patchtst_small": "tacit.modalities.series.patchtst:PatchTST",
+    "patchtst_base": "tacit.modalities.series.patchtst:PatchTST",
+}
+
+SIGNS = Signs(nouns="time series", asked=frozenset([".csv", ".tsv", ".csv.gz", ".tsv.gz"]))
+
+
+@dataclass(frozen=True)
+class Options(ModalityOptions):
+    """How time series are read.
+
+    Args:
+        series_column: the table's column of lists of numbers, each a series; several are the channels of one. Of a long
+            table, which has a row for every moment, its column of values, or several. Default: the one column of lists,
+            or of a usual name
+        series_id_column: the column of a long table that says which series a row belongs to; default: one of a usual
+            name
+        series_time_column: the column of a long table that says when; times may be irregular. Default: one of a usual
+            name, else the rows' order
+        length: Of time series, how many steps, 8 to 16,384; default: as many as nearly all have, at most 1,024. Longer
+            ones are embedded in several windows
+        relative_to: whose mean and deviation the values of a series are taken relative to: the whole data's (data) or
+            its own (series); default: its own where series lie far apart beside what happens in each, else the data's
+    """
+
+    columns = ("series_column", "series_id_column", "series_time_column")
+
+    series_column: str | Sequence[str] | None = None
+    series_id_column: str | None = None
+    series_time_column: str | None = None
+    length: int | None = None
+    relative_to: str | None = None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The columns of values that are named."""
+        return (self.series_column,) if isinstance(self.series_column, str) else tuple(self.series_column or ())
+
+    @property
+    def long(self) -> bool:
+        """Whether the table is said to have a row for every moment."""
+        return self.series_id_column is not None or self.series_time_column is not None
+
+    def check(self) -> None:
+        if self.relative_to not in (None, *RELATIVE):
+            near = nearest(str(self.relative_to), RELATIVE)
+            raise UserError(f"--relative-to {self.relative_to} is none{near}; choose from {', '.join(RELATIVE)}")

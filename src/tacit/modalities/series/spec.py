@@ -1,0 +1,51 @@
+"""A time series as an encoder sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tacit.core.spec import SpecOf, numbers, whole
+
+if TYPE_CHECKING:
+    from tacit.modalities.series.encoder import SeriesEncoder  # noqa: F401  (the base class names it)
+
+# What a file may say, which may be a stranger's.
+MOST_CHANNELS, MOST_STEPS = 1 << 10, 1 << 16
+
+
+@dataclass(frozen=True)
+class SeriesSpec(SpecOf["SeriesEncoder"]):
+    """Numbers over time in so many channels, at regular steps, of which an encoder sees at most `length` at once.
+
+    `mean` and `std` are each channel's over the data of training. `relative_to` says whose mean and deviation values
+    are taken relative to: the data's, or each series' own.
+    """
+
+    kind: ClassVar[str] = "series"
+
+    channels: int
+    length: int  # steps
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    relative_to: str = "data"
+
+    def __post_init__(self) -> None:
+        assert len(self.mean) == len(self.std) == self.channels, self
+        assert min(self.std) > 0, self
+        assert self.length > 1, self
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> SeriesSpec:
+        counts = {name: whole(values, name, most) for name, most in SIZES.items()}
+        mean, std = numbers(values, "mean"), numbers(values, "std")
+        if not len(mean) == len(std) == counts["channels"] or min(std) <= 0 or counts["length"] < 2:
+            raise ValueError(f"{len(mean)} means and {len(std)} deviations of {counts['channels']} channels")
+        relative_to = values.get("relative_to", "data")
+        if relative_to not in ("data", "series"):
+            raise ValueError(f"relative_to is {relative_to!r:.40}")
+        return cls(**counts, mean=mean, std=std, relative_to=relative_to)
+
+
+SIZES = {"channels": MOST_CHANNELS, "length": MOST_STEPS}

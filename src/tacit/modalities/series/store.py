@@ -1,0 +1,253 @@
+"""Read once, mapped into memory ever after: the values of all series end to end.
+
+A folder of it, series/KEY/ in the cache, holds
+    values.bin        float32, the channels of a step side by side; NaN where a series has no number in a channel
+    starts.bin        int64 [N + 1], the step at which each series begins
+    content.bin       16-byte hash per series, of its values
+    meta.json         the SeriesSpec, and what tells that the files are whole
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.core.errors import UserError
+from tacit.data.source import Source, Unreadable
+from tacit.data.store import (
+    CONTENT,
+    Keeping,
+    Kept,
+    Ragged,
+    Written,
+    check_bad,
+    hash_of,
+    keep,
+    nothing_readable,
+    read_content,
+    write_meta,
+)
+from tacit.modalities.series.options import LENGTHS, Options
+from tacit.modalities.series.spec import MOST_CHANNELS, SeriesSpec
+from tacit.modalities.series.tables import as_series
+
+if TYPE_CHECKING:
+    from tacit.core.types import Batch
+
+FORMAT = 1
+LENGTH = 1024  # steps at most that are looked at together, unless asked for
+NEARLY_ALL = 0.95  # of the series are seen whole, where they are no longer than that
+APART = 4.0  # times as far as within one, from which on series that lie apart are taken each for itself
+LEAST = 8  # steps of a series
+LONGEST = 1 << 16  # steps of a series that a batch holds, from its beginning
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SeriesStore:
+    """N series of any length; only the rows asked for are ever copied. May be read from several threads."""
+
+    ragged: Ragged[np.float32]  # of all series, [S C] values
+    content: NDArray[np.void]  # [N]
+    spec: SeriesSpec
+    data_hash: str
+    folder: Path | None
+
+    @classmethod
+    def load(cls, folder: Path) -> SeriesStore:
+        meta = json.loads((folder / "meta.json").read_text())
+        spec = SeriesSpec.of(meta["spec"])
+        ragged = Ragged.load(folder, "values", "starts", np.dtype(np.float32))
+        ragged = replace(ragged, values=ragged.values.reshape(-1, spec.channels))
+        return cls(ragged, read_content(folder), spec, str(meta["data_hash"]), folder)
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the disk."""
+        return self.ragged.nbytes(len(self)) + self.content.nbytes
+
+    @property
+    def lengths(self) -> Rows:
+        """Steps of each series, [N]."""
+        return np.diff(self.ragged.starts)
+
+    def series(self, rows: Rows) -> list[NDArray[np.float32]]:
+        """These series [T C], mapped."""
+        return self.ragged.take(np.asarray(rows, np.int64))
+
+    def batch(self, rows: Rows) -> Batch:
+        """`series` [B T C] float32, 0 where padding, `length` [B] and `index` [B]."""
+        return padded([of[:LONGEST] for of in self.series(rows)], np.asarray(rows, np.int64))
+
+
+class Pieces:
+    """The series `rows`, each in equal pieces of `longest` steps at most.
+
+    Which piece is where is computed from the lengths, so that any of them at any time costs the same.
+    """
+
+    def __init__(self, store: SeriesStore, rows: Rows, longest: int) -> None:
+        self.store, self.rows = store, np.asarray(rows, np.int64)
+        self.ends = np.cumsum(-(-store.lengths[self.rows] // longest))  # [rows] pieces up to each series' last
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def batch(self, numbers: Rows) -> Batch:
+        """As `SeriesStore.batch`; `index` is the row of the series."""
+        numbers = np.asarray(numbers, np.int64)
+        at = np.searchsorted(self.ends, numbers, side="right")
+        first = np.where(at > 0, self.ends[at - 1], 0)
+        rows, pieces, inside = self.rows[at], self.ends[at] - first, numbers - first
+        begins, lengths = self.store.ragged.spans(rows)
+        left, right = lengths * inside // pieces, lengths * (inside + 1) // pieces
+        spans = zip((begins + left).tolist(), (begins + right).tolist(), strict=True)
+        return padded([self.store.ragged.values[begin:end] for begin, end in spans], rows)
+
+
+def padded(series: list[NDArray[np.float32]], index: Rows) -> Batch:
+    """Series [T C] as a batch: `series` [B T C], zeros behind each, `length` [B], `index` [B]."""
+    import torch
+
+    lengths = np.array([len(of) for of in series], np.int64)
+    values = np.zeros((len(series), int(lengths.max(initial=1)), series[0].shape[1]), np.float32)
+    for row, of in zip(values, series, strict=True):
+        row[: len(of)] = of
+    return {
+        "series": torch.from_numpy(values),
+        "length": torch.from_numpy(lengths),
+        "index": torch.from_numpy(index.copy()),
+    }
+
+
+# ---------------------------------------------------------------- found or made
+
+
+def open_series(source: Source, options: Options, keeping: Keeping) -> Kept:
+    """The series of this source, read now unless an earlier run has done it."""
+    if options.length is not None and not LENGTHS[0] <= options.length <= LENGTHS[1]:
+        raise UserError(f"--length {options.length} is out of range; choose {LENGTHS[0]} to {LENGTHS[1]:,} steps")
+
+    def load(folder: Path) -> SeriesStore:
+        store = SeriesStore.load(folder)
+        length = options.length or store.spec.length
+        return replace(
+            store, spec=replace(store.spec, length=length, relative_to=options.relative_to or store.spec.relative_to)
+        )
+
+    known = [source.fingerprint, "series", FORMAT]
+    return keep(source, "series", known, keeping, load, lambda folder: _write(source, folder, keeping))
+
+
+def _write(source: Source, folder: Path, keeping: Keeping) -> Written:
+    """Write the series into a folder."""
+    bad: list[tuple[int, str]] = []
+    starts, content = array("q", [0]), bytearray()
+    gaps, moments = 0, Moments()
+    with (folder / "values.bin").open("wb") as file:
+        for row, item in enumerate(source.items()):
+            series = _usable(as_series(item), moments.channels)
+            if isinstance(series, Unreadable):
+                bad.append((row, series.reason))
+                check_bad(source, bad, row + 1, keeping.max_bad)
+            else:
+                known = np.isfinite(series)
+                gaps += not known.all()
+                series = filled(series, known)
+                file.write(series.tobytes())
+                starts.append(starts[-1] + len(series))
+                content += hashlib.blake2b(series.tobytes(), digest_size=16).digest()
+                moments.add(series)
+            if keeping.progress is not None and (row % 256 == 255 or row + 1 == len(source)):
+                keeping.progress(row + 1, len(source))
+    hashes = np.frombuffer(bytes(content), "V16")
+    if not len(hashes):
+        raise nothing_readable(source, "series", bad[0][1], bad[0][0])
+    hashes.tofile(folder / CONTENT)
+    np.asarray(starts, np.int64).tofile(folder / "starts.bin")
+    places = np.asarray(starts, np.int64)
+    spec = moments.spec(places[1:] - places[:-1])
+    meta = {"format": FORMAT, "data_hash": hash_of(hashes), "spec": asdict(spec)}
+    write_meta(folder, meta, ("values.bin", "starts.bin", CONTENT))
+    remarks = [f"{gaps:,} series have gaps, filled along straight lines between neighbours"] if gaps else []
+    return Written(["series", FORMAT], bad, remarks=remarks)
+
+
+def _usable(series: NDArray[np.float64] | Unreadable, channels: int) -> NDArray[np.float32] | Unreadable:
+    """The series [T C] in single precision, NaN where there is no number; or why it is none."""
+    if isinstance(series, Unreadable):
+        return series
+    if series.shape[1] > MOST_CHANNELS:
+        return Unreadable(f"it has {series.shape[1]:,} channels; at most {MOST_CHANNELS:,} can be")
+    if channels and series.shape[1] != channels:
+        return Unreadable(f"it has {series.shape[1]} channels, the first series {channels}")
+    if len(series) < LEAST:
+        return Unreadable(f"it has {len(series)} steps; at least {LEAST} are needed")
+    with np.errstate(over="ignore"):
+        single = series.astype(np.float32)
+    single[~np.isfinite(single)] = np.nan
+    return single if np.isfinite(single).any() else Unreadable("it holds no number")
+
+
+def filled(series: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Without gaps, but for channels [T C] that hold no number at all: along straight lines, and level at the ends."""
+    if known.all():
+        return np.ascontiguousarray(series)
+    found = series.copy()
+    place = np.arange(len(series))
+    for channel in range(series.shape[1]):
+        here = known[:, channel]
+        if here.any():
+            found[:, channel] = np.interp(place, place[here], series[here, channel])
+    return found
+
+
+class Moments:
+    """Counts, sums and squares of the values of each channel, within series and of all."""
+
+    def __init__(self) -> None:
+        self.channels = 0
+
+    def add(self, series: NDArray[np.float32]) -> None:
+        """Take in a series [T C]."""
+        if not self.channels:
+            self.channels = series.shape[1]
+            self.n, self.mean, self.squares, self.within = np.zeros((4, self.channels))
+        values = series.astype(np.float64)
+        known = np.isfinite(values)
+        n = known.sum(0)
+        some = np.maximum(n, 1)
+        mean = np.where(known, values, 0).sum(0) / some
+        within = (np.where(known, values - mean, 0) ** 2).sum(0)
+        total = np.maximum(self.n + n, 1)
+        apart = mean - self.mean  # Chan, Golub & LeVeque 1983: nothing is lost where values are large
+        self.squares += within + apart**2 * self.n * n / total
+        self.within += within
+        self.mean += apart * n / total
+        self.n += n
+
+    def spec(self, lengths: Rows) -> SeriesSpec:
+        """What they say of all series, of these lengths [N]."""
+        deviation = np.sqrt(self.squares / np.maximum(self.n, 1))
+        std = np.where(deviation > 1e-6 * np.maximum(np.abs(self.mean), 1e-30), deviation, 1.0)
+        between = (self.squares - self.within).sum()
+        apart = between > APART**2 * self.within.sum()
+        length = int(min(LENGTH, max(LEAST, np.quantile(lengths, NEARLY_ALL, method="higher"))))
+        return SeriesSpec(
+            channels=self.channels,
+            length=length,
+            mean=tuple(self.mean.tolist()),
+            std=tuple(std.tolist()),
+            relative_to="series" if apart else "data",
+        )
