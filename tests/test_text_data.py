@@ -401,7 +401,7 @@ def test_a_large_vocabulary_takes_wider_numbers(cached):
     narrow = cached(sentences(5), kind="text")
     folder = str(corpus_of(narrow).folder)
     wide = cached(sentences(5), kind="text", tokenizer=folder, vocabulary=tokens.NARROW + 1)
-    assert (corpus_of(narrow).tokens.dtype, corpus_of(wide).tokens.dtype) == (np.uint16, np.uint32)
+    assert tuple(corpus_of(of).tokens.values.dtype for of in (narrow, wide)) == (np.uint16, np.uint32)
     assert wide.spec.vocabulary == tokens.NARROW + 1  # type: ignore[union-attr]
     for name, values in narrow.batch(np.arange(5)).items():
         assert values.tolist() == wide.batch(np.arange(5))[name].tolist()
