@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tacit.core.wording import Ours
 from tacit.evaluation.diagnostics import over_time, proxy_rows
 from tacit.report import Figures, Neighbours, Picture, Points
 
@@ -189,6 +190,7 @@ def figures_of(arm: str, protocol: str, budget: int, hits: np.ndarray) -> dict[s
 
 def arm_of(name: str, kind: str, task: str | None, alarms: list[Any]) -> dict[str, Any]:
     row = {"name": name, "kind": kind, "task": task, "encoder": "convnet", "steps": 126 if task else 0}
+    row |= {"own": True, "own_encoder": True}
     return row | {"seconds": 2.4 if task else 0.0, "examples_per_second": 11_840.0 if task else 0.0, "alarms": alarms}
 
 
@@ -196,9 +198,11 @@ def judged(gain: dict[str, Any]) -> dict[str, Any]:
     outcome = "transfers" if gain["low"] > 0 else "harms" if gain["high"] < 0 else "underpowered"
     size = f"{100 * gain['gain']:.1f} points [{100 * gain['low']:.1f}, {100 * gain['high']:.1f}]"
     said = f"at {gain['budget']} this checkpoint ({gain['arm']}) against {gain['baseline']}; gain {size}"
-    text = f"{outcome.upper()}: {said}; balanced accuracy of a linear probe, 5 draws, 500 test items; "
-    text += "not compared with any public pretrained encoder"
-    return {**gain, "outcome": outcome, "claim": "checkpoint", "transductive": False, "text": text}
+    circumstances = [Ours("balanced accuracy of a linear probe, 5 draws, 500 test items")]
+    circumstances += [Ours("not compared with any public pretrained encoder")]
+    text = "; ".join([f"{outcome.upper()}: {said}", *circumstances])
+    row = {**gain, "outcome": outcome, "claim": "checkpoint", "transductive": False, "text": text}
+    return {**row, "circumstances": circumstances}
 
 
 def figures_for(X: Any, y: Any, test: Any, Z: Any, history: list, masked: Any) -> Figures:

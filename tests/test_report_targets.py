@@ -17,7 +17,20 @@ from tacit.evaluation import Arm, Report, evaluate
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.targets import make_target
 from tacit.modalities.events.figures import recommended
-from tacit.report import Figures, Neighbours, Picture, Points, Recommended, charts, maps, render, tables, words, write
+from tacit.report import (
+    Figures,
+    Neighbours,
+    Picture,
+    Points,
+    Recommended,
+    charts,
+    maps,
+    render,
+    tables,
+    without_data,
+    words,
+    write,
+)
 from tacit.report import page as html
 from tests.reports import Reader
 from tests.test_ranking import ITEMS, neighbours
@@ -185,7 +198,7 @@ def test_private_keeps_the_verdict_and_no_word_of_the_data(name: str, tmp_path: 
         subgroup=np.arange(N) % 3,
         subgroups=(secret(), secret(), CANARY),
     )
-    rules = [Arm(n, "baseline", rule=r) for n, r in target_of(named).rules(named).items()]
+    rules = [Arm(n, "baseline", rule=r, own=True) for n, r in target_of(named).rules(named).items()]
     arms = [replace(arm(CANARY, x[:, :8]), encoder=secret()), arm(secret(), x[:, 2:9], "baseline"), *rules]
     report = evaluate(arms, named, draws=2, budgets=None if name in SEARCHED else [20]).with_data(
         **{key: secret() for key in ("name", "worst_group", "encoder", "data_hash", "kind", secret())},
@@ -215,18 +228,14 @@ def test_private_keeps_the_verdict_and_no_word_of_the_data(name: str, tmp_path: 
     assert [p["mean"] for p in clean["data"].get("subgroups", [])] == [p["mean"] for p in parts]
 
 
-def test_our_own_names_need_no_alias() -> None:
-    from tacit.evaluation.spectrum import METRICS
-    from tacit.experiment.baselines import UNTRAINED
-    from tacit.modalities import architectures
-    from tacit.report.private import _is_own
-    from tacit.tasks import TASKS
-
-    ours = [*TASKS, *architectures(), *METRICS, UNTRAINED, "pixels", "scratch", "mean", "chance", "majority by type"]
-    ours += ["pixels and their principal components", "no features", "embeddings of 768 numbers", "simclr+0.4*rotation"]
-    ours += ["pooled", "depth0", "grid2", "opening", "simclr.2"]
-    assert [name for name in ours if not _is_own(name)] == []
-    assert not [name for name in ("12345", "mean_leeds", "ward mean", "hf:simclr", "a/mean", "Leeds") if _is_own(name)]
+def test_names_are_kept_of_arms_that_are_ours(tmp_path: Path) -> None:
+    labelled, x = problem(TARGETS[0])
+    own = replace(arm("simclr", x[:, :8]), own=True, encoder="convnet")
+    theirs = replace(arm("Leeds", x[:, 2:9], "baseline"), encoder="hf:simclr")
+    clean = without_data(evaluate([own, theirs], labelled, draws=2, budgets=[20]).to_json())
+    assert [(row["name"], row["encoder"]) for row in clean["arms"]] == [("simclr", "convnet"), ("encoder 1", "")]
+    assert {row["arm"] for row in clean["results"]} == {"simclr", "encoder 1"}
+    assert clean["data"]["representation"].keys() == {"simclr", "encoder 1"}
 
 
 def test_embeddings_judged_in_private(tmp_path: Path) -> None:

@@ -105,7 +105,10 @@ def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Rep
             subjects = _of_run(runs, opened, architecture)
         else:
             judged = suited(found, opened, architecture.fabric) if ours else found
-            subjects = [Arm(name, "pretrained", (judged,), encoder=architecture.name)]
+            named = architecture.own
+            subjects = [
+                Arm(name, "pretrained", (judged,), encoder=architecture.name, own=settings.private, own_encoder=named)
+            ]
         compared = baselines(opened, architecture, public)
         arms = [*subjects, *compared]
         check_judging(arms, opened, ask)
@@ -188,7 +191,7 @@ def _of_run(runs: Mapping[str, Sequence[Run]], opened: Opened, architecture: Arc
         for run in of:
             architecture.fabric.to_device(encoder_of(run))
     found = diagnoses(runs, opened, architecture)
-    return [pretrained_arm(name, of, found[name], architecture.name) for name, of in runs.items()]
+    return [pretrained_arm(name, of, found[name], architecture) for name, of in runs.items()]
 
 
 def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:

@@ -262,6 +262,7 @@ def _arms(sources: Sequence[Any], files: Sequence[Vectors], rows: NDArray[np.int
                 (Stored(file.values if len(rows) == len(file) else file.values[rows]),),
                 encoder=f"embeddings of {file.values.shape[1]} numbers",
                 public=None if number else False,  # a file does not say who made it
+                own=private,
             )
         )
     return arms
@@ -270,7 +271,7 @@ def _arms(sources: Sequence[Any], files: Sequence[Vectors], rows: NDArray[np.int
 def _rules(labelled: Labelled) -> list[Arm]:
     """The baselines of the target that need no features."""
     rules = target_of(labelled).rules(labelled)
-    return [Arm(name, "baseline", rule=rule, encoder="no features") for name, rule in rules.items()]
+    return [Arm(name, "baseline", rule=rule, encoder="no features", own=True) for name, rule in rules.items()]
 
 
 def _publish(
@@ -289,7 +290,7 @@ def _publish(
 
     facts = {
         "name": file.name,
-        "kind": "embeddings",
+        "kind": Ours("embeddings"),
         "examples": len(file),
         "dimensions": file.values.shape[1],
         "joined": list(joined),

@@ -155,6 +155,8 @@ class Arm:
     examples_per_second: float = 0.0
     alarms: tuple[Any, ...] = ()
     public: bool | None = False  # an encoder that anyone could download, named by --against; None: not known
+    own: bool = False  # whether Tacit has named it, and not a person
+    own_encoder: bool | None = None  # whether it has named its encoder; as `own` by default
 
     def __post_init__(self) -> None:
         kinds = [bool(self.encoders), self.build is not None, self.rule is not None]

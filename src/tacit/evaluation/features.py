@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ if TYPE_CHECKING:  # embeddings that were stored are judged without torch, whose
 
 _WIDEST_GRID = 1024  # features; wider than this the 2x2 grid costs more than it brings
 _OPENING = 2  # tokens: questions and titles say most in their first words
+
+
+REPRESENTATION = re.compile(r"pooled|opening|(depth|grid)\d+")  # names that `extract` gives
 
 
 @dataclass(frozen=True, eq=False)

@@ -251,7 +251,9 @@ def _curves(results: Sequence[Result], primary: Budget, protocol: str, metric: M
 
 def _record(arm: Arm) -> ArmRecord:
     return ArmRecord(
-        arm.name, arm.kind, arm.task, arm.encoder, arm.steps, arm.seconds, arm.examples_per_second, arm.alarms
+        *(arm.name, arm.kind, arm.task, arm.encoder, arm.steps, arm.seconds, arm.examples_per_second, arm.alarms),
+        own=arm.own,
+        own_encoder=arm.own if arm.own_encoder is None else arm.own_encoder,
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tacit.core.errors import UserError
 from tacit.core.records import built, read_record, reading, write_record
+from tacit.core.wording import Ours
 
 if TYPE_CHECKING:
     from tacit.evaluation.predictions import Predictions
@@ -39,6 +40,8 @@ class ArmRecord:
     seconds: float
     examples_per_second: float
     alarms: tuple[Any, ...] = ()
+    own: bool = False  # whether its name is Tacit's; of earlier reports nobody knows
+    own_encoder: bool = False  # the same of its encoder's
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Verdict:
     high: float | None
     transductive: bool
     text: str
+    circumstances: tuple[str, ...] = ()  # clauses of the text, `Ours`, that name nothing of a person's
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,8 @@ class Report:
             if not isinstance(content[name], Mapping):
                 raise TypeError(f"{name!r} is {content[name]!r:.40}")
         return cls(
-            verdict=built(Verdict, content["verdict"]),
-            verdicts=tuple(built(Verdict, verdict) for verdict in content["verdicts"]),
+            verdict=_verdict(content["verdict"]),
+            verdicts=tuple(map(_verdict, content["verdicts"])),
             results=tuple(built(Result, result) for result in content["results"]),
             arms=tuple(built(ArmRecord, {**arm, "alarms": tuple(arm["alarms"])}) for arm in content["arms"]),
             labels_saved=content["labels_saved"],
@@ -216,6 +220,11 @@ class Report:
             what = "events" if self.data.get("noun") == "histories" else "labels"
             notes.append(f"the sealed test {what} have been read {times} time{'s' * (times != 1)}")
         return notes
+
+
+def _verdict(content: Mapping[str, Any]) -> Verdict:
+    verdict = built(Verdict, {**content, "circumstances": tuple(content.get("circumstances", ()))})
+    return replace(verdict, circumstances=tuple(map(Ours, verdict.circumstances)))
 
 
 def _subgroups(rows: Sequence[Mapping[str, Any]], examples: str) -> list[str]:

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tacit.core.wording import Ours
 from tacit.evaluation.metrics import MARGIN
 from tacit.evaluation.results import Claim, Outcome, Verdict
 from tacit.evaluation.splits import Budget
@@ -114,6 +115,7 @@ def judge(
                 high=high,
                 transductive=setting.transductive,
                 text="; ".join([said, *circumstances]),
+                circumstances=tuple(Ours(clause) for clause, plain in circumstances.items() if plain),
             )
         )
     return verdicts
@@ -230,7 +232,10 @@ def what_it_would_take(estimate: Estimate, unit: str, margin: float) -> str:
     return f"{shown}; for {in_points(gain)} it would take about {needed:,} test {unit}"
 
 
-def _circumstances(protocol: str, decisive: Comparison | None, setting: Setting, absent: Sequence[str]) -> list[str]:
+def _circumstances(
+    protocol: str, decisive: Comparison | None, setting: Setting, absent: Sequence[str]
+) -> dict[str, bool]:
+    """What a verdict must say besides its figures: clauses, and whether each names nothing of a person's."""
     tested = f"{setting.n_test:,} test {setting.examples}"
     if setting.unit != setting.examples:
         tested += f" in {setting.n_units:,} {setting.unit}"
@@ -240,23 +245,23 @@ def _circumstances(protocol: str, decisive: Comparison | None, setting: Setting,
         measure += f", {draws} draw{'s' * (draws != 1)}"
     if decisive and decisive.estimate.seeds > 1:
         measure += f", {decisive.estimate.seeds} pretraining seeds"
-    parts = [f"{measure}, {tested}"]
+    parts = {f"{measure}, {tested}": True}
     if setting.one_group:
-        parts.append("all of one group, of which alone this speaks: other groups may do otherwise")
+        parts["all of one group, of which alone this speaks: other groups may do otherwise"] = True
     if setting.n_folds:
-        parts.append(f"by {setting.n_folds}-fold cross-fitting: too few labels for a sealed test set")
+        parts[f"by {setting.n_folds}-fold cross-fitting: too few labels for a sealed test set"] = True
     if setting.left_out:
-        parts.append(f"without the classes {', '.join(setting.left_out)}")
+        parts[f"without the classes {', '.join(setting.left_out)}"] = False
     if absent:
-        parts.append(f"not compared at this budget with {', '.join(absent)}")
+        parts[f"not compared at this budget with {', '.join(absent)}"] = False
     if setting.transductive:
-        parts.append("transductive: the test inputs were in the pretraining data")
+        parts["transductive: the test inputs were in the pretraining data"] = True
     if setting.public is None:  # embeddings of whatever origin are among the baselines
-        parts.append(f"not known to be compared with {_either([*setting.missing, _PUBLIC])}")
+        parts[f"not known to be compared with {_either([*setting.missing, _PUBLIC])}"] = True
     elif setting.missing:
-        parts.append(f"not compared with {_either(setting.missing)}")
+        parts[f"not compared with {_either(setting.missing)}"] = True
     if setting.public is False:
-        parts.append(f"not compared with {_PUBLIC}")
+        parts[f"not compared with {_PUBLIC}"] = True
     return parts
 
 

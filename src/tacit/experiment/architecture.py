@@ -21,7 +21,7 @@ from tacit.experiment.opening import Opened, open_data, split_data
 from tacit.experiment.plan import check_hiding, hiding_of
 from tacit.experiment.reading import as_trained, asked_for, open_encoder
 from tacit.experiment.settings import Processes, Settings, Start
-from tacit.modalities import modality_of
+from tacit.modalities import architectures, modality_of
 from tacit.training.engine import Fabric, make_fabric
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ class Architecture:
     @property
     def name(self) -> str:
         return self.encoder.name
+
+    @property
+    def own(self) -> bool:
+        """Whether it is one of Tacit's, whose name tells nothing of a person's."""
+        return self.name in architectures()
 
     def seed_of(self, number: int) -> int:
         """The seed of the pretraining of this number, from 1 on; the first is the run's own."""

@@ -33,12 +33,14 @@ def baselines(opened: Opened, architecture: Architecture, public: Public = ()) -
     The same architecture untrained, plain counts, training on the labels alone; where pretraining goes on from given
     weights, the encoder as it came; and what --against names.
     """
-    name, labelled = architecture.name, opened.split.labelled
+    name, own, labelled = architecture.name, architecture.own, opened.split.labelled
     assert labelled is not None
-    before = [Arm(BEFORE, "baseline", encoders=(architecture.start(opened).eval(),), encoder=name)]
+    before = [
+        Arm(BEFORE, "baseline", encoders=(architecture.start(opened).eval(),), encoder=name, own=True, own_encoder=own)
+    ]
     return [
-        Arm(UNTRAINED, "baseline", encoders=architecture.untrained(), encoder=name),
-        *(before if architecture.continued else []),
+        Arm(UNTRAINED, "baseline", encoders=architecture.untrained(), encoder=name, own=True, own_encoder=own),
+        *before,
         *opened.modality.baselines(opened.dataset.cache, opened.split, architecture.seed),
         Arm(
             "scratch",
@@ -46,9 +48,11 @@ def baselines(opened: Opened, architecture: Architecture, public: Public = ()) -
             build=architecture.fresh,
             views=opened.modality.scratch_views(opened.dataset.spec),
             encoder=name,
+            own=True,
+            own_encoder=own,
         ),
         *(
-            Arm(rule, "baseline", rule=of, encoder="no features")
+            Arm(rule, "baseline", rule=of, encoder="no features", own=True)
             for rule, of in target_of(labelled).rules(labelled).items()
         ),
         *(_public_arm(name, encoder, opened, architecture.fabric) for name, encoder in public),
@@ -59,7 +63,8 @@ def _public_arm(name: str, encoder: Any, opened: Opened, fabric: Fabric) -> Arm:
     """An encoder of --against; nobody knows whether a person's own function is public."""
     own = is_own(encoder)
     fed = suited(encoder, opened, fabric) if own else encoder
-    return Arm(name, "baseline", encoders=(fed,), encoder=name, public=True if own else None)
+    public = True if own else None
+    return Arm(name, "baseline", encoders=(fed,), encoder=name, public=public)
 
 
 def open_public(sources: Sequence[str] | None, *, offline: bool = False, private: bool = False) -> Public:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tacit.core import keys
+from tacit.core.wording import Ours
 from tacit.evaluation import Report
 from tacit.evaluation.features import extract
 from tacit.evaluation.targets import make_target
@@ -46,7 +47,7 @@ def publish(
     dataset = opened.dataset
     facts = {
         "name": dataset.name,
-        "kind": dataset.kind,
+        "kind": Ours(dataset.kind),
         "examples": len(dataset),
         "pretrained_on": len(opened.split.pretrain) if runs else 0,
         **opened.modality.facts(dataset.cache),

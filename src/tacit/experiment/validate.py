@@ -88,7 +88,7 @@ def validate(
         tell(0.0, "looking for collapse")
         haste = HASTE if deadline.left < cost.least else 1
         found = diagnoses(runs, opened, architecture, haste)
-        candidates = [pretrained_arm(name, of, found[name], architecture.name) for name, of in runs.items()]
+        candidates = [pretrained_arm(name, of, found[name], architecture) for name, of in runs.items()]
         arms = [*candidates, *(arm for arm in baselines if scratch or arm.build is None)]
         seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
         primary = plan_for(labelled, parts_of(labelled, seed), settings.label_budgets, settings.primary_budget)[1]
@@ -187,7 +187,10 @@ def _with_doubts(report: Report, doubts: Mapping[str, str]) -> Report:
         return report
 
     def doubted(verdict: Verdict) -> Verdict:
-        return replace(verdict, text=f"{verdict.text}; {doubts[verdict.arm]}") if verdict.arm in doubts else verdict
+        if verdict.arm not in doubts:
+            return verdict
+        doubt = doubts[verdict.arm]
+        return replace(verdict, text=f"{verdict.text}; {doubt}", circumstances=(*verdict.circumstances, Ours(doubt)))
 
     verdicts = tuple(map(doubted, report.verdicts))
     return replace(report, verdict=doubted(report.verdict), verdicts=verdicts).with_data(undertrained=doubts)
@@ -213,7 +216,7 @@ def first_fall(history: Sequence[Mapping[str, Any]]) -> str:
     return "" if any(texts[:-1]) else texts[-1]
 
 
-def pretrained_arm(name: str, runs: Sequence[Run], found: Sequence[Diagnosis], architecture: str) -> Arm:
+def pretrained_arm(name: str, runs: Sequence[Run], found: Sequence[Diagnosis], architecture: Architecture) -> Arm:
     """The encoders of a task as one arm; steps and times are those of one pretraining, averaged over the seeds."""
     from tacit.evaluation import Arm
 
@@ -222,7 +225,9 @@ def pretrained_arm(name: str, runs: Sequence[Run], found: Sequence[Diagnosis], a
         "pretrained",
         encoders=tuple(run.task.exported["encoder"] for run in runs),
         task=name,
-        encoder=architecture,
+        encoder=architecture.name,
+        own=True,
+        own_encoder=architecture.own,
         steps=runs[0].steps,
         seconds=float(np.mean([run.seconds for run in runs])),
         examples_per_second=float(np.mean([run.examples_per_second for run in runs])),
@@ -337,7 +342,7 @@ def report_without_labels(
     from tacit.evaluation import ArmRecord, Report, Verdict
 
     found = diagnoses(runs, opened, architecture)
-    arms = [pretrained_arm(name, of, found[name], architecture.name) for name, of in runs.items()]
+    arms = [pretrained_arm(name, of, found[name], architecture) for name, of in runs.items()]
     fields = [field for field in ArmRecord.__dataclass_fields__]
     sound = [arm.name for arm in arms if not failed(arm)] or [arms[0].name]
     kind = "items" if opened.dataset.kind == "items" else "others"

@@ -98,11 +98,19 @@ class Sounds(Modality[AudioSpec, Recordings]):
         spec = store.spec
         if split.labelled is not None and split.labelled.tokens is not None:
             around = FrameStatistics(spec)
-            return [Arm("log-mel", "baseline", encoders=(around,), encoder="log-mel bands, mean and deviation")]
+            return [
+                Arm("log-mel", "baseline", encoders=(around,), encoder="log-mel bands, mean and deviation", own=True)
+            ]
         bands, cepstra = SoundStatistics(spec), SoundStatistics(spec, cepstral=True)
         return [
-            Arm("log-mel", "baseline", encoders=(bands,), encoder="mean and deviation of log-mel bands in parts"),
-            Arm("mfcc", "baseline", encoders=(cepstra,), encoder="mean and deviation of MFCCs in parts"),
+            Arm(
+                "log-mel",
+                "baseline",
+                encoders=(bands,),
+                encoder="mean and deviation of log-mel in parts",
+                own=True,
+            ),
+            Arm("mfcc", "baseline", encoders=(cepstra,), encoder="mean and deviation of MFCCs in parts", own=True),
         ]
 
     def compatible(self, spec: AudioSpec, other: AudioSpec) -> bool:

@@ -113,11 +113,11 @@ class Events(Modality[ItemSpec, Histories]):
             assert isinstance(held, Held)
             asked = held.asked.take(held.train)
             rankers = counted(held.learn, asked, held.came[held.train], store.times if store.timed else None)
-            return [Arm(name, "baseline", encoders=(of,), encoder=of.said) for name, of in rankers.items()]
+            return [Arm(name, "baseline", encoders=(of,), encoder=of.said, own=True) for name, of in rankers.items()]
         if not target_of(labelled).by_class:
             return []
         counts = word_counts(_as_texts(store, split), labelled.train[:TERMS_FROM], fit_counts, characters=False)
-        return [Arm("tfidf-items", "baseline", rule=counts, encoder="TF-IDF of items and pairs")]
+        return [Arm("tfidf-items", "baseline", rule=counts, encoder="TF-IDF of items and pairs", own=True)]
 
     def baselines_seconds(self, store: Histories, split: Split) -> tuple[float, Callable[[int], float]]:
         labelled = split.labelled

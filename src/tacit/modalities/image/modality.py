@@ -67,7 +67,7 @@ class Images(Modality[ImageSpec, Cache]):
 
     def baselines(self, store: Cache, split: Split, seed: int) -> list[Arm]:
         plain = PixelStatistics.fit(store.batch, split.pretrain, store.spec, seed=seed)
-        return [Arm("pixels", "baseline", encoders=(plain,), encoder="pixels and their principal components")]
+        return [Arm("pixels", "baseline", encoders=(plain,), encoder="pixels and their principal components", own=True)]
 
     def compatible(self, spec: ImageSpec, other: ImageSpec) -> bool:
         if (spec.size, spec.framing) != (other.size, other.framing):

@@ -131,7 +131,7 @@ class Texts(Modality[TextSpec, Corpus]):
         some = texts(labelled.train[:COUNTED])
         unit = "words" if word_pattern(some) == WORDS else "single characters"
         return [
-            Arm(name, "baseline", rule=rule, encoder=COUNTED_BY[name].replace("words", unit))
+            Arm(name, "baseline", rule=rule, encoder=COUNTED_BY[name].replace("words", unit), own=True)
             for name, rule in rules.items()
         ]
 
