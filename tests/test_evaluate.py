@@ -109,7 +109,7 @@ def test_schema(report: Report) -> None:
     assert list(content) == ["schema", "data", "arms", "results", "verdict", "verdicts", "labels_saved", "gains"]
     assert content["schema"] == 1
     assert list(content["arms"][0]) == (
-        ["name", "kind", "task", "encoder", "steps", "seconds", "examples_per_second", "alarms"]
+        ["name", "kind", "task", "encoder", "steps", "seconds", "examples_per_second", "alarms", "own", "own_encoder"]
     )
     assert content["arms"][0] == {
         "name": "good",
@@ -120,12 +120,15 @@ def test_schema(report: Report) -> None:
         "seconds": 1.5,
         "examples_per_second": 99.0,
         "alarms": [],
+        "own": False,
+        "own_encoder": False,
     }
     assert " ".join(content["results"][0]) == (
         "arm protocol metric budget labels_per_class labels_total mean low high draws seeds n_test n_groups"
     )
     assert list(content["verdict"]) == (
         ["outcome", "claim", "protocol", "arm", "baseline", "budget", "gain", "low", "high", "transductive", "text"]
+        + ["circumstances"]
     )
 
 
@@ -423,7 +426,7 @@ def test_the_verdict_without_copies_is_that_of_the_other_items(report: Report) -
     both = evaluate([GOOD, USELESS, RAW, RANDOM], labelled, budgets=BUDGETS, draws=5, copied=copied)
     fewer = replace(labelled, test=np.setdiff1d(labelled.test, copied))
     alone = evaluate([GOOD, USELESS, RAW, RANDOM], fewer, budgets=BUDGETS, draws=5)
-    assert both.data["without_copies"] == {"left_out": len(copied), **asdict(alone.verdict)}
+    assert both.data["without_copies"] == {"left_out": len(copied), **alone.verdict.to_json()}
     assert replace(both, data=report.data) == report
     again = Report.from_json(json.loads(json.dumps(both.to_json())))
     assert again.data["without_copies"] == both.data["without_copies"]

@@ -55,7 +55,7 @@ def test_private_leaves_out_what_nobody_thought_of() -> None:
 
     bad = spoiled(copy.deepcopy(report))
     for old, new in zip(report["arms"], bad["arms"], strict=True):
-        new["name"] = f"hf:{secret}/{old['name']}"
+        new |= {"name": f"hf:{secret}/{old['name']}", "own": False, "own_encoder": False}
     history = [{**row, "arm": bad["arms"][0]["name"]} for row in figures.history]
     page = render(bad, replace(figures, history=history), private=True)
     for part in (secret, "ward7", "Users", "anna"):

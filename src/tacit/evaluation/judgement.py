@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def without_copies(predicted: Predicted) -> dict[str, Any]:
             ),
             text="NO VERDICT: too few test items are left",
         )
-    return {"left_out": left_out, **asdict(verdict)}
+    return {"left_out": left_out, **verdict.to_json()}
 
 
 def _judged(predicted: Predicted) -> Report:

@@ -80,6 +80,9 @@ class Verdict:
     text: str
     circumstances: tuple[str, ...] = ()  # clauses of the text, `Ours`, that name nothing of a person's
 
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "circumstances": list(self.circumstances)}
+
 
 @dataclass(frozen=True)
 class Report:
@@ -117,8 +120,8 @@ class Report:
             "data": dict(self.data),
             "arms": [{**asdict(arm), "alarms": list(arm.alarms)} for arm in self.arms],
             "results": [asdict(result) for result in self.results],
-            "verdict": asdict(self.verdict),
-            "verdicts": [asdict(verdict) for verdict in self.verdicts],
+            "verdict": self.verdict.to_json(),
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
             "labels_saved": dict(self.labels_saved),
             "gains": [dict(gain) for gain in self.gains],
         }

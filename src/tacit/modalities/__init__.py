@@ -87,12 +87,6 @@ def architectures() -> dict[str, Architecture]:
     }
 
 
-def own_names() -> frozenset[str]:
-    """What is ours of the names that a report tells: encoders, and baselines that a modality lists."""
-    baselines = (getattr(_options(modality), "BASELINES", ()) for modality in MODALITIES)
-    return frozenset(architectures()).union(*baselines)
-
-
 def reads(modality: str) -> str:
     """What an encoder of a modality is said to read."""
     said: str = _options(modality).READS

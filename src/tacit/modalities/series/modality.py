@@ -68,16 +68,22 @@ class Series(Modality[SeriesSpec, SeriesStore]):
         assert labelled is not None
         values, statistics = PlainValues(spec), Statistics(spec)
         arms = [
-            Arm("values", "baseline", encoders=(values,), encoder="the values themselves"),
-            Arm("statistics", "baseline", encoders=(statistics,), encoder="moments, autocorrelation and spectrum"),
+            Arm("values", "baseline", encoders=(values,), encoder="the values themselves", own=True),
+            Arm(
+                "statistics",
+                "baseline",
+                encoders=(statistics,),
+                encoder="moments, autocorrelation and spectrum",
+                own=True,
+            ),
         ]
         if target_of(labelled).by_class:
             n = len(labelled.y)
             kernels = features_of(Kernels(spec, labelled.fetch, labelled.train, seed=seed), labelled.fetch, n)
             nearest = features_of(own_form(spec), labelled.fetch, n)
             arms += [
-                Arm("kernels", "baseline", rule=ridge_on(kernels), encoder="random convolutions, ridge"),
-                Arm("nearest", "baseline", rule=nearest_on(nearest), encoder="nearest series"),
+                Arm("kernels", "baseline", rule=ridge_on(kernels), encoder="random convolutions, ridge", own=True),
+                Arm("nearest", "baseline", rule=nearest_on(nearest), encoder="nearest series", own=True),
             ]
         return arms
 

@@ -13,7 +13,6 @@ LENGTHS = (8, 16_384)  # steps that are looked at together
 RELATIVE = ("data", "series")  # to whose mean and deviation values are taken
 
 READS = "time series"  # what an encoder of this modality is said to read
-BASELINES = ("values", "statistics", "kernels", "nearest")
 
 ENCODERS = {
     "series_convnet": "tacit.modalities.series.convnet:SeriesConvNet",
