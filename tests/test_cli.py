@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -16,7 +18,11 @@ import tacit.experiment.settings as concerns
 from tacit import cli
 from tacit.commands import COMMANDS
 from tacit.core.errors import UserError
+from tacit.core.options import keywords
 from tacit.dataset import open_dataset
+from tacit.modalities import MODALITIES, DataOptions
+
+SOURCE = Path(tacit.__file__).parent
 
 
 def call(*words: str) -> int:
@@ -135,7 +141,8 @@ def test_a_positional_with_a_default_may_be_left_out(capsys: pytest.CaptureFixtu
 def test_flags_stand_in_groups_and_switches_take_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("run", "--help") == 0
     shown = capsys.readouterr().out
-    places = [shown.index(f"\n{title}:\n") for title in (cli.FIRST, *concerns.GROUPS)]
+    titles = [title for title in concerns.GROUPS if title != concerns.OWN]
+    places = [shown.index(f"\n{title}:\n") for title in (cli.FIRST, *titles)]
     assert places == sorted(places)
     assert places[0] < shown.index("--labels") < shown.index("--budget") < places[1]
     assert places[3] < shown.index("--image-size") < places[4]
@@ -144,7 +151,7 @@ def test_flags_stand_in_groups_and_switches_take_nothing(capsys: pytest.CaptureF
 
 def test_flags_of_reading_are_those_of_open_dataset() -> None:
     known = inspect.signature(open_dataset).parameters
-    left_out = {"data", "as_before", "progress", "reads"}  # which are no flags
+    left_out = {"data", "as_before", "progress"}  # which are no flags
     assert {f.name: f.default for f in fields(concerns.Reading)} == {
         name: of.default for name, of in known.items() if name not in left_out
     }
@@ -158,7 +165,8 @@ def test_help_and_signature_agree(name: str) -> None:
     described = cli.describe(name)
     parameters = [p for p in inspect.signature(found).parameters.values() if p.kind is not p.VAR_KEYWORD]
     flags = {flag.name: flag.default for flag in described.flags}
-    for parameter in parameters:
+    python_only = {name for name, of in keywords(DataOptions).items() if not of.flag}
+    for parameter in (of for of in parameters if of.name not in python_only):
         if parameter.kind is not parameter.VAR_POSITIONAL:
             assert flags[parameter.name] == (... if parameter.default is parameter.empty else parameter.default)
     assert all(flag.help for flag in described.flags)
@@ -171,3 +179,54 @@ def test_a_module_of_the_name_of_a_command_hides_no_function() -> None:
     assert callable(tacit.inspect)
     with pytest.raises(UserError, match="run takes no budgte; did you mean 'budget'"):
         tacit.run("digits", budgte="5s")  # type: ignore[call-arg]
+
+
+def test_a_flag_of_a_modality_is_one_field_of_its_options(tmp_path: Path) -> None:
+    """It is in help, in files of settings, in Python and in the run folder, and no other file has heard of it."""
+    shutil.copytree(SOURCE, tmp_path / "tacit")
+    options = tmp_path / "tacit" / "modalities" / "audio" / "options.py"
+    text = options.read_text()
+    text = text.replace(
+        "        rate: samples", "        gain: decibels that sounds are raised by\n        rate: samples"
+    )
+    options.write_text(text.replace("    rate: int", "    gain: float = 0.0\n    rate: int"))
+    (tmp_path / "settings.yaml").write_text("gain: 3\n")
+    (tmp_path / "script.py").write_text(
+        """
+import inspect, os, sys
+import tacit
+from tacit import cli
+
+def call(*words):
+    try:
+        cli.main(words)
+    except SystemExit as ended:
+        assert not ended.code, words
+
+assert os.getcwd() in tacit.__file__
+call("run", "--help")
+call("predict", "--help")
+call("run", "digits", "--config", "settings.yaml", "--print_config")
+call("run", "digits", "--gain", "4", "--print_config")
+for command in (tacit.run, tacit.embed, tacit.predict, tacit.evaluate, tacit.next_labels, tacit.open_dataset):
+    assert inspect.signature(command).parameters["gain"].default == 0.0
+from tacit.experiment.folder import settings_of
+from tacit.experiment.output import workspace
+from tacit.experiment.settings import RunSettings
+with workspace("digits", RunSettings(out="run", gain=5.0)):
+    assert settings_of(__import__("pathlib").Path("run"))["gain"] == 5.0
+"""
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    script = [sys.executable, "script.py"]
+    done = subprocess.run(script, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert told.count("decibels that sounds are raised by") == 2
+    assert "gain: 3.0" in told
+    assert "gain: 4.0" in told
+
+
+def test_type_checkers_read_the_whole_table_of_modalities() -> None:
+    text = (SOURCE / "modalities" / "__init__.py").read_text()
+    assert all(f"from {folder}.options import" in text for folder in MODALITIES.values())

@@ -448,7 +448,7 @@ def test_predict_reads_new_data_as_the_run_read_its_own(
     capsys.readouterr()
     tacit.predict("run", file, channels="right")
     assert "--channels right, as asked; in training it was left" in capsys.readouterr().out
-    with pytest.raises(UserError, match="no setting 'label_colum'"):
+    with pytest.raises(UserError, match="predict takes no label_colum; did you mean 'label_column'"):
         tacit.predict("run", file, label_colum="kind")
 
 

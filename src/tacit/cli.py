@@ -14,14 +14,12 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
-from functools import cache
+from collections.abc import Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]  # not in its __all__
 from jsonargparse import DefaultHelpFormatter as HelpFormatter
@@ -30,15 +28,12 @@ import tacit.experiment.settings as concerns
 from tacit.commands import COMMANDS
 from tacit.core.budget import start_clock
 from tacit.core.errors import Interrupted, RunFailed, UserError, in_a_line, nearest
-from tacit.core.options import keywords
+from tacit.core.options import helps_of, keywords
 from tacit.core.plain_yaml import read_plain_yaml
 from tacit.core.wording import discreet
-from tacit.modalities import data_options
 
 SOURCE = Path(__file__).parent
-# Settings of data that say nothing of how their content is read; of events, times are content.
-NO_CONTENT = {field.name for field in fields(concerns.LabelOptions)} - {"time_column"} | {"patience"}
-OWN, FIRST = "settings", "the most used"  # groups of flags: a command's own, and those of several groups
+FIRST = "the most used"  # flags of several groups
 
 
 class Flag(NamedTuple):
@@ -48,7 +43,7 @@ class Flag(NamedTuple):
     hint: Any  # its type
     default: Any  # `...` where it must be given
     help: str
-    group: str = OWN  # the heading of its help; "" for what is given by its place
+    group: str = concerns.OWN  # the heading of its help; "" for what is given by its place
 
     @property
     def members(self) -> tuple[Any, ...]:
@@ -57,7 +52,7 @@ class Flag(NamedTuple):
 
     @property
     def takes_list(self) -> bool:
-        return any(get_origin(one) in (list, tuple, collections.abc.Sequence) for one in self.members)
+        return any(get_origin(one) in _LISTS for one in self.members)
 
 
 class Described(NamedTuple):
@@ -194,7 +189,7 @@ def _parse(name: str, described: Described, words: list[str]) -> Namespace:
             parser.add_argument(flag.name, type=flag.hint, help=flag.help, **optional)
     if described.several:
         parser.add_argument(described.several, nargs="+", help="one or more")
-    for title in [FIRST, OWN, *concerns.GROUPS]:
+    for title in [FIRST, *concerns.GROUPS]:
         of = [flag for flag in flags.values() if flag.group == title]
         group = parser.add_argument_group(title) if of else parser
         for flag in of:
@@ -218,7 +213,7 @@ def describe(name: str) -> Described:
     module, _, function = COMMANDS[name].partition(":")
     found = _function(SOURCE.joinpath(*module.split(".")[1:]).with_suffix(".py"), function)
     doc = inspect.cleandoc(ast.get_docstring(found) or "")
-    helps, flags = _helps(doc), list[Flag]()
+    helps, flags = helps_of(doc), list[Flag]()
     arguments = found.args
     missing = len(arguments.args) - len(arguments.defaults)
     for number, argument in enumerate(arguments.args):
@@ -232,23 +227,16 @@ def describe(name: str) -> Described:
     for argument in (*arguments.args, *arguments.kwonlyargs):
         if argument.arg == "settings":
             assert isinstance(argument.annotation, ast.Name)
-            flags += _fields(getattr(concerns, argument.annotation.id), helps)
-    if arguments.kwarg is not None:
-        taken = {flag.name for flag in flags} | (NO_CONTENT if arguments.kwarg.arg == "reading" else set())
-        flags += [flag for flag in _fields(concerns.Reading, {}) if flag.name not in taken]
+            found_in = keywords(getattr(concerns, argument.annotation.id))
+            flags += [
+                Flag(setting, _plain(of.type), of.default, of.help, of.group)
+                for setting, of in found_in.items()
+                if of.flag
+            ]
     flags = [flag._replace(group=FIRST) if flag.group and flag.name in concerns.COMMON else flag for flag in flags]
     order = {name: number for number, name in enumerate(concerns.COMMON)}
     flags.sort(key=lambda flag: order.get(flag.name, len(order)) if flag.group == FIRST else 0)
     return Described(doc, flags, "" if arguments.vararg is None else arguments.vararg.arg)
-
-
-def _fields(settings: Any, helps: dict[str, str]) -> Iterator[Flag]:
-    """The fields of a class of settings, under the group and with the help of the class that has them."""
-    hints = get_type_hints(settings)
-    for field in fields(settings):
-        home = next(of for of in settings.__mro__ if field.name in inspect.get_annotations(of))
-        told = {**_of_data(), **helps, **_helps(inspect.cleandoc(home.__doc__ or ""))}
-        yield Flag(field.name, hints[field.name], field.default, told[field.name], home.group)
 
 
 def _function(file: Path, name: str) -> ast.FunctionDef:
@@ -256,18 +244,16 @@ def _function(file: Path, name: str) -> ast.FunctionDef:
     return next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
 
 
-@cache
-def _of_data() -> dict[str, str]:
-    """The help of the settings of `open_dataset`."""
-    return {name: setting.help for name, setting in keywords(*data_options()).items()}
+def _plain(hint: Any) -> Any:
+    """A type without the members of it that only Python can give."""
+    if get_origin(hint) not in (Union, UnionType):
+        return hint
+    written = [one for one in get_args(hint) if one in _WRITTEN or get_origin(one) in (Literal, *_LISTS)]
+    return Union[tuple(written)]  # noqa: UP007  (of values)
 
 
-def _helps(doc: str) -> dict[str, str]:
-    """What the `Args` of a docstring say of each."""
-    found = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", doc.partition("\nArgs:\n")[2], re.MULTILINE)
-    return {name: " ".join(said.split()) for name, said in found}
-
-
+_WRITTEN = (str, int, float, bool, type(None))
+_LISTS = (list, tuple, collections.abc.Sequence)
 _TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "Sequence": Sequence}
 
 

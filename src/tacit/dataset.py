@@ -25,20 +25,23 @@ from tacit.data.signs import check_asked
 from tacit.data.source import ROWS, TEST, TRAIN, VALIDATION, Source
 from tacit.data.store import Keeping, Progress
 from tacit.data.tables import Table, encoded_source
-from tacit.modalities import MODALITIES, data_options, file_endings, next_up, options_of, reader_named, signs
+from tacit.modalities import (
+    MODALITIES,
+    ContentOptions,
+    DataOptions,
+    file_endings,
+    next_up,
+    options_of,
+    reader_named,
+    signs,
+)
 from tacit.modalities.options import ModalityOptions, flag
 from tacit.modalities.reader import LabelFiles
 
 __all__ = ["READING", "TEST", "TRAIN", "VALIDATION", "Dataset", "Notes", "clean", "default_root", "open_dataset"]
 
-OPTIONS = data_options()
-
 # Settings of `open_dataset` that say how content is read, and nothing of labels, groups or splits.
-READING = tuple(
-    name
-    for name, setting in keywords(Reading, *options_of().values()).items()
-    if setting.flag and name != "patience" and not any(name in of.words for of in options_of().values())
-)
+READING = tuple(name for name, setting in keywords(ContentOptions).items() if setting.flag)
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,12 @@ class Settings:
     before: Mapping[str, Any] = field(default_factory=dict)  # `Dataset.reading` of earlier data
 
     @classmethod
-    def of(cls, before: Mapping[str, Any] | None = None, **settings: Any) -> Settings:
-        """From settings by their names. TypeError for one that is none."""
-        known = {name for of in OPTIONS for name in of.names()}
-        for name in settings.keys() - known:
-            raise TypeError(f"open_dataset() got an unexpected keyword argument {name!r}")
+    def of(cls, as_before: Mapping[str, Any] | None = None, **settings: Any) -> Settings:
+        """From settings by their names."""
         options = {name: of.of(settings) for name, of in options_of().items()}
-        taken = {name for of in options.values() for name in of.words if getattr(of, name) is not None}
+        taken = {name for of in options.values() for name in of.own_words if getattr(of, name) is not None}
         general = {name: value for name, value in settings.items() if name not in taken}
-        return cls(Reading.of(general), LabelOptions.of(general), options, before or {})
+        return cls(Reading.of(general), LabelOptions.of(general), options, as_before or {})
 
     def check(self) -> None:
         """UserError where a value makes no sense, or two contradict each other."""
@@ -110,7 +110,7 @@ class Settings:
         own = {name for of in (Reading, LabelOptions, options_of()[source.kind]) for name in of.names()}
         for kind, of in self.options.items():
             for name, value in of.given().items():
-                if kind != source.kind and (name not in own or name in of.words):
+                if kind != source.kind and (name not in own or name in of.own_words):
                     held = f"no {signs()[kind].nouns} but {signs()[source.kind].nouns}"
                     raise UserError(f"{flag(name, value)}: {source.name} holds {held}; leave it out")
 
@@ -158,14 +158,22 @@ def _claimed(listing: Listing, settings: Settings) -> Source:
     return reader_named(source.kind).claimed(source, settings.options[source.kind])
 
 
-@takes(*OPTIONS)
-def open_dataset(
-    data: Any,
-    *,
-    as_before: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
-    **options: Any,
-) -> Dataset:
+@dataclass(frozen=True, kw_only=True)
+class OpenSettings(DataOptions):
+    """Of `open_dataset`.
+
+    Args:
+        as_before: in Python, `Dataset.reading` of other data: the columns that they were read by are read here, where
+            no others are named and a table has them
+        progress: called with the examples decoded so far and in all
+    """
+
+    as_before: Mapping[str, Any] | None = None
+    progress: Progress | None = None
+
+
+@takes(OpenSettings)
+def open_dataset(data: Any, settings: OpenSettings) -> Dataset:
     """Find, decode (once) and label the examples of `data`.
 
     Raises `UserError` for whatever a person can mend.
@@ -174,11 +182,11 @@ def open_dataset(
         data: a folder, a .parquet, .csv, .jsonl, .tar, .txt, .npz or .npy file, an URL of tables or tar shards, hf:NAME
             or hf:NAME:SPLIT of Hugging Face, "digits"; in Python also arrays, tensors, a dict of arrays x and y, data
             frames, a `datasets.Dataset`, a list of paths, PIL images or texts
-        as_before: in Python, `Dataset.reading` of other data: the columns that they were read by are read here, where
-            no others are named and a table has them
-        progress: called with the examples decoded so far and in all
     """
-    settings = Settings.of(as_before, **options)
+    return _opened(data, Settings.of(**vars(settings)), settings.progress)
+
+
+def _opened(data: Any, settings: Settings, progress: Progress | None) -> Dataset:
     settings.check()
     labels, asked = settings.labels, settings.labels.asked()
     root = Path(settings.reading.cache) if settings.reading.cache else default_root()

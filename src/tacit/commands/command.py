@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from tacit.core.errors import UserError, clear_ends, nearest
+from tacit.core.errors import clear_ends
 from tacit.core.offline import offline
+from tacit.core.options import takes
 from tacit.core.wording import discreet
 
 P = ParamSpec("P")
@@ -38,49 +38,35 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     return within
 
 
-class Judge(Protocol[S_contra, R_co]):
+class OnData(Protocol[S_contra, R_co]):
     """A command that also takes no data."""
 
     def __call__(self, encoder: Any, data: Any = None, *, settings: S_contra) -> R_co: ...
 
 
-class Judging(Protocol[P, R_co]):
+class OnDataWith(Protocol[P, R_co]):
     """The same with keyword arguments."""
 
     def __call__(self, encoder: Any, data: Any = None, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
 
 class command(Generic[P, S]):  # noqa: N801  (a decorator)
-    """Give a command that takes `settings` as one value the fields of their class as keyword arguments."""
+    """Guard a command that takes `settings` as one value, and give it their fields as keyword arguments."""
 
     def __init__(self, settings: Callable[P, S]) -> None:
         self.settings: Any = settings
 
     @overload
-    def __call__(self, body: Judge[S, R]) -> Judging[P, R]: ...
+    def __call__(self, body: OnData[S, R]) -> OnDataWith[P, R]: ...
 
     @overload
     def __call__(self, body: Callable[[Any, S], R]) -> Callable[Concatenate[Any, P], R]: ...
 
+    @overload
+    def __call__(self, body: Callable[[Any, Any, S], R]) -> Callable[Concatenate[Any, Any, P], R]: ...
+
     def __call__(self, body: Any) -> Any:
-        inner, named = guarded(body), fields(self.settings)
-        own = [p for p in inspect.signature(body).parameters.values() if p.name != "settings"]
-        known = [field.name for field in named]
-
-        @functools.wraps(body)
-        def called(*args: Any, **given: Any) -> Any:
-            beside = {p.name: given.pop(p.name) for p in own if p.name in given}
-            for name in given:
-                if name not in known:
-                    raise UserError(f"{body.__name__} takes no {name}{nearest(name, known)}")
-            return inner(*args, **beside, settings=self.settings(**given))
-
-        keywords = [
-            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
-            for f in named
-        ]
-        called.__signature__ = inspect.Signature([*own, *keywords])  # type: ignore[attr-defined]
-        return called
+        return takes(self.settings)(guarded(body))
 
 
 def _is_private(given: Mapping[str, Any]) -> bool:

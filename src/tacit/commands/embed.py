@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tacit.commands.command import guarded
+from tacit.commands.command import command
 from tacit.core import gathering, ranks
 from tacit.core.errors import UserError
 from tacit.core.files import check_place, check_target, whole_file
@@ -24,6 +24,7 @@ from tacit.dataset import open_dataset
 from tacit.evaluation.features import extract, extract_tokens
 from tacit.experiment.log import Log
 from tacit.experiment.reading import as_trained, open_encoder, overridden, tell
+from tacit.experiment.settings import EmbedSettings
 from tacit.modalities import reads
 from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.text.encoder import TextEncoder
@@ -39,21 +40,8 @@ MADE_BY = "tacit"  # in the file's metadata: who may replace it
 ROWS_PER_GROUP = 8192  # embedded and written at a time
 
 
-@guarded
-def embed(
-    encoder: Any,
-    data: Any,
-    *,
-    out: str,
-    words: bool = False,
-    of_items: bool = False,
-    batch_size: int = 256,
-    device: str = "auto",
-    timeout: float = 600.0,
-    offline: bool = False,
-    overwrite: bool = False,
-    **options: Any,
-) -> int:
+@command(EmbedSettings)
+def embed(encoder: Any, data: Any, settings: EmbedSettings) -> int:
     """Write the embedding of every example to a Parquet file, or to a folder of them.
 
     Columns: `id`, `embedding` (a list of fixed size) and the input's own columns. Writes whole or not at all.
@@ -72,42 +60,36 @@ def embed(
     Args:
         encoder: A run folder, an exported folder, or hf:FOLDER_OR_NAME.
         data: A folder of images, a table, arrays, or the built-in `digits`.
-        out: The Parquet file to write, or the folder.
-        words: Embed every word of a text, as its list of words or its blanks part it.
-        of_items: Embed every item that the encoder knows.
-        batch_size: Examples at a time; embeddings do not depend on it.
-        device: auto, cpu, cuda or mps.
-        offline: Use no network, also for hf: names.
-        timeout: Seconds after which a process that waits for another one in vain ends the work.
-        overwrite: Replace the file or the folder.
-        options: What of the data is read otherwise than in the encoder's training: settings of `tacit.open_dataset`.
     """
-    target = Path(out)
-    with all_processes(device=device, timeout=timeout):
+    given = settings.reading()
+    target = Path(settings.out)
+    with all_processes(device=settings.device, timeout=settings.timeout):
         in_parts = gathering.world() > 1 or target.suffix not in PARQUET
         if not in_parts:
-            check_target(target, overwrite=overwrite, is_own=_is_own, by="tacit embed")
+            check_target(target, overwrite=settings.overwrite, is_own=_is_own, by="tacit embed")
         else:
             check_parts(target)
         check_place(target)
         with ranks.leader_first():
-            found = open_encoder(encoder, offline=offline) if isinstance(encoder, str | Path) else encoder
-            if of_items and not isinstance(found, ItemEncoder):
+            found = open_encoder(encoder, offline=settings.offline) if isinstance(encoder, str | Path) else encoder
+            if settings.of_items and not isinstance(found, ItemEncoder):
                 raise UserError(f"--of-items: the encoder {found.name} reads {reads(found.spec.kind)}; leave it out")
-            dataset = open_dataset(data, **as_trained(found, options))
+            dataset = open_dataset(data, **as_trained(found, given))
             if not in_parts or gathering.rank() == 0:
-                tell(dataset, overridden(found, options))
-        make_fabric(device=device, precision="32").to_device(found)
-        tables = _items if of_items else _words if words else _examples
-        rows = 1 if of_items else len(dataset)
+                tell(dataset, overridden(found, given))
+        make_fabric(device=settings.device, precision="32").to_device(found)
+        tables = _items if settings.of_items else _words if settings.words else _examples
+        rows = 1 if settings.of_items else len(dataset)
 
         def write(path: Path, start: int, stop: int) -> int:
             with Log() as log, log.working("embedding"):
-                return _write(path, tables(found, dataset, batch_size, start, stop))
+                return _write(path, tables(found, dataset, settings.batch_size, start, stop))
 
         if in_parts:
-            asked = {"words": words, "of_items": of_items, "data": dataset.data_hash}
-            written = write_parts(target, rows, write, {**asked, "encoder": fingerprint(found)}, anew=overwrite)
+            asked = {"words": settings.words, "of_items": settings.of_items, "data": dataset.data_hash}
+            written = write_parts(
+                target, rows, write, {**asked, "encoder": fingerprint(found)}, anew=settings.overwrite
+            )
         else:
             with whole_file(target) as partial:
                 written = write(partial, 0, rows)

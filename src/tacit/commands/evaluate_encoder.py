@@ -38,7 +38,6 @@ from tacit.experiment.settings import (
     EvaluateSettings,
     Folder,
     Judging,
-    Reading,
     Seed,
     Transductive,
     settings_of,
@@ -46,6 +45,7 @@ from tacit.experiment.settings import (
 from tacit.experiment.split import has_seen
 from tacit.experiment.starting import check_judging
 from tacit.experiment.validate import HURRIED, diagnoses, pretrained_arm, validation_cost
+from tacit.modalities import DataOptions
 from tacit.report import private_report
 from tacit.tasks.base import Task
 from tacit.training.loop import Run, read_history
@@ -231,14 +231,15 @@ def as_remembered(run: Path, settings: EvaluateSettings) -> tuple[Any, EvaluateS
     UserError where the data were objects in Python, or are named by a folder that was not made here.
     """
     asked = settings_of_run(run, trust=settings.trust)
-    usual = {field.name: field.default for field in fields(Reading)}
-    given = {name: value for name, value in settings.options().items() if value is not None and value != usual[name]}
+    given = settings.reading()
     alike = target_named(**target_settings(given, asked)) == target_named(**target_settings(asked))
     known = {name for name in JUDGING if alike and hasattr(settings, name)}
     known -= {"against"}  # which leads out of the folder: see `untold`
     judged = {name: asked[name] for name in known if not getattr(settings, name) and asked.get(name)}
     private = bool(settings.private or asked.get("private"))
-    told = remembered(run, asked, given, ("data", *usual), {"data": "name the data, tacit evaluate RUN DATA"})
+    told = remembered(
+        run, asked, given, ("data", *DataOptions.names()), {"data": "name the data, tacit evaluate RUN DATA"}
+    )
     if "data" not in told:
         raise UserError(f"{run} does not say what its data were: name them, tacit evaluate RUN DATA")
     return told.pop("data"), replace(settings, **judged, private=private), told

@@ -7,9 +7,8 @@ draws of the same examples. What needs the raw input cannot be compared with, an
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from tacit.core.budget import command_began, judging_deadline
 from tacit.core.errors import UserError
 from tacit.core.wording import Ours
-from tacit.data.asked import FLAGS, Asked, understand
+from tacit.data.asked import FLAGS, Asked
 from tacit.data.embeddings import ID, SUFFIXES, Vectors, are_vectors, join_vectors, read_vectors
 from tacit.data.joining import FILE_NAMES
 from tacit.data.known import Labels, resolve
@@ -46,16 +45,15 @@ if TYPE_CHECKING:
 MISSING = ("raw input", "the untrained architecture")  # no embedding can tell of these
 TRAINED = ("training from scratch",)  # nor of this, where anything is learned from labels
 OWN = ("label", "group", "split")  # the columns that need no flag
-_UNDERSTOOD = set(inspect.signature(understand).parameters) - {"test"}
-_TAKEN = _UNDERSTOOD | {"labels"}
+_TAKEN = set(LabelOptions.names()) - {"test"}  # settings that say something of embeddings
 
 
 def evaluate_file(source: Any, data: Any, ask: EvaluateSettings) -> Report:
     """Judge a file of embeddings, or a dict of arrays; see `tacit evaluate`."""
     if data is not None:
         raise UserError(f"{source} holds embeddings, which are judged without data: leave {data} out")
-    taken = _taken(ask)
-    labels, asked = taken.pop("labels", None), understand(**taken)
+    options = _label_options(ask)
+    labels, asked = options.labels, options.asked()
     asked = asked.of_kind(None, labelled=True, unnamed=False, held=False)
     out = report_folder(ask.out, overwrite=ask.overwrite)
     deadline = judging_deadline(ask.budget, command_began())
@@ -65,7 +63,7 @@ def evaluate_file(source: Any, data: Any, ask: EvaluateSettings) -> Report:
         names = _names(asked)
         lists = names["label"] if make_target(asked.target).lists else None
         told = list(names.values())
-        tables = read_labels([path for path in LabelOptions(labels=labels).files if str(path) != FOLDERS])
+        tables = read_labels([path for path in options.files if str(path) != FOLDERS])
         keys = [name for table in tables.values() for name in table.column_names if name not in (ID, *told)]
         judged = read_vectors(source, told, lists=lists, keys=keys)
         files, lines = join_vectors([judged, *(read_vectors(of, told, lists=lists) for of in sources[1:])])
@@ -108,17 +106,16 @@ def named(file: Vectors) -> pa.Array:
     return file.ids if file.ids is not None else pa.array([f"row {number}" for number in range(len(file))])
 
 
-def _taken(ask: Reading) -> dict[str, Any]:
-    """The options that say something about embeddings. UserError where one was given that cannot."""
-    usual = {field.name: field.default for field in fields(Reading)}
-    given = {name: value for name, value in ask.options().items() if value is not None}
-    for name, value in given.items():
-        if name not in _TAKEN and value != usual[name]:
+def _label_options(ask: Reading) -> LabelOptions:
+    """What is said of the labels. UserError where something was said that embeddings have nothing of."""
+    given = ask.reading()
+    for name in given:
+        if name not in _TAKEN:
             hint = "; mark the test rows in a column 'split'" if name == "test" else ""
             raise UserError(
                 f"--{name.replace('_', '-')} says nothing about embeddings, which are read as they are{hint}"
             )
-    return {name: value for name, value in given.items() if name in _TAKEN}
+    return LabelOptions(**given)
 
 
 def _check(sources: Sequence[Any]) -> None:

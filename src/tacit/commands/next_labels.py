@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tacit.commands.command import guarded
+from tacit.commands.command import command
 from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.files import check_place, check_target, first_line, whole_file
@@ -32,6 +32,7 @@ from tacit.evaluation.sealing import content_digests
 from tacit.evaluation.targets import Target, make_target
 from tacit.experiment.heads import Chosen, open_chosen, remembered
 from tacit.experiment.reading import overridden, tell
+from tacit.experiment.settings import NextLabelsSettings
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset
@@ -65,21 +66,8 @@ class Chose(NamedTuple):
     why: list[str]
 
 
-@guarded
-def next_labels(
-    run: str,
-    data: Any,
-    *,
-    n: int = 50,
-    out: str | None = None,
-    method: Literal["auto", "typiclust", "margin"] = "auto",
-    device: str = "auto",
-    private: bool = False,
-    trust: bool = False,
-    offline: bool = False,
-    overwrite: bool = False,
-    **options: Any,
-) -> pa.Table:
+@command(NextLabelsSettings)
+def next_labels(run: str, data: Any, settings: NextLabelsSettings) -> pa.Table:
     """Choose the examples to label next, and write a file to fill in.
 
     While labels are few, the most typical examples of clusters without any (TypiClust), from no label at all on; once
@@ -94,18 +82,10 @@ def next_labels(
     Args:
         run: A run folder, of `tacit run` or `tacit pretrain`. It remembers how its data and labels were read.
         data: The run's data, or these with more: a folder of images, a table, arrays, or the built-in `digits`.
-        n: How many to choose.
-        out: The CSV file to write; none is written without it.
-        private: Print no name and no class; so where the run was private. The file names what is to be labelled.
-        trust: Open the label files and test data that the run names, also where the folder was not made here by you.
-        method: auto takes the margin from 5 labels per class on; typiclust also serves targets without classes.
-        device: auto, cpu, cuda or mps.
-        offline: Use no network.
-        overwrite: Replace the file.
-        options: How the data are read: the settings of `tacit.open_dataset`.
     """
-    target_file = _checked(n, method, out, overwrite=overwrite)
-    chosen = open_chosen(run, device=device, offline=offline, judged=False, trust=trust)
+    options = settings.reading()
+    target_file = _checked(settings)
+    chosen = open_chosen(run, device=settings.device, offline=settings.offline, judged=False, trust=settings.trust)
     dataset, known = _read(chosen, data, options)
     chosen.check(dataset)
     tell(dataset, overridden(chosen.encoder, options), private=bool(chosen.asked.get("private")))
@@ -113,11 +93,11 @@ def next_labels(
     labelled, candidates = _sides(dataset, known, seed)
     features = chosen.features(dataset, np.concatenate([labelled, candidates]))
     labelled, candidates, features = _distinct(labelled, candidates, features)
-    n = min(n, len(_some(dataset, candidates)))
+    n = min(settings.n, len(_some(dataset, candidates)))
     teachers = known.teaches[labelled]
     classes, y = np.unique(known.name[labelled[teachers]].astype(str), return_inverse=True)
     target = make_target(target_named(**target_settings(options, chosen.asked)))
-    chosen_method, because = choose_method(method, len(y), len(classes), target)
+    chosen_method, because = choose_method(settings.method, len(y), len(classes), target)
     if chosen_method == "margin":
         group = None if dataset.group is None else dataset.group[labelled[teachers]]
         taught, pool = features[: len(labelled)][teachers], features[len(labelled) :]
@@ -132,7 +112,7 @@ def next_labels(
         f"{len(y):,} labels{of_classes} to learn from, {len(candidates):,} candidates, "
         f"read at {chosen.arm} ({chosen.depth}): {chosen_method}, {because}"
     )
-    if not (private or chosen.asked.get("private")):
+    if not (settings.private or chosen.asked.get("private")):
         for name, why in zip(table.column(0)[:SHOWN].to_pylist(), chose.why, strict=False):
             print(f"  {name}: {why}")
     where = (
@@ -203,8 +183,9 @@ def by_margin(probabilities: NDArray[np.float64], n: int, classes: list[str]) ->
     return Chose(picked, score[picked], why)
 
 
-def _checked(n: int, method: str, out: str | None, *, overwrite: bool) -> Path | None:
+def _checked(settings: NextLabelsSettings) -> Path | None:
     """The file to write. UserError where something asked for cannot be."""
+    n, method, out = settings.n, settings.method, settings.out
     if find_spec("skactiveml") is None:
         raise UserError("choosing what to label needs scikit-activeml; install with: pip install 'tacit[active]'")
     if method not in get_args(Method):
@@ -216,9 +197,9 @@ def _checked(n: int, method: str, out: str | None, *, overwrite: bool) -> Path |
     file = Path(out)
     if file.suffix.lower() != ".csv":
         raise UserError(f"--out {file}: a file to fill in is written as .csv; end the name so")
-    if file.is_file() and not overwrite:
+    if file.is_file() and not settings.overwrite:
         raise UserError(f"{file} exists, perhaps with labels filled in; choose another --out, or --overwrite it")
-    check_target(file, overwrite=overwrite, is_own=_is_own, by="tacit next-labels")
+    check_target(file, overwrite=settings.overwrite, is_own=_is_own, by="tacit next-labels")
     check_place(file)
     return file
 
@@ -234,7 +215,7 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
 
     Labels are texts here, whatever the target: one alone, or one to be ignored, shows that somebody looked.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    given = dict(options)
     more, ignored = given.pop("labels", None), {*_ignored(chosen.asked), *_ignored(given)}
     if more is not None and not chosen.asked.trusted:
         given["labels"], more = more, None  # a stranger's label file is not opened; the person's own takes its place
@@ -299,7 +280,7 @@ def _table(dataset: Dataset, rows: Rows, chose: Chose, chosen: Chosen, options: 
 
     Where only their rows name examples, `row` in place of `file`.
     """
-    settings = {**chosen.asked, **{name: value for name, value in options.items() if value is not None}}
+    settings = {**chosen.asked, **options}
     blank = [settings.get("label_column") or "label"]
     if settings.get("labels") not in (None, "folders"):  # else groups and split are columns of the data
         blank += [settings[name] for name in ("group_column", "split_column") if settings.get(name)]

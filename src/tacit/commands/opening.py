@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tacit import dataset
 from tacit.commands.command import guarded
 from tacit.experiment.reading import open_encoder
 
@@ -18,9 +19,4 @@ def load_encoder(source: Any, *, offline: bool = False) -> Any:
     return open_encoder(source, offline=offline)
 
 
-@guarded
-def open_dataset(data: Any, **options: Any) -> Any:
-    """Read data once into the cache; see `tacit.dataset.open_dataset` for the settings."""
-    from tacit.dataset import open_dataset as open_
-
-    return open_(data, **options)
+open_dataset = guarded(dataset.open_dataset)

@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tacit.commands.command import guarded
+from tacit.commands.command import command
 from tacit.core.errors import UserError
 from tacit.core.files import check_place, check_target, first_line, whole_file
 from tacit.data.text import write_csv
 from tacit.dataset import open_dataset
 from tacit.experiment.heads import AT_ONCE, Chosen, fit_head, labelled_data, learned_target, open_chosen
-from tacit.experiment.reading import check_names, overridden, tell
+from tacit.experiment.reading import overridden, tell
+from tacit.experiment.settings import PredictSettings
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset
@@ -31,22 +32,8 @@ PRECEDES = (
 )
 
 
-@guarded
-def predict(
-    run: str,
-    data: Any,
-    *,
-    out: str | None = None,
-    labels: str | None = None,
-    label_column: str | None = None,
-    labelled: Any = None,
-    device: str = "auto",
-    private: bool = False,
-    trust: bool = False,
-    offline: bool = False,
-    overwrite: bool = False,
-    **reading: Any,
-) -> pa.Table:
+@command(PredictSettings)
+def predict(run: str, data: Any, settings: PredictSettings) -> pa.Table:
     """Predict the class of every example, or its labels or number: what the run was judged by.
 
     Columns by the run's target: `id`, `class`, `p(CLASS)` for each class; of several labels each `id`, `labels` (those
@@ -60,30 +47,20 @@ def predict(
     Args:
         run: A run folder. It remembers how its data and labels were read.
         data: What to predict: a folder of images, a table, arrays, or the built-in `digits`.
-        out: The file to write, .csv or .parquet; none is written without it.
-        labels: The label file to learn from in place of the run's, or `folders`.
-        label_column: The column of labels in place of the run's.
-        labelled: The data to learn from, where the run's have moved or were objects in Python.
-        device: auto, cpu, cuda or mps.
-        private: Print no class and no name; so where the run was private. The file holds what it holds.
-        trust: Open the data and label files that the run names, also where the folder was not made here by you, or was
-            changed since. Without it such a folder opens nothing: name data and labels by --labelled and --labels.
-        offline: Use no network.
-        overwrite: Replace the file.
-        reading: What of the data to predict is read otherwise: settings of `tacit.open_dataset`, such as a column.
     """
-    check_names(reading)
-    target = None if out is None else _target(Path(out), overwrite=overwrite)
-    chosen = open_chosen(run, device=device, offline=offline, trust=trust)
-    taught = labelled_data(chosen, labels=labels, label_column=label_column, labelled=labelled)
-    dataset = open_dataset(data, **chosen.reading(reading))
-    tell(dataset, overridden(chosen.encoder, reading), private=bool(chosen.asked.get("private")))
+    target = None if settings.out is None else _target(Path(settings.out), overwrite=settings.overwrite)
+    chosen = open_chosen(run, device=settings.device, offline=settings.offline, trust=settings.trust)
+    taught = labelled_data(
+        chosen, labels=settings.labels, label_column=settings.label_column, labelled=settings.labelled
+    )
+    given, private = settings.reading(), settings.private or bool(chosen.asked.get("private"))
+    dataset = open_dataset(data, **chosen.reading(given))
+    tell(dataset, overridden(chosen.encoder, given), private=bool(chosen.asked.get("private")))
     chosen.check(taught, dataset)
     learned, predicted = learned_target(taught), _predict(chosen, dataset, fit_head(chosen, taught))
     columns = learned.columns(predicted, taught.classes, chosen.asked.get("multilabel") or SEPARATOR)
     table = pa.table({"id": dataset.ids, **columns})
     known = int((taught.label >= 0).sum())
-    private = private or bool(chosen.asked.get("private"))
     print(
         f"{learned.protocols['linear']} on {chosen.arm} ({chosen.depth}), refitted on all {known:,} labels: {PRECEDES}"
     )

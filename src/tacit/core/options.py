@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, fields
-from typing import Any, NamedTuple, Self, TypeVar, get_type_hints
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, make_dataclass
+from typing import Any, ClassVar, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeVar, get_type_hints, overload
 
-F = TypeVar("F", bound=Callable[..., Any])
+from tacit.core.errors import UserError, nearest
+
+P = ParamSpec("P")
+S = TypeVar("S")
+R = TypeVar("R")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """Settings of one concern; every field has a default, by which nothing is said."""
+
+    group: ClassVar[str] = ""  # the heading of its flags in help
 
     def check(self) -> None:
         """UserError where a value makes no sense, whatever the data are."""
@@ -41,8 +48,13 @@ def is_flag(of: Field[Any]) -> bool:
 
 
 def helps(of: Any) -> dict[str, str]:
+    """What the `Args` in the docstring of a class or function say of each setting."""
+    return helps_of(inspect.cleandoc(of.__doc__ or ""))
+
+
+def helps_of(doc: str) -> dict[str, str]:
     """What the `Args` of a docstring say of each setting, in one line each."""
-    said = inspect.cleandoc(of.__doc__ or "").partition("\nArgs:\n")[2]
+    said = doc.partition("\nArgs:\n")[2]
     found = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", said, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
 
@@ -51,43 +63,84 @@ class Setting(NamedTuple):
     """A keyword argument, and the flag that is made of it."""
 
     type: Any
-    default: Any
+    default: Any  # `...` where it must be given
     help: str
+    group: str
     flag: bool  # False: only Python can give it
 
 
-def keywords(*several: type[Options]) -> dict[str, Setting]:
-    """The settings of these by their names; one that several have says what it means to each."""
+_JOINED = "setting"  # metadata of a field that `joined` has made: what several classes say of it
+
+
+def keywords(*several: type[Any]) -> dict[str, Setting]:
+    """The settings of these classes by their names; one that several have says what it means to each.
+
+    Of a field that a class inherits, the help and the group are those of the class that it comes from.
+    """
     found: dict[str, Setting] = {}
     for of in several:
-        hints, said = get_type_hints(of), helps(of)
+        hints = get_type_hints(of)
         for one in fields(of):
+            setting = one.metadata.get(_JOINED) or _setting(of, one, hints[one.name])
             before = found.get(one.name)
-            told = said[one.name] if before is None else f"{before.help}. {said[one.name]}"
-            first = before or Setting(hints[one.name], one.default, told, is_flag(one))
-            found[one.name] = first._replace(help=told)
+            found[one.name] = before._replace(help=f"{before.help}. {setting.help}") if before else setting
     return found
 
 
-def takes(*several: type[Options]) -> Callable[[F], F]:
-    """Give a function that ends in `**options` the settings of these as keyword arguments, in signature and help."""
+def _setting(of: type[Any], one: Field[Any], hint: Any) -> Setting:
+    home: Any = next(base for base in of.__mro__ if one.name in inspect.get_annotations(base))
+    default = ... if one.default is MISSING else one.default
+    return Setting(hint, default, helps(home)[one.name], home.group, is_flag(one))
 
-    def with_settings(function: F) -> F:
-        own = inspect.signature(function)
-        parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        said = helps(function)
-        types = {one.name: str(one.type) for of in reversed(several) for one in fields(of)}
-        for name, setting in keywords(*several).items():
-            how: dict[str, Any] = {"default": setting.default, "annotation": types[name]}
-            parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, **how))
-            said[name] = setting.help
-        head = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")[0]
-        lines = [f"    {p.name}: {said[p.name]}" for p in parameters]
-        function.__doc__ = "\n".join([head, "Args:", *lines])
-        function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        return function
 
-    return with_settings
+def joined(name: str, *several: type[Options], without: Collection[str] = ()) -> type[Options]:
+    """A class of all settings of these classes, each once."""
+    made = [
+        (of, setting.type, field(default=setting.default, metadata={_JOINED: setting, "flag": setting.flag}))
+        for of, setting in keywords(*several).items()
+        if of not in without
+    ]
+    return make_dataclass(name, made, bases=(Options,), frozen=True, kw_only=True)
+
+
+class takes(Generic[P, S]):  # noqa: N801  (a decorator)
+    """Give a function that takes `settings` as one value the fields of their class as keyword arguments.
+
+    They stand in its signature, so that editors complete them, and in its help.
+    """
+
+    def __init__(self, settings: Callable[P, S]) -> None:
+        self.settings: Any = settings
+
+    @overload
+    def __call__(self, body: Callable[[Any, S], R]) -> Callable[Concatenate[Any, P], R]: ...
+
+    @overload
+    def __call__(self, body: Callable[[Any, Any, S], R]) -> Callable[Concatenate[Any, Any, P], R]: ...
+
+    def __call__(self, body: Any) -> Any:
+        own = [p for p in inspect.signature(body).parameters.values() if p.name != "settings"]
+        known = keywords(self.settings)
+
+        @functools.wraps(body)
+        def called(*args: Any, **given: Any) -> Any:
+            beside = {p.name: given.pop(p.name) for p in own if p.name in given}
+            for name in given:
+                if name not in known:
+                    raise UserError(f"{body.__name__} takes no {name}{nearest(name, known)}")
+            return body(*args, **beside, settings=self.settings(**given))
+
+        keyword, empty = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
+        more = [
+            inspect.Parameter(name, keyword, default=empty if of.default is ... else of.default, annotation=of.type)
+            for name, of in known.items()
+        ]
+        head = inspect.cleandoc(body.__doc__ or "").partition("\nArgs:\n")[0]
+        said = {**{name: of.help for name, of in known.items()}, **helps(body)}
+        lines = [f"    {name}: {said[name]}" for name in (*(p.name for p in own), *known)]
+        called.__doc__ = "\n".join([head, "Args:", *lines])
+        called.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+        return called
 
 
 def _same(value: Any, default: Any) -> bool:

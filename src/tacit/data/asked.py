@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tacit.core.errors import UserError, nearest
 from tacit.core.naming import plain
 from tacit.evaluation.targets import OFFERED, TARGETS, USUAL, make_target
+
+if TYPE_CHECKING:
+    from tacit.data.options import LabelOptions
 
 MULTILABEL = "multilabel"  # the target that the flag of this name implies
 
@@ -81,21 +84,9 @@ def target_settings(*settings: Mapping[str, Any]) -> dict[str, Any]:
     return next((of for of in said if any(of.values())), said[-1])
 
 
-def understand(
-    *,
-    label_column: str | None = None,
-    ignore_label: Sequence[str] = (),
-    keep_label: Sequence[str] = (),
-    group_column: str | None = None,
-    split_column: str | None = None,
-    test: Any = None,
-    target: str | None = None,
-    multilabel: str | None = None,
-    worst_group: str | None = None,
-    holdout: str | None = None,
-    time_column: str | None = None,
-) -> Asked:
-    """The settings of `open_dataset` of these names. UserError where one makes no sense, or two contradict."""
+def asked_by(options: LabelOptions) -> Asked:
+    """Which columns tell what. UserError where a setting makes no sense, or two contradict."""
+    target, multilabel, holdout, time_column = options.target, options.multilabel, options.holdout, options.time_column
     if target is not None and target not in TARGETS:
         raise UserError(f"--target {target} is none{nearest(str(target), OFFERED)}; choose from {', '.join(OFFERED)}")
     if multilabel is not None and target not in (None, USUAL, MULTILABEL):
@@ -105,15 +96,20 @@ def understand(
     site, equals, value = (holdout or "").partition("=")
     if holdout is not None and not (site and equals and value.strip()):
         raise UserError(f"--holdout {holdout}: name a column and the value to hold out, such as site=B")
-    splits = {"--holdout": holdout, "--time-column": time_column, "--split-column": split_column, "--test": test}
+    splits = {
+        "--holdout": holdout,
+        "--time-column": time_column,
+        "--split-column": options.split_column,
+        "--test": options.test,
+    }
     given = [flag for flag, said in splits.items() if said is not None]
     if len(given) > 1 and given[0] in ("--holdout", "--time-column"):
         raise UserError(f"{given[0]} and {given[1]} both say what the test split is; choose one")
     columns = {
-        "label": label_column,
-        "group": group_column,
-        "split": split_column,
-        "subgroup": worst_group,
+        "label": options.label_column,
+        "group": options.group_column,
+        "split": options.split_column,
+        "subgroup": options.worst_group,
         "holdout": site or None,
         "time": time_column,
     }
@@ -121,8 +117,8 @@ def understand(
         {key: name for key, name in columns.items() if name is not None},
         target=target_named(target, multilabel),
         separator=None if multilabel is None else multilabel.strip(),
-        ignored=_names(ignore_label),
-        kept=_names(keep_label),
+        ignored=_names(options.ignore_label),
+        kept=_names(options.keep_label),
         held_out=plain(value) or None,
     )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FOLDERS = "folders"  # what is said in place of a label file where class folders are meant
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reading(Options):
     """Where the data lie, and where they are kept once they are decoded.
 
@@ -30,18 +30,20 @@ class Reading(Options):
         patience: seconds; where decoding takes longer, a sample of the images stands for all, and nothing is kept
     """
 
+    group = "data"
+
     kind: str | None = None
     path_column: str | None = None
-    cache: str | None = None
     max_bad: float = 0.05
     patience: float = math.inf
+    cache: str | None = None
 
     def check(self) -> None:
         if not 0 <= self.max_bad <= 1:
             raise UserError(f"--max-bad {self.max_bad:g} is no fraction; choose 0 to 1, such as 0.05")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelOptions(Options):
     """Labels, groups and splits, and how they are read.
 
@@ -71,18 +73,20 @@ class LabelOptions(Options):
             examples are the test split, and whatever else is as late is not pretrained on either
     """
 
+    group = "labels and splits"
+
     labels: str | Sequence[str] | None = None
     label_column: str | None = None
-    ignore_label: Sequence[str] = ()
-    keep_label: Sequence[str] = ()
+    target: str | None = None
     group_column: str | None = None
     split_column: str | None = None
-    test: Any = None
-    target: str | None = None
-    multilabel: str | None = None
-    worst_group: str | None = None
-    holdout: str | None = None
     time_column: str | None = None
+    test: Any = None
+    holdout: str | None = None
+    multilabel: str | None = None
+    ignore_label: Sequence[str] = ()
+    keep_label: Sequence[str] = ()
+    worst_group: str | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -103,8 +107,8 @@ class LabelOptions(Options):
 
     def asked(self) -> Asked:
         """Which columns tell what. UserError where a setting makes no sense, or two contradict."""
-        from tacit.data.asked import understand  # which imports what counts labels
+        from tacit.data.asked import asked_by  # which imports what counts labels
 
         if self.by_folder and self.label_column is not None:
             raise UserError("--labels folders and --label-column exclude each other; choose one")
-        return understand(**{name: getattr(self, name) for name in self.names() if name != "labels"})
+        return asked_by(self)

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tacit.core.encoder import OwnEncoder
-from tacit.core.errors import UserError, nearest
+from tacit.core.errors import UserError
 from tacit.core.options import keywords
 from tacit.core.spec import SpecOf
-from tacit.dataset import OPTIONS, READING
+from tacit.dataset import READING
 from tacit.encoders import load_encoder
 from tacit.encoders.folder import are_names
 from tacit.experiment.folder import is_run, settings_of
-from tacit.modalities import modality_of
+from tacit.modalities import DataOptions, modality_of
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset
@@ -59,15 +59,8 @@ def as_trained(encoder: OwnEncoder, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def asked_for(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those settings of `open_dataset` that are not as they are by default."""
-    usual = {name: of.default for name, of in keywords(*OPTIONS).items()}
+    usual = {name: of.default for name, of in keywords(DataOptions).items()}
     return {name: value for name, value in options.items() if value is not None and value != usual.get(name)}
-
-
-def check_names(options: Mapping[str, Any]) -> None:
-    """UserError for a setting that says nothing of how content is read."""
-    for name in options:
-        if name not in READING:
-            raise UserError(f"no setting {name!r}{nearest(name, READING)} of how data are read")
 
 
 def _remembered(encoder: OwnEncoder) -> dict[str, Any]:

@@ -7,12 +7,15 @@ imported here, so that help is instant.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
+from tacit.modalities import ContentOptions, DataOptions, data_options
+
+# The headings of flags in help: those of data first, in the order of the table of modalities.
+OWN = "settings"  # of a command's own
 GROUPS = (
-    *("data", "labels and splits", "images", "text", "sound", "events"),
+    *(OWN, *dict.fromkeys(of.group for of in data_options())),
     *("pretraining", "judging", "this machine", "folder"),
 )
 # Flags that most people use, shown before all groups.
@@ -271,95 +274,20 @@ class RunFolder(Folder):
     tensorboard: bool = False
 
 
-# ---------------------------------------------------------------- how data are read; the help is that of open_dataset
+# ---------------------------------------------------------------- how data are read
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    group: ClassVar[str] = "data"
-
-    kind: str | None = None
-    path_column: str | None = None
-    max_bad: float = 0.05
-    patience: float = float("inf")
-    cache: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelOptions:
-    group: ClassVar[str] = "labels and splits"
-
-    labels: str | Sequence[str] | None = None
-    label_column: str | None = None
-    target: str | None = None
-    group_column: str | None = None
-    split_column: str | None = None
-    time_column: str | None = None
-    test: Any = None
-    holdout: str | None = None
-    multilabel: str | None = None
-    ignore_label: Sequence[str] = ()
-    keep_label: Sequence[str] = ()
-    worst_group: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageOptions:
-    group: ClassVar[str] = "images"
-
-    image_size: int | None = None
-    image_column: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextOptions:
-    group: ClassVar[str] = "text"
-
-    text_column: str | Sequence[str] | None = None
-    length: int | None = None
-    tokenizer: str | None = None
-    vocabulary: int | None = None
-    lowercase: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoundOptions:
-    group: ClassVar[str] = "sound"
-
-    audio_column: str | None = None
-    rate: int | None = None
-    seconds: float | None = None
-    channels: str | None = None
-    start_column: str | None = None
-    end_column: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class EventOptions:
-    group: ClassVar[str] = "events"
-
-    user_column: str | None = None
-    item_column: str | None = None
-    event_column: str | None = None
-    event_weight: Sequence[str] = ()
-    session_gap: str | None = None
-    k_core: int | None = None
-    item_table: str | None = None
-    catalogue: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading(DataOptions, LabelOptions, ImageOptions, TextOptions, SoundOptions, EventOptions):
+class Reading(DataOptions):
     """How data are read and labelled: the settings of `tacit.open_dataset`."""
 
     def options(self) -> dict[str, Any]:
         """The settings of `open_dataset`, by name."""
-        return {field.name: getattr(self, field.name) for field in fields(Reading)}
+        return {name: getattr(self, name) for name in DataOptions.names()}
 
-    def asked(self) -> dict[str, Any]:
-        """All others, by name."""
-        names = {field.name for field in fields(Reading)}
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in names}
+    def reading(self) -> dict[str, Any]:
+        """Those that are not as they are by default."""
+        return {name: value for name, value in self.given().items() if name in DataOptions.names()}
 
 
 # ---------------------------------------------------------------- of the commands
@@ -401,10 +329,92 @@ class EvaluateSettings(Seed, Sealed, Judging, Device, Folder, Reading):
     trust: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class EmbedSettings(Device, Reading):
+    """Of `tacit embed`.
+
+    Args:
+        out: The Parquet file to write, or the folder.
+        words: Embed every word of a text, as its list of words or its blanks part it.
+        of_items: Embed every item that the encoder knows.
+        batch_size: Examples at a time; embeddings do not depend on it.
+        timeout: Seconds after which a process that waits for another one in vain ends the work.
+        overwrite: Replace the file or the folder.
+    """
+
+    group: ClassVar[str] = OWN
+
+    out: str
+    words: bool = False
+    of_items: bool = False
+    batch_size: int = 256
+    timeout: float = 600.0
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfARun(Device):
+    """What is done with the folder of a run.
+
+    Args:
+        trust: Open the data and label files that the run names, also where the folder was not made here by you, or was
+            changed since. Without it such a folder opens nothing: name data and labels yourself.
+        overwrite: Replace the file.
+    """
+
+    group: ClassVar[str] = OWN
+
+    trust: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings(OfARun, ContentOptions):
+    """Of `tacit predict`.
+
+    Args:
+        out: The file to write, .csv or .parquet; none is written without it.
+        labels: The label file to learn from in place of the run's, or `folders`.
+        label_column: The column of labels in place of the run's.
+        labelled: The data to learn from, where the run's have moved or were objects in Python.
+        private: Print no class and no name; so where the run was private. The file holds what it holds.
+    """
+
+    group: ClassVar[str] = OWN
+
+    out: str | None = None
+    labels: str | None = None
+    label_column: str | None = None
+    labelled: Any = None
+    private: bool = False
+
+    def reading(self) -> dict[str, Any]:
+        """What is read otherwise than the run read its own, by name."""
+        return {name: value for name, value in self.given().items() if name in ContentOptions.names()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextLabelsSettings(OfARun, Reading):
+    """Of `tacit next-labels`.
+
+    Args:
+        n: How many to choose.
+        out: The CSV file to write; none is written without it.
+        method: auto takes the margin from 5 labels per class on; typiclust also serves targets without classes.
+        private: Print no name and no class; so where the run was private. The file names what is to be labelled.
+    """
+
+    group: ClassVar[str] = OWN
+
+    n: int = 50
+    out: str | None = None
+    method: Literal["auto", "typiclust", "margin"] = "auto"
+    private: bool = False
+
+
 def settings_of(asked: Reading, **others: Any) -> Settings:
     """What an experiment is asked by a command: its own settings, the `others`, and of the rest the defaults."""
-    names = {field.name for field in fields(Settings)}
-    given = {name: value for name, value in asked.asked().items() if name in names}
+    given = {field.name: getattr(asked, field.name) for field in fields(Settings) if hasattr(asked, field.name)}
     if given.get("budget") is None:  # of `tacit evaluate`, which need not have one
         given.pop("budget", None)
     return Settings(**{**given, **others})

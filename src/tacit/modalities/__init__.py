@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tacit.core.options import Options, joined
 from tacit.data.options import LabelOptions, Reading
 
 if TYPE_CHECKING:
-    from tacit.core.options import Options
     from tacit.core.spec import Spec
     from tacit.data.signs import Signs
     from tacit.modalities.base import Modality
@@ -101,3 +102,27 @@ def next_up(modality: str) -> str | None:
 
 def _options(modality: str) -> Any:
     return import_module(f"{MODALITIES[modality]}.options")
+
+
+# ---------------------------------------------------------------- all options of data as one class
+
+if TYPE_CHECKING:  # the table once more, for type checkers and editors, which complete a flag that has no line here too
+    from tacit.modalities.audio.options import Options as _Audio
+    from tacit.modalities.events.options import Options as _Events
+    from tacit.modalities.image.options import Options as _Image
+    from tacit.modalities.series.options import Options as _Series
+    from tacit.modalities.text.options import Options as _Text
+
+    @dataclass(frozen=True, kw_only=True)
+    class ContentOptions(Reading, _Image, _Audio, _Text, _Series, _Events):
+        """How the content of data is read; nothing of labels, groups and splits."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class DataOptions(LabelOptions, ContentOptions):
+        """All settings of `open_dataset`."""
+
+else:
+    # Of a modality, a word by which a setting of labels is its own says what is held out. A sample stands for no whole.
+    _APART = {"patience"}.union(*(of.own_words for of in options_of().values()))
+    ContentOptions = joined("ContentOptions", Reading, *options_of().values(), without=_APART)
+    DataOptions = joined("DataOptions", *data_options())

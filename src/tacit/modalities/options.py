@@ -9,17 +9,17 @@ from typing import Any, ClassVar, Self
 from tacit.core.options import Options
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModalityOptions(Options):
     """Settings of one modality."""
 
     columns: ClassVar[tuple[str, ...]] = ()  # settings that name a column of its content, and so say whose a table is
-    words: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # values by which a setting of all modalities is its own
+    own_words: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # values by which a setting of all modalities is its own
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
         own = super().of(settings)
-        others = [name for name, words in cls.words.items() if settings.get(name) not in words]
+        others = [name for name, words in cls.own_words.items() if settings.get(name) not in words]
         return replace(own, **dict.fromkeys(others)) if others else own
 
     def named(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from tacit.core.errors import UserError, nearest
 from tacit.data.signs import Signs
@@ -48,7 +48,7 @@ SIGNS = Signs(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options(ModalityOptions):
     """How recordings are read.
 
@@ -63,7 +63,8 @@ class Options(ModalityOptions):
         channels: mix (the mean of all, the default), left, right, or separate: each channel is an example of its own
     """
 
-    columns = ("audio_column", "start_column", "end_column")
+    group = "sound"
+    columns: ClassVar[tuple[str, ...]] = ("audio_column", "start_column", "end_column")
 
     audio_column: str | None = None
     start_column: str | None = None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from tacit.core.errors import UserError
 from tacit.core.spec import SpecOf
@@ -32,7 +32,7 @@ ENCODERS = {
 SIGNS = Signs(nouns="events")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options(ModalityOptions):
     """How a table of events becomes histories.
 
@@ -52,8 +52,9 @@ class Options(ModalityOptions):
             the latest tenth of all and the tenth before; or none: all are pretrained on
     """
 
-    columns = ("user_column", "item_column", "event_column")
-    words = {"holdout": HELD}  # noqa: RUF012  (no field)
+    group = "events"
+    columns: ClassVar[tuple[str, ...]] = ("user_column", "item_column", "event_column")
+    own_words: ClassVar[Mapping[str, tuple[str, ...]]] = {"holdout": HELD}
 
     user_column: str | None = None
     item_column: str | None = None

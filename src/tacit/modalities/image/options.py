@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from tacit.core.errors import UserError
 from tacit.core.options import PYTHON_ONLY
@@ -33,7 +33,7 @@ SIGNS = Signs(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options(ModalityOptions):
     """How images are read.
 
@@ -43,7 +43,8 @@ class Options(ModalityOptions):
         reads: the spec of an encoder of images, whose channels and scale of grey values they are read in
     """
 
-    columns = ("image_column",)
+    group = "images"
+    columns: ClassVar[tuple[str, ...]] = ("image_column",)
 
     image_size: int | SpecOf[Any] | None = None
     image_column: str | None = None

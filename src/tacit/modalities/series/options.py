@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tacit.core.errors import UserError, nearest
 from tacit.data.signs import Signs
@@ -26,7 +27,7 @@ ENCODERS = {
 SIGNS = Signs(nouns="time series", asked=frozenset([".csv", ".tsv", ".csv.gz", ".tsv.gz"]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options(ModalityOptions):
     """How time series are read.
 
@@ -44,7 +45,8 @@ class Options(ModalityOptions):
             its own (series); default: its own where series lie far apart beside what happens in each, else the data's
     """
 
-    columns = ("series_column", "series_id_column", "series_time_column")
+    group = "series"
+    columns: ClassVar[tuple[str, ...]] = ("series_column", "series_id_column", "series_time_column")
 
     series_column: str | Sequence[str] | None = None
     series_id_column: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tacit.core.errors import UserError
 from tacit.core.spec import SpecOf
@@ -38,7 +38,7 @@ SIGNS = Signs(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options(ModalityOptions):
     """How texts are read and tokenised.
 
@@ -53,7 +53,8 @@ class Options(ModalityOptions):
         lowercase: whether a tokenizer that is trained takes capitals for small letters
     """
 
-    columns = ("text_column",)
+    group = "text"
+    columns: ClassVar[tuple[str, ...]] = ("text_column",)
 
     text_column: str | Sequence[str] | None = None
     tokenizer: str | SpecOf[Any] | None = None
