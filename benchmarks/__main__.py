@@ -2,7 +2,7 @@
 
     python -m benchmarks [NAME ...] [--data FOLDER] [--rounds N]
     python -m benchmarks --list
-    python -m benchmarks --readme       write the README's table of figures anew, from benchmarks/results
+    python -m benchmarks --table        write the table of docs/benchmarks.md anew, from benchmarks/results
 
 Every side of a case runs in a process of its own, all of them in turn, so many rounds; each peer is installed once into
 an environment of its own under benchmarks/.peers, in the versions that benchmarks/peers.py pins. A ratio says how many
@@ -44,14 +44,14 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--readme", action="store_true")
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--data", type=Path, default=ROOT / "data")
     parser.add_argument("--rounds", type=int)
     asked = parser.parse_args()
     if asked.list:
         listing()
         return 0
-    if asked.readme:
+    if asked.table:
         figures.write()
         return 0
     for name in asked.names:

@@ -1,4 +1,4 @@
-"""The README's table of figures, filled in from benchmarks/results by `python -m benchmarks --readme`.
+"""The table of figures in docs/benchmarks.md, filled in from benchmarks/results by `python -m benchmarks --table`.
 
 `figures.md` is the table with a field for every figure: `{case[key][key]:format}` in the words of Python's str.format.
 A case is looked up by name in all result files, and its latest line counts; `case where key=value` asks for the latest
@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-README = HERE.parent / "README.md"
+PAGE = HERE.parent / "docs" / "benchmarks.md"
 TABLE = HERE / "figures.md"
 RESULTS = HERE / "results"
 COMPARED = RESULTS / "compared.jsonl"
-BEGIN, END = "<!-- figures: python -m benchmarks --readme -->\n", "<!-- end of figures -->\n"
+BEGIN, END = "<!-- figures: python -m benchmarks --table -->\n", "<!-- end of figures -->\n"
 
 
 def write() -> None:
-    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def renewed(readme: str) -> str:
-    """This README with the table as the results have it now."""
-    before, _, rest = readme.partition(BEGIN)
+def renewed(page: str) -> str:
+    """This page with the table as the results have it now."""
+    before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return before + BEGIN + filled(TABLE.read_text(encoding="utf-8"), lines()) + END + after
 
@@ -65,7 +65,7 @@ class Cases(Mapping[str, Any]):
 
 
 class Plain(string.Formatter):
-    """Figures as the README has them: .5 rather than 0.5, a true minus, a space before %."""
+    """Figures as the page has them: .5 rather than 0.5, a true minus, a space before %."""
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
         case, *keys = re.split(r"[\[\]]+", field_name.rstrip("]"))

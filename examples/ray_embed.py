@@ -1,6 +1,6 @@
 """Embed a corpus on a cluster that runs Ray, by an encoder that every worker loads once.
 
-    pip install "tacit[ray]"
+    pip install "tacit-learn[ray]"
     python examples/ray_embed.py RUN IN OUT --column text [--workers 8] [--gpus 1]
 
 IN is a folder of Parquet files, OUT one that is written: their rows with an `embedding` more, in no order. Both may lie

@@ -1,4 +1,4 @@
-"""What the README claims is what was recorded, and the table of comparisons names what exists."""
+"""What docs/benchmarks.md claims is what was recorded, and the table of comparisons names what exists."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from benchmarks.cases import CASES
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_readme_says_what_the_results_say() -> None:
-    readme = figures.README.read_text(encoding="utf-8")
-    assert readme.count(figures.BEGIN) == readme.count(figures.END) == 1
-    assert figures.renewed(readme) == readme, "run: python -m benchmarks --readme"
+def test_the_page_says_what_the_results_say() -> None:
+    page = figures.PAGE.read_text(encoding="utf-8")
+    assert page.count(figures.BEGIN) == page.count(figures.END) == 1
+    assert figures.renewed(page) == page, "run: python -m benchmarks --table"
 
 
 def test_a_figure_follows_the_latest_line_that_meets_the_condition() -> None:

@@ -57,7 +57,7 @@ def test_two_processes_write_parts_and_one_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ray_embeds_the_same(tmp_path: Path) -> None:
-    """Where Ray is installed, which takes more than all else together: pip install "tacit[ray]"."""
+    """Where Ray is installed, which takes more than all else together: pip install "tacit-learn[ray]"."""
     pytest.importorskip("ray")
     folder = tmp_path / "images"
     folder.mkdir()

@@ -27,7 +27,7 @@ from jsonargparse import DefaultHelpFormatter as HelpFormatter
 import tacit.experiment.settings as concerns
 from tacit.commands import COMMANDS
 from tacit.core.budget import start_clock
-from tacit.core.errors import Interrupted, RunFailed, UserError, in_a_line, nearest
+from tacit.core.errors import DISTRIBUTION, Interrupted, RunFailed, UserError, in_a_line, nearest
 from tacit.core.options import helps_of, keywords
 from tacit.core.plain_yaml import read_plain_yaml
 from tacit.core.wording import discreet
@@ -146,7 +146,7 @@ def _call(words: list[str]) -> int:
     if words and words[0] in {"--version", "-V"}:
         from importlib.metadata import version
 
-        print(f"tacit {version('tacit')}")
+        print(f"tacit {version(DISTRIBUTION)}")
         return 0
     if not words or words[0] in {"-h", "--help", "help"}:
         print(_overview())

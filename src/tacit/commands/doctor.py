@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from tacit.core.errors import clear_ends
+from tacit.core.errors import DISTRIBUTION, clear_ends
 
 SELF_TEST_SECONDS = 20.0
 _ROOMY, _TIGHT = 5.0, 0.5  # GB of free disk: below the first it may not last, below the second nothing can be saved
@@ -114,7 +114,7 @@ def diagnose(self_test: Callable[[], str] | None = None, *, cache: Path | None =
         yield check_self_test(self_test)
 
 
-def check_packages(distribution: str = "tacit") -> Check:
+def check_packages(distribution: str = DISTRIBUTION) -> Check:
     """Whether every dependency is there in a version that will do."""
     from packaging.requirements import Requirement
 

@@ -187,7 +187,7 @@ def _checked(settings: NextLabelsSettings) -> Path | None:
     """The file to write. UserError where something asked for cannot be."""
     n, method, out = settings.n, settings.method, settings.out
     if find_spec("skactiveml") is None:
-        raise UserError("choosing what to label needs scikit-activeml; install with: pip install 'tacit[active]'")
+        raise UserError("choosing what to label needs scikit-activeml; install with: pip install 'tacit-learn[active]'")
     if method not in get_args(Method):
         raise UserError(f"no method named {method!r}; choose {', '.join(get_args(Method))}")
     if n < 1:

@@ -14,6 +14,8 @@ from itertools import islice
 from types import CodeType
 from typing import ParamSpec, TypeVar
 
+DISTRIBUTION = "tacit-learn"  # what package indices call Tacit: the short name is another project's
+
 P = ParamSpec("P")
 T = TypeVar("T")
 

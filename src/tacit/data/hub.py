@@ -20,7 +20,9 @@ def named_dataset(source: str) -> pa.Table:
     try:
         import datasets
     except ImportError:
-        raise UserError(f"{source}: data sets by name need a library; install with: pip install 'tacit[hub]'") from None
+        raise UserError(
+            f"{source}: data sets by name need a library; install with: pip install 'tacit-learn[hub]'"
+        ) from None
     name, _, split = source.removeprefix("hf:").partition(":")
     try:
         found = datasets.load_dataset(name)

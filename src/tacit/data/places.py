@@ -108,7 +108,7 @@ def reaching(shown: str, others: tuple[type[Exception], ...] = ()) -> Iterator[N
         raise
     except ImportError as error:
         extra = _EXTRAS.get(urlsplit(shown).scheme)
-        remedy = f"pip install 'tacit[{extra}]'" if extra else str(error)
+        remedy = f"pip install 'tacit-learn[{extra}]'" if extra else str(error)
         raise UserError(f"{shown} needs a package that is not here; install with: {remedy}") from None
     except Exception as error:  # of any file system: networks, permissions, names
         said = _SECRET.sub("", " ".join(str(error).split()))[:200]

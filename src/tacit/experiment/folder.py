@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tacit.core import folders
-from tacit.core.errors import RunFailed, UserError, is_disk_full
+from tacit.core.errors import DISTRIBUTION, RunFailed, UserError, is_disk_full
 from tacit.core.files import check_place, write_whole
 from tacit.core.leading import leader
 from tacit.core.plain_yaml import plain_yaml
@@ -363,17 +363,20 @@ def default_folder(data: Any) -> Path:
     return Path("runs") / (re.sub(r"[^\w.+@=, -]+", "_", name).strip("._ ")[:100] or "data")
 
 
+def version_of(distribution: str) -> str:
+    """The version of what is installed under this name; `absent` where nothing is."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
 def environment() -> dict[str, Any]:
     """Versions, machine and date of a run, without anything personal."""
     import datetime
 
-    packages = ("tacit", "torch", "transformers", "lightning-fabric", "numpy", "scikit-learn", "pillow", "pyarrow")
-    versions = {}
-    for name in packages:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "absent"
+    packages = ("torch", "transformers", "lightning-fabric", "numpy", "scikit-learn", "pillow", "pyarrow")
+    versions = {"tacit": version_of(DISTRIBUTION), **{name: version_of(name) for name in packages}}
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],

@@ -43,7 +43,7 @@ class Onnx(Format):
     def check(self, encoder: OwnEncoder) -> None:
         missing = [name for name in PACKAGES if find_spec(name) is None]
         if missing:
-            raise UserError(f"export to ONNX needs {', '.join(missing)}; install with: pip install 'tacit[onnx]'")
+            raise UserError(f"export to ONNX needs {', '.join(missing)}; install with: pip install 'tacit-learn[onnx]'")
         if not getattr(encoder, "traceable", True):
             raise UserError(f"{encoder.name} has no graph, since {encoder.untraceable}; use --to hf")
 
