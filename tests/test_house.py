@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import tacit
+from tacit.data.options import LabelOptions, Reading
+from tacit.modalities import options_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "tacit"
@@ -248,3 +250,16 @@ def test_the_installed_torch_needs_nothing_else_from_outside_the_lock() -> None:
     }
     compiled = {name for name in names if name.startswith(("nvidia", "cuda", "triton"))}
     assert names - compiled <= set(locked())
+
+
+def test_settings_of_a_modality_stand_in_its_folder() -> None:
+    """A file outside of it that told of one would have to change with it."""
+    own = {name for of in options_of().values() for name in of.names() if "_" in name}  # others mean other things too
+    own -= {*Reading.names(), *LabelOptions.names(), "relative_to"}
+    told = []
+    for file in FILES:
+        if part(module(file)) in BELOW and file.relative_to(SOURCE).as_posix() not in OF_A_MODALITY:
+            said = {node.value for node in ast.walk(tree(file)) if isinstance(node, ast.Constant)}
+            said |= {node.attr for node in ast.walk(tree(file)) if isinstance(node, ast.Attribute)}
+            told += [f"{file.relative_to(SOURCE)}: {name}" for name in sorted(own) if name in said]
+    assert not told, "\n".join(told)

@@ -29,6 +29,7 @@ from tacit.modalities import (
     MODALITIES,
     ContentOptions,
     DataOptions,
+    built_in,
     file_endings,
     next_up,
     options_of,
@@ -147,7 +148,9 @@ def _claimed(listing: Listing, settings: Settings) -> Source:
             if found is not None:
                 return reader.claimed(found, settings.options[name])
     if isinstance(listing, Word):
-        raise UserError(f"{listing.name}: no such file or folder (and not the built-in 'digits')")
+        raise UserError(
+            f"{listing.name}: no such file or folder (and not the built-in {' or '.join(map(repr, built_in()))})"
+        )
     if isinstance(listing, File):
         raise UserError(f"{listing.name}: give a folder, or a file of .parquet, .csv, .jsonl, .tar, .txt, .npz or .npy")
     named, bare = reading.path_column, isinstance(listing, Objects)

@@ -45,7 +45,7 @@ from tacit.experiment.settings import (
 from tacit.experiment.split import has_seen
 from tacit.experiment.starting import check_judging
 from tacit.experiment.validate import HURRIED, diagnoses, pretrained_arm, validation_cost
-from tacit.modalities import DataOptions
+from tacit.modalities import DataOptions, next_up, those
 from tacit.report import private_report
 from tacit.tasks.base import Task
 from tacit.training.loop import Run, read_history
@@ -79,7 +79,7 @@ def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Rep
     if settings.private:
         name = "judged"  # its own may be that of a folder
     ours = is_own(found)
-    sealed_by = events_held(options) if ours and found.spec.kind == "items" else None
+    sealed_by = events_held(options) if ours and next_up(found.spec.kind) else None
     own = Path(encoder) if named and sealed_alike(Path(encoder), sealed_by) else None
     source = settings.seal if given is not None else own
     seal = given if given is not None or own is None else Seal.load(own)
@@ -98,7 +98,7 @@ def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Rep
         if labelled is None or sealed is None:
             raise UserError(
                 "evaluation needs labels; name them with --labels FILE, --labels folders or --label-column"
-                if opened.dataset.kind != "items"
+                if next_up(opened.dataset.kind) is None
                 else "evaluation needs labels, or events that are held out; leave --holdout none out"
             )
         if anew:
@@ -213,7 +213,7 @@ def as_the_run(run: Path, settings: EvaluateSettings) -> tuple[EvaluateSettings,
     if not is_run(run):
         return settings, options
     asked = settings_of_run(run)
-    cut_down = ("k_core", "item_table") if asked.trusted else ("k_core",)  # a stranger names no file
+    cut_down = [name for name in those("of_learning") if asked.trusted or name not in those("paths")]
     core = {name: asked[name] for name in cut_down if asked.get(name) and options.get(name) is None}
     options = {**options, **core}
     target = target_settings(options, asked)

@@ -33,6 +33,7 @@ from tacit.evaluation.targets import Target, make_target
 from tacit.experiment.heads import Chosen, open_chosen, remembered
 from tacit.experiment.reading import overridden, tell
 from tacit.experiment.settings import NextLabelsSettings
+from tacit.modalities import those
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset
@@ -219,7 +220,7 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     more, ignored = given.pop("labels", None), {*_ignored(chosen.asked), *_ignored(given)}
     if more is not None and not chosen.asked.trusted:
         given["labels"], more = more, None  # a stranger's label file is not opened; the person's own takes its place
-    by_column = ("label_column", "group_column", "split_column", "time_column", "start_column", "end_column")
+    by_column = ("label_column", "group_column", "split_column", "time_column", *those("of_labels"))
     names = ("test", "labels", "holdout", "keep_label", *by_column)
     said = {name: given.pop(name) for name in names if name in given}
     own = remembered(chosen.folder, chosen.asked, said, names, REMEDIES)
@@ -229,7 +230,7 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     dataset = open_dataset(data, **read, **own)
     name = _names(dataset)
     if more is not None:
-        whole = [setting for setting in ("start_column", "end_column") if own.get(setting) == NO_COLUMN]
+        whole = [setting for setting in those("of_labels") if own.get(setting) == NO_COLUMN]
         shared = {setting: own[setting] for setting in ("label_column", "keep_label", "test", *whole) if setting in own}
         later = _names(open_dataset(data, **read, **shared, labels=more))
         name = np.where(later == None, name, later)  # noqa: E711  (item by item)

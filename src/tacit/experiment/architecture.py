@@ -21,14 +21,14 @@ from tacit.experiment.opening import Opened, open_data, split_data
 from tacit.experiment.plan import check_hiding, hiding_of
 from tacit.experiment.reading import as_trained, asked_for, open_encoder
 from tacit.experiment.settings import Processes, Settings, Start
-from tacit.modalities import architectures, modality_of
+from tacit.modalities import architectures, modality_of, those
 from tacit.training.engine import Fabric, make_fabric
 
 if TYPE_CHECKING:
     from tacit.evaluation import Seal
 
 RANDOM_SEEDS = 3  # random initialisations that the baseline averages over
-MAY_DIFFER = {"length", "seconds"}  # of what is looked at together, from one training of an encoder to the next
+MAY_DIFFER = frozenset(those("together"))  # of what is looked at together, from one training of an encoder to the next
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tacit.core.records import read_record, reading, text_of, write_record
 from tacit.core.secret import FILE_NAME as SECRET
 from tacit.core.secret import SIGNATURE, is_signed, sign
 from tacit.encoders import folder as saved
+from tacit.modalities import built_in, those
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 CONFIG, _LOCK, _ENVIRONMENT, LOG = "config.yaml", ".lock", "environment.json", "log.txt"
 BEGUN_ON = "begun_on.npz"  # see `tacit.experiment.resuming`
 _SIGNATURE = f".{CONFIG}{SIGNATURE}"
-OUTSIDE = {"data", "test", "labels", "cache", "item_table", "catalogue", "tokenizer", "init", "against", "seal"}
+OUTSIDE = {"data", "test", "labels", "cache", *those("paths"), "init", "against", "seal"}
 _AT_FIRST = {CONFIG, _SIGNATURE, _LOCK, _ENVIRONMENT, LOG, folders.MARKER}  # before anything has been found out
 _AT_FIRST |= {"seal.json", SECRET, "plan.json", BEGUN_ON}  # and before anything has been trained
 _RUN = "run"  # what the mark of a run folder says
@@ -334,8 +335,8 @@ def settings_of(run: Path, *, trust: bool = False) -> RunSettings:
 
 def leads_out(name: str, value: Any) -> bool:
     """Whether a setting of a run names something outside of its folder: a path, an URL, a name on a hub."""
-    built_in = (name, value) == ("data", "digits") and not Path("digits").exists()
-    return name in OUTSIDE and not built_in and not (name == "labels" and value in ("folders", ["folders"]))
+    ours = name == "data" and value in built_in() and not Path(value).exists()
+    return name in OUTSIDE and not ours and not (name == "labels" and value in ("folders", ["folders"]))
 
 
 def was_private(run: Path) -> bool:

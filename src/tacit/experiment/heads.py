@@ -21,7 +21,7 @@ from tacit.evaluation.targets import Supervised, make_target
 from tacit.experiment.folder import CONFIG, RunSettings, leads_out, settings_of
 from tacit.experiment.reading import as_trained, open_encoder
 from tacit.formats.head import Head
-from tacit.modalities import modality_of
+from tacit.modalities import modality_of, those
 from tacit.training.engine import make_fabric
 
 if TYPE_CHECKING:
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
 AT_ONCE = 8192  # examples embedded at a time
 HOW_KEPT = ("cache", "max_bad")  # what any data share with those of the run
-HOW_LEARNED = ("k_core", "item_table")  # what the run's own data were cut down to, and told of
-PLACES = {"cache", "item_table"}  # of these
+HOW_LEARNED = those("of_learning")  # what the run's own data were cut down to, and told of
+PLACES = {"cache", *those("paths")}
 HOW_LABELLED = (
-    *("labels", "label_column", "ignore_label", "keep_label", "group_column", "start_column", "end_column"),
+    *("labels", "label_column", "ignore_label", "keep_label", "group_column"),
+    *those("of_labels"),
     *("test", "target", "multilabel"),
 )
 

@@ -6,7 +6,7 @@ from tacit.core.errors import UserError
 from tacit.core.masks import UNITS, Hiding
 from tacit.experiment.settings import Settings
 from tacit.experiment.tasks import check_kind, tasks_of
-from tacit.modalities import modality_named
+from tacit.modalities import MODALITIES, modality_named
 from tacit.modalities.recipe import hides
 from tacit.tasks import parse_mixture
 
@@ -62,8 +62,9 @@ def check_hiding(hiding: Hiding | None, ask: Settings, kind: str) -> None:
     """UserError where nothing of these data is hidden, or not by this unit."""
     if hiding is None:
         return
-    if hiding.unit is not None and kind != "text":
-        raise UserError(f"--mask {ask.mask}: only text is hidden by {hiding.unit}; give the share alone")
+    if hiding.unit is not None and hiding.unit not in modality_named(kind).hidden_by:
+        ours = " and ".join(name for name in MODALITIES if hiding.unit in modality_named(name).hidden_by)
+        raise UserError(f"--mask {ask.mask}: only {ours} is hidden by {hiding.unit}; give the share alone")
     tasks = named_tasks(ask) or {
         task for name in task_names(modality_named(kind).default_tasks) for task in parse_mixture(name)
     }

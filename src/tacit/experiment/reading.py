@@ -19,12 +19,12 @@ from tacit.dataset import READING
 from tacit.encoders import load_encoder
 from tacit.encoders.folder import are_names
 from tacit.experiment.folder import is_run, settings_of
-from tacit.modalities import DataOptions, modality_of
+from tacit.modalities import DataOptions, modality_of, options_of, those
 
 if TYPE_CHECKING:
     from tacit.dataset import Dataset
 
-COLUMNS = tuple(name for name in READING if name.endswith("_column") or name == "event_weight")
+COLUMNS = tuple(name for name in READING if name.endswith("_column") or name in those("kept_with"))
 
 
 def open_encoder(source: Any, *, offline: bool = False) -> OwnEncoder:
@@ -33,9 +33,9 @@ def open_encoder(source: Any, *, offline: bool = False) -> OwnEncoder:
     folder = Path(source)
     if not encoder.reading and is_run(folder):
         asked = settings_of(folder)
-        said = {name: asked.get(name) for name in (*COLUMNS, "session_gap")}
+        said = {name: asked.get(name) for name in (*COLUMNS, *those("kept"))}
         encoder.reading = {name: value for name, value in said.items() if value and are_names(value)}
-        if encoder.spec.kind != "items":
+        if "time_column" not in options_of()[encoder.spec.kind].names():
             encoder.reading.pop("time_column", None)  # which says there what is tested
         modality_of(encoder.spec).restore_options(encoder, asked)
     return encoder
@@ -65,7 +65,7 @@ def asked_for(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _remembered(encoder: OwnEncoder) -> dict[str, Any]:
     columns = {name: value for name, value in encoder.reading.items() if name in COLUMNS}
-    others = {name: value for name, value in encoder.reading.items() if name == "session_gap"}
+    others = {name: value for name, value in encoder.reading.items() if name in those("kept")}
     kind = encoder.spec.kind
     return {"kind": kind, **others, **modality_of(encoder.spec).options_of(encoder.spec), "as_before": columns}
 

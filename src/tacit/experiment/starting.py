@@ -20,6 +20,7 @@ from tacit.evaluation import Arm
 from tacit.experiment.folder import JUDGING
 from tacit.experiment.plan import checked_parts
 from tacit.experiment.settings import Judging
+from tacit.modalities import next_up
 from tacit.training.stepping import Comparing
 
 if TYPE_CHECKING:
@@ -150,5 +151,5 @@ def check_unlabelled(settings: Judging, kind: str) -> None:
     given = [name for name in JUDGING if getattr(settings, name, None)]
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        remedy = "leave --holdout none out" if kind == "items" else "name them with --labels FILE or --label-column"
+        remedy = "leave --holdout none out" if next_up(kind) else "name them with --labels FILE or --label-column"
         raise UserError(f"{flags}: nothing is judged without labels; {remedy}, or leave out what asks for it")

@@ -20,6 +20,7 @@ from tacit.encoders import is_own
 from tacit.experiment.baselines import UNTRAINED
 from tacit.experiment.pacing import Cost
 from tacit.experiment.split import has_seen
+from tacit.modalities import next_up
 from tacit.modalities.base import Unseen
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ PILOTED = 400  # labels at most of the probe that tells how long others take
 NO_PROOF = (
     "No labels, no proof: the label-free alarms below can show that an encoder has collapsed, never that it transfers."
 )
-WITH_PROOF = {
-    "items": "Without --holdout none, these encoders are compared with what counting alone recommends.",
-    "others": "With 10 labelled examples per class, --labels FILE compares these encoders with plain pixels, with the "
-    "untrained architecture and with training from scratch, and says how many labels they save.",
-}
+HELD_PROOF = "Without --holdout none, these encoders are compared with what counting alone recommends."
+LABELS_PROOF = (
+    "With 10 labelled examples per class, --labels FILE compares these encoders with plain pixels, with the "
+    "untrained architecture and with training from scratch, and says how many labels they save."
+)
 TIMED = 1000  # examples that are read to tell how long all of them take
 FEW = 64  # of these, by encoders that may be slow
 TRIED = 100  # examples at most that encoders are tried on beside the verdict
@@ -345,8 +346,7 @@ def report_without_labels(
     arms = [pretrained_arm(name, of, found[name], architecture) for name, of in runs.items()]
     fields = [field for field in ArmRecord.__dataclass_fields__]
     sound = [arm.name for arm in arms if not failed(arm)] or [arms[0].name]
-    kind = "items" if opened.dataset.kind == "items" else "others"
-    text = f"{NO_PROOF} {WITH_PROOF[kind]}"
+    text = f"{NO_PROOF} {HELD_PROOF if next_up(opened.dataset.kind) else LABELS_PROOF}"
     verdict = Verdict("none", "checkpoint", "", sound[0], None, "", None, None, None, transductive, text)
     return Report(
         verdict=verdict,

@@ -61,6 +61,16 @@ def data_options() -> tuple[type[Options], ...]:
     return (Reading, LabelOptions, *options_of().values())
 
 
+def those(what: str) -> tuple[str, ...]:
+    """The settings of all modalities in one of the lists of `ModalityOptions`, such as `paths`."""
+    return tuple(dict.fromkeys(name for of in options_of().values() for name in getattr(of, what)))
+
+
+def built_in() -> tuple[str, ...]:
+    """Words that mean data which a modality has built in."""
+    return tuple(word for name in MODALITIES for word in getattr(_options(name), "BUILT_IN", ()))
+
+
 @cache
 def signs() -> dict[str, Signs]:
     """How data of each modality are known."""

@@ -69,6 +69,7 @@ class Modality(ABC, Generic[S, D]):
     nouns: ClassVar[str]  # what its examples are called
     spec: type[S]
     default_tasks: ClassVar[str]  # that a run compares where none are named
+    hidden_by: ClassVar[tuple[str, ...]] = ()  # the units that masked prediction may hide it by, see `Hiding`
     owned: ClassVar[bool] = False  # examples are made of what nobody else has, such as a shop's items
 
     # ---------------------------------------------------------------- pretraining

@@ -13,8 +13,16 @@ from tacit.core.options import Options
 class ModalityOptions(Options):
     """Settings of one modality."""
 
-    columns: ClassVar[tuple[str, ...]] = ()  # settings that name a column of its content, and so say whose a table is
-    own_words: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # values by which a setting of all modalities is its own
+    # Lists of its own settings:
+    columns: ClassVar[tuple[str, ...]] = ()  # that name a column of its content, and so say whose a table is
+    kept_with: ClassVar[tuple[str, ...]] = ()  # by which later data of the same columns are read too
+    kept: ClassVar[tuple[str, ...]] = ()  # by which later data are read too, and of which no spec tells
+    of_labels: ClassVar[tuple[str, ...]] = ()  # that say which part of an example a label means
+    of_learning: ClassVar[tuple[str, ...]] = ()  # that say what is learned from, and nothing of what is read later
+    paths: ClassVar[tuple[str, ...]] = ()  # that may lead to other files
+    together: ClassVar[tuple[str, ...]] = ()  # of how much is looked at together: another training may take more
+    # Values by which a setting of all modalities is its own.
+    own_words: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:

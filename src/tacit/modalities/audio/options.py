@@ -65,6 +65,8 @@ class Options(ModalityOptions):
 
     group = "sound"
     columns: ClassVar[tuple[str, ...]] = ("audio_column", "start_column", "end_column")
+    of_labels: ClassVar[tuple[str, ...]] = ("start_column", "end_column")
+    together: ClassVar[tuple[str, ...]] = ("seconds",)
 
     audio_column: str | None = None
     start_column: str | None = None

@@ -54,6 +54,11 @@ class Options(ModalityOptions):
 
     group = "events"
     columns: ClassVar[tuple[str, ...]] = ("user_column", "item_column", "event_column")
+    kept_with: ClassVar[tuple[str, ...]] = ("event_weight",)
+    kept: ClassVar[tuple[str, ...]] = ("session_gap",)
+    of_learning: ClassVar[tuple[str, ...]] = ("k_core", "item_table")
+    paths: ClassVar[tuple[str, ...]] = ("item_table", "catalogue")
+    together: ClassVar[tuple[str, ...]] = ("length",)
     own_words: ClassVar[Mapping[str, tuple[str, ...]]] = {"holdout": HELD}
 
     user_column: str | None = None

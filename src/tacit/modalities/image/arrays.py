@@ -24,7 +24,6 @@ from tacit.modalities.image import decode
 PIXEL_NAMES = ("x", "X", "images", "image", "data", "pixels", "arr_0")
 LABEL_NAMES = ("y", "Y", "label", "labels", "target", "targets", "arr_1")
 
-DIGITS = "digits"  # scikit-learn's, built in
 DIGITS_HELD_OUT = 500
 DIGITS_LABELLED = 20  # per class of the rest
 

@@ -13,6 +13,9 @@ from tacit.modalities.options import ModalityOptions
 
 SIZES = (4, 1024)  # px
 
+DIGITS = "digits"  # scikit-learn's
+BUILT_IN = (DIGITS,)  # words that mean data where they name no file
+
 READS = "images"  # what an encoder of this modality is said to read
 
 ENCODERS = {

@@ -12,8 +12,8 @@ from tacit.data.signs import suffix_of
 from tacit.data.source import Source, join
 from tacit.data.store import Keeping, Kept
 from tacit.modalities.image import decode
-from tacit.modalities.image.arrays import DIGITS, digits_source, file_source, objects_source
-from tacit.modalities.image.options import Options
+from tacit.modalities.image.arrays import digits_source, file_source, objects_source
+from tacit.modalities.image.options import DIGITS, Options
 from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.image.store import open_cache
 from tacit.modalities.reader import Reader

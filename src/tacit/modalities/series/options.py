@@ -47,6 +47,7 @@ class Options(ModalityOptions):
 
     group = "series"
     columns: ClassVar[tuple[str, ...]] = ("series_column", "series_id_column", "series_time_column")
+    together: ClassVar[tuple[str, ...]] = ("length",)
 
     series_column: str | Sequence[str] | None = None
     series_id_column: str | None = None

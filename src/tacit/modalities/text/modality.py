@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tacit.core.budget import quickest
 from tacit.core.encoder import OwnEncoder
+from tacit.core.masks import UNITS
 from tacit.core.spec import Spec
 from tacit.core.text import ENOUGH, WORDS, bm25, snippet, tfidf, word_counts, word_pattern
 from tacit.data.split import Split
@@ -81,6 +82,7 @@ class Texts(Modality[TextSpec, Corpus]):
     nouns = "texts"
     spec = TextSpec
     default_tasks = "simclr"
+    hidden_by = UNITS
 
     ingredients = recipes.TextIngredients
 

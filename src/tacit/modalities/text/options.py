@@ -55,6 +55,8 @@ class Options(ModalityOptions):
 
     group = "text"
     columns: ClassVar[tuple[str, ...]] = ("text_column",)
+    paths: ClassVar[tuple[str, ...]] = ("tokenizer",)
+    together: ClassVar[tuple[str, ...]] = ("length",)
 
     text_column: str | Sequence[str] | None = None
     tokenizer: str | SpecOf[Any] | None = None
