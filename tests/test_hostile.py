@@ -43,6 +43,7 @@ from tacit.modalities.events.catalogue import Catalogue
 from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.image import decode
 from tacit.modalities.image.spec import ImageSpec
+from tacit.modalities.series.spec import SeriesSpec
 from tests import texts
 from tests.sounding import RATE, encoded, noise
 from tests.test_encoders import hugging_face_folder
@@ -491,6 +492,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "convnet": build_encoder("convnet", image, width=8),
         "vit_tiny": build_encoder("vit_tiny", image),
         "audio_nano": build_encoder("audio_nano", sound),
+        "patchtst_nano": build_encoder("patchtst_nano", SeriesSpec(1, 32, (0.0,), (1.0,))),
         "bert4rec_nano": build_encoder("bert4rec_nano", ItemSpec(20, 10, Catalogue.of_numbers(20))),
     }
     for name, encoder in made.items():
@@ -510,6 +512,8 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         *[("convnet", {"files": value}) for value in (["a"], 5)],
         *[("vit_tiny", {"spec.size": value}) for value in (10**9, 16384, 16381)],
         *[("audio_nano", {f"spec.{key}": 10**9}) for key in ("rate", "seconds", "window", "mels")],
+        *[("patchtst_nano", {f"spec.{key}": 10**9}) for key in ("length", "channels")],
+        *[("patchtst_nano", {"spec.std": value}) for value in ([-1.0], [float("nan")], [], 5)],
         ("bert4rec_nano", {"spec.length": 10**12}),
         ("bert4rec_nano", {"spec.length": 10**7}),
         ("bert4rec_nano", {"options.dropout": 5}),

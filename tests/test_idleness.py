@@ -38,7 +38,9 @@ def trained(name: str, rows: int, batch_size: int, parts: int = 1) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["simclr", "byol", "text:simclr", "text:simcse", "audio:simclr", "items:simclr"])
+@pytest.mark.parametrize(
+    "name", ["simclr", "byol", "text:simclr", "text:simcse", "audio:simclr", "series:simclr", "items:simclr"]
+)
 def test_one_example_tells_nothing_apart(name: str) -> None:
     with pytest.raises(UserError, match="there is 1 to learn from"):
         trained(name, 1, 4)

@@ -177,6 +177,18 @@ def test_others_open_patchtst_without_tacit(tmp_path: Path) -> None:
         torch.testing.assert_close(pooled, encoder(batch).pooled, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["series_convnet", "patchtst_nano"])
+def test_graphs_say_the_same(name: str, tmp_path: Path) -> None:
+    save_encoder(tiny_series_encoder(name).eval(), tmp_path / "encoder")
+    tacit.export(str(tmp_path / "encoder"), to="onnx", out=str(tmp_path / "onnx"))  # compares the two, or raises
+    assert json.loads((tmp_path / "onnx" / "onnx.json").read_text())["input"]["series"]["shape"] == [
+        "batch",
+        "steps",
+        2,
+    ]
+
+
 def test_long_series_are_embedded_in_windows() -> None:
     encoder = tiny_series_encoder().eval()
     series = torch.randn(1, 96, 2, generator=torch.Generator().manual_seed(0))

@@ -31,7 +31,7 @@ def halvings(spec: SeriesSpec) -> int:
 
 
 class SeriesConvNet(SeriesEncoder):
-    def __init__(self, name: str, spec: SeriesSpec, *, width: int = 64, dim: int = 320) -> None:
+    def __init__(self, name: str, spec: SeriesSpec, *, width: int = 32, dim: int = 256) -> None:
         halved = halvings(spec)
         steps = [2 if number < halved else 1 for number in range(BLOCKS)]
         strides = [2 ** sum(step == 2 for step in steps[: number + 1]) for number in range(BLOCKS)]

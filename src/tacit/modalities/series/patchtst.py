@@ -72,7 +72,7 @@ class PatchTST(SeriesEncoder):
     def layers(self, x: Tensor, frames: Tensor | None) -> Sequence[Tensor]:
         N = x.shape[1] // self.stride
         x = nn.functional.pad(x, (0, 0, 0, self.length))[:, : self.length]  # [B L C]
-        x = x.reshape(len(x), self.grid[0], self.stride, -1).permute(0, 3, 1, 2)  # [B C L/p p]
+        x = x.reshape(-1, self.grid[0], self.stride, self.spec.channels).permute(0, 3, 1, 2)  # [B C L/p p]
         encoder = self.model.encoder
         states = encoder.positional_encoder(encoder.embedder(x))  # [B C L/p D]
         said = [states]

@@ -62,7 +62,7 @@ def whole_views(spec: SeriesSpec) -> SeriesViews:
 
 def compared_views(spec: SeriesSpec) -> SeriesViews:
     """Stretches that differ much."""
-    return SeriesViews(spec, spec.length, crop=(0.5, 1.0), warp=0.2, scale=0.2, noise=0.2, hidden=0.2)
+    return SeriesViews(spec, spec.length, crop=(0.7, 1.0), warp=0.2, scale=0.2, noise=0.2, hidden=0.2)
 
 
 def scratch_views(spec: SeriesSpec) -> SeriesViews:
