@@ -37,7 +37,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FEATURES = 2_000  # of random kernels
 MOST_DILATIONS = 8
 FITTED = 256  # series that thresholds come from
-AT_ONCE = 256  # series
+AT_ONCE = 64  # series, which may have a million steps each
 PENALTIES = np.logspace(-3, 3, 10)
 SEEN = 2048  # steps of a series that kernels and spectrum look at, evenly
 
@@ -62,6 +62,7 @@ class PlainValues:
     spec: SeriesSpec
 
     n_depths = 0
+    at_once = AT_ONCE
 
     @property
     def steps(self) -> int:
@@ -84,6 +85,7 @@ class Statistics:
     spec: SeriesSpec
 
     n_depths = 0
+    at_once = AT_ONCE
 
     @property
     def dim(self) -> int:

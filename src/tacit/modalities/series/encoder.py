@@ -53,7 +53,7 @@ class SeriesEncoder(WindowedEncoder):
     """Embeds batches of time series; abstract. `mask_token` [C] is a step's values."""
 
     spec: SeriesSpec
-    at_once = 256
+    at_once = 64  # of a million steps each, too
 
     def __init__(
         self,

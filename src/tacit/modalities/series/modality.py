@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tacit.core.encoder import OwnEncoder
+from tacit.core.errors import UserError
+from tacit.core.spec import Spec
 from tacit.data.split import Split
 from tacit.evaluation import Arm
 from tacit.evaluation.arms import target_of
@@ -31,6 +34,9 @@ from tacit.modalities.series.views import SeriesViews
 from tacit.report import Curve
 from tacit.training.batches import Batches, Span
 from tacit.training.optim import Optim
+
+if TYPE_CHECKING:
+    from tacit.modalities.hf_folder import Public
 
 SHOWN = 4096  # steps of a series that a report draws
 PIECES = 2  # windows of a piece of a series that a step reads
@@ -103,6 +109,14 @@ class Series(Modality[SeriesSpec, SeriesStore]):
 
     def graph(self, encoder: Any) -> GraphIO:
         return export.Series(encoder)
+
+    public_inputs = ("past_values",)
+
+    def open_public(self, public: Public, spec: Spec | None) -> tuple[OwnEncoder, tuple[str, ...]]:
+        raise UserError(
+            f"{public.name} reads time series, of which only folders that Tacit has written are opened; judge it as a "
+            "function of your own: package.module:function"
+        )
 
     def describe(self, store: SeriesStore) -> str:
         spec = store.spec

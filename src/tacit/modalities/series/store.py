@@ -46,7 +46,7 @@ LENGTH = 1024  # steps at most that are looked at together, unless asked for
 NEARLY_ALL = 0.95  # of the series are seen whole, where they are no longer than that
 APART = 4.0  # times as far as within one, from which on series that lie apart are taken each for itself
 LEAST = 8  # steps of a series
-LONGEST = 1 << 16  # steps of a series that a batch holds, from its beginning
+LONGEST = 1 << 20  # steps of a series that a batch holds, from its beginning
 
 Rows = NDArray[np.int64]
 
