@@ -29,6 +29,7 @@ FILES = {
         for name in ("tokens.bin", "starts.bin", "text.bin", "text_starts.bin", "content.bin", "tokenizer.json")
     ),
     "audio": ("sounds/*/samples.bin", "sounds/*/starts.bin", "sounds/*/content.bin"),
+    "series": ("series/*/values.bin", "series/*/starts.bin", "series/*/content.bin"),
     "items": tuple(
         f"histories/*/{name}"
         for name in ("events.bin", "times.bin", "starts.bin", "owner.bin", "content.bin", "items.parquet")
@@ -50,6 +51,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Open
         "image": rng.integers(0, 256, (6, 8, 8), dtype=np.uint8),
         "text": pa.table({"text": [f"the words of text number {i} are few" for i in range(20)]}),
         "audio": soundfolder,
+        "series": pa.table({"series": rng.standard_normal((6, 30)).tolist()}),
         "items": write(events(60, 8, 10), root / "events.parquet"),
     }
     found = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.report import page, words
+from tacit.report import Curve, page, words
 from tacit.report.drawing import spread, ticks
 from tacit.report.images import Sheet, data_uri, thumbnail, to_image
 
@@ -131,3 +132,15 @@ def test_colours_can_be_told_apart(scheme: int, sight: str) -> None:
     lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
     apart = np.linalg.norm(lab[:, None] - lab, axis=2)[np.triu_indices(8, 1)]
     assert apart.min() > 20
+
+
+def test_a_curve_has_a_line_for_each_channel_between_gaps() -> None:
+    values = np.stack([np.arange(50.0), np.full(50, 3.0)])
+    values[0, 20:30] = np.nan
+    drawing = base64.b64decode(Curve(values).uri.partition(",")[2]).decode()
+    assert drawing.count("<path") == 3
+    assert np.asarray(Curve(values)).min() < 0.5
+    assert np.asarray(Curve(np.full((1, 9), np.nan))).min() == 1  # nothing is known
+    long = Curve(np.where(np.arange(100_000) == 77_777, 9.0, 0.0))
+    assert len(long.uri) < 8_000
+    assert f" {3:.1f}" in base64.b64decode(long.uri.partition(",")[2]).decode()  # the one peak is not lost
