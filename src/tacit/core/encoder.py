@@ -29,7 +29,7 @@ class OwnEncoder(nn.Module, ABC):
     """
 
     spec: Spec
-    pooling: str
+    pooling: str = "mean over tokens that count"
     """How `pooled` follows from the `last_hidden_state` of `hugging_face()`, for people who open it there."""
 
     def __init__(
