@@ -366,8 +366,9 @@ def test_the_configuration_is_whole_and_resuming_leaves_it(tmp_path: Path, monke
             Workspace(tmp_path / "run", {**asked, "seed": 1}, overwrite=True),
         ):
             pass
-    with Workspace(tmp_path / "run", asked):  # neither the old run nor half of a new one
+    with Workspace(tmp_path / "run", asked, resume=True):  # the old run, not half of a new one
         pass
+    assert made.entry(file) == before
     for content in (b"", file.read_bytes()[:12], b"data: 'x", b"- 1", b"data: {}", b"\xff"):
         file.write_bytes(content)
         with pytest.raises(UserError, match=r"config\.yaml"), Workspace(tmp_path / "run", asked, resume=True):

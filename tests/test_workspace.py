@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tacit.core import folders
 from tacit.core.errors import UserError
 from tacit.experiment.folder import Workspace
 
@@ -68,7 +69,55 @@ def test_overwrite_starts_again(tmp_path: Path) -> None:
         (tmp_path / "checkpoints").mkdir()
     with Workspace(tmp_path, {**CONFIG, "seed": 1}, overwrite=True) as space:
         assert space.read_json("plan.json") is None
+        space.begin()
         assert not (tmp_path / "checkpoints").exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    left_out = {".lock", "environment.json"}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in left_out]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("end", [UserError("--against: no such model"), RuntimeError("bug"), KeyboardInterrupt(), None])
+def test_what_is_overwritten_stays_until_the_new_run_has_begun(tmp_path: Path, end: BaseException | None) -> None:
+    with Workspace(tmp_path, CONFIG) as space:
+        for name in ("report.json", "report.html", "log.txt", "seal.json", "checkpoints/task/step-1/state.json"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(name)
+    before = contents(tmp_path)
+    space = Workspace(tmp_path, {**CONFIG, "seed": 1}, overwrite=True).__enter__()
+    (tmp_path / "log.txt").write_text("new")
+    assert not (tmp_path / "seal.json").exists()  # whose test set is not that of the new run
+    if end is None:  # killed: the next run there puts it back
+        assert space._lock is not None
+        space._lock.release()
+        with pytest.raises(UserError, match="continue it with --resume"):
+            Workspace(tmp_path, CONFIG).__enter__()
+        with Workspace(tmp_path, CONFIG, resume=True):
+            pass
+    else:
+        space.__exit__(type(end), end, None)
+    assert contents(tmp_path) == before
+    (tmp_path / "report.html").unlink()
+    (tmp_path / "report.html").symlink_to("report.json")
+    with Workspace(tmp_path, CONFIG, overwrite=True) as space:
+        space.begin()
+        assert not (tmp_path / ".replaced").exists()
+        assert {*contents(tmp_path)} == {".tacit", "config.yaml", ".config.yaml.signature"} & {*before, ".tacit"}
+
+
+@pytest.mark.parametrize("files", [["..tacit.7.partial"], [".lock"], [".tacit", ".config.yaml.7.partial"]])
+def test_a_run_that_was_killed_before_it_began_is_in_nobodys_way(tmp_path: Path, files: list[str]) -> None:
+    (tmp_path / "run").mkdir()
+    for name in files:
+        (tmp_path / "run" / name).write_text("")
+    if ".tacit" in files:
+        (tmp_path / "run" / ".tacit").unlink()
+        folders.mark(tmp_path / "run", "run")
+    with Workspace(tmp_path / "run", CONFIG, resume=True):
+        pass
+    assert not list((tmp_path / "run").glob(".*.partial"))
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:

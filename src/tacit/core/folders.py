@@ -101,13 +101,24 @@ def remove_own(folder: Path, known: Collection[str]) -> None:
         folder.rmdir()
 
 
+def is_beginning(name: str, patterns: Collection[str]) -> bool:
+    """Whether this is what a killed process has begun to write of a file whose name matches one of these."""
+    found = _litter(name, patterns)
+    return found is not None and found[2] == "partial"
+
+
+def _litter(name: str, patterns: Collection[str]) -> re.Match[str] | None:
+    found = _LITTER.fullmatch(name)
+    return found if found and any(fnmatchcase(found[1], pattern) for pattern in patterns) else None
+
+
 def remove_litter(folder: Path, patterns: Collection[str]) -> None:
     """Delete what a killed process has begun to write in `folder` of files and folders whose names match these."""
     if not folder.is_dir():
         return
     for path in list(folder.iterdir()):
-        found = _LITTER.fullmatch(path.name)
-        if found is None or not any(fnmatchcase(found[1], pattern) for pattern in patterns):
+        found = _litter(path.name, patterns)
+        if found is None:
             continue
         if found[2] == "old" and not (folder / found[1]).exists():
             path.rename(folder / found[1])  # an older Tacit was killed between two steps of replacing it

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -44,7 +44,9 @@ WRITTEN = (
     *(f"checkpoints/*/step-*/{name}" for name in ("manifest.json", "state.json", "state.safetensors")),
     "checkpoints/*/step-*/state-*.safetensors",
 )
+_HERE = {name for name in WRITTEN if "/" not in name}
 _ENCODERS = ("encoder", "encoders/*")
+_ASIDE = ".replaced"  # where --overwrite keeps what is right in the folder, until the new run has begun
 # What may differ when a run is continued: how it is shown and where and by whom it is computed, not what is.
 _FREE = {"resume", "overwrite", "out", "offline", "cache", "profile", "shard", "timeout"}
 _FREE |= {"accumulate", "gradient_checkpointing", "compile", "skip_bad_steps"}
@@ -61,7 +63,8 @@ class Workspace(AbstractContextManager["Workspace"]):
     UserError where another run holds it, where it holds a run and neither `resume` nor `overwrite` was given, or where
     the configuration to resume differs in more than judging, naming the setting. Where the block ends in a UserError
     before it has written anything but its log, the folder holds no run; where a run was to be continued, its
-    configuration is again what it was.
+    configuration is again what it was. A run that is overwritten is whole again where the block ends in any error
+    before `begin`.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class Workspace(AbstractContextManager["Workspace"]):
                 self.path.mkdir(mode=0o700)
             self._lock = filelock.FileLock(self.path / _LOCK, blocking=False)
             self._lock.acquire()
+            self._put_back()  # what one that was killed had set aside
         except filelock.Timeout:
             raise UserError(f"{self.path} is in use by another run; wait for it or choose another --out") from None
         except OSError as error:
@@ -112,6 +116,7 @@ class Workspace(AbstractContextManager["Workspace"]):
         try:
             self._claim(self._check())
         except BaseException:
+            self._put_back()
             self._lock.release()
             self._leave()
             raise
@@ -121,7 +126,10 @@ class Workspace(AbstractContextManager["Workspace"]):
     ) -> None:
         if self._lock is None:
             return
-        if isinstance(error, UserError) and {path.name for path in self.path.iterdir()} <= _AT_FIRST:
+        if error is None:
+            self.begin()
+        restored = error is not None and self._put_back()
+        if not restored and isinstance(error, UserError) and {path.name for path in self.path.iterdir()} <= _AT_FIRST:
             self._clear()  # a mistake in what was asked is no run, and the folder is free for the next try
             for name in (folders.MARKER, _LOCK):
                 (self.path / name).unlink(missing_ok=True)
@@ -154,7 +162,7 @@ class Workspace(AbstractContextManager["Workspace"]):
             raise UserError(f"{self.path} is not empty and holds no run of Tacit; choose another --out")
         if self.overwrite:
             return None
-        before = settings_of(self.path)
+        before = settings_of(self.path / _ASIDE if self._has_set_aside() else self.path)
         differing = sorted(
             key
             for key in (before.keys() | self.config.keys()) - _FREE
@@ -178,16 +186,18 @@ class Workspace(AbstractContextManager["Workspace"]):
         """Whether a file is one that a run which has not begun may have left."""
         if path.name == folders.MARKER:
             return folders.marked(self.path) == _RUN
+        if folders.is_beginning(path.name, (folders.MARKER, CONFIG)):  # of one that was killed
+            return path.is_file() and not path.is_symlink()
         return path.name == _LOCK and not path.is_symlink() and path.is_file() and not path.stat().st_size
 
     def _claim(self, before: RunSettings | None) -> None:
         if (self.path / LOG).is_symlink():
             raise UserError(f"{self.path / LOG} is a link; remove it, for it is written to")
         if before is None:
-            self._clear()
+            self._set_aside()
         else:
             self._before, self._signed = text_of(self.path / CONFIG), before.trusted
-        for file in (self.path / name for name in WRITTEN if "/" not in name):
+        for file in (self.path / name for name in _HERE):
             if os.path.lexists(file) and not file.is_file():  # a pipe would block, a device never end
                 raise UserError(f"{file} is no plain file; move it away, or choose another --out")
         self._remove_litter()
@@ -201,18 +211,60 @@ class Workspace(AbstractContextManager["Workspace"]):
         sign(self.path / CONFIG)
         self.write_json(_ENVIRONMENT, environment())
 
-    def _clear(self) -> None:
+    def begin(self) -> None:
+        """From here on the folder holds this run, and no longer the one that it overwrites."""
+        if self._lock is not None and self._has_set_aside():
+            self._clear(set(WRITTEN) - _HERE)  # first: a run killed here must not go on from the other's checkpoints
+            self._forget()
+
+    def _set_aside(self) -> None:
+        """Hide the run that is to be overwritten, so that a mistake in what was asked costs nothing of it."""
+        if not is_own(self.path):
+            return
+        if not (self.path / CONFIG).is_file():  # nothing that could be put back
+            return self._clear()
+        there = [name for name in _HERE if (self.path / name).is_file() or (self.path / name).is_symlink()]
+        (self.path / _ASIDE).mkdir(mode=0o700)
+        for name in sorted(there, key=lambda name: name != CONFIG):  # by which it is known
+            (self.path / name).rename(self.path / _ASIDE / name)
+
+    def _put_back(self) -> bool:
+        """Undo `_set_aside`; whether there was anything to undo."""
+        aside = self.path / _ASIDE
+        if not self._has_set_aside():
+            self._forget()
+            return False
+        if (self.path / CONFIG).exists():  # of the new run
+            folders.remove(self.path, _HERE)
+        for name in sorted((path.name for path in aside.iterdir()), key=lambda name: name == CONFIG):
+            (aside / name).rename(self.path / name)
+        aside.rmdir()
+        return True
+
+    def _has_set_aside(self) -> bool:
+        return not (self.path / _ASIDE).is_symlink() and os.path.lexists(self.path / _ASIDE / CONFIG)
+
+    def _forget(self) -> None:
+        """Delete what was set aside."""
+        aside = self.path / _ASIDE
+        if not aside.is_symlink() and aside.is_dir():
+            for name in _HERE & {path.name for path in aside.iterdir()}:  # a link leads elsewhere from here
+                (aside / name).unlink()
+            with suppress(OSError):  # not empty
+                aside.rmdir()
+
+    def _clear(self, written: Collection[str] = WRITTEN) -> None:
         """Delete the run, and nothing that it did not write."""
         if not is_own(self.path):
             return
         for pattern in _ENCODERS:
             for folder in self.path.glob(pattern):
                 saved.remove(folder)
-        folders.remove(self.path, WRITTEN)
+        folders.remove(self.path, written)
 
     def _remove_litter(self) -> None:
         """Delete what a run that was killed had begun to write; the lock says that no other one is at it."""
-        folders.remove_litter(self.path, [*(name for name in WRITTEN if "/" not in name), "encoder", folders.MARKER])
+        folders.remove_litter(self.path, [*_HERE, "encoder", folders.MARKER])
         folders.remove_litter(self.path / "encoders", ["*"])
         for tasks in self.path.glob("checkpoints/*"):
             folders.remove_litter(tasks, ["step-*"])

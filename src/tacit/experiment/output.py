@@ -66,6 +66,7 @@ def open_run(
 
 def keep_seal(opened: Opened, space: Workspace) -> None:
     """Write what the run keeps out of training for good: from here on the folder holds a run."""
+    space.begin()
     if opened.split.seal is not None and not (space.path / "seal.json").exists():
         opened.split.seal.save(space.path)
 
