@@ -64,9 +64,10 @@ class Encoding(NamedTuple):
         if self.replaced:
             places = f"{self.replaced:,} places that are" if self.replaced > 1 else "a place that is"
             return (f"{of} holds {places} no UTF-8, first in line {self.line:,}; each was read as \ufffd",)
-        return (
-            () if self.name in (UTF8, "utf-16", "utf-32") else (f"{of} is in {self.name} and was converted to UTF-8",)
-        )
+        if self.name in (UTF8, "utf-16", "utf-32"):
+            return ()
+        other = "; where it is in another encoding, save it as UTF-8 first" if self.name == _OLD else ""
+        return (f"{of} is no UTF-8 and was read as {self.name}{other}",)
 
 
 def wide_encoding(head: bytes) -> str | None:
