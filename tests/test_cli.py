@@ -10,6 +10,7 @@ import sys
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ import tacit
 import tacit.experiment.settings as concerns
 from tacit import cli
 from tacit.commands import COMMANDS
+from tacit.commands.command import command
 from tacit.core.errors import UserError
 from tacit.core.options import keywords
 from tacit.dataset import open_dataset
@@ -171,6 +173,19 @@ def test_help_and_signature_agree(name: str) -> None:
             assert flags[parameter.name] == (... if parameter.default is parameter.empty else parameter.default)
     assert all(flag.help for flag in described.flags)
     assert function not in tacit.__all__ or getattr(tacit, function) is found
+
+
+def test_a_word_in_place_of_a_list_is_one_and_not_its_letters() -> None:
+    def body(data: Any, settings: concerns.RunSettings) -> concerns.RunSettings:
+        """Return what was asked.
+
+        Args:
+            data: Any.
+        """
+        return settings
+
+    asked: Any = command(concerns.RunSettings)(body)
+    assert asked("digits", label_budgets="15").label_budgets == ["15"]
 
 
 def test_a_module_of_the_name_of_a_command_hides_no_function() -> None:

@@ -5,9 +5,22 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, make_dataclass
-from typing import Any, ClassVar, Concatenate, Generic, NamedTuple, ParamSpec, Self, TypeVar, get_type_hints, overload
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    Self,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
 from tacit.core.errors import UserError, nearest
 
@@ -121,6 +134,7 @@ class takes(Generic[P, S]):  # noqa: N801  (a decorator)
     def __call__(self, body: Any) -> Any:
         own = [p for p in inspect.signature(body).parameters.values() if p.name != "settings"]
         known = keywords(self.settings)
+        lists = {name for name, of in known.items() if _takes_lists_alone(of.type)}
 
         @functools.wraps(body)
         def called(*args: Any, **given: Any) -> Any:
@@ -128,6 +142,8 @@ class takes(Generic[P, S]):  # noqa: N801  (a decorator)
             for name in given:
                 if name not in known:
                     raise UserError(f"{body.__name__} takes no {name}{nearest(name, known)}")
+                if name in lists and isinstance(given[name], str):  # one, and not its letters
+                    given[name] = [given[name]]
             return body(*args, **beside, settings=self.settings(**given))
 
         keyword, empty = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
@@ -141,6 +157,11 @@ class takes(Generic[P, S]):  # noqa: N801  (a decorator)
         called.__doc__ = "\n".join([head, "Args:", *lines])
         called.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
         return called
+
+
+def _takes_lists_alone(hint: Any) -> bool:
+    members = {hint, *get_args(hint)}
+    return str not in members and any(get_origin(one) in (list, Sequence) for one in members)
 
 
 def _same(value: Any, default: Any) -> bool:
