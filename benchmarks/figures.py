@@ -65,7 +65,7 @@ class Cases(Mapping[str, Any]):
 
 
 class Plain(string.Formatter):
-    """Figures as the page has them: .5 rather than 0.5, a true minus, a space before %."""
+    """Figures as the page has them: a true minus, a space before %."""
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
         case, *keys = re.split(r"[\[\]]+", field_name.rstrip("]"))
@@ -75,8 +75,7 @@ class Plain(string.Formatter):
         return value, case
 
     def format_field(self, value: Any, format_spec: str) -> str:
-        said = format(value, format_spec)
-        return re.sub(r"(?<![\d.])0(?=\.\d)", "", said).replace("-", "−").replace("%", " %")
+        return format(value, format_spec).replace("-", "−").replace("%", " %")
 
 
 def _with_gain(line: dict[str, Any]) -> dict[str, Any]:

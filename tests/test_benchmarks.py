@@ -25,7 +25,7 @@ def test_a_figure_follows_the_latest_line_that_meets_the_condition() -> None:
         {"case": "a/b", "who": "y", "share": [-0.5, 1234.5]},
         {"case": "a/b", "who": "x", "share": [0.25, {"10 %": 7}]},
     ]
-    assert figures.filled("{a/b where who=y[share][0]:.1f} {a/b where who=y[share][1]:,.1f}", results) == "−.5 1,234.5"
+    assert figures.filled("{a/b where who=y[share][0]:.1f} {a/b where who=y[share][1]:,.1f}", results) == "−0.5 1,234.5"
     assert figures.filled("{a/b[share][0]:.0%} {a/b[share][1][10 %]}", results) == "25 % 7"
     with pytest.raises(KeyError, match="no result of 'a/c'"):
         figures.filled("{a/c[share]}", results)
