@@ -137,7 +137,7 @@ def test_a_positional_with_a_default_may_be_left_out(capsys: pytest.CaptureFixtu
     assert call("evaluate", "--help") == 0
     shown = capsys.readouterr().out
     assert "encoder [data]" in shown
-    assert "nothing for a file of embeddings" in " ".join(shown.split())
+    assert "none for a file of embeddings" in " ".join(shown.split())
 
 
 def test_flags_stand_in_groups_and_switches_take_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,10 +65,10 @@ class Comparison:
 
 @guarded
 def compare(*runs: str, primary_budget: int | str | None = None, private: bool = False) -> Comparison:
-    """Compare runs that were judged on one seal, paired on the same draws and test items.
+    """Compare runs on the same sealed test set, paired by draw and test item.
 
-    Different seals are refused. The seal's counter stays as it is, because no label is read: the judgements kept what
-    they had read in predictions.npz. Folders are those of `tacit run` and of `tacit evaluate --out`.
+    Different seals are refused. The seal's counter stays as it is, because no label is read: each run kept its
+    predictions in predictions.npz. Folders are those of `tacit run` and of `tacit evaluate --out`.
 
     Args:
         runs: Two folders or more.

@@ -16,23 +16,23 @@ from tacit.experiment.settings import EvaluateSettings
 
 @command(EvaluateSettings)
 def evaluate(encoder: Any, data: Any = None, *, settings: EvaluateSettings) -> Report:
-    """Judge an encoder on labelled data against the mandatory baselines, or a run anew, or embeddings that are made.
+    """Evaluate an encoder, a run or a file of embeddings on labelled data, against baselines.
 
-    A run folder needs no data either: `tacit evaluate RUN --against hf:NAME --metric auroc` judges all that it has
-    pretrained on its own data and seal, chooses anew among its tasks, and leaves the folder as it is.
+    A run folder needs no data either: `tacit evaluate RUN --against hf:NAME --metric auroc` evaluates all its
+    encoders on its own data and sealed test set, chooses among its tasks again, and leaves the folder unchanged.
 
     A file of embeddings needs no data: .parquet or .npz with `embedding` [N D] and `label`, optionally `id`, `group`
     and `split`; `side` where labels name pairs of two kinds, `pair` where they score pairs, `token` (the word) where
     they are of tokens. Further files named by --against are its baselines, joined by id.
 
-    Nothing is pretrained. A run is judged on its own seal, and by its own target and metric where no target is named:
-    labels that it did not have yet join training only.
+    Nothing is pretrained. A run is evaluated on its own sealed test set, by its own target and metric unless a
+    target is named; labels added since join training only.
 
     Args:
         encoder: A run folder, an exported folder, hf:FOLDER_OR_NAME, package.module:function (from batches to features;
             in Python the function itself), or a file of embeddings.
-        data: A folder of images, a table, arrays, or the built-in `digits`; nothing for a file of embeddings, or for
-            a run folder that shall be judged anew on its own data. In Python also a `tacit.evaluation.Labelled`, which
+        data: A folder, a table, arrays, hf:NAME, or the built-in `digits`; none for a file of embeddings, or for
+            a run folder that is evaluated again on its own data. In Python also a `tacit.evaluation.Labelled`, which
             `tacit.evaluation.evaluate` judges without importing any training.
     """
     if hasattr(data, "answers"):  # a `Labelled`, which needs neither data to be opened nor anything that trains

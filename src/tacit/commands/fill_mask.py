@@ -14,9 +14,9 @@ from tacit.modalities.text.language import Guess, guessed, masked_logits
 
 @guarded
 def fill_mask(run: Any, *texts: str, top: int = 5, offline: bool = False) -> list[list[list[Guess]]]:
-    """Say which tokens a text encoder holds likeliest at masked places.
+    """Print the tokens that a text encoder finds most likely at each [MASK].
 
-    Prints them, and returns for every text, for every [MASK] in it, the tokens with their probabilities.
+    Returns for every text, for every [MASK] in it, the tokens with their probabilities.
 
     Args:
         run: A run folder, an exported folder, or hf:FOLDER_OR_NAME, pretrained by the task `masked`.

@@ -32,10 +32,10 @@ TIMED = 4  # steps of each task, on a copy that is thrown away
 
 @command(InspectSettings)
 def inspect(data: Any, settings: InspectSettings) -> int:
-    """Say what is in the data and what a run could show, without training.
+    """Summarise the data, and what a run on them could show, without training.
 
     Args:
-        data: A folder of images or of texts, a table, arrays, or the built-in `digits`.
+        data: A folder, a table, arrays, hf:NAME, or the built-in `digits`.
     """
     ask, options = settings_of(settings), settings.options()
     budget = parse_budget(ask.budget)

@@ -34,13 +34,13 @@ PRECEDES = (
 
 @command(PredictSettings)
 def predict(run: str, data: Any, settings: PredictSettings) -> pa.Table:
-    """Predict the class of every example, or its labels or number: what the run was judged by.
+    """Predict the class, the labels or the number of every example, by the run's target.
 
     Columns by the run's target: `id`, `class`, `p(CLASS)` for each class; of several labels each `id`, `labels` (those
     above one half, parted by the run's separator), `p(LABEL)` for each; of numbers `id`, `prediction`. They come from a
     linear probe on the encoder and depth that the run chose, refitted on all labels of the run's data, also the sealed
     ones. The verdict in the report precedes this refit: its figures come from probes that saw fewer labels, so they
-    tend to be a little low for this one. It is judged no more.
+    tend to be a little low for this one, which is not scored again.
 
     The data are read as the run read its own: the same columns, channel, rate, tokenizer and size.
 

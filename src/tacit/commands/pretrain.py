@@ -23,11 +23,11 @@ from tacit.training.loop import Run
 def pretrain(data: Any, settings: PretrainSettings) -> Run:
     """Pretrain by one task, without evaluation.
 
-    Labels, where given, serve the online probe and keep the test examples out. Started by torchrun or srun, all
-    processes train together; then the first keeps the encoder, and the others end.
+    Labels, if given, are for the online probe, and keep the test examples out of pretraining. Started by
+    torchrun or srun, all processes train one model; process 0 writes the encoder.
 
     Args:
-        data: A folder of images or of texts, a table, arrays, or the built-in `digits`.
+        data: A folder, a table, arrays, hf:NAME, or the built-in `digits`.
     """
     began = command_began()
     ask = settings_of(settings, tasks=settings.task)

@@ -22,7 +22,7 @@ def recommend(
     seen: bool = False,
     offline: bool = False,
 ) -> Recommended:
-    """Say which items an encoder of histories holds likeliest to come next, after a history of anybody.
+    """Recommend the next items for a history, also of a person never seen.
 
     Prints them, and returns their ids and scores, and how many events are of items that it does not know.
 

@@ -27,17 +27,17 @@ from tacit.training.loop import Run
 
 @command(RunSettings)
 def run(data: Any, settings: RunSettings) -> Report:
-    """Pretrain by several tasks, choose, prove the transfer, and report.
+    """Pretrain by several tasks, choose one, test whether it transfers, and write a report.
 
-    Every task trains the same encoder from the same start under the same budget; the choice is made inside the training
-    labels; the sealed test labels are read once, for the report. Without labels the report holds the label-free
-    diagnosis and says what labels would add.
+    Every task trains the same encoder from the same initial weights under the same budget. The choice is made on the
+    training labels; the sealed test labels are read once, for the report. Without labels the report holds the
+    label-free diagnosis and says what labels would add.
 
-    Started by torchrun or srun, all processes train together; then the first judges, and the others end.
+    Started by torchrun or srun, all processes train one model; process 0 evaluates and writes.
 
     Args:
-        data: A folder of images or of texts, a table (Parquet, CSV, JSONL), arrays (.npy, .npz), or the built-in
-            `digits`.
+        data: A folder of images, texts or sounds, a table (Parquet, CSV, JSONL), arrays (.npy, .npz), hf:NAME, or the
+            built-in `digits`.
     """
     began = command_began()
     ask = settings_of(settings)

@@ -27,7 +27,7 @@ class Reading(Options):
         path_column: the table's column of paths to images or sounds
         cache: the folder for decoded data; default: the user's own cache folder
         max_bad: the fraction of unreadable files from which on the data are refused
-        patience: seconds; where decoding takes longer, a sample of the images stands for all, and nothing is kept
+        patience: seconds; if decoding takes longer, a sample of the images stands for all, and nothing is cached
     """
 
     group = "data"
@@ -49,13 +49,14 @@ class LabelOptions(Options):
 
     Args:
         labels: a CSV or Parquet file of file,label, or of file,start,end,label where stretches of sounds are labelled;
-            or "folders" for class folders; nothing is labelled unless told. Several files count as one.
+            or "folders" for class folders; without it, or --label-column, there are no labels. Several files count
+            as one.
         label_column: the column of labels, in the table that is the data or in the label file
-        ignore_label: a label that means none, such as "unknown"
+        ignore_label: a value that means that there is no label, such as "unknown"
         keep_label: a word that is the name of a class or group here, though elsewhere it means that there is none, such
             as NA, None or a folder unlabeled
-        group_column: the column that says what belongs together (patient, person); a split never parts a group. Of
-            sounds it is the column speaker, where there is one of six speakers or more and no split is named
+        group_column: the column that says what belongs together (patient, person); a group is never on two sides of a
+            split. Of sounds it is the column speaker, where there is one of six speakers or more and no split is named
         split_column: the column that says train, val or test
         test: further data, held out as the test split
         target: what a label says: a class (classification, the default), one of ordered classes, such as a grade
@@ -67,7 +68,7 @@ class LabelOptions(Options):
         multilabel: the sign between the labels of one cell, such as "|"; a cell that holds nothing else means none of
             them, an empty one is unlabelled. Implies the target multilabel, which lists of labels in a Parquet file
             need no sign for.
-        worst_group: the column of parts of the population (hospital, sex) that are judged apart
+        worst_group: the column of parts of the population (hospital, sex) that are scored separately
         holdout: COLUMN=VALUE: the examples of this value are the test split, such as site=B
         time_column: the column of times (numbers, or dates such as 2024-05-31): the latest 30 % of the labelled
             examples are the test split, and whatever else is as late is not pretrained on either

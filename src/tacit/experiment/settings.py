@@ -27,7 +27,7 @@ class Seed:
     """Chance.
 
     Args:
-        seed: Of everything random; a seal brings its own split and draws.
+        seed: The seed of everything random; a seal brings its own split and draws.
     """
 
     group: ClassVar[str] = "pretraining"
@@ -46,8 +46,8 @@ class Start:
             chosen from the data and the tasks by default.
         init: An encoder to go on from with its weights, and of text with its tokenizer: a run folder, an exported
             folder, or hf:FOLDER_OR_NAME. The report of a run compares before with after.
-        add_words: A file of words, one per line, that the tokenizer of --init shall know as a whole: those of a trade.
-            Each starts as the mean of the tokens that it was parted into.
+        add_words: A file of words, one per line, that the tokenizer of --init learns as single tokens: those of a
+            trade. Each starts as the mean of the tokens that it was split into.
         mask: How much masked prediction hides: a share of the tokens (0.3), or one that changes over the training
             (0.3:0.15); of text also by what (token, word or span), as in 0.3,span. Chosen by measurement by default.
     """
@@ -66,10 +66,11 @@ class Tasks:
 
     Args:
         tasks: Names separated by commas; `a+0.4*b` trains one encoder on a weighted sum. `tacit tasks` lists them. By
-            default simclr,rotation,masked for images, simclr for text and sound, and next for histories of items.
+            default simclr,rotation,masked for images, simclr for text and sound, simclr,masked for time
+            series, and next for histories of items.
         budget: A time for the whole command (90s, 10m, 2h), or steps or epochs for each task (5000steps, 20epochs).
-        seeds: How often each task is pretrained, each time from other weights, in another order and with other views,
-            under its share of the budget. With 1 the verdict is about this checkpoint, with 3 or more about the recipe.
+        seeds: How many times each task is pretrained, each with other initial weights, order and views, under its share
+            of the budget. With 1 the verdict is about this checkpoint, with 3 or more about the recipe.
     """
 
     group: ClassVar[str] = "pretraining"
@@ -102,12 +103,12 @@ class Steps:
         batch_size: Examples per step; chosen from the data by default. With auto, the most that fit into memory.
         accumulate: Parts that each step is computed in, one after the other, so that more examples fit into memory.
             Contrast still compares all of them.
-        gradient_checkpointing: Compute the activations of each block anew for the backward pass in place of keeping
+        gradient_checkpointing: Compute the activations of each block anew for the backward pass instead of keeping
             them: about a third slower, in a fraction of the memory.
         compile: Compile each block with torch.compile. It was measured not to pay on CPUs; auto is off until it is
             measured to pay elsewhere.
-        skip_bad_steps: How often at most (3 is the most) a step whose loss is not finite, or jumps, is passed over:
-            training then goes back to its newest checkpoint. With 0, what is not finite ends the run.
+        skip_bad_steps: How many steps (at most 3) may be skipped because their loss is not finite, or jumps: training
+            then goes back to its newest checkpoint. With 0, a loss that is not finite ends the run.
     """
 
     group: ClassVar[str] = "pretraining"
@@ -152,8 +153,8 @@ class LabelBudgets:
     Args:
         primary_budget: Labels per class at which the verdict is given; 10, or the most that fits, by default. Where
             labels have no classes, labels in all; 100 by default.
-        label_budgets: Judge at these many labels alone, such as "10 per class" or "5 %"; by default at 1 to 100 per
-            class and at 1, 10 and 100 %. May be repeated.
+        label_budgets: Evaluate only at these numbers of labels, such as "10 per class" or "5 %"; by default at 1 to 100
+            per class and at 1, 10 and 100 %. May be repeated.
     """
 
     group: ClassVar[str] = "judging"
@@ -167,14 +168,14 @@ class Judging(LabelBudgets):
     """What an encoder is compared with, and by what.
 
     Args:
-        against: Encoders to be judged as further baselines, e.g. hf:FOLDER_OR_NAME; of a file of embeddings, further
+        against: Encoders to compare with as further baselines, e.g. hf:FOLDER_OR_NAME; of a file of embeddings, further
             such files. May be repeated.
-        metric: What the verdict is about and the choice among tasks too: balanced_accuracy, accuracy, macro_f1, auroc
+        metric: The metric of the verdict and of the choice among tasks: balanced_accuracy, accuracy, macro_f1, auroc
             or average_precision of classes; r2 or d2_absolute_error of numbers; ndcg@10/test-gallery or
             recall@1/test-gallery of searches; spearman/cosine of scored pairs; ndcg@10/full/seen-filtered or
             hr@10/full/seen-filtered of recommendations; ... The target's usual one by default.
         train_every_budget: Train from scratch and fine-tune at every label budget, not at the primary one alone: ten
-            times as long, and out of the same share of a time budget.
+            times as long, within the same share of a time budget.
     """
 
     group: ClassVar[str] = "judging"
@@ -215,10 +216,10 @@ class Processes(Device):
     """How training uses the machine.
 
     Args:
-        precision: Numbers to compute with; auto takes what was measured to pay.
-        profile: Say at the end where the time of a step went.
-        shard: Cut the weights among the processes of torchrun or srun, for an encoder that one device cannot hold.
-        timeout: Seconds after which a process that waits for another one in vain ends the run.
+        precision: Number format to compute in; auto takes the faster one, as measured.
+        profile: Print at the end where the time of a step went.
+        shard: Shard the weights over the processes of torchrun or srun, for an encoder that one device cannot hold.
+        timeout: Seconds that a process waits for another before it ends the run.
     """
 
     group: ClassVar[str] = "this machine"
@@ -248,8 +249,9 @@ class Folder(Private):
     """Where things are written.
 
     Args:
-        out: The folder to write; of a run runs/ and the name of the data by default. `evaluate` writes none without it.
-        overwrite: Replace what Tacit has written in the folder.
+        out: The folder to write; for a run, runs/ and the name of the data by default. `evaluate` writes none
+            without it.
+        overwrite: Replace what Tacit wrote in the folder before.
     """
 
     group: ClassVar[str] = "folder"
@@ -263,7 +265,7 @@ class RunFolder(Folder):
     """The folder of a run.
 
     Args:
-        resume: Continue an interrupted run in the same folder. What it is judged by may be asked anew (--against,
+        resume: Continue an interrupted run in the same folder. How it is evaluated may change (--against,
             --metric, --label-budgets, --primary-budget, --train-every-budget): what was trained is kept.
         tensorboard: Write the curves of metrics.jsonl for TensorBoard too, into the run folder.
     """

@@ -59,7 +59,7 @@ class Options(ModalityOptions):
         end_column: the column of the seconds at which it ends; default: end, likewise
         rate: samples per second that sounds are resampled to, 4,000 to 48,000 Hz; default: the commonest of the files,
             at most 16,000
-        seconds: of sound that are looked at together, 0.5 to 60; default 10
+        seconds: of sound that an encoder sees at once, 0.5 to 60; default 10
         channels: mix (the mean of all, the default), left, right, or separate: each channel is an example of its own
     """
 
