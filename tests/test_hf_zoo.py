@@ -415,6 +415,13 @@ def test_weights_that_are_not_all_there(vit: Path) -> None:
         load_encoder(f"hf:{vit}")
 
 
+def test_a_tower_that_no_auto_model_opens_is_told(tmp_path: Path) -> None:
+    small = {"vocab_size": 64, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    hf.ClapTextModel(hf.ClapTextConfig(intermediate_size=8, **small)).save_pretrained(tmp_path / "tower")
+    with pytest.raises(UserError, match=r"holds a clap_text_model, .* save the whole model there"):
+        load_encoder(f"hf:{tmp_path / 'tower'}")
+
+
 def test_a_configuration_names_no_code_to_fetch(vit: Path) -> None:
     path = vit / "config.json"
     told = {"_attn_implementation": "someone/kernel", "attn_implementation": "someone/kernel", "use_kernels": True}

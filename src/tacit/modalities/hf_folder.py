@@ -348,6 +348,11 @@ def _loaded(opener: Any, folder: Path, config: PreTrainedConfig, prefix: str = "
 
 def _check_size(opener: Any, folder: Path, config: PreTrainedConfig, weights: Weights) -> None:
     """UserError where a configuration describes more than the weights are: told without memory, before it is built."""
+    if opener is transformers.AutoModel and type(config) not in transformers.MODEL_MAPPING:  # such as one tower of CLAP
+        raise UserError(
+            f"{folder} holds a {config.model_type}, which transformers opens by itself in no AutoModel; save the whole "
+            "model there that it is a part of"
+        )
     try:
         with torch.device("meta"):
             model = opener.from_config(deepcopy(config), trust_remote_code=False)
