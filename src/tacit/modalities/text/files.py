@@ -87,7 +87,7 @@ def framed(spec: TextSpec) -> str:
 def beyond_a_window(spec: TextSpec) -> str:
     """What becomes of longer texts, here and elsewhere."""
     return (
-        f"of a text longer than {spec.length:,} tokens, tacit embeds all windows of {spec.length:,} and takes the "
+        f"of a text longer than {spec.length:,} tokens, Tacit embeds all windows of {spec.length:,} and takes the "
         "mean; sentence-transformers reads the first one alone, and so does whoever cuts at model_max_length; the ONNX "
         "graph takes no more"
     )
@@ -107,7 +107,7 @@ sentence-transformers here do.
 An encoder of text: `AutoModel.from_pretrained(FOLDER)`, `SentenceTransformer(FOLDER)` or `tacit.load_encoder(FOLDER)`.
 Its vector of a text is {encoder.pooling}, which are {", ".join(map(str, spec.specials))}.
 
-**Long texts.** {beyond_a_window(spec).capitalize()}. So vectors of longer texts differ:
+**Long texts.** O{beyond_a_window(spec)[1:]}. So vectors of longer texts differ:
 `tacit embed FOLDER DATA --out FILE`, or in Python
 
 ```python
