@@ -36,6 +36,9 @@ from tests.tiny import (
     without_dropout,
 )
 
+# These learn little by little, so that a fall shows later than in the others.
+SLOW = ("text:masked", "audio:vicreg", "audio:bestrq", "audio:wav2vec2", "items:simcse")
+
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
@@ -44,9 +47,10 @@ def batch() -> Batch:
 
 @pytest.mark.parametrize("mixture", MIXTURES)
 def test_the_loss_falls(mixture: str) -> None:
-    plan = tiny_recipe(mixture, batch_size=64)
-    source, fabric = TinyBatches(mixture, 64), make_fabric(device="cpu")
-    run = pretrain(plan.task, source, steps=24, optim=plan.optim, fabric=fabric, rows=24)
+    batch_size, steps = (64, 24) if mixture in SLOW else (32, 18)
+    plan = tiny_recipe(mixture, batch_size=batch_size)
+    source, fabric = TinyBatches(mixture, batch_size), make_fabric(device="cpu")
+    run = pretrain(plan.task, source, steps=steps, optim=plan.optim, fabric=fabric, rows=steps)
     losses = [float(row["loss"]) for row in run.history]
     assert sum(losses[-5:]) < 0.97 * sum(losses[:5])
 

@@ -57,6 +57,15 @@ MIXTURES = [
     "items:next+0.1*simclr",
 ]
 
+# Each task once, each kind of data with several and a sum: for what does not depend on the two together, as the way
+# through the loop does not.
+COVER = [
+    *("simclr", "vicreg", "rotation", "masked", "simclr+0.4*rotation"),
+    *("text:byol", "text:simcse", "text:electra", "text:masked+0.5*simclr"),
+    *("audio:simclr", "audio:bestrq", "audio:next", "audio:wav2vec2", "series:byol", "series:masked"),
+    *("items:simclr", "items:next", "items:attributes"),
+]
+
 
 @cache
 def digits() -> Tensor:
