@@ -29,6 +29,7 @@ from tests.tiny import digits
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
 LABELLED, LATER, ALL = 120, 160, 200
+FEW: dict[str, Any] = {"label_budgets": ["2", "5"], "primary_budget": 5}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, out: Path, **settings: Any) -> Path:
-    told = {"labels": str(folder / "few.csv"), "budget": "12steps", "primary_budget": 5, "out": str(out), **settings}
+    told = {"labels": str(folder / "few.csv"), "budget": "8steps", "out": str(out), **FEW, **settings}
     tacit.run(str(folder / "images"), **told)
     return out
 
@@ -68,7 +69,7 @@ def second(folder: Path, first: Path) -> Path:
 def again(folder: Path, first: Path) -> Path:
     """The first run's encoder judged once more, with more labels."""
     out, labels = first.parent / "again", [str(folder / f"{name}.csv") for name in ("few", "later")]
-    tacit.evaluate(str(first), str(folder / "images"), labels=labels, primary_budget=5, out=str(out), private=True)
+    tacit.evaluate(str(first), str(folder / "images"), labels=labels, out=str(out), private=True, **FEW)
     return out
 
 

@@ -20,6 +20,7 @@ from tacit.core.errors import UserError
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
 LABELLED, ALL, RATE = 120, 160, 4000
+FEW: dict[str, Any] = {"label_budgets": ["5"], "primary_budget": 5}
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, out: Path, **settings: Any) -> Any:
-    told = {"labels": str(folder / "few.csv"), "budget": "6steps", "tasks": "simclr,masked", "out": str(out)}
-    return tacit.run(str(folder / "calls"), **{**told, **settings})
+    told = {"labels": str(folder / "few.csv"), "budget": "4steps", "tasks": "simclr,masked", "out": str(out)}
+    return tacit.run(str(folder / "calls"), **{**told, **FEW, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_the_encoder_is_of_use(finished: Path, folder: Path, tmp_path: Path) -> 
     np.testing.assert_allclose(np.array(table["embedding"][:3].to_pylist()), pooled, rtol=1e-4, atol=1e-5)
     predicted = tacit.predict(str(finished), str(folder / "calls"), out=str(tmp_path / "predicted.csv"))
     assert set(predicted["class"].to_pylist()) <= {"sinking", "soaring"}
-    report = tacit.evaluate(str(finished), str(folder / "calls"), labels=str(folder / "few.csv"))
+    report = tacit.evaluate(str(finished), str(folder / "calls"), labels=str(folder / "few.csv"), **FEW)
     assert report.data["seal_reads"] == 2
     with pytest.raises(UserError, match="no form in Hugging Face"):
         tacit.export(str(finished), to="hf", out=str(tmp_path / "hf"))

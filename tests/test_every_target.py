@@ -74,7 +74,7 @@ def runs(folder: Path) -> Callable[[str], Path]:
         if not out.exists():
             labels = str(folder / f"{target}-few.csv")
             told: dict[str, Any] = {"tasks": "simclr", "budget": "2steps", "out": str(out), **TOLD[target]}
-            told |= {} if target == "retrieval" else {"primary_budget": 20}
+            told |= {} if target == "retrieval" else {"primary_budget": 20, "label_budgets": ["20 in all"]}
             tacit.run(str(folder / "images"), labels=labels, **told)
         return out
 
@@ -89,8 +89,9 @@ def test_judged_again_with_later_labels_and_compared(
     run, out = runs(target), tmp_path / "again"
     assert (run / "report.html").exists()
     labels = [word for name in ("few", "later") for word in ("--labels", str(folder / f"{target}-{name}.csv"))]
+    budget = [] if target == "retrieval" else ["--label-budgets=20 in all", "--primary-budget=20"]
     with pytest.raises(SystemExit) as ended:
-        cli.main(["evaluate", str(run), str(folder / "images"), *labels, "--out", str(out)])
+        cli.main(["evaluate", str(run), str(folder / "images"), *labels, *budget, "--out", str(out)])
     assert ended.value.code == 0
     before, after = (Report.load(of).data for of in (run, out))
     assert before["target"] == after["target"] == target

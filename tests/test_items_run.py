@@ -124,6 +124,8 @@ def test_labels_of_people_are_judged_beside(finished: Path, folder: Path) -> Non
         str(folder / "events.parquet"),
         labels=str(folder / "people.csv"),
         label_column="kind",
+        label_budgets=["5"],
+        primary_budget=5,
         cache=str(folder / "cache"),
         device="cpu",
     )

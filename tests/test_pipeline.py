@@ -23,6 +23,7 @@ from tests.tiny import digits
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
 LABELLED, ALL = 160, 240
+FEW: dict[str, Any] = {"label_budgets": ["5"], "primary_budget": 5}
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, out: Path, **settings: Any) -> Any:
-    defaults = {"labels": str(folder / "labels.csv"), "tasks": "simclr,rotation", "budget": "15steps", "out": str(out)}
-    return tacit.run(str(folder / "images"), **{**defaults, **settings})
+    told = {"labels": str(folder / "labels.csv"), "tasks": "simclr,rotation", "budget": "8steps", "out": str(out)}
+    told |= settings
+    return tacit.run(str(folder / "images"), **{**({} if told["labels"] is None else FEW), **told})
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def test_the_encoder_is_of_use(finished: Path, folder: Path, tmp_path: Path) -> 
 
 def test_an_encoder_is_judged_again_on_the_same_seal(finished: Path, folder: Path, tmp_path: Path) -> None:
     labels = str(folder / "labels.csv")
-    report = tacit.evaluate(str(finished), str(folder / "images"), labels=labels, out=str(tmp_path))
+    report = tacit.evaluate(str(finished), str(folder / "images"), labels=labels, out=str(tmp_path), **FEW)
     assert report.data["seal_reads"] == 2
     first = json.loads((finished / "report.json").read_text())
     assert report.data["n_test"] == first["data"]["n_test"]
@@ -117,7 +119,7 @@ def test_a_function_is_judged_by_its_name(folder: Path, tmp_path: Path, monkeypa
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    report = tacit.evaluate("own_features:quarters", str(folder / "images"), labels=str(folder / "labels.csv"))
+    report = tacit.evaluate("own_features:quarters", str(folder / "images"), labels=str(folder / "labels.csv"), **FEW)
     assert report.verdict.arm == "own_features:quarters"
     assert report.verdict.outcome in {"harms", "underpowered", "equivalent"}
 
@@ -156,14 +158,15 @@ def test_half_of_a_time_is_trained_and_what_fits_is_judged(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tacit.commands.run.validation_cost", lambda *_, **__: lambda encoders: Cost(1.0, 30.0, 0.1))
-    report = run(folder, tmp_path / "timed", budget="14s")
+    told = {"budget": "14s", "label_budgets": None, "primary_budget": None}
+    report = run(folder, tmp_path / "timed", **told)
     trained = sum(arm.seconds for arm in report.arms if arm.kind == "pretrained")
     assert trained >= 0.45 * 14  # half of it, but for a machine that has other things to do
     assert {"10 per class", "100 %"} & {result.budget for result in report.results}
     assert "s of pretraining for 2 tasks" in capsys.readouterr().err
     plan = json.loads((tmp_path / "timed" / "plan.json").read_text())
     assert set(plan["steps"]) == set(plan["seconds"]) == {"simclr", "rotation"}
-    again = run(folder, tmp_path / "timed", budget="14s", resume=True)  # nothing is trained again
+    again = run(folder, tmp_path / "timed", **told, resume=True)  # nothing is trained again
     assert [arm.steps for arm in again.arms] == [arm.steps for arm in report.arms]
 
 
