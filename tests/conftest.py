@@ -74,17 +74,26 @@ def brief() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def few_fits() -> Iterator[None]:
+def few_strengths() -> Iterator[None]:
+    """Probes choose among 3 strengths of their penalty: for tests of what is done with a probe, not of its choice."""
+    from tacit.evaluation.probes import linear
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(linear.fit_probe.__kwdefaults__, "grid", (1e-3, 1e-1, 10.0))
+        patch.setitem(linear.fit_probe.__kwdefaults__, "beyond", 0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_fits(few_strengths: None) -> Iterator[None]:
     """Labels are drawn 3 times at a budget, probes choose among 3 strengths, and maps are made in fewer steps."""
     from tacit.evaluation import splits
-    from tacit.evaluation.probes import linear
     from tacit.report import figures
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits, "MANY_DRAWS", 3)
         patch.setattr(splits, "FEW_DRAWS", 3)
         patch.setattr(figures, "MAPPING", 250)
-        patch.setitem(linear.fit_probe.__kwdefaults__, "grid", (1e-3, 1e-1, 10.0))
         yield
 
 

@@ -11,6 +11,8 @@ from tacit.evaluation import Arm, Report, agenda, evaluate
 from tacit.evaluation.probes import finetune
 from tests.test_evaluate import GOOD, RAW, USELESS, Learner, problem
 
+pytestmark = pytest.mark.usefixtures("few_strengths")
+
 SCRATCH = Arm("scratch", "baseline", build=Learner, views=lambda batch, view: batch)
 
 

@@ -10,6 +10,8 @@ from tacit.evaluation import Arm, Labelled, evaluate
 from tacit.evaluation.features import Stored
 from tests.test_targets import fetch
 
+pytestmark = pytest.mark.usefixtures("few_strengths")
+
 TIMES, POOL, TEST = 40, 200, 200
 ALLOWED = int(binom.ppf(0.975, TIMES, 0.05))  # 5 %, and binomial error
 

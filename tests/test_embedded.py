@@ -116,6 +116,7 @@ def test_alone_there_are_figures_and_no_verdict_and_no_torch(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_fits")
 def test_private_reports_hold_no_names(tmp_path: Path) -> None:
     path = save(tmp_path / "secret.name.parquet", principal(4)[:90], label=digits()[1][:90])
     tacit.evaluate(str(path), primary_budget=2, private=True, out=str(tmp_path / "report"))
@@ -170,6 +171,7 @@ def labels_file(path: Path, rows: list[tuple[str, str]], header: str = "id,label
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_fits")
 def test_labels_come_from_a_file_or_from_the_folders_in_the_ids(tmp_path: Path) -> None:
     labels = digits()[1]
     half = list(zip(IDS, labels, strict=True))[:120]
@@ -368,6 +370,7 @@ def test_more_mistakes(
         tacit.evaluate(source, **options)
 
 
+@pytest.mark.usefixtures("few_fits")
 def test_a_seal_serves_other_embeddings_and_later_labels(tmp_path: Path) -> None:
     """Judged with 120 labels, then others' embeddings with 150: on the same test items, and the two are compared."""
     n = 150

@@ -104,7 +104,8 @@ def test_a_run_judges_with_and_without_them(
     folder: Path, tmp_path: Path, private: bool, brief: None, few_fits: None
 ) -> None:
     out = tmp_path / "run"
-    asked = {"tasks": "rotation", "budget": "3steps", "out": str(out), "private": private}
+    asked: dict[str, Any] = {"tasks": "rotation", "budget": "3steps", "out": str(out), "private": private}
+    asked |= {"label_budgets": ["5"], "primary_budget": 5}
     report = tacit.run(str(folder / "images"), **asked, **options(folder))
     assert report.data["without_copies"]["left_out"] == COPIED
     assert report.verdict.gain != report.data["without_copies"]["gain"]
