@@ -510,3 +510,13 @@ def test_reviews_of_films(tmp_path: Path, cached):
     assert dataset.ids.to_pylist() == table["id"].to_pylist()
     assert dataset.spec.vocabulary == 1000  # type: ignore[union-attr]
     assert dataset.group is not None
+
+
+def test_columns_of_labels_are_no_content_unless_they_are_named(tmp_path: Path) -> None:
+    """`comment` is a usual name of a text, and comes before `post`."""
+    table = pa.table({"post": [f"words number {n}" for n in range(8)], "comment": ["good", "bad"] * 4})
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert open_dataset(str(tmp_path / "t.parquet")).reading == {"text_column": ["comment"]}
+    labelled = open_dataset(str(tmp_path / "t.parquet"), label_column="comment")
+    assert labelled.reading == {"text_column": ["post"]}
+    assert labelled.classes == ("bad", "good")

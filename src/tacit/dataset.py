@@ -106,6 +106,11 @@ class Settings:
                 return name, column
         return None
 
+    def reserved(self) -> frozenset[str]:
+        """Columns of the data that are named for labels, groups, splits and times, and so are no content."""
+        own_file = self.labels.files and not self.labels.by_folder  # whose columns these may be
+        return frozenset() if own_file else frozenset(self.labels.asked().columns.values())
+
     def refuse_others(self, source: Source) -> None:
         """UserError for a setting of another modality than that of the source."""
         own = {name for of in (Reading, LabelOptions, options_of()[source.kind]) for name in of.names()}
@@ -138,13 +143,13 @@ def open_source(data: Any, settings: Settings | None = None, root: Path | None =
 
 def _claimed(listing: Listing, settings: Settings) -> Source:
     """The examples of what was listed, by the modality whose they are."""
-    reading, encoded = settings.reading, settings.encoded()
+    reading, encoded, reserved = settings.reading, settings.encoded(), settings.reserved()
     if isinstance(listing, Source):
         return reader_named(listing.kind).claimed(listing, settings.options[listing.kind])
     for name in [] if encoded else reversed(MODALITIES):
         if reading.kind in (None, name) or not isinstance(listing, Table):
             reader = reader_named(name)
-            found = reader.claim(listing, settings.options[name], reading)
+            found = reader.claim(listing, settings.options[name], reading, reserved)
             if found is not None:
                 return reader.claimed(found, settings.options[name])
     if isinstance(listing, Word):

@@ -57,8 +57,11 @@ class Reader(ABC, Generic[O]):
     own_time: ClassVar[bool] = False  # whether the column of times orders what is in an example, and splits nothing
 
     @abstractmethod
-    def claim(self, listing: Listing, options: O, reading: Reading) -> Source | None:
-        """The examples of these data; None where they are of another modality. UserError where they cannot be read."""
+    def claim(self, listing: Listing, options: O, reading: Reading, reserved: frozenset[str]) -> Source | None:
+        """The examples of these data; None where they are of another modality. UserError where they cannot be read.
+
+        `reserved` are columns of labels, groups, splits and times: none is content unless an option names it.
+        """
 
     def claimed(self, source: Source, options: O) -> Source:
         """A source of this modality that was found by the endings of files or by columns of encoded examples."""

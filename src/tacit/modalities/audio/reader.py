@@ -30,7 +30,7 @@ class AudioReader(Reader[Options]):
     wholes = "recordings"
     grouped_by = "speaker"
 
-    def claim(self, listing: Listing, options: Options, reading: Reading) -> Source | None:
+    def claim(self, listing: Listing, options: Options, reading: Reading, reserved: frozenset[str]) -> Source | None:
         if isinstance(listing, Objects) and reading.kind == self.name and not listing.paths:
             kind = type(listing.value).__name__
             raise UserError(f"{kind}: give sounds as a folder, a table, or a list of paths to files")

@@ -23,7 +23,7 @@ class EventReader(Reader[Options]):
     wholes = "users"
     own_time = True
 
-    def claim(self, listing: Listing, options: Options, reading: Reading) -> Source | None:
+    def claim(self, listing: Listing, options: Options, reading: Reading, reserved: frozenset[str]) -> Source | None:
         """One example per user, where a table has columns of users and items, and is of no other modality as well."""
         must = reading.kind == self.name
         if not isinstance(listing, Table) or (reading.path_column and not must):

@@ -27,7 +27,7 @@ class ImageReader(Reader[Options]):
     options = Options
     wholes = "samples"
 
-    def claim(self, listing: Listing, options: Options, reading: Reading) -> Source | None:
+    def claim(self, listing: Listing, options: Options, reading: Reading, reserved: frozenset[str]) -> Source | None:
         if isinstance(listing, Word) and listing.name == DIGITS:
             return digits_source()
         if isinstance(listing, File) and suffix_of(listing.path.name) in _ARRAYS:

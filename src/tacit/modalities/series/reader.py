@@ -21,7 +21,7 @@ class SeriesReader(Reader[Options]):
     name = "series"
     options = Options
 
-    def claim(self, listing: Listing, options: Options, reading: Reading) -> Source | None:
+    def claim(self, listing: Listing, options: Options, reading: Reading, reserved: frozenset[str]) -> Source | None:
         """Lists of numbers and long tables, where a table holds nothing else; arrays where they are asked for."""
         must = reading.kind == self.name
         if reading.kind not in (None, self.name):
@@ -34,7 +34,7 @@ class SeriesReader(Reader[Options]):
             return None
         if must:
             refuse_twice(listing.streamed.schema.names, listing.name)
-        return table_source(listing, options, must=must)
+        return table_source(listing, options, reserved, must=must)
 
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
         return open_series(source, options, keeping)

@@ -126,9 +126,9 @@ def _stored(kind: pa.DataType) -> pa.DataType:
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
-def list_column(schema: pa.Schema, taken: frozenset[str]) -> str | None:
+def list_column(schema: pa.Schema, taken: frozenset[str], reserved: frozenset[str]) -> str | None:
     """The one column of lists of a table that can be nothing but series; `taken` are other modalities' usual names."""
-    lists = [field for field in schema if is_list(field.type)]
+    lists = [field for field in schema if is_list(field.type) and field.name not in reserved]
     if len(lists) != 1 or any(is_bytes(field.type) for field in schema):
         return None
     name, kind = str(lists[0].name), _stored(lists[0].type)
@@ -449,7 +449,7 @@ def _listed(values: Any) -> Any:
 # ---------------------------------------------------------------- which of these
 
 
-def table_source(listing: Table, options: Options, *, must: bool) -> Source | None:
+def table_source(listing: Table, options: Options, reserved: frozenset[str], *, must: bool) -> Source | None:
     """The series of a table; None where it may be of another modality."""
     schema = listing.streamed.schema if must or listing.names() is not None else None
     if schema is None:
@@ -460,7 +460,7 @@ def table_source(listing: Table, options: Options, *, must: bool) -> Source | No
         if not options.long and (len(lists) == len(options.channels) > 0):
             return lists_source(listing, options.channels)
         if not options.long and not options.channels:
-            alone = [field.name for field in schema if is_list(field.type)]
+            alone = [field.name for field in schema if is_list(field.type) and field.name not in reserved]
             if len(alone) == 1:
                 return lists_source(listing, alone)
             if len(alone) > 1:
@@ -475,7 +475,7 @@ def table_source(listing: Table, options: Options, *, must: bool) -> Source | No
                 "--series-time-column"
             )
         return long_source(listing.streamed, roles, listing.name, listing.opened.read(schema.names))
-    column, roles = list_column(schema, taken), None
+    column, roles = list_column(schema, taken, reserved), None
     strange = any(is_bytes(of.type) or is_list(of.type) or of.name.lower() in taken for of in schema)
     if column is None and not strange:
         roles = long_roles(schema, options, listing.name, must=False)

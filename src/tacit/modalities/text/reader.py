@@ -31,14 +31,14 @@ class TextReader(Reader[Options]):
     name = "text"
     options = Options
 
-    def claim(self, listing: Listing, options: Options, reading: Reading) -> Source | None:
+    def claim(self, listing: Listing, options: Options, reading: Reading, reserved: frozenset[str]) -> Source | None:
         must = reading.kind == self.name
         if isinstance(listing, File):
             return file_texts(listing.path) if suffix_of(listing.path.name) in SIGNS.suffixes else None
         if isinstance(listing, Objects):
             return _strings(listing) if must and _are_strings(listing.value) else None
         if isinstance(listing, Table) and (options.texts or not reading.path_column):
-            return _table(listing, options.texts, must=must)
+            return _table(listing, options.texts, reserved, must=must)
         return None
 
     def examples(
@@ -71,7 +71,7 @@ class TextReader(Reader[Options]):
         )
 
 
-def _table(listing: Table, asked: Sequence[str], *, must: bool) -> Source | None:
+def _table(listing: Table, asked: Sequence[str], reserved: frozenset[str], *, must: bool) -> Source | None:
     """The texts of a table's columns; None where it is one of encoded examples or of paths to files."""
 
     def chosen(table: Opened) -> Sequence[str]:
@@ -80,7 +80,7 @@ def _table(listing: Table, asked: Sequence[str], *, must: bool) -> Source | None
         files = listing.leads_to_files(table.schema, lambda column: next(table.stream(column)))
         if not must and (files or any(is_bytes(field.type) for field in table.schema)):
             return ()
-        found = text_columns(table, listing.name, (), must=must and not files)
+        found = text_columns(table, listing.name, (), reserved, must=must and not files)
         certain = must or not path_columns(table.schema)
         return found.columns if found.usual or (certain and not files) else ()
 
@@ -108,7 +108,7 @@ def _strings(listing: Objects) -> Source:
     if all(len(item) < 4096 and "\n" not in item and os.path.isfile(item) for item in data):
         return files_source([Path(item) for item in data], listing.name)
     whole = [whole_signs(item) for item in data]  # arrow takes no halves of surrogate pairs
-    source = _table(Table(listing.name, pa.table({"text": whole}), {}), ["text"], must=True)
+    source = _table(Table(listing.name, pa.table({"text": whole}), {}), ["text"], frozenset(), must=True)
     assert source is not None
     return replace(source, read={})
 

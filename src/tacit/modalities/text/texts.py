@@ -31,8 +31,12 @@ class TextColumns(NamedTuple):
     usual: bool = False  # known by its name, not by its length alone
 
 
-def text_columns(table: Opened, name: str, asked: Sequence[str], *, must: bool) -> TextColumns:
+def text_columns(
+    table: Opened, name: str, asked: Sequence[str], reserved: frozenset[str] = frozenset(), *, must: bool
+) -> TextColumns:
     """The columns that make up a text: those asked for, the one with a usual name, or the only one of long strings.
+
+    What is `reserved` for labels and the like is taken for no text unless it is asked for.
 
     UserError where a column asked for is missing or no text, and where there is no such column though there `must` be.
     """
@@ -46,7 +50,7 @@ def text_columns(table: Opened, name: str, asked: Sequence[str], *, must: bool) 
             raise UserError(f"--text-column {column}: this column of {name} holds {held}, no text")
     if asked:
         return TextColumns(tuple(asked), usual=True)
-    texts = [field.name for field in schema if is_text(field.type)]
+    texts = [field.name for field in schema if is_text(field.type) and field.name not in reserved]
     lower = {column.lower(): column for column in reversed(texts)}
     usual = next((lower[known] for known in SIGNS.texts if known in lower), None)
     if usual is not None:
