@@ -42,8 +42,9 @@ class Start:
     Args:
         encoder: convnet, resnet18, resnet50, vit_tiny, vit_small or vit_base for images; bert_bag, and bert_ or
             modernbert_ nano, tiny, small or base for text; audio_convnet, and audio_, audio_causal_, ast_ or wav2vec2_
-            nano, tiny, small or base for sound; sasrec_ and bert4rec_ nano, tiny or small for histories of items;
-            chosen from the data and the tasks by default.
+            nano, tiny, small or base for sound; series_convnet, series_causal, and patchtst_ nano, tiny, small or base
+            for time series; sasrec_ and bert4rec_ nano, tiny or small for histories of items; chosen from the data and
+            the tasks by default.
         init: An encoder to go on from with its weights, and of text with its tokenizer: a run folder, an exported
             folder, or hf:FOLDER_OR_NAME. The report of a run compares before with after.
         add_words: A file of words, one per line, that the tokenizer of --init learns as single tokens: those of a
@@ -66,8 +67,8 @@ class Tasks:
 
     Args:
         tasks: Names separated by commas; `a+0.4*b` trains one encoder on a weighted sum. `tacit tasks` lists them. By
-            default simclr,rotation,masked for images, simclr for text and sound, simclr,masked for time
-            series, and next for histories of items.
+            default simclr,rotation,masked for images, simclr,masked for sound and time series, simclr for text, and
+            next for histories of items.
         budget: A time for the whole command (90s, 10m, 2h), or steps or epochs for each task (5000steps, 20epochs).
         seeds: How many times each task is pretrained, each with other initial weights, order and views, under its share
             of the budget. With 1 the verdict is about this checkpoint, with 3 or more about the recipe.
