@@ -391,7 +391,7 @@ def test_what_is_not_there_is_named_without_secrets(cached, url: str, message: s
 
 def test_a_system_that_needs_a_package_names_the_extra(cached, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(UserError, match=r"needs a package .* pip install 'tacit\[s3\]'"):
+    with pytest.raises(UserError, match=r"needs a package .* pip install 'tacit-learn\[s3\]'"):
         cached("s3://bucket/x.tar")
 
 

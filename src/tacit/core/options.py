@@ -33,7 +33,7 @@ R = TypeVar("R")
 class Options:
     """Settings of one concern; every field has a default, by which nothing is said."""
 
-    group: ClassVar[str] = ""  # the heading of its flags in help
+    group: ClassVar[str] = "data"  # the heading of its flags in help
 
     def check(self) -> None:
         """UserError where a value makes no sense, whatever the data are."""
