@@ -40,7 +40,7 @@ def baselines(opened: Opened, architecture: Architecture, public: Public = ()) -
     ]
     return [
         Arm(UNTRAINED, "baseline", encoders=architecture.untrained(), encoder=name, own=True, own_encoder=own),
-        *before,
+        *(before if architecture.continued else []),
         *opened.modality.baselines(opened.dataset.cache, opened.split, architecture.seed),
         Arm(
             "scratch",
