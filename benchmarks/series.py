@@ -2,14 +2,17 @@
 
     python benchmarks/series.py UCR [--steps 200] [--tasks simclr,masked] [--encoder series_convnet]
         [--sets ECG200,Plane] [--draws 3] [--threads 1] [--seed 0] [--measured FILE]
+        [--rules]
 
 UCR is the folder with SET_train.parquet and SET_test.parquet. The archive's own split is kept: pretrained is on the
 training part alone, by so many steps of each task, and judged on the test part by the protocol of `tacit run`, frozen,
 against every baseline; training from scratch and fine-tuning at the primary budget alone (10 labels per class, or the
 most below that all classes have). One JSON line per set with every arm's balanced accuracy in percent and its 95 %
-interval at each label budget, one with the means over sets, and a table of these at the end. MiniRocket and Hydra of
-the library aeon are measured by series_aeon.py. With --measured nothing is trained: the means of the sets in a file of
-such lines, each set's latest, which several processes may have written.
+interval at each label budget, one with the means over sets, and a table of these at the end. MiniRocket of the library
+aeon is measured by series_aeon.py.
+
+With --measured nothing is trained: the means of the sets in a file of such lines, each set's latest, which several
+processes may have written. With --rules neither: the baselines that need no features, with all labels.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from record import record
 
 import tacit
 from tacit.core.errors import UserError
+from tacit.data.dataset import Dataset
 from tacit.data.split import Split
 from tacit.encoders import build_encoder, fresh_twin
 from tacit.evaluation import Arm, Labelled, Report, evaluate
@@ -53,11 +57,10 @@ def figures(report: Report) -> Figures:
     return found
 
 
-def judged(folder: Path, name: str, asked: argparse.Namespace) -> Report:
-    """Pretrain on the training part, judge on the test part."""
+def opened(folder: Path, name: str) -> tuple[Dataset, Labelled]:
+    """A set by the archive's own split."""
     files = [str(folder / f"{name}_{part}.parquet") for part in ("train", "test")]
     dataset = tacit.open_dataset(files[0], test=files[1], label_column="label")
-    modality: Any = modality_named("series")
     assert dataset.split is not None
     train, test = (np.flatnonzero((dataset.split == part) & (dataset.label >= 0)) for part in (0, 1))
     labelled = Labelled(
@@ -69,6 +72,27 @@ def judged(folder: Path, name: str, asked: argparse.Namespace) -> Report:
         test=test,
         content=dataset.content,
     )
+    return dataset, labelled
+
+
+def by_rules(folder: Path, name: str, seed: int) -> dict[str, float]:
+    """Balanced accuracy in percent of the baselines that need no features, with all labels."""
+    dataset, labelled = opened(folder, name)
+    split = Split(rows=np.arange(len(dataset)), pretrain=labelled.train, labelled=labelled)
+    found = {}
+    for arm in modality_named("series").baselines(dataset.cache, split, seed):
+        if arm.rule is not None:
+            said = arm.rule(labelled.train, labelled.y[labelled.train], labelled.test)
+            right, y = said == labelled.y[labelled.test], labelled.y[labelled.test]
+            found[arm.name] = round(100 * float(np.mean([right[y == c].mean() for c in np.unique(y)])), 1)
+    return found
+
+
+def judged(folder: Path, name: str, asked: argparse.Namespace) -> Report:
+    """Pretrain on the training part, judge on the test part."""
+    dataset, labelled = opened(folder, name)
+    train = labelled.train
+    modality: Any = modality_named("series")
     fabric = make_fabric(device="cpu")
     arms = []
     for task in asked.tasks.split(","):
@@ -122,12 +146,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--measured", type=Path, help="a file of lines of sets, whose means are told")
+    parser.add_argument("--rules", action="store_true", help="the baselines that need no features alone")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
+    started = time.perf_counter()
     names = sorted(path.name.removesuffix("_train.parquet") for path in asked.ucr.glob("*_train.parquet"))
     by_set: dict[str, Figures] = {}
     outcomes: dict[str, str] = {}
     settings = {"tasks": asked.tasks, "steps": asked.steps, "draws": asked.draws, "seed": asked.seed}
+    if asked.rules:
+        rules = {name: by_rules(asked.ucr, name, asked.seed) for name in names}
+        means = {arm: round(float(np.mean([of[arm] for of in rules.values()])), 1) for arm in rules[names[0]]}
+        record(
+            "series/rules", sets=len(names), seconds=round(time.perf_counter() - started), means=means, figures=rules
+        )
+        return
     for line in asked.measured.read_text().splitlines() if asked.measured else []:
         said = json.loads(line)
         if "figures" in said and "outcome" in said:
@@ -144,9 +177,9 @@ def main() -> None:
         by_set[name], outcomes[name] = figures(report), report.verdict.outcome
         said = {"outcome": report.verdict.outcome, "verdict": report.verdict.text, "figures": by_set[name]}
         record(f"series/{name}", **settings, seconds=round(time.perf_counter() - began), **said)
-    means = means_of(by_set)
-    record("series/mean", **settings, sets=len(by_set), means=means, outcomes=outcomes)
-    print(table(means, len(by_set)), file=sys.stderr)
+    all_means = means_of(by_set)
+    record("series/mean", **settings, sets=len(by_set), means=all_means, outcomes=outcomes)
+    print(table(all_means, len(by_set)), file=sys.stderr)
 
 
 if __name__ == "__main__":
