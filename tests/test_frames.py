@@ -119,9 +119,11 @@ def test_the_statistics_of_a_frame_are_a_loop_over_its_neighbours():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("brief", "few_fits")
 def test_a_run_is_judged_by_frames(data: tuple[str, str], tmp_path: Path) -> None:
     out = tmp_path / "run"
     settings: dict[str, Any] = {"labels": data[1], "split_column": "side", "target": "tokens", "encoder": "audio_nano"}
+    settings |= {"label_budgets": ["5"], "primary_budget": 5}
     report = tacit.run(data[0], tasks="masked", budget="2steps", out=str(out), **settings)
     content = json.loads((out / "report.json").read_text())
     arms = {arm["name"] for arm in content["arms"]}
