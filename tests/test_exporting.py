@@ -109,7 +109,7 @@ def test_refusals(encoder: ImageEncoder, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(UserError, match="cannot export to 'tflite'; choose hf, onnx, safetensors"):
         export(encoder, "tflite", tmp_path / "out")
     monkeypatch.setattr("tacit.formats.onnx.PACKAGES", ("onnx", "no_such_package"))
-    with pytest.raises(UserError, match=r"needs no_such_package; install with: pip install 'tacit\[onnx\]'"):
+    with pytest.raises(UserError, match=r"needs no_such_package; install with: pip install 'tacit-learn\[onnx\]'"):
         export(encoder, "onnx", tmp_path / "out")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(b"dear to someone")

@@ -265,5 +265,5 @@ def test_mistakes(run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UserError, match=r"only 0 of the 200 rows of .* check that it belongs to these data"):
         tacit.next_labels(str(run), str(few))
     monkeypatch.setattr(labelling, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'tacit\[active\]'"):
+    with pytest.raises(UserError, match=r"pip install 'tacit-learn\[active\]'"):
         tacit.next_labels(str(run), images)

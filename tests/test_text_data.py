@@ -157,7 +157,7 @@ def test_one_file_of_many_texts(tmp_path: Path, cached):
     assert texts(cached(tmp_path / "lines.txt")) == ["one line", "another line"]
     blocks = cached(tmp_path / "blocks.txt")
     assert texts(blocks) == ["Größe\r\nzählt", "second"]
-    assert "blocks.txt is in cp1252" in " ".join(blocks.notes.lines())
+    assert "blocks.txt is no UTF-8 and was read as cp1252" in " ".join(blocks.notes.lines())
 
 
 def test_tables_of_images_stay_so(tmp_path: Path, cached):
