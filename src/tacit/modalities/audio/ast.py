@@ -1,9 +1,9 @@
 """The audio spectrogram transformer (Gong, Chung & Glass 2021, arXiv:2104.01778), Hugging Face's implementation.
 
 Square patches of time and pitch are the tokens of its blocks; [CLS] and the distillation token take part in attention
-only. Departures: patches stand side by side, as long and as high as fits the bands (16, 8 or 4 frames and bands); a
-token that Tacit tells of is the mean of the patches of its stretch of time; no dropout by default. Nobody attends to
-what is behind the end of a recording.
+only. Departures: patches do not overlap, and are as long and as high as fits the bands (16, 8 or 4 frames and bands); a
+token that Tacit returns is the mean of the patches of its segment of time; no dropout by default. No token attends to
+what lies behind the end of a recording.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class AudioSpectrogramTransformer(AudioEncoder):
             max_length=window_length(spec, patch),
             num_mel_bins=spec.mels,
         )
-        self.high = spec.mels // patch  # patches above one another
+        self.high = spec.mels // patch  # patches on top of each other
         self.model = ASTModel(config)
         self.pooling = (
             f"last_hidden_state[:, {FIRST}:].unflatten(1, ({self.high}, -1)).mean(1), of that the mean over tokens of "
@@ -63,12 +63,12 @@ class AudioSpectrogramTransformer(AudioEncoder):
         front = front + torch.cat([parts.cls_token, parts.distillation_token], 1)
         x = parts.dropout(torch.cat([front.expand(len(x), -1, -1), patches + places], 1))
         attended = None if frames is None else self.attended(frames, N)[:, None, None, :]  # [B 1 1 2+F*N]
-        said = [x]
+        states = [x]
         for block in self.model.layers:
             x = block(x, attended)
-            said.append(x)
-        said[-1] = self.model.layernorm(x)
-        return [states[:, FIRST:].reshape(len(states), self.high, N, self.dim).mean(1) for states in said]
+            states.append(x)
+        states[-1] = self.model.layernorm(x)
+        return [layer[:, FIRST:].reshape(len(layer), self.high, N, self.dim).mean(1) for layer in states]
 
     def attended(self, frames: Tensor, places: int) -> Tensor:
         """True [B 2+F*N] at patches of frames that count, and at the tokens in front of them."""
@@ -82,8 +82,8 @@ class AudioSpectrogramTransformer(AudioEncoder):
         mel, frames = self.front(audio, length)
         x = nn.functional.pad(self.normalised(mel, frames), (0, 0, 0, self.length))[:, : self.length]
         n, places = self.tokens_of(frames), self.grid[0]
-        said = model(x, attention_mask=self.attended(frames, places)).last_hidden_state[:, FIRST:]
-        tokens = said.reshape(len(x), self.high, places, self.dim).mean(1)
+        states = model(x, attention_mask=self.attended(frames, places)).last_hidden_state[:, FIRST:]
+        tokens = states.reshape(len(x), self.high, places, self.dim).mean(1)
         share = counted(n, places) / n[:, None]
         return torch.einsum("bn,bnd->bd", share, tokens), tokens[:, : self.tokens_of(mel.shape[1])]
 
@@ -92,7 +92,7 @@ class AudioSpectrogramTransformer(AudioEncoder):
 
 
 def _front_end(encoder: AudioSpectrogramTransformer) -> str:
-    """How to embed a recording with transformers alone."""
+    """Explain, as Markdown, how to embed a recording with transformers alone."""
     spec = encoder.spec
     return f"""# From samples to embeddings
 

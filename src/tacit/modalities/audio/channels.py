@@ -17,9 +17,9 @@ from tacit.modalities.audio.segments import headers
 
 
 def separated(source: Source, root: Path) -> tuple[Source, NDArray[np.int64]]:
-    """The channels of all recordings one after the other, and of which example of `source` each of them is, [N].
+    """List the channels of all recordings in order, and the example of `source` that each belongs to, [N].
 
-    The ids of several channels of a recording end in #1, #2, ...; the headers are read once and kept in `root`.
+    The ids of several channels of a recording end in #1, #2, ...; the headers are read once and stored in `root`.
     """
     counts = headers(source, root)[:, 0].astype(np.int64).clip(min=1)
     rows = np.repeat(np.arange(len(source)), counts)

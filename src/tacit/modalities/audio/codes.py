@@ -1,12 +1,12 @@
-"""Sound as codes of a quantiser that nothing has been learned for, to be predicted where it is hidden.
+"""Codes of sound by a random quantiser that is never trained; a task predicts them where sound is hidden.
 
 Chiu, Qin, Zhang, Yu & Wu 2022, "Self-supervised Learning with Random-projection Quantizer for Speech Recognition",
 arXiv:2202.01855 (BEST-RQ). With A and c_1 to c_K drawn once from a normal distribution, the code of a token x is
 
     argmin_k | u(A x) - u(c_k) |,      u(x) = x / |x|
 
-Departure: every band of a recording is brought to mean 0 and deviation 1 over the recording first, as is custom for
-speech, so that neither its loudness nor the microphone decides.
+Departure: every band of a recording is first normalised to mean 0 and deviation 1 over the recording, as is usual for
+speech, so that codes depend neither on its loudness nor on the microphone.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class QuantisedTarget(nn.Module):
 
 
 def standardised(mel: Tensor, frames: Tensor) -> Tensor:
-    """Every band of [B T M] at mean 0 and deviation 1 over the recording's frames, 0 behind them."""
-    there = (torch.arange(mel.shape[1], device=mel.device) < frames[:, None])[:, :, None]  # [B T 1]
-    share = there / frames[:, None, None]
-    centred = torch.where(there, mel - (mel * share).sum(1, keepdim=True), 0.0)
+    """Normalise every band of [B T M] to mean 0 and deviation 1 over the recording's frames; 0 behind them."""
+    valid = (torch.arange(mel.shape[1], device=mel.device) < frames[:, None])[:, :, None]  # [B T 1]
+    share = valid / frames[:, None, None]
+    centred = torch.where(valid, mel - (mel * share).sum(1, keepdim=True), 0.0)
     return centred * ((centred.square() * share).sum(1, keepdim=True) + 1e-5).rsqrt()

@@ -1,9 +1,9 @@
-"""One sound in, one channel of 16-bit samples out: the only sound routine, shared by the data and by every encoder.
+"""One sound in, one channel of 16-bit samples out: the only decoder of sound, shared by the data and every encoder.
 
 Numpy, soundfile (libsndfile) and soxr only, because the decoding processes import this file and nothing else of the
-library. A recording is read, mixed and resampled a block after the other, so that an hour takes no more memory than a
-second. What it promises: WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF, AU, CAF and W64 of 8 to 32 bits, float, mu-law or
-A-law; channels mixed to their mean; resampled by soxr's HQ recipe; rounded to int16, clipped beyond full scale.
+library. A recording is read, mixed and resampled block by block, so that an hour takes no more memory than a second.
+It reads WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF, AU, CAF and W64 of 8 to 32 bits, float, mu-law or A-law; mixes
+channels to their mean; resamples by soxr's HQ recipe; rounds to int16, clipped beyond full scale.
 Shapes: S samples, C channels, T frames, M mel bands.
 """
 
@@ -36,7 +36,7 @@ LONGEST = 24 * 3600  # seconds of a single recording
 MOST_SECONDS = 600  # of a recording that an encoder is given
 MOST_PER_BYTE = 256  # frames: speech at the lowest rate that Opus has gives 64, hours of digital silence thousands
 
-# Part of every cache's key: raise it whenever a change may change a single sample, or what is measured of them.
+# Part of every cache's key: raise it with every change that may alter a single sample, or a statistic of them.
 VERSION = 2
 
 _BLOCK = 1 << 16  # frames read at a time
@@ -52,11 +52,11 @@ Source = bytes | Path | str
 
 
 class BadSound(ValueError):
-    """Why a sound is refused: a few words, without its name."""
+    """The reason why a sound is refused, in a few words, without its name."""
 
 
 class Header(NamedTuple):
-    """What the first bytes of a sound file tell, without decoding it."""
+    """The header of a sound file, read without decoding its samples."""
 
     rate: int  # Hz
     channels: int
@@ -69,7 +69,7 @@ class Header(NamedTuple):
 
 @dataclass
 class Found:
-    """What was seen of a sound on the way, before it was resampled; full scale is 1."""
+    """Statistics of a sound, gathered before it is resampled; full scale is 1."""
 
     frames: int = 0
     least: float = math.inf
@@ -79,7 +79,7 @@ class Found:
 
     @property
     def silent(self) -> bool:
-        """Nothing but one value, whether that is 0 or not."""
+        """True if all samples have the same value, 0 or another."""
         return self.most - self.least < 1 / 32_768
 
     @property
@@ -88,7 +88,7 @@ class Found:
 
 
 def header(source: Source) -> Header:
-    """Rate, channels and frames. BadSound for what is no sound that can be read."""
+    """Read rate, channels and frames. Raises BadSound for what cannot be read as sound."""
     with _opened(source) as file:
         return Header(file.samplerate, file.channels, file.frames)
 
@@ -96,10 +96,10 @@ def header(source: Source) -> Header:
 def read_sound(
     source: Source, rate: int, channels: str | int = "mix", *, start: float = 0.0, end: float = math.inf
 ) -> Samples:
-    """The sound in a file or its bytes at `rate` Hz, from `start` to `end` in seconds: [S].
+    """Read the sound in a file, or in its bytes, at `rate` Hz, from `start` to `end` in seconds: [S].
 
-    `channels` is mix (their mean), left or right (the second, or the only one), or a channel's number. BadSound where
-    there is none to read.
+    `channels` is mix (their mean), left or right (the second, or the only one), or a channel's number. Raises
+    BadSound where there is none to read.
     """
     return np.concatenate(list(blocks(source, rate, channels, start=start, end=end)))
 
@@ -113,12 +113,12 @@ def blocks(
     end: float = math.inf,
     found: Found | None = None,
 ) -> Iterator[Samples]:
-    """The same block by block, at least one sample in all; fills in `found`. BadSound may come after some blocks."""
+    """`read_sound` block by block, at least one sample in all; fills in `found`. BadSound may come after some."""
     found = Found() if found is None else found
     n = 0
     with _opened(source) as file:
         _refuse_endless(file, source, start, end)
-        for block in _resampled(_stretch(file, channels, start, end, found), file.samplerate, rate):
+        for block in _resampled(_segment(file, channels, start, end, found), file.samplerate, rate):
             if len(block):
                 n += len(block)
                 yield _as_int16(block)
@@ -135,11 +135,11 @@ def as_samples(
     start: float = 0.0,
     end: float = math.inf,
 ) -> Samples:
-    """A sound as the data layer would have made it: [S] at `rate` Hz.
+    """Convert a sound as the data layer does: [S] at `rate` Hz.
 
     Args:
         sound: a file, its bytes, or samples [S] or [S C]: floats with full scale 1, or integers
-        rate_in: Hz of samples; files say their own
+        rate_in: Hz of samples; files hold their own
         rate: Hz
         channels: as `read_sound` takes them
         start, end: seconds
@@ -154,7 +154,7 @@ def as_samples(
     if not len(samples):
         raise BadSound("holds no sound")
     check_channel(channels, samples.shape[1])
-    first, last = check_stretch(start, end, len(samples), rate_in)
+    first, last = check_segment(start, end, len(samples), rate_in)
     samples = samples[first:last]
     found = Found()
     mono = (_mono(samples[at : at + _BLOCK], channels, found) for at in range(0, len(samples), _BLOCK))
@@ -165,21 +165,21 @@ def as_samples(
 
 
 def channels_of(sound: Source | NDArray[Any]) -> int:
-    """How many channels a sound has. BadSound for what cannot be read."""
+    """Count the channels of a sound. Raises BadSound for what cannot be read."""
     if isinstance(sound, bytes | Path | str):
         return header(sound).channels
     return int(_as_floats(np.asarray(sound)).shape[1])
 
 
 def check_channel(channels: str | int, there: int) -> None:
-    """BadSound for the number of a channel that is not there."""
+    """Raise BadSound for the number of a channel that does not exist."""
     assert channels in MIXES or isinstance(channels, int), channels
     if isinstance(channels, int) and channels >= there:
         raise BadSound(f"has no channel {channels + 1}")
 
 
-def check_stretch(start: float, end: float, frames: int, rate: int) -> tuple[int, int]:
-    """The first frame of a stretch in seconds, and the one behind its last. BadSound where there is none."""
+def check_segment(start: float, end: float, frames: int, rate: int) -> tuple[int, int]:
+    """The first frame of a segment given in seconds, and the one after its last. Raises BadSound where it is empty."""
     length = frames / rate
     if not 0 <= start < end:
         raise BadSound(f"a stretch from {start:g} to {end:g} s has no length")
@@ -190,10 +190,10 @@ def check_stretch(start: float, end: float, frames: int, rate: int) -> tuple[int
 
 
 def excerpt(sound: Samples, seconds: float, rate: int) -> Samples:
-    """A sound as an encoder is given it: at most `MOST_SECONDS` of it.
+    """Shorten a sound to what an encoder takes: at most `MOST_SECONDS` of it.
 
-    A longer one is represented by stretches of `seconds`, evenly spaced from its beginning to its end, that together
-    are as long as that.
+    A longer one is represented by segments of `seconds`, evenly spaced from its beginning to its end, of that length
+    in total.
     """
     if len(sound) <= MOST_SECONDS * rate:
         return sound
@@ -202,13 +202,13 @@ def excerpt(sound: Samples, seconds: float, rate: int) -> Samples:
     return np.concatenate([sound[at : at + width] for at in firsts.tolist()])
 
 
-def known(head: bytes) -> bool:
-    """Whether these are the first bytes of a sound file that tells its format."""
+def is_sound(head: bytes) -> bool:
+    """True if these are the first bytes of a sound file whose format they name."""
     return head.startswith(_MARKS) and head[8:12] not in (b"WEBP", b"AVI ")
 
 
 def versions() -> str:
-    """Of the libraries that decode and resample: part of every cache's key."""
+    """Versions of the libraries that decode and resample: part of every cache's key."""
     import soundfile
     import soxr
 
@@ -220,7 +220,7 @@ def versions() -> str:
 
 @contextmanager
 def _opened(source: Source) -> Iterator[SoundFile]:
-    import soundfile  # here, so that who has no libsndfile can still work with images
+    import soundfile  # here, so that images work without libsndfile
 
     if source == b"" or (not isinstance(source, bytes) and Path(source).stat().st_size == 0):
         raise BadSound("the file is empty")
@@ -228,7 +228,7 @@ def _opened(source: Source) -> Iterator[SoundFile]:
         file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source))
     except soundfile.LibsndfileError as error:
         raise BadSound(_why(source, error.error_string)) from None
-    except (TypeError, RuntimeError) as error:  # a raw file, of which nothing is known
+    except (TypeError, RuntimeError) as error:  # a raw file, without a header
         raise BadSound(_why(source, str(error))) from None
     with file:
         if file.channels > MOST_CHANNELS:
@@ -238,13 +238,13 @@ def _opened(source: Source) -> Iterator[SoundFile]:
         yield file
 
 
-def _why(source: Source, said: str) -> str:
-    """The reason of libsndfile, which thinks that a damaged file is one of an unknown format."""
+def _why(source: Source, message: str) -> str:
+    """Explain an error of libsndfile, which takes a damaged file for one of an unknown format."""
     head = source[:12] if isinstance(source, bytes) else _head(Path(source))
     if head[4:8] == b"ftyp":
         return "AAC or MP4, which cannot be read; convert it to WAV, FLAC or OGG"
-    if known(head):
-        return "truncated or damaged: no sound can be read from it" + (f" ({said.rstrip('. ')})" if said else "")
+    if is_sound(head):
+        return "truncated or damaged: no sound can be read from it" + (f" ({message.rstrip('. ')})" if message else "")
     return "not a sound of a known format (WAV, FLAC, OGG, MP3, AIFF)"
 
 
@@ -254,7 +254,7 @@ def _head(path: Path) -> bytes:
 
 
 def _refuse_endless(file: SoundFile, source: Source, start: float, end: float) -> None:
-    """BadSound for a stretch longer than any recording, and for hours that hardly any byte stands for."""
+    """Raise BadSound for a segment longer than any recording, and for hours of sound in hardly any bytes."""
     seconds = min(end, file.frames / file.samplerate) - start
     if seconds > LONGEST:
         raise BadSound(f"longer than {LONGEST // 3600} hours")
@@ -263,14 +263,14 @@ def _refuse_endless(file: SoundFile, source: Source, start: float, end: float) -
         raise BadSound(f"says that {size:,} bytes are {seconds / 3600:.1f} hours of sound")
 
 
-def _stretch(
+def _segment(
     file: SoundFile, channels: str | int, start: float, end: float, found: Found
 ) -> Iterator[NDArray[np.float32]]:
-    """One channel from `start` to `end` seconds, block by block [S]."""
+    """Read one channel from `start` to `end` seconds, block by block [S]."""
     import soundfile
 
     check_channel(channels, file.channels)
-    first, last = check_stretch(start, end, file.frames, file.samplerate)
+    first, last = check_segment(start, end, file.frames, file.samplerate)
     left = last - first
     if start > 0:
         file.seek(first)
@@ -290,7 +290,7 @@ def _stretch(
 
 
 def _mono(block: NDArray[np.float32], channels: str | int, found: Found) -> NDArray[np.float32]:
-    """One channel [S] of [S C], and what is seen of it."""
+    """Take one channel [S] of [S C], and add its statistics to `found`."""
     if not np.isfinite(block).all():
         raise BadSound("holds samples that are no numbers (NaN or infinite)")
     if (peak := float(np.abs(block).max(initial=0.0))) > _LOUDEST:
@@ -341,12 +341,12 @@ def _as_floats(samples: NDArray[Any]) -> NDArray[np.float32]:
 
 # ---------------------------------------------------------------- in a decoding process
 
-INLINE = 1 << 18  # bytes of samples that an answer carries; a longer sound goes through a file
+INLINE = 1 << 18  # bytes of samples that an answer holds; a longer sound goes through a file
 _SIGN_OF_LIFE = 1.0  # seconds
 
 
 class Heard(NamedTuple):
-    """What the first line of a decoded sound tells."""
+    """The first line of a decoded sound: its length, warnings, and where its samples are."""
 
     samples: int
     silent: bool
@@ -358,7 +358,7 @@ class Heard(NamedTuple):
 def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], None]) -> tuple[bytes, bytes]:
     """A `tacit.data.worker.Decoder`: `Heard` as a line of JSON and the samples, or the numbers of a header.
 
-    The hash is that of the samples: a stretch has one of its own, and a file need not be read twice.
+    The hash is that of the samples: each segment has its own, and a file need not be read twice.
     """
     source, start, end, channel = question
     if settings["probe"]:
@@ -367,7 +367,7 @@ def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], N
     content = hashlib.blake2b(digest_size=16)
     chosen = settings["channels"] if channel < 0 else channel
     end = min(end, start + (settings["most"] or float("inf")))
-    inline, spilled, size, said = bytearray(), None, 0, time.monotonic()
+    inline, spilled, size, reported = bytearray(), None, 0, time.monotonic()
     with ExitStack() as stack:
         for block in blocks(source, settings["rate"], chosen, start=start, end=end, found=found):
             content.update(block.data)
@@ -378,9 +378,9 @@ def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], N
                     spilled = stack.enter_context(_spilling(settings["folder"]))
                 spilled.write(inline)
                 inline.clear()
-            if time.monotonic() - said > _SIGN_OF_LIFE:
+            if time.monotonic() - reported > _SIGN_OF_LIFE:
                 at_work()
-                said = time.monotonic()
+                reported = time.monotonic()
         if spilled is not None:
             spilled.write(inline)
             inline.clear()

@@ -1,4 +1,4 @@
-"""Recordings through the decoding processes: what all of them are made into, and their headers."""
+"""Decode recordings, or read their headers, in the decoding processes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tacit.modalities.audio import decode
 
 @dataclass(frozen=True)
 class Plan(AnyPlan):
-    """What every sound is made into: int16 samples of one channel, long ones in a file of `folder` where one is given.
+    """The format that sounds are decoded into: int16 samples of one channel, long ones in a file of `folder` if given.
 
-    An answer of few samples carries them itself, so that a hundred thousand words need no hundred thousand files.
+    A short sound is part of the answer itself, so that a hundred thousand words need no hundred thousand files.
     """
 
     decoder: ClassVar[str] = "tacit.modalities.audio.decode:answer"
@@ -29,6 +29,6 @@ class Plan(AnyPlan):
 
 
 def headers(pool: Pool, items: Iterable[Item]) -> Iterator[decode.Header | None]:
-    """The headers of all these sounds, None where there is no readable one."""
+    """Read the headers of these sounds; None where a header cannot be read."""
     answers = (outcome.data for outcome in pool.probe(items))
     return (None if answer is None else decode.Header(*json.loads(answer)) for answer in answers)

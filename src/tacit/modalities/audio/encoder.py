@@ -1,4 +1,4 @@
-"""What all encoders of sound share: log-mel frames from recordings, and how these are prepared.
+"""The base of all encoders of sound: log-mel frames of recordings, and the preparation of these.
 
 Shapes: B recordings, S samples, T frames, M bands, N tokens of `stride` frames each, D features.
 """
@@ -45,30 +45,30 @@ class AudioEncoder(WindowedEncoder):
         super().__init__(name, spec, dim=dim, strides=strides, length=length, numbers=spec.mels, options=options)
 
     def frames(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Log-mel values [B T M] as they come, and how many frames [B] of each recording count."""
+        """Log-mel values [B T M] before normalisation, and the number of valid frames [B] of each recording."""
         if "mel" in batch:
             mel, frames = batch["mel"], batch["frames"]
         elif "audio" in batch and batch["audio"].ndim == 2:
             mel, frames = self.front(batch["audio"], batch["length"])
         else:
-            said = "audio " + str(list(batch["audio"].shape)) if "audio" in batch else ", ".join(batch)
+            given = "audio " + str(list(batch["audio"].shape)) if "audio" in batch else ", ".join(batch)
             raise UserError(
-                f"the encoder {self.name} takes audio [B S], not {said}; encoder.prepare(sounds) makes such batches"
+                f"the encoder {self.name} takes audio [B S], not {given}; encoder.prepare(sounds) makes such batches"
             )
         if mel.ndim != 3 or mel.shape[2] != self.spec.mels:
             raise UserError(f"the encoder {self.name} takes mel [B T {self.spec.mels}], not {list(mel.shape)}")
         return mel, frames
 
     def front(self, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """What `frames` gives of samples [B S], `length` [B] of which count."""
+        """Compute what `frames` returns from samples [B S], `length` [B] of which are valid."""
         return log_mel(audio, length, self.spec)
 
     def traced_front(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """`front` by operations that a graph has."""
+        """`front` by operations that can be exported."""
         return LogMel(self.spec)
 
     def front_settings(self) -> dict[str, Any]:
-        """What a graph's description says of `front`."""
+        """The settings of `front`, for the description of an exported graph."""
         spec = self.spec
         return {
             "log_mel": {
@@ -85,7 +85,7 @@ class AudioEncoder(WindowedEncoder):
         }
 
     def normalised(self, mel: Tensor, frames: Tensor) -> Tensor:
-        """Mean 0 and deviation 1 over the training data; 0 where a recording has ended, whatever was there."""
+        """Normalise to mean 0 and deviation 1 over the training data; 0 behind the end of a recording."""
         x = (mel.float() - self.spec.mean) / self.spec.std
         return torch.where(counted(frames, mel.shape[1])[:, :, None], x, 0.0)
 
@@ -98,13 +98,13 @@ class AudioEncoder(WindowedEncoder):
         start: float | Sequence[float] = 0.0,
         end: float | Sequence[float] = math.inf,
     ) -> Batch:
-        """Paths or arrays as a batch on the encoder's device, prepared as for its training.
+        """Convert paths or arrays to a batch on the encoder's device, prepared as for its training.
 
         An array is one recording [S] or [S C], int16 or float in [-1, 1], of `rate` samples per second. Its channel is
-        the one that training heard (`spec.channels`), unless `channels` says mix, left, right or separate; it is
-        resampled to `spec.rate`. `start` and `end` are seconds of the stretch that is meant, for all or one for each.
+        the one used in training (`spec.channels`), unless `channels` is mix, left, right or separate; it is resampled
+        to `spec.rate`. `start` and `end` limit the segment to read, in seconds, one value for all or one for each.
         Returns `audio` [B S] int16, `length` [B] and `index` [B], the number of the sound: separate channels are rows
-        of their own. UserError names what is no sound.
+        of their own. Raises UserError naming the sound that cannot be read.
         """
         from tacit.modalities.audio.decode import as_samples, channels_of, excerpt
         from tacit.modalities.audio.options import MIXES, SEPARATE
@@ -112,9 +112,9 @@ class AudioEncoder(WindowedEncoder):
         sounds = [sounds] if isinstance(sounds, str | Path | np.ndarray) else list(sounds)
         if not sounds:
             raise UserError("no sounds to prepare; pass at least one path or array")
-        heard = channels or self.spec.channels or "mix"
-        if heard not in (*MIXES, SEPARATE):
-            raise UserError(f"channels={heard!r} is none; choose from {', '.join((*MIXES, SEPARATE))}")
+        wanted = channels or self.spec.channels or "mix"
+        if wanted not in (*MIXES, SEPARATE):
+            raise UserError(f"channels={wanted!r} is none; choose from {', '.join((*MIXES, SEPARATE))}")
         begins, ends = (_each(seconds, len(sounds)) for seconds in (start, end))
         rows, index = [], []
         for number, (sound, begin, stop) in enumerate(zip(sounds, begins, ends, strict=True)):
@@ -122,7 +122,7 @@ class AudioEncoder(WindowedEncoder):
             if not given and not isinstance(sound, str | Path):
                 raise UserError(f"cannot prepare {sound!r}, a {type(sound).__name__}; pass paths or arrays")
             try:
-                chosen = range(channels_of(sound)) if heard == SEPARATE else [heard]
+                chosen = range(channels_of(sound)) if wanted == SEPARATE else [wanted]
                 for channel in chosen:
                     whole = as_samples(sound, rate if given else None, self.spec.rate, channel, start=begin, end=stop)
                     rows.append(excerpt(whole, self.spec.seconds, self.spec.rate))
@@ -141,14 +141,14 @@ class AudioEncoder(WindowedEncoder):
         return {name: value.to(self.mask_token.device) for name, value in batch.items()}
 
     def read(self, model: PreTrainedModel, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """What the opened files of `hugging_face()` say of recordings: pooled [B D] and tokens [B N D]."""
+        """Embed recordings by a model loaded from the files of `hugging_face()`: pooled [B D] and tokens [B N D]."""
         raise NotImplementedError(self.name)
 
     pooling = "mean over tokens of frames that count"
 
 
 def _each(seconds: float | Sequence[float], count: int) -> list[float]:
-    """Seconds of each sound, given for all or one by one."""
+    """The seconds of each sound, from one value for all or one for each."""
     found = [float(seconds)] * count if isinstance(seconds, int | float) else [float(value) for value in seconds]
     if len(found) != count:
         raise UserError(f"{len(found)} starts or ends for {count} sounds; give one for all, or one each")
@@ -156,5 +156,5 @@ def _each(seconds: float | Sequence[float], count: int) -> list[float]:
 
 
 def window_length(spec: AudioSpec, stride: int) -> int:
-    """How many frames are embedded at once: those of `spec.seconds`, in whole tokens."""
+    """The number of frames embedded at once: those of `spec.seconds`, in whole tokens."""
     return max(1, round(spec.seconds * spec.rate / spec.hop) // stride) * stride

@@ -1,4 +1,4 @@
-"""Sounds as other programs take them."""
+"""Exported graphs of sound: their inputs, outputs and description."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Sounds:
         return self._recordings([min(self.longest, self.encoder.spec.rate), 400], torch.Generator().manual_seed(0))
 
     def trial(self) -> Iterator[Inputs]:
-        """Noise of its own loudness, short and as long as a window, beside others and alone."""
+        """Noise of random loudness, short or as long as a window, in batches and alone."""
         generator = torch.Generator().manual_seed(0)
         for rows in BATCHES:
             for longest in (min(1000, self.longest), self.longest):

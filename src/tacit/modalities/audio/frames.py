@@ -1,4 +1,4 @@
-"""The labelled stretches of recordings as labels of frames: what `--target tokens` judges of sound."""
+"""Frame labels from the labelled segments of recordings: what `--target tokens` evaluates for sound."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tacit.modalities.base import Units
 if TYPE_CHECKING:
     from tacit.data.known import Spans
 
-MOST = 20_000  # frames that are judged, evenly spread over all that are labelled
+MOST = 20_000  # frames evaluated, evenly spread over all labelled ones
 
-_NONE, _SEVERAL = -1, -2  # classes that are said of a frame
+_NONE, _SEVERAL = -1, -2  # in place of a frame's class
 
 Codes = NDArray[np.int64]
 
 
 def labelled_frames(recordings: Recordings, spans: Spans, rows: Codes, stride: int) -> Units:
-    """The labelled frames of these recordings, one for each token of `stride` frames: the one in its middle.
+    """List the labelled frames of these recordings, the middle one of each token of `stride` frames.
 
-    A frame has the class of the stretch that it lies in; of no stretch, or of several that differ, it is left out.
-    UserError where there is none.
+    A frame has the class of the segment that it lies in; one in no segment, or in segments of several classes, is left
+    out. Raises UserError where no frame is labelled.
     """
     spec = recordings.spec
     pieces = Pieces(recordings, rows, spec.seconds)
@@ -39,7 +39,7 @@ def labelled_frames(recordings: Recordings, spans: Spans, rows: Codes, stride: i
     frame = place * stride + middle
     row = of[piece]
     moment = (begins[piece] - recordings.sounding.spans(row)[0] + frame * spec.hop) / spec.rate  # seconds
-    label = _said(row, moment, spans)
+    label = _classes_at(row, moment, spans)
     kept = np.flatnonzero(label >= 0)
     if not len(kept):
         raise UserError("no frame lies in a labelled stretch: check the columns of starts and ends, in seconds")
@@ -48,9 +48,9 @@ def labelled_frames(recordings: Recordings, spans: Spans, rows: Codes, stride: i
     return Units(pieces.batch, tokens, row[kept], label[kept], _hashes(recordings.content[row[kept]], moment[kept]))
 
 
-def _said(row: Codes, moment: NDArray[np.float64], spans: Spans) -> Codes:
-    """The class of each moment [n] of the recordings `row`, which are in one piece each, in the order of time."""
-    said = np.full(len(row), _NONE, np.int64)
+def _classes_at(row: Codes, moment: NDArray[np.float64], spans: Spans) -> Codes:
+    """The class at each moment [n] of the recordings `row`; rows of one recording are contiguous, in order of time."""
+    found = np.full(len(row), _NONE, np.int64)
     changes = np.flatnonzero(np.diff(row, prepend=-1))
     first = dict(zip(row[changes].tolist(), changes.tolist(), strict=True))
     last = dict(zip(row[changes].tolist(), [*changes[1:].tolist(), len(row)], strict=True))
@@ -58,12 +58,12 @@ def _said(row: Codes, moment: NDArray[np.float64], spans: Spans) -> Codes:
         if of in first:
             inside = slice(first[of], last[of])
             low, high = first[of] + np.searchsorted(moment[inside], (begin, end))
-            known = said[low:high]
-            said[low:high] = np.where((known == _NONE) | (known == label), label, _SEVERAL)
-    return said
+            before = found[low:high]
+            found[low:high] = np.where((before == _NONE) | (before == label), label, _SEVERAL)
+    return found
 
 
 def _hashes(content: NDArray[np.void], moment: NDArray[np.float64]) -> NDArray[np.void]:
-    """What names each frame: its recording's content, and when it is."""
+    """A hash of each frame, from its recording's content and its time."""
     parts = zip(content.tolist(), moment.tolist(), strict=True)
     return np.array([hashlib.blake2b(b"%b %.6f" % of, digest_size=16).digest() for of in parts], "V16")

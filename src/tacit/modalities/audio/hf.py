@@ -1,8 +1,8 @@
 """Models of sound from a Hugging Face folder, behind their own feature extractor: samples or spectrograms.
 
-Each recording is embedded by itself, unpadded as the extractor leaves it, so that no company changes it; one longer
-than the model hears at once, in windows. `pooled` is the mean of the tokens of its own samples, over all windows. A
-model that looks at patches of a spectrogram (AST) has a token for each stretch of time, the mean of its patches.
+Each recording is embedded alone, padded only by its extractor, so that the rest of a batch changes nothing; one longer
+than the model's window is embedded in several. `pooled` is the mean of the tokens of its own samples, over all windows.
+A model of patches of a spectrogram (AST) has one token for each segment of time, the mean of its patches.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from tacit.modalities.audio.options import RATES
 from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.hf_folder import Public, check_complete, first_line, freeze_unused, load_model, quiet, told_of
 
-SECONDS = 30.0  # that are heard at once, where the model sets no limit
-LEAST = 0.05  # seconds; what is shorter is followed by silence
-WINDOW, HOP, MELS, MELS_NARROW, LOW = 0.025, 0.010, 64, 40, 50.0  # of frames, as data have them
+SECONDS = 30.0  # of a window, where the model sets no limit
+LEAST = 0.05  # seconds; a shorter recording is padded with silence
+WINDOW, HOP, MELS, MELS_NARROW, LOW = 0.025, 0.010, 64, 40, 50.0  # of frames, as in the store
 LARGEST_SETTING = 1 << 23  # samples, the most that an extractor may make of a window
 LARGEST_TABLE = 1 << 16  # of bands and frequencies
 KNOWN = ("Wav2Vec2", "AST", "Whisper", "SeamlessM4T", "Speech2Text", "Clap")
-ONE = "AST"  # whose tokens lie in a plane of time and pitch
+ONE = "AST"  # its tokens lie in a plane of time and pitch
 
 
-class Heard(NamedTuple):
-    """What is said of one recording."""
+class Embedded(NamedTuple):
+    """The embedding of one recording."""
 
     tokens: Tensor  # [n D]
     pooled: Tensor  # [D]
@@ -50,13 +50,13 @@ class Heard(NamedTuple):
 class HuggingFaceAudio(AudioEncoder):
     """A Hugging Face model of sound behind its own feature extractor. It hides no tokens, and has no graph."""
 
-    masked = None  # type: ignore[assignment]  # so that it is no `Masking`
+    masked = None  # type: ignore[assignment]  # so that it does not satisfy `Masking`
     traceable = False
     untraceable = "its feature extractor is none"
     at_once = 8
 
     def __init__(
-        self, name: str, model: PreTrainedModel, extractor: Any, told: Mapping[str, Any], source: dict[str, Any]
+        self, name: str, model: PreTrainedModel, extractor: Any, settings: Mapping[str, Any], source: dict[str, Any]
     ) -> None:
         rate = int(extractor.sampling_rate)
         config = _core(model).config
@@ -68,9 +68,9 @@ class HuggingFaceAudio(AudioEncoder):
         window, fixed = _window(extractor, rate)
         noise = np.random.default_rng(0).standard_normal(min(window, rate)).astype(np.float32) / 8
         try:
-            states = _asked(model.eval(), extractor, noise)
-            again = _asked(model, extractor, noise)[-1]
-        except Exception as error:  # whatever they raise, they cannot be fed with samples alone
+            states = _hidden_states(model.eval(), extractor, noise)
+            again = _hidden_states(model, extractor, noise)[-1]
+        except Exception as error:  # whatever they raise, they do not work on samples alone
             raise UserError(f"{name} does not embed a second of sound: {first_line(error)}") from None
         if not torch.allclose(states[-1], again, rtol=1e-3, atol=1e-4):
             raise UserError(f"{name} answers one sound with other numbers each time; choose a model that draws nothing")
@@ -94,7 +94,7 @@ class HuggingFaceAudio(AudioEncoder):
             std=1.0,
         )
         super().__init__(name, spec, dim=states[-1].shape[2], strides=[stride] * depths)
-        self.extractor, self.told = extractor, dict(told)
+        self.extractor, self.extractor_settings = extractor, dict(settings)
         self.samples, self.fixed, self.least = window, fixed, _least(config, rate)
         self.per_token = per_token
         self.source = source
@@ -147,40 +147,40 @@ class HuggingFaceAudio(AudioEncoder):
         inner = tuple(torch.stack([row.means[number] for row in rows]) for number in range(len(depths)))
         return Features(tokens, torch.stack([row.pooled for row in rows]), valid.to(device), depths=inner)
 
-    def _one(self, model: PreTrainedModel, wave: NDArray[np.float32], depths: Sequence[int]) -> Heard:
-        """What is said of one recording [S]."""
+    def _one(self, model: PreTrainedModel, wave: NDArray[np.float32], depths: Sequence[int]) -> Embedded:
+        """Embed one recording [S]."""
         cuts = self._cuts(len(wave))
         parts: list[Any] = np.split(wave, cuts)
-        if cuts and not self.fixed:  # what brings a recording to mean 0 brings all of it
+        if cuts and not self.fixed:  # a recording is normalised as a whole
             whole = self.extractor(wave, sampling_rate=self.spec.rate, return_tensors="np")
             if "input_values" in whole:
                 parts = [torch.from_numpy(of) for of in np.split(np.asarray(whole["input_values"][0]), cuts)]
         config = _core(model).config
-        said: list[Tensor] = []
+        windows: list[Tensor] = []
         sums: list[list[Tensor]] = [[] for _ in depths]
         for part in parts:
-            states = _asked(model, self.extractor, part, self.least)
+            states = _hidden_states(model, self.extractor, part, self.least)
             last, n = _rows(config, self.extractor, states[-1])
             n = min(n, max(1, math.ceil(len(part) / self.per_token))) if self.fixed else n
-            said.append(last[:n])
+            windows.append(last[:n])
             for number, depth in enumerate(depths):
                 own = last if depth == self.n_depths - 1 else _rows(config, self.extractor, states[1 + depth])[0]
                 sums[number].append(own[:n].sum(0))
-        tokens = torch.cat(said)
+        tokens = torch.cat(windows)
         means = [torch.stack(of).sum(0) / len(tokens) for of in sums]
-        return Heard(tokens, tokens.mean(0), means, [len(of) for of in said])
+        return Embedded(tokens, tokens.mean(0), means, [len(of) for of in windows])
 
     def _cuts(self, samples: int) -> list[int]:
-        """Where a recording is cut into windows, which are whole tokens; none where it is heard at once."""
+        """Where a recording is cut into windows of whole tokens; empty if it fits into one."""
         if samples <= self.samples:
             return []
         step = self.stride * self.spec.hop
         window = max(step, self.samples // step * step)
         cuts = list(range(window, samples, window))
-        return cuts[:-1] if samples - cuts[-1] < self.least else cuts  # too little to be heard alone
+        return cuts[:-1] if samples - cuts[-1] < self.least else cuts  # the rest is too short for a window
 
     def _places(self, samples: int, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The token of every stretch of `stride` frames of a recording, [N], and whether it is its own."""
+        """The token of every segment of `stride` frames of a recording, [N], and whether the segment has its own."""
         step = self.stride * self.spec.hop
         begins = torch.arange(0, max(1, samples), step)  # [N]
         starts = torch.tensor([0, *self._cuts(samples)])
@@ -192,22 +192,22 @@ class HuggingFaceAudio(AudioEncoder):
     def untrained(self) -> HuggingFaceAudio:
         with quiet(), torch.inference_mode(False), torch.enable_grad():
             model = AutoModel.from_config(self.model.config, trust_remote_code=False, dtype=torch.float32)
-            return HuggingFaceAudio(self.name, model, self.extractor, self.told, dict(self.source))
+            return HuggingFaceAudio(self.name, model, self.extractor, self.extractor_settings, dict(self.source))
 
     def hugging_face(self) -> PreTrainedModel:
         return self.model
 
     def write_companions(self, folder: Path) -> None:
-        """What the model's own folder said of its sounds."""
-        (folder / "preprocessor_config.json").write_text(json.dumps(self.told, indent=2))
+        """Write the settings of the feature extractor, as in the model's own folder."""
+        (folder / "preprocessor_config.json").write_text(json.dumps(self.extractor_settings, indent=2))
 
 
 def open_audio(public: Public) -> tuple[HuggingFaceAudio, tuple[str, ...]]:
-    """Read a folder of a model of sound, and what a person should know of that."""
+    """Load a model of sound from its folder; also return remarks for the person."""
     name, _, folder, config, weights, source = public
-    told = told_of(folder, "feature_extractor", "preprocessor_config.json")
+    settings = told_of(folder, "feature_extractor", "preprocessor_config.json")
     kind = str(
-        (told or {}).get("feature_extractor_type") or FEATURE_EXTRACTOR_MAPPING_NAMES.get(config.model_type) or ""
+        (settings or {}).get("feature_extractor_type") or FEATURE_EXTRACTOR_MAPPING_NAMES.get(config.model_type) or ""
     )
     if config.model_type.partition("_audio")[0] == "clap":
         kind = kind or "ClapFeatureExtractor"
@@ -216,28 +216,28 @@ def open_audio(public: Public) -> tuple[HuggingFaceAudio, tuple[str, ...]]:
             f"{name} hears through {kind or 'nothing that its folder names'} ({config.model_type}), which is not read; "
             "choose a model like wav2vec 2.0, HuBERT, WavLM, AST or Whisper"
         )
-    _bounded(folder, told or {})
+    _bounded(folder, settings or {})
     try:
-        extractor = getattr(transformers, kind).from_dict(dict(told or {}))
+        extractor = getattr(transformers, kind).from_dict(dict(settings or {}))
         rate = int(extractor.sampling_rate)
-    except Exception as error:  # whatever the class raises, it is what the folder says
+    except Exception as error:  # whatever the class raises, the folder is the cause
         raise UserError(f"cannot open the feature extractor of {name}: {first_line(error)}") from None
     if not RATES[0] <= rate <= RATES[1]:
         raise UserError(f"{name} hears sounds of {rate:,} Hz; {RATES[0]:,} to {RATES[1]:,} Hz can be read")
     loaded = load_model(AutoModel, folder, config, weights)
     remarks = list(loaded.remarks)
-    if told is None:
-        told = {**extractor.to_dict(), "feature_extractor_type": kind}
-        told = {key: value for key, value in told.items() if isinstance(value, str | int | float | bool)}
+    if settings is None:
+        settings = {**extractor.to_dict(), "feature_extractor_type": kind}
+        settings = {key: value for key, value in settings.items() if isinstance(value, str | int | float | bool)}
         remarks.append(f"its folder does not say how sounds are prepared; {kind} at {rate:,} Hz is taken")
-    found = HuggingFaceAudio(name, loaded.model, extractor, told, source)
+    found = HuggingFaceAudio(name, loaded.model, extractor, settings, source)
     check_complete(loaded, _core(loaded.model))
     return found.eval(), tuple(remarks)
 
 
-def _bounded(folder: Path, told: Mapping[str, Any]) -> None:
-    """UserError where an extractor would make more of a sound than a machine can hold."""
-    for key, value in told.items():
+def _bounded(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Raise UserError for an extractor whose output could exceed a machine's memory."""
+    for key, value in settings.items():
         if isinstance(value, int | float) and not isinstance(value, bool):
             table = any(part in key for part in ("feature_size", "mel", "fft", "hop", "frame"))
             most = LARGEST_TABLE if table and "max" not in key else LARGEST_SETTING
@@ -246,7 +246,7 @@ def _bounded(folder: Path, told: Mapping[str, Any]) -> None:
 
 
 def _core(model: PreTrainedModel) -> PreTrainedModel:
-    """What of a model hears: the encoder of two, or the tower for sound."""
+    """The part of a model that reads sound: the encoder of an encoder-decoder, or the audio tower."""
     if getattr(model.config, "is_encoder_decoder", False):
         found: PreTrainedModel = model.get_encoder()
         return found
@@ -254,7 +254,7 @@ def _core(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _window(extractor: Any, rate: int) -> tuple[int, bool]:
-    """Samples that are heard at once, and whether what is shorter is filled up to them."""
+    """The samples of a window, and whether the extractor pads shorter sounds to it."""
     kind = type(extractor).__name__
     if kind.startswith("AST"):  # frames of 25 ms every 10 ms
         return 400 + 160 * (int(extractor.max_length) - 1), True
@@ -266,17 +266,17 @@ def _window(extractor: Any, rate: int) -> tuple[int, bool]:
 
 
 def _least(config: Any, rate: int) -> int:
-    """Samples that a token needs, at least."""
+    """The least number of samples that make a token."""
     kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
-    heard = 1
+    samples = 1
     if isinstance(kernels, list | tuple) and isinstance(strides, list | tuple):
         for kernel, stride in zip(reversed(kernels), reversed(strides), strict=False):
-            heard = (heard - 1) * int(stride) + int(kernel)
-    return max(heard, round(LEAST * rate))
+            samples = (samples - 1) * int(stride) + int(kernel)
+    return max(samples, round(LEAST * rate))
 
 
 def _per_token(config: Any, extractor: Any, hop: int, samples: int, tokens: int) -> float:
-    """Samples from one token to the next: of whole frames, but for a model with one token of a window."""
+    """Samples from one token to the next, in whole frames unless the model fixes the tokens of a window."""
     if type(extractor).__name__.startswith("AST"):
         return 160.0 * int(config.time_stride)
     if type(extractor).__name__.startswith("Whisper"):
@@ -285,8 +285,8 @@ def _per_token(config: Any, extractor: Any, hop: int, samples: int, tokens: int)
     return float(near)
 
 
-def _asked(model: PreTrainedModel, extractor: Any, wave: Any, least: int = 0) -> list[Tensor]:
-    """What all layers say of one window, [1 N D] each, the first of them what enters, the last one what leaves."""
+def _hidden_states(model: PreTrainedModel, extractor: Any, wave: Any, least: int = 0) -> list[Tensor]:
+    """The states of all layers for one window, [1 N D] each: the first layer's input first, the model's output last."""
     core = _core(model)
     device = next(core.parameters()).device
     if isinstance(wave, Tensor):  # normalised as a part of its recording
@@ -301,16 +301,16 @@ def _asked(model: PreTrainedModel, extractor: Any, wave: Any, least: int = 0) ->
     for other in ("attention_mask", "is_longer"):
         if other in inputs and name == "input_features" and not type(extractor).__name__.startswith("Whisper"):
             given[other] = inputs[other].to(device)
-    answer = core(**given, output_hidden_states=True)
-    last = answer.last_hidden_state
-    if last.ndim == 4:  # a plane that no direction of is time
+    output = core(**given, output_hidden_states=True)
+    last = output.last_hidden_state
+    if last.ndim == 4:  # a plane without an axis of time
         return [last, last.flatten(2).mean(2)[:, None]]
-    hidden = list(answer.hidden_states or ())
+    hidden = list(output.hidden_states or ())
     return [*hidden[:-1], last] if len(hidden) > 1 else [last, last]
 
 
 def _rows(config: Any, extractor: Any, states: Tensor) -> tuple[Tensor, int]:
-    """The tokens [n D] of a window, one for each stretch of time, and how many."""
+    """The tokens [n D] of a window, one for each segment of time, and their number."""
     if type(extractor).__name__.startswith(ONE):
         high = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
         wide = (config.max_length - config.patch_size) // config.time_stride + 1

@@ -22,13 +22,13 @@ from tacit.modalities.audio.spec import AudioSpec
 
 FLOOR = 1e-6  # added to energies, so that silence has a logarithm
 FULL = 32768.0  # what an int16 is divided by
-# Frames that are transformed together: what they need should stay in a processor's cache, or fill a GPU.
+# Frames transformed together: few enough for a processor's cache, or enough to fill a GPU.
 AT_ONCE, AT_ONCE_ELSEWHERE = 1024, 1 << 17
 TOGETHER = 16  # bands of one product; fewer make it no faster
 
 
 class Bands(NamedTuple):
-    """Some neighbouring bands: the frequencies that they hear, and how loudly."""
+    """Some neighbouring bands: the frequencies that they cover, and their weights."""
 
     of: slice
     first: int
@@ -38,10 +38,10 @@ class Bands(NamedTuple):
 
 @torch.no_grad()
 def log_mel(audio: Tensor, length: Tensor, spec: AudioSpec) -> tuple[Tensor, Tensor]:
-    """Log-mel values [B T M] float32 of `audio` [B S], int16 or float in [-1, 1], and how many frames [B] are of it.
+    """Log-mel values [B T M] float32 of `audio` [B S], int16 or float in [-1, 1], and the number of valid frames [B].
 
     Samples from `length` [B] on count as 0, whatever they are. T is 1 + S // hop; frames are 1 + (length - 1) // hop,
-    at least 1. Always in float32, also under autocast; no gradient goes through.
+    at least 1. Always in float32, also under autocast; without gradients.
     """
     assert audio.ndim == 2, audio.shape
     assert audio.dtype == torch.int16 or audio.is_floating_point(), audio.dtype
@@ -62,15 +62,15 @@ def log_mel(audio: Tensor, length: Tensor, spec: AudioSpec) -> tuple[Tensor, Ten
                 spectrum = torch.fft.rfft(framed)
                 square = torch.view_as_real(spectrum).square_()  # [b t F 2]
                 energy = (square[..., 0] + square[..., 1]).flatten(0, 1)  # [b*t F]
-                said = mel[row : row + rows, start : start + together].view(-1, spec.mels)  # [b*t M]
+                out = mel[row : row + rows, start : start + together].view(-1, spec.mels)  # [b*t M]
                 for bands in neighbours:
-                    heard = energy[:, bands.first : bands.last]
-                    torch.mm(heard, bands.weight, out=said[:, bands.of])
+                    covered = energy[:, bands.first : bands.last]
+                    torch.mm(covered, bands.weight, out=out[:, bands.of])
     return _logarithm(mel.add_(FLOOR)), frames_of(length, spec)
 
 
 def _logarithm(mel: Tensor) -> Tensor:
-    """In place. On a CPU numpy's takes less than half the time of torch's."""
+    """Take the logarithm in place. On a CPU numpy takes less than half the time of torch."""
     if mel.device.type != "cpu":
         return mel.log_()
     np.log(mel.numpy(), out=mel.numpy())
@@ -78,12 +78,12 @@ def _logarithm(mel: Tensor) -> Tensor:
 
 
 def frames_of(length: Tensor, spec: AudioSpec) -> Tensor:
-    """How many frames a sound of so many samples has, at least 1."""
+    """The number of frames of a sound of `length` samples, at least 1."""
     return 1 + (length - 1).clamp(min=0) // spec.hop
 
 
 def _padded(sound: Tensor, length: Tensor, window: int) -> Tensor:
-    """Sounds [b S] with zeros before and after them, and where they have ended; float32 [b S + window]."""
+    """Pad sounds [b S] with zeros on both sides, and behind their ends; float32 [b S + window]."""
     (b, S), half = sound.shape, window // 2
     padded = sound.new_empty(b, S + window, dtype=torch.float32)
     padded[:, :half] = 0
@@ -98,7 +98,7 @@ def _padded(sound: Tensor, length: Tensor, window: int) -> Tensor:
 
 
 class LogMel(nn.Module):
-    """`log_mel` of float audio in matrix products alone, for graphs that know no Fourier transform."""
+    """`log_mel` of float audio by matrix products alone, for graphs without a Fourier transform."""
 
     waves: Tensor  # [2F 1 window]
     weight: Tensor  # [2F M]
@@ -115,15 +115,15 @@ class LogMel(nn.Module):
 
     def forward(self, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         half = self.spec.window // 2
-        heard = torch.arange(audio.shape[1], device=audio.device) < length[:, None]
-        padded = nn.functional.pad(torch.where(heard, audio, 0.0), (half, self.spec.window - half))
+        valid = torch.arange(audio.shape[1], device=audio.device) < length[:, None]
+        padded = nn.functional.pad(torch.where(valid, audio, 0.0), (half, self.spec.window - half))
         parts = nn.functional.conv1d(padded[:, None], self.waves, stride=self.spec.hop)  # [B 2F T]
         energy = parts.square().transpose(1, 2) @ self.weight  # [B T M]
         return (energy + FLOOR).log(), frames_of(length, self.spec)
 
 
 def filters(rate: int, window: int, mels: int, low: float, high: float) -> Tensor:
-    """How loudly each band hears each frequency, float64 [F M], F = window // 2 + 1."""
+    """The weight of each frequency in each band, float64 [F M], F = window // 2 + 1."""
     ends = torch.tensor([_mel(low), _mel(high)], dtype=torch.float64)
     points = torch.linspace(0, 1, mels + 2, dtype=torch.float64) * (ends[1] - ends[0]) + ends[0]
     edge = torch.where(points < 15, points * (200 / 3), 1000 * torch.exp(_STEP * (points - 15)))  # Hz
@@ -141,7 +141,7 @@ def _mel(hz: float) -> float:
 
 
 class _Front(NamedTuple):
-    """What of a spec the front end depends on, whatever the data."""
+    """The fields of a spec that the front end depends on, whatever the data."""
 
     rate: int
     window: int
@@ -156,14 +156,14 @@ class _Front(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _constants(front: _Front, device: torch.device, integers: bool) -> tuple[Tensor, tuple[Bands, ...]]:
-    """The window, which divides integers too, and the filters: neighbours together, since none hears everything."""
+    """The window, which also scales integers, and the filters in groups of neighbours, which share frequencies."""
     with torch.inference_mode(False):
         window = torch.hann_window(front.window, dtype=torch.float64) / (FULL if integers else 1.0)
         weight = filters(*front)
         neighbours, parts = [], max(1, front.mels // TOGETHER)
         for number in range(parts):
             of = slice(front.mels * number // parts, front.mels * (number + 1) // parts)
-            heard = weight[:, of].sum(1).nonzero()[:, 0].tolist()
-            first, last = (heard[0], heard[-1] + 1) if heard else (0, 1)
+            covered = weight[:, of].sum(1).nonzero()[:, 0].tolist()
+            first, last = (covered[0], covered[-1] + 1) if covered else (0, 1)
             neighbours.append(Bands(of, first, last, weight[first:last, of].float().contiguous().to(device)))
         return window.float().to(device), tuple(neighbours)

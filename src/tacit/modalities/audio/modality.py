@@ -1,4 +1,4 @@
-"""Sound, as a run asks for it."""
+"""The modality of sound: what a run needs of it."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ from tacit.training.optim import Optim
 if TYPE_CHECKING:
     from tacit.modalities.hf_folder import Public
 
-PIECE = 2.0  # seconds at most that a step reads of a recording: twice a view
+PIECE = 2.0  # seconds of a recording that a step reads at most: twice a view
 HEARD = 4.0  # seconds of a recording that a report plays
 MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz
 WIDEST = 200  # frames of a spectrogram that stands for a recording
 
 
 def as_mp3(sound: NDArray[np.int16], rate: int) -> bytes:
-    """Samples [S] as an MP3, which every browser plays."""
-    file, known = io.BytesIO(), next((known for known in MP3_RATES if known >= rate), MP3_RATES[-1])
-    soundfile.write(file, as_samples(sound, rate, known), known, format="MP3")
+    """Encode samples [S] as MP3, which every browser plays."""
+    file, supported = io.BytesIO(), next((supported for supported in MP3_RATES if supported >= rate), MP3_RATES[-1])
+    soundfile.write(file, as_samples(sound, rate, supported), supported, format="MP3")
     return file.getvalue()
 
 
 def _until_the_end(mel: Tensor) -> Tensor:
-    """Log-mel values [T M] without the silence that they were filled up with; one frame at least."""
-    heard = (mel > SILENCE + 1e-3).any(1).nonzero()
-    return mel[: int(heard.max()) + 1] if len(heard) else mel[:1]
+    """Cut the silence at the end that log-mel values [T M] were padded with; at least one frame stays."""
+    loud = (mel > SILENCE + 1e-3).any(1).nonzero()
+    return mel[: int(loud.max()) + 1] if len(loud) else mel[:1]
 
 
 def spectrogram(mel: Tensor, spec: AudioSpec) -> NDArray[np.float32]:
-    """Log-mel values [T M] as a grey picture [1 M T] in [0, 1], low bands below, loud ones light."""
+    """Draw log-mel values [T M] as a grey picture [1 M T] in [0, 1]: low bands at the bottom, loud ones light."""
     shade = (mel - (spec.mean - 2 * spec.std)) / (4.5 * spec.std)
     picture: NDArray[np.float32] = shade.clamp(0, 1).T.flip(0)[None].numpy()
     return picture
@@ -125,12 +125,12 @@ class Sounds(Modality[AudioSpec, Recordings]):
     def fixed(self, spec: AudioSpec) -> dict[str, Any]:
         return {"rate": spec.rate, "seconds": spec.seconds}
 
-    def restore_options(self, encoder: Any, asked: Mapping[str, Any]) -> None:
-        if encoder.spec.channels is None and asked.get("channels") in (*MIXES, SEPARATE):
-            encoder.spec = replace(encoder.spec, channels=asked["channels"])
+    def restore_options(self, encoder: Any, settings: Mapping[str, Any]) -> None:
+        if encoder.spec.channels is None and settings.get("channels") in (*MIXES, SEPARATE):
+            encoder.spec = replace(encoder.spec, channels=settings["channels"])
 
     def adapt(self, encoder: Any, spec: Any) -> Any:
-        """It hears the channel of the data; with a feature extractor of its own it takes their frames for views."""
+        """Take the channel of the data; with a feature extractor of its own, also their frames, for views."""
         if not isinstance(spec, AudioSpec):
             return encoder
         if encoder.name.startswith("hf:") and encoder.spec.rate == spec.rate and encoder.spec.hop == spec.hop:

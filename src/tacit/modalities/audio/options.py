@@ -1,4 +1,4 @@
-"""What can be said of recordings before torch is there: the names of their encoders."""
+"""Options of recordings and the names of their encoders, importable without torch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tacit.modalities.options import ModalityOptions
 
 MIXES = ("mix", "left", "right")
 SEPARATE = "separate"  # each channel is an example of its own
-RATES = (4_000, 48_000)  # Hz, of what sounds are made into
-SECONDS = (0.5, 60.0)  # that are looked at together
-WHOLE = "none"  # what is said in place of a column's name where whole files are meant
+RATES = (4_000, 48_000)  # Hz, of resampled sounds
+SECONDS = (0.5, 60.0)  # that an encoder sees at once
+WHOLE = "none"  # given in place of a column's name to read whole files
 
-READS = "recordings"  # what an encoder of this modality is said to read
+READS = "recordings"  # the noun in messages for what these encoders read
 
 ENCODERS = {
     "audio_convnet": "tacit.modalities.audio.convnet:AudioConvNet",
@@ -44,7 +44,7 @@ SIGNS = Signs(
     nouns="sounds",
     suffixes=frozenset(f".{ending}" for ending in _ENDINGS.split()),
     columns=("audio", "sound", "wav", "recording", "bytes"),
-    begins="tacit.modalities.audio.decode:known",
+    begins="tacit.modalities.audio.decode:is_sound",
 )
 
 
@@ -77,12 +77,12 @@ class Options(ModalityOptions):
 
     @property
     def whole(self) -> bool:
-        """Whether columns start and end mean no stretches of sounds."""
+        """True if whole files are read even where columns start and end exist."""
         return WHOLE in (self.start_column, self.end_column)
 
     @property
     def span(self) -> tuple[str | None, str | None]:
-        """The columns that are named of where a stretch begins and ends."""
+        """The columns named for where a segment begins and ends."""
         return (None, None) if self.whole else (self.start_column, self.end_column)
 
     def named(self) -> str:
@@ -101,7 +101,7 @@ class Options(ModalityOptions):
             raise UserError(f"--rate {self.rate} is out of range; choose {RATES[0]:,} to {RATES[1]:,} Hz")
         if self.seconds is not None and not SECONDS[0] <= self.seconds <= SECONDS[1]:
             raise UserError(f"--seconds {self.seconds:g} is out of range; choose {SECONDS[0]:g} to {SECONDS[1]:g} s")
-        known = (*MIXES, SEPARATE)
-        if self.channels not in (None, *known):
-            near = nearest(str(self.channels), known)
-            raise UserError(f"--channels {self.channels} is none{near}; choose from {', '.join(known)}")
+        choices = (*MIXES, SEPARATE)
+        if self.channels not in (None, *choices):
+            near = nearest(str(self.channels), choices)
+            raise UserError(f"--channels {self.channels} is none{near}; choose from {', '.join(choices)}")

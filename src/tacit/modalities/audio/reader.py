@@ -1,4 +1,4 @@
-"""How recordings are read."""
+"""Read recordings: as whole files, segments or separate channels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tacit.data.source import Source
 from tacit.data.store import Keeping, Kept
 from tacit.modalities.audio.channels import separated
 from tacit.modalities.audio.options import SEPARATE, WHOLE, Options
-from tacit.modalities.audio.segments import SPAN, stretches
+from tacit.modalities.audio.segments import SPAN, segments_of
 from tacit.modalities.audio.spans import FRAMES, marked, read_spans, span_columns, whole_columns, with_spans
 from tacit.modalities.audio.store import open_recordings
 from tacit.modalities.reader import Examples, LabelFiles, Reader, read_columns
@@ -37,7 +37,7 @@ class AudioReader(Reader[Options]):
         return None
 
     def claimed(self, source: Source, options: Options) -> Source:
-        """With the stretches that columns of it name."""
+        """Cut recordings into the segments that columns of the source name."""
         start, end = options.span
         there = () if source.columns is None else source.columns.column_names
         if not (start or end or options.whole) and "path_column" in source.read and set(SPAN) <= set(there):
@@ -49,10 +49,10 @@ class AudioReader(Reader[Options]):
             )
         if options.whole and source.read:
             source = replace(source, read={**source.read, "start_column": WHOLE})
-        return stretches(source, start, end) if start or end else source
+        return segments_of(source, start, end) if start or end else source
 
     def before_labels(self, options: Options, tables: Mapping[Path, pa.Table]) -> Options:
-        # Columns of label files say which stretch a label means; the data need not have them.
+        # Columns of label files name the segment of each label; the data need not have them.
         ours = not options.whole and span_columns(tables, *options.span)
         return replace(options, start_column=None, end_column=None) if ours else options
 
@@ -65,9 +65,11 @@ class AudioReader(Reader[Options]):
         keeping: Keeping,
         again: Callable[[Options], Source],
     ) -> Examples:
-        asked, frames = labels.asked, labels.asked.of_parts
+        specification, frames = labels.asked, labels.asked.of_parts
         spans = {} if options.whole else span_columns(labels.tables, *options.span)
-        named = read_spans(source, labels.tables, spans, asked, notes) if spans and source.whole is None else None
+        named = (
+            read_spans(source, labels.tables, spans, specification, notes) if spans and source.whole is None else None
+        )
         if frames and named is None:
             raise UserError(FRAMES)
         if frames and options.channels == SEPARATE:
@@ -78,14 +80,14 @@ class AudioReader(Reader[Options]):
             notes.labels_from = f"file {', '.join(file.name for file in labels.tables)}"
             if frames:
                 columns = whole_columns(source, named)
-                finish = partial(with_spans, named=named, asked=asked, notes=notes)
-                return Examples(*together(source, columns, asked, self.wholes), finish)
+                finish = partial(with_spans, named=named, specification=specification, notes=notes)
+                return Examples(*together(source, columns, specification, self.wholes), finish)
             source, columns = marked(source, named, notes, keeping.root)
             notes.listed = len(source)
         if options.channels == SEPARATE:
             source, of = separated(source, keeping.root)
             columns, notes.listed = columns.take(of), len(source)
-        return Examples(*together(source, columns, asked, self.wholes))
+        return Examples(*together(source, columns, specification, self.wholes))
 
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
         rate, seconds, channels = options.rate, options.seconds, options.channels

@@ -1,6 +1,6 @@
-"""What sound has for pretext tasks, and which settings were measured to train well.
+"""The ingredients of pretext tasks for sound, and the settings that trained well in measurements.
 
-The numbers were chosen by measurement; docs/experiments.md keeps the tables, also of what failed.
+The numbers were chosen by measurement; docs/experiments.md has the tables, also of what failed.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from tacit.tasks.ingredients import Books, Ingredients, MaskMaker, Target
 from tacit.training.optim import Optim
 
 SEEN = 0.95  # seconds of a view, as in BYOL-A
-WHOLE_SEEN = 2.0  # seconds that a task looks at which predicts the recording itself
+WHOLE_SEEN = 2.0  # seconds of a view, for tasks that predict the recording itself
 HIDDEN, SPAN = Hiding(0.4), 3.0  # tokens
 CODES = 512  # of the random quantiser
 SPANS = Hiding(0.5), 5.0  # of wav2vec 2.0; tokens
 BOOKS = Books(2, 64)  # of wav2vec 2.0's quantiser
-AHEAD = 1  # tokens; of 4 frames each, about what is best of single frames
+AHEAD = 1  # tokens of 4 frames each; about the best distance in single frames
 
 
 def default_encoder(spec: AudioSpec, tasks: Collection[str]) -> str:
-    """The ConvNet: within minutes of a CPU it learned most. Some tasks need what it cannot do."""
+    """The ConvNet, which learned most within minutes on a CPU, except for tasks that it cannot serve."""
     if "wav2vec2" in tasks:
         return "wav2vec2_nano"
     return "audio_causal_nano" if "next" in tasks else "audio_convnet"
@@ -62,7 +62,7 @@ class SoundIngredients(Ingredients[AudioEncoder]):
 
 
 def measured(task: str, encoder: AudioEncoder) -> dict[str, Any]:
-    """Settings of a task that were measured to train sound well."""
+    """The settings of a task that trained well on sound in measurements."""
     if task == "simclr":
         return {"hidden": 2 * encoder.dim, "out": 128, "temperature": 0.1}
     if task == "byol":
@@ -71,12 +71,12 @@ def measured(task: str, encoder: AudioEncoder) -> dict[str, Any]:
 
 
 def whole_views(spec: AudioSpec) -> SoundViews:
-    """A stretch as it is."""
+    """One unchanged segment of a recording."""
     return SoundViews(spec, round(spec.rate / spec.hop * min(WHOLE_SEEN, spec.seconds)))
 
 
 def compared_views(spec: AudioSpec, mix: float = 0.0) -> SoundViews:
-    """Stretches that differ much."""
+    """Strongly augmented segments of a recording, to be contrasted."""
     most = round(spec.rate / spec.hop * SEEN)
     return SoundViews(spec, most, crop=(0.7, 1.0), tempo=0.15, spread=0.15, shift=0.1, gain=1.0, mix=mix)
 

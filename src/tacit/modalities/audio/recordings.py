@@ -1,10 +1,10 @@
-"""Decoded once, mapped into memory ever after: the samples of all recordings end to end.
+"""The store of recordings: decoded once, then memory-mapped, the samples of all recordings end to end.
 
-A folder of it, sounds/KEY/ beside the folders of `tacit.modalities.image.store`, holds
+Its folder, sounds/KEY/ beside the folders of `tacit.modalities.image.store`, holds
     samples.bin       int16, one channel at the rate of the spec
     starts.bin        int64 [N + 1], where each recording begins in samples.bin
     content.bin       16-byte hash per recording, of its samples
-    meta.json         the AudioSpec, and what tells that the files are whole
+    meta.json         the AudioSpec, and a check that the files are whole
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Recordings:
-    """Sounds of any length; only the stretches asked for are ever copied. May be read from several threads.
+    """Sounds of any length; only the segments that are read are ever copied. May be read from several threads.
 
-    A glimpse has a few recordings that stand for all N in turn.
+    A glimpse holds a few recordings, which stand in for all N in turn.
     """
 
     sounding: Ragged[np.int16]  # the samples of all recordings
     content: NDArray[np.void]  # [N] 16-byte hash of each recording
     spec: AudioSpec
     data_hash: str
-    folder: Path | None = None  # where it is kept; None for a glimpse
+    folder: Path | None = None  # where it is stored; None for a glimpse
 
     @classmethod
     def load(cls, folder: Path, seconds: float) -> Recordings:
@@ -60,7 +60,7 @@ class Recordings:
 
     @property
     def nbytes(self) -> int:
-        """Bytes on the disk, of a glimpse what all would take."""
+        """Bytes on disk; of a glimpse, what all recordings would take."""
         return self.sounding.nbytes(len(self)) + self.content.nbytes
 
     @property
@@ -70,23 +70,23 @@ class Recordings:
 
     @property
     def seconds(self) -> float:
-        """Of all recordings together."""
+        """The length of all recordings together."""
         return float(self.lengths.sum()) / self.spec.rate
 
     def sounds(self, rows: Rows) -> list[NDArray[np.int16]]:
-        """A copy of each of these recordings, as `tacit.modalities.audio.decode.excerpt` takes it."""
+        """Copy each of these recordings, shortened by `tacit.modalities.audio.decode.excerpt`."""
         wholes = self.sounding.take(np.asarray(rows, np.int64))
         return [np.array(sounds.excerpt(whole, self.spec.seconds, self.spec.rate)) for whole in wholes]
 
     def batch(self, rows: Rows) -> Batch:
-        """`audio` [B S] int16, 0 where padding, `length` [B] and `index` [B]: each recording as `sounds` gives it."""
+        """`audio` [B S] int16, 0 where padding, `length` [B] and `index` [B]: each recording as `sounds` returns it."""
         return padded(self.sounds(rows), np.asarray(rows, np.int64))
 
 
 class Pieces:
-    """The recordings `rows`, each in equal pieces of `seconds` at most: an hour is many examples, a word is one.
+    """The recordings `rows`, each cut into equal pieces of at most `seconds`: an hour is many examples, a word is one.
 
-    Which piece is where is computed from the recordings' lengths, so that any of them at any time costs the same.
+    The place of a piece is computed from the recordings' lengths, so that random access costs the same for all.
     """
 
     def __init__(self, recordings: Recordings, rows: Rows, seconds: float) -> None:
@@ -100,7 +100,7 @@ class Pieces:
         return int(self.ends[-1])
 
     def spans(self, numbers: Rows) -> tuple[Rows, Rows, Rows]:
-        """Where these pieces begin in `samples`, how many samples they have, and of which rows they are, [B] each."""
+        """Where these pieces begin in `samples`, how many samples they have, and the rows they belong to, [B] each."""
         numbers = np.asarray(numbers, np.int64)
         at = np.searchsorted(self.ends, numbers, side="right")
         last = self.ends[at]
@@ -118,7 +118,7 @@ class Pieces:
 
 
 def padded(sounds: list[NDArray[np.int16]], index: Rows) -> Batch:
-    """Sounds as a batch: `audio` [B S], zeros on the right, `length` [B], `index` [B]."""
+    """Collate sounds into a batch: `audio` [B S], zeros on the right, `length` [B], `index` [B]."""
     import torch
 
     lengths = np.array([len(sound) for sound in sounds], np.int64)
@@ -133,6 +133,6 @@ def padded(sounds: list[NDArray[np.int16]], index: Rows) -> Batch:
 
 
 def describe(folder: Path, found: Recordings) -> None:
-    """Write what `Recordings.load` reads, beside the samples."""
+    """Write the metadata that `Recordings.load` reads, beside the samples."""
     meta = {"format": FORMAT, "n": len(found), "samples": len(found.sounding.values)}
     write_meta(folder, {**meta, "data_hash": found.data_hash, "spec": asdict(found.spec)}, FILES)

@@ -1,4 +1,4 @@
-"""Stretches of recordings as examples of their own: each row of a table one, or each span that a label file names."""
+"""Segments of recordings as examples: one for each row of a table, or for each span in a label file."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tacit.data.store import Damaged, read_sealed, write_sealed
 from tacit.modalities.audio import decode, decoding
 from tacit.modalities.audio.options import WHOLE
 
-SPAN = ("start", "end")  # the usual names of columns that say which stretch of a file is meant
+SPAN = ("start", "end")  # the usual names of the columns that delimit a segment of a file
 OTHERWISE = f"if that is not meant, --start-column {WHOLE} reads whole files"
 
 Seconds = NDArray[np.float64]
 
 
-def stretches(source: Source, start: str | None, end: str | None) -> Source:
-    """Sounds of which only a stretch is meant, from the seconds in one column to those in the other.
+def segments_of(source: Source, start: str | None, end: str | None) -> Source:
+    """Cut each sound to a segment, from the seconds in one column to those in the other.
 
-    A missing start is the beginning of the file, a missing end its end. UserError for what is no number of seconds.
+    A missing start is the beginning of the file, a missing end its end. Raises UserError for a value that is no number.
     """
     begins = _column_seconds(source, "start", start, 0.0)
     ends = _column_seconds(source, "end", end, math.inf)
@@ -44,9 +44,9 @@ def stretches(source: Source, start: str | None, end: str | None) -> Source:
 
 
 def cut(source: Source, of: NDArray[np.int64], begins: Seconds, ends: Seconds) -> Source:
-    """Stretches of the recordings of a source, [N]: of which of them each is, in rising order, and its seconds.
+    """Cut segments [N] from the recordings of a source: `of` names the recording of each, in rising order.
 
-    The ids end in #BEGIN-END, but for whole recordings.
+    The ids end in #BEGIN-END, except for whole recordings.
     """
     at, counts = pa.array(of), np.bincount(of, minlength=len(source))
     spans = [f"#{begin:.10g}-{end:.10g}" for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
@@ -85,7 +85,7 @@ def _column_seconds(source: Source, flag: str, column: str | None, missing: floa
 
 
 def as_seconds(values: pa.Array | pa.ChunkedArray, missing: float, where: str) -> Seconds:
-    """The numbers of a column, `missing` where it is empty. UserError, saying `where`, for something else."""
+    """Read a column as numbers, `missing` where it is empty. Raises UserError, naming `where`, for anything else."""
     try:
         texts = pc.utf8_trim_whitespace(values.cast(pa.string()))
         texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
@@ -96,17 +96,17 @@ def as_seconds(values: pa.Array | pa.ChunkedArray, missing: float, where: str) -
 
 
 def headers(source: Source, root: Path) -> NDArray[np.float64]:
-    """Channels and seconds of each recording [N 2], 0 where nothing can be read; read once and kept in `root`."""
+    """Channels and seconds of each recording [N 2], 0 where it cannot be read; read once and stored in `root`."""
     form = [source.fingerprint, "headers sealed", decode.VERSION, decode.versions()]
     memo = private_folder(root / "listings") / f"{digest([json.dumps(form).encode()])}.json"
     with filelock.FileLock(memo.with_suffix(".lock")):
         try:
-            known = read_sealed(memo)
+            stored = read_sealed(memo)
         except Damaged:
-            known = None
-        if known is None:
+            stored = None
+        if stored is None:
             with Pool(decoding.Plan) as pool:
                 found = decoding.headers(pool, source.items())
-                known = {"headers": [(0, 0.0) if h is None else (h.channels, h.seconds) for h in found]}
-            write_sealed(memo, known)
-        return np.array(known["headers"], np.float64).reshape(-1, 2)
+                stored = {"headers": [(0, 0.0) if h is None else (h.channels, h.seconds) for h in found]}
+            write_sealed(memo, stored)
+        return np.array(stored["headers"], np.float64).reshape(-1, 2)

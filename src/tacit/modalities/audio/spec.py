@@ -11,7 +11,7 @@ from tacit.core.spec import SpecOf, number, whole
 if TYPE_CHECKING:
     from tacit.modalities.audio.encoder import AudioEncoder  # noqa: F401  (the base class names it)
 
-# What a file may say, which may be a stranger's; frames, samples of a frame, bands, samples a second.
+# Limits on what a stranger's file may claim: frames, samples of a frame, bands, samples a second.
 MOST_FRAMES, LONGEST_FRAME, MOST_MELS, MOST_SAMPLES = 1 << 18, 1 << 16, 1 << 10, 1 << 24
 
 
@@ -20,8 +20,8 @@ class AudioSpec(SpecOf["AudioEncoder"]):
     """Sound as an encoder sees it: one channel of `rate` samples per second, as log-mel frames.
 
     A frame is `window` samples, the next one `hop` samples later; `mels` bands from `low` to `high` Hz. An encoder sees
-    at most `seconds` at once. `mean` and `std` are those of the data's log-mel values. `channels` says what the one
-    channel is of a recording of several: mix (their mean), left, right, or separate, each an example of its own.
+    at most `seconds` at once. `mean` and `std` are those of the data's log-mel values. `channels` names the one
+    channel that is taken of several: mix (their mean), left, right, or separate, each an example of its own.
     """
 
     kind: ClassVar[str] = "audio"
@@ -35,7 +35,7 @@ class AudioSpec(SpecOf["AudioEncoder"]):
     high: float  # Hz
     mean: float
     std: float
-    channels: str | None = None  # None where nobody has said
+    channels: str | None = None  # None if unspecified
 
     def __post_init__(self) -> None:
         assert 0 < self.hop <= self.window, self

@@ -1,4 +1,4 @@
-"""The recordings of a source: found where an earlier run has left them, or decoded now."""
+"""Open the recordings of a source: stored by an earlier run, or decoded now."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from tacit.modalities.audio.options import RATES
 from tacit.modalities.audio.recordings import FORMAT, SAMPLES, Recordings, describe
 from tacit.modalities.audio.spec import AudioSpec
 
-SECONDS = 10.0  # that are looked at together, unless asked for
-RATE = 16_000  # Hz at most, unless asked for: speech has little beyond 8 kHz
+SECONDS = 10.0  # that an encoder sees at once, by default
+RATE = 16_000  # Hz at most, by default: speech has little beyond 8 kHz
 WINDOW, HOP = 0.025, 0.010  # seconds
 MELS, MELS_NARROW = 64, 40  # from 16 kHz on, and below
 LOW = 50.0  # Hz
@@ -52,7 +52,7 @@ _GLIMPSED_SECONDS = 30.0  # of each
 
 
 def audio_spec(rate: int, seconds: float, mean: float = 0.0, std: float = 1.0) -> AudioSpec:
-    """The frames of sounds at this rate. The window has an even number of samples, so that S of them are 1 + S // hop
+    """The frames of sounds at this rate. The window has an even number of samples, so that S samples make 1 + S // hop
     frames."""
     return AudioSpec(
         rate=rate,
@@ -70,10 +70,10 @@ def audio_spec(rate: int, seconds: float, mean: float = 0.0, std: float = 1.0) -
 def open_recordings(
     source: Source, keeping: Keeping, *, rate: int | None, seconds: float | None, channels: str | None
 ) -> Kept:
-    """The recordings of this source, decoded now unless an earlier run has done it.
+    """Open the recordings of this source, decoding them unless an earlier run has.
 
     `rate` in Hz, by default the commonest of the files, 16,000 at most; `channels` mix, left or right, or separate
-    where the items of the source name theirs.
+    where the items of the source name their own.
     """
     seconds, channels = seconds or SECONDS, channels or "mix"
     kept = keep(
@@ -86,9 +86,9 @@ def open_recordings(
         lambda: _glimpse(source, rate, seconds, channels, keeping.patience),
     )
     assert isinstance(kept.cache, Recordings)
-    # Sounds of one channel are kept once, whichever was asked for.
-    heard = replace(kept.cache, spec=replace(kept.cache.spec, channels=channels))
-    return replace(kept, cache=heard)
+    # Sounds of one channel are stored once, whatever `channels` is.
+    recordings = replace(kept.cache, spec=replace(kept.cache.spec, channels=channels))
+    return replace(kept, cache=recordings)
 
 
 def _headers(source: Source, pool: Pool) -> list[decode.Header]:
@@ -99,7 +99,7 @@ def _headers(source: Source, pool: Pool) -> list[decode.Header]:
 
 
 def _usual_rate(headers: list[decode.Header]) -> int:
-    """The commonest rate, of those equally common the highest; in the range that sounds are made into."""
+    """The commonest rate, of those equally common the highest; in the range for resampled sounds."""
     counts = Counter(header.rate for header in headers)
     return max(RATES[0], min(RATE, max(counts, key=lambda rate: (counts[rate], rate))))
 
@@ -155,7 +155,7 @@ def _add(writer: Writer, row: int, outcome: Decoded, bad: list[tuple[int, str]])
 
 @dataclass
 class Writer:
-    """The files of recordings, written one after the other, and what was found of them."""
+    """Writes the files of recordings, one recording after the other, and counts their flaws."""
 
     folder: Path
     samples: int = 0
@@ -172,7 +172,7 @@ class Writer:
             file.close()
 
     def write(self, content: bytes, answer: bytes) -> None:
-        """Take what a worker has answered; samples that lie in a file are moved from there."""
+        """Write a worker's answer; samples that are in a file are moved from there."""
         heard, samples = heard_in(answer)
         if heard.file:
             with open(heard.file, "rb") as spilled:
@@ -188,13 +188,13 @@ class Writer:
 
 
 def heard_in(answer: bytes) -> tuple[decode.Heard, bytes]:
-    """The line and the samples of a decoded sound."""
+    """Split a worker's answer into its first line and the samples."""
     line, _, samples = answer.partition(b"\n")
     return decode.Heard(*json.loads(line)), samples
 
 
 def _measured(recordings: Recordings) -> AudioSpec:
-    """The spec with mean and deviation of log-mel values, from the middle of some of the recordings."""
+    """The spec with the mean and deviation of log-mel values, measured in the middle of some of the recordings."""
     import torch
 
     from tacit.modalities.audio.logmel import log_mel
@@ -218,7 +218,7 @@ def _measured(recordings: Recordings) -> AudioSpec:
 
 
 def _glimpse(source: Source, rate: int | None, seconds: float, channels: str, patience: float) -> Kept | None:
-    """A sample of the recordings in place of all, or None where all can be decoded within `patience` seconds."""
+    """A sample of the recordings in place of all, or None if all can be decoded within `patience` seconds."""
     parts: list[NDArray[np.int16]] = []
     with Pool(Plan) as pool:
         headers = _headers(source, pool)  # also starts the workers

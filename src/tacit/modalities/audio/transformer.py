@@ -2,10 +2,11 @@
 
 Two convolutions over time, each halving it, make tokens of 4 frames, as in Whisper (Radford et al. 2022,
 arXiv:2212.04356) but with even kernels, so that a token lies in the middle of its frames. Blocks norm first (Xiong et
-al. 2020, arXiv:2002.04745), positions are sines and cosines, nothing is dropped out by default. Nobody attends to what
-is behind the end of a recording.
+al. 2020, arXiv:2002.04745), positions are sines and cosines, there is no dropout by default. No token attends to what
+lies behind the end of a recording.
 
-Of a causal one no token looks ahead: it attends to those before it, and its convolutions end with its own last frame.
+In a causal one no token looks ahead: it attends to itself and those before it, and its convolutions end with its own
+last frame.
 """
 
 from __future__ import annotations
@@ -58,17 +59,17 @@ class AudioTransformer(AudioEncoder):
         x = x.transpose(1, 2)  # [B N D]
         x = x + self.position[: x.shape[1]]
         attended = self._attended(x.shape[1], frames, x.device)
-        said = [x]
+        states = [x]
         for block in self.blocks:
             x = block(x, attended)
-            said.append(x)
-        said[-1] = self.norm(x)
-        return said
+            states.append(x)
+        states[-1] = self.norm(x)
+        return states
 
     def _attended(self, N: int, frames: Tensor | None, device: torch.device) -> Tensor | None:
-        """Which token [... N 1] attends to which [... 1 N]; None where every one to all."""
+        """Which token [... N 1] attends to which [... 1 N]; None if all attend to all."""
         place = torch.arange(N, device=device)
-        if self.causal:  # what is behind the end comes after all that counts
+        if self.causal:  # what lies behind the end comes after all valid tokens
             return place[:, None] >= place  # [N N]
         return None if frames is None else counted(self.tokens_of(frames), N)[:, None, None, :]  # [B 1 1 N]
 
@@ -87,14 +88,14 @@ class Block(nn.Module):
         B, N, D = x.shape
         q, k, v = self.asked(self.before(x)).reshape(B, N, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [B H N D/H]
         dropout = self.dropout if self.training else 0.0
-        told = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=attended, dropout_p=dropout)
-        x = x + nn.functional.dropout(self.leave(told.transpose(1, 2).reshape(B, N, D)), dropout)
-        said: Tensor = x + self.mlp(self.between(x))
-        return said
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=attended, dropout_p=dropout)
+        x = x + nn.functional.dropout(self.leave(mixed.transpose(1, 2).reshape(B, N, D)), dropout)
+        output: Tensor = x + self.mlp(self.between(x))
+        return output
 
 
 def sines(places: int, dim: int) -> Tensor:
-    """Where a token stands, in sines and cosines of waves from 2 pi to 20,000 pi tokens long, [N D]."""
+    """Encode positions by sines and cosines of waves from 2 pi to 20,000 pi tokens long, [N D]."""
     wave = torch.exp(torch.arange(0, dim, 2) * (-torch.log(torch.tensor(10_000.0)) / dim))  # [D/2]
     angle = torch.arange(places)[:, None] * wave
     return torch.cat([angle.sin(), angle.cos()], 1)

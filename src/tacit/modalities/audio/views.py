@@ -1,13 +1,13 @@
-"""Sound: random views of log-mel frames, which tokens to hide, and the statistics any encoder of it must beat.
+"""Random views of log-mel frames, masks of their tokens, and the baselines that any encoder of sound must beat.
 
 A view is drawn in the plane of time and pitch: one sampling per recording moves, stretches and cuts both axes at once,
 as a longer or shorter throat and faster or slower speech would (vocal tract length perturbation, Jaitly & Hinton 2013;
-random resize and crop, Niizumi et al. 2021, BYOL-A, arXiv:2103.06695). What is around it is added as energy: a room
-that goes on sounding, other recordings (BYOL-A's mixup), noise. Loudness, a tilt of the spectrum and masked bands (Park
+random resize and crop, Niizumi et al. 2021, BYOL-A, arXiv:2103.06695). Its surroundings are added as energy: the echo
+of a room, other recordings (BYOL-A's mixup), noise. Loudness, a tilt of the spectrum and masked bands (Park
 et al. 2019, SpecAugment) follow. Every draw is a function of the example's key.
 
-Departure from BYOL-A: a recording is mixed with one of its few neighbours in the batch, not of those of former batches,
-so that nothing has to be remembered. Neighbours are seen by the same rank, so any number of ranks mixes alike.
+Departure from BYOL-A: a recording is mixed with one of its few neighbours in the batch, not with one of former batches,
+so that views have no state. Neighbours are always on the same rank, so any number of ranks mixes alike.
 
 Shapes: B recordings, S samples, T frames, M bands.
 """
@@ -30,13 +30,13 @@ from tacit.modalities.audio.spec import AudioSpec
 
 SILENCE = math.log(FLOOR)
 NEIGHBOURS = 8  # recordings of a batch, from a multiple of it on, that may be mixed with one another
-SEGMENTS = 4  # parts of a recording whose bands the baseline looks at
+SEGMENTS = 4  # parts of a recording whose bands the baseline averages
 CEPSTRA = 20  # coefficients of MFCCs
-CONTEXT = 5  # frames on each side of one, whose bands the baseline of frames looks at
+CONTEXT = 5  # frames on each side of one, whose bands the baseline of frames averages
 
 
 def frames_of(batch: Batch, spec: AudioSpec) -> tuple[Tensor, Tensor]:
-    """The log-mel values [B T M] of a batch, and how many frames [B] count; computed once and kept in the batch."""
+    """The log-mel values [B T M] of a batch, and the number of valid frames [B]; computed once, then in the batch."""
     if "mel" not in batch:
         batch["mel"], batch["frames"] = log_mel(batch["audio"], batch["length"], spec)
     return batch["mel"], batch["frames"]
@@ -44,15 +44,14 @@ def frames_of(batch: Batch, spec: AudioSpec) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class SoundViews:
-    """Views of recordings: a stretch of `most` frames at most, its time and pitch moved, its loudness changed.
+    """Views of recordings: a segment of at most `most` frames, its time and pitch moved, its loudness changed.
 
-    The stretch is the share `crop` of the recording, drawn between its two ends. Its time runs up to e^`tempo` times
+    The segment is the share `crop` of the recording, drawn between its two ends. Its time runs up to e^`tempo` times
     faster or slower; its bands are spread by up to e^`spread` and moved by up to the share `shift` of them. `gain` is
     the deviation of its loudness and `tilt` that of the slope from low to high bands, both in natural logarithms of
     energy; `hidden` the largest share of bands, and of frames, that one mask replaces by the data's mean. `echo` is the
     longest time in seconds after which a sound has lost 60 dB, `mix` the largest share of another recording in the
-    energy, and `noise` the energy of the loudest white noise, as a share of the stretch's, of which a thousandth is the
-    softest.
+    energy, and `noise` the energy of the loudest white noise, as a share of the segment's; the softest has 0.001 of it.
     """
 
     spec: AudioSpec
@@ -72,32 +71,32 @@ class SoundViews:
     def __call__(self, batch: Batch, view: int) -> Batch:
         """View number `view` of every recording: `mel` [B T M], `frames` [B], `key` the view's own.
 
-        `audio` [B S] and `length` [B], for encoders of samples, are the same stretch as it was recorded.
+        `audio` [B S] and `length` [B], for encoders of samples, are the same segment as it was recorded.
         """
         mel, n = frames_of(batch, self.spec)
         key = keys.split(batch["key"], view)
         u = keys.uniform(key, "stretch", 5)
-        stretch = self._stretch(n, u)
+        segment = self._segment(n, u)
         with torch.autocast(mel.device.type, enabled=False):
-            seen, frames = self._drawn(mel.float(), n, stretch, u)
+            seen, frames = self._drawn(mel.float(), n, segment, u)
             if self.echo or self.mix or self.noise:
                 seen = self._surrounded(seen, frames, key)
             seen = self._coloured(seen, key)
             if self.hidden:
                 seen = self._masked(seen, frames, key)
-        said = self._samples(batch, stretch) if "audio" in batch else {}
-        return {**batch, **said, "mel": seen, "frames": frames, "key": key}
+        samples = self._samples(batch, segment) if "audio" in batch else {}
+        return {**batch, **samples, "mel": seen, "frames": frames, "key": key}
 
-    def _stretch(self, n: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where stretches begin, how long they are, and a frame of the view is, in frames of the recordings, [B]."""
+    def _segment(self, n: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Beginnings and lengths of segments, and the length of a view's frame, in frames of the recordings, [B]."""
         share = self.crop[0] + (self.crop[1] - self.crop[0]) * u[:, 0]
         rate = torch.exp(self.tempo * _signed(u[:, 1]))
         length = (share * n).clamp(min=1.0).minimum(self.most * rate)
         return u[:, 2] * (n - length), length, rate
 
-    def _samples(self, batch: Batch, stretch: tuple[Tensor, Tensor, Tensor]) -> Batch:
-        """The samples of every stretch, at most those of `most` frames."""
-        hop, (start, length, _) = self.spec.hop, stretch
+    def _samples(self, batch: Batch, segment: tuple[Tensor, Tensor, Tensor]) -> Batch:
+        """The samples of every segment, at most those of `most` frames."""
+        hop, (start, length, _) = self.spec.hop, segment
         first = (start * hop).long().minimum(batch["length"] - 1)
         count = (length * hop).round().long().clamp(min=1, max=self.most * hop).minimum(batch["length"] - first)
         place = torch.arange(self.most * hop, device=first.device)
@@ -111,12 +110,12 @@ class SoundViews:
         return {"audio": audio, "length": count}
 
     def _drawn(
-        self, mel: Tensor, n: Tensor, stretch: tuple[Tensor, Tensor, Tensor], u: Tensor
+        self, mel: Tensor, n: Tensor, segment: tuple[Tensor, Tensor, Tensor], u: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The stretch of each recording, sampled bilinearly, and its frames."""
-        start, length, rate = stretch
+        """The segment of each recording, sampled bilinearly, and its number of frames."""
+        start, length, rate = segment
         frames = (length / rate).round().long().clamp(min=1, max=self.most)  # [B]
-        T, M = self.most, mel.shape[2]  # always, since batch norm sees what is behind the end too
+        T, M = self.most, mel.shape[2]  # always, since batch norm also sees what lies behind the end
         at = start[:, None] + (torch.arange(T, device=mel.device) + 0.5) * rate[:, None] - 0.5
         at = at.clamp(min=0.0).minimum((n - 1).clamp(min=0)[:, None].float())  # [B T]
         middle = (M - 1) / 2
@@ -130,8 +129,8 @@ class SoundViews:
         return torch.where(there[:, :, None], seen, SILENCE), frames
 
     def _surrounded(self, mel: Tensor, frames: Tensor, key: Tensor) -> Tensor:
-        """With echoes, other recordings and noise."""
-        there = (torch.arange(mel.shape[1], device=mel.device) < frames[:, None])[:, :, None]  # [B T 1]
+        """Add echoes, other recordings and noise."""
+        valid = (torch.arange(mel.shape[1], device=mel.device) < frames[:, None])[:, :, None]  # [B T 1]
         energy = mel.exp() - FLOOR
         if self.echo:
             energy = self._echoed(energy, key)
@@ -139,11 +138,11 @@ class SoundViews:
             share = self.mix * keys.uniform(key, "mix", 1)[:, :, None]  # [B 1 1]
             energy = (1 - share) * energy + share * energy[_neighbours(key)]
         if self.noise:
-            energy = energy + self._noise(energy * there, frames, key)
-        return torch.where(there, (energy.clamp(min=0.0) + FLOOR).log(), SILENCE)
+            energy = energy + self._noise(energy * valid, frames, key)
+        return torch.where(valid, (energy.clamp(min=0.0) + FLOOR).log(), SILENCE)
 
     def _echoed(self, energy: Tensor, key: Tensor) -> Tensor:
-        """Every frame a mean over those before it, whose weights fall by the same factor from frame to frame."""
+        """Average every frame with those before it, with weights that fall by the same factor from frame to frame."""
         seconds = (self.echo * keys.uniform(key, "echo", 1)).clamp(min=1e-3)  # [B 1]
         fall = (6 * math.log(10) * self.spec.hop / self.spec.rate / seconds)[:, :, None]  # from frame to frame
         place = torch.arange(energy.shape[1], device=energy.device)
@@ -151,7 +150,7 @@ class SoundViews:
         return torch.where(past >= 0, torch.exp(-fall * past), 0.0) * (1 - torch.exp(-fall)) @ energy
 
     def _noise(self, energy: Tensor, frames: Tensor, key: Tensor) -> Tensor:
-        """White noise as loud as drawn, of a view [B T M] that is 0 where it has ended."""
+        """White noise of random loudness, for a view [B T M] that is 0 behind its end."""
         B, T, M = energy.shape
         loud = energy.sum((1, 2)) / (M * frames) * self.noise * 10 ** (-3 * keys.uniform(key, "noise", 1)[:, 0])  # [B]
         return loud[:, None, None] * -torch.log1p(-keys.uniform(key, "noise/frames", T * M)).reshape(B, T, M)
@@ -163,7 +162,7 @@ class SoundViews:
         return (mel + added[:, None]).clamp(min=SILENCE) if self.gain or self.tilt else mel
 
     def _masked(self, mel: Tensor, frames: Tensor, key: Tensor) -> Tensor:
-        """One run of bands and one of frames at the data's mean."""
+        """Replace one run of bands and one of frames by the data's mean."""
         u = keys.uniform(key, "hidden", 4)
 
         def run(size: Tensor, width: Tensor, place: Tensor, n: int) -> Tensor:
@@ -193,10 +192,10 @@ def _signed(u: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SoundStatistics:
-    """The baseline that has learned nothing: mean and deviation of every band in the parts of a recording.
+    """A baseline without training: mean and deviation of every band in the parts of a recording.
 
-    `pooled` are those of `SEGMENTS` equal parts side by side, depth 0 those of the whole; as an `Encoder`. With
-    `cepstral` they are of the first `CEPSTRA` cosines of the bands (MFCCs, Davis & Mermelstein 1980) in place of these.
+    An `Encoder`: `pooled` are those of `SEGMENTS` equal parts side by side, depth 0 those of the whole. With `cepstral`
+    they are of the first `CEPSTRA` cosines of the bands (MFCCs, Davis & Mermelstein 1980) in place of these.
     """
 
     spec: AudioSpec
@@ -231,7 +230,7 @@ class SoundStatistics:
 
 
 def cosines(bands: int) -> Tensor:
-    """The orthonormal cosine transform (DCT-II) of so many bands, [M M]: one column a coefficient."""
+    """The orthonormal cosine transform (DCT-II) of `bands` bands, [M M]: one column per coefficient."""
     number = torch.arange(bands)
     waves = torch.cos(math.pi / bands * (number[:, None] + 0.5) * number)
     scale = torch.full((bands,), math.sqrt(2 / bands))
@@ -243,7 +242,7 @@ def cosines(bands: int) -> Tensor:
 class FrameStatistics:
     """The baseline of frames: every band, and its mean and deviation over `CONTEXT` frames before and behind.
 
-    As an `Encoder` whose tokens are frames; `pooled` is their mean.
+    An `Encoder` whose tokens are frames; `pooled` is their mean.
     """
 
     spec: AudioSpec
@@ -273,7 +272,7 @@ class FrameStatistics:
 
 @dataclass(frozen=True)
 class FrameTarget:
-    """What masked prediction predicts of sound: the normalised log-mel frames of every token, [B N stride*M]."""
+    """The target of masked prediction of sound: the normalised log-mel frames of every token, [B N stride*M]."""
 
     spec: AudioSpec
     stride: int  # frames of a token
@@ -285,7 +284,7 @@ class FrameTarget:
         return values.reshape(len(values), -1, self.stride * values.shape[2])
 
     def picture(self, answer: Tensor, batch: Batch) -> Tensor:
-        """Answers [B N stride*M] as log-mel frames [B T M]."""
+        """Convert predictions [B N stride*M] to log-mel frames [B T M]."""
         mel = answer.reshape(len(answer), -1, self.spec.mels)[:, : batch["mel"].shape[1]]
         return mel * self.spec.std + self.spec.mean
 

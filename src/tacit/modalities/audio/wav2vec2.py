@@ -1,10 +1,10 @@
 """wav2vec 2.0's encoder of samples (Baevski et al. 2020, arXiv:2006.11477), Hugging Face's implementation.
 
-Convolutions turn 20 ms or so of samples into a latent; a Transformer tells of all latents together. Each recording is
-brought to mean 0 and deviation 1 first. As in its larger size, convolutions and blocks norm the values of one token
-alone, so that neither padding nor company changes an embedding. Departures: a token is two frames of the spec long,
-whatever its rate; zeros on both sides put it into the middle of what it hears; no dropout by default, no layer is ever
-dropped.
+Convolutions turn about 20 ms of samples into a latent; a Transformer relates the latents to each other. Each recording
+is first normalised to mean 0 and deviation 1. As in its larger size, convolutions and blocks norm the values of one
+token alone, so that neither padding nor the rest of a batch changes an embedding. Departures: a token is two frames of
+the spec long, whatever its rate; zero padding centres it in its receptive field; no dropout by default, and no layer
+drop.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FRONT_END = "FRONT_END.md"
 
 
 class Wav2Vec2(AudioEncoder):
-    """What base classes call values of a frame are its `hop` samples here, and one more: whether it is hidden."""
+    """The values of a frame, as base classes call them, are its `hop` samples here, and a flag: hidden or not."""
 
     def __init__(self, name: str, spec: AudioSpec, *, dropout: float = 0.0) -> None:
         dim, blocks, heads = LAYOUTS[name.removeprefix("wav2vec2_")]
@@ -62,10 +62,10 @@ class Wav2Vec2(AudioEncoder):
         )
         self.model = Wav2Vec2Model(config)
         self.mask_token = self.model.masked_spec_embed.requires_grad_(False)
-        self.heard = 1  # samples that a latent hears
+        self.receptive_field = 1  # samples of a latent
         for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-            self.heard = (self.heard - 1) * stride + kernel
-        self.before = (self.heard - STRIDE * spec.hop) // 2  # samples of them before its own
+            self.receptive_field = (self.receptive_field - 1) * stride + kernel
+        self.before = (self.receptive_field - STRIDE * spec.hop) // 2  # samples of them before its own
         self.pooling = f"last_hidden_state.mean(1) of one recording; {FRONT_END} makes input_values"
 
     def frames(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -77,7 +77,7 @@ class Wav2Vec2(AudioEncoder):
         return self.front(batch["audio"], batch["length"])
 
     def front(self, audio: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples at mean 0 and deviation 1 of each recording, by frames, [B T hop+1], and how many frames count."""
+        """Samples at mean 0 and deviation 1 of each recording, in frames, [B T hop+1], and how many are valid."""
         hop, there = self.spec.hop, counted(length, audio.shape[1])
         wave = audio.float() if audio.is_floating_point() else audio.float() / FULL
         centred = torch.where(there, wave - (wave * there).sum(1, keepdim=True) / length[:, None], 0.0)
@@ -96,7 +96,7 @@ class Wav2Vec2(AudioEncoder):
         return mel
 
     def masked(self, batch: Batch, mask: Tensor) -> Features:
-        """`forward` with the latents of tokens under `mask` [B N] replaced by `mask_token` before they meet."""
+        """`forward` with the latents of tokens under `mask` [B N] replaced by `mask_token` before the Transformer."""
         x, frames = self.frames(batch)
         hidden = mask.repeat_interleave(STRIDE, 1)[:, : x.shape[1], None]  # [B T 1]
         return self._said(torch.cat([x[:, :, :-1], hidden.to(x.dtype)], 2), frames, ())
@@ -115,12 +115,12 @@ class Wav2Vec2(AudioEncoder):
         return self._together(latents, valid, mask)[-1]
 
     def _convolved(self, wave: Tensor, frames: Tensor | None) -> Tensor:
-        """Samples [B N*stride*hop] as normed latents [B N C], 0 behind the end of the longest recording."""
+        """Samples [B N*stride*hop] as normed latents [B N C], 0 behind the end of the longest one."""
         step, behind = STRIDE * self.spec.hop, 0
         if frames is not None and not torch.compiler.is_exporting():
             behind = wave.shape[1] // step - int(self.tokens_of(frames.max()))
             wave = wave[:, : wave.shape[1] - behind * step]
-        x = nn.functional.pad(wave, (self.before, self.heard - step - self.before))[:, None]
+        x = nn.functional.pad(wave, (self.before, self.receptive_field - step - self.before))[:, None]
         for convolution in self.model.feature_extractor.conv_layers:
             x = convolution(x)
         latents = self.model.feature_projection.layer_norm(x.transpose(1, 2))
@@ -134,12 +134,12 @@ class Wav2Vec2(AudioEncoder):
             x = torch.where(valid[:, :, None], x, 0.0)
         x = self.model.encoder.dropout(x + self.model.encoder.pos_conv_embed(x))
         attended = None if valid is None else valid[:, None, None, :]  # [B 1 1 N]
-        said = [x]
+        states = [x]
         for layer in self.model.encoder.layers:
             x = layer(x, attention_mask=attended)
-            said.append(x)
-        said[-1] = self.model.encoder.layer_norm(x)
-        return said
+            states.append(x)
+        states[-1] = self.model.encoder.layer_norm(x)
+        return states
 
     def hugging_face(self) -> PreTrainedModel:
         return self.model
@@ -148,20 +148,21 @@ class Wav2Vec2(AudioEncoder):
         x, frames = self.front(audio, length)
         x = nn.functional.pad(x, (0, 0, 0, -x.shape[1] % STRIDE))
         n, step = self.tokens_of(frames), STRIDE * self.spec.hop
-        wave = nn.functional.pad(x[:, :, :-1].flatten(1), (self.before, self.heard - step - self.before))
-        said = model(wave, attention_mask=counted((n - 1) * step + self.heard, wave.shape[1]).long()).last_hidden_state
-        share = counted(n, said.shape[1]) / n[:, None]
-        return torch.einsum("bn,bnd->bd", share, said), said
+        wave = nn.functional.pad(x[:, :, :-1].flatten(1), (self.before, self.receptive_field - step - self.before))
+        mask = counted((n - 1) * step + self.receptive_field, wave.shape[1]).long()
+        states = model(wave, attention_mask=mask).last_hidden_state
+        share = counted(n, states.shape[1]) / n[:, None]
+        return torch.einsum("bn,bnd->bd", share, states), states
 
     def write_companions(self, folder: Path) -> None:
-        known = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": self.spec.rate}
+        extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": self.spec.rate}
         shape = {"feature_size": 1, "padding_value": 0.0, "do_normalize": True, "return_attention_mask": True}
-        (folder / "preprocessor_config.json").write_text(json.dumps(known | shape, indent=2))
+        (folder / "preprocessor_config.json").write_text(json.dumps(extractor | shape, indent=2))
         (folder / FRONT_END).write_text(_front_end(self), encoding="utf-8")
 
 
 def convolutions(samples: int) -> tuple[list[int], list[int]]:
-    """Kernels and strides of convolutions that take so many samples for one latent, as in the paper: 320 by 5, 2 ..."""
+    """Kernels and strides of convolutions that make a latent of `samples` samples, as in the paper: 320 by 5, 2 ..."""
     halvings = next(n for n in range(MOST_HALVINGS, -1, -1) if samples % 2**n == 0)
     first, short = samples // 2**halvings, min(2, halvings)
     kernels = [2 * first, *[3] * (halvings - short), *[2] * short]
@@ -169,7 +170,7 @@ def convolutions(samples: int) -> tuple[list[int], list[int]]:
 
 
 def _front_end(encoder: Wav2Vec2) -> str:
-    """How to embed a recording with transformers alone."""
+    """Explain, as Markdown, how to embed a recording with transformers alone."""
     step = STRIDE * encoder.spec.hop
     return f"""# From samples to embeddings
 
@@ -183,7 +184,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 prepare, model = AutoFeatureExtractor.from_pretrained("."), AutoModel.from_pretrained(".").eval()
 values = prepare(audio, sampling_rate={encoder.spec.rate}, return_tensors="pt").input_values
 tokens = -(-len(audio) // {step})  # of {step} samples each
-behind = tokens * {step} - len(audio) + {encoder.heard - step - encoder.before}
+behind = tokens * {step} - len(audio) + {encoder.receptive_field - step - encoder.before}
 values = torch.nn.functional.pad(values, ({encoder.before}, behind))
 with torch.inference_mode():
     embedding = model(values).last_hidden_state[0].mean(0)

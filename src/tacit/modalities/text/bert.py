@@ -2,7 +2,7 @@
 
 Departures: no next-sentence prediction, and every token is of the first sentence; no dropout by default; `pooled` is
 the mean over the tokens of the text, [CLS] takes part in attention only. `bert_bag` has no layers: a mean of
-embeddings, twenty times as fast, for contrast alone, since a place knows nothing of the others.
+embeddings, twenty times as fast, for contrast alone, since no token sees the others.
 """
 
 from __future__ import annotations
@@ -51,5 +51,5 @@ class Bert(TextEncoder):
         return bert_layers(self.base, tokens, attention)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        answer: Tensor = self.model.cls(hidden)
-        return answer
+        logits: Tensor = self.model.cls(hidden)
+        return logits

@@ -18,7 +18,7 @@ from tacit.modalities.text.tokens import clean, cut, parts_of
 
 BLOCK = 1 << 20  # bytes or characters read at a time
 CONVERTED = "converted"  # documents in another encoding than UTF-8
-REPLACED = "replaced"  # documents with places that are in no encoding
+REPLACED = "replaced"  # documents with bytes that are in no encoding
 CLEANED = "cleaned"  # documents with NUL characters
 
 
@@ -30,20 +30,20 @@ class Converted(NamedTuple):
 
 
 Document = str | bytes | Path | Converted | Unreadable
-"""A text, one still encoded, the file that holds it, one that was decoded, or why there is none."""
+"""A text, still encoded, in a file or already decoded, or the reason why there is none."""
 
 
 def text_of(document: Document) -> str | bytes:
-    """What a document holds that is in memory; nothing of others."""
+    """The content of a document in memory; empty for all others."""
     if isinstance(document, Converted):
         return document.text
     return document if isinstance(document, str | bytes) else ""
 
 
 def pieces(document: Document, found: Counter[str]) -> Iterator[tuple[str, bytes]]:
-    """The text piece by piece, each with its UTF-8; all of them together are the whole text.
+    """Yield the text piece by piece, each with its UTF-8; together they are the whole text.
 
-    Counts in `found` what had to be done. CannotRead comes before the first piece or not at all.
+    Counts in `found` the repairs that were needed. Raises CannotRead before the first piece or not at all.
     """
     here: Counter[str] = Counter()
     for text in _pieces(document, here):
@@ -54,11 +54,11 @@ def pieces(document: Document, found: Counter[str]) -> Iterator[tuple[str, bytes
 
 
 def encoding_of_file(path: Place) -> Encoding:
-    """The encoding of a whole text file. CannotRead where there is none, or the file is damaged."""
+    """Detect the encoding of a whole text file. Raises CannotRead where there is none, or the file is damaged."""
     try:
         return encoding_of(lambda: opened_file(path))
     except (OSError, EOFError, zlib.error) as error:
-        raise CannotRead(_said(error)) from None
+        raise CannotRead(_reason(error)) from None
 
 
 def _pieces(document: Document, found: Counter[str]) -> Iterator[str]:
@@ -75,41 +75,41 @@ def _pieces(document: Document, found: Counter[str]) -> Iterator[str]:
 
 
 def _of_file(path: Path, found: Counter[str]) -> Iterator[str]:
-    with _reading(path) as file:
+    with _open(path) as file:
         try:
             head = file.read(BLOCK)
         except (OSError, EOFError, zlib.error) as error:
-            raise CannotRead(_said(error)) from None
+            raise CannotRead(_reason(error)) from None
     if len(head) < BLOCK:
         yield from parts_of(_counted(Converted(*decoded(head)), found))
         return
     encoding = encoding_of_file(path)
     _counted(Converted("", encoding), found)
-    with _reading(path) as file:
+    with _open(path) as file:
         text = io.TextIOWrapper(file, encoding.name, encoding.errors, newline="")
         yield from cut(iter(lambda: text.read(BLOCK), ""))
 
 
 def _counted(document: Converted, found: Counter[str]) -> str:
-    """Its text; counts what was done to it."""
+    """Return its text, and count conversions and replacements in `found`."""
     found[CONVERTED] += document.encoding.name != UTF8
     found[REPLACED] += document.encoding.replaced > 0
     return document.text
 
 
-def _reading(path: Place) -> IO[bytes]:
+def _open(path: Place) -> IO[bytes]:
     try:
         return opened_file(path)
     except (OSError, ValueError) as error:
-        raise CannotRead(_said(error)) from None
+        raise CannotRead(_reason(error)) from None
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or str(error) or "cannot be read").lower()[:200]
 
 
 def first_piece(document: Document) -> str:
-    """The beginning of a document, or nothing where it cannot be read."""
+    """The beginning of a document; empty where it cannot be read."""
     try:
         return next(chain((text for text, _ in pieces(document, Counter())), [""]))
     except CannotRead:

@@ -1,4 +1,4 @@
-"""Texts as other programs take them."""
+"""Exported graphs of text: their inputs, outputs and description."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Texts(Numbers):
         return self._documents([self.encoder.spec.length - 1, 2], torch.Generator().manual_seed(0))
 
     def trial(self) -> Iterator[Inputs]:
-        """Documents of random numbers, short ones and full windows, beside others and alone."""
+        """Documents of random numbers, short ones and full windows, in batches and alone."""
         generator, length = torch.Generator().manual_seed(0), self.encoder.spec.length
         for rows in BATCHES:
             for longest in (min(5, length), length):

@@ -1,10 +1,10 @@
 """The files beside a text encoder's weights, by which other libraries read text as it does and pool as it does.
 
 Hugging Face's tokenizer files, and the modules of sentence-transformers. Its mean counts special tokens, ours does not:
-its `WordWeights` stand between. They are not 0 but next to nothing, so that a text of nothing else still has a mean,
-the one that Tacit gives it. A special word that somebody wrote is text to all of them, but to the tokenizer of an
-encoder that fills in masks, which has to know them. What none of these libraries does is to read a text that is longer
-than a window: they take its beginning. README.md says so.
+its `WordWeights` make up for that. They are not 0 but tiny, so that a text of special tokens alone still has a mean,
+the one that Tacit computes. All of them take a special word in a text for text, except for the tokenizer of an encoder
+that fills in masks, which has to recognise it. None of these libraries reads a text beyond the first window; README.md
+warns of that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tacit.core.errors import UserError
 from tacit.core.files import sha256
 from tacit.modalities.text.spec import TextSpec
-from tacit.modalities.text.tokens import masking_blanks, opened
+from tacit.modalities.text.tokens import masking_blanks, parsed
 
 if TYPE_CHECKING:
     from tacit.modalities.text.encoder import TextEncoder
@@ -28,13 +28,13 @@ NEXT_TO_NOTHING = 1e-9  # against 1 of every other token
 
 
 def write(encoder: TextEncoder, folder: Path) -> None:
-    """Write all of them."""
+    """Write all these files."""
     spec = encoder.spec
     (folder / TOKENIZER).write_bytes(framed(spec).encode())
-    tokenizer = opened(spec.tokenizer)
+    tokenizer = parsed(spec.tokenizer)
     numbers = {"pad": spec.pad, "cls": spec.cls, "sep": spec.sep, "mask": spec.mask, "unk": spec.unknown}
     tokens = {f"{role}_token": tokenizer.id_to_token(number) for role, number in numbers.items() if number >= 0}
-    told = {
+    config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": spec.length,
         "model_input_names": ["input_ids", "attention_mask"],
@@ -42,7 +42,7 @@ def write(encoder: TextEncoder, folder: Path) -> None:
         "split_special_tokens": not encoder.headed,
         **tokens,
     }
-    _json(folder / "tokenizer_config.json", told)
+    _json(folder / "tokenizer_config.json", config)
     _json(folder / "special_tokens_map.json", tokens)
     _sentence_transformers(encoder, folder)
     (folder / README).write_text(_readme(encoder), encoding="utf-8")
@@ -54,7 +54,7 @@ def describe(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_spec(values: Mapping[str, Any], folder: Path) -> TextSpec:
-    """What `describe` said; UserError where the tokenizer is missing or another one."""
+    """Read the spec that `describe` wrote. Raises UserError where the tokenizer is missing or another one."""
     path = folder / Path(values["tokenizer"]["file"]).name
     if not path.is_file():
         raise UserError(f"{path} is missing; export the encoder again")
@@ -64,14 +64,14 @@ def read_spec(values: Mapping[str, Any], folder: Path) -> TextSpec:
 
 
 def framed(spec: TextSpec) -> str:
-    """The tokenizer's JSON, with [CLS] and [SEP] put around a text by itself, and nothing cut or padded.
+    """The JSON of the tokenizer, made to put [CLS] and [SEP] around a text, without truncation or padding.
 
-    The mask token takes the blank before it, as what it hides has one.
+    The mask token takes the blank before it, as a hidden word has one.
     """
     from tokenizers import Tokenizer
     from tokenizers.processors import TemplateProcessing
 
-    given, tokenizer = Tokenizer.from_str(spec.tokenizer), opened(spec.tokenizer)
+    given, tokenizer = Tokenizer.from_str(spec.tokenizer), parsed(spec.tokenizer)
     masking_blanks(tokenizer, tokenizer.id_to_token(spec.mask) if spec.mask >= 0 else None)
     first, last = ([number] if number >= 0 else [] for number in (spec.cls, spec.sep))
     bare = tokenizer.encode("a", add_special_tokens=False).ids
@@ -80,12 +80,12 @@ def framed(spec: TextSpec) -> str:
         around = " ".join([names[number] for number in first] + ["$A"] + [names[number] for number in last])
         special = [(name, number) for number, name in names.items()]
         tokenizer.post_processor = TemplateProcessing(single=around, pair=f"{around} $B", special_tokens=special)
-    said: str = tokenizer.to_str()
-    return spec.tokenizer if said == given.to_str() else said
+    changed: str = tokenizer.to_str()
+    return spec.tokenizer if changed == given.to_str() else changed
 
 
 def beyond_a_window(spec: TextSpec) -> str:
-    """What becomes of longer texts, here and elsewhere."""
+    """Explain how longer texts are embedded, here and elsewhere."""
     return (
         f"of a text longer than {spec.length:,} tokens, Tacit embeds all windows of {spec.length:,} and takes the "
         "mean; sentence-transformers reads the first one alone, and so does whoever cuts at model_max_length; the ONNX "
@@ -98,7 +98,7 @@ def _readme(encoder: TextEncoder) -> str:
     masks = ""
     if encoder.headed:
         masks = f"""
-`pipeline("fill-mask", FOLDER)` fills in {opened(spec.tokenizer).id_to_token(spec.mask)}. So the tokenizer takes special
+`pipeline("fill-mask", FOLDER)` fills in {parsed(spec.tokenizer).id_to_token(spec.mask)}. So the tokenizer takes special
 words in a text for special tokens; where they are text, call it with `split_special_tokens=True`, as the modules of
 sentence-transformers here do.
 """
@@ -120,7 +120,7 @@ read them whole, up to 2,048 tokens. Shorter texts have one and the same vector 
 
 
 def _sentence_transformers(encoder: TextEncoder, folder: Path) -> None:
-    """Its modules: the network, the weights of tokens, the mean."""
+    """Write its modules: the network, the weights of tokens, the mean."""
     import torch
     from safetensors.torch import save_file
 
@@ -150,7 +150,7 @@ def _sentence_transformers(encoder: TextEncoder, folder: Path) -> None:
     weight = torch.ones(spec.vocabulary, 1)  # [V 1]
     weight[encoder.special.cpu()] = NEXT_TO_NOTHING
     save_file({"emb_layer.weight": weight}, folder / WEIGHTS / "model.safetensors")
-    # It looks tokens up by number, and takes weights from this list at the start, by words: so numbers are the words.
+    # It looks tokens up by number, but reads initial weights by word: so the words written here are numbers.
     words = [str(number) for number in range(spec.vocabulary)]
     light = {words[number]: NEXT_TO_NOTHING for number in encoder.special.nonzero()[:, 0].tolist()}
     _json(folder / WEIGHTS / "config.json", {"vocab": words, "word_weights": light, "unknown_word_weight": 1.0})

@@ -16,10 +16,10 @@ from tacit.modalities.text.documents import Document
 
 
 def halved(source: Source, halves: Sequence[Source], columns: Sequence[str]) -> tuple[Source, NDArray[np.int64]]:
-    """The texts of each row one after the other, and of which row of `source` each of them is, [N].
+    """List the texts of each row in order; also return the row of `source` that each belongs to, [N].
 
-    `halves` are the same data read by one of the `columns` each. Ids end in the column's name; the whole that texts are
-    part of is their row.
+    `halves` are the same data, each read by one of the `columns`. Ids end in the column's name; the whole of a text is
+    its row.
     """
     rows = np.repeat(np.arange(len(source)), len(halves))
     ids = source.ids.take(pa.array(rows))

@@ -33,7 +33,7 @@ from tacit.modalities.hf_folder import (
 from tacit.modalities.text import modernbert
 from tacit.modalities.text import sentence as sentences
 from tacit.modalities.text.encoder import TextEncoder
-from tacit.modalities.text.sentence import Sentence, Told
+from tacit.modalities.text.sentence import Sentence, SentenceSettings
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.tokens import Attention, attended, bert_layers
 
@@ -41,7 +41,7 @@ LONGEST_WINDOW = 512  # numbers; attention costs their square
 LEAST_WINDOW = 2
 SLACK = 1024  # numbers that a vocabulary may leave out
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-# Kinds of model whose layers are called one by one here, which is faster and can keep packed documents apart.
+# Model types whose layers are called one by one here, which is faster and can keep packed documents apart.
 LAYERS: Mapping[str, Callable[[Any, Tensor, Attention], Sequence[Tensor]]] = {
     "bert": bert_layers,
     "modernbert": modernbert.layers,
@@ -49,9 +49,10 @@ LAYERS: Mapping[str, Callable[[Any, Tensor, Attention], Sequence[Tensor]]] = {
 
 
 class HuggingFaceText(TextEncoder):
-    """A Hugging Face encoder of text, with its own tokenizer, and its own way to make one vector of a text where its
-    folder says one. Rows of several documents are for BERT and ModernBERT. `alone` says that what stands behind a text
-    changes what the model says of it, so that every row is read by itself.
+    """A Hugging Face encoder of text, with its own tokenizer, and its own pooling where its folder defines one.
+
+    Only BERT and ModernBERT read packed rows. `alone` is True if padding behind a text changes its embedding, so that
+    every row is embedded by itself.
     """
 
     alone = False
@@ -70,30 +71,30 @@ class HuggingFaceText(TextEncoder):
         base = model.base_model
         length = min(4, spec.length)
         trial = torch.arange(2 * length).reshape(2, length) % spec.vocabulary
-        # Trainable also where it is loaded amid an evaluation.
+        # Trainable even if loaded during an evaluation.
         with torch.inference_mode(False), torch.enable_grad():
             try:
-                answer = base.eval()(trial, output_hidden_states=True)
-                last = answer[0]
-            except Exception as error:  # whatever the model raises, it cannot be fed with tokens alone
+                output = base.eval()(trial, output_hidden_states=True)
+                last = output[0]
+            except Exception as error:  # whatever the model raises, it does not work on tokens alone
                 raise UserError(f"{name} does not embed a text: {first_line(error)}") from None
             if last.ndim != 3 or last.shape[:2] != trial.shape:
                 raise UserError(f"{name} answers {list(trial.shape)} tokens with {list(last.shape)}; choose an encoder")
             freeze_unused(base, last)
-        depths = max(1, len(answer.hidden_states or ()))
+        depths = max(1, len(output.hidden_states or ()))
         dim = last.shape[2] if sentence is None else sentence.dim
         super().__init__(name, spec, model, dim=dim, n_depths=depths)
         self.source = source
         self.sentence = sentence
         if sentence is not None:
             self.pooling = sentence.describe()
-        known = LAYERS.get(model.config.model_type)
-        causal = getattr(model.config, "is_decoder", False)  # its mask is not the one that is put together here
-        self.packs = known is not None and not causal and model.config._attn_implementation == "sdpa"
+        layers = LAYERS.get(model.config.model_type)
+        causal = getattr(model.config, "is_decoder", False)  # its mask is not the one that is built here
+        self.packs = layers is not None and not causal and model.config._attn_implementation == "sdpa"
         self.predicts = model is not base and self._head_follows(trial, last)
         if self.predicts and head_loaded and spec.mask >= 0:
             self.head_trained.fill_(True)
-        if self._minds_padding(trial[:1]):
+        if self._depends_on_padding(trial[:1]):
             self.alone, self.at_once, self.traceable = True, 1, False
 
     def layers(self, tokens: Tensor, attention: Attention) -> Sequence[Tensor]:
@@ -102,8 +103,8 @@ class HuggingFaceText(TextEncoder):
         valid = None if attention.mask is None else attention.mask[:, 0, 0].long()  # [B N]
         if self.alone:
             return self._by_themselves(tokens, torch.ones_like(tokens) if valid is None else valid)
-        answer = self.base(input_ids=tokens, attention_mask=valid, output_hidden_states=True)
-        return [*(answer.hidden_states or ())[:-1], answer[0]]
+        output = self.base(input_ids=tokens, attention_mask=valid, output_hidden_states=True)
+        return [*(output.hidden_states or ())[:-1], output[0]]
 
     def untrained(self) -> HuggingFaceText:
         with quiet(), torch.inference_mode(False), torch.enable_grad():
@@ -117,17 +118,17 @@ class HuggingFaceText(TextEncoder):
             return HuggingFaceText(self.name, model, self.spec, source, head_loaded=False, sentence=sentence)
 
     def opener(self) -> Any:
-        return type(self.model.base_model)  # perhaps a half of two; without a head, if it has one
+        return type(self.model.base_model)  # perhaps the encoder of an encoder-decoder; without its head
 
     def _by_themselves(self, tokens: Tensor, valid: Tensor) -> list[Tensor]:
-        """What all layers say of each row without its padding, and 0 of that."""
-        N, said = tokens.shape[1], []
+        """The output of all layers for each row without its padding, padded with 0 again."""
+        N, outputs = tokens.shape[1], []
         for row, n in zip(tokens, valid.sum(1).tolist(), strict=True):
             own = row[None, : max(1, n)]
-            answer = self.base(input_ids=own, attention_mask=torch.ones_like(own), output_hidden_states=True)
-            layers = [*(answer.hidden_states or ())[:-1], answer[0]]
-            said.append([nn.functional.pad(states, (0, 0, 0, N - states.shape[1])) for states in layers])
-        return [torch.cat(states) for states in zip(*said, strict=True)]
+            output = self.base(input_ids=own, attention_mask=torch.ones_like(own), output_hidden_states=True)
+            layers = [*(output.hidden_states or ())[:-1], output[0]]
+            outputs.append([nn.functional.pad(states, (0, 0, 0, N - states.shape[1])) for states in layers])
+        return [torch.cat(states) for states in zip(*outputs, strict=True)]
 
     @property
     def has_head(self) -> bool:
@@ -135,14 +136,14 @@ class HuggingFaceText(TextEncoder):
 
     def logits(self, hidden: Tensor) -> Tensor:
         whole = copy.copy(self.model)
-        whole._modules = {**self.model._modules, self.model.base_model_prefix: Given(self.base, hidden[None])}
+        whole._modules = {**self.model._modules, self.model.base_model_prefix: FixedStates(self.base, hidden[None])}
         places = torch.zeros(1, len(hidden), dtype=torch.int64, device=hidden.device)
-        answer: Tensor = whole(input_ids=places).logits
-        return answer[0]
+        logits: Tensor = whole(input_ids=places).logits
+        return logits[0]
 
     @torch.no_grad()
-    def _minds_padding(self, tokens: Tensor) -> bool:
-        """Whether what stands behind a text changes what is said of it, so that each is embedded alone."""
+    def _depends_on_padding(self, tokens: Tensor) -> bool:
+        """True if padding behind a text changes its embedding, so that each is embedded alone."""
         longer = nn.functional.pad(tokens, (0, 3), value=self.spec.pad)
         valid = torch.arange(longer.shape[1])[None] < tokens.shape[1]
         if longer.shape[1] > self.spec.length:
@@ -155,7 +156,7 @@ class HuggingFaceText(TextEncoder):
 
     @torch.no_grad()
     def _head_follows(self, tokens: Tensor, hidden: Tensor) -> bool:
-        """Whether the model's predictions are a function of each place's last state alone."""
+        """True if the model's predictions are a function of each place's last state alone."""
         try:
             found, truth = self.logits(hidden.flatten(0, 1)), self.model.eval()(tokens).logits.flatten(0, 1)
         except (RuntimeError, AttributeError, TypeError, ValueError):
@@ -163,13 +164,13 @@ class HuggingFaceText(TextEncoder):
         return found.shape == truth.shape and torch.allclose(found, truth, atol=1e-3, rtol=1e-3)
 
 
-class Given(nn.Module):
-    """Stands in for a model that would answer with these states."""
+class FixedStates(nn.Module):
+    """Stands in for a model that returns these states."""
 
     def __init__(self, base: nn.Module, hidden: Tensor) -> None:
         super().__init__()
         self.hidden = hidden
-        object.__setattr__(self, "base", base)  # no part of this module
+        object.__setattr__(self, "base", base)  # not as a submodule
 
     def forward(self, *_: Any, **__: Any) -> BaseModelOutput:
         return BaseModelOutput(last_hidden_state=self.hidden)
@@ -182,7 +183,7 @@ class Given(nn.Module):
 
 
 def open_text(public: Public, spec: TextSpec | None) -> tuple[HuggingFaceText, tuple[str, ...]]:
-    """Read a text model's folder, and what a person should know of that; `spec` is known where Tacit wrote it."""
+    """Load a text model from its folder; also return remarks for the person. `spec` is given where Tacit wrote it."""
     name, home, folder, config, weights, source = public
     masked = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
     causal = (
@@ -205,15 +206,15 @@ def open_text(public: Public, spec: TextSpec | None) -> tuple[HuggingFaceText, t
     loaded = load_model(opener, folder, config, weights)
     model, remarks = loaded.model, list(loaded.remarks)
     rows = _rows(name, model)
-    told = sentences.read(home, folder, _width(name, model))
+    settings = sentences.read(home, folder, _width(name, model))
     unread = spec is None
     if spec is None:
-        spec, beginning = _spec(name, folder, model, rows, told)
-        if told is not None and beginning:
+        spec, beginning = _spec(name, folder, model, rows, settings)
+        if settings is not None and beginning:
             remarks.append("it cuts the beginning of a long text off by itself, and here its end")
-        if told is not None and told.length is not None and told.length > spec.length:
-            remarks.append(f"it reads {told.length:,} tokens of a text by itself, and {spec.length:,} here")
-        remarks += [] if told is None else told.remarks
+        if settings is not None and settings.length is not None and settings.length > spec.length:
+            remarks.append(f"it reads {settings.length:,} tokens of a text by itself, and {spec.length:,} here")
+        remarks += [] if settings is None else settings.remarks
     if causal:
         remarks.append("it is a causal model, of which no token sees what follows; a text is the mean of its tokens")
     found = HuggingFaceText(
@@ -222,32 +223,32 @@ def open_text(public: Public, spec: TextSpec | None) -> tuple[HuggingFaceText, t
         spec,
         source,
         head_loaded=opener is AutoModelForMaskedLM and not loaded.missing,
-        sentence=None if told is None else told.sentence,
+        sentence=None if settings is None else settings.sentence,
     )
     check_complete(loaded, found.base)
     if unread:
         _check_longest(found)
-    return found.eval(), tuple(remarks if told is None else remarks[: len(remarks) - causal])
+    return found.eval(), tuple(remarks if settings is None else remarks[: len(remarks) - causal])
 
 
 @torch.no_grad()
 def _check_longest(encoder: HuggingFaceText) -> None:
-    """UserError where the model fails at a text as long as it is said to read."""
+    """Raise UserError where the model fails at a text of its stated length."""
     length = encoder.spec.length
     try:
         encoder.base(torch.arange(length)[None] % encoder.spec.vocabulary)
-    except Exception as error:  # whatever the model raises, it cannot be fed with so many tokens
+    except Exception as error:  # whatever the model raises, it does not work on so many tokens
         raise UserError(f"{encoder.name} does not embed a text of {length:,} tokens: {first_line(error)}") from None
 
 
 def is_half(config: Any) -> bool:
-    """Whether a model of this configuration has a decoder, and a class of its encoder alone (T5 and its kin)."""
+    """True if this configuration has a decoder, and a class for its encoder alone (T5 and its relatives)."""
     found = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
     return found is not None and found.__name__.endswith("EncoderModel")
 
 
 def _rows(name: str, model: PreTrainedModel) -> int:
-    """How many numbers the model embeds."""
+    """The number of rows of the model's token embedding."""
     try:
         return int(model.get_input_embeddings().weight.shape[0])
     except (NotImplementedError, AttributeError):
@@ -256,23 +257,26 @@ def _rows(name: str, model: PreTrainedModel) -> int:
 
 
 def _width(name: str, model: PreTrainedModel) -> int:
-    """Features of a token."""
+    """The number of features of a token."""
     try:
         with torch.no_grad():
             return int(model.base_model.eval()(torch.zeros(1, 2, dtype=torch.int64))[0].shape[-1])
-    except Exception as error:  # whatever the model raises, it cannot be fed with tokens alone
+    except Exception as error:  # whatever the model raises, it does not work on tokens alone
         raise UserError(f"{name} does not embed a text: {first_line(error)}") from None
 
 
-def _spec(name: str, folder: Path, model: PreTrainedModel, rows: int, told: Told | None) -> tuple[TextSpec, bool]:
-    """What the model's own tokenizer says, and whether it cuts the beginning of long texts off; what it puts around a
-    text, it is tried on one.
+def _spec(
+    name: str, folder: Path, model: PreTrainedModel, rows: int, settings: SentenceSettings | None
+) -> tuple[TextSpec, bool]:
+    """The spec of the model's own tokenizer, and whether that cuts off the beginning of long texts.
+
+    Encodes a text to find out which tokens it adds around one.
     """
     _check_tokenizer(folder / "tokenizer.json", rows)
     try:
         with no_panic(f"the tokenizer of {name}"):
             found = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-            backend = _plain(name, found.backend_tokenizer, rows, told)
+            backend = _plain(name, found.backend_tokenizer, rows, settings)
             bare = backend.encode("a", add_special_tokens=False).ids
             whole = backend.encode("a").ids
     except UserError:
@@ -286,13 +290,13 @@ def _spec(name: str, folder: Path, model: PreTrainedModel, rows: int, told: Told
             f"the tokenizer of {name} puts {len(first) + len(last)} numbers around a text; one each side can be"
         )
     cls, sep = (side[0] if side else -1 for side in (first, last))
-    mask, unknown = (_known(number, rows) for number in (found.mask_token_id, found.unk_token_id))
-    pad = _known(found.pad_token_id, rows)
+    mask, unknown = (_number_of(number, rows) for number in (found.mask_token_id, found.unk_token_id))
+    pad = _number_of(found.pad_token_id, rows)
     pad = pad if pad >= 0 else max(sep, 0)
     specials = {number for number in (*found.all_special_ids, pad, cls, sep, mask) if 0 <= number < rows}
     length = _length(found.model_max_length, model, LONGEST_WINDOW)
-    if told is not None:  # it is cut there, and not read in windows
-        length = _length(told.length or found.model_max_length, model, LONGEST)
+    if settings is not None:  # texts are cut there, not read in windows
+        length = _length(settings.length or found.model_max_length, model, LONGEST)
     if length <= LEAST_WINDOW:
         raise UserError(f"{name} reads {length} tokens of a text; choose a model that reads more than {LEAST_WINDOW}")
     spec = TextSpec(
@@ -309,19 +313,19 @@ def _spec(name: str, folder: Path, model: PreTrainedModel, rows: int, told: Told
     return spec, found.truncation_side == "left"
 
 
-def _known(number: int | None, rows: int) -> int:
-    """The number of a special token; -1 where the tokenizer has none, or one that the model has no row for."""
+def _number_of(number: int | None, rows: int) -> int:
+    """The number of a special token; -1 where the tokenizer has none, or the model has no row for it."""
     return number if number is not None and 0 <= number < rows else -1
 
 
 def _check_tokenizer(path: Path, rows: int) -> None:
-    """UserError where a tokenizer's numbers would fill the memory: tables are made up to the largest."""
+    """Raise UserError where a tokenizer's numbers would fill the memory: tables reach up to the largest."""
     if not path.exists():
         return
-    said = read_json(path)
-    model = said.get("model")
+    content = read_json(path)
+    model = content.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    added = said.get("added_tokens")
+    added = content.get("added_tokens")
     try:
         numbers = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary or ())))
         numbers += [token["id"] for token in added or ()]
@@ -335,15 +339,15 @@ def _check_tokenizer(path: Path, rows: int) -> None:
         raise UserError(f"{path} numbers a token {max(numbers):,}, and has {len(numbers):,}; do not trust it")
 
 
-def _plain(name: str, tokenizer: Tokenizer, rows: int, told: Told | None) -> Tokenizer:
-    """The tokenizer as it is used here: it neither cuts nor pads, and knows no token that the model has no row for."""
+def _plain(name: str, tokenizer: Tokenizer, rows: int, settings: SentenceSettings | None) -> Tokenizer:
+    """The tokenizer as used here: it neither cuts nor pads, and has no token that the model has no row for."""
     tokenizer = Tokenizer.from_str(tokenizer.to_str())
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    said = json.loads(tokenizer.to_str())
-    added = [token for token in said.get("added_tokens") or () if token["id"] < rows]
-    if len(added) < len(said.get("added_tokens") or ()):
-        tokenizer = Tokenizer.from_str(json.dumps({**said, "added_tokens": added}))
+    content = json.loads(tokenizer.to_str())
+    added = [token for token in content.get("added_tokens") or () if token["id"] < rows]
+    if len(added) < len(content.get("added_tokens") or ()):
+        tokenizer = Tokenizer.from_str(json.dumps({**content, "added_tokens": added}))
     word, number = max(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda of: of[1])
     if number >= rows:
         raise UserError(
@@ -351,31 +355,31 @@ def _plain(name: str, tokenizer: Tokenizer, rows: int, told: Told | None) -> Tok
             "two models"
         )
     special = [token["content"] for token in added if token.get("special")]
-    if told is not None and (asked := next((word for word in special if word in told.prompt), None)):
+    if settings is not None and (token := next((word for word in special if word in settings.prompt), None)):
         raise UserError(
-            f"{name} puts a special token ({asked}) before every text, which is not read here; leave its "
+            f"{name} puts a special token ({token}) before every text, which is not read here; leave its "
             "default_prompt_name out"
         )
     before: list[Any] = []
-    if told is not None and told.lowercase and '"Lowercase"' not in json.dumps(said.get("normalizer")):
+    if settings is not None and settings.lowercase and '"Lowercase"' not in json.dumps(content.get("normalizer")):
         before.append(normalizers.Lowercase())
-    if told is not None and told.prompt:
-        before.insert(0, normalizers.Prepend(told.prompt))
+    if settings is not None and settings.prompt:
+        before.insert(0, normalizers.Prepend(settings.prompt))
     if before:
         own = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
         tokenizer.normalizer = normalizers.Sequence([*before, *own])
     return tokenizer
 
 
-def _length(told: Any, model: PreTrainedModel, most: int) -> int:
-    """How many numbers the model takes at once."""
-    told = told if isinstance(told, int | float) else most
+def _length(stated: Any, model: PreTrainedModel, most: int) -> int:
+    """The number of tokens that the model reads at once."""
+    stated = stated if isinstance(stated, int | float) else most
     places = getattr(model.config, "max_position_embeddings", None) or most
     for part_name, part in model.named_modules():
         if part_name.rpartition(".")[2] == "position_embeddings" and isinstance(part, nn.Embedding):
-            # RoBERTa and its kin begin to count behind the padding's number.
+            # RoBERTa and its relatives count positions from behind the padding's number.
             there = part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1)
             places = there if places < 0 else min(places, there)
     if places < 0:  # relative positions, no limit
         places = most
-    return int(min(most, places, told))
+    return int(min(most, places, stated))

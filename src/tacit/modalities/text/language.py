@@ -1,10 +1,10 @@
-"""What a text encoder knows of its language: tokens at masked places, and pseudo-perplexity on texts it has not seen.
+"""Language modelling by a text encoder: tokens at masked places, and pseudo-perplexity on unseen texts.
 
 Pseudo-perplexity hides one token at a time (Salazar, Liang, Nguyen & Kirchhoff 2020, arXiv:1910.14659):
 
     exp(- mean over tokens t of log p(x_t | x without x_t))
 
-It says how well masked prediction fits a domain, and nothing about a task.
+It measures how well masked prediction fits a domain, not how well features serve a task.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ READ = 1500  # tokens, each hidden once
 FILLED = 8  # texts in the report
 TOP = 5  # predictions at a place
 AT_ONCE = 32  # rows
-CONTEXT = 90  # characters either side of a place
+CONTEXT = 90  # characters on either side of a place
 
 
 class Guess(NamedTuple):
-    """One token that could stand at a masked place, and how likely the encoder holds it."""
+    """A token predicted for a masked place, and its probability."""
 
     token: str
     probability: float
@@ -43,7 +43,7 @@ class Guess(NamedTuple):
 
 @torch.no_grad()
 def masked_logits(encoder: TextEncoder, batch: Batch, places: torch.Tensor) -> torch.Tensor:
-    """What the head says at these places [B N] of a batch that hides them already: [M V]."""
+    """The head's logits [M V] at `places` [B N] of a batch that hides them already."""
     device = device_of(encoder)
     with evaluation_mode(encoder):
         states = encoder({name: value.to(device) for name, value in batch.items()}).tokens
@@ -51,7 +51,7 @@ def masked_logits(encoder: TextEncoder, batch: Batch, places: torch.Tensor) -> t
 
 
 def guessed(encoder: TextEncoder, logits: torch.Tensor, top: int) -> list[Guess]:
-    """The likeliest tokens of one place, special ones left out."""
+    """The likeliest tokens of one place, without special ones."""
     logits = logits.clone()
     logits[list(encoder.spec.specials)] = -math.inf
     best = logits.softmax(0).topk(min(top, len(logits)))
@@ -60,7 +60,7 @@ def guessed(encoder: TextEncoder, logits: torch.Tensor, top: int) -> list[Guess]
 
 
 def pseudo_perplexity(encoder: TextEncoder, windows: Batch, *, read: int = READ, seed: int = 0) -> tuple[float, int]:
-    """Pseudo-perplexity per token of a batch's windows, and how many tokens were read: at most `read`, at random."""
+    """Pseudo-perplexity per token of a batch's windows, and the number of tokens read: at most `read`, at random."""
     counts = windows["valid"] & ~is_special(windows["tokens"], encoder.spec)
     places = counts.nonzero()  # [P 2]
     chosen = np.random.default_rng(seed).permutation(len(places))[:read]
@@ -78,9 +78,9 @@ def pseudo_perplexity(encoder: TextEncoder, windows: Batch, *, read: int = READ,
 
 
 def describe_language(store: Corpus, encoders: Mapping[str, Any], chosen: str, unseen: Unseen) -> dict[str, Any]:
-    """For the report: pseudo-perplexity of every encoder that has a head, and what one of them fills in.
+    """Compute, for the report, pseudo-perplexity of every encoder with a trained head, and predictions of one of them.
 
-    The one shown is the chosen arm, or else the last with a head. Empty where nothing can be told.
+    The one shown is the chosen arm, or else the last with a head. Empty without such an encoder.
     """
     headed = {name: found for name, found in encoders.items() if isinstance(found, TextEncoder) and found.headed}
     if not headed:
@@ -89,15 +89,15 @@ def describe_language(store: Corpus, encoders: Mapping[str, Any], chosen: str, u
     windows = whole_views(spec)(
         {**store.batch(rows), "key": keys.batch_keys(unseen.seed, 0, torch.from_numpy(rows))}, 0
     )
-    told: dict[str, Any] = {"held_out": unseen.held_out, "texts": len(rows), "perplexity": {}}
+    summary: dict[str, Any] = {"held_out": unseen.held_out, "texts": len(rows), "perplexity": {}}
     for name, encoder in headed.items():
-        told["perplexity"][name], told["tokens"] = pseudo_perplexity(encoder, windows)
+        summary["perplexity"][name], summary["tokens"] = pseudo_perplexity(encoder, windows)
     shown = chosen if chosen in headed else list(headed)[-1]
-    return told if unseen.private else {**told, "arm": shown, "fills": _fills(headed[shown], windows)}
+    return summary if unseen.private else {**summary, "arm": shown, "fills": _fills(headed[shown], windows)}
 
 
 def _fills(encoder: TextEncoder, windows: Batch) -> list[dict[str, Any]]:
-    """One whole word hidden in each of a few texts."""
+    """Predict one hidden whole word in each of a few texts."""
     counts = windows["valid"] & ~is_special(windows["tokens"], encoder.spec)
     starts = windows["word"] & counts
     fills: list[dict[str, Any]] = []

@@ -16,8 +16,8 @@ from tacit.data.source import Source, Unreadable, spread
 from tacit.modalities.text.documents import Converted, Document
 from tacit.modalities.text.texts import join_cells, text_source
 
-_BLOCK = 4096  # rows made into arrow at a time
-_HEAD = 1000  # rows that tell which columns there are
+_BLOCK = 4096  # rows converted to arrow at a time
+_HEAD = 1000  # rows that determine the columns
 
 
 def line_source(paths: Sequence[Place], name: str, choose: Callable[[Opened], Sequence[str]]) -> Source | None:

@@ -1,4 +1,4 @@
-"""Text, as a run asks for it."""
+"""The modality of text: what a run needs of it."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from tacit.training.optim import Optim
 if TYPE_CHECKING:
     from tacit.modalities.hf_folder import Public
 
-SHOWN = 240  # characters of a text that stand for all of it
-COUNTED = 200  # texts whose terms are counted to tell how long all of them take
-TERMS_FROM = 50_000  # texts at most that terms are counted in
+SHOWN = 240  # characters of a text that are shown
+COUNTED = 200  # texts whose terms are counted to estimate the time for all
+TERMS_FROM = 50_000  # texts in which terms are counted, at most
 
 Fetch = Callable[[NDArray[np.int64]], list[str]]
-Weighing = Callable[[list[str]], tuple[Any, Any]]  # what every text seeks in others, and what it has
+Weighing = Callable[[list[str]], tuple[Any, Any]]  # each text's weights as a query, and as a document
 WEIGHED: dict[str, Weighing] = {
     "tfidf-words": partial(tfidf, characters=False),
     "tfidf-characters": partial(tfidf, characters=True),
@@ -59,7 +59,7 @@ COUNTED_BY = {
 
 
 def _comparing_seconds(store: Corpus, split: Split) -> float:
-    """From some of the texts: words are counted text by text, and each text is compared with all others."""
+    """Estimate the time of comparisons from some texts: counting grows with the texts, comparing with their square."""
     labelled = split.labelled
     assert labelled is not None
     target, tested = target_of(labelled), labelled.tested
@@ -122,13 +122,13 @@ class Texts(Modality[TextSpec, Corpus]):
         def texts(positions: NDArray[np.int64]) -> list[str]:
             return store.texts(split.rows[positions])
 
-        def comparing(weigh: Weighing) -> Rule | None:  # what terms weigh comes from the texts that are compared
+        def comparing(weigh: Weighing) -> Rule | None:  # the texts that are compared determine the weights of terms
             return target.rule_of(labelled, lambda test: Alike(*weigh(texts(test))))
 
         rules = {name: rule for name, weigh in WEIGHED.items() if (rule := comparing(weigh)) is not None}
         if target.by_class:
-            known = labelled.train[:TERMS_FROM]
-            words, characters = (word_counts(texts, known, fit_counts, characters=by) for by in (False, True))
+            learned = labelled.train[:TERMS_FROM]
+            words, characters = (word_counts(texts, learned, fit_counts, characters=by) for by in (False, True))
             rules = {"tfidf-words": words, "tfidf-characters": characters}
         some = texts(labelled.train[:COUNTED])
         unit = "words" if word_pattern(some) == WORDS else "single characters"
@@ -143,7 +143,7 @@ class Texts(Modality[TextSpec, Corpus]):
             return 0.0, lambda labels: 0.0
         if not target_of(labelled).by_class:
             return _comparing_seconds(store, split), lambda labels: 0.0
-        known = min(len(labelled.train), TERMS_FROM)
+        learned = min(len(labelled.train), TERMS_FROM)
         some = np.random.default_rng(0).permutation(labelled.train)[:COUNTED]
 
         def counted() -> list[Rule]:
@@ -153,7 +153,7 @@ class Texts(Modality[TextSpec, Corpus]):
             ]
 
         rules = counted()
-        counting = quickest(counted) * (known + len(labelled.y)) / len(some)
+        counting = quickest(counted) * (learned + len(labelled.y)) / len(some)
         spent = quickest(lambda: [rule(some, labelled.y[some], some) for rule in rules])
 
         def fitting(labels: int) -> float:
@@ -221,7 +221,7 @@ class Texts(Modality[TextSpec, Corpus]):
         spec = store.spec
         tokenizer = Tokenizer.from_str(spec.tokenizer)
         mask, aside = tokenizer.id_to_token(spec.mask), {spec.pad, spec.cls, spec.sep}
-        said = []
+        snippets = []
         for row in preview.cpu().tolist():
             parts: list[str] = []
             run: list[int] = []
@@ -231,8 +231,8 @@ class Texts(Modality[TextSpec, Corpus]):
                     run = []
                 else:
                     run.append(number)
-            said.append(snippet(f" {mask} ".join(parts), SHOWN))
-        return said
+            snippets.append(snippet(f" {mask} ".join(parts), SHOWN))
+        return snippets
 
 
 MODALITY = Texts()

@@ -52,12 +52,12 @@ class ModernBert(TextEncoder):
         return layers(self.base, tokens, attention)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        answer: Tensor = self.model.decoder(self.model.head(hidden))
-        return answer
+        logits: Tensor = self.model.decoder(self.model.head(hidden))
+        return logits
 
 
 def layers(model: ModernBertModel, tokens: Tensor, attention: Attention) -> Sequence[Tensor]:
-    """What `ModernBertModel` says, its embedding first, the last layer normed."""
+    """The outputs of `ModernBertModel`, its embedding first, the last layer normed."""
     x = model.embeddings(tokens)  # [B N D]
     place = torch.arange(tokens.shape[1], device=tokens.device)
     position = place[None] if attention.position is None else attention.position
@@ -68,9 +68,9 @@ def layers(model: ModernBertModel, tokens: Tensor, attention: Attention) -> Sequ
     masks["sliding_attention"] = near[None, None] if attention.mask is None else near & attention.mask
     if attention.mask is None and tokens.shape[1] <= config.sliding_window + 1:
         masks["sliding_attention"] = None
-    said = [x]
+    states = [x]
     for layer in model.layers:
         x = layer(x, masks[layer.attention_type], turns[layer.attention_type])
-        said.append(x)
-    said[-1] = model.final_norm(x)
-    return said
+        states.append(x)
+    states[-1] = model.final_norm(x)
+    return states

@@ -1,4 +1,4 @@
-"""What can be said of text before torch is there: the names of their encoders."""
+"""Options of text and the names of its encoders, importable without torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tacit.modalities.options import ModalityOptions
 
 VOCABULARIES = (300, 1 << 20)  # tokens: the 256 bytes have to fit
 
-READS = "text"  # what an encoder of this modality is said to read
+READS = "text"  # the noun in messages for what these encoders read
 
 ENCODERS = {
     "bert_bag": "tacit.modalities.text.bert:Bert",

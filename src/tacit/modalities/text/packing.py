@@ -1,7 +1,7 @@
 """Documents end to end, cut into rows of equal length: no number of a batch is padding.
 
-The documents make one stream that is never written down: only where each of them ends is remembered. Row r is what
-stands at r * length, found by bisection, so that any row at any time costs the same.
+The documents form one stream that is never stored: only the end of each is. Row r begins at r * length of the stream,
+found by bisection, so that random access costs the same for all rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Packed:
     """The documents `rows` of a corpus in this order, each [CLS] tokens [SEP], as rows of `length` numbers.
 
-    What is left at the end and fills no row is left out; a stream shorter than a row is one row with padding.
+    A rest at the end that fills no row is left out; a stream shorter than a row is one row with padding.
     """
 
     def __init__(self, corpus: Corpus, rows: NDArray[np.int64], length: int) -> None:

@@ -1,4 +1,4 @@
-"""How texts are read."""
+"""Read texts: from files, tables, lines or lists."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class TextReader(Reader[Options]):
         )
 
 
-def _table(listing: Table, asked: Sequence[str], reserved: frozenset[str], *, must: bool) -> Source | None:
-    """The texts of a table's columns; None where it is one of encoded examples or of paths to files."""
+def _table(listing: Table, wanted: Sequence[str], reserved: frozenset[str], *, must: bool) -> Source | None:
+    """The texts of a table's columns; None for a table of encoded examples or of paths to files."""
 
     def chosen(table: Opened) -> Sequence[str]:
-        if asked:
-            return text_columns(table, listing.name, asked, must=True).columns
+        if wanted:
+            return text_columns(table, listing.name, wanted, must=True).columns
         files = listing.leads_to_files(table.schema, lambda column: next(table.stream(column)))
         if not must and (files or any(is_bytes(field.type) for field in table.schema)):
             return ()
@@ -107,7 +107,7 @@ def _strings(listing: Objects) -> Source:
     data = [os.fspath(item) for item in listing.value]
     if all(len(item) < 4096 and "\n" not in item and os.path.isfile(item) for item in data):
         return files_source([Path(item) for item in data], listing.name)
-    whole = [whole_signs(item) for item in data]  # arrow takes no halves of surrogate pairs
+    whole = [whole_signs(item) for item in data]  # arrow accepts no halves of surrogate pairs
     source = _table(Table(listing.name, pa.table({"text": whole}), {}), ["text"], frozenset(), must=True)
     assert source is not None
     return replace(source, read={})

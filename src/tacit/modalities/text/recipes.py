@@ -1,6 +1,6 @@
-"""What text has for pretext tasks, and which settings were measured to train well.
+"""The ingredients of pretext tasks for text, and the settings that trained well in measurements.
 
-The numbers were chosen by measurement; docs/experiments.md keeps the tables, also of what failed.
+The numbers were chosen by measurement; docs/experiments.md has the tables, also of what failed.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ SMALLER = {"tiny": "nano", "small": "tiny", "base": "small"}
 
 
 def default_encoder(spec: TextSpec, tasks: Collection[str]) -> str:
-    """A mean of embeddings where nothing but crops are contrasted: nothing learned as much within minutes of a CPU.
+    """A mean of embeddings for contrast of crops: nothing else learned as much within minutes on a CPU.
 
-    Other tasks need layers: two of them, which norm first, since those that norm last stayed where they were.
+    Other tasks need layers: two with norms first, since layers with norms last did not learn.
     """
     return "bert_bag" if compares(tasks) else "modernbert_nano"
 
@@ -50,7 +50,7 @@ class TextIngredients(Ingredients[TextEncoder]):
         return TokenMask(self.encoder.spec, self.hiding or HIDDEN)
 
     def corrupt(self) -> Corruption:
-        """Every hidden token behind the mask."""
+        """Replace every hidden token by the mask."""
         return Corruption(self.encoder.spec)
 
     def target(self) -> Target:
@@ -58,7 +58,7 @@ class TextIngredients(Ingredients[TextEncoder]):
         return Target(own_tokens, self.encoder.spec.vocabulary, decoder=self.encoder.logits)
 
     def generator(self) -> Masked:
-        """A smaller encoder of the same kind with new weights."""
+        """A smaller encoder of the same family with new weights."""
         from tacit.modalities.text.bert import Bert
         from tacit.modalities.text.modernbert import ModernBert
 
@@ -81,7 +81,7 @@ def compared_views(spec: TextSpec) -> TextViews:
 
 
 def measured(task: str, encoder: TextEncoder) -> dict[str, Any]:
-    """Settings of a task that were measured to train text well."""
+    """The settings of a task that trained well on text in measurements."""
     if task == "simclr":  # features themselves are contrasted: a projection head cost 3 points
         return {"hidden": 0, "temperature": 0.2}
     if task == "byol":
@@ -96,5 +96,5 @@ def default_optim(encoder: TextEncoder) -> Optim:
 
 
 def batch_size(tasks: Collection[str], accelerated: bool) -> int:
-    """128 to contrast, 64 rows of tokens, 256 where an accelerator would idle."""
+    """128 for contrast, 64 for rows of tokens, 256 to keep an accelerator busy."""
     return 256 if accelerated else 128 if compares(tasks) else 64

@@ -1,7 +1,7 @@
-"""How a folder of sentence-transformers makes one vector of a text: its pooling, and the modules behind that.
+"""The pooling of a sentence-transformers folder, from token states to one vector of a text, and its later modules.
 
-Read from `modules.json` and the folders that it names. All tokens count, special ones too, and what is longer than the
-folder's window is cut off: a public encoder is judged as it is meant to be used.
+Read from `modules.json` and the folders that it names. All tokens count, special ones too, and texts are cut at the
+folder's window: a public encoder is evaluated as it is meant to be used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tacit.core.errors import UserError
 from tacit.modalities.hf_folder import MODULES, modules_of, read_header, read_json
 
 WIDEST = 1 << 16  # features of a layer
-# What its class calls itself at the end of `type`, whatever the release.
+# The names of poolings, in every release.
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 LEGACY = {
     "pooling_mode_cls_token": "cls",
@@ -37,7 +37,7 @@ ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "torch.nn.modules.activation.SiLU": nn.SiLU,
     "torch.nn.modules.activation.Sigmoid": nn.Sigmoid,
 }
-# Arguments for what is opened here, that change no number.
+# Arguments for network and tokenizer that change no number.
 HARMLESS = (
     *("attn_implementation", "torch_dtype", "dtype", "add_pooling_layer", "trust_remote_code", "device_map"),
     *("padding_side", "use_fast", "split_special_tokens", "unpad_inputs", "use_memory_efficient_attention"),
@@ -59,19 +59,19 @@ class Dense(nn.Module):
         return Dense(linear.in_features, linear.out_features, linear.bias is not None, self.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        said: Tensor = self.function(self.linear(x))
-        return said
+        output: Tensor = self.function(self.linear(x))
+        return output
 
 
 class Normed(nn.Module):
-    """Every vector at length 1."""
+    """Scales every vector to length 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.normalize(x, dim=1)
 
 
 class Sentence(nn.Module):
-    """From the last states [B N D] of the tokens that count, `valid` [B N], to one vector [B D'] of each text."""
+    """Pools the last states [B N D] of the `valid` [B N] tokens to one vector [B D'] of each text."""
 
     def __init__(self, modes: tuple[str, ...], behind: Sequence[nn.Module], token_dim: int) -> None:
         super().__init__()
@@ -118,19 +118,21 @@ class Sentence(nn.Module):
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the folder of a sentence encoder says beside its network and tokenizer."""
+class SentenceSettings:
+    """The settings in a sentence encoder's folder, beside its network and tokenizer."""
 
     sentence: Sentence
     length: int | None  # tokens, special ones included
     lowercase: bool
     prompt: str  # before every text
-    remarks: tuple[str, ...] = ()  # what of it is not followed here
+    remarks: tuple[str, ...] = ()  # settings that are not followed here
 
 
-def read(folder: Path, inside: Path, dim: int) -> Told | None:
-    """How this folder pools, whose network is `inside`; None where it says nothing of it, or is Tacit's own. UserError
-    for modules that no encoder here has."""
+def read(folder: Path, inside: Path, dim: int) -> SentenceSettings | None:
+    """Read how a folder pools, whose network is in `inside`; None if it does not say, or is Tacit's own.
+
+    Raises UserError for unsupported modules.
+    """
     if not (folder / MODULES).is_file():
         return None
     modules = modules_of(folder)
@@ -158,8 +160,8 @@ def read(folder: Path, inside: Path, dim: int) -> Told | None:
             f"{folder / MODULES} has no Pooling, so there is no one vector of a text; choose another encoder"
         )
     settings = next((file for of in SETTINGS if (file := inside / f"sentence_{of}_config.json").is_file()), None)
-    told = read_json(settings) if settings is not None else {}
-    length = told.get("max_seq_length")
+    values = read_json(settings) if settings is not None else {}
+    length = values.get("max_seq_length")
     if length is not None and (type(length) is not int or length < 1):
         raise UserError(f"{settings}: max_seq_length {length!r} is no number of tokens; mend it")
     prompt, cut = _prompt(folder)
@@ -170,20 +172,22 @@ def read(folder: Path, inside: Path, dim: int) -> Told | None:
             )
     sentence = Sentence(modes, behind, token_dim)
     remarks = (
-        [f"{settings.name} passes {name} on, which is not followed here" for name in _passed(told)] if settings else []
+        [f"{settings.name} passes {name} on, which is not followed here" for name in _passed(values)]
+        if settings
+        else []
     )
     if cut is not None and cut < sentence.dim:
         remarks.append(
             f"it is cut to its first {cut} features by itself (truncate_dim), and all {sentence.dim} are here"
         )
-    return Told(sentence, length, bool(told.get("do_lower_case")), prompt, tuple(remarks))
+    return SentenceSettings(sentence, length, bool(values.get("do_lower_case")), prompt, tuple(remarks))
 
 
-def _passed(told: Mapping[str, object]) -> list[str]:
-    """What the settings hand on to the network or its tokenizer that may change what is said of a text."""
+def _passed(values: Mapping[str, object]) -> list[str]:
+    """The arguments for the network or its tokenizer that may change embeddings."""
     return [
         f"{of}: {name}"
-        for of, settings in told.items()
+        for of, settings in values.items()
         if of.endswith(("_args", "_kwargs")) and isinstance(settings, dict)
         for name in settings
         if name not in HARMLESS
@@ -191,16 +195,16 @@ def _passed(told: Mapping[str, object]) -> list[str]:
 
 
 def _ours(folder: Path) -> bool:
-    """Whether these weights of words only leave special tokens out, as Tacit itself does."""
+    """True if these weights of words merely leave out special tokens, as Tacit itself does."""
     light = read_json(folder / "config.json").get("word_weights")
     return isinstance(light, dict) and all(isinstance(weight, float) and weight < 1e-6 for weight in light.values())
 
 
 def _modes(folder: Path) -> tuple[str, ...]:
-    told = read_json(folder / "config.json")
-    named = told.get("pooling_mode")
+    config = read_json(folder / "config.json")
+    named = config.get("pooling_mode")
     modes = tuple(
-        [named] if isinstance(named, str) else named or [mode for key, mode in LEGACY.items() if told.get(key)]
+        [named] if isinstance(named, str) else named or [mode for key, mode in LEGACY.items() if config.get(key)]
     )
     strange = next((mode for mode in modes if mode not in MODES), None)
     if strange is not None:
@@ -209,17 +213,19 @@ def _modes(folder: Path) -> tuple[str, ...]:
 
 
 def _dense(folder: Path, dim: int) -> Dense:
-    told, weights = read_json(folder / "config.json"), folder / "model.safetensors"
-    activation = str(told.get("activation_function", "torch.nn.modules.activation.Tanh"))
-    plain = told.get("module_input_name", "sentence_embedding") == "sentence_embedding" and not told.get("use_residual")
-    outputs = told.get("out_features")
-    if activation not in ACTIVATIONS or not plain or told.get("in_features") != dim:
+    config, weights = read_json(folder / "config.json"), folder / "model.safetensors"
+    activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    plain = config.get("module_input_name", "sentence_embedding") == "sentence_embedding" and not config.get(
+        "use_residual"
+    )
+    outputs = config.get("out_features")
+    if activation not in ACTIVATIONS or not plain or config.get("in_features") != dim:
         raise UserError(f"{folder} is a Dense layer that is not read ({activation}); choose an encoder without it")
     if type(outputs) is not int or not 0 < outputs <= WIDEST:
         raise UserError(f"{folder / 'config.json'}: out_features {outputs!r} is no number of features; mend it")
     if not weights.is_file():
         raise UserError(f"{folder} holds no model.safetensors; Tacit reads no pickled weights, convert them first")
-    shapes, bias = read_header(weights), bool(told.get("bias", True))
+    shapes, bias = read_header(weights), bool(config.get("bias", True))
     wanted = {"linear.weight": (outputs, dim), **({"linear.bias": (outputs,)} if bias else {})}
     if shapes != wanted:
         raise UserError(f"{weights} holds {dict(shapes)}, and config.json says {wanted}; they are of two layers")
@@ -229,21 +235,21 @@ def _dense(folder: Path, dim: int) -> Dense:
 
 
 def _prompt(folder: Path) -> tuple[str, int | None]:
-    """What is put before every text unasked, and after how many features its vector is cut; None where it is whole."""
+    """The prompt put before every text by default, and the features its vector is cut to; None if it is whole."""
     path = folder / "config_sentence_transformers.json"
-    told = read_json(path) if path.is_file() else {}
-    name, prompts = told.get("default_prompt_name"), told.get("prompts")
+    config = read_json(path) if path.is_file() else {}
+    name, prompts = config.get("default_prompt_name"), config.get("prompts")
     prompt = prompts.get(name, "") if isinstance(prompts, dict) and name is not None else ""
-    cut = told.get("truncate_dim")
+    cut = config.get("truncate_dim")
     return prompt if isinstance(prompt, str) else "", cut if type(cut) is int and cut > 0 else None
 
 
 def write(sentence: Sentence, folder: Path, length: int) -> None:
-    """The modules of sentence-transformers that say the same."""
+    """Write the same pooling as modules of sentence-transformers."""
     listed = [("Transformer", ""), ("Pooling", "1_Pooling")]
     (folder / "1_Pooling").mkdir()
     modes = {key: mode in sentence.modes for key, mode in LEGACY.items()}
-    in_order = tuple(LEGACY[key] for key, said in modes.items() if said) == sentence.modes
+    in_order = tuple(LEGACY[key] for key, used in modes.items() if used) == sentence.modes
     named: dict[str, object] = {**modes} if in_order else {"pooling_mode": list(sentence.modes)}
     pooling = {"word_embedding_dimension": sentence.token_dim, **named}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling, indent=2))
@@ -254,9 +260,9 @@ def write(sentence: Sentence, folder: Path, length: int) -> None:
             path = folder / f"{number}_Dense"
             path.mkdir()
             linear = module.linear
-            told: dict[str, object] = {"in_features": linear.in_features, "out_features": linear.out_features}
-            told |= {"bias": linear.bias is not None, "activation_function": module.activation}
-            (path / "config.json").write_text(json.dumps(told, indent=2))
+            config: dict[str, object] = {"in_features": linear.in_features, "out_features": linear.out_features}
+            config |= {"bias": linear.bias is not None, "activation_function": module.activation}
+            (path / "config.json").write_text(json.dumps(config, indent=2))
             save_file(
                 {f"linear.{key}": value.cpu() for key, value in linear.state_dict().items()}, path / "model.safetensors"
             )

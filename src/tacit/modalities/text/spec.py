@@ -17,8 +17,8 @@ class TextSpec(SpecOf["TextEncoder"]):
     """Text as an encoder sees it: numbers of `tokenizer`, at most `length` of them at once, the special ones included.
 
     A document is [CLS] tokens [SEP], cut every `length` numbers; `tokenizer` is the JSON of Hugging Face's tokenizers.
-    `vocabulary` numbers can be embedded, which may be more than the tokenizer knows. A special token that a tokenizer
-    does not have is -1; `specials` are all that are no part of a text, padding and mask among them.
+    `vocabulary` numbers can be embedded, perhaps more than the tokenizer has. A special token that a tokenizer does not
+    have is -1; `specials` are all numbers that are not text, padding and mask among them.
     """
 
     kind: ClassVar[str] = "text"

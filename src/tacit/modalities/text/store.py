@@ -1,13 +1,13 @@
-"""Tokenised once, mapped into memory ever after: the numbers of all documents end to end, and their texts.
+"""The store of texts: tokenised once, then memory-mapped, the numbers of all documents end to end, and their texts.
 
-A folder of it, texts/KEY/ beside the folders of `tacit.modalities.image.store`, holds
+Its folder, texts/KEY/ beside the folders of `tacit.modalities.image.store`, holds
     tokens.bin        numbers without special ones, uint16 or uint32; the top bit is set where a word begins
     starts.bin        int64 [N + 1], where each document begins in tokens.bin
     text.bin          the documents as they were, in UTF-8
     text_starts.bin   int64 [N + 1], where each document begins in text.bin
     content.bin       16-byte hash per document
     tokenizer.json, meta.json
-Which number begins a word is the tokenizer's own word count, so that it holds for any tokenizer and any script.
+The tokenizer itself counts words, so that the marks are right for any tokenizer and any script.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Corpus:
-    """Tokenised documents; only the rows asked for are ever copied. May be read from several threads.
+    """Tokenised documents; only the rows that are read are ever copied. May be read from several threads.
 
-    A glimpse has a few documents that stand for all N in turn.
+    A glimpse holds a few documents, which stand in for all N in turn.
     """
 
     tokens: Ragged[np.unsignedinteger[Any]]  # marked
@@ -47,7 +47,7 @@ class Corpus:
     content: NDArray[np.void]  # [N] 16-byte hash of each document
     spec: TextSpec
     data_hash: str
-    folder: Path | None = None  # where it is kept; None for a glimpse
+    folder: Path | None = None  # where it is stored; None for a glimpse
 
     @classmethod
     def load(cls, folder: Path, length: int) -> Corpus:
@@ -68,7 +68,7 @@ class Corpus:
 
     @property
     def nbytes(self) -> int:
-        """Bytes on the disk, of a glimpse what all would take."""
+        """Bytes on disk; of a glimpse, what all documents would take."""
         return self.tokens.nbytes(len(self)) + self.text.nbytes(len(self)) + self.content.nbytes
 
     @property
@@ -114,7 +114,7 @@ class Corpus:
 
 
 def describe(folder: Path, spec: TextSpec, n: int, tokens: int, text: int, data_hash: str) -> None:
-    """Write what `Corpus.load` reads, beside the numbers and texts."""
+    """Write the metadata that `Corpus.load` reads, beside the numbers and texts."""
     values = asdict(spec)
     (folder / "tokenizer.json").write_text(values.pop("tokenizer"), encoding="utf-8")
     meta = {"format": FORMAT, "n": n, "tokens": tokens, "text": text, "data_hash": data_hash, "spec": values}

@@ -1,4 +1,4 @@
-"""Texts as they are found: columns of a table, a list of strings, or one file of many texts."""
+"""Sources of texts: columns of a table, a list of files, or one file of many texts."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from tacit.modalities.text.options import SIGNS
 
 PARTED = "\n\n"  # between the columns of one text
 _LONG = 20  # characters: the mean of a column of texts, where names and codes are shorter
-_LONGEST = 16 << 20  # characters of a text in a file of many; a longer one is parted
-_BETWEEN = 20  # lines between two blank ones at most, on average, if these part the texts of a file
+_LONGEST = 16 << 20  # characters of a text in a file of many; a longer one is split
+_BETWEEN = 20  # lines between two blank ones at most, on average, if blank lines separate the texts of a file
 
 
 class TextColumns(NamedTuple):
     columns: tuple[str, ...] = ()
-    usual: bool = False  # known by its name, not by its length alone
+    usual: bool = False  # recognised by its name, not by its length alone
 
 
 def text_columns(
-    table: Opened, name: str, asked: Sequence[str], reserved: frozenset[str] = frozenset(), *, must: bool
+    table: Opened, name: str, wanted: Sequence[str], reserved: frozenset[str] = frozenset(), *, must: bool
 ) -> TextColumns:
-    """The columns that make up a text: those asked for, the one with a usual name, or the only one of long strings.
+    """Choose the columns that make up a text: those `wanted`, one with a usual name, or the only one of long strings.
 
-    What is `reserved` for labels and the like is taken for no text unless it is asked for.
+    A column `reserved` for labels and the like is no text unless it is wanted.
 
-    UserError where a column asked for is missing or no text, and where there is no such column though there `must` be.
+    Raises UserError where a wanted column is missing or holds no text, and where none is found though one `must` be.
     """
     schema = table.schema
     columns = ", ".join(schema.names)
-    for column in asked:
+    for column in wanted:
         if column not in schema.names:
             raise UserError(f"--text-column {column}: {name} has no such column (it has: {columns})")
         held = schema.field(column).type
         if not (is_text(held) or is_words(held)):
             raise UserError(f"--text-column {column}: this column of {name} holds {held}, no text")
-    if asked:
-        return TextColumns(tuple(asked), usual=True)
+    if wanted:
+        return TextColumns(tuple(wanted), usual=True)
     texts = [field.name for field in schema if is_text(field.type) and field.name not in reserved]
     lower = {column.lower(): column for column in reversed(texts)}
-    usual = next((lower[known] for known in SIGNS.texts if known in lower), None)
+    usual = next((lower[usual] for usual in SIGNS.texts if usual in lower), None)
     if usual is not None:
         return TextColumns((usual,), usual=True)
     long = [column for column in texts if _mean_length(next(table.stream(column))) > _LONG]
@@ -101,7 +101,7 @@ def text_source(
         ids=ids,
         key=key,
         by_path=key in PATH_NAMES,
-        fingerprint=digest(chain([b"text 2"], stamps)),  # of the second way of reading
+        fingerprint=digest(chain([b"text 2"], stamps)),  # the version of this function
         items=items,
         sample=sample,
         columns=others if others.num_columns else None,
@@ -109,9 +109,9 @@ def text_source(
 
 
 def join_cells(cells: Sequence[str | list[str | None] | None]) -> str:
-    """The text of these columns; a list of words is joined by blanks."""
-    said = [" ".join(word or "" for word in cell) if isinstance(cell, list) else cell for cell in cells]
-    return (said[0] or "") if len(said) == 1 else PARTED.join(text for text in said if text and text.strip())
+    """Join the cells of a row to one text; a list of words is joined by blanks."""
+    texts = [" ".join(word or "" for word in cell) if isinstance(cell, list) else cell for cell in cells]
+    return (texts[0] or "") if len(texts) == 1 else PARTED.join(text for text in texts if text and text.strip())
 
 
 def files_source(paths: Sequence[Path], name: str) -> Source:
@@ -129,9 +129,9 @@ def files_source(paths: Sequence[Path], name: str) -> Source:
 
 
 def file_texts(path: Path) -> Source:
-    """The texts of one file: one per line, or parted by blank lines where these stand among few lines each.
+    """The texts of one file: one per line, or separated by blank lines where few lines lie between these.
 
-    Blank lines before the first text and after the last part nothing.
+    Blank lines before the first text and after the last are ignored.
     """
     try:
         encoding = encoding_of_file(path)

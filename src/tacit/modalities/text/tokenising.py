@@ -1,4 +1,4 @@
-"""Texts to numbers on the disk: read, tokenised and written at the same time, half a megabyte after the other."""
+"""Texts to numbers on disk: read, tokenised and written at the same time, in chunks of half a megabyte."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Chunk(NamedTuple):
 
 
 @dataclass
-class Reader:
-    """Documents as chunks of half a megabyte, and what was found on the way."""
+class DocumentReader:
+    """Reads documents in chunks of half a megabyte, and counts what it finds."""
 
     source: Source
     max_bad: float
@@ -69,8 +69,8 @@ class Reader:
 def numbered(
     chunks: Iterable[Chunk], tokenizer: Tokenizer, spec: TextSpec
 ) -> Iterator[tuple[Chunk, NDArray[Any], list[int]]]:
-    """The marked numbers of each chunk's pieces, end to end, and how many each piece has."""
-    tokenizer.encode_special_tokens = True  # a [MASK] that somebody wrote is text
+    """Tokenise chunks: the marked numbers of each one's pieces, end to end, and the count of each piece."""
+    tokenizer.encode_special_tokens = True  # a [MASK] in a text is text
     plain = plain_numbers(spec)
     under_way: deque[tuple[Chunk, Future[tuple[NDArray[Any], list[int]]]]] = deque()
     with ThreadPoolExecutor(_UNDER_WAY, thread_name_prefix="tacit-tokenise") as threads:
@@ -85,7 +85,7 @@ def numbered(
 
 
 class Writer:
-    """The files of a corpus, written document by document. A document without any token is taken back as blank."""
+    """Writes the files of a corpus, document by document. A document without tokens is removed again, as blank."""
 
     def __init__(self, folder: Path) -> None:
         self.tokens = self.bytes = self.cut = 0

@@ -1,8 +1,8 @@
-"""Text to numbers: the only routine, shared by the data and by every encoder, so that both read a text alike.
+"""Text to numbers: the only routine, shared by the data and every encoder, so that both read a text alike.
 
-What it promises: NUL characters are removed, halves of surrogate pairs replaced; a long text is parted where white
-space begins; the tokenizer neither cuts nor pads; and a word that looks like a special token, such as [MASK] or </s>,
-is text. Numpy and tokenizers only.
+NUL characters are removed, halves of surrogate pairs replaced; a long text is split where white space begins; the
+tokenizer neither cuts nor pads; and a word that looks like a special token, such as [MASK] or </s>, is text. Uses numpy
+and tokenizers only.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ BLANKS = ("Ġ", "▁")  # tokens that stand for a blank
 
 
 class Clean(NamedTuple):
-    """A text as it can be written, its UTF-8, and what had to be done."""
+    """A text that can be written, its UTF-8, and the repairs that were needed."""
 
     text: str
     data: bytes
     cleaned: bool  # NUL characters were removed
-    converted: bool  # halves of surrogate pairs, which JSON can smuggle in, were replaced
+    converted: bool  # halves of surrogate pairs, which JSON can contain, were replaced
 
 
 def clean(text: str) -> Clean:
-    """The text without what no tokenizer and no file takes."""
+    """Remove or replace what no tokenizer and no file accepts."""
     cleaned = "\0" in text
     text = text.replace("\0", "") if cleaned else text
     whole = whole_signs(text)
@@ -48,7 +48,7 @@ def clean(text: str) -> Clean:
 
 
 def cut(blocks: Iterator[str]) -> Iterator[str]:
-    """The same text, cut where white space begins, wherever it was cut before: no word is parted, unless it is huge."""
+    """Cut the same text anew, where white space begins: no word is split, unless it is huge."""
     rest = ""
     for block in blocks:
         text = rest + block
@@ -65,7 +65,7 @@ def cut(blocks: Iterator[str]) -> Iterator[str]:
 
 
 def parts_of(text: str) -> Iterator[str]:
-    """A text as the pieces that it is tokenised in."""
+    """Split a text into the pieces that are tokenised one by one."""
     return iter([text]) if len(text) <= PIECE else cut(iter([text]))
 
 
@@ -73,24 +73,24 @@ def parts_of(text: str) -> Iterator[str]:
 
 
 @lru_cache(maxsize=8)
-def reader(said: str) -> Tokenizer:
-    """The tokenizer of this JSON as texts are read by it: it neither cuts nor pads, and takes [MASK] for text."""
-    found = opened(said)
+def reader(tokenizer: str) -> Tokenizer:
+    """The tokenizer of this JSON for texts of data: it neither cuts nor pads, and takes [MASK] for text."""
+    found = parsed(tokenizer)
     found.encode_special_tokens = True
     return found
 
 
 @lru_cache(maxsize=8)
-def asker(said: str, mask: int) -> Tokenizer:
-    """The same, but special tokens that are written in a text are special, and the mask takes the blank before it."""
-    found = opened(said)
+def masking_reader(tokenizer: str, mask: int) -> Tokenizer:
+    """The same, but special tokens in a text are special, and the mask takes the blank before it."""
+    found = parsed(tokenizer)
     return masking_blanks(found, found.id_to_token(mask) if mask >= 0 else None)
 
 
 def masking_blanks(tokenizer: Tokenizer, token: str | None) -> Tokenizer:
-    """The tokenizer, its mask `token` made to take the blank before it where it leaves one alone.
+    """Make the mask `token` take the blank before it, where the tokenizer would leave that alone.
 
-    What is hidden in training is a word with its blank: behind a blank that stands alone no word is ever hidden.
+    Training hides a word together with its blank, and never a word behind a separate blank.
     """
     from tokenizers import AddedToken
 
@@ -99,11 +99,11 @@ def masking_blanks(tokenizer: Tokenizer, token: str | None) -> Tokenizer:
     return tokenizer
 
 
-def opened(said: str) -> Tokenizer:
-    """A tokenizer of this JSON that neither cuts nor pads, for whoever asks to change."""
+def parsed(content: str) -> Tokenizer:
+    """A new tokenizer of this JSON, free to be changed, that neither cuts nor pads."""
     from tokenizers import Tokenizer
 
-    found = Tokenizer.from_str(said)
+    found = Tokenizer.from_str(content)
     found.no_truncation()
     found.no_padding()
     return found
@@ -123,9 +123,9 @@ def word_mark(numbers: np.dtype[Any]) -> int:
 
 
 def plain_numbers(spec: TextSpec) -> NDArray[Any]:
-    """What each number of a vocabulary means in a text: itself, but unknown in place of a special one.
+    """Map each number of a vocabulary to itself, and special ones to the unknown token.
 
-    A Unigram model that holds [MASK] among its pieces takes it for the token of that name whatever it is told.
+    A Unigram model with [MASK] among its pieces takes it for the token of that name whatever its settings.
     """
     plain = np.arange(spec.vocabulary, dtype=number_type(spec.vocabulary))
     if spec.unknown >= 0:
@@ -134,7 +134,7 @@ def plain_numbers(spec: TextSpec) -> NDArray[Any]:
 
 
 def marked_numbers(tokenizer: Tokenizer, texts: list[str], plain: NDArray[Any]) -> tuple[NDArray[Any], list[int]]:
-    """The numbers of all texts end to end, marked where words begin, and how many each text has."""
+    """Tokenise texts: all numbers end to end, marked where words begin, and the count of each text."""
     with no_panic("the tokenizer"):
         encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
     lengths = [len(encoding) for encoding in encodings]
@@ -149,13 +149,13 @@ def marked_numbers(tokenizer: Tokenizer, texts: list[str], plain: NDArray[Any]) 
 
 
 def _words(encodings: Iterable[Any]) -> Iterator[int]:
-    """The word that each token is of; a token of no word is one of its own."""
+    """The word of each token; a token outside words is a word of its own."""
     for encoding in encodings:
         yield from (-1 - at if word is None else word for at, word in enumerate(encoding.word_ids))
 
 
 def numbers_of(texts: Iterable[str], tokenizer: Tokenizer, plain: NDArray[Any]) -> list[tuple[list[int], list[bool]]]:
-    """Of each text, read as the data are, its numbers and which of them begin a word."""
+    """Tokenise texts as the data: the numbers of each, and which of them begin a word."""
     pieces = [[clean(part).text for part in parts_of(text)] for text in texts]
     marked, lengths = marked_numbers(tokenizer, list(chain.from_iterable(pieces)), plain)
     bit = marked.dtype.type(word_mark(marked.dtype))

@@ -1,4 +1,4 @@
-"""Text: random views of documents, and which tokens to hide.
+"""Random views of documents, and masks of their tokens.
 
 Shapes: B documents, N tokens, L tokens of a view.
 """
@@ -17,7 +17,7 @@ from tacit.modalities.text.spec import TextSpec
 
 
 def is_special(tokens: Tensor, spec: TextSpec) -> Tensor:
-    """Where numbers stand for no part of a text, of the shape of `tokens`."""
+    """True where a number is not text, in the shape of `tokens`."""
     found = torch.zeros_like(tokens, dtype=torch.bool)
     for number in spec.specials:
         found |= tokens == number
@@ -75,7 +75,7 @@ class TextViews:
         return {**batch, "tokens": out, "valid": valid, "word": words, "key": key}
 
     def _thinned(self, key: Tensor, there: Tensor, run: Tensor, word: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Without a share of the tokens, the others moved together; the first one stays."""
+        """Leave out a share of the tokens and close the gaps; the first one stays."""
         kept = there & (keys.uniform(key, "delete", run.shape[1]) >= self.delete)
         kept[:, 0] = there[:, 0]
         order = (~kept).int().argsort(dim=1, stable=True)

@@ -1,8 +1,8 @@
-"""Tokenizers: trained on a corpus, or taken from a folder that has one. Files and models are Hugging Face's.
+"""Tokenizers, trained on a corpus or loaded from a folder. Files and models are Hugging Face's.
 
-What is trained normalises to NFC (and lower case), and has the special tokens of BERT. Byte-level BPE (Radford et al.
-2019) knows every byte, so that decoding gives back what was encoded; WordPiece (Schuster & Nakajima 2012) parts words
-at punctuation as BERT does; Unigram (Kudo 2018) falls back to bytes. BPE and WordPiece are the same whenever the texts
+Trained ones normalise to NFC (and lower case), and have the special tokens of BERT. Byte-level BPE (Radford et al.
+2019) covers every byte, so that decoding restores the text; WordPiece (Schuster & Nakajima 2012) splits words at
+punctuation as BERT does; Unigram (Kudo 2018) falls back to bytes. BPE and WordPiece are the same whenever the texts
 are. Unigram estimates its scores in parallel, and the last digits of a sum depend on the order: scores are rounded.
 """
 
@@ -27,7 +27,7 @@ SPECIALS = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", MASK)
 SAMPLE = {"bpe": 64 << 20, "wordpiece": 64 << 20, "unigram": 8 << 20}  # characters that are trained on at most
 
 _SEEN_TWICE = 2  # how often a pair has to occur to become a token
-_BYTE_SCORE = -20.0  # a byte of a character that Unigram does not know; below every piece
+_BYTE_SCORE = -20.0  # a byte of a character that Unigram has no piece for; below every piece
 _DIGITS = 2  # of a score
 
 # A tokenizer's role to its usual names, in the order of preference.
@@ -44,7 +44,7 @@ _FILES = ("tokenizer_config.json", "special_tokens_map.json")
 
 @dataclass(frozen=True)
 class Specials:
-    """The numbers of a tokenizer's special tokens, -1 where it has none; `all` are those that are no part of a text."""
+    """The numbers of a tokenizer's special tokens, -1 where it has none; `all` are those that are not text."""
 
     pad: int
     cls: int
@@ -55,13 +55,13 @@ class Specials:
 
 
 def check_algorithm(name: str) -> None:
-    """UserError where no tokenizer can be trained by this name."""
+    """Raise UserError where no algorithm has this name."""
     if name not in SAMPLE:
         raise UserError(f"no tokenizer named {name!r}{nearest(name, SAMPLE)}; choose {', '.join(SAMPLE)} or a folder")
 
 
 def train_tokenizer(texts: Iterable[str], *, algorithm: str, size: int, lowercase: bool) -> Tokenizer:
-    """A tokenizer of at most `size` tokens from these texts; fewer where the texts have no more to give."""
+    """Train a tokenizer of at most `size` tokens on these texts; of fewer if the texts yield no more."""
     check_algorithm(algorithm)
     build: Callable[[Iterable[str], int, bool], Tokenizer]
     build = {"bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram}[algorithm]
@@ -77,9 +77,9 @@ def train_tokenizer(texts: Iterable[str], *, algorithm: str, size: int, lowercas
 
 
 def open_tokenizer(source: str | Path) -> tuple[Tokenizer, Specials]:
-    """The tokenizer of a `tokenizer.json`, or of a folder: Hugging Face's, an exported encoder, or a run.
+    """Load the tokenizer of a `tokenizer.json`, or of a folder: Hugging Face's, an exported encoder, or a run.
 
-    UserError where there is none, or it cannot be read or has no mask token.
+    Raises UserError where there is none, or it cannot be read or has no mask token.
     """
     path = Path(str(source).removeprefix("hf:"))
     folder = path.parent if path.is_file() else next((f for f in (path, path / "encoder") if _holds(f)), None)
@@ -92,20 +92,20 @@ def open_tokenizer(source: str | Path) -> tuple[Tokenizer, Specials]:
         raise UserError(f"--tokenizer {source}: {file.name} cannot be read as a tokenizer: {error}") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return tokenizer, specials_of(tokenizer, _told(folder), str(source))
+    return tokenizer, specials_of(tokenizer, _named_specials(folder), str(source))
 
 
-def specials_of(tokenizer: Tokenizer, told: dict[str, str], where: str) -> Specials:
-    """Which tokens are special; `told` names some of them. UserError where none masks."""
+def specials_of(tokenizer: Tokenizer, named: dict[str, str], where: str) -> Specials:
+    """Find the special tokens; `named` has some of them by role. Raises UserError where none is a mask."""
     numbers = {}
     for role, names in _NAMES.items():
-        known = (tokenizer.token_to_id(name) for name in (told.get(role), *names) if name is not None)
-        numbers[role] = next((number for number in known if number is not None), -1)
+        found = (tokenizer.token_to_id(name) for name in (named.get(role), *names) if name is not None)
+        numbers[role] = next((number for number in found if number is not None), -1)
     if numbers["mask"] < 0:
         raise UserError(
             f"--tokenizer {where} has no mask token, without which no word can be hidden; choose another, such as bpe"
         )
-    if numbers["pad"] < 0:  # what stands there is never looked at
+    if numbers["pad"] < 0:  # padding is never attended to
         numbers["pad"] = max(numbers["sep"], 0)
     added = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     every = sorted(added | {number for number in numbers.values() if number >= 0})
@@ -113,12 +113,12 @@ def specials_of(tokenizer: Tokenizer, told: dict[str, str], where: str) -> Speci
 
 
 def text_spec(tokenizer: Tokenizer, specials: Specials, length: int, vocabulary: int | None = None) -> TextSpec:
-    """How an encoder sees text through this tokenizer; `vocabulary` may be larger than what the tokenizer knows."""
-    known = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
+    """The spec of text read by this tokenizer; `vocabulary` may exceed the tokenizer's own."""
+    own = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
     return TextSpec(
         tokenizer=tokenizer.to_str(),
         length=length,
-        vocabulary=max(known, vocabulary or 0),
+        vocabulary=max(own, vocabulary or 0),
         pad=specials.pad,
         cls=specials.cls,
         sep=specials.sep,
@@ -152,7 +152,7 @@ def _bpe(texts: Iterable[str], size: int, lowercase: bool) -> Tokenizer:
 
 
 def _wordpiece(texts: Iterable[str], size: int, lowercase: bool) -> Tokenizer:
-    """The library numbers characters as its hash table has them, and ties go by number: so number them beforehand."""
+    """Number characters first: the library would in the order of its hash table, and it breaks ties by number."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     bert = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=lowercase
@@ -193,7 +193,7 @@ def _wordpiece(texts: Iterable[str], size: int, lowercase: bool) -> Tokenizer:
 def _unigram(texts: Iterable[str], size: int, lowercase: bool) -> Tokenizer:
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = _normaliser(lowercase)
-    # A blank before the text alone, and not behind each token that is no part of it, such as the mask.
+    # A blank before the text alone, not behind each special token, such as the mask.
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     trainer = trainers.UnigramTrainer(
         vocab_size=max(size - 256, len(SPECIALS) + 1),
@@ -208,7 +208,7 @@ def _unigram(texts: Iterable[str], size: int, lowercase: bool) -> Tokenizer:
     entries += [(f"<0x{byte:02X}>", _BYTE_SCORE) for byte in range(256)]
     room = max(0, size - len(entries) - len(SPECIALS) + 1)  # characters the trainer keeps beyond are spelt in bytes
     entries += sorted(pieces.items(), key=lambda entry: (-entry[1], entry[0]))[:room]
-    whole = Tokenizer(models.Unigram(entries, unk_id=0, byte_fallback=True))  # knows nothing of the trainer's numbers
+    whole = Tokenizer(models.Unigram(entries, unk_id=0, byte_fallback=True))  # without the trainer's numbers
     whole.normalizer, whole.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
     whole.decoder = decoders.Sequence(
         [decoders.Replace(Regex("▁"), " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
@@ -217,28 +217,28 @@ def _unigram(texts: Iterable[str], size: int, lowercase: bool) -> Tokenizer:
 
 
 def _apart(character: str) -> bool:
-    """Whether BERT makes a word of this character alone."""
+    """True if BERT makes a word of this character alone."""
     ascii_sign = character.isascii() and not character.isalnum() and character.isprintable()
     return ascii_sign or unicodedata.category(character).startswith("P")
 
 
-# ---------------------------------------------------------------- what a folder says
+# ---------------------------------------------------------------- folders
 
 
 def _holds(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
 
 
-def _told(folder: Path) -> dict[str, str]:
+def _named_specials(folder: Path) -> dict[str, str]:
     """The special tokens that a folder's own files name, by role."""
     found: dict[str, str] = {}
     for name in _FILES:
         try:
-            said = json.loads((folder / name).read_text(encoding="utf-8"))
+            config = json.loads((folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         for role, key in _KEYS.items():
-            token = said.get(key) if isinstance(said, dict) else None
+            token = config.get(key) if isinstance(config, dict) else None
             token = token.get("content") if isinstance(token, dict) else token
             if isinstance(token, str):
                 found[role] = token
@@ -246,7 +246,7 @@ def _told(folder: Path) -> dict[str, str]:
 
 
 def _without_json(folder: Path) -> Tokenizer:
-    """A folder of older files, such as BERT's vocab.txt."""
+    """Load the tokenizer of a folder of older files, such as BERT's vocab.txt."""
     from transformers import AutoTokenizer
 
     found = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
