@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 def check_encoder(name: str) -> None:
     """UserError with the nearest name where `name` is neither in the table nor `hf:...`; imports nothing."""
-    known = architectures()
-    if name not in known and not name.startswith("hf:"):
-        raise UserError(f"no encoder named {name!r}{nearest(name, known)}; choose {', '.join(known)} or hf:NAME")
+    names = architectures()
+    if name not in names and not name.startswith("hf:"):
+        raise UserError(f"no encoder named {name!r}{nearest(name, names)}; choose {', '.join(names)} or hf:NAME")
 
 
 def is_own(encoder: object) -> bool:
-    """Whether an encoder can be written, loaded and trained here."""
+    """Whether Tacit can save, load and train an encoder."""
     from tacit.core.encoder import OwnEncoder
 
     return isinstance(encoder, OwnEncoder)
 
 
 def build_encoder(name: str, spec: SpecOf[E], *, offline: bool = False, **options: Any) -> E:
-    """An encoder for data of `spec` with fresh weights from torch's random numbers; `hf:NAME` comes with its own.
+    """Build an encoder for data of `spec` with random weights from torch's generator; `hf:NAME` has weights of its own.
 
     `options` are the architecture's: `patch` (px) for ViTs, `width` for ConvNets, `dropout` for Transformers over text,
-    sound and items; None is the default. `offline` forbids `hf:NAME` the network. Text is read by the tokenizer of
-    `hf:NAME`, whatever `spec` has.
-    UserError where the encoder reads another kind of data.
+    sound and events; None is the default. With `offline`, `hf:NAME` uses no network. `hf:NAME` reads text by its own
+    tokenizer, whatever `spec` has.
+    UserError where the encoder reads another modality.
     """
     check_encoder(name)
     options = {option: value for option, value in options.items() if value is not None}
@@ -55,16 +55,16 @@ def build_encoder(name: str, spec: SpecOf[E], *, offline: bool = False, **option
         from tacit.encoders import hf
 
         found: Any = hf.load(name, offline=offline)
-        _check_kind(name, found.spec.kind, spec)
+        _check_modality(name, found.spec.kind, spec)
         adapted: E = modality_of(spec).adapt(found, spec)
         return adapted
     modality, where = architectures()[name]
-    _check_kind(name, modality, spec)
+    _check_modality(name, modality, spec)
     module, _, cls = where.partition(":")
     build: Any = getattr(import_module(module), cls)
-    known = build.__init__.__kwdefaults__ or {}
-    for option in options.keys() - known.keys():
-        raise UserError(f"the encoder {name} has no option {option!r}; it has {', '.join(known) or 'none'}")
+    accepted = build.__init__.__kwdefaults__ or {}
+    for option in options.keys() - accepted.keys():
+        raise UserError(f"the encoder {name} has no option {option!r}; it has {', '.join(accepted) or 'none'}")
     if not 0 <= options.get("dropout", 0) < 1:
         raise UserError(f"a dropout of {options['dropout']} is no share; choose one of 0 or more, and below 1")
     encoder: E = build(name, spec, **options)
@@ -72,20 +72,20 @@ def build_encoder(name: str, spec: SpecOf[E], *, offline: bool = False, **option
     return encoder
 
 
-def _check_kind(name: str, modality: str, spec: Spec) -> None:
+def _check_modality(name: str, modality: str, spec: Spec) -> None:
     if modality == spec.kind:
         return
-    fitting = [known for known, architecture in architectures().items() if architecture.modality == spec.kind]
+    fitting = [encoder for encoder, architecture in architectures().items() if architecture.modality == spec.kind]
     raise UserError(f"{name} reads {reads(modality)}, and the data are {reads(spec.kind)}; choose {', '.join(fitting)}")
 
 
 def save_encoder(
     encoder: OwnEncoder, folder: str | Path, *, card: Mapping[str, Any] | None = None, within: bool = False
 ) -> None:
-    """Write `encoder` to `folder`, whole or not at all, in place of an encoder that may be there.
+    """Write `encoder` to `folder` atomically, in place of an encoder that may be there.
 
-    `card` (JSON-able: the task, the data's hash, ...) is kept in `encoder.json`. UserError where `folder` holds other
-    things; `within` a folder of Tacit's it is written beside them.
+    `card` (JSON-able: the task, the data's hash, ...) is stored in `encoder.json`. UserError where `folder` holds other
+    things; with `within`, in a folder of Tacit's, the encoder is written beside them.
     """
     folder = Path(folder)
     if not within:
@@ -95,8 +95,8 @@ def save_encoder(
 
 
 def written(folder: Path) -> AbstractContextManager[Path]:
-    """A folder to write an encoder into, which then takes the place of the one in `folder`, see `whole_folder`."""
-    return whole_folder(folder, last=saved.DESCRIPTION, what=saved.MARK, known=saved.known(folder))
+    """A temporary folder to write an encoder into, which then replaces the one in `folder`, see `whole_folder`."""
+    return whole_folder(folder, last=saved.DESCRIPTION, what=saved.MARK, known=saved.own_files(folder))
 
 
 def check_free(folder: Path) -> None:
@@ -111,7 +111,7 @@ def check_free(folder: Path) -> None:
 def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module | None = None) -> OwnEncoder:
     """The encoder in a run folder or an exported one, or `hf:FOLDER_OR_NAME`: a trainable module in eval mode.
 
-    `module` is one of your own, of the shape it had when the folder was written from `wrap(module, spec)`. UserError
+    `module` is your own, of the same shapes as when the folder was written from `wrap(module, spec)`. UserError
     where there is no encoder, or it is damaged, newer than this Tacit, or pickled.
     """
     if str(source).startswith("hf:"):
@@ -141,22 +141,22 @@ def load_encoder(source: str | Path, *, offline: bool = False, module: nn.Module
 
 
 def fresh_twin(encoder: E, seed: int) -> E:
-    """The same architecture with new weights, which depend on `seed` alone; torch's random numbers are left alone."""
+    """The same architecture with new weights, which depend on `seed` alone; torch's generator stays as it is."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        known = encoder.name in architectures()
+        listed = encoder.name in architectures()
         twin: OwnEncoder = (
-            build_encoder(encoder.name, encoder.spec, **encoder.options) if known else encoder.untrained()
+            build_encoder(encoder.name, encoder.spec, **encoder.options) if listed else encoder.untrained()
         )
-        return twin  # type: ignore[return-value]  # of the class that it was given
+        return twin  # type: ignore[return-value]  # of the class of `encoder`
 
 
 def wrap(module: nn.Module, spec: SpecOf[E]) -> E:
-    """`module` as an encoder: it maps normalised float images [B C H W] to [B D], [B N D] or a map [B D H W].
+    """Wrap `module` as an encoder: it maps normalised float images [B C H W] to [B D], [B N D] or a map [B D H W].
 
-    `spec` says which images; mean 0 and std 1 hand pixels in [0, 1] on as they are. UserError for any other answer.
+    `spec` describes the images; mean 0 and std 1 pass pixels in [0, 1] on unchanged. UserError for any other output.
     """
     return modality_of(spec).wrap(module, spec)  # type: ignore[return-value]  # it is of this spec
 
@@ -169,14 +169,14 @@ def _own(module: nn.Module | None, found: saved.Saved) -> OwnEncoder:
 
 
 def _without_trace(found: saved.Saved, folder: Path) -> OwnEncoder:
-    """The architecture; its fresh weights, replaced at once, take nothing from torch's random numbers.
+    """Build the architecture without advancing torch's generator; its random weights are replaced at once.
 
-    ValueError as soon as it has more weights than the files of the folder could hold, before these are filled in.
+    ValueError as soon as it has more weights than the files of the folder could hold, before these are initialised.
     """
     import torch
     from torch.nn.modules.module import register_module_parameter_registration_hook
 
-    left = sum(file.stat().st_size for file in folder.glob("*.safetensors"))  # bytes: a weight takes one at least
+    left = sum(file.stat().st_size for file in folder.glob("*.safetensors"))  # bytes; a weight takes at least one
 
     def count(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
         nonlocal left

@@ -1,4 +1,4 @@
-"""A person's own function as an encoder: `package.module:function` imported by its name, and what it may answer."""
+"""A person's own function as an encoder: `package.module:function` imported by its name, and what it may return."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def is_callable_name(source: Any) -> bool:
 
 
 def import_callable(name: str) -> Any:
-    """What `package.module:function` names, in the current folder too. UserError where there is none."""
+    """Import what `package.module:function` names, also from the current folder. UserError where there is none."""
     module_name, _, path = name.partition(":")
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
         found: Any = import_module(module_name)
-    except Exception as error:  # whatever their module raises is theirs to mend
+    except Exception as error:  # a person's own module may raise anything
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
             raise UserError(f"{name}: there is no module {error.name!r}, here or among those installed") from None
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{name}: importing {module_name!r} failed with {said}") from error
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{name}: importing {module_name!r} failed with {message}") from error
     for part in path.split("."):
         if not hasattr(found, part):
             where = getattr(found, "__name__", module_name)
@@ -67,7 +67,7 @@ class Function(nn.Module):  # so that a module inside is evaluated in evaluation
     def __init__(self, function: Callable[[Batch], Any], name: str) -> None:
         super().__init__()
         self.function, self.name = function, name
-        self.dim = 0  # known once it has answered
+        self.dim = 0  # set by the first batch
 
     def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
         answer = self.function(batch)
@@ -76,11 +76,13 @@ class Function(nn.Module):  # so that a module inside is evaluated in evaluation
             answer = Features(answer[:, None], answer)
         if not isinstance(answer, Features) or answer.pooled.ndim != 2 or len(answer.pooled) != n:
             shape = getattr(getattr(answer, "pooled", answer), "shape", None)
-            said = type(answer).__name__ + ("" if shape is None else f" {list(shape)}")
-            raise UserError(f"{self.name} answers {n} examples with {said}: return tacit.Features or a tensor [B D]")
+            returned = type(answer).__name__ + ("" if shape is None else f" {list(shape)}")
+            raise UserError(
+                f"{self.name} answers {n} examples with {returned}: return tacit.Features or a tensor [B D]"
+            )
         self.dim = answer.pooled.shape[1]
         return answer
 
     def scores(self, batch: Batch) -> Any:
-        """What a function answers that scores every item of a catalogue, [B n]."""
+        """The output of a function that scores every item of a catalogue, [B n]."""
         return self.function(batch)

@@ -1,4 +1,4 @@
-"""Encoders on the disk: `encoder.json`, `encoder.safetensors`, and Hugging Face's files where it can open them.
+"""Encoders on disk: `encoder.json`, `encoder.safetensors`, and Hugging Face's files where it can open them.
 
 With Hugging Face's files, `model.safetensors` holds the network and `encoder.safetensors` only what that format has no
 place for, so that no weight is stored twice. `encoder.json` names every weights file with its SHA-256.
@@ -27,7 +27,7 @@ FORMAT = "tacit-encoder"
 VERSION = 1
 LONGEST = 1 << 24  # bytes of a description: it holds no list of items or words
 DESCRIPTION, WEIGHTS, NETWORK = "encoder.json", "encoder.safetensors", "model.safetensors"
-MARK = "encoder"  # what the mark of its folder says
+MARK = "encoder"  # the content of its folder's mark
 # What an older Tacit wrote into the folder of an encoder or of an export, which had no mark yet.
 KNOWN = (
     *(DESCRIPTION, WEIGHTS, NETWORK, "model-?????-of-?????.safetensors", "model.safetensors.index.json"),
@@ -37,14 +37,14 @@ KNOWN = (
     *("1_WordWeights/config.json", "1_WordWeights/model.safetensors", "2_Pooling/config.json"),
     *("encoder.onnx", "onnx.json", "head.json", "head.safetensors"),
 )
-_CONFIG = "config.json"  # beside the weights, what Hugging Face's library makes the network by
+_CONFIG = "config.json"  # beside the weights; Hugging Face's library builds the network from it
 _AGAIN = "export the encoder again"
 PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What a folder says of its encoder."""
+    """The description of an encoder in its folder."""
 
     name: str
     spec: Spec
@@ -66,28 +66,28 @@ def find(source: Path) -> Path | None:
     return None
 
 
-def known(folder: Path) -> tuple[str, ...]:
+def own_files(folder: Path) -> tuple[str, ...]:
     """The patterns of Tacit's own files in the folder of an encoder without a mark; none where it is no such folder."""
     try:
-        said = read_record(folder / DESCRIPTION)
-        ours = said["format"] == FORMAT and "weights" in said
+        record = read_record(folder / DESCRIPTION)
+        ours = record["format"] == FORMAT and "weights" in record
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ()
     return (*KNOWN, *(["README.md"] if (folder / "head.json").is_file() else [])) if ours else ()
 
 
 def is_own(folder: Path) -> bool:
-    """Whether Tacit has written an encoder here, also a damaged one where the folder is marked."""
-    return folders.marked(folder) == MARK or bool(known(folder))
+    """Whether Tacit has written an encoder here, even a damaged one where the folder is marked."""
+    return folders.marked(folder) == MARK or bool(own_files(folder))
 
 
 def remove(folder: Path) -> None:
-    """Delete the encoder in this folder, and the folder unless something else lies in it."""
-    folders.remove_own(folder, known(folder))
+    """Delete the encoder in this folder, and the folder unless it holds other files."""
+    folders.remove_own(folder, own_files(folder))
 
 
 def write(encoder: OwnEncoder, folder: Path, card: Mapping[str, Any]) -> None:
-    """Write `encoder` into an empty folder; `card` is kept in its description as it is."""
+    """Write `encoder` into an empty folder; `card` is stored in its description unchanged."""
     import torch
     from safetensors.torch import save_file
 
@@ -128,9 +128,9 @@ def write(encoder: OwnEncoder, folder: Path, card: Mapping[str, Any]) -> None:
 
 
 def read(folder: Path) -> Saved:
-    """What `write` described; UserError where a file is damaged, missing or newer than this Tacit."""
-    said = _description(folder)
-    for name, hashed in {**said["weights"], **said["files"]}.items():
+    """Read the description that `write` wrote; UserError where a file is damaged, missing or newer than this Tacit."""
+    description = _description(folder)
+    for name, hashed in {**description["weights"], **description["files"]}.items():
         path = folder / name
         if path.parent != folder:
             raise UserError(f"{folder / DESCRIPTION} names {name}, which is no file of its folder; do not trust it")
@@ -139,13 +139,15 @@ def read(folder: Path) -> Saved:
         if sha256(path) != hashed:
             raise UserError(f"{path} is damaged: its SHA-256 is not the one in {DESCRIPTION}; export the encoder again")
     with reading(folder / DESCRIPTION, _AGAIN):
-        spec = _spec(said, folder)
-    return Saved(said["name"], spec, said["options"], said["source"], _reading(said.get("reading")))
+        spec = _spec(description, folder)
+    return Saved(
+        description["name"], spec, description["options"], description["source"], _reading(description.get("reading"))
+    )
 
 
-def _reading(said: Any) -> dict[str, Any]:
-    """What an encoder says of the data of its training: names alone, whoever wrote them."""
-    named = {str(name): value for name, value in said.items()} if isinstance(said, dict) else {}
+def _reading(stored: Any) -> dict[str, Any]:
+    """How the data of an encoder's training were read: names alone, since the file is untrusted."""
+    named = {str(name): value for name, value in stored.items()} if isinstance(stored, dict) else {}
     return {name: value for name, value in named.items() if are_names(value)}
 
 
@@ -154,9 +156,9 @@ def are_names(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(name, str) for name in value))
 
 
-def _spec(said: Mapping[str, Any], folder: Path) -> Spec:
-    modality = modality_named(said.get("kind", "image"))  # the only one that older folders have
-    found: Spec = modality.read_spec(said["spec"], folder)
+def _spec(description: Mapping[str, Any], folder: Path) -> Spec:
+    modality = modality_named(description.get("kind", "image"))  # the only modality of older folders
+    found: Spec = modality.read_spec(description["spec"], folder)
     return found
 
 
@@ -171,8 +173,8 @@ def restore(encoder: OwnEncoder, folder: Path) -> None:
         from tacit.encoders.hf import quiet
 
         opener, prefix = encoder.opened_as(weights)
-        # Through the library, since its files name the weights as its older versions did; what it draws for parts that
-        # the encoder has not (a pooler) is taken from nobody.
+        # Through the library, since its files name the weights as its older versions did. The fork restores the random
+        # numbers that it draws for parts which the encoder lacks (a pooler).
         with reading(folder / NETWORK, _AGAIN), quiet(), torch.random.fork_rng(devices=[]):
             model = opener.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, dtype=torch.float32
@@ -185,12 +187,12 @@ def restore(encoder: OwnEncoder, folder: Path) -> None:
     try:
         encoder.load_state_dict(weights)
     except RuntimeError as error:
-        said = str(error).splitlines()[-1].strip()
-        raise UserError(f"the weights in {folder} do not fit {encoder.name}: {said}") from None
+        message = str(error).splitlines()[-1].strip()
+        raise UserError(f"the weights in {folder} do not fit {encoder.name}: {message}") from None
 
 
 def tied(state: Mapping[str, Tensor], names: Collection[str]) -> dict[str, str]:
-    """Names of a state beside these whose weights are one with one of these, and with which."""
+    """The names of a state outside `names` whose weights share memory with one of `names`, each with that name."""
     there = {state[name].data_ptr(): name for name in names if name in state}
     return {name: there[t.data_ptr()] for name, t in state.items() if name not in names and t.data_ptr() in there}
 
@@ -198,17 +200,17 @@ def tied(state: Mapping[str, Tensor], names: Collection[str]) -> dict[str, str]:
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     with reading(path, f"it may be no description of an encoder at all; {_AGAIN}"):
-        said: dict[str, Any] = read_record(path, LONGEST)
-        if said["format"] != FORMAT or not isinstance(said["version"], int):
+        record: dict[str, Any] = read_record(path, LONGEST)
+        if record["format"] != FORMAT or not isinstance(record["version"], int):
             raise ValueError("it has another form")
-    if said["version"] > VERSION:
+    if record["version"] > VERSION:
         raise UserError(
-            f"{path} comes from a newer Tacit (format {said['version']}, this one reads {VERSION}); upgrade Tacit"
+            f"{path} comes from a newer Tacit (format {record['version']}, this one reads {VERSION}); upgrade Tacit"
         )
     with reading(path, _AGAIN):
-        said.setdefault("files", {})
+        record.setdefault("files", {})
         objects = dict.fromkeys(("weights", "files", "spec", "options", "source"), dict)
-        for name, kind in {"name": str, **objects}.items():
-            if not isinstance(said[name], kind):
-                raise ValueError(f"{name} is {said[name]!r:.40}")
-    return said
+        for name, type_ in {"name": str, **objects}.items():
+            if not isinstance(record[name], type_):
+                raise ValueError(f"{name} is {record[name]!r:.40}")
+    return record

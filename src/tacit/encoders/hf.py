@@ -39,7 +39,7 @@ def load(name: str, *, offline: bool = False) -> OwnEncoder:
     wanted = name.removeprefix("hf:")
     if Path(wanted).is_dir():
         folder = Path(wanted).resolve()
-        # The folder's name alone: where it lies on this machine is nobody's business.
+        # The folder's name alone: its path on this machine is private.
         name, source = f"hf:{folder.name}", {"name": folder.name, "revision": None}
     else:
         folder = _fetch(wanted, offline)
@@ -54,33 +54,33 @@ def load(name: str, *, offline: bool = False) -> OwnEncoder:
 def open_folder(name: str, folder: Path, source: dict[str, Any], *, spec: Spec | None = None) -> OwnEncoder:
     """Read a folder as `save_pretrained` writes it. `source` is completed by licence and hash.
 
-    `spec` is known where Tacit wrote the folder.
+    `spec` is given where Tacit wrote the folder.
     """
     return _opened(name, folder, source, spec)[0]
 
 
 def _opened(name: str, folder: Path, source: dict[str, Any], spec: Spec | None) -> tuple[OwnEncoder, tuple[str, ...]]:
-    """The encoder, and what a person should know of how its folder was read."""
+    """The encoder, and remarks on how its folder was read."""
     home, folder = folder, network(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no config.json, so it is no Hugging Face model; pass a folder that has one")
     weights = find_weights(folder)
     hashes = {path.name: sha256(path) for path in weights.files}
     source = {"licence": _licence(home / "README.md"), "sha256": hashes} | source
-    # Trainable also where it is loaded amid an evaluation.
+    # Trainable even where it is loaded during an evaluation.
     with quiet(), torch.inference_mode(False), torch.enable_grad():
         config = read_config(folder, weights)
         return _modality(config).open_public(Public(name, home, folder, config, weights, source), spec)
 
 
 def _modality(config: Any) -> Modality[Any, Any]:
-    """What the model of this configuration reads: the first modality that a model of several has a part for."""
-    known = [modality_named(name) for name in MODALITIES]
+    """The modality that the model of this configuration reads; of several, the first that it has a part for."""
+    modalities = [modality_named(name) for name in MODALITIES]
     found = MODEL_MAPPING.get(type(config), None)
     found = found[0] if isinstance(found, tuple) else found
     read = getattr(found, "main_input_name", "")
-    parts = (of for of in known if of.public_part and hasattr(config, of.public_part))
-    return next(parts, next((of for of in known if read in of.public_inputs), known[0]))
+    parts = (of for of in modalities if of.public_part and hasattr(config, of.public_part))
+    return next(parts, next((of for of in modalities if read in of.public_inputs), modalities[0]))
 
 
 def _fetch(name: str, offline: bool) -> Path:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from tacit.modalities.reader import Reader
 
 # The folder holds options.py, which imports nothing heavy, reader.py, whose READER opens data without torch, and
-# modality.py, whose MODALITY is the object. A sample of files of several modalities is taken for the first of them, and
-# kept indices of shards hold the numbers of those that have files: a new one goes behind these. A table is offered to
-# the last one first.
+# modality.py, whose MODALITY is the object. A sample of files of several modalities counts as the first of them. Stored
+# indices of shards hold the positions of modalities with files, so add a new one after these. A table is offered to the
+# last one first.
 MODALITIES = {
     "image": "tacit.modalities.image",
     "audio": "tacit.modalities.audio",
@@ -31,7 +31,7 @@ MODALITIES = {
 
 
 class Architecture(NamedTuple):
-    """What an encoder of a name reads, and where its class is."""
+    """The modality that an encoder reads, and where its class is."""
 
     modality: str
     where: str
@@ -44,7 +44,7 @@ def modality_named(name: str) -> Modality[Any, Any]:
 
 
 def reader_named(name: str) -> Reader[Any]:
-    """How data of this modality are read; imports no torch."""
+    """The reader of this modality; imports no torch."""
     found: Reader[Any] = import_module(f"{MODALITIES[name]}.reader").READER
     return found
 
@@ -67,19 +67,19 @@ def those(what: str) -> tuple[str, ...]:
 
 
 def built_in() -> tuple[str, ...]:
-    """Words that mean data which a modality has built in."""
+    """Words that stand for data which a modality has built in."""
     return tuple(word for name in MODALITIES for word in getattr(_options(name), "BUILT_IN", ()))
 
 
 @cache
 def signs() -> dict[str, Signs]:
-    """How data of each modality are known."""
+    """The signs by which data of each modality are recognised."""
     return {name: _options(name).SIGNS for name in MODALITIES}
 
 
 @cache
 def file_endings() -> frozenset[str]:
-    """By which a name in a column is known for a file's; where files may be notes, names are texts too often."""
+    """Suffixes by which a value in a column is recognised as the name of a file; those of notes are left out."""
     return frozenset[str]().union(*(of.suffixes for of in signs().values() if not of.notes))
 
 
@@ -99,15 +99,15 @@ def architectures() -> dict[str, Architecture]:
 
 
 def reads(modality: str) -> str:
-    """What an encoder of a modality is said to read."""
-    said: str = _options(modality).READS
-    return said
+    """What an encoder of a modality reads, for messages."""
+    noun: str = _options(modality).READS
+    return noun
 
 
 def next_up(modality: str) -> str | None:
-    """The target that data of a modality are judged by without labels: what comes next. None where nothing does."""
-    said: str | None = getattr(_options(modality), "NEXT_UP", None)
-    return said
+    """The default target of data without labels, which is the next event; None where nothing comes next."""
+    target: str | None = getattr(_options(modality), "NEXT_UP", None)
+    return target
 
 
 def _options(modality: str) -> Any:
@@ -132,7 +132,7 @@ if TYPE_CHECKING:  # the table once more, for type checkers and editors, which c
         """All settings of `open_dataset`."""
 
 else:
-    # Of a modality, a word by which a setting of labels is its own says what is held out. A sample stands for no whole.
+    # Settings in `own_words` choose what is held out, and `patience` allows a sample in place of all data.
     _APART = {"patience"}.union(*(of.own_words for of in options_of().values()))
     ContentOptions = joined("ContentOptions", Reading, *options_of().values(), without=_APART)
     DataOptions = joined("DataOptions", *data_options())

@@ -1,4 +1,4 @@
-"""What a modality is: one object that says how its data are read, trained on, judged, shown and handed over.
+"""The interface of a modality: one object that defines how its data are trained on, evaluated, shown and exported.
 
 A modality is a folder beside this file and a line in `tacit.modalities.MODALITIES`. Its object derives from `Modality`;
 about nine methods have no default. Nothing outside the folder names the modality.
@@ -40,11 +40,11 @@ Rows = NDArray[np.int64]
 
 
 class Units(NamedTuple):
-    """Labelled parts of examples, n of them: frames of recordings."""
+    """n labelled parts of examples, such as frames of recordings."""
 
-    fetch: Callable[[Rows], Batch]  # the pieces of examples that they are parts of: an encoder sees each at once
-    tokens: Rows  # [n 2] the piece of each, and its place in it
-    row: Rows  # [n] of its example
+    fetch: Callable[[Rows], Batch]  # reads the pieces of examples that hold them; an encoder sees a piece as a whole
+    tokens: Rows  # [n 2] the piece of each, and its token in that piece
+    row: Rows  # [n] of the example of each
     label: Rows  # [n]
     content: NDArray[np.void]  # [n] 16-byte hash
 
@@ -54,23 +54,23 @@ D = TypeVar("D", bound=Store)
 
 
 class Unseen(NamedTuple):
-    """Examples to try encoders on once they are judged."""
+    """Examples to try encoders on after their evaluation."""
 
     rows: Rows
     held_out: bool  # whether they were kept out of pretraining
     seed: int
-    private: bool  # whether nothing of theirs may be shown
+    private: bool  # whether the report may show nothing of them
 
 
 class Modality(ABC, Generic[S, D]):
-    """One kind of data. `S` is what an encoder sees of it, `D` where the decoded examples lie."""
+    """One modality. `S` is the spec of its data, as an encoder sees them; `D` is the store of decoded examples."""
 
     name: ClassVar[str]
     nouns: ClassVar[str]  # what its examples are called
     spec: type[S]
-    default_tasks: ClassVar[str]  # that a run compares where none are named
+    default_tasks: ClassVar[str]  # that a run compares by default
     hidden_by: ClassVar[tuple[str, ...]] = ()  # the units that masked prediction may hide it by, see `Hiding`
-    owned: ClassVar[bool] = False  # examples are made of what nobody else has, such as a shop's items
+    owned: ClassVar[bool] = False  # examples consist of identities that nobody else has, such as a shop's items
 
     # ---------------------------------------------------------------- pretraining
 
@@ -78,7 +78,7 @@ class Modality(ABC, Generic[S, D]):
     def default_encoder(self, spec: S, tasks: Collection[str]) -> str:
         """The architecture that suits these data and these pretext tasks."""
 
-    ingredients: type[Ingredients[Any]]  # what it has for pretext tasks, which decides which of them it has
+    ingredients: type[Ingredients[Any]]  # for pretext tasks; a modality has the tasks that it has all ingredients for
 
     def recipe(
         self,
@@ -90,7 +90,7 @@ class Modality(ABC, Generic[S, D]):
         accelerated: bool = False,
         hiding: Hiding | None = None,
     ) -> Recipe:
-        """How to pretrain by a task or a weighted sum of tasks; `hiding` where it is not the usual one."""
+        """How to pretrain by a task or a weighted sum of tasks; `hiding` replaces the default mask schedule."""
         from tacit.modalities.recipe import make_recipe
 
         return make_recipe(
@@ -108,163 +108,163 @@ class Modality(ABC, Generic[S, D]):
         return {}
 
     def optim(self, encoder: Any) -> Optim:
-        """How the weights are updated."""
+        """The optimiser and its settings."""
         return Optim("adamw", lr=1e-3, weight_decay=0.05, warmup=0.06, betas=(0.9, 0.98), clip=1.0)
 
     def batch_size(self, encoder: Any, tasks: Collection[str], accelerated: bool) -> int:
-        """Examples of a step at most; more where an accelerator would idle."""
+        """The largest number of examples of a step; larger where an accelerator would idle otherwise."""
         return 256 if accelerated else 64
 
     def packs(self, encoder: Any, tasks: Collection[str]) -> bool:
-        """Whether rows may hold one example after the other."""
+        """Whether a row may hold several examples, one after the other (packing)."""
         return False
 
     @abstractmethod
     def views(self, spec: S) -> ViewMaker:
-        """Views that differ much and still are of the same example, by which encoders are compared and diagnosed."""
+        """Strong views of an example, by which encoders are compared and diagnosed."""
 
     @abstractmethod
     def scratch_views(self, spec: S) -> ViewMaker:
-        """The views by which training on the labels alone is hardest to beat."""
+        """The views that make training on the labels alone hardest to beat."""
 
     @abstractmethod
     def batches(self, store: D, rows: Rows, recipe: Recipe, seed: int) -> Batches:
-        """The rows as the recipe reads them, step by step."""
+        """The batches of these rows, step by step, as the recipe reads them."""
 
     def warm_start(self, encoder: Any, store: D, rows: Rows) -> Any:
-        """An encoder with new weights as its pretraining on these rows begins, by what counts of them say at most."""
+        """Initialise a new encoder from counts over these rows, where the modality has them."""
         return encoder
 
     def bf16_pays(self, encoder: Any) -> bool:
-        """Whether a CPU that computes in bf16 trains this encoder faster in it."""
+        """Whether this encoder trains faster in bf16 on a CPU that supports it."""
         return False
 
-    # ---------------------------------------------------------------- what is judged
+    # ---------------------------------------------------------------- labelled parts and held-out events
 
     def units(self, store: D, spans: Spans, rows: Rows, stride: int) -> Units:
-        """The labelled parts of these examples, one of every `stride`: what the target `tokens` judges."""
+        """The labelled parts of these examples, one of every `stride`, for the target `tokens`."""
         raise NotImplementedError(self.name)
 
     def hold_out(
         self, store: D, names: Sequence[str], *, target: str, seed: int, transductive: bool, sealed: Seal | None
     ) -> Split:
-        """Seal a part of each example, what comes next, in place of whole ones; `names` are the examples' ids.
+        """Hold out and seal the next events of each example in place of whole examples; `names` are the examples' ids.
 
-        UserError where too little can be held out, or nothing of an earlier seal is there.
+        UserError where too little can be held out, or nothing of an earlier seal is found.
         """
         raise NotImplementedError(self.name)
 
     def without_held(self, store: D, held: object) -> D:
-        """The examples without what is held out of them, so that nothing can learn from it."""
+        """The examples without their held-out events, so that nothing can learn from these."""
         return store
 
     def about_held(self, split: Split) -> list[str]:
-        """What is asked, and what of it the usual way to ask leaves out."""
+        """Lines on the held-out events: how many are tested, and which ones the default target leaves out."""
         return []
 
-    # ---------------------------------------------------------------- judging
+    # ---------------------------------------------------------------- evaluation
 
     @abstractmethod
     def baselines(self, store: D, split: Split, seed: int) -> list[Arm]:
-        """What has learned nothing from unlabelled data but counts."""
+        """The arms that learn nothing from unlabelled data but counts."""
 
     def baselines_seconds(self, store: D, split: Split) -> tuple[float, Callable[[int], float]]:
-        """About how long these take to judge, beyond what every encoder takes: at first, and with so many labels."""
+        """Estimated seconds to evaluate the baselines beyond those of any encoder: once, and for a number of labels."""
         return 0.0, lambda labels: 0.0
 
     # ---------------------------------------------------------------- encoders that were trained elsewhere
 
     @abstractmethod
     def compatible(self, spec: S, other: S) -> bool:
-        """Whether an encoder of the one spec reads batches of data of the other."""
+        """Whether an encoder of one spec reads batches of data of the other spec."""
 
     def explain(self, own: S, other: S, name: str) -> str:
-        """What an encoder reads and the data called `name` are not, though opened as it reads; empty if they are."""
+        """Why the data called `name`, though opened as the encoder reads data, do not fit it; empty if they do."""
         return ""
 
     @abstractmethod
     def options_of(self, spec: S) -> dict[str, Any]:
-        """Settings of `open_dataset` by which data are read as an encoder of this spec reads them."""
+        """Settings of `open_dataset` that read data as an encoder of this spec does."""
 
     def fixed(self, spec: S) -> dict[str, Any]:
-        """Settings that an encoder of this spec cannot read by other values of; None for those that it never takes."""
+        """Settings that must have these values for an encoder of this spec; None for those that it never takes."""
         return {}
 
     def restore_options(self, encoder: Any, settings: Mapping[str, Any]) -> None:
-        """Add to an encoder of before what its run was asked of the form of its data, and its spec does not tell."""
+        """Add to an earlier encoder the settings of its run on the form of the data that its spec lacks."""
 
     def read_spec(self, values: Mapping[str, Any], folder: Path) -> S:
-        """The spec from its JSON form in the folder of an encoder; UserError where what lies beside it is damaged."""
+        """The spec from its JSON form in the folder of an encoder; UserError where a file beside it is damaged."""
         return self.spec.of(values)
 
     def holds(self, spec: S) -> str:
-        """What of the data an encoder carries in so many words, and how it is left out; empty for nothing."""
+        """Which of the data an encoder stores verbatim, and how to leave them out; empty for none."""
         return ""
 
-    public_inputs: ClassVar[tuple[str, ...]] = ()  # main inputs, in transformers' words, of models that read it
-    public_part: ClassVar[str] = ""  # of the configuration of a model that reads it and other things
+    public_inputs: ClassVar[tuple[str, ...]] = ()  # `main_input_name` of the models of transformers that read it
+    public_part: ClassVar[str] = ""  # its part of the configuration of a multimodal model
 
     def open_public(self, public: Public, spec: Spec | None) -> tuple[OwnEncoder, tuple[str, ...]]:
-        """The encoder in a folder of Hugging Face's, and what a person should know of how it was read.
+        """The encoder in a Hugging Face folder, and remarks on how it was read.
 
-        `spec` is known where Tacit wrote the folder.
+        `spec` is given where Tacit wrote the folder.
         """
         raise NotImplementedError(self.name)
 
     def wrap(self, module: nn.Module, spec: S) -> OwnEncoder:
-        """A person's own module as an encoder."""
+        """Wrap a person's own module as an encoder."""
         raise UserError(f"a module of your own cannot read {self.nouns}; wrap one of images")
 
     def adapt(self, encoder: Any, spec: Spec) -> Any:
-        """An encoder that comes with its weights, ready for data of this spec, which were read as it reads them."""
+        """Adapt a pretrained encoder to data of this spec, which were read as it reads them."""
         return encoder
 
     @abstractmethod
     def graph(self, encoder: Any) -> GraphIO:
-        """How an encoder is written as a graph, and compared with its copies elsewhere."""
+        """How to export an encoder as a graph and to compare it with its copies."""
 
     def deep(self, store: D) -> bool:
         """Whether examples are images of more than 8 bits."""
         return False
 
     def copies(self, store: D, rows: Rows, among: Rows) -> Copies:
-        """Copies of the examples `rows` among the examples `among`: exact ones, and near ones where they are sought."""
+        """Copies of the examples `rows` among the examples `among`: exact, and near where the modality finds them."""
         return exact_copies(store.content, rows, among)
 
     # ---------------------------------------------------------------- words and pictures
 
     @abstractmethod
     def describe(self, store: D) -> str:
-        """The data in a few words."""
+        """Describe the data in a few words."""
 
     @abstractmethod
     def about(self, store: D) -> list[str]:
-        """More of them, for `tacit inspect`."""
+        """Lines that describe the data in more detail, for `tacit inspect`."""
 
     @abstractmethod
     def facts(self, store: D) -> dict[str, Any]:
-        """What the report's data section says of their shape."""
+        """The shape of the data, for the report's data section."""
 
     @abstractmethod
     def pictures(self, store: D, rows: Rows) -> Sequence[Any]:
-        """What a person sees of these examples: an image, or a text."""
+        """Each of these examples as people see it: an image, or a text."""
 
     def sounds(self, store: D, rows: Rows) -> Sequence[bytes | None]:
-        """What a person hears of them, as MP3; None of what has no sound."""
+        """Each of these examples as MP3; None for those without sound."""
         return [None] * len(rows)
 
     def map_of(self, encoder: Any, labelled: Labelled, name: str) -> Points | None:
-        """The map of what comes next, where that is judged; None for one of the examples, as everywhere else."""
+        """A map of next events, where these are the target; None for the usual map of the examples."""
         return None
 
     def recommended(self, encoder: Any, labelled: Labelled, seed: int) -> list[Recommended]:
-        """What an encoder puts first where that is judged; for after the verdict, since it reads what came."""
+        """An encoder's top recommendations, where these are the target; reads held-out events, so after the verdict."""
         return []
 
     def aside(self, store: D, encoders: Mapping[str, Any], chosen: str, unseen: Unseen) -> dict[str, Any]:
-        """What the report's data tell beside the verdict, of encoders by the name of their task."""
+        """Results for the report beside the verdict; `encoders` are by the name of their task."""
         return {}
 
     @abstractmethod
     def shown(self, store: D, preview: Tensor) -> Sequence[Any]:
-        """What a task's preview shows of some examples, in the same form."""
+        """A task's preview of some examples, in the form of `pictures`."""

@@ -1,6 +1,6 @@
-"""How the encoders of a modality are written as a graph, and compared with their copies elsewhere.
+"""How the encoders of a modality are exported as a graph, and compared with their copies.
 
-`Inputs` are the tensors that an ONNX graph takes, by name; copy and original are compared on the same ones.
+`Inputs` are the tensors that an ONNX graph takes, by name; copy and original are compared on the same inputs.
 """
 
 from __future__ import annotations
@@ -15,66 +15,66 @@ from tacit.core.types import Features
 
 Inputs = Mapping[str, Tensor]
 Said = tuple[Tensor, Tensor]  # pooled [B D] and tokens [B N D]
-BATCHES = (1, 2, 7)  # sizes at which the other form is compared
+BATCHES = (1, 2, 7)  # sizes of the batches on which copies are compared
 
 
 class Words(NamedTuple):
-    """What the README says of a modality."""
+    """The words for a modality in the README of an exported encoder."""
 
-    one: str  # example
-    does: str  # what graph and encoder do themselves
+    one: str  # an example
+    does: str  # what graph and encoder do to examples themselves
     prepared: str
     given: str  # to `prepare`, in Python
     feed: str  # lines in Python that make `inputs` of the graph
 
 
 class GraphIO(Protocol):
-    """How one kind of encoder is written as a graph and compared with its copies."""
+    """Exports the encoders of one modality as graphs, and compares them with their copies."""
 
-    axes: Mapping[str, Mapping[int, str]]  # of each input, those that may have any length, and their names
+    axes: Mapping[str, Mapping[int, str]]  # of each input, the axes of any length, and their names
 
     def example(self) -> Inputs:
         """Inputs to trace a graph with."""
 
     def trial(self) -> Iterator[Inputs]:
-        """Inputs to compare on, of their own random numbers."""
+        """Inputs to compare on, from a random generator of their own."""
 
     def taken(self, inputs: Inputs, deep: bool) -> Inputs:
         """The same inputs as a graph with a head takes them; `deep`: examples have 16 bits."""
 
     def features(self, encoder: Any, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
-        """What an encoder of this kind says, by operations that can be traced."""
+        """The features of an encoder, by operations that can be traced."""
 
     def graph(self, inner: nn.Module) -> nn.Module:
-        """A module that takes the inputs one by one, as a tracer wants them, and hands them to `inner` by name."""
+        """A module that takes the inputs as positional arguments, for tracing, and passes them to `inner` by name."""
 
     def read(self, model: Any, inputs: Inputs) -> Said:
-        """What Hugging Face's model of the folder says, pooled as the description tells people to."""
+        """The outputs of the folder's Hugging Face model, pooled as its description states."""
 
     def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
-        """Tokens without those that mean nothing."""
+        """The tokens to compare, 0 where they are padding."""
 
     def sidecar(self) -> dict[str, Any]:
-        """What `onnx.json` says of the graph."""
+        """The fields of `onnx.json` on the graph."""
 
     def longer(self) -> str:
-        """What other programs make of an example that is longer than a window; empty where there is none."""
+        """What other programs do with an example that is longer than a window; empty where there is none."""
 
     def left_to_do(self, deep: bool) -> list[str]:
-        """What the caller does to examples first, in this order; `encoder.prepare` does all of it.
+        """The steps of preprocessing that are left to the caller, in order; `encoder.prepare` does all of them.
 
         `deep`: examples have 16 bits.
         """
 
     @property
     def words(self) -> Words:
-        """What the README of an encoder with its head says."""
+        """The words for the README of an encoder with its head."""
 
 
 class Numbers:
     """`input_ids` and `attention_mask` int64 [B N], N at most a window: the graph refuses more."""
 
-    encoder: Any  # of texts, or of items
+    encoder: Any  # of texts or of events
 
     axes: Mapping[str, Mapping[int, str]] = {
         "input_ids": {0: "batch", 1: "tokens"},
@@ -106,9 +106,9 @@ class Numbers:
 
 
 def within(room: Tensor, inputs: Tensor) -> Tensor:
-    """1 for each place of inputs [B N], where there is `room` [L] for them: a graph looks them up, and fails beyond.
+    """1 for each of the N places of inputs [B N], looked up in `room` [L], so that a graph fails where N exceeds L.
 
-    An encoder without positions of its own would answer longer inputs by something else than it was trained for.
+    An encoder without position embeddings would otherwise accept inputs longer than any that it was trained on.
     """
     return room[torch.arange(inputs.shape[1], device=room.device)]
 

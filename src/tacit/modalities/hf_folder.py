@@ -1,8 +1,8 @@
-"""A Hugging Face model's folder, read as what a stranger may have written: checked before anything is built from it.
+"""Reads a Hugging Face model's folder as untrusted input: everything is checked before a model is built from it.
 
-Nothing of it is executed. Its JSON is bounded, its weights are what their headers say, a configuration builds nothing
-that the weights are too small for, and no weight stays random: what the file lacks or has too much of is an error, by
-name. A prefix that a trainer has put before all names is left out, and said.
+Nothing in it is executed. The size of its JSON is bounded, its weights must match their headers, and a configuration
+builds nothing larger than the weights allow. No weight stays random: missing and surplus weights are errors that name
+them. A prefix that a trainer has put before all names is stripped, with a remark.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ BYTES = {
     **dict.fromkeys(("U32", "I32", "F32"), 4),
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 8),
 }
-DROPPED = (  # of a configuration: what names code, kernels or devices, and what is asked of a model here
+DROPPED = (  # keys of a configuration that name code, kernels or devices, or choose what a model returns
     *("auto_map", "attn_implementation", "experts_implementation", "custom_pipelines", "use_kernels"),
     *("return_dict", "output_hidden_states", "output_attentions"),
 )
 WHOLE_NUMBERS = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 LONGEST_JSON = 256 << 20  # bytes; a tokenizer of a quarter of a million words has 33 million
 LONGEST_HEADER = 100_000_000  # bytes, the format's own limit
-FEWEST_PARTS = 48  # layers or experts that any model may have, however few weights: some share theirs
+FEWEST_PARTS = 48  # layers or experts that any model may have, however few weights: some share weights
 MOST_CLASSES = 1 << 20
-LARGEST_NUMBER = 1 << 24  # of a size in a configuration
-LARGEST_BUFFERS = 1 << 26  # numbers that a model computes for itself, such as positions
+LARGEST_NUMBER = 1 << 24  # for a size in a configuration
+LARGEST_BUFFERS = 1 << 26  # numbers in buffers, which a model computes itself, such as positions
 # Keys of a configuration that count parts, each of which is a module of its own and has weights, or shares them.
 PARTS = re.compile(r"(^|_)(layers?|depths?|blocks?|stages?|experts?|repeats?|hidden_groups|inner_group_num)$")
 UNBOUNDED = re.compile(r"theta|seed|_ids?$|token|param|step|base|factor|eps|value|rate|freq")
@@ -56,7 +56,7 @@ UNBOUNDED = re.compile(r"theta|seed|_ids?$|token|param|step|base|factor|eps|valu
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; UserError where there is none, with the remedy."""
+    """Read the object in a JSON file; UserError where there is none."""
     check_file(path, LONGEST_JSON)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -68,7 +68,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_file(path: Path, most: float = math.inf) -> None:
-    """UserError where a file is none, is larger than it can sensibly be, or merely points to what git-lfs has kept."""
+    """UserError where a path is no file, or the file is empty, implausibly large, or only a git-lfs pointer."""
     if not path.is_file():
         raise UserError(f"{path} is missing, or no plain file; download the folder again")
     try:
@@ -86,14 +86,14 @@ def check_file(path: Path, most: float = math.inf) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The first line of an error's message, shortened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What the headers of a folder's weights say."""
+    """The shapes of the weights in a folder, from the headers of its files."""
 
     files: tuple[Path, ...]
     shapes: Mapping[str, tuple[int, ...]]
@@ -109,7 +109,7 @@ class Weights:
 
 
 def find_weights(folder: Path) -> Weights:
-    """The weights that transformers would load from here; UserError where they are pickled, cut off, not all."""
+    """The weights that transformers would load from here; UserError where they are pickled, truncated or incomplete."""
     if (folder / "adapter_config.json").is_file():
         raise UserError(
             f"{folder} holds an adapter (adapter_config.json); merge it into its model (merge_and_unload) and save that"
@@ -130,8 +130,8 @@ def find_weights(folder: Path) -> Weights:
 
 
 def _shards(index: Path) -> list[Path]:
-    told = read_json(index).get("weight_map")
-    names = set(told.values()) if isinstance(told, dict) else set()
+    weight_map = read_json(index).get("weight_map")
+    names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
     if not names or not all(isinstance(name, str) for name in names):
         raise UserError(f"{index} names no files; download it again")
     strange = next((name for name in sorted(names) if Path(name).name != name or "\\" in name), None)
@@ -160,7 +160,7 @@ def _no_weights(folder: Path) -> str:
 
 
 def read_header(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors in a safetensors file, whose header is checked against the file's size."""
+    """The shapes of the tensors in a safetensors file; the header is checked against the size of the file."""
     check_file(path)
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -169,11 +169,11 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
             raise UserError(f"{path} is cut off or no safetensors file; download it again")
         try:
             header = json.loads(file.read(length))
-            tensors = {name: told for name, told in header.items() if name != "__metadata__"}
-            shapes = {name: tuple(told["shape"]) for name, told in tensors.items()}
-            spans = {name: tuple(told["data_offsets"]) for name, told in tensors.items()}
-            widths = {name: BYTES[told["dtype"]] for name, told in tensors.items()}
-            packed = [name for name, told in tensors.items() if told["dtype"] in WHOLE_NUMBERS]
+            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            shapes = {name: tuple(entry["shape"]) for name, entry in tensors.items()}
+            spans = {name: tuple(entry["data_offsets"]) for name, entry in tensors.items()}
+            widths = {name: BYTES[entry["dtype"]] for name, entry in tensors.items()}
+            packed = [name for name, entry in tensors.items() if entry["dtype"] in WHOLE_NUMBERS]
             whole = all(type(n) is int and n >= 0 for of in (*shapes.values(), *spans.values()) for n in of)
             fits = whole and all(
                 len(spans[name]) == 2 and spans[name][1] - spans[name][0] == math.prod(shapes[name]) * widths[name]
@@ -203,50 +203,50 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_config(folder: Path, weights: Weights) -> PreTrainedConfig:
-    """What `config.json` describes, without what would fetch or run anything; bounded by the size of the weights."""
+    """The configuration in `config.json`, without keys that fetch or run code, checked against the weights."""
     path = folder / "config.json"
-    said = read_json(path)
-    kind = said.get("model_type")
-    if "pretrained_cfg" in said or kind in ("timm_wrapper", "timm_backbone"):
+    settings = read_json(path)
+    model_type = settings.get("model_type")
+    if "pretrained_cfg" in settings or model_type in ("timm_wrapper", "timm_backbone"):
         raise UserError(
-            f"{folder} holds a model of timm ({said.get('architecture', kind)}), which transformers does not open; "
-            "judge it as a function of your own: package.module:function"
+            f"{folder} holds a model of timm ({settings.get('architecture', model_type)}), which transformers does not "
+            "open; judge it as a function of your own: package.module:function"
         )
-    if not isinstance(kind, str):
+    if not isinstance(model_type, str):
         raise UserError(f'{path} names no model_type; write its architecture there, such as "model_type": "bert"')
-    if kind not in CONFIG_MAPPING:
-        near = nearest(kind, CONFIG_MAPPING.keys())
-        raise UserError(f"transformers {transformers.__version__} knows no model_type {kind!r}{near}; upgrade it")
-    if "quantization_config" in said:
+    if model_type not in CONFIG_MAPPING:
+        near = nearest(model_type, CONFIG_MAPPING.keys())
+        raise UserError(f"transformers {transformers.__version__} knows no model_type {model_type!r}{near}; upgrade it")
+    if "quantization_config" in settings:
         raise UserError(f"{path} describes quantised weights, which are not read; save the model in float32 or float16")
-    said = _plain(said)
-    _bounded(path, said, weights)
+    settings = _plain(settings)
+    _check_bounds(path, settings, weights)
     try:
-        config = CONFIG_MAPPING[kind].from_dict(said)
-    except Exception as error:  # whatever a configuration's class raises, it is what the file says
-        raise UserError(f"{path} cannot be read as that of {kind}: {first_line(error)}") from None
+        config = CONFIG_MAPPING[model_type].from_dict(settings)
+    except Exception as error:  # a configuration's class may raise anything, and the file is the cause
+        raise UserError(f"{path} cannot be read as that of {model_type}: {first_line(error)}") from None
     assert isinstance(config, PreTrainedConfig)
     return config
 
 
-def _plain(said: Any) -> Any:
-    """A configuration without what is `DROPPED`, at any depth."""
-    if isinstance(said, dict):
-        return {key: _plain(of) for key, of in said.items() if not key.startswith("_") and key not in DROPPED}
-    return [_plain(of) for of in said] if isinstance(said, list) else said
+def _plain(node: Any) -> Any:
+    """A configuration without the keys in `DROPPED`, at any depth."""
+    if isinstance(node, dict):
+        return {key: _plain(of) for key, of in node.items() if not key.startswith("_") and key not in DROPPED}
+    return [_plain(of) for of in node] if isinstance(node, list) else node
 
 
-def _bounded(path: Path, said: Any, weights: Weights, key: str = "") -> None:
-    """UserError where a number says more parts, or larger ones, than these weights can be of."""
-    if isinstance(said, dict):
-        for name, value in said.items():
-            _bounded(path, value, weights, name)
-    elif isinstance(said, list):
-        for value in said:
-            _bounded(path, value, weights, key)
-        if all(type(value) is int for value in said) and PARTS.search(key):
-            _bounded(path, sum(said), weights, key)
-    elif isinstance(said, int | float) and not isinstance(said, bool):
+def _check_bounds(path: Path, node: Any, weights: Weights, key: str = "") -> None:
+    """UserError where a number in a configuration asks for more or larger parts than these weights allow."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            _check_bounds(path, value, weights, name)
+    elif isinstance(node, list):
+        for value in node:
+            _check_bounds(path, value, weights, key)
+        if all(type(value) is int for value in node) and PARTS.search(key):
+            _check_bounds(path, sum(node), weights, key)
+    elif isinstance(node, int | float) and not isinstance(node, bool):
         most = max(LARGEST_NUMBER, weights.longest)
         if key == "num_labels":
             most = MOST_CLASSES
@@ -254,9 +254,9 @@ def _bounded(path: Path, said: Any, weights: Weights, key: str = "") -> None:
             most = max(FEWEST_PARTS, len(weights.shapes))
         elif UNBOUNDED.search(key):
             return
-        if said > most:
+        if node > most:
             raise UserError(
-                f"{path} says {key} {said:,}, and the weights are {len(weights.shapes):,} tensors of at most "
+                f"{path} says {key} {node:,}, and the weights are {len(weights.shapes):,} tensors of at most "
                 f"{weights.longest:,} a side; do not trust it"
             )
 
@@ -266,24 +266,24 @@ def _bounded(path: Path, said: Any, weights: Weights, key: str = "") -> None:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model with the weights of its folder, and what its file lacks and has too much of, by name."""
+    """A model with the weights of its folder, and the names of its missing and unexpected weights."""
 
     model: PreTrainedModel
     folder: Path
     missing: frozenset[str]
     unexpected: frozenset[str]
-    prefix: str = ""  # before all names in the file, and left out
+    prefix: str = ""  # of all names in the file; stripped
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a person should know of how the weights were read."""
+        """Remarks on how the weights were read."""
         return (f"its weights bear the prefix {self.prefix!r}, which is left out",) if self.prefix else ()
 
 
 def load_model(opener: Any, folder: Path, config: PreTrainedConfig, weights: Weights) -> Loaded:
-    """The model of this configuration in float32; whether all that matters was there, `check_complete` tells later.
+    """Load the model of this configuration in float32; `check_complete` checks later that no needed weight is missing.
 
-    UserError where the configuration is of a much larger model, or of tensors of other shapes.
+    UserError where the configuration describes a much larger model, or tensors of other shapes.
     """
     _check_size(opener, folder, config, weights)
     found = _loaded(opener, folder, config)
@@ -296,14 +296,14 @@ def load_model(opener: Any, folder: Path, config: PreTrainedConfig, weights: Wei
 
 
 def check_complete(found: Loaded, part: nn.Module) -> None:
-    """UserError, by name, where weights that embeddings depend on are missing, or the file has some of nothing.
+    """UserError, by name, where weights that embeddings depend on are missing, or the file has weights of no module.
 
-    `part` is what embeds, and what of it does not matter takes no gradient, see `freeze_unused`.
+    `part` is the module that embeds; its parameters without influence require no gradient, see `freeze_unused`.
     """
     matter = {id(of) for of in part.parameters() if of.requires_grad} | {id(of) for of in part.buffers()}
     state = dict(found.model.named_parameters(remove_duplicate=False)) | dict(found.model.named_buffers())
     lost = sorted(name for name in found.missing if name in state and id(state[name]) in matter)
-    kind = found.model.config.model_type
+    model_type = found.model.config.model_type
     if lost:
         others = f" but some of {_named(sorted(found.unexpected))}" if found.unexpected else ""
         raise UserError(
@@ -313,18 +313,18 @@ def check_complete(found: Loaded, part: nn.Module) -> None:
     strange = sorted(found.unexpected)
     if strange:
         heads = _names_of(found.model.config)
-        strange = [name for name in strange if not _explained(name, heads)]
+        strange = [name for name in strange if not _is_expected(name, heads)]
     if strange:
         raise UserError(
-            f"{found.folder} holds weights of {_named(strange)}, for which {kind} has no place; save the model there "
-            "with save_pretrained, without them"
+            f"{found.folder} holds weights of {_named(strange)}, for which {model_type} has no place; save the model "
+            "there with save_pretrained, without them"
         )
 
 
 def _loaded(opener: Any, folder: Path, config: PreTrainedConfig, prefix: str = "") -> Loaded:
     mapping = {"key_mapping": {f"^{re.escape(prefix)}": ""}} if prefix else {}
     try:
-        model, told = opener.from_pretrained(
+        model, info = opener.from_pretrained(
             folder,
             config=deepcopy(config),
             trust_remote_code=False,
@@ -335,19 +335,19 @@ def _loaded(opener: Any, folder: Path, config: PreTrainedConfig, prefix: str = "
             ignore_mismatched_sizes=True,
             **mapping,
         )
-    except Exception as error:  # whatever a model's class raises, it is what the folder says
+    except Exception as error:  # a model's class may raise anything, and the folder is the cause
         raise UserError(f"cannot open {folder} as a Hugging Face model: {first_line(error)}") from None
-    for name, here, there in sorted(told["mismatched_keys"]):
+    for name, here, there in sorted(info["mismatched_keys"]):
         raise UserError(
             f"{folder}: {name} is {list(here)} in the weights and {list(there)} by config.json; they are of two models"
         )
     return Loaded(
-        model.float().eval(), folder, frozenset(told["missing_keys"]), frozenset(told["unexpected_keys"]), prefix
+        model.float().eval(), folder, frozenset(info["missing_keys"]), frozenset(info["unexpected_keys"]), prefix
     )
 
 
 def _check_size(opener: Any, folder: Path, config: PreTrainedConfig, weights: Weights) -> None:
-    """UserError where a configuration describes more than the weights are: told without memory, before it is built."""
+    """UserError where a configuration describes a larger model than the weights; the check allocates no memory."""
     if opener is transformers.AutoModel and type(config) not in transformers.MODEL_MAPPING:  # such as one tower of CLAP
         raise UserError(
             f"{folder} holds a {config.model_type}, which transformers opens by itself in no AutoModel; save the whole "
@@ -358,7 +358,7 @@ def _check_size(opener: Any, folder: Path, config: PreTrainedConfig, weights: We
             model = opener.from_config(deepcopy(config), trust_remote_code=False)
         described = sum(of.numel() for of in model.parameters())
         computed = sum(of.numel() for of in model.buffers())
-    except Exception as error:  # the same
+    except Exception as error:  # as above
         raise UserError(f"cannot open {folder} as a Hugging Face model: {first_line(error)}") from None
     if described > 4 * weights.numbers + LARGEST_BUFFERS or computed > weights.numbers + LARGEST_BUFFERS:
         raise UserError(
@@ -368,7 +368,7 @@ def _check_size(opener: Any, folder: Path, config: PreTrainedConfig, weights: We
 
 
 def _prefixes(names: Mapping[str, Any]) -> list[str]:
-    """What all of these names begin with, up to a dot, the longest first."""
+    """The prefixes, up to a dot, that all of these names share, the longest first."""
     listed = sorted(names)
     first, last = listed[0].split("."), listed[-1].split(".")
     shared = 0
@@ -378,29 +378,29 @@ def _prefixes(names: Mapping[str, Any]) -> list[str]:
 
 
 def _names_of(config: PreTrainedConfig) -> set[str]:
-    """The names of all weights that any class of this architecture has: those of heads are no strangers."""
+    """The names of all weights of any class of this architecture, so that those of its heads are recognised."""
     beside = import_module(type(config).__module__.replace("configuration_", "modeling_"))
     names: set[str] = set()
     for cls in vars(beside).values():
-        known = isinstance(cls, type) and issubclass(cls, PreTrainedModel)
-        if known and getattr(cls, "config_class", None) is type(config):
+        is_model = isinstance(cls, type) and issubclass(cls, PreTrainedModel)
+        if is_model and getattr(cls, "config_class", None) is type(config):
             try:
                 with torch.device("meta"):
                     names |= cls(deepcopy(config)).state_dict().keys()
-            except Exception:  # one that needs more than this configuration explains nothing
+            except Exception:  # a class that needs more than this configuration is skipped
                 continue
     return names
 
 
-def _explained(name: str, known: set[str]) -> bool:
-    """Whether a weight is one of these, with or without what stands before its first dot, or what old files kept."""
+def _is_expected(name: str, names: set[str]) -> bool:
+    """Whether a weight is one of `names`, with or without the part before the first dot, or a buffer in older files."""
     if name.endswith(("position_ids", "token_type_ids", "inv_freq", "attn.bias", "masked_bias", "num_batches_tracked")):
         return True
-    return name in known or name.partition(".")[2] in known or any(of.partition(".")[2] == name for of in known)
+    return name in names or name.partition(".")[2] in names or any(of.partition(".")[2] == name for of in names)
 
 
 def _named(names: list[str]) -> str:
-    """The first of these, and how many others there are."""
+    """The first of these names, and the number of the others."""
     return names[0] + (f" and {len(names) - 1} others" if len(names) > 1 else "")
 
 
@@ -408,7 +408,7 @@ def _named(names: list[str]) -> str:
 
 
 def freeze_unused(model: nn.Module, answer: Tensor) -> None:
-    """Parameters that the tokens do not depend on (poolers, other heads) cannot learn; let no optimiser have them."""
+    """Freeze parameters that the tokens do not depend on (poolers, other heads), so that no optimiser takes them."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(answer.sum(), parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -417,7 +417,7 @@ def freeze_unused(model: nn.Module, answer: Tensor) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' progress bars and load reports."""
+    """Silence transformers' progress bars and loading reports."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -433,10 +433,10 @@ MODULES = "modules.json"
 
 
 class Public(NamedTuple):
-    """The folder of a model that somebody has trained, its configuration read."""
+    """The folder of a public model, with its configuration read."""
 
     name: str
-    home: Path  # of a sentence encoder, whose network may lie in a folder inside
+    home: Path  # of a sentence encoder, whose network may be in a folder inside
     folder: Path
     config: Any
     weights: Weights
@@ -444,13 +444,13 @@ class Public(NamedTuple):
 
 
 def network(folder: Path) -> Path:
-    """Where the network and its tokenizer lie: in the folder itself, or in that which `modules.json` names first."""
+    """The folder of the network and its tokenizer: this one, or the first that `modules.json` names."""
     modules = modules_of(folder)
     return folder / modules[0][1] if modules and modules[0][0] == "Transformer" else folder
 
 
 def modules_of(folder: Path) -> list[tuple[str, str]]:
-    """The kind and the folder of each module; none where the folder is of no sentence encoder."""
+    """The type and the folder of each module of a sentence encoder; empty for any other folder."""
     if not (folder / MODULES).is_file():
         return []
     check_file(folder / MODULES)
@@ -459,14 +459,14 @@ def modules_of(folder: Path) -> list[tuple[str, str]]:
         modules = [(str(of["type"]).rpartition(".")[2], str(of["path"])) for of in listed]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{folder / MODULES} is damaged; download it again") from None
-    for kind, path in modules:
-        if path and (Path(path).name != path or not (folder / path).is_dir()) and kind not in ("Normalize", "Dropout"):
+    for name, path in modules:
+        if path and (Path(path).name != path or not (folder / path).is_dir()) and name not in ("Normalize", "Dropout"):
             raise UserError(f"{folder / MODULES} names {path!r}, which is no folder of its own; download it again")
     return modules
 
 
 def told_of(folder: Path, part: str, beside: str) -> dict[str, Any] | None:
-    """What a processor's part is told, in `processor_config.json` or in a file of its own; None where nothing is."""
+    """The settings of one part of a processor, from `processor_config.json` or its own file; None without any."""
     whole = folder / "processor_config.json"
     nested = read_json(whole).get(part) if whole.exists() else None
     if isinstance(nested, dict):

@@ -14,14 +14,14 @@ class ModalityOptions(Options):
     """Settings of one modality."""
 
     # Lists of its own settings:
-    columns: ClassVar[tuple[str, ...]] = ()  # that name a column of its content, and so say whose a table is
+    columns: ClassVar[tuple[str, ...]] = ()  # that name a column of its content, and so claim a table
     kept_with: ClassVar[tuple[str, ...]] = ()  # by which later data of the same columns are read too
-    kept: ClassVar[tuple[str, ...]] = ()  # by which later data are read too, and of which no spec tells
-    of_labels: ClassVar[tuple[str, ...]] = ()  # that say which part of an example a label means
-    of_learning: ClassVar[tuple[str, ...]] = ()  # that say what is learned from, and nothing of what is read later
-    paths: ClassVar[tuple[str, ...]] = ()  # that may lead to other files
-    together: ClassVar[tuple[str, ...]] = ()  # of how much is looked at together: another training may take more
-    # Values by which a setting of all modalities is its own.
+    kept: ClassVar[tuple[str, ...]] = ()  # by which later data are read too, and which no spec holds
+    of_labels: ClassVar[tuple[str, ...]] = ()  # that choose which part of an example a label describes
+    of_learning: ClassVar[tuple[str, ...]] = ()  # that choose the data to learn from, and leave later data alone
+    paths: ClassVar[tuple[str, ...]] = ()  # that may hold paths of other files
+    together: ClassVar[tuple[str, ...]] = ()  # of how much is processed at once: another run may take more
+    # Of a setting that all modalities share, the values by which it belongs to this one.
     own_words: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @classmethod
@@ -31,11 +31,11 @@ class ModalityOptions(Options):
         return replace(own, **dict.fromkeys(others)) if others else own
 
     def named(self) -> str:
-        """The setting that says that the data are of this modality, as on the command line; empty for none."""
+        """The setting that claims the data for this modality, as on the command line; empty for none."""
         return next((flag(name, getattr(self, name)) for name in self.columns if getattr(self, name)), "")
 
     def settled(self, before: Mapping[str, Any], names: Collection[str]) -> tuple[Self, list[str]]:
-        """With the columns that an earlier reading took, where no others are named; and those not among `names`."""
+        """These options with the columns of earlier data where none are named, and the columns missing from `names`."""
         lost: list[str] = []
         found: dict[str, Any] = {}
         for name in self.names():
@@ -50,5 +50,5 @@ class ModalityOptions(Options):
 
 def flag(name: str, value: Any) -> str:
     """A setting as it is written on the command line."""
-    said = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-    return f"--{name.replace('_', '-')} {said}"
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    return f"--{name.replace('_', '-')} {text}"

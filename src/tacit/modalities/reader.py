@@ -1,6 +1,6 @@
-"""How a modality reads data: which of them are its own, what an example is, and where the decoded ones lie.
+"""How a modality reads data: which data are its own, what an example is, and where decoded examples are stored.
 
-Apart from `Modality`, so that data are opened without torch: to know whose they are, all readers are asked.
+Separate from `Modality`, so that data are opened without torch: to find their modality, every reader is tried.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ O = TypeVar("O", bound=ModalityOptions)  # noqa: E741
 
 
 class LabelFiles(NamedTuple):
-    """What is said of the labels, and what the label files hold."""
+    """The settings of the labels, and the tables of the label files."""
 
     options: LabelOptions
     asked: Asked
@@ -40,21 +40,21 @@ def _as_resolved(labels: Labels, kept: Kept) -> Labels:
 
 @dataclass(frozen=True)
 class Examples:
-    """What an example is, and what is known of each beside its content."""
+    """The source of the examples, and their columns beside the content."""
 
     source: Source
     columns: Columns
-    finish: Callable[[Labels, Kept], Labels] = field(default=_as_resolved)  # once they are decoded
+    finish: Callable[[Labels, Kept], Labels] = field(default=_as_resolved)  # the labels, once examples are decoded
 
 
 class Reader(ABC, Generic[O]):
-    """How data of one modality are read by its options `O`."""
+    """Reads data of one modality by its options `O`."""
 
     name: ClassVar[str]
     options: type[O]
-    wholes: ClassVar[str] = ""  # what several examples may be parts of, which a split keeps together
+    wholes: ClassVar[str] = ""  # what examples may be parts of; a split keeps the parts of one together
     grouped_by: ClassVar[str] = ""  # the column that groups examples where no other is named
-    own_time: ClassVar[bool] = False  # whether the column of times orders what is in an example, and splits nothing
+    own_time: ClassVar[bool] = False  # whether the time column orders events within an example, and makes no split
 
     @abstractmethod
     def claim(self, listing: Listing, options: O, reading: Reading, reserved: frozenset[str]) -> Source | None:
@@ -64,11 +64,11 @@ class Reader(ABC, Generic[O]):
         """
 
     def claimed(self, source: Source, options: O) -> Source:
-        """A source of this modality that was found by the endings of files or by columns of encoded examples."""
+        """Complete a source that was found by the suffixes of files or by columns of encoded examples."""
         return source
 
     def before_labels(self, options: O, tables: Mapping[Path, pa.Table]) -> O:
-        """The options by which data are claimed, where label files take some of them for their own."""
+        """The options for `claim`, without those that apply to the label files instead."""
         return options
 
     def join(self, train: Source, test: Source) -> Source:
@@ -84,26 +84,26 @@ class Reader(ABC, Generic[O]):
         keeping: Keeping,
         again: Callable[[O], Source],
     ) -> Examples:
-        """What an example is and what is known of it; `again` reads the same data by other options."""
+        """The examples and their columns; `again` reads the same data by other options."""
         columns = read_columns(source, labels, notes)
         return Examples(*together(source, columns, labels.asked, self.wholes))
 
     @abstractmethod
     def store(self, source: Source, options: O, keeping: Keeping) -> Kept:
-        """The decoded examples: found where an earlier run has left them, or decoded now."""
+        """The decoded examples: from the cache of an earlier run, or decoded now."""
 
     def holds_next(self, options: O) -> bool:
-        """Whether what comes next is held out of every example, which a target may ask for."""
+        """Whether the next events of every example are held out, for targets that predict them."""
         return False
 
 
 def read_columns(source: Source, labels: LabelFiles, notes: Notes) -> Columns:
-    """What label files, or else the data themselves, tell of the examples; fills in what `notes` has to say."""
-    asked, lists = labels.asked, labels.asked.lists
+    """Read the columns of the examples from the label files, or else from the data; fills in `notes`."""
+    wanted, lists = labels.asked, labels.asked.lists
     if labels.tables:
         notes.labels_from = f"file {', '.join(file.name for file in labels.tables)}"
-        return file_columns(source, labels.tables, notes, asked.columns, lists=lists)
-    columns = own_columns(source, asked.columns, notes.missing, lists=lists)
+        return file_columns(source, labels.tables, notes, wanted.columns, lists=lists)
+    columns = own_columns(source, wanted.columns, notes.missing, lists=lists)
     by_folder, column = labels.options.by_folder, labels.options.label_column
     notes.unlabelled = 0 if by_folder or columns.label is None else columns.label.null_count
     found = "the data themselves" if columns.label is not None else ""

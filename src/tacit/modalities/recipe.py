@@ -1,4 +1,4 @@
-"""How to pretrain: a task made of what a modality has, its optimiser, its batches."""
+"""How to pretrain: a task made of a modality's ingredients, its optimiser and its batch size."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A task ready to train, how, and on how many examples at a time.
+    """A task ready to train, its optimiser and its batch size.
 
-    `packed`: examples may be rows filled with one document after the other, where the modality has such rows.
+    `packed`: a row may hold several documents, one after the other, where the modality supports it.
     """
 
     task: Task
@@ -30,7 +30,7 @@ class Recipe:
 
 
 def make_task(modality: Modality[Any, Any], name: str, encoder: Any, hiding: Hiding | None = None) -> Task:
-    """One task of what the modality has for it, with the settings that were measured to train well."""
+    """Make a task from the modality's ingredients, with the settings that were measured to train well."""
     found: Any = task_class(name)
     using = TASKS[name].using
     has = modality.ingredients(encoder, name, hiding)
@@ -50,7 +50,7 @@ def make_recipe(
     accelerated: bool = False,
     hiding: Hiding | None = None,
 ) -> Recipe:
-    """The recipe of a task, or of a weighted sum of tasks on one encoder; a quarter of the examples at most a step."""
+    """The recipe of a task, or of a weighted sum of tasks; a step takes at most a quarter of the examples."""
     tasks = {name: make_task(modality, name, encoder, hiding) for name in weights}
     task = next(iter(tasks.values())) if len(tasks) == 1 else Sum(tasks, weights)
     most = max(2, min(modality.batch_size(encoder, weights, accelerated), examples // 4))
@@ -63,10 +63,10 @@ def make_recipe(
 
 
 def compares(tasks: Iterable[str]) -> bool:
-    """Whether all of these tasks do nothing but compare views."""
+    """Whether all of these tasks only compare views."""
     return all(needs(name) == {"views"} for name in tasks)
 
 
 def hides(name: str) -> bool:
-    """Whether a task hides tokens."""
+    """Whether a task masks tokens."""
     return bool(needs(name) & {"masks", "generator"})

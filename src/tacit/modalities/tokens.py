@@ -1,4 +1,4 @@
-"""Numbers that stand for something, such as the tokens of a text or the items of a shop: what hides them, who attends.
+"""Token ids, such as those of a text or of the items of a shop: how they are masked, and attention over them.
 
 Shapes: B rows, N tokens, D features.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Vocabulary(Protocol):
-    """So many numbers, and the one that hides another."""
+    """The number of token ids, and the id of the mask token."""
 
     @property
     def vocabulary(self) -> int: ...
@@ -31,7 +31,7 @@ class Vocabulary(Protocol):
 
 @dataclass(frozen=True)
 class Corruption:
-    """What stands at hidden places: the mask, or with these shares a random token, or what was there."""
+    """Puts the mask token at masked places, or with these shares a random token, or the token that was there."""
 
     spec: Vocabulary
     random: float = 0.0
@@ -49,24 +49,24 @@ class Corruption:
 
 
 def own_tokens(batch: Batch) -> Tensor:
-    """What is predicted of text and of items: the tokens themselves, [B N]."""
+    """The targets of masked prediction for texts and events: the tokens themselves, [B N]."""
     return batch["tokens"]
 
 
 class Attention(NamedTuple):
-    """Who attends to whom, and where everybody stands; None where it is all to all, and 0 to N - 1."""
+    """Which tokens attend to which, and their positions; None for all to all, and for 0 to N - 1."""
 
     mask: Tensor | None  # [B 1 1 N] or [B 1 N N]  True where the query (third) attends to the key (fourth)
     position: Tensor | None  # [B N]
 
 
 def attended(valid: Tensor) -> Tensor:
-    """Everybody attends to what is valid [B N]; in a row without any, to all, so that no number is undefined."""
+    """Every token attends to the valid ones [B N]; in a row without any, to all, so that the softmax is defined."""
     return (valid | ~valid.any(1, keepdim=True))[:, None, None, :]  # [B 1 1 N]
 
 
 def bert_layers(model: BertModel, tokens: Tensor, attention: Attention) -> Sequence[Tensor]:
-    """What `BertModel` says, its embedding first, without the look-ups of rows that are the same for all."""
+    """The outputs of the layers of `BertModel`, embeddings first, without looking up rows that all examples share."""
     embeddings: Any = model.embeddings
     place = embeddings.position_embeddings.weight
     place = (
@@ -74,8 +74,8 @@ def bert_layers(model: BertModel, tokens: Tensor, attention: Attention) -> Seque
     )
     x = embeddings.word_embeddings(tokens) + (place + embeddings.token_type_embeddings.weight[0])  # [B N D]
     x = embeddings.dropout(embeddings.LayerNorm(x))
-    said = [x]
+    outputs = [x]
     for layer in model.encoder.layer:
         x = layer(x, attention.mask)
-        said.append(x)
-    return said
+        outputs.append(x)
+    return outputs

@@ -1,4 +1,4 @@
-"""What encoders of sequences of any length share: frames in tokens, windows, hiding frames, the mean of what counts.
+"""What encoders of sequences of any length share: tokens of frames, windows, masking, the mean over valid tokens.
 
 Shapes: B examples, T frames of M numbers each, N tokens of `stride` frames each, L frames of a window, D features.
 """
@@ -20,12 +20,12 @@ from tacit.core.types import Batch, Features
 class WindowedEncoder(OwnEncoder):
     """Embeds sequences of frames; abstract.
 
-    Token i is of the `stride` frames from i * stride on; `strides` has as much for every depth. `length` frames, a
-    multiple of all strides, are a window; `grid` says how many tokens that is. `mask_token` [M] is frozen until a task
-    that hides tokens unfreezes it.
+    Token i covers the `stride` frames from i * stride on; `strides` has the stride of every depth. A window has
+    `length` frames, a multiple of all strides, and `grid` tokens. `mask_token` [M] is frozen until a task that masks
+    tokens unfreezes it.
     """
 
-    at_once = 32  # examples of any length, or windows of one, that fit into memory together while they are embedded
+    at_once = 32  # examples, or windows of one, that are embedded together, so that they fit into memory
     mask_token: nn.Parameter
 
     def __init__(
@@ -48,19 +48,19 @@ class WindowedEncoder(OwnEncoder):
 
     @abstractmethod
     def layers(self, x: Tensor, frames: Tensor | None) -> Sequence[Tensor]:
-        """What every depth says of normalised frames [B T M], T a multiple of `stride` and at most `length`.
+        """The output of every depth for normalised frames [B T M], T a multiple of `stride` and at most `length`.
 
-        `frames` [B] count, of the others, which are 0, nothing may come into those: None where all do. Tensors
-        [B T / strides[i] ...], the last one [B N D].
+        The first `frames` [B] of each example are valid (None: all). The others are 0 and must not affect these.
+        Returns tensors [B T / strides[i] ...], the last one [B N D].
         """
 
     @abstractmethod
     def frames(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The frames [B T M] of a batch as they come, and how many [B] of each example count."""
+        """The raw frames [B T M] of a batch, and how many [B] of each example are valid."""
 
     @abstractmethod
     def normalised(self, values: Tensor, frames: Tensor) -> Tensor:
-        """The frames [B T M] as the network takes them; 0 where an example has ended, whatever was there."""
+        """The frames [B T M] as the network takes them; 0 after the end of an example, whatever was there."""
 
     def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
         """Embed a raw batch; depth `n_depths - 1` is the deepest and equals `pooled`."""
@@ -68,7 +68,7 @@ class WindowedEncoder(OwnEncoder):
         return self._said(self.normalised(values, frames), frames, depths)
 
     def masked(self, batch: Batch, mask: Tensor) -> Features:
-        """`forward` with the frames of tokens under `mask` [B N] hidden behind `mask_token`, N = `tokens_of(T)`."""
+        """`forward` with `mask_token` in place of the frames of tokens under `mask` [B N], N = `tokens_of(T)`."""
         values, frames = self.frames(batch)
         hidden = mask.repeat_interleave(self.stride, 1)[:, : values.shape[1], None]  # [B T 1]
         hidden = hidden & counted(frames, values.shape[1])[:, :, None]
@@ -76,31 +76,31 @@ class WindowedEncoder(OwnEncoder):
         return self._said(torch.where(hidden, self.mask_token.to(x.dtype), x), frames, ())
 
     def tokens_of(self, frames: Any) -> Any:
-        """How many tokens so many frames are: a number, or one of each example."""
+        """The number of tokens of so many frames: an integer, or one of each example."""
         return -(-frames // self.stride)
 
     def graph(self, values: Tensor, frames: Tensor, depths: Sequence[int] = ()) -> Features:
-        """`forward` of one window an example, free of questions about the values in it, so that it can be traced."""
+        """`forward` for examples of one window, with no branch on their values, so that it can be traced."""
         x = self.normalised(values, frames)
         T = values.shape[1]
         whole = (T + self.stride - 1) // self.stride * self.stride
         x = nn.functional.pad(x, (0, 0, 0, self.stride - 1))[:, :whole]
-        said = self.layers(x, frames)
-        pooled = [self._share(said[depth], depth, frames, frames) for depth in [*depths, self.n_depths - 1]]
-        valid = counted(self.tokens_of(frames), said[-1].shape[1])
-        return Features(said[-1], pooled[-1], valid, depths=tuple(pooled[:-1]))
+        outputs = self.layers(x, frames)
+        pooled = [self._share(outputs[depth], depth, frames, frames) for depth in [*depths, self.n_depths - 1]]
+        valid = counted(self.tokens_of(frames), outputs[-1].shape[1])
+        return Features(outputs[-1], pooled[-1], valid, depths=tuple(pooled[:-1]))
 
     def _said(self, x: Tensor, frames: Tensor, depths: Sequence[int]) -> Features:
-        """What is said of normalised frames [B T M] of any T, by windows where it is more than `length`."""
+        """Features of normalised frames [B T M] of any T, window by window where T exceeds `length`."""
         (B, T, _), L = x.shape, self.length
         N = self.tokens_of(T)
         valid = counted(self.tokens_of(frames), N)
         depths = [*depths, self.n_depths - 1]
         if T <= L:
             x = nn.functional.pad(x, (0, 0, 0, N * self.stride - T))
-            said = self.layers(x, None if bool((frames == x.shape[1]).all()) else frames)
-            pooled = [self._share(said[depth], depth, frames, frames) for depth in depths]
-            return Features(said[-1], pooled[-1], valid, depths=tuple(pooled[:-1]))
+            outputs = self.layers(x, None if bool((frames == x.shape[1]).all()) else frames)
+            pooled = [self._share(outputs[depth], depth, frames, frames) for depth in depths]
+            return Features(outputs[-1], pooled[-1], valid, depths=tuple(pooled[:-1]))
         W = -(-T // L)
         windows = nn.functional.pad(x, (0, 0, 0, W * L - T)).reshape(B * W, L, -1)
         inside = (frames[:, None] - L * torch.arange(W, device=x.device)).clamp(0, L).reshape(-1)  # [B*W]
@@ -120,17 +120,17 @@ class WindowedEncoder(OwnEncoder):
     ) -> tuple[Tensor, list[Tensor]]:
         """Tokens [U N D] of some of the windows [B*W L M], and their shares in the means of their recordings."""
         own = inside[some]
-        said = self.layers(windows[some], None if bool((own == self.length).all()) else own)
-        return said[-1], [self._share(said[depth], depth, own, frames[some // W]) for depth in depths]
+        outputs = self.layers(windows[some], None if bool((own == self.length).all()) else own)
+        return outputs[-1], [self._share(outputs[depth], depth, own, frames[some // W]) for depth in depths]
 
-    def _share(self, said: Tensor, depth: int, inside: Tensor, frames: Tensor) -> Tensor:
-        """The sum over tokens of `inside` frames at this depth, over the number of those of `frames`, [B D_i]."""
+    def _share(self, output: Tensor, depth: int, inside: Tensor, frames: Tensor) -> Tensor:
+        """The sum over tokens of `inside` frames at this depth, over the number of tokens of `frames`, [B D_i]."""
         stride = self.strides[depth]
-        weight = counted(-(-inside // stride), said.shape[1]) / (-(-frames // stride))[:, None]  # [B N_i]
-        return torch.einsum("bn,bnd->bd", weight.to(said.dtype), said.flatten(2))
+        weight = counted(-(-inside // stride), output.shape[1]) / (-(-frames // stride))[:, None]  # [B N_i]
+        return torch.einsum("bn,bnd->bd", weight.to(output.dtype), output.flatten(2))
 
     def shape(self) -> dict[str, Any]:
-        """What `encoder.json` says of the modality's own."""
+        """The modality's own fields of `encoder.json`."""
         return {"stride": self.stride, "length": self.length}
 
 

@@ -40,15 +40,15 @@ def file_source(path: Path) -> Source:
             return arrays_source({name: arrays[name] for name in arrays.files}, path.name, stamp)
     except UserError:
         raise
-    except Exception as error:  # whatever a head that lies makes of numpy: it overflows, nests, is no zip
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path} cannot be read as arrays without pickled objects: {said}") from None
+    except Exception as error:  # a false header can make numpy raise anything: overflow, nesting, no zip
+        message = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path} cannot be read as arrays without pickled objects: {message}") from None
 
 
 def arrays_source(arrays: Mapping[str, Any], name: str, stamp: str | None = None) -> Source:
     """Images [N H W], [N H W C] or [N C H W] under the one name that fits, labels [N] under y, label or labels.
 
-    Labels may be whatever people hold them in: series, categories, lists with gaps, tensors.
+    Labels may be in any container: series, categories, lists with gaps, tensors.
     """
     found = [key for key in PIXEL_NAMES if key in arrays] or [
         k for k, a in arrays.items() if getattr(a, "ndim", 0) in (3, 4)
@@ -101,7 +101,7 @@ def objects_source(data: Any, name: str) -> Source | None:
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:
-    if hasattr(value, "detach"):  # a torch tensor, wherever it lies
+    if hasattr(value, "detach"):  # a torch tensor, on any device
         value = value.detach().cpu()
     try:
         array = np.asarray(value)
@@ -113,7 +113,7 @@ def _array(value: Any) -> np.ndarray[Any, Any]:
 
 
 def _label_text(given: Any, name: str) -> pa.Array:
-    """Labels [N] in anything that holds them, or a table of 0 and 1 [N L]."""
+    """Labels [N] in any container, or a table of 0 and 1 [N L]."""
     given = given.detach().cpu().numpy() if hasattr(given, "detach") else given
     shape = list(np.shape(given)) if hasattr(given, "shape") else [len(given)]
     if len(shape) not in (1, 2):
@@ -149,12 +149,12 @@ def digits_source() -> Source:
     order = np.argsort([hashlib.sha256(f"digit {i}".encode()).digest() for i in range(len(digits.target))])
     split = np.full(len(order), TRAIN, np.int8)
     split[order[:DIGITS_HELD_OUT]] = TEST
-    known = split == TEST
+    labelled = split == TEST
     for digit in range(10):
-        known[[i for i in order[DIGITS_HELD_OUT:] if digits.target[i] == digit][:DIGITS_LABELLED]] = True
+        labelled[[i for i in order[DIGITS_HELD_OUT:] if digits.target[i] == digit][:DIGITS_LABELLED]] = True
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # sixteen shades
     source = arrays_source({"x": images}, "digits", "digits of scikit-learn")
-    label = pa.array([str(t) if k else None for t, k in zip(digits.target, known, strict=True)], pa.string())
+    label = pa.array([str(t) if k else None for t, k in zip(digits.target, labelled, strict=True)], pa.string())
     return replace(source, label=label, split=split)
 
 

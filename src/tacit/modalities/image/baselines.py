@@ -1,4 +1,4 @@
-"""Images: their tokens, the views that suit them by default, and the statistics any encoder of them must beat."""
+"""Patches of images, their default views, and the baseline of pixels that any encoder must beat."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tacit.core.types import Batch, Features
 from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.image.views import Views
 
-TINY = 16  # px: up to here images are glyphs and icons, which a mirror turns into something else
-ALIGNED = 0.1  # alignment from which on images are laid out alike: 0.33 to 0.58 on five such sets, 0.02 on photos
-BLUR_FROM = 64  # px: below, blur takes away what little there is
+TINY = 16  # px; up to this size images are glyphs and icons, whose meaning a mirror changes
+ALIGNED = 0.1  # alignment from which images are laid out alike: 0.33 to 0.58 on five such sets, 0.02 on photos
+BLUR_FROM = 64  # px; below, blur removes what little detail there is
 
 STRONG = ("simclr", "byol")  # tasks that compare views, which must differ much
 
 MOST_PIXELS = 1024  # values of an image that the plain-pixel baseline looks at
 MOST_COMPONENTS = 64
-MOST_ROWS = 4096  # that its principal components are estimated from
+MOST_ROWS = 4096  # from which its principal components are estimated
 
 Fetch = Callable[[NDArray[np.int64]], Batch]
 
@@ -49,10 +49,10 @@ def unpatches(tokens: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
 def default_views(spec: ImageSpec, task: str) -> Views:
     """The views that suit images of this size, channels and layout, for the pretext `task` or for "scratch".
 
-    Comparison needs strong views; the other tasks read the image itself and want it varied but whole. Colour is left
-    alone where there is none. Tiny images are moved, turned and slanted a little. Where images are laid out alike
-    (scans, portraits, products), where something lies tells what it is: they are not mirrored, and crops keep seven
-    tenths of the image at least. Of a photo of a scene a twelfth will do.
+    Tasks that compare views need strong ones; the others read the image itself, which is varied but kept whole. Hue
+    and saturation of grey images stay. Tiny images are shifted, rotated and sheared a little. Where images are laid out
+    alike (scans, portraits, products), position carries meaning: they are not mirrored, and strong crops keep at least
+    0.7 of the area. For photos of scenes 0.08 is enough.
     """
     aligned, strong = spec.alignment >= ALIGNED, task in STRONG
     views = _colours(spec) if strong else Views(jitter=0.0, grey=0.0, blur=0.0)
@@ -66,10 +66,10 @@ def default_views(spec: ImageSpec, task: str) -> Views:
 
 
 def _colours(spec: ImageSpec) -> Views:
-    """SimCLR's colours.
+    """SimCLR's jitter and blur.
 
-    Blur reaches as far, relative to the image, as its 2 px do at 224. Grey images keep the jitter of brightness and
-    contrast, tiny ones half of it: without, contrast compares the amount of ink and learns little else.
+    Blur scales with the image: SimCLR's 2 px are for 224 px. Grey images keep the jitter of brightness and contrast,
+    tiny ones half of it: without, the comparison relies on the amount of ink and learns little else.
     """
     blur = Views(blur=0.5 if spec.size >= BLUR_FROM else 0.0, blur_px=(0.1, max(0.2, spec.size / 112)))
     if spec.channels == 3:
@@ -80,7 +80,7 @@ def _colours(spec: ImageSpec) -> Views:
 
 @dataclass(frozen=True)
 class PixelStatistics:
-    """The baseline that has learned nothing: pixels, and their principal components, as an `Encoder`.
+    """The baseline without training: pixels, and their principal components, as an `Encoder`.
 
     Images are averaged down to at most `MOST_PIXELS` values. Depth 0 is the leading principal components, depth 1 and
     `pooled` are the pixels themselves.

@@ -1,7 +1,7 @@
 """Copies and near-copies of some examples among others, found without any encoder.
 
 A near-copy is the same picture after re-encoding, a slight resize, shift or change of brightness. No learned feature
-has a say: an encoder would find alike whatever it was trained to find alike.
+is used: an encoder would find alike whatever it was trained to find alike.
 
 1. Candidates: the nearest by the amplitudes of the image's low frequencies, whitened over the data. Amplitudes do not
    move with the image (the shift theorem), so that copies a pixel apart stay neighbours.
@@ -31,16 +31,16 @@ from tacit.modalities.image.store import Cache
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-SMALLEST = 16  # px; below, one 3 is as like another as a copy is
+SMALLEST = 16  # px; below, two handwritten 3s are as alike as copies
 LARGEST = 64  # px that images are averaged down to
 FREQUENCIES = 6  # lowest, in each direction
 CANDIDATES = 4
 LOOSEST, STRICTEST = 0.80, 0.985
-CHANCE = 1e-4  # of an example without a copy to be given one
-FEWEST = 30  # examples whose lookalikes say what chance does; with fewer the strictest threshold holds
+CHANCE = 1e-4  # the probability that an example without a copy is assigned one
+FEWEST = 30  # examples from which chance is estimated; with fewer the strictest threshold holds
 MOST_PAIRS = 10**10  # beyond, comparing takes many minutes: exact copies only
 
-_FITTED = 4096  # examples that the whitening is estimated from
+_FITTED = 4096  # examples from which the whitening is estimated
 _BLOCK = 2048  # images decoded or pairs compared at a time
 _WIDTH = 8192  # columns of a block of similarities
 
@@ -76,14 +76,16 @@ def chance_level(best: Floats) -> float:
 
 def _candidates(cache: Cache, rows: Rows, among: Rows) -> Rows:
     """The rows [n k] among `among` whose frequencies are most like those of `rows`."""
-    known = _frequencies(cache, among)  # [m d]
-    some = known[np.linspace(0, len(known) - 1, min(len(known), _FITTED)).astype(np.int64)]
+    references = _frequencies(cache, among)  # [m d]
+    some = references[np.linspace(0, len(references) - 1, min(len(references), _FITTED)).astype(np.int64)]
     mean = some.mean(axis=0)
     _, singular, axes = np.linalg.svd(some - mean, full_matrices=False)
     variance = np.square(singular) / len(some)
-    # a tenth of the mean variance on top: directions that hold only noise shall not count as much as the others
+    # a tenth of the mean variance on top: directions of noise alone must not count as much as the others
     whitening = axes.T / np.sqrt(variance + 0.1 * variance.mean() + 1e-12)  # [d r]
-    return among[_nearest(_unit((_frequencies(cache, rows) - mean) @ whitening), _unit((known - mean) @ whitening))]
+    return among[
+        _nearest(_unit((_frequencies(cache, rows) - mean) @ whitening), _unit((references - mean) @ whitening))
+    ]
 
 
 def _frequencies(cache: Cache, rows: Rows) -> Floats:
@@ -102,13 +104,13 @@ def _frequencies(cache: Cache, rows: Rows) -> Floats:
     return np.concatenate(parts)
 
 
-def _nearest(queries: Floats, known: Floats) -> Rows:
-    """Positions [n k] in `known` [m d] of the largest inner products with `queries` [n d], k = `CANDIDATES` at most."""
-    k = min(CANDIDATES, len(known))
+def _nearest(queries: Floats, references: Floats) -> Rows:
+    """Positions [n k] in `references` [m d] of the largest inner products with `queries` [n d], k <= `CANDIDATES`."""
+    k = min(CANDIDATES, len(references))
     top = np.full((len(queries), k), -np.inf, np.float32)
     at = np.zeros((len(queries), k), np.int64)
-    for start in range(0, len(known), _WIDTH):
-        columns = known[start : start + _WIDTH].T
+    for start in range(0, len(references), _WIDTH):
+        columns = references[start : start + _WIDTH].T
         for begin in range(0, len(queries), _BLOCK):
             similarity = queries[begin : begin + _BLOCK] @ columns  # [B width]
             here = np.flatnonzero(similarity.max(axis=1) > top[begin : begin + _BLOCK].min(axis=1))
@@ -134,7 +136,7 @@ def _likeness(cache: Cache, a: Rows, b: Rows) -> Floats:
 
 
 def _detail(grey: Floats) -> Floats:
-    """The image less its blur, noise left out: a difference of two binomial blurs."""
+    """Fine detail without noise: the difference of two binomial blurs."""
     fine = _blurred(grey)
     coarse = fine
     for _ in range(3):
@@ -143,7 +145,7 @@ def _detail(grey: Floats) -> Floats:
 
 
 def _blurred(grey: Floats) -> Floats:
-    """1 2 1 along both axes; the edge is continued."""
+    """Blur by [1 2 1] along both axes; the edge is repeated."""
     padded = np.pad(grey, [(0, 0), (1, 1), (1, 1)], mode="edge")
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     blurred: Floats = (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) * np.float32(1 / 16)
@@ -153,7 +155,7 @@ def _blurred(grey: Floats) -> Floats:
 def _aligned(one: Floats, other: Floats, level: float) -> Floats:
     """The greatest correlation [n] over shifts of up to a pixel; 0 where an image's detail is below a grey level."""
     side = one.shape[1]
-    edge = 1 + side // 16  # what lies there depends on what was beyond the edge
+    edge = 1 + side // 16  # px; there, detail depends on what was beyond the edge
     inner = slice(edge, side - edge)
     fixed = one[:, inner, inner].reshape(len(one), -1)
     flat = np.minimum(fixed.std(axis=1), other.std(axis=(1, 2))) < level
@@ -192,7 +194,7 @@ def _grey(images: NDArray[Any]) -> Floats:
 
 
 def _averaging(side: int, smaller: int) -> Floats:
-    """The matrix [smaller side] that averages `side` pixels in equal stretches."""
+    """The matrix [smaller side] that averages `side` pixels in equal segments."""
     edges = np.linspace(0, side, smaller + 1)
     pixels = np.arange(side)
     shared = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)

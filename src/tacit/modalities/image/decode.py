@@ -1,12 +1,13 @@
-"""One image in, one square of integers out: the only pixel routine, shared by the cache and by every encoder.
+"""Decodes one image to one square of integers: the only pixel routine, shared by the cache and by every encoder.
 
 Numpy and Pillow only, because the decoding processes import this file and hardly anything else of the library.
 
-What it promises: the first frame; turned upright by its EXIF orientation; transparency laid on white, where the file
-says that there is any; the WHOLE image resized to the square with an antialiasing filter (nothing is cropped away);
-8 bits a channel, or 16 where a grey source has them. Numbers that are no grey values by their type are scaled by one
-`Scale` for a whole data set. Whatever else is done to an image is named (`FINDINGS`), never done in silence. Shapes: C
-channels, H height and W width in px.
+It reads the first frame, turns it upright by its EXIF orientation, lays transparency on white where the file has any,
+and resizes the WHOLE image to the square with an antialiasing filter (nothing is cropped away). The result has 8 bits a
+channel, or 16 where a grey source has them. Numbers whose type defines no grey values are scaled by one `Scale` for a
+whole data set. Any other change to an image is recorded (`FINDINGS`), never silent.
+
+Shapes: C channels, H height and W width in px.
 """
 
 from __future__ import annotations
@@ -27,54 +28,54 @@ from tacit.modalities.image.framing import Framing
 # Naming the formats keeps out those that Pillow hands to other programs (EPS starts Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 
-# A square of 8,900 px: above any camera that people have, below what a decompression bomb needs to hurt.
+# A square of 8,900 px: more than common cameras take, less than a decompression bomb needs to do harm.
 MAX_PIXELS = 80_000_000
 
-# Part of every cache's key: raise it whenever a change may change a single pixel, or what is measured of them.
+# Part of every cache's key: raise it with any change that may alter a pixel, or a statistic of pixels.
 VERSION = 4
 
-# What was done to an image that a person should know of, or that its plan had not foreseen.
+# Changes to an image that a person should know of, or that its plan did not foresee.
 FINDINGS = ("opacity", "frames", "shallow", "bands", "clipped", "eight", "colour", "deep", "wide")
 UNFORESEEN = FINDINGS[-3:]
 
-_DEEP = ("I", "F")  # modes that begin so hold more than 8 bits
-_AGREE = 4  # of 255 that the channels of a grey image may differ by once JPEG has stored it in colour
-_LAID_ASIDE = 0.05  # of the values other than 0 that may lie beyond black and white before an image is refused
-_FEW = 0.001  # of the values that a scale need not reach
-_BLOCK = 1 << 24  # values looked at together
-_SAMPLE = 1 << 20  # values that a scale rests on
+_DEEP = ("I", "F")  # modes with these prefixes hold more than 8 bits
+_AGREE = 4  # of 255; the channels of a grey image that JPEG stored in colour differ by no more
+_MOST_OUTSIDE = 0.05  # share of the nonzero values that may lie outside the scale; with more an image is refused
+_FEW = 0.001  # share of the values at either end that a scale need not cover
+_BLOCK = 1 << 24  # values processed at a time
+_SAMPLE = 1 << 20  # values from which a scale is estimated
 
 
 class Header(NamedTuple):
-    """What the first bytes of an image file tell, without decoding it."""
+    """The header of an image file, read without decoding any pixel."""
 
     width: int  # px
     height: int  # px
     grey: bool
     deep: bool  # more than 8 bits a channel
-    bands: int = 0  # where they are neither grey nor colour: 2 or 4, none of which is said to be opacity
-    wide: bool = False  # numbers of 32 bits, which have no black and white of their own
+    bands: int = 0  # 2 or 4 where they are neither grey nor colour, and none is marked as opacity
+    wide: bool = False  # numbers of 32 bits, whose type defines no black and white
 
 
 class Scale(NamedTuple):
-    """What is black and what is white in a data set's own numbers."""
+    """The values of black and white in a data set's own numbers."""
 
     numbers: str  # uint8, uint16, int (any other) or float
     low: float
     high: float
-    bits: int = 16  # that hold them without loss
+    bits: int = 16  # that hold the values without loss
 
     @property
     def natural(self) -> bool:
-        """Whether other types have the same black and white in their own way: 255 is as white as 1.0."""
+        """Whether other types have equivalent values of black and white: 255 is as white as 1.0."""
         return (self.low, self.high) in {*_NATURAL, (0.0, 65535.0)}
 
     @property
     def dtype(self) -> np.dtype:
         return np.dtype(np.uint8 if self.bits == 8 else np.uint16)
 
-    def said(self) -> str:
-        """The rule in a few words."""
+    def describe(self) -> str:
+        """The scale in a few words."""
         return f"{self.low:,.6g} is black, {self.high:,.6g} is white"
 
 
@@ -83,17 +84,17 @@ _NATURAL = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 
 
 class Values(NamedTuple):
-    """The finite numbers of a data set, in short."""
+    """A summary of the finite numbers of a data set."""
 
     numbers: str
     low: float
     high: float
-    some: NDArray[np.float64]  # of them, from all over
-    blocks: Callable[[], Iterator[NDArray[Any]]] = lambda: iter(())  # all of them, where they are at hand
+    some: NDArray[np.float64]  # a sample of them
+    blocks: Callable[[], Iterator[NDArray[Any]]] = lambda: iter(())  # all of them, where they are in memory
 
     @classmethod
     def of(cls, blocks: Callable[[], Iterator[NDArray[Any]]]) -> Values:
-        """Of arrays of one type, which are gone through once or twice."""
+        """Summarise arrays of one type, which are iterated over once or twice."""
         parts, low, high, total, numbers = [], np.inf, -np.inf, 0, "float"
         for block in blocks():
             numbers, total = numbers_of(block.dtype), total + block.size
@@ -110,7 +111,7 @@ class Values(NamedTuple):
 
     @classmethod
     def together(cls, several: Sequence[Values]) -> Values:
-        """Those of several images as one."""
+        """Merge the summaries of several images."""
         numbers = "float" if any(of.numbers == "float" for of in several) else "int"
         each = max(1, _SAMPLE // max(1, len(several)))
         some = [of.some[:: _stride(len(of.some), each)] for of in several]
@@ -118,7 +119,7 @@ class Values(NamedTuple):
         return cls(numbers, low, high, np.concatenate(some))
 
     def fit(self, scale: Scale) -> bool:
-        """Whether 8 bits hold them all on this scale without loss."""
+        """Whether 8 bits hold all values on this scale without loss."""
 
         def whole(block: NDArray[Any]) -> bool:
             at = 255 * (block.astype(np.float64) - scale.low) / (scale.high - scale.low)
@@ -131,7 +132,7 @@ class Values(NamedTuple):
 
 
 def numbers_of(dtype: np.dtype) -> str:
-    """How pixels of this type are scaled. ValueError for what is no number."""
+    """The class of numbers by which pixels of this type are scaled. ValueError for a type that is no number."""
     if dtype.kind not in "iufb":
         raise ValueError(f"pixels must be numbers, got an array of {dtype}")
     if dtype in (np.uint8, np.bool_):
@@ -140,7 +141,7 @@ def numbers_of(dtype: np.dtype) -> str:
 
 
 def _stride(n: int, most: int) -> int:
-    """Steps that take about `most` of n values, and all channels in turn."""
+    """A step that samples about `most` of n values, and all channels in turn."""
     step = 1 + n // most
     while math.gcd(step, 6) > 1:
         step += 1
@@ -148,8 +149,8 @@ def _stride(n: int, most: int) -> int:
 
 
 def scale_of(values: Values) -> Scale:
-    """The scale of a data set of these numbers: by their type; by the range that nearly all of them keep to; or else
-    from nearly the least of them to nearly the greatest. A few that lie beyond never move it.
+    """The scale of a data set of these numbers: by their type; by a usual range that holds nearly all of them; or else
+    from about the smallest to about the largest of them. A few outliers never move it.
     """
     scale = _range_of(values)
     return scale if values.numbers in BY_TYPE else scale._replace(bits=8 if values.fit(scale) else 16)
@@ -178,24 +179,24 @@ def _range_of(values: Values) -> Scale:
     return Scale(numbers, low, high if high > low else low + 1)
 
 
-def scale_for(numbers: str, known: Scale) -> Scale:
-    """How numbers of this type are read where a data set was read by `known`."""
-    if numbers == known.numbers or not known.natural:
-        return known._replace(numbers=numbers, bits=known.bits if numbers == known.numbers else 16)
+def scale_for(numbers: str, scale: Scale) -> Scale:
+    """The scale for numbers of this type in a data set that is read by `scale`."""
+    if numbers == scale.numbers or not scale.natural:
+        return scale._replace(numbers=numbers, bits=scale.bits if numbers == scale.numbers else 16)
     if numbers in BY_TYPE:
         return BY_TYPE[numbers]
-    return Scale(numbers, 0.0, 1.0 if numbers == "float" else max(255.0, known.high))
+    return Scale(numbers, 0.0, 1.0 if numbers == "float" else max(255.0, scale.high))
 
 
 def versions() -> list[str | None]:
-    """Of all that decodes."""
+    """The versions of all decoding libraries."""
     import PIL
 
     return [PIL.__version__, *map(features.version, ("jpg", "libtiff", "zlib", "webp"))]
 
 
 def identity(image: Image.Image) -> bytes:
-    """All that makes an image in memory what it looks like: pixels, palette, transparency, orientation."""
+    """The bytes that determine how an image in memory looks: pixels, palette, transparency, orientation."""
     palette = image.palette
     colours = b"" if palette is None else f"{palette.mode} ".encode() + palette.tobytes()
     info = (image.info.get("transparency"), _orientation(image))
@@ -205,7 +206,7 @@ def identity(image: Image.Image) -> bytes:
 def open_image(source: bytes | Path | str) -> Image.Image:
     """Open an encoded image lazily: the header is read and checked, no pixel is decoded.
 
-    Raises `ValueError` with a short reason for what is no image, or an image above `MAX_PIXELS`.
+    Raises `ValueError` with a short reason for a file that is no image, or an image above `MAX_PIXELS`.
     """
     if source == b"":
         raise ValueError("the file is empty")
@@ -235,7 +236,7 @@ def probe(source: bytes | Path | Image.Image) -> Header:
 
 
 def probe_array(array: NDArray[Any]) -> Header:
-    """The same of pixels in memory, [H W], [H W C] or [C H W]."""
+    """The same for pixels in memory, [H W], [H W C] or [C H W]."""
     height, width, channels = _channels_last(array).shape
     numbers_of(array.dtype)
     bands = channels if channels in (2, 4) else 0
@@ -243,7 +244,7 @@ def probe_array(array: NDArray[Any]) -> Header:
 
 
 def values(source: bytes | Path | Image.Image) -> Values | None:
-    """The numbers of an image file that have no black and white of their own; None of any other."""
+    """The numbers of an image file whose type defines no black and white; None for any other file."""
     with open_image(source) if not isinstance(source, Image.Image) else source.copy() as image:
         if not image.mode.startswith(_DEEP) or (numbers := _deep_numbers(image)) == "uint16":
             return None
@@ -284,12 +285,12 @@ def to_square(
 ) -> NDArray[Any]:  # [C H W]
     """The image resized whole to `size` px a side, with 1 (grey), 3 (RGB) or 4 channels (bands of any meaning).
 
-    uint8, or uint16 where one grey channel is asked for and the source holds more than 8 bits; `dtype` forces either.
-    Both scales mean the same: uint8 / 255 = uint16 / 65535. Numbers of 32 bits are read by `scale`, without one by what
-    they are. `framing` is another way than to resize the whole. `found` learns what was done, see `FINDINGS`.
+    uint8, or uint16 where one grey channel is requested and the source holds more than 8 bits; `dtype` forces either.
+    Both scales mean the same: uint8 / 255 = uint16 / 65535. Numbers of 32 bits are read by `scale`, or else by their
+    own range. `framing` replaces the resizing of the whole. What was done is added to `found`, see `FINDINGS`.
 
-    ValueError where the image has other channels than are asked for; in `strict` reading also where it is in colour and
-    grey is asked for, or many of its values lie beyond the scale.
+    ValueError where the image has other channels than requested; with `strict` also where it is in colour and grey is
+    requested, or many of its values lie outside the scale.
     """
     found = set() if found is None else found
     look_at(image, found)
@@ -346,7 +347,7 @@ def array_to_square(
 ) -> NDArray[Any]:  # [C H W]
     """The same for pixels already in memory, of any numbers: [H W], [H W C] or [C H W] with 1 to 4 channels.
 
-    A second or a fourth channel is one as good as the others, whatever it is.
+    A second or a fourth channel counts as any other, whatever its meaning.
     """
     found = set() if found is None else found
     array = _channels_last(array)  # [H W C]
@@ -382,15 +383,15 @@ def array_to_square(
 
 
 def blocks_of(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """A stack of images, many values at a time."""
+    """Iterate over a stack of images, block by block."""
     step = max(1, _BLOCK // max(1, images[0].size))
     return (images[first : first + step] for first in range(0, len(images), step))
 
 
 def look_at(image: Image.Image, found: set[str]) -> None:
-    """What a file holds beyond what is read of it; before its pixels are loaded."""
+    """Add to `found` what a file holds beyond what is read of it; call this before its pixels are loaded."""
     tile: Any = getattr(image, "tile", None)
-    if not tile or image.tell() > 0:  # in memory, or a frame that somebody has chosen
+    if not tile or image.tell() > 0:  # in memory, or a frame chosen by the caller
         return
     raw = tile[0][3]
     raw = raw[0] if isinstance(raw, tuple) and raw else raw
@@ -415,7 +416,7 @@ def _has_more(image: Image.Image) -> bool:
 
 
 def _tags(image: Image.Image) -> tuple[int, tuple[int, ...]]:
-    """Of a TIFF file the number of its bands, and what is said of those beyond grey or colour."""
+    """The number of bands of a TIFF file, and the meanings of those beyond grey or colour."""
     tags = getattr(image, "tag_v2", None)
     if tags is None:
         return 0, ()
@@ -424,7 +425,7 @@ def _tags(image: Image.Image) -> tuple[int, tuple[int, ...]]:
 
 
 def _is_four_bands(image: Image.Image) -> bool:
-    """Whether the fourth band of an image is none of opacity."""
+    """Whether an image has a fourth band that is not opacity."""
     if image.mode == "RGBX":
         return True
     bands, extra = _tags(image)
@@ -439,7 +440,7 @@ def _is_grey(image: Image.Image) -> bool:
 
 
 def _agrees(colour: Image.Image | NDArray[Any]) -> bool:
-    """Whether the three channels say the same, but for what JPEG makes of them."""
+    """Whether the three channels are equal, but for the rounding of JPEG."""
     channels = np.asarray(colour).astype(np.int32)
     spread = int((channels.max(-1) - channels.min(-1)).max(initial=0))
     return spread <= _AGREE * (257 if np.asarray(colour).dtype == np.uint16 else 1)
@@ -449,7 +450,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (SyntaxError, struct.error, ValueError, KeyError, TypeError, OSError):
-        return 1  # broken metadata beside sound pixels
+        return 1  # broken metadata, but sound pixels
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -483,7 +484,7 @@ def _srgb() -> Any:
 
 
 def _unmultiplied(image: Image.Image) -> Image.Image:
-    """Grey that was multiplied by its opacity, as it was before: Pillow does so with colour alone."""
+    """Undo the multiplication of grey by its opacity; Pillow does so for colour alone."""
     grey, opacity = image.split()
     return Image.merge("RGBa", [grey, grey, grey, opacity]).convert("RGBA")
 
@@ -497,7 +498,7 @@ def _resize(image: Image.Image, size: int, framing: Framing | None = None) -> Im
 
 
 def _framed(image: Image.Image, size: int, framing: Framing) -> Image.Image:
-    """The middle of what the whole is resized to; black where that is smaller."""
+    """Resize the whole and crop its centre, padded with black where it is smaller."""
     width, height = image.size
     wide, high = (framing.edge, framing.edge) if framing.edge else (width, height)  # px, of the whole
     if framing.edge and framing.keep:
@@ -508,7 +509,7 @@ def _framed(image: Image.Image, size: int, framing: Framing) -> Image.Image:
     filter_ = Image.Resampling(framing.filter)
     if wide * high <= MAX_PIXELS:
         part = image.resize((wide, high), filter_).crop((left, top, right, bottom))
-    else:  # of a picture as narrow as that the middle alone, which rounds a little otherwise
+    else:  # of so narrow a picture, resize the centre alone, which rounds a little differently
         ends = min(width, right * width / wide), min(height, bottom * height / high)
         part = image.resize(
             (right - left, bottom - top), filter_, box=(left * width / wide, top * height / high, *ends)
@@ -521,14 +522,14 @@ def _framed(image: Image.Image, size: int, framing: Framing) -> Image.Image:
 
 
 def _deep_numbers(image: Image.Image) -> str:
-    """The numbers of a mode of more than 8 bits."""
+    """The class of numbers of a mode of more than 8 bits."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         return "uint16"
     return "float" if image.mode == "F" else "int"
 
 
 def _sixteen_bits(array: NDArray[Any], rule: Scale, strict: bool, found: set[str]) -> NDArray[np.uint16]:
-    """Any numbers as 16 bits by a rule. ValueError where some are none, or in strict reading many lie beyond it."""
+    """Scale numbers to 16 bits. ValueError for NaN and infinity, with `strict` also for many outside the scale."""
     if array.dtype == np.uint16 and rule == BY_TYPE["uint16"]:
         return array
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -537,9 +538,9 @@ def _sixteen_bits(array: NDArray[Any], rule: Scale, strict: bool, found: set[str
     beyond = (at < -1e-6) | (at > 1 + 1e-6)
     if beyond.any():
         found.add("clipped")
-        if strict and beyond.sum() > _LAID_ASIDE * np.count_nonzero(array):
+        if strict and beyond.sum() > _MOST_OUTSIDE * np.count_nonzero(array):
             reach = f"{float(array.min()):,.6g} to {float(array.max()):,.6g}"
-            raise ValueError(f"values from {reach}, where {rule.said()}; scale them so")
+            raise ValueError(f"values from {reach}, where {rule.describe()}; scale them so")
     deep: NDArray[np.uint16] = np.rint(at * 65535).clip(0, 65535).astype(np.uint16)
     return deep
 
@@ -573,7 +574,7 @@ def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _as(square: NDArray[Any], dtype: np.dtype) -> NDArray[Any]:
-    """Change between the two scales: 0..255 and 0..65535."""
+    """Convert between the two scales: 0..255 and 0..65535."""
     square = np.ascontiguousarray(square)
     if square.dtype == dtype:
         return square

@@ -1,4 +1,4 @@
-"""Images through the decoding processes: what all of them are made into, and what some are probed for."""
+"""Decodes images in worker processes: the plan for all of them, and the headers and values of some."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tacit.modalities.image.framing import Framing
 
 @dataclass(frozen=True)
 class Plan(AnyPlan):
-    """What every image is made into: [channels size size] of dtype `uint8` or `uint16`."""
+    """What every image is decoded to: [channels size size] of dtype `uint8` or `uint16`."""
 
     decoder: ClassVar[str] = "tacit.modalities.image.worker:answer"
     batch: ClassVar[int] = 64
@@ -30,7 +30,7 @@ class Plan(AnyPlan):
     dtype: str
     framing: Framing | None = None
     scale: pixels.Scale | None = None
-    strict: bool = False  # as an encoder reads, which refuses what does not fit it
+    strict: bool = False  # refuse images that do not fit the encoder they are read for
 
     @property
     def nbytes(self) -> int:
@@ -43,7 +43,7 @@ class Plan(AnyPlan):
         return Decoded(content, square, "", found)
 
     def in_memory(self, item: Any) -> Decoded:
-        """Of a PIL image, or of pixels [H W] or [H W C]."""
+        """Decode a PIL image, or pixels [H W] or [H W C]."""
         found: set[str] = set()
         form = (self.size, self.channels, np.dtype(self.dtype), self.framing)
         how: dict[str, Any] = {"scale": self.scale, "strict": self.strict, "found": found}
@@ -62,7 +62,7 @@ class Plan(AnyPlan):
         if not isinstance(item, Image.Image):
             return Decoded(content, json.dumps(pixels.probe_array(item)).encode())
         if what == "values":
-            return Decoded(content, worker.told(pixels.values(item)))
+            return Decoded(content, worker.as_json(pixels.values(item)))
         return Decoded(content, json.dumps(pixels.probe(item)).encode())
 
 
@@ -73,15 +73,15 @@ def headers(pool: Pool, items: Iterable[Item]) -> list[pixels.Header]:
 
 
 def values(pool: Pool, items: Iterable[Item]) -> Iterator[pixels.Values]:
-    """The numbers of those images that have no black and white of their own."""
+    """The numbers of those images whose type defines no black and white."""
     for outcome in pool.probe(items, "values"):
-        if outcome.data is not None and (said := json.loads(outcome.data)) is not None:
-            numbers, low, high, some = said
+        if outcome.data is not None and (summary := json.loads(outcome.data)) is not None:
+            numbers, low, high, some = summary
             yield pixels.Values(numbers, low, high, np.array(some, np.float64))
 
 
 def _content_of(item: Any) -> bytes:
-    """The hash of what is in memory: of a PIL image, whose pixels are loaded, or of an array."""
+    """The content hash of an image in memory: of a PIL image, whose pixels are loaded, or of an array."""
     if isinstance(item, Image.Image):
         item.load()
         return content_hash(pixels.identity(item))

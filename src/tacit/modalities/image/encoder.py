@@ -1,4 +1,4 @@
-"""What all image encoders share: their shape, the preprocessing of raw images, hiding pixels, pooled depths."""
+"""What all image encoders share: their shape, the preprocessing of raw images, masked pixels, pooled depths."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ Picture = str | Path | Image | NDArray[Any]
 class ImageEncoder(OwnEncoder):
     """Embeds batches of raw images; abstract.
 
-    `grid` and `stride` say where tokens lie at `spec.size`: token
-    (i, j) sees the square of `stride` px that starts at (i * stride, j * stride). `mask_token` is frozen until a task
-    that hides tokens unfreezes it.
+    `grid` and `stride` locate the tokens at `spec.size`: token
+    (i, j) covers the square of `stride` px that starts at (i * stride, j * stride). `mask_token` is frozen until a task
+    that masks tokens unfreezes it.
     """
 
     spec: ImageSpec
@@ -68,7 +68,7 @@ class ImageEncoder(OwnEncoder):
         """Embed `batch["image"]` [B C H W]; depth `n_depths - 1` is the deepest and equals `pooled`."""
 
     def normalise(self, batch: Batch) -> Tensor:
-        """Raw images as the network wants them: float32 [B C H W], mean 0 and deviation 1 over the training data."""
+        """Raw images as the network takes them: float32 [B C H W], mean 0 and deviation 1 over the training data."""
         image = batch["image"]
         if image.ndim != 4 or image.shape[1] != self.spec.channels:
             raise UserError(
@@ -78,7 +78,7 @@ class ImageEncoder(OwnEncoder):
         return (to_float(image) - self.mean) / self.std
 
     def hide(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Put the learned pixel `mask_token` [C] over the squares of `x` [B C H W] where `mask` [B N] is True."""
+        """Put the learned pixel `mask_token` [C] in the squares of `x` [B C H W] where `mask` [B N] is True."""
         squares = mask.reshape(-1, *self.grid).repeat_interleave(self.stride, 1).repeat_interleave(self.stride, 2)
         squares = squares[:, None, : x.shape[2], : x.shape[3]]  # [B 1 H W]; the last squares may stick out
         return torch.where(squares, self.mask_token[:, None, None].to(x.dtype), x)
@@ -86,14 +86,14 @@ class ImageEncoder(OwnEncoder):
     def prepare(self, images: Picture | Sequence[Picture]) -> Batch:
         """Paths, PIL images or arrays as a batch on the encoder's device, prepared as for its training.
 
-        An array is one image [H W] or [H W C], or a stack of images. Its numbers are scaled as those of the training
-        were; where these were of another type, integers by their type, and floats are in [0, 1]. Returns `image`
-        [B C size size] and `index` [B]. UserError names what is no image, or none such as the encoder reads.
+        An array is one image [H W] or [H W C], or a stack of images. Its numbers are scaled as in training; if
+        those were of another type, integers are scaled by their type, and floats are in [0, 1]. Returns `image`
+        [B C size size] and `index` [B]. UserError names inputs that are no images, or that the encoder cannot read.
         """
         pictures = _several(images, self.spec.channels)
         scale = self.spec.scale
         arrays = [picture for picture in pictures if isinstance(picture, np.ndarray)]
-        if scale is None and arrays and len({array.dtype for array in arrays}) == 1:  # of an older Tacit's training
+        if scale is None and arrays and len({array.dtype for array in arrays}) == 1:  # trained by an older Tacit
             scale = _found(arrays)
         squares = [self._square(picture, scale) for picture in pictures]
         if len({square.dtype for square in squares}) > 1:  # 8 and 16 bits mixed: 255 becomes 65535
@@ -115,18 +115,18 @@ class ImageEncoder(OwnEncoder):
             raise UserError(f"cannot prepare {what}: {error}") from None
 
     def read(self, model: PreTrainedModel, image: Tensor) -> tuple[Tensor, Tensor]:
-        """What the opened files of `hugging_face()` say of images [B C S S] in [0, 1]: pooled [B D], tokens [B N D]."""
+        """Outputs of the reloaded `hugging_face()` for images [B C S S] in [0, 1]: pooled [B D], tokens [B N D]."""
         hidden = model((image - self.mean.cpu()) / self.std.cpu()).last_hidden_state
         places = math.prod(self.grid)
         tokens = hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden[:, -places:]
         return tokens.mean(1), tokens
 
     def write_companions(self, folder: Path) -> None:
-        """What tells Hugging Face's library how to prepare images for the model in `folder`."""
+        """Write the preprocessing of images for the model in `folder`, for Hugging Face's library."""
         (folder / "preprocessor_config.json").write_text(json.dumps(image_processor(self.spec), indent=2))
 
     def shape(self) -> dict[str, Any]:
-        """What `encoder.json` says of the kind's own."""
+        """The modality's own fields of `encoder.json`."""
         return {"grid": self.grid, "stride": self.stride}
 
     pooling = "mean over tokens"
@@ -155,7 +155,7 @@ class MapEncoder(ImageEncoder):
 
 
 def image_processor(spec: ImageSpec) -> dict[str, Any]:
-    """`decode.to_square` and the normalisation in the words of a Hugging Face image processor."""
+    """`decode.to_square` and the normalisation as settings of a Hugging Face image processor."""
     framing = spec.framing or Framing(spec.size, keep=False, filter=3)  # bicubic
     square, edge = {"height": spec.size, "width": spec.size}, framing.edge
     return {
@@ -174,7 +174,7 @@ def image_processor(spec: ImageSpec) -> dict[str, Any]:
 
 
 def _found(arrays: Sequence[NDArray[Any]]) -> decode.Scale | None:
-    """One scale for all of these, by what they hold; None where they hold no numbers."""
+    """One scale for all of these arrays, from their values; None where they hold no numbers."""
     try:
         return decode.scale_of(decode.Values.of(lambda: iter(arrays)))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Images as other programs take them."""
+"""Exports encoders of images as graphs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Images:
         return {"image": torch.zeros(2, spec.channels, spec.size, spec.size)}
 
     def trial(self) -> Iterator[Inputs]:
-        """Noise, and smooth shapes as photographs have them."""
+        """Noise, and smooth shapes like those of photographs."""
         generator, spec = torch.Generator().manual_seed(0), self.encoder.spec
         for rows in BATCHES:
             yield {"image": torch.rand(rows, spec.channels, spec.size, spec.size, generator=generator)}
@@ -47,7 +47,7 @@ class Images:
             yield {"image": nn.functional.interpolate(coarse, size, mode="bilinear", align_corners=False)}
 
     def taken(self, inputs: Inputs, deep: bool) -> Inputs:
-        """Not floats but integers: pixels of the run's depth."""
+        """Pixels as integers of the run's depth, in place of floats."""
         white, dtype = (65535, torch.uint16) if deep else (255, torch.uint8)
         return {"image": (inputs["image"] * white).round().to(dtype)}
 
@@ -95,7 +95,11 @@ class Images:
         return [
             "take the first frame, turned upright by its EXIF orientation, transparency laid on white",
             f"convert to {channels}, {dtype}, 0 to {white}"
-            + ("" if rule is None or rule.numbers in BY_TYPE else f", where of numbers as in training {rule.said()}"),
+            + (
+                ""
+                if rule is None or rule.numbers in BY_TYPE
+                else f", where of numbers as in training {rule.describe()}"
+            ),
             f"resize the whole image to {spec.size} x {spec.size} px, bicubic with antialiasing; crop nothing",
             f"stack to [B {spec.channels} {spec.size} {spec.size}]",
         ]

@@ -1,4 +1,4 @@
-"""How a picture becomes a square. No Pillow here, since encoders and commands know of it that decode nothing."""
+"""How a picture becomes a square. Imports no Pillow, since encoders and commands that decode nothing use it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class Framing(NamedTuple):
-    """How a picture becomes a square where not as usual: resized, and perhaps the middle of it cut out.
+    """How a picture becomes a square in another way than Tacit's own: resized, and perhaps cropped to its centre.
 
-    With `keep` the shorter side is resized to `edge` px and the proportions are kept, else both sides are; the middle
-    of the square's size is what is left. An `edge` of 0 resizes nothing.
+    With `keep` the shorter side is resized to `edge` px and the aspect ratio is kept, else both sides are resized; then
+    the centre is cropped to the size of the square. An `edge` of 0 resizes nothing.
     """
 
     edge: int  # px

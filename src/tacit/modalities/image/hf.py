@@ -1,4 +1,4 @@
-"""Image models from a Hugging Face folder, fed as their own preprocessing says, wherever that is written."""
+"""Image models from a Hugging Face folder, with their own preprocessing, wherever the folder describes it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,26 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from tacit.core.errors import UserError
 from tacit.core.nn import as_channels, to_float
 from tacit.core.types import Batch, Features
-from tacit.modalities.hf_folder import Public, check_complete, first_line, freeze_unused, load_model, quiet, told_of
+from tacit.modalities.hf_folder import (
+    Public,
+    check_complete,
+    first_line,
+    freeze_unused,
+    load_model,
+    quiet,
+    told_of,
+)
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.framing import Framing
 from tacit.modalities.image.spec import ImageSpec
 
 CHANNELS = (1, 2, 3, 4)
 LARGEST = 1024  # px a side, as of any data
-USUAL = 224  # px, where nothing says another size
-MARGIN_BELOW = 384  # px: ConvNeXt's kin cut a margin off what is smaller
+USUAL = 224  # px, where the folder names no size
+MARGIN_BELOW = 384  # px; models like ConvNeXt crop a margin off smaller images
 LEVIT_MARGIN = 256 / 224
-UNSEEN = 0.05  # of the span of a picture's values, by which a pixel may differ from what transformers makes of it
-UNTOLD = {"resample": 2, "rescale_factor": 1 / 255, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+TOLERANCE = 0.05  # share of the range of a picture's values by which a pixel may differ from transformers' own
+DEFAULTS = {"resample": 2, "rescale_factor": 1 / 255, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 ATTRIBUTES = (
     *("do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor"),
@@ -50,32 +58,31 @@ ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Processing:
-    """How a model's own preprocessing makes pictures into what it is fed with."""
+    """A model's own preprocessing of pictures."""
 
     spec: ImageSpec
-    shape: tuple[int, int]  # px, height and width of what the model is fed with
+    shape: tuple[int, int]  # px, height and width of the model's input
     flip: bool  # BGR
-    told: Mapping[str, Any]  # the same in the words of the folder, to be written again
+    settings: Mapping[str, Any]  # of the folder's processor, to be written again
     remarks: tuple[str, ...] = ()
 
     def as_read(self, spec: ImageSpec) -> Processing:
-        """The same, of images as a run has read them."""
+        """The same preprocessing, for images as a run has read them."""
         shape = self.shape if spec.size == max(self.shape) else (spec.size, spec.size)
         return replace(self, spec=spec, shape=shape)
 
 
 def read_processing(folder: Path, config: Any) -> Processing:
-    """What the folder says of its images; where it is silent, what transformers does for this kind of model, and so
-    said."""
+    """The folder's preprocessing, or else, with a remark, that of transformers for the type of model."""
     channels = getattr(config, "num_channels", None) or 3
     if channels not in CHANNELS:
         raise UserError(f"{folder} is a model of images of {channels} channels; images of 1 to 4 can be read")
-    told = told_of(folder, "image_processor", "preprocessor_config.json")
-    made_by, name = _processor(told, config)
+    given = told_of(folder, "image_processor", "preprocessor_config.json")
+    made_by, name = _processor(given, config)
     own = _pair(getattr(config, "image_size", None))
     remarks: list[str] = []
-    said = _attributes(made_by, told if told is not None else _untold(made_by, name, own))
-    shape, framing = _framing(said, name)
+    settings = _attributes(made_by, given if given is not None else _default_size(made_by, name, own))
+    shape, framing = _framing(settings, name)
     if shape is None:
         shape, framing = own or (USUAL, USUAL), None
         remarks.append(f"its preprocessing names no size; images are resized to {shape[0]} x {shape[1]} px")
@@ -83,26 +90,28 @@ def read_processing(folder: Path, config: Any) -> Processing:
         raise UserError(f"{folder} is a model of images of {shape[0]} x {shape[1]} px; {LARGEST} px a side can be read")
     if framing is not None and (framing.edge > 4 * LARGEST or shape[0] != shape[1]):
         framing = Framing(max(shape), False, framing.filter)
-    mean, std = _moments(folder, said, channels, name)
-    if told is None:
-        told = {key: said[key] for key in ATTRIBUTES if key in said} | ({"image_processor_type": name} if name else {})
+    mean, std = _moments(folder, settings, channels, name)
+    if given is None:
+        given = {key: settings[key] for key in ATTRIBUTES if key in settings} | (
+            {"image_processor_type": name} if name else {}
+        )
         remarks.append(
             f"its folder does not say how images are prepared (no preprocessor_config.json): {shape[0]} x {shape[1]} "
-            f"px, mean {_said(mean)} and deviation {_said(std)} are taken, as of {name or 'most models'}"
+            f"px, mean {_spaced(mean)} and deviation {_spaced(std)} are taken, as of {name or 'most models'}"
         )
-    flip = bool(said.get("do_flip_channel_order") or said.get("do_flip_channels")) and channels == 3
+    flip = bool(settings.get("do_flip_channel_order") or settings.get("do_flip_channels")) and channels == 3
     spec = ImageSpec(max(shape), channels, mean, std, framing=framing)
-    return Processing(spec, shape, flip, told, tuple(remarks))
+    return Processing(spec, shape, flip, given, tuple(remarks))
 
 
 @torch.no_grad()
 def differences(encoder: HuggingFace) -> tuple[str, ...]:
-    """What a person should know where transformers prepares a picture otherwise by the same settings: there are more of
-    them than are followed here (margins, sides in proportion), and not all can be, as all data are read as squares.
+    """A remark where transformers prepares a picture differently by the same settings: it follows more of them than are
+    followed here (margins, aspect ratios), and not all can be, as all data are read as squares.
     """
-    cls = _processor(encoder.processing.told, encoder.model.config)[0]
-    told = {key: value for key, value in encoder.processing.told.items() if key != "image_processor_type"}
-    if cls is None or encoder.spec.channels != 3 or not _modest(told):
+    cls = _processor(encoder.processing.settings, encoder.model.config)[0]
+    settings = {key: value for key, value in encoder.processing.settings.items() if key != "image_processor_type"}
+    if cls is None or encoder.spec.channels != 3 or not _modest(settings):
         return ()
     height, width = 60, 90
     slope = np.linspace(0, 255, height)[:, None, None] * [0.4, 0.2, 0] + np.linspace(0, 150, width)[:, None] * [
@@ -112,12 +121,12 @@ def differences(encoder: HuggingFace) -> tuple[str, ...]:
     ]
     picture = Image.fromarray(slope.astype(np.uint8))
     try:
-        wanted = torch.from_numpy(np.stack(cls(**told)(images=picture)["pixel_values"])).float()
-    except Exception:  # whatever it raises, nothing can be compared with that
+        wanted = torch.from_numpy(np.stack(cls(**settings)(images=picture)["pixel_values"])).float()
+    except Exception:  # it may raise anything, and then there is nothing to compare with
         return ()
     found = encoder.normalise(encoder.prepare(picture))
     span = float(found.max() - found.min())
-    if found.shape == wanted.shape and float((found - wanted).abs().max()) <= UNSEEN * span:
+    if found.shape == wanted.shape and float((found - wanted).abs().max()) <= TOLERANCE * span:
         return ()
     fed = " x ".join(map(str, wanted.shape[2:]))
     return (
@@ -126,15 +135,15 @@ def differences(encoder: HuggingFace) -> tuple[str, ...]:
     )
 
 
-def _modest(told: Any) -> bool:
+def _modest(settings: Any) -> bool:
     """Whether no number of these settings would make a picture of more than a few thousand px a side."""
-    if isinstance(told, dict | list | tuple):
-        return all(map(_modest, told.values() if isinstance(told, dict) else told))
-    return not isinstance(told, int | float) or abs(told) <= 4 * LARGEST
+    if isinstance(settings, dict | list | tuple):
+        return all(map(_modest, settings.values() if isinstance(settings, dict) else settings))
+    return not isinstance(settings, int | float) or abs(settings) <= 4 * LARGEST
 
 
-def _untold(cls: Any, name: str, own: tuple[int, int] | None) -> dict[str, Any]:
-    """The usual preprocessing of a kind of model, of the size that its configuration says."""
+def _default_size(cls: Any, name: str, own: tuple[int, int] | None) -> dict[str, Any]:
+    """Settings that bring the usual preprocessing of a type of model to the size in its configuration."""
     usual = _framing(_attributes(cls, None), name)[0]
     if own is None or own == usual:
         return {}
@@ -143,45 +152,49 @@ def _untold(cls: Any, name: str, own: tuple[int, int] | None) -> dict[str, Any]:
     return {"size": shorter if isinstance(size, dict) and "shortest_edge" in size else both, "crop_size": both}
 
 
-def _processor(told: Mapping[str, Any] | None, config: Any) -> tuple[Any, str]:
+def _processor(given: Mapping[str, Any] | None, config: Any) -> tuple[Any, str]:
     """The class of transformers that prepares such images, None where it needs other packages, and its name."""
-    named = str((told or {}).get("image_processor_type") or (told or {}).get("feature_extractor_type") or "")
+    named = str((given or {}).get("image_processor_type") or (given or {}).get("feature_extractor_type") or "")
     named = named.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
     if not named.endswith("ImageProcessor"):
-        kind = config.model_type
-        known = IMAGE_PROCESSOR_MAPPING_NAMES.get(kind) or IMAGE_PROCESSOR_MAPPING_NAMES.get(
-            kind.partition("_vision")[0]
+        model_type = config.model_type
+        names = IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type) or IMAGE_PROCESSOR_MAPPING_NAMES.get(
+            model_type.partition("_vision")[0]
         )
-        named = (known or {}).get("torchvision") or (known or {}).get("pil", "").removesuffix("Pil")
+        named = (names or {}).get("torchvision") or (names or {}).get("pil", "").removesuffix("Pil")
     cls = getattr(transformers, f"{named}Pil", None) if named else None
     return cls, named
 
 
-def _attributes(cls: Any, told: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What is told, and what the class takes where nothing is."""
-    own = {name: value for name, value in (told or {}).items() if value is not None}
+def _attributes(cls: Any, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The given settings, and the defaults of the class for the others."""
+    own = {name: value for name, value in (given or {}).items() if value is not None}
     if cls is None:
-        return {**UNTOLD, **IMAGENET, "do_resize": True, "do_rescale": True, "do_normalize": True, **own}
-    return {**UNTOLD, **{name: value for name in ATTRIBUTES if (value := getattr(cls, name, None)) is not None}, **own}
+        return {**DEFAULTS, **IMAGENET, "do_resize": True, "do_rescale": True, "do_normalize": True, **own}
+    return {
+        **DEFAULTS,
+        **{name: value for name in ATTRIBUTES if (value := getattr(cls, name, None)) is not None},
+        **own,
+    }
 
 
-def _framing(said: Mapping[str, Any], name: str) -> tuple[tuple[int, int] | None, Framing | None]:
-    """What a model is fed with, height and width in px, and how a picture becomes that; None where no size is told."""
-    size, crop = said.get("size"), _pair(said.get("crop_size")) if said.get("do_center_crop") else None
-    filter_ = _whole(said["resample"], 2)
+def _framing(settings: Mapping[str, Any], name: str) -> tuple[tuple[int, int] | None, Framing | None]:
+    """The size of a model's input, height and width in px, and its framing; None where no size is given."""
+    size, crop = settings.get("size"), _pair(settings.get("crop_size")) if settings.get("do_center_crop") else None
+    filter_ = _whole(settings["resample"], 2)
     filter_ = filter_ if 0 <= filter_ <= 5 else 2
     edge = _whole(size.get("shortest_edge")) if isinstance(size, dict) else 0
     edge = _whole(size) if isinstance(size, int) and crop is not None else edge
     both = None if edge else _pair(size)
-    percent = said.get("crop_pct")
-    if name.startswith("ConvNext"):  # its own rule, in place of a cut that is told
+    percent = settings.get("crop_pct")
+    if name.startswith("ConvNext"):  # its own rule, in place of the settings of a crop
         side = edge or (both or (0, 0))[0]
         if not side:
             return None, None
         if side >= MARGIN_BELOW:
             return (side, side), Framing(side, False, filter_)
         return (side, side), Framing(int(side / (percent or USUAL / 256)), True, filter_)
-    if not said.get("do_resize"):
+    if not settings.get("do_resize"):
         return (crop, Framing(0, True, filter_)) if crop is not None else (None, None)
     if name.startswith("Levit") and edge:
         edge = int(LEVIT_MARGIN * edge)
@@ -194,13 +207,13 @@ def _framing(said: Mapping[str, Any], name: str) -> tuple[tuple[int, int] | None
         if both and both[0] == both[1]:
             return crop, Framing(both[0], False, filter_)
         return crop, Framing(max(crop), False, filter_)
-    if edge:  # of proportions that are kept a square takes the whole
+    if edge:  # it would keep the aspect ratio; here the square takes the whole
         return (edge, edge), Framing(edge, False, filter_)
     return (both, Framing(max(both), False, filter_)) if both else (None, None)
 
 
 def _pair(size: Any) -> tuple[int, int] | None:
-    """Height and width in px, of the ways in which they are written: 224, [224, 224], {"height": 224, ...}."""
+    """Height and width in px from any way of writing them: 224, [224, 224], {"height": 224, ...}."""
     if isinstance(size, dict):
         side = size.get("shortest_edge")
         size = [side, side] if side else [size.get("height"), size.get("width")]
@@ -212,21 +225,21 @@ def _pair(size: Any) -> tuple[int, int] | None:
 
 
 def _whole(value: Any, default: int = 0) -> int:
-    """A number of px or of a filter as a whole one."""
+    """A number of px or of a filter as an integer."""
     return int(value) if isinstance(value, int | float) and math.isfinite(value) and abs(value) < 1 << 31 else default
 
 
 def _moments(
-    folder: Path, said: Mapping[str, Any], channels: int, name: str
+    folder: Path, settings: Mapping[str, Any], channels: int, name: str
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of pixel values in [0, 1] that come to what the model is fed with."""
+    """Mean and deviation of pixel values in [0, 1] that normalise images to the model's input."""
     try:
-        mean, std = (_each(said[of], channels) for of in ("image_mean", "image_std"))
-        scale = 255 * float(said["rescale_factor"]) if said.get("do_rescale") else 255.0
-        again = std if said.get("include_top") and name.startswith("EfficientNet") else (1.0,) * channels
-        if not said.get("do_normalize"):
+        mean, std = (_each(settings[of], channels) for of in ("image_mean", "image_std"))
+        scale = 255 * float(settings["rescale_factor"]) if settings.get("do_rescale") else 255.0
+        again = std if settings.get("include_top") and name.startswith("EfficientNet") else (1.0,) * channels
+        if not settings.get("do_normalize"):
             mean, std = (0.0,) * channels, (1.0,) * channels
-        offset = 1.0 if said.get("rescale_offset") else 0.0
+        offset = 1.0 if settings.get("rescale_offset") else 0.0
         found = tuple((m + offset) / scale for m in mean), tuple(s * t / scale for s, t in zip(std, again, strict=True))
         sound = all(math.isfinite(m) for m in found[0]) and all(0 < s < math.inf for s in found[1])
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
@@ -240,14 +253,14 @@ def _moments(
 
 
 def _each(values: Any, channels: int) -> tuple[float, ...]:
-    """One number of each channel, from one for all or one for each."""
+    """One number for each channel, from one for all or one for each."""
     listed = [float(value) for value in (values if isinstance(values, list | tuple) else [values])]
     if len(listed) != channels and channels > 1 and len(set(listed)) > 1:
         raise ValueError(values)
     return tuple(listed if len(listed) == channels else listed[:1] * channels)
 
 
-def _said(numbers: Sequence[float]) -> str:
+def _spaced(numbers: Sequence[float]) -> str:
     return " ".join(f"{number:.3f}" for number in numbers)
 
 
@@ -255,11 +268,11 @@ def _said(numbers: Sequence[float]) -> str:
 
 
 class HuggingFace(ImageEncoder):
-    """A Hugging Face vision model that answers with tokens [B N D] or a map [B D H W].
+    """A Hugging Face vision model that returns tokens [B N D] or a map [B D H W].
 
     Takes images of any size and of 1 or 3 channels and fits them to the model itself, so that it can be compared with
-    other encoders on the same batches. Tokens in front of the patches (CLS, registers) are left out. No patch is
-    masked where a masked autoencoder embeds.
+    other encoders on the same batches. Tokens in front of the patches (CLS, registers) are left out. A masked
+    autoencoder embeds without masking.
     """
 
     def __init__(
@@ -286,7 +299,7 @@ class HuggingFace(ImageEncoder):
         return self.features(self.normalise(batch), depths)
 
     def features(self, x: Tensor, depths: Sequence[int]) -> Features:
-        answer = _asked(self.model, x, hidden=bool(depths))
+        answer = _run(self.model, x, hidden=bool(depths))
         tokens = self.tokens(answer.last_hidden_state)
         pooled = tokens.mean(1)
         found = tuple(
@@ -331,16 +344,16 @@ class HuggingFace(ImageEncoder):
 
     def read(self, model: PreTrainedModel, image: Tensor) -> tuple[Tensor, Tensor]:
         x = self.normalise({"image": image.to(self.mean.device)}).cpu()
-        tokens = self.tokens(_asked(model, x, hidden=False).last_hidden_state)
+        tokens = self.tokens(_run(model, x, hidden=False).last_hidden_state)
         return tokens.mean(1), tokens
 
     def write_companions(self, folder: Path) -> None:
-        """What the model's own folder said of its images."""
-        (folder / "preprocessor_config.json").write_text(json.dumps(dict(self.processing.told), indent=2))
+        """Write the preprocessing settings of the model's own folder."""
+        (folder / "preprocessor_config.json").write_text(json.dumps(dict(self.processing.settings), indent=2))
 
 
 class HuggingFaceSquares(HuggingFace):
-    """One whose tokens are the squares of a square image, so that some of them can be hidden."""
+    """One whose tokens are the squares of a square image, so that some of them can be masked."""
 
     def __init__(
         self, name: str, model: PreTrainedModel, processing: Processing, source: dict[str, Any], answer: Any
@@ -353,7 +366,7 @@ class HuggingFaceSquares(HuggingFace):
 
 
 def build(name: str, model: PreTrainedModel, processing: Processing, source: dict[str, Any]) -> HuggingFace:
-    """The encoder of a model that takes `pixel_values`, and where one has a tower for images, of that."""
+    """The encoder of a model that takes `pixel_values`, or of its tower for images where it has one."""
     tower = getattr(model, "vision_model", None)
     model = (tower if isinstance(tower, PreTrainedModel) else model).eval()
     if model.main_input_name != "pixel_values":
@@ -363,10 +376,10 @@ def build(name: str, model: PreTrainedModel, processing: Processing, source: dic
     height, width = processing.shape
     trial = torch.rand(1, processing.spec.channels, height, width, generator=torch.Generator().manual_seed(0))
     try:
-        answer = _asked(model, trial, hidden=True)
-        last, again = answer.last_hidden_state, _asked(model, trial, hidden=False).last_hidden_state
+        answer = _run(model, trial, hidden=True)
+        last, again = answer.last_hidden_state, _run(model, trial, hidden=False).last_hidden_state
         sound = last.ndim in (3, 4) and len(last) == 1
-    except Exception as error:  # whatever the model raises, it cannot be fed with images alone
+    except Exception as error:  # a model may raise anything where images alone are no input to it
         raise UserError(f"{name} does not embed an image of {height} x {width} px: {first_line(error)}") from None
     if not sound:
         raise UserError(f"{name} answers an image with {list(last.shape)}; choose a model that answers with tokens")
@@ -378,8 +391,8 @@ def build(name: str, model: PreTrainedModel, processing: Processing, source: dic
     return (HuggingFaceSquares if squares else HuggingFace)(name, model, processing, source, answer)
 
 
-def _asked(model: PreTrainedModel, x: Tensor, *, hidden: bool) -> Any:
-    """The model's answer; a masked autoencoder sorts its patches by noise, so here in their own order."""
+def _run(model: PreTrainedModel, x: Tensor, *, hidden: bool) -> Any:
+    """The model's output; a masked autoencoder sorts its patches by noise, which here keeps their order."""
     more: dict[str, Any] = {"output_hidden_states": True} if hidden else {}
     if "noise" in inspect.signature(model.forward).parameters:
         patch = _pair(model.config.patch_size) or (1, 1)
@@ -389,7 +402,7 @@ def _asked(model: PreTrainedModel, x: Tensor, *, hidden: bool) -> Any:
 
 
 def _grid(config: Any, last: Tensor, shape: tuple[int, int]) -> tuple[tuple[int, int], int]:
-    """How the tokens of an answer lie, and how many stand in front of them; (1, N) where they lie in no plane."""
+    """The grid of an output's tokens, and how many tokens precede them; (1, N) where they form no grid."""
     if last.ndim == 4:
         return (last.shape[2], last.shape[3]), 0
     height, width = shape
@@ -408,7 +421,7 @@ def _grid(config: Any, last: Tensor, shape: tuple[int, int]) -> tuple[tuple[int,
 
 
 def open_image(public: Public, spec: ImageSpec | None) -> tuple[HuggingFace, tuple[str, ...]]:
-    """A public model of images, and what to know of how it was read; `spec` is known where Tacit wrote it."""
+    """A public model of images, and remarks on how it was read; `spec` is given where Tacit wrote it."""
     processing = read_processing(public.folder, getattr(public.config, "vision_config", public.config))
     if spec is not None:
         processing = processing.as_read(spec)
@@ -420,8 +433,8 @@ def open_image(public: Public, spec: ImageSpec | None) -> tuple[HuggingFace, tup
 
 
 def _opener(config: Any) -> Any:
-    """AutoModel, or the one class that embeds by such a configuration where AutoModel knows none: of the tower for
-    images of a larger model, saved by itself.
+    """AutoModel, or where it knows no such configuration the one class that embeds by it: that of the tower for images
+    of a larger model, saved by itself.
     """
     if type(config) in MODEL_MAPPING:
         return AutoModel

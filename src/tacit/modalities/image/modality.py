@@ -1,4 +1,4 @@
-"""Images, as a run asks for them."""
+"""The modality of images."""
 
 from __future__ import annotations
 
@@ -72,16 +72,16 @@ class Images(Modality[ImageSpec, Cache]):
     def compatible(self, spec: ImageSpec, other: ImageSpec) -> bool:
         if (spec.size, spec.framing) != (other.size, other.framing):
             return False
-        if other.scale is None or spec.scale is None:  # of a public encoder, or an older one: it does not say
+        if other.scale is None or spec.scale is None:  # of a public encoder, or an older one, which states none
             return True
         by_type = {spec.scale.numbers, other.scale.numbers} <= decode.BY_TYPE.keys()
         return spec.channels == other.channels and (by_type or spec.scale == other.scale)
 
     def explain(self, own: ImageSpec, other: ImageSpec, name: str) -> str:
-        kinds, channels = {1: "grey", 3: "colour", 2: "two-channel", 4: "four-channel"}, other.channels
+        forms, channels = {1: "grey", 3: "colour", 2: "two-channel", 4: "four-channel"}, other.channels
         if own.channels == channels:
             return ""
-        return f"{kinds[own.channels]} images, but those of {name} are {kinds[channels]}: convert them"
+        return f"{forms[own.channels]} images, but those of {name} are {forms[channels]}: convert them"
 
     def options_of(self, spec: ImageSpec) -> dict[str, Any]:
         return {"image_size": spec, "reads": spec}
@@ -112,7 +112,7 @@ class Images(Modality[ImageSpec, Cache]):
         return wrap(module, spec)
 
     def adapt(self, encoder: Any, spec: Spec) -> Any:
-        """A public one knows neither how alike the images are laid out nor what is black and white in them."""
+        """Give a public encoder the alignment and the scale of the images, which it does not state."""
         if isinstance(spec, ImageSpec) and encoder.name.startswith("hf:"):
             encoder.spec = replace(encoder.spec, alignment=spec.alignment, scale=spec.scale)
         return encoder

@@ -1,4 +1,4 @@
-"""What can be said of images before torch is there: the names of their encoders."""
+"""The options of images and the names of their encoders, without torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tacit.modalities.options import ModalityOptions
 SIZES = (4, 1024)  # px
 
 DIGITS = "digits"  # scikit-learn's
-BUILT_IN = (DIGITS,)  # words that mean data where they name no file
+BUILT_IN = (DIGITS,)  # words that stand for data where no file has the name
 
-READS = "images"  # what an encoder of this modality is said to read
+READS = "images"  # what an encoder of this modality reads, for messages
 
 ENCODERS = {
     "convnet": "tacit.modalities.image.convnet:ConvNet",

@@ -19,7 +19,7 @@ from tacit.modalities.image.store import open_cache
 from tacit.modalities.reader import Reader
 
 _ARRAYS = (".npy", ".npz")
-_BEYOND = 0.05  # of a test set's pixel values that may lie beyond the black and white of the others
+_BEYOND = 0.05  # share of a test set's pixel values that may lie outside the scale of the others
 
 
 class ImageReader(Reader[Options]):
@@ -38,13 +38,13 @@ class ImageReader(Reader[Options]):
         joined, of, others = join(train, test), train.about, test.about
         if of is None or others is None or of.numbers != others.numbers:
             return joined
-        # Numbers to scale by are those that are learned from. How many bits hold them, all say that are of their type.
+        # The scale comes from the training data alone, the number of bits from all data of its type.
         scale = decode.scale_of(of)
         beyond = (others.some < scale.low) | (others.some > scale.high)
         if len(beyond) and beyond.mean() > _BEYOND:
             raise UserError(
                 f"--test {test.name} holds pixel values from {others.low:,.6g} to {others.high:,.6g}, where those of "
-                f"{train.name} are read so that {scale.said()}: scale both alike"
+                f"{train.name} are read so that {scale.describe()}: scale both alike"
             )
         return replace(joined, about=of._replace(blocks=lambda: chain(of.blocks(), others.blocks())))
 

@@ -1,4 +1,4 @@
-"""What images have for pretext tasks, and which settings were measured to train well.
+"""The ingredients of pretext tasks on images, and the settings that were measured to train well.
 
 The numbers were chosen by measurement; docs/experiments.md keeps the tables, also of what failed.
 """
@@ -24,7 +24,7 @@ from tacit.modalities.image.spec import ImageSpec
 from tacit.tasks.ingredients import Ingredients, MaskMaker, Target, Turns
 from tacit.training.optim import Optim
 
-STANDARDISED_FROM = 8  # px: the patch whose own mean and deviation are taken out of what masked prediction predicts
+STANDARDISED_FROM = 8  # px; from this size on, patches are standardised as targets of masked prediction
 
 
 def default_encoder(spec: ImageSpec, tasks: Collection[str]) -> str:
@@ -55,7 +55,7 @@ class ImageIngredients(Ingredients[ImageEncoder]):
 
 
 def quarter_turns(quarters: int, batch: Batch) -> Batch:
-    """The images turned by so many quarters of a circle, which leaves no trace of resampling."""
+    """The images rotated by a multiple of 90 degrees, which leaves no trace of resampling."""
     return {**batch, "image": torch.rot90(batch["image"], quarters, (2, 3))}
 
 
@@ -69,7 +69,7 @@ def measured(task: str, encoder: ImageEncoder) -> dict[str, Any]:
 
 
 def _temperature(spec: ImageSpec) -> float:
-    """The fewer details tell images apart, the softer the comparison: measured on digits, clothes and photos."""
+    """The fewer details tell images apart, the higher the temperature: measured on digits, clothes and photos."""
     if spec.size <= TINY:
         return 1.0
     return 0.5 if spec.alignment >= ALIGNED else 0.2
@@ -90,7 +90,7 @@ def batch_size(encoder: ImageEncoder, accelerated: bool) -> int:
 
 @dataclass(frozen=True)
 class RandomMask:
-    """Hides a share of the places, at least one and not all, drawn anew for every example."""
+    """Masks a share of the tokens, at least one and not all, drawn anew for every example."""
 
     hiding: Hiding
     places: int
@@ -102,7 +102,7 @@ class RandomMask:
 
 @dataclass(frozen=True)
 class PatchTarget:
-    """What masked prediction predicts of an image: the pixels of every token's square [B N P], perhaps standardised."""
+    """The target of masked prediction: the pixels of every token's square [B N P], perhaps standardised."""
 
     patch: int  # px
     grid: tuple[int, int]
@@ -117,7 +117,7 @@ class PatchTarget:
         return target
 
     def picture(self, answer: Tensor, batch: Batch) -> Tensor:
-        """Answers [B N P] as an image, with the true mean and deviation of every patch where those were taken out."""
+        """Predictions [B N P] as an image, with the true mean and deviation of every standardised patch."""
         height, width = batch["image"].shape[2:]
         truth = patches(self._padded(self._seen(batch)), self.patch)
         if self.standardise:
@@ -130,7 +130,7 @@ class PatchTarget:
         return image if self.channels is None else as_channels(image, self.channels)
 
     def _padded(self, image: Tensor) -> Tensor:
-        """The image grown by its border where the last squares stick out."""
+        """The image with its border repeated where the last squares stick out."""
         down, right = (side * self.patch - extent for side, extent in zip(self.grid, image.shape[2:], strict=True))
         return torch.nn.functional.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
 

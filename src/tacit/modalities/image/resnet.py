@@ -1,7 +1,7 @@
 """ResNet-18 and ResNet-50 (He et al. 2015, arXiv:1512.03385), Hugging Face's implementation.
 
 Images of at most 64 px get the small-image stem, one 3x3 convolution of stride 1 and no max-pooling: the usual stem
-would leave a 32 px image a map of 1 x 1. Hugging Face's configuration has no word for it.
+would leave a 32 px image a map of 1 x 1. Hugging Face's configuration cannot express it.
 """
 
 from __future__ import annotations

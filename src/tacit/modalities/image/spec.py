@@ -1,4 +1,4 @@
-"""Images as an encoder sees them."""
+"""The spec of images, as an encoder sees them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tacit.modalities.image.framing import Framing
 if TYPE_CHECKING:
     from tacit.modalities.image.encoder import ImageEncoder  # noqa: F401  (the base class names it)
 
-LARGEST_SIZE, MOST_CHANNELS = 1 << 14, 1 << 10  # px; what a file may say, which may be a stranger's
+LARGEST_SIZE, MOST_CHANNELS = 1 << 14, 1 << 10  # px; limits for a file, which is untrusted
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class ImageSpec(SpecOf["ImageEncoder"]):
 
     `alignment` is the variance over places of the data's mean image, as a share of the mean variance inside an image:
     how much alike the images are laid out. Scans, glyphs, portraits and products have 0.3 and more, photos of scenes
-    hardly anything. What a crop may cut away depends on it. `framing` says how a picture becomes the square, where an
-    encoder that others have trained wants another way than Tacit's: the whole, resized.
+    hardly anything. What a crop may cut away depends on it. `framing` states how a picture becomes the square, where a
+    public encoder needs another way than Tacit's, which resizes the whole.
 
     `dataclasses.asdict` gives its JSON form, `ImageSpec.of` reads it back.
     """
@@ -36,7 +36,7 @@ class ImageSpec(SpecOf["ImageEncoder"]):
     std: tuple[float, ...]
     alignment: float = 0.0
     framing: Framing | None = None
-    scale: Scale | None = None  # what was black and white in the data's own numbers; None where nobody knows
+    scale: Scale | None = None  # black and white in the data's own numbers; None where unknown
 
     def __post_init__(self) -> None:
         assert min(self.size, self.channels) > 0, self
@@ -71,10 +71,10 @@ def framing_of(values: Any) -> Framing | None:
 
 
 def scale_of(values: Any) -> Scale | None:
-    """What is black and white, from its JSON form."""
+    """A scale from its JSON form."""
     if values is None:
         return None
-    numbers, *ends, bits = values if len(values) == 4 else (*values, 16)  # which an older Tacit did not say
+    numbers, *ends, bits = values if len(values) == 4 else (*values, 16)  # bits, which an older Tacit did not store
     low, high = (number(end, "scale") for end in ends)
     if numbers not in ("uint8", "uint16", "int", "float") or not low < high or bits not in (8, 16):
         raise ValueError(f"scale is {values!r:.40}")

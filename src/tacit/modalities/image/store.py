@@ -1,4 +1,4 @@
-"""Decoded once, mapped into memory ever after: images [N C H W] of uint8 or uint16 in one plain file.
+"""The store of images, decoded once and then mapped into memory: images [N C H W] of uint8 or uint16 in one plain file.
 
 A folder of it, decoded/KEY/, holds images.bin, content.bin (16-byte hash per example) and meta.json.
 """
@@ -43,22 +43,22 @@ if TYPE_CHECKING:
     from tacit.core.types import Batch
 
 
-LARGEST = 64  # px: what larger images are made into, unless a size is asked for; 96 takes a CPU over twice as long
-_PROBED = 256  # images whose headers decide about size, channels and depth
+LARGEST = 64  # px that larger images are resized to, unless a size is set; 96 takes a CPU over twice as long
+_PROBED = 256  # images whose headers decide size, channels and depth
 _MEASURED = 2_000  # images whose pixels give mean and standard deviation
-_GLIMPSED = 1_024  # images at most that stand for all in a glimpse
+_GLIMPSED = 1_024  # images, at most, that stand for all in a glimpse
 _LEAST_STD = 1e-3
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Decoded images; only the rows asked for are ever copied. May be read from several threads."""
+    """Decoded images; only requested rows are ever copied. May be read from several threads."""
 
     pixels: NDArray[np.generic]  # [N C H W], or those of a glimpse, which stand for all N in turn
     content: NDArray[np.void]  # [N] 16-byte hash of each example
     spec: ImageSpec
     data_hash: str
-    folder: Path | None = None  # where it is kept; None for a glimpse
+    folder: Path | None = None  # that it is stored in; None for a glimpse
 
     @classmethod
     def load(cls, folder: Path) -> Cache:
@@ -103,9 +103,9 @@ def open_cache(
 ) -> Kept:
     """The images of this source, decoded now unless an earlier run has done it; read as an encoder of `reads` does.
 
-    UserError where more of them are bad than may be, or the disk has no room.
+    UserError where more of them are bad than allowed, or the disk has no room.
     """
-    reads = reads if reads is not None and reads.scale is not None else None  # older ones do not say how they read
+    reads = reads if reads is not None and reads.scale is not None else None  # older ones do not state a scale
     like = None if reads is None else (reads.channels, reads.scale)
     return keep(
         source,
@@ -119,7 +119,7 @@ def open_cache(
 
 
 class Unforeseen(Exception):
-    """An image is of another form than those that the plan was made from."""
+    """An image differs in form from those that the plan was made from."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -134,9 +134,9 @@ def choose_plan(
     framing: Framing | None = None,
     met: Collection[str] = (),
 ) -> Plan:
-    """Size, channels, depth and scale from the headers of some of the images, and from what was `met` among the others.
+    """Size, channels, depth and scale from the headers of some of the images, and from findings `met` in the others.
 
-    `reads` is an encoder's spec, whose channels and scale they are read in.
+    `reads` is the spec of an encoder, which sets channels and scale.
     """
     found = headers(pool, source.sample(_PROBED))
     if not found:
@@ -160,7 +160,7 @@ def choose_plan(
 
 
 def _scale(source: Source, pool: Pool, *, wide: bool) -> pixels.Scale | None:
-    """The one rule for all of these images; None where each type has its own black and white."""
+    """The one scale for all of these images; None where their types define black and white."""
     if source.about is not None:
         return pixels.scale_of(source.about)
     several = list(values(pool, source.items())) if wide else []
@@ -198,7 +198,8 @@ def _decode(
 ) -> Written:
     """Decode into the folder.
 
-    A sample of the headers says how; where another image is of another form, all begins anew with that known.
+    The plan is made from a sample of the headers; where another image differs in form, decoding starts again by a plan
+    that allows for it.
     """
     met: set[str] = set()
     while True:
@@ -237,16 +238,16 @@ def _decode_once(
 
 
 def _remarks(plan: Plan, found: Mapping[str, int], n: int, highest: int) -> list[str]:
-    """How the pixels were read, where that is not as plainly as can be."""
+    """Remarks on how the pixels were read, where this was not the plain way."""
     assert plan.scale is not None
-    said = []
+    remarks = []
     if plan.channels in (2, 4):
-        said.append(f"the images have {plan.channels} channels, and all were kept; none is taken for opacity")
+        remarks.append(f"the images have {plan.channels} channels, and all were kept; none is taken for opacity")
     if plan.scale.numbers == "uint16" and plan.dtype == "uint16":
         up_to = f" (the highest found is about {highest:,})" if highest < 65535 // 4 else ""
-        said.append(f"grey values have 16 bits: {plan.scale.said()}{up_to}")
+        remarks.append(f"grey values have 16 bits: {plan.scale.describe()}{up_to}")
     elif plan.scale.numbers not in pixels.BY_TYPE:
-        said.append(f"pixel values are read by one rule for all: {plan.scale.said()}")
+        remarks.append(f"pixel values are read by one rule for all: {plan.scale.describe()}")
     counted = {
         "eight": "have 8 bits among deeper ones: of these, 255 is white" if found["eight"] < n else "",
         "clipped": "hold values beyond black and white, which were taken for these",
@@ -257,8 +258,8 @@ def _remarks(plan: Plan, found: Mapping[str, int], n: int, highest: int) -> list
     }
     if plan.strict and plan.channels == 1:
         counted["colour"] = "are stored in colour with channels that agree, and were read as grey"
-    said += [f"{found[name]:,} of {n:,} images {what}" for name, what in counted.items() if found[name] and what]
-    return said
+    remarks += [f"{found[name]:,} of {n:,} images {what}" for name, what in counted.items() if found[name] and what]
+    return remarks
 
 
 def _refuse_too_large(n: int, plan: Plan, folder: Path) -> None:
@@ -306,7 +307,7 @@ def _measured(images: NDArray[Any], plan: Plan) -> ImageSpec:
     typical = total / len(rows)
     mean = typical.mean(axis=(1, 2))
     variance = squares / (len(rows) * size * size) - np.square(mean)
-    std = np.sqrt(np.maximum(variance, _LEAST_STD**2))  # of a channel that never changes: it is divided by
+    std = np.sqrt(np.maximum(variance, _LEAST_STD**2))  # above 0 for a constant channel too, as it is a divisor
     alignment = typical.var(axis=(1, 2)).mean() / max(inside / len(rows), _LEAST_STD**2)
     return ImageSpec(
         size, channels, tuple(mean.tolist()), tuple(std.tolist()), float(alignment), plan.framing, plan.scale

@@ -28,7 +28,7 @@ from tacit.core.nn import to_float
 from tacit.core.types import Batch
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue look
-_CHUNK = 2**19  # floats worked on at once on a CPU: what stays in its cache, 2 MiB
+_CHUNK = 2**19  # floats processed at once on a CPU, which stay in its cache, 2 MiB
 
 
 @dataclass(frozen=True, kw_only=True)

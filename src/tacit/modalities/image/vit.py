@@ -71,8 +71,8 @@ class ViT(ImageEncoder):
     def visible(self, batch: Batch, keep: Tensor) -> Tensor:
         places = self.placed(self.patches(batch))
         places = places.take_along_dim(keep[:, :, None], 1)  # [B K D]
-        said: Tensor = self.model.layernorm(self.blocks(places)[-1])  # [B 1+K D]
-        return said[:, 1:]
+        output: Tensor = self.model.layernorm(self.blocks(places)[-1])  # [B 1+K D]
+        return output[:, 1:]
 
     def patches(self, batch: Batch) -> Tensor:
         """The embedded patches of a batch, no position yet, [B N D]."""
@@ -90,25 +90,25 @@ class ViT(ImageEncoder):
         return patches + position
 
     def blocks(self, places: Tensor) -> list[Tensor]:
-        """What every block says of placed patches [B K D]: tensors [B 1+K D], the CLS token first."""
+        """The output of every block for placed patches [B K D]: tensors [B 1+K D], the CLS token first."""
         first = self.model.embeddings.cls_token + self.model.embeddings.position_embeddings[:, :1]
         x = torch.cat([first.expand(places.shape[0], -1, -1).to(places.dtype), places], 1)
-        said = []
+        outputs = []
         for layer in self.model.layers:
             x = layer(x)
-            said.append(x)
-        return said
+            outputs.append(x)
+        return outputs
 
     def features(self, patches: Tensor, depths: Sequence[int]) -> Features:
-        said = self.blocks(self.placed(patches))
-        said[-1] = self.model.layernorm(said[-1])
-        tokens = said[-1][:, 1:]  # [B N D]
+        outputs = self.blocks(self.placed(patches))
+        outputs[-1] = self.model.layernorm(outputs[-1])
+        tokens = outputs[-1][:, 1:]  # [B N D]
         return Features(
-            tokens, tokens.mean(1), grid=self.grid, depths=tuple(said[depth][:, 1:].mean(1) for depth in depths)
+            tokens, tokens.mean(1), grid=self.grid, depths=tuple(outputs[depth][:, 1:].mean(1) for depth in depths)
         )
 
     def hugging_face(self) -> PreTrainedModel:
-        """The same weights behind Hugging Face's pooler, which is set to hand on the CLS token unchanged.
+        """The same weights behind Hugging Face's pooler, which is set to pass the CLS token on unchanged.
 
         Without one, `AutoModel.from_pretrained` would add a pooler of random weights.
         """
@@ -124,7 +124,7 @@ class ViT(ImageEncoder):
 
 
 def patch_size(size: int, patch: int | None) -> int:
-    """The patch asked for, else the largest of at most 16 px that leaves 7 or more patches a side."""
+    """The given patch, else the largest of at most 16 px that leaves 7 or more patches a side."""
     divisors = [number for number in range(1, size) if size % number == 0] or [1]
     if patch is None:
         fitting = [p for p in divisors if p <= LARGEST_DEFAULT_PATCH and size // p >= FEWEST_PATCHES]

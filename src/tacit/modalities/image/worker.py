@@ -1,4 +1,4 @@
-"""Images in a decoding process: what it is asked, and what it answers."""
+"""Decodes images in a worker process: its requests, and its answers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _FOUND = struct.Struct("<I")  # before the pixels of an answer: which of `decode
 
 
 def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], None]) -> tuple[bytes, bytes]:
-    """A `tacit.data.worker.Decoder`: findings and pixels, or what is probed for, as JSON."""
+    """A `tacit.data.worker.Decoder`: returns findings and pixels, or the requested header or values as JSON."""
     data = read_whole(question.source)
     content = content_hash(data)
     if settings["probe"] == "values":
-        return content, told(decode.values(data))
+        return content, as_json(decode.values(data))
     if settings["probe"]:
         return content, json.dumps(decode.probe(data)).encode()
     found: set[str] = set()
@@ -39,6 +39,6 @@ def answered(result: bytes) -> tuple[tuple[str, ...], bytes]:
     return tuple(name for number, name in enumerate(decode.FINDINGS) if bits >> number & 1), result[_FOUND.size :]
 
 
-def told(values: decode.Values | None) -> bytes:
-    """An image's numbers in short, as JSON."""
+def as_json(values: decode.Values | None) -> bytes:
+    """The summary of an image's numbers as JSON."""
     return json.dumps(None if values is None else [*values[:3], values.some.tolist()]).encode()

@@ -14,7 +14,7 @@ from tacit.modalities.image.spec import ImageSpec
 
 
 class WrappedMap(MapEncoder):
-    """A module that answers with a map; its places can be hidden."""
+    """A module that returns a map, whose places can be masked."""
 
     def __init__(self, module: nn.Module, spec: ImageSpec, answer: Tensor) -> None:
         height, width = answer.shape[2:]
@@ -34,7 +34,7 @@ class WrappedMap(MapEncoder):
 
 
 class WrappedTokens(ImageEncoder):
-    """A module that answers with tokens or with one vector, taken as a single token."""
+    """A module that returns tokens, or one vector, taken as a single token."""
 
     def __init__(self, module: nn.Module, spec: ImageSpec, answer: Tensor) -> None:
         places = answer.shape[1] if answer.ndim == 3 else 1
@@ -56,16 +56,16 @@ class WrappedTokens(ImageEncoder):
 
 
 def wrap(module: nn.Module, spec: ImageSpec) -> ImageEncoder:
-    """`module` as an encoder: it maps normalised float images [B C H W] to [B D], [B N D] or a map [B D H W].
+    """Wrap `module` as an encoder: it maps normalised float images [B C H W] to [B D], [B N D] or a map [B D H W].
 
-    `spec` says which images; mean 0 and std 1 hand pixels in [0, 1] on as they are. UserError for any other answer.
+    `spec` describes the images; mean 0 and std 1 pass pixels in [0, 1] on unchanged. UserError for any other output.
     """
     training = module.training
     with torch.inference_mode():
         answer = module.eval()(torch.zeros(2, spec.channels, spec.size, spec.size))
     module.train(training)
     if not isinstance(answer, Tensor) or answer.ndim not in (2, 3, 4) or len(answer) != 2:
-        said = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        returned = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
         name = type(module).__name__
-        raise UserError(f"{name} answers 2 images with {said}; return a tensor [B D], [B N D] or [B D H W]")
+        raise UserError(f"{name} answers 2 images with {returned}; return a tensor [B D], [B N D] or [B D H W]")
     return WrappedMap(module, spec, answer) if answer.ndim == 4 else WrappedTokens(module, spec, answer)
