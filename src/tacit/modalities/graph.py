@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tacit.core.types import Features
 
 Inputs = Mapping[str, Tensor]
-Said = tuple[Tensor, Tensor]  # pooled [B D] and tokens [B N D]
+Outputs = tuple[Tensor, Tensor]  # pooled [B D] and tokens [B N D]
 BATCHES = (1, 2, 7)  # sizes of the batches on which copies are compared
 
 
@@ -48,7 +48,7 @@ class GraphIO(Protocol):
     def graph(self, inner: nn.Module) -> nn.Module:
         """A module that takes the inputs as positional arguments, for tracing, and passes them to `inner` by name."""
 
-    def read(self, model: Any, inputs: Inputs) -> Said:
+    def read(self, model: Any, inputs: Inputs) -> Outputs:
         """The outputs of the folder's Hugging Face model, pooled as its description states."""
 
     def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:

@@ -465,7 +465,7 @@ def modules_of(folder: Path) -> list[tuple[str, str]]:
     return modules
 
 
-def told_of(folder: Path, part: str, beside: str) -> dict[str, Any] | None:
+def processor_settings(folder: Path, part: str, beside: str) -> dict[str, Any] | None:
     """The settings of one part of a processor, from `processor_config.json` or its own file; None without any."""
     whole = folder / "processor_config.json"
     nested = read_json(whole).get(part) if whole.exists() else None

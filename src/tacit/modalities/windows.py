@@ -65,7 +65,7 @@ class WindowedEncoder(OwnEncoder):
     def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
         """Embed a raw batch; depth `n_depths - 1` is the deepest and equals `pooled`."""
         values, frames = self.frames(batch)
-        return self._said(self.normalised(values, frames), frames, depths)
+        return self._embed(self.normalised(values, frames), frames, depths)
 
     def masked(self, batch: Batch, mask: Tensor) -> Features:
         """`forward` with `mask_token` in place of the frames of tokens under `mask` [B N], N = `tokens_of(T)`."""
@@ -73,7 +73,7 @@ class WindowedEncoder(OwnEncoder):
         hidden = mask.repeat_interleave(self.stride, 1)[:, : values.shape[1], None]  # [B T 1]
         hidden = hidden & counted(frames, values.shape[1])[:, :, None]
         x = self.normalised(values, frames)
-        return self._said(torch.where(hidden, self.mask_token.to(x.dtype), x), frames, ())
+        return self._embed(torch.where(hidden, self.mask_token.to(x.dtype), x), frames, ())
 
     def tokens_of(self, frames: Any) -> Any:
         """The number of tokens of so many frames: an integer, or one of each example."""
@@ -90,7 +90,7 @@ class WindowedEncoder(OwnEncoder):
         valid = counted(self.tokens_of(frames), outputs[-1].shape[1])
         return Features(outputs[-1], pooled[-1], valid, depths=tuple(pooled[:-1]))
 
-    def _said(self, x: Tensor, frames: Tensor, depths: Sequence[int]) -> Features:
+    def _embed(self, x: Tensor, frames: Tensor, depths: Sequence[int]) -> Features:
         """Features of normalised frames [B T M] of any T, window by window where T exceeds `length`."""
         (B, T, _), L = x.shape, self.length
         N = self.tokens_of(T)

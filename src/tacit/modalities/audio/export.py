@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tacit.core.types import Features
 from tacit.modalities.audio.encoder import AudioEncoder
-from tacit.modalities.graph import BATCHES, Inputs, Said, Words, outputs_of, within
+from tacit.modalities.graph import BATCHES, Inputs, Outputs, Words, outputs_of, within
 from tacit.modalities.windows import counted
 
 WORDS = Words(
@@ -74,7 +74,7 @@ class Sounds:
 
         return Graph()
 
-    def read(self, model: Any, inputs: Inputs) -> Said:
+    def read(self, model: Any, inputs: Inputs) -> Outputs:
         return self.encoder.read(model, inputs["audio"], inputs["length"])
 
     def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:

@@ -27,7 +27,15 @@ from tacit.modalities.audio.encoder import AudioEncoder
 from tacit.modalities.audio.logmel import FULL
 from tacit.modalities.audio.options import RATES
 from tacit.modalities.audio.spec import AudioSpec
-from tacit.modalities.hf_folder import Public, check_complete, first_line, freeze_unused, load_model, quiet, told_of
+from tacit.modalities.hf_folder import (
+    Public,
+    check_complete,
+    first_line,
+    freeze_unused,
+    load_model,
+    processor_settings,
+    quiet,
+)
 
 SECONDS = 30.0  # of a window, where the model sets no limit
 LEAST = 0.05  # seconds; a shorter recording is padded with silence
@@ -205,7 +213,7 @@ class HuggingFaceAudio(AudioEncoder):
 def open_audio(public: Public) -> tuple[HuggingFaceAudio, tuple[str, ...]]:
     """Load a model of sound from its folder; also return remarks for the person."""
     name, _, folder, config, weights, source = public
-    settings = told_of(folder, "feature_extractor", "preprocessor_config.json")
+    settings = processor_settings(folder, "feature_extractor", "preprocessor_config.json")
     kind = str(
         (settings or {}).get("feature_extractor_type") or FEATURE_EXTRACTOR_MAPPING_NAMES.get(config.model_type) or ""
     )

@@ -99,7 +99,7 @@ class Wav2Vec2(AudioEncoder):
         """`forward` with the latents of tokens under `mask` [B N] replaced by `mask_token` before the Transformer."""
         x, frames = self.frames(batch)
         hidden = mask.repeat_interleave(STRIDE, 1)[:, : x.shape[1], None]  # [B T 1]
-        return self._said(torch.cat([x[:, :, :-1], hidden.to(x.dtype)], 2), frames, ())
+        return self._embed(torch.cat([x[:, :, :-1], hidden.to(x.dtype)], 2), frames, ())
 
     def layers(self, x: Tensor, frames: Tensor | None) -> Sequence[Tensor]:
         valid = None if frames is None else counted(self.tokens_of(frames), x.shape[1] // STRIDE)

@@ -10,7 +10,7 @@ import torch
 from tacit.core.nn import masked_mean
 from tacit.core.types import Features
 from tacit.modalities.events.encoder import ItemEncoder, at_place
-from tacit.modalities.graph import BATCHES, Inputs, Numbers, Said, Words, outputs_of
+from tacit.modalities.graph import BATCHES, Inputs, Numbers, Outputs, Words, outputs_of
 
 WORDS = Words(
     "history",
@@ -49,7 +49,7 @@ class Sequences(Numbers):
         device = encoder.table.device
         return encoder.graph(inputs["input_ids"].to(device), inputs["attention_mask"].to(device) != 0, depths)
 
-    def read(self, model: Any, inputs: Inputs) -> Said:
+    def read(self, model: Any, inputs: Inputs) -> Outputs:
         tokens, valid = model(**inputs).last_hidden_state, inputs["attention_mask"].bool()
         if self.encoder.causal:
             return at_place(tokens, valid.sum(1) - 1), tokens

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.types import Features
-from tacit.modalities.graph import BATCHES, Inputs, Said, Words, outputs_of
+from tacit.modalities.graph import BATCHES, Inputs, Outputs, Words, outputs_of
 from tacit.modalities.image.decode import BY_TYPE
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.spec import ImageSpec
@@ -66,7 +66,7 @@ class Images:
 
         return Graph()
 
-    def read(self, model: Any, inputs: Inputs) -> Said:
+    def read(self, model: Any, inputs: Inputs) -> Outputs:
         return self.encoder.read(model, inputs["image"])
 
     def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:

@@ -31,8 +31,8 @@ from tacit.modalities.hf_folder import (
     first_line,
     freeze_unused,
     load_model,
+    processor_settings,
     quiet,
-    told_of,
 )
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.framing import Framing
@@ -77,7 +77,7 @@ def read_processing(folder: Path, config: Any) -> Processing:
     channels = getattr(config, "num_channels", None) or 3
     if channels not in CHANNELS:
         raise UserError(f"{folder} is a model of images of {channels} channels; images of 1 to 4 can be read")
-    given = told_of(folder, "image_processor", "preprocessor_config.json")
+    given = processor_settings(folder, "image_processor", "preprocessor_config.json")
     made_by, name = _processor(given, config)
     own = _pair(getattr(config, "image_size", None))
     remarks: list[str] = []

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.types import Features
-from tacit.modalities.graph import BATCHES, Inputs, Said, Words, outputs_of, within
+from tacit.modalities.graph import BATCHES, Inputs, Outputs, Words, outputs_of, within
 from tacit.modalities.series.encoder import SeriesEncoder, relative
 from tacit.modalities.windows import counted
 
@@ -72,7 +72,7 @@ class Series:
 
         return Graph()
 
-    def read(self, model: Any, inputs: Inputs) -> Said:
+    def read(self, model: Any, inputs: Inputs) -> Outputs:
         return self.encoder.read(model, inputs["series"], inputs["length"])
 
     def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:

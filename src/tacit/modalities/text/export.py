@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tacit.core.types import Features
-from tacit.modalities.graph import BATCHES, Inputs, Numbers, Said, Words, outputs_of
+from tacit.modalities.graph import BATCHES, Inputs, Numbers, Outputs, Words, outputs_of
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.files import beyond_a_window
 
@@ -53,7 +53,7 @@ class Texts(Numbers):
         device = encoder.special.device
         return encoder.graph(inputs["input_ids"].to(device), inputs["attention_mask"].to(device) != 0, depths)
 
-    def read(self, model: Any, inputs: Inputs) -> Said:
+    def read(self, model: Any, inputs: Inputs) -> Outputs:
         tokens = model(**inputs).last_hidden_state
         own = inputs["attention_mask"].bool()
         if self.encoder.sentence is not None:
