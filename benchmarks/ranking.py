@@ -60,9 +60,9 @@ def counts(file: Path, by: bool) -> None:
         raise SystemExit(f"{file} has no column 'timestamp'")
     held = by_time(histories, times) if by and times is not None else leave_one_out(histories)
     began = time.process_time()
-    rankers = counted(held.learn, held.asked.take(held.train), held.came[held.train], times)
+    rankers = counted(held.learn, held.contexts.take(held.train), held.came[held.train], times)
     counting, began = time.process_time() - began, time.process_time()
-    arms = [Arm(name, "baseline", (ranker,), encoder=ranker.said) for name, ranker in rankers.items()]
+    arms = [Arm(name, "baseline", (ranker,), encoder=ranker.description) for name, ranker in rankers.items()]
     report = evaluate(arms, held.labelled())
     judging = time.process_time() - began
     for arm in arms:

@@ -79,8 +79,8 @@ def main() -> None:
     whole = replace(histories, stop=histories.ends).take(rows)
     held = leave_one_out(whole)
     if not asked.no_counts:
-        rankers = counted(held.learn, held.asked.take(held.train), held.came[held.train], histories.times)
-        arms += [Arm(name, "baseline", (ranker,), encoder=ranker.said) for name, ranker in rankers.items()]
+        rankers = counted(held.learn, held.contexts.take(held.train), held.came[held.train], histories.times)
+        arms += [Arm(name, "baseline", (ranker,), encoder=ranker.description) for name, ranker in rankers.items()]
     began = time.perf_counter()
     report = evaluate(arms, (held if asked.test else earlier(held)).labelled())
     judging = time.perf_counter() - began

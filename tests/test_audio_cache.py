@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tacit.core.errors import RunFailed
 from tacit.data import decode
 from tacit.data.copies import exact_copies
-from tacit.data.decode import Pool, Stretch
+from tacit.data.decode import Pool, Segment
 from tacit.data.store import Ragged
 from tacit.dataset import clean
 from tacit.modalities.audio import decode as sounds
@@ -92,7 +92,7 @@ def test_copies_are_found_by_their_samples(tmp_path: Path, cached):
 
 def test_long_sounds_go_through_a_file(tmp_path: Path):
     long = noise(0, 40.0)
-    items: list[decode.Item] = [encoded(long), encoded(noise(1)), Stretch(encoded(long), 1.0, 39.0)]
+    items: list[decode.Item] = [encoded(long), encoded(noise(1)), Segment(encoded(long), 1.0, 39.0)]
     (tmp_path / "spilled").mkdir()
     for place in (str(tmp_path / "spilled"), ""):
         with Pool(Plan, 1) as pool:

@@ -92,7 +92,7 @@ def test_nobody_knows_a_person_without_events_or_links() -> None:
 
 def test_the_expected_gain_is_that_of_a_full_ranking() -> None:
     held = leave_one_out(walks())
-    asked, came = held.asked.take(held.test), held.came[held.test]
+    asked, came = held.contexts.take(held.test), held.came[held.test]
     ranker = Scores(np.random.default_rng(0).normal(size=(len(came), ITEMS)))
     lists = rank(ranker, asked.batch, np.arange(len(came)), ITEMS)
     place = np.where((lists == came[:, None]).any(1), 1 + (lists == came[:, None]).argmax(1), 0)
@@ -113,18 +113,18 @@ def test_settings_are_chosen_one_after_the_other() -> None:
         table[np.arange(len(asked.came)), asked.came] += a + b
         return Scores(table)
 
-    chosen(make, {"a": (0.0, 1.0, 0.5), "b": (0.0, 2.0)}, asked.asked, asked.came)
+    chosen(make, {"a": (0.0, 1.0, 0.5), "b": (0.0, 2.0)}, asked.contexts, asked.came)
     assert built == [(0.0, 0.0), (1.0, 0.0), (0.5, 0.0), (1.0, 2.0), (1.0, 2.0)]  # none twice but the last, to be had
     built.clear()
-    chosen(make, {"a": (0.5, 1.0), "b": (0.0, 2.0)}, asked.asked.take(np.arange(0)), np.arange(0))
+    chosen(make, {"a": (0.5, 1.0), "b": (0.0, 2.0)}, asked.contexts.take(np.arange(0)), np.arange(0))
     assert built == [(0.5, 0.0)]
 
 
 def test_links_know_what_comes_next_and_popularity_does_not() -> None:
     held = leave_one_out(walks())
-    val = held.asked.take(held.train), held.came[held.train]
+    val = held.contexts.take(held.train), held.came[held.train]
     gain = {
-        name: expected_gain(ranker, held.asked.take(held.test), held.came[held.test])
+        name: expected_gain(ranker, held.contexts.take(held.test), held.came[held.test])
         for name, ranker in counted(held.learn, *val).items()
     }
     assert gain["markov"] > gain["item-knn"] > 2 * gain["popularity"]

@@ -15,12 +15,12 @@ import pytest
 
 from tacit.core.errors import UserError
 from tacit.data.class_names import own_class_names
-from tacit.data.known import Labels, resolve
 from tacit.data.labels import Columns, file_columns, own_columns
 from tacit.data.layouts import with_folder_labels
 from tacit.data.named import Missing
 from tacit.data.notes import Notes
 from tacit.data.options import LabelOptions
+from tacit.data.resolved import Labels, resolve
 from tacit.data.source import Source, join
 from tacit.dataset import TEST, TRAIN, Dataset, open_dataset, open_source
 from tacit.evaluation import seal
@@ -164,7 +164,7 @@ def test_numbers_of_images_may_be_written_without_zeros_only_where_they_are(tmp_
 
 
 def known(label: Any = None, group: Any = None, **settings: Any) -> tuple[Labels, Notes]:
-    asked = LabelOptions(label_column="label", group_column=None if group is None else "group", **settings).asked()
+    asked = LabelOptions(label_column="label", group_column=None if group is None else "group", **settings).label_spec()
     columns = {"label": label if label is not None else ["a", "b"] * (len(group) // 2)}
     columns |= {} if group is None else {"group": group}
     table = pa.table(columns)
@@ -272,7 +272,7 @@ def test_several_labels_are_named_alike() -> None:
 
 def test_a_value_to_hold_out_and_a_label_to_ignore_are_names_too() -> None:
     table = pa.table({"label": list("ababab7ab"), "site": ["1.0", "1", "2", "2", "1", "2", "2", "2", "2"]})
-    asked = LabelOptions(label_column="label", holdout="site=1.0", ignore_label=["7.0"]).asked()
+    asked = LabelOptions(label_column="label", holdout="site=1.0", ignore_label=["7.0"]).label_spec()
     assert (asked.held_out, asked.ignored) == ("1", ("7",))
     source = Source("data", pa.array(list("abcdefghi")), "", lambda: iter(()), lambda k: [], columns=table)
     found = resolve(own_columns(source, asked.columns, Missing()), asked, None, source.ids, Notes())

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tacit.core.errors import UserError
-from tacit.data.asked import target_named, target_settings
-from tacit.data.known import Labels, resolve
+from tacit.data.label_spec import target_named, target_settings
 from tacit.data.labels import Columns, as_text
 from tacit.data.notes import Notes
 from tacit.data.options import LabelOptions
+from tacit.data.resolved import Labels, resolve
 from tacit.dataset import TEST, TRAIN, Dataset, open_dataset
 from tacit.evaluation.targets import make_target
 from tacit.experiment.split import split_dataset
@@ -45,7 +45,7 @@ def known(
     text = as_text(pa.array(label), lists=True)
     codes = None if split is None else np.array(split, np.int8)
     found = Columns(label=text, **others)
-    return resolve(found, LabelOptions(**settings).asked(), codes, row_numbers(len(text)), notes or Notes())
+    return resolve(found, LabelOptions(**settings).label_spec(), codes, row_numbers(len(text)), notes or Notes())
 
 
 def names(of: Any) -> list[str]:

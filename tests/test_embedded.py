@@ -20,10 +20,10 @@ from tacit import cli
 from tacit.commands.evaluate_file import _columns, _labelled, _names, named
 from tacit.core.errors import UserError
 from tacit.data.embeddings import read_vectors
-from tacit.data.known import resolve
 from tacit.data.labels import Columns
 from tacit.data.notes import Notes
 from tacit.data.options import LabelOptions
+from tacit.data.resolved import resolve
 from tacit.evaluation import Seal
 
 N = 240
@@ -135,7 +135,7 @@ def labelled(values: NDArray[np.float32], ids: list[str] | None, group: list[str
     file = read_vectors(source, ["label"])
     columns = Columns(file.columns["label"], None if group is None else pa.array(group))
     notes = Notes()
-    known = resolve(columns, LabelOptions().asked(), None, named(file), notes)
+    known = resolve(columns, LabelOptions().label_spec(), None, named(file), notes)
     return _labelled(file, known, notes, seed=0, given=None)[:2], notes
 
 
@@ -201,7 +201,7 @@ def test_a_column_of_the_given_split_is_kept(tmp_path: Path) -> None:
 
 def kept(columns: dict[str, Any], **settings: Any) -> Any:
     """What is judged of 120 embeddings with these columns, and the rows that it comes from."""
-    asked, notes = LabelOptions(**settings).asked(), Notes()
+    asked, notes = LabelOptions(**settings).label_spec(), Notes()
     names = _names(asked)
     lists = names["label"] if asked.target == "multilabel" else None
     file = read_vectors({"embedding": principal(3)[:120], **columns}, list(names.values()), lists=lists)

@@ -174,7 +174,7 @@ def pairs(split: Split, positions: np.ndarray, names: list[str]) -> dict[str, tu
     """What was known and what came, by person."""
     assert split.held is not None
     held = split.held
-    known = [held.asked.items[held.asked.start[q] : held.asked.stop[q]].tolist() for q in positions]
+    known = [held.contexts.items[held.contexts.start[q] : held.contexts.stop[q]].tolist() for q in positions]
     return {names[held.user[q]]: (row, int(held.came[q])) for q, row in zip(positions, known, strict=True)}
 
 
@@ -191,7 +191,7 @@ def test_no_batch_of_pretraining_holds_what_is_asked(holdout: str, folder: Path)
     assert len(held.test)
     until = histories.ends.copy()  # the place of the first event that somebody is asked about
     for question, user in enumerate(held.user):
-        until[user] = min(until[user], held.asked.stop[question])
+        until[user] = min(until[user], held.contexts.stop[question])
     plan = EVENTS.recipe(
         {"next": 1.0}, tacit.encoders.build_encoder("sasrec_nano", dataset.spec), examples=len(dataset)
     )
@@ -206,7 +206,7 @@ def test_no_batch_of_pretraining_holds_what_is_asked(holdout: str, folder: Path)
             if holdout == "time":
                 assert histories.times is not None
                 last = histories.times[histories.start[row] + int(valid.sum()) - 1]
-                asked = chain(held.asked.stop)
+                asked = chain(held.contexts.stop)
                 assert last < min(histories.times[place] for place in asked)
     assert len(seen) > PEOPLE / 3
     np.testing.assert_array_equal(cut.batch(np.arange(4))["tokens"], histories_of(cut).batch(np.arange(4))["tokens"])

@@ -145,9 +145,9 @@ def test_the_last_event_is_left_out() -> None:
     h = histories([[0, 1, 2, 3], [4], [5, 6], [7, 8, 9]], 10)
     held = leave_one_out(h)
     assert events(held.learn) == [[0, 1], [4], [5], [7]]
-    assert [events(held.asked)[q] for q in held.train] == [[0, 1], [7]]
+    assert [events(held.contexts)[q] for q in held.train] == [[0, 1], [7]]
     assert held.came[held.train].tolist() == [2, 8]
-    assert [events(held.asked)[q] for q in held.test] == [[0, 1, 2], [5], [7, 8]]
+    assert [events(held.contexts)[q] for q in held.test] == [[0, 1, 2], [5], [7, 8]]
     assert held.came[held.test].tolist() == [3, 6, 9]
     assert held.left_out == 1
     none = leave_one_out(h, validation=0.0)
@@ -164,10 +164,10 @@ def test_what_happened_after_a_moment_is_left_out() -> None:
     times = np.array([1, 2, 80, 95, 3, 4, 5, 85, 99, 91, 92])
     held = by_time(histories(rows, 10), times, test=0.3, validation=0.2)
     assert events(held.learn) == [[0, 1], [4, 5], [6], []]  # before 80
-    assert [events(held.asked)[q] for q in held.test] == [[0, 1, 2], [6, 7]]  # before 91
+    assert [events(held.contexts)[q] for q in held.test] == [[0, 1, 2], [6, 7]]  # before 91
     assert held.came[held.test].tolist() == [3, 8]
     assert held.left_out == 2  # one has done nothing since, one has begun since
-    assert [events(held.asked)[q] for q in held.train] == [[0, 1], [6]]
+    assert [events(held.contexts)[q] for q in held.train] == [[0, 1], [6]]
     assert held.came[held.train].tolist() == [2, 7]
     with pytest.raises(UserError, match="0 of 2 people have events both among the last 10 % of all and before"):
         by_time(histories([[0], [1]], 2), np.array([1.0, 2.0]))
@@ -190,7 +190,7 @@ def test_a_seal_finds_its_events_again_when_people_went_on() -> None:
     places = sealed_places(sealed, ["dan", "ann", "bob", "cy"], later)
     assert places.tolist() == [-1, 2, 1, -1]
     held = leave_one_out(later, sealed=places)
-    assert [events(held.asked)[q] for q in held.test] == [[0, 1], [3]]
+    assert [events(held.contexts)[q] for q in held.test] == [[0, 1], [3]]
     assert held.came[held.test].tolist() == [2, 4]
     assert events(held.learn) == [[8, 8], [0], [3], [5]]  # nothing that ann did since
     one, other = leave_one_out(first).labelled(["ann", "bob", "cy"]), held.labelled(["dan", "ann", "bob", "cy"])
@@ -303,7 +303,7 @@ def test_the_better_ranker_transfers_and_its_verdict_says_on_what() -> None:
 def test_short_histories_and_cold_items_stand_apart() -> None:
     held, report = judged()
     sizes = {row["subgroup"]: row["items"] for row in report.data["subgroups"]}
-    length = held.asked.lengths[held.test]
+    length = held.contexts.lengths[held.test]
     assert sizes["histories of less than 5 events"] == (length < 5).sum()
     assert sizes["histories of 5 to 20 events"] == (length >= 5).sum()
     assert "histories of more than 20 events" not in sizes

@@ -368,14 +368,14 @@ def test_some_histories_are_shown_with_what_was_recommended_and_what_came() -> N
     rows = recommended(neighbours, labelled, lambda item: f"item {item}", seed=0)
     assert len(rows) == 6
     questions = {
-        (tuple(held.asked.items[a:b][-8:].tolist()), came): (a, b)
-        for a, b, came in zip(held.asked.start, held.asked.stop, held.came.tolist(), strict=True)
+        (tuple(held.contexts.items[a:b][-8:].tolist()), came): (a, b)
+        for a, b, came in zip(held.contexts.start, held.contexts.stop, held.came.tolist(), strict=True)
     }
     for row in rows:
         history, came = (tuple(int(name.split()[1]) for name in names) for names in (row.history, [row.came]))
         begin, end = questions[history, came[0]]
         free = [(history[-1] + step) % ITEMS for step in range(ITEMS)]
-        own = set(held.asked.items[begin:end].tolist())
+        own = set(held.contexts.items[begin:end].tolist())
         assert list(row.items) == [f"item {item}" for item in free if item not in own][:10]
 
 

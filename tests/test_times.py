@@ -86,8 +86,8 @@ def test_times_of_odd_forms(name: str):
     when, found = told(values)
     assert when.by == "time"
     assert found == [None if second is None else pytest.approx(second, abs=1e-5) for second in seconds]
-    assert said in when.said
-    assert bool(said) == (when.said != "in time by 'time'")
+    assert said in when.description
+    assert bool(said) == (when.description != "in time by 'time'")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Data as people have it, opened as one thing: examples of any modality, labels, groups, split, what was left out."""
+"""Open data as a `Dataset`: examples of any modality, labels, groups, a split, and notes on what was left out."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tacit.core.errors import UserError
 from tacit.core.options import keywords, takes
 from tacit.data.cache import clean, default_root
 from tacit.data.dataset import Dataset
-from tacit.data.known import resolve
 from tacit.data.labels import grouped, read_labels
 from tacit.data.layouts import with_folder_labels
 from tacit.data.listing import File, Lister, Listing, Objects, Word
 from tacit.data.named import Missing
 from tacit.data.notes import Notes
 from tacit.data.options import LabelOptions, Reading
-from tacit.data.signs import check_asked
+from tacit.data.resolved import resolve
+from tacit.data.signs import check_modality
 from tacit.data.source import ROWS, TEST, TRAIN, VALIDATION, Source
 from tacit.data.store import Keeping, Progress
 from tacit.data.tables import Table, encoded_source
@@ -41,13 +41,13 @@ from tacit.modalities.reader import LabelFiles
 
 __all__ = ["READING", "TEST", "TRAIN", "VALIDATION", "Dataset", "Notes", "clean", "default_root", "open_dataset"]
 
-# Settings of `open_dataset` that say how content is read, and nothing of labels, groups or splits.
+# Settings of `open_dataset` about how content is read; none about labels, groups or splits.
 READING = tuple(name for name, setting in keywords(ContentOptions).items() if setting.flag)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a person has said of how data are read."""
+    """All settings of how data are read."""
 
     reading: Reading = field(default_factory=Reading)
     labels: LabelOptions = field(default_factory=LabelOptions)
@@ -56,31 +56,31 @@ class Settings:
 
     @classmethod
     def of(cls, as_before: Mapping[str, Any] | None = None, **settings: Any) -> Settings:
-        """From settings by their names."""
+        """Sort settings, given by name, into their option groups."""
         options = {name: of.of(settings) for name, of in options_of().items()}
         taken = {name for of in options.values() for name in of.own_words if getattr(of, name) is not None}
         general = {name: value for name, value in settings.items() if name not in taken}
         return cls(Reading.of(general), LabelOptions.of(general), options, as_before or {})
 
     def check(self) -> None:
-        """UserError where a value makes no sense, or two contradict each other."""
-        check_asked(signs(), self.reading.kind)
+        """UserError where a value is invalid, or two contradict each other."""
+        check_modality(signs(), self.reading.kind)
         for of in (self.labels, *self.options.values(), self.reading):
             of.check()
 
-    def of_one_kind(self) -> Settings:
-        """With the modality that a named column tells. UserError where two tell different ones."""
-        said = {name: setting for name, of in self.options.items() if (setting := of.named())}
-        if len(said) > 1:
-            raise UserError(f"{' and '.join(list(said.values())[:2])} exclude each other; choose one")
-        for kind, setting in said.items():
+    def of_one_modality(self) -> Settings:
+        """Set the modality that a named column implies. UserError where two columns imply different ones."""
+        named = {name: setting for name, of in self.options.items() if (setting := of.named())}
+        if len(named) > 1:
+            raise UserError(f"{' and '.join(list(named.values())[:2])} exclude each other; choose one")
+        for kind, setting in named.items():
             if self.reading.kind not in (None, kind):
                 raise UserError(f"{setting} contradicts --kind {self.reading.kind}; leave one of them out")
             return replace(self, reading=replace(self.reading, kind=kind))
         return self
 
     def settled(self, names: list[str] | None) -> tuple[Settings, list[str]]:
-        """With the columns that an earlier reading took, where none is named; and those not among these names."""
+        """Fill in the columns by which earlier data were read, where none is named; and those that are missing here."""
         contents = [
             self.reading.path_column,
             *(getattr(of, f"{name}_column", None) for name, of in self.options.items()),
@@ -99,7 +99,7 @@ class Settings:
         return replace(self, options=options, reading=reading), lost
 
     def encoded(self) -> tuple[str, str] | None:
-        """The modality whose column of encoded examples is named, and that column."""
+        """The named column of encoded examples and its modality; None where none is named."""
         for name, of in self.options.items():
             column = getattr(of, f"{name}_column", None)
             if column and signs()[name].columns:
@@ -107,12 +107,12 @@ class Settings:
         return None
 
     def reserved(self) -> frozenset[str]:
-        """Columns of the data that are named for labels, groups, splits and times, and so are no content."""
-        own_file = self.labels.files and not self.labels.by_folder  # whose columns these may be
-        return frozenset() if own_file else frozenset(self.labels.asked().columns.values())
+        """Columns used for labels, groups, splits and times, which are therefore not content."""
+        own_file = self.labels.files and not self.labels.by_folder  # the columns may be those of the label file
+        return frozenset() if own_file else frozenset(self.labels.label_spec().columns.values())
 
     def refuse_others(self, source: Source) -> None:
-        """UserError for a setting of another modality than that of the source."""
+        """UserError for an option of a modality other than that of the source."""
         own = {name for of in (Reading, LabelOptions, options_of()[source.kind]) for name in of.names()}
         for kind, of in self.options.items():
             for name, value in of.given().items():
@@ -122,12 +122,12 @@ class Settings:
 
 
 def open_source(data: Any, settings: Settings | None = None, root: Path | None = None) -> Source:
-    """Read the listing, not the content. UserError for what cannot be read at all.
+    """List the examples without reading their content. UserError for what cannot be read at all.
 
-    `root` is the cache, where the indices of tar shards are kept.
+    `root` is the cache folder, which holds the indices of tar shards.
     """
-    settings = (settings or Settings.of()).of_one_kind()
-    check_asked(signs(), settings.reading.kind)
+    settings = (settings or Settings.of()).of_one_modality()
+    check_modality(signs(), settings.reading.kind)
     listing = Lister(signs(), settings.reading.kind, (root or default_root()) / "listings")(data)
     settings, lost = settings.settled(listing.names() if isinstance(listing, Table) else None)
     source = replace(_claimed(listing, settings), endings=file_endings())
@@ -142,7 +142,7 @@ def open_source(data: Any, settings: Settings | None = None, root: Path | None =
 
 
 def _claimed(listing: Listing, settings: Settings) -> Source:
-    """The examples of what was listed, by the modality whose they are."""
+    """Let the modalities claim the listing; the source of the first that does."""
     reading, encoded, reserved = settings.reading, settings.encoded(), settings.reserved()
     if isinstance(listing, Source):
         return reader_named(listing.kind).claimed(listing, settings.options[listing.kind])
@@ -196,7 +196,7 @@ def open_dataset(data: Any, settings: OpenSettings) -> Dataset:
 
 def _opened(data: Any, settings: Settings, progress: Progress | None) -> Dataset:
     settings.check()
-    labels, asked = settings.labels, settings.labels.asked()
+    labels, label_spec = settings.labels, settings.labels.label_spec()
     root = Path(settings.reading.cache) if settings.reading.cache else default_root()
     keeping = Keeping(root, settings.reading.max_bad, progress, settings.reading.patience)
     of_labels: list[str] = []
@@ -207,18 +207,18 @@ def _opened(data: Any, settings: Settings, progress: Progress | None) -> Dataset
         given = replace(settings, options={**before, **options})
         sources = [open_source(d, given, root) for d in (data, labels.test) if d is not None]
         if labels.by_folder:
-            sources = [with_folder_labels(source, Missing(asked.kept)) for source in sources]
+            sources = [with_folder_labels(source, Missing(label_spec.kept)) for source in sources]
         return reader_named(sources[0].kind).join(*sources) if len(sources) == 2 else sources[0]
 
     source = opened({})
     kind, reader, own = source.kind, reader_named(source.kind), settings.options[source.kind]
-    asked = asked.without("time") if reader.own_time else asked
-    notes = Notes(listed=len(source), left_aside=few(*source.left_aside()), missing=Missing(asked.kept))
+    label_spec = label_spec.without("time") if reader.own_time else label_spec
+    notes = Notes(listed=len(source), left_aside=few(*source.left_aside()), missing=Missing(label_spec.kept))
     if reader.grouped_by:
-        source, asked = grouped(source, tables, asked, reader.grouped_by)
+        source, label_spec = grouped(source, tables, label_spec, reader.grouped_by)
     settings.refuse_others(source)
-    told = LabelFiles(labels, asked, tables)
-    found = reader.examples(source, told, own, notes, keeping, lambda other: opened({kind: other}))
+    label_files = LabelFiles(labels, label_spec, tables)
+    found = reader.examples(source, label_files, own, notes, keeping, lambda other: opened({kind: other}))
     source, columns = found.source, found.columns
     kept = reader.store(source, own, keeping)
     if len(kept.rows) < 2:
@@ -230,28 +230,28 @@ def _opened(data: Any, settings: Settings, progress: Progress | None) -> Dataset
     for count, number in kept.counts.items():
         setattr(notes, count, number)
     unnamed, held = labels.target is None and labels.multilabel is None, reader.holds_next(own)
-    asked = asked.of_kind(next_up(kind), labelled=columns.label is not None, unnamed=unnamed, held=held)
+    label_spec = label_spec.for_modality(next_up(kind), labelled=columns.label is not None, unnamed=unnamed, held=held)
     split = None if source.split is None else source.split[kept.rows]
     rows, ids = pa.array(kept.rows), kept.named(source.ids)
-    known = found.finish(resolve(columns.take(kept.rows), asked, split, ids, notes), kept)
+    resolved = found.finish(resolve(columns.take(kept.rows), label_spec, split, ids, notes), kept)
     return Dataset(
         name=source.name,
         kind=kind,
         spec=kept.cache.spec,
         cache=kept.cache,
         ids=ids,
-        label=known.label,
-        classes=known.classes,
-        group=known.group,
-        split=known.split,
+        label=resolved.label,
+        classes=resolved.classes,
+        group=resolved.group,
+        split=resolved.split,
         columns=None if source.columns is None else source.columns.take(rows),
         numbered=source.key == ROWS,
         notes=notes,
-        target=known.target,
-        truth=known.truth,
-        subgroup=known.subgroup,
-        subgroups=known.subgroups,
-        pair=known.pair,
-        spans=known.spans,
+        target=resolved.target,
+        truth=resolved.truth,
+        subgroup=resolved.subgroup,
+        subgroups=resolved.subgroups,
+        pair=resolved.pair,
+        spans=resolved.spans,
         reading=source.read,
     )

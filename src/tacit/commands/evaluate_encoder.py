@@ -15,7 +15,7 @@ from tacit.core.budget import NEVER, Deadline, clock, command_began, judging_dea
 from tacit.core.errors import UserError
 from tacit.core.types import Batch, Output
 from tacit.core.wording import Ours
-from tacit.data.asked import target_named, target_settings
+from tacit.data.label_spec import target_named, target_settings
 from tacit.encoders import is_own, load_encoder
 from tacit.encoders.external import as_encoder, import_callable, is_callable_name
 from tacit.evaluation import Arm, Report, Seal, count_read, evaluate

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from tacit.core.budget import command_began, judging_deadline
 from tacit.core.errors import UserError
 from tacit.core.wording import Ours
-from tacit.data.asked import FLAGS, Asked
 from tacit.data.embeddings import ID, SUFFIXES, Vectors, are_vectors, join_vectors, read_vectors
 from tacit.data.joining import FILE_NAMES
-from tacit.data.known import Labels, resolve
+from tacit.data.label_spec import FLAGS, LabelSpec
 from tacit.data.labels import Columns, file_columns, read_labels
 from tacit.data.layouts import with_folder_labels
 from tacit.data.named import Missing
 from tacit.data.notes import Notes
 from tacit.data.options import FOLDERS, LabelOptions
+from tacit.data.resolved import Labels, resolve
 from tacit.evaluation import Arm, Labelled, Report, Seal, count_read, evaluate, seal
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.features import Stored
@@ -53,8 +53,8 @@ def evaluate_file(source: Any, data: Any, ask: EvaluateSettings) -> Report:
     if data is not None:
         raise UserError(f"{source} holds embeddings, which are judged without data: leave {data} out")
     options = _label_options(ask)
-    labels, asked = options.labels, options.asked()
-    asked = asked.of_kind(None, labelled=True, unnamed=False, held=False)
+    labels, asked = options.labels, options.label_spec()
+    asked = asked.for_modality(None, labelled=True, unnamed=False, held=False)
     out = report_folder(ask.out, overwrite=ask.overwrite)
     deadline = judging_deadline(ask.budget, command_began())
     sources = [source, *(ask.against or ())]
@@ -133,7 +133,7 @@ def _check(sources: Sequence[Any]) -> None:
         raise UserError(f"{twice} is named twice; name each file once")
 
 
-def _names(asked: Asked) -> dict[str, str]:
+def _names(asked: LabelSpec) -> dict[str, str]:
     """The columns that tell something, by what they tell: as the person named them, or the usual names."""
     usual = {key: key for key in (*OWN, *make_target(asked.target).takes)}
     if {"holdout", "time"} & asked.columns.keys():
@@ -142,7 +142,7 @@ def _names(asked: Asked) -> dict[str, str]:
 
 
 def _columns(
-    file: Vectors, asked: Asked, labels: Any, notes: Notes, tables: Mapping[Path, pa.Table] | None = None
+    file: Vectors, asked: LabelSpec, labels: Any, notes: Notes, tables: Mapping[Path, pa.Table] | None = None
 ) -> tuple[Columns, NDArray[np.int8] | None]:
     """Everything known of the embeddings: from the label file or the folders in the ids where asked, else their own.
 

@@ -21,8 +21,8 @@ from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.files import check_place, check_target, first_line, whole_file
 from tacit.core.naming import plain
-from tacit.data.asked import target_named, target_settings
 from tacit.data.joining import ROW
+from tacit.data.label_spec import target_named, target_settings
 from tacit.data.text import write_csv
 from tacit.dataset import READING, TEST, open_dataset
 from tacit.evaluation import Seal

@@ -1,1 +1,1 @@
-"""Files, tables and shards, decoded in supervised workers and kept; no modality is known here."""
+"""Files, tables and shards, decoded by supervised workers and cached. Nothing here knows a modality."""

@@ -1,12 +1,12 @@
-"""The folder in which decoded data are kept: where it is, and how it is emptied.
+"""The cache folder of decoded data: where it is, and how it is emptied.
 
-    decoded/KEY/     images; KEY names content and form, see `tacit.data.store`
+    decoded/KEY/     images; KEY hashes content and format, see `tacit.data.store`
     texts/KEY/       texts
     sounds/KEY/      sounds
-    histories/KEY/   events; and so on, each modality in a folder of its own
-    listings/KEY.*   which of these belongs to a listing of files (paths, sizes, times) and which files were bad
+    histories/KEY/   events; and so on, one folder for each modality
+    listings/KEY.*   which of these belongs to a listing of files (paths, sizes, times), and which files were unreadable
 
-It is readable by its owner only. Folders appear whole or not at all; a lock per listing makes a second run wait.
+Only its owner can read it. Folders appear complete or not at all; one lock per listing makes a second run wait.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LISTING = re.compile(r"[0-9a-f]{32}\.(json|lock|members\.parquet)|\.[0-9a-f]{32
 
 
 def default_root() -> Path:
-    """TACIT_CACHE, or the platform's folder for caches. UserError where nobody knows the person's home."""
+    """TACIT_CACHE, or the platform's folder for caches. UserError where the home folder is unknown."""
     if named := os.environ.get("TACIT_CACHE"):
         return Path(named)
     try:
@@ -43,9 +43,9 @@ def default_root() -> Path:
 
 
 def clean(root: Path | None = None) -> int:
-    """Delete all decoded data, and nothing that Tacit has not written; returns the bytes freed.
+    """Delete all decoded data, and nothing that Tacit did not write. Returns the bytes freed.
 
-    UserError where a run is decoding just now.
+    UserError while another run is decoding.
     """
     root = root or default_root()
     for lock in _listings(root):
@@ -59,7 +59,7 @@ def clean(root: Path | None = None) -> int:
         owned = [inner for inner in _below(folder) if _is_own(inner)]
         for inner in owned:
             freed += _size(inner)
-            with suppress(OSError):  # what is open on Windows, or of another owner
+            with suppress(OSError):  # files open on Windows, or owned by someone else
                 folders.remove(inner, UNDER_WAY)
                 inner.rmdir()
             freed -= _size(inner)
@@ -80,19 +80,19 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _listings(root: Path) -> list[Path]:
-    """The files that say which cache belongs to which data."""
+    """The files that map listings to cache folders."""
     found = [path for path in _below(root / "listings") if _LISTING.fullmatch(path.name)]
     return [path for path in found if path.is_file() and not path.is_symlink()]
 
 
 def _is_own(folder: Path) -> bool:
-    """Whether Tacit has made this folder, whole or not."""
+    """Whether Tacit made this folder, complete or not."""
     begun = _BEGUN.fullmatch(folder.name) or (_KEY.fullmatch(folder.name) and _is_kept(folder))
     return bool(begun) and folder.is_dir() and not folder.is_symlink()
 
 
 def _is_kept(folder: Path) -> bool:
-    """Whether a folder with a name like one of ours is one: by what it holds, even if that is damaged."""
+    """Whether a folder with a name like ours is ours, by the files in it, damaged or not."""
     return (folder / "meta.json").is_file() and (folder / "content.bin").is_file()
 
 

@@ -1,4 +1,4 @@
-"""Classes as Hugging Face's `datasets` stores them: numbers in the column, their names apart, -1 for none."""
+"""Class names as Hugging Face's `datasets` stores them: numbers in the column, names in the metadata, -1 for none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _METADATA = b"huggingface"  # the key of a table's schema, which Parquet files k
 
 
 def own_class_names(table: pa.Table) -> pa.Table:
-    """With the names that a table's own metadata tell, if they do."""
+    """Replace class numbers by the names in the table's metadata, if there are any."""
     try:
         features = json.loads((table.schema.metadata or {})[_METADATA])["info"]["features"]
     except (KeyError, ValueError, TypeError, RecursionError):
@@ -25,7 +25,7 @@ def own_class_names(table: pa.Table) -> pa.Table:
 
 
 def with_class_names(table: pa.Table, features: Mapping[str, Any]) -> pa.Table:
-    """With names in place of the numbers of classes, null where there is none. UserError for numbers without a name."""
+    """Replace class numbers by names, negative ones by null. UserError for numbers without a name."""
     for position, name in enumerate(table.column_names):
         names = _names(features.get(name))
         held = table.schema.field(position).type
@@ -37,7 +37,7 @@ def with_class_names(table: pa.Table, features: Mapping[str, Any]) -> pa.Table:
 
 
 def _names(feature: Any) -> Sequence[str]:
-    """The names of a ClassLabel, or of a list of them; none of anything else."""
+    """The names of a ClassLabel or of a list of them; empty for anything else."""
     if isinstance(feature, list) and len(feature) == 1:
         return _names(feature[0])
     inner = feature.get("feature") if isinstance(feature, dict) else getattr(feature, "feature", None)

@@ -1,7 +1,7 @@
-"""Supervised decoding: examples that crash, hang or swell cost a note each, never the run.
+"""Supervised decoding: an example that crashes, hangs or exhausts memory is noted and never ends the run.
 
-Encoded examples go to worker processes (`tacit.data.worker`) in small batches; each worker is watched for time and
-limits its own memory. What is decoded already (arrays, PIL objects) is brought into its form in this process.
+Encoded examples go to worker processes (`tacit.data.worker`) in small batches; a supervisor enforces a time limit, and
+each worker limits its own memory. Examples that are decoded already (arrays, PIL objects) are converted here.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from tacit.data import worker
 from tacit.data.source import Unreadable
 
 
-class Stretch(NamedTuple):
+class Segment(NamedTuple):
     """A part of a recording."""
 
     source: bytes | Path | Unreadable
     start: float = 0.0  # seconds
     end: float = math.inf
-    channel: int = -1  # the one that is meant; -1: as the plan says
+    channel: int = -1  # -1: as the plan specifies
 
 
 Item = Any
-"""One example as it is found: encoded as bytes, the `Path` where it lies or why it is not opened (`Unreadable`), a
-`Stretch` of one of these, or what is decoded already, which its modality knows (pixels, say)."""
+"""One example as found: encoded bytes, the `Path` of a file, the reason why it cannot be opened (`Unreadable`), a
+`Segment` of one of these, or an object of the modality that is decoded already (such as pixels)."""
 
 COMMAND = [sys.executable, "-P", str(Path(worker.__file__))]
-SECONDS_PER_EXAMPLE = 20.0  # until an answer or a sign of life; a photograph takes 0.2 s
+SECONDS_PER_EXAMPLE = 20.0  # until a result or a sign of life; a photograph takes 0.2 s
 MEMORY = 2 << 30  # bytes a worker may take for one example; 80 megapixels in CMYK need 1.0 GB
 START_SECONDS = 120.0
 
@@ -49,33 +49,33 @@ _BATCH_BYTES = 4 << 20  # per request
 
 
 class Decoded(NamedTuple):
-    """One example's outcome; `data` is None where `reason` says why."""
+    """One decoded example; where `data` is None, `reason` says why."""
 
-    content: bytes  # 16-byte hash of what the example is made of
+    content: bytes  # 16-byte hash of the example's content
     data: bytes | None
     reason: str = ""
-    found: tuple[str, ...] = ()  # what was done to it that a person should know
+    found: tuple[str, ...] = ()  # changes made to it that the user should know of
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What every example is made into; each modality has its own, whose fields go to its decoder."""
+    """The format that examples are decoded into; each modality has its own, whose fields are sent to its decoder."""
 
     decoder: ClassVar[str]  # "module:function", a `tacit.data.worker.Decoder`
     batch: ClassVar[int]  # examples per request
 
     @classmethod
     def answered(cls, content: bytes, result: bytes) -> Decoded:
-        """What the decoder made of an example."""
+        """Wrap the decoder's result for one example."""
         return Decoded(content, result)
 
     def in_memory(self, item: Any) -> Decoded:
-        """The same of one that is decoded already."""
+        """Convert an example that is decoded already."""
         raise NotImplementedError
 
     @classmethod
     def probe_in_memory(cls, item: Any, what: str) -> Decoded:
-        """What is probed for, of one that is decoded already."""
+        """Probe an example that is decoded already."""
         raise NotImplementedError
 
 
@@ -87,8 +87,8 @@ def _processors() -> int:
 
 
 class Pool:
-    """Workers for the plans of one modality (default: one per processor at hand), started when first needed, and the
-    thread that watches them.
+    """Worker processes of one modality (default: one per available processor), started on demand, and the thread that
+    supervises them.
     """
 
     def __init__(self, form: type[Plan], workers: int | None = None) -> None:
@@ -116,16 +116,16 @@ class Pool:
         self._watch.join()
 
     def decode(self, items: Iterable[Item], plan: Plan) -> Iterator[Decoded]:
-        """What becomes of each item, in their order."""
+        """Decode each item, in order."""
         return self._map(items, {**asdict(plan), "probe": ""}, self._form.answered, plan.in_memory)
 
     def probe(self, items: Iterable[Item], what: str = "header") -> Iterator[Decoded]:
-        """What the decoder says of each item instead of decoding it."""
+        """Probe each item without decoding it."""
         form = self._form
         return self._map(items, {"probe": what}, Decoded, lambda item: form.probe_in_memory(item, what))
 
     def why_not(self, item: Item) -> str:
-        """Why an item has no readable header; nothing where it has one."""
+        """Why an item has no readable header; empty where it has one."""
         return next(self.probe([item])).reason
 
     def _map(
@@ -135,11 +135,11 @@ class Pool:
         answered: Answered,
         in_memory: Callable[[Any], Decoded],
     ) -> Iterator[Decoded]:
-        # A few batches are under way at any time, never all of them.
+        # Keep a few batches in flight, never all of them.
         under_way: deque[Future[list[Decoded]]] = deque()
         for batch in _batches(items, self._form.batch):
             if _is_encoded(batch[0]):
-                under_way.append(self._threads.submit(self._ask, batch, settings, answered))
+                under_way.append(self._threads.submit(self._decode_batch, batch, settings, answered))
             else:
                 under_way.append(self._threads.submit(_in_memory, batch, in_memory))
             if len(under_way) > 2 * self._n:
@@ -147,7 +147,7 @@ class Pool:
         while under_way:
             yield from under_way.popleft().result()
 
-    def _ask(self, batch: list[Item], settings: dict[str, object], answered: Answered) -> list[Decoded]:
+    def _decode_batch(self, batch: list[Item], settings: dict[str, object], answered: Answered) -> list[Decoded]:
         process = self._idle.get()
         try:
             outcomes: list[Decoded] = []
@@ -160,7 +160,7 @@ class Pool:
                         process.kill()
                     process.wait_until_ready()
                 try:
-                    for outcome in process.ask(batch[len(outcomes) :], settings, answered):
+                    for outcome in process.request_batch(batch[len(outcomes) :], settings, answered):
                         outcomes.append(outcome)
                         retried = False
                 except (EOFError, OSError):
@@ -170,7 +170,7 @@ class Pool:
                     process = None
                     if self._closed.is_set():
                         raise RuntimeError("decoding was stopped") from None
-                    # A worker that was killed from outside says nothing about the example: it gets a second chance.
+                    # A worker killed from outside is no evidence against the example, which is tried once more.
                     if late or retried:
                         outcomes.append(Decoded(bytes(16), None, reason))
                     retried = not (late or retried)
@@ -210,17 +210,17 @@ class _Worker:
     def wait_until_ready(self) -> None:
         if self._pipe("stdout").read(len(worker.READY)) != worker.READY:
             self.end()
-            self._listener.join(5.0)  # the last words may still lie in the pipe
-            said = b"".join(self._errors).decode(errors="replace").strip().rsplit("\n", 1)[-1]
-            raise RuntimeError(f"the decoding process does not start: {said or 'it says nothing'}")
+            self._listener.join(5.0)  # the last lines may still be in the pipe
+            message = b"".join(self._errors).decode(errors="replace").strip().rsplit("\n", 1)[-1]
+            raise RuntimeError(f"the decoding process does not start: {message or 'it says nothing'}")
         self.deadline = float("inf")
 
-    def ask(self, batch: list[Item], settings: dict[str, object], answered: Answered) -> Iterator[Decoded]:
+    def request_batch(self, batch: list[Item], settings: dict[str, object], answered: Answered) -> Iterator[Decoded]:
         self.deadline = time.monotonic() + SECONDS_PER_EXAMPLE
         header = json.dumps(settings).encode()
         request = [worker.LENGTH.pack(len(header)), header, worker.LENGTH.pack(len(batch))]
         for item in batch:
-            source, *part = item if isinstance(item, Stretch) else Stretch(item)
+            source, *part = item if isinstance(item, Segment) else Segment(item)
             payload = os.fsencode(source) if isinstance(source, Path) else source
             assert isinstance(payload, bytes)
             kind = b"p" if isinstance(source, Path) else b"b"
@@ -241,7 +241,7 @@ class _Worker:
         self._process.kill()
 
     def end(self) -> str:
-        """Wait for the dead process and say how it ended."""
+        """Wait for the dead process and describe how it ended."""
         self.close()
         code = self._process.wait()
         if self.late:
@@ -254,9 +254,9 @@ class _Worker:
             return f"crashed the decoder (signal {-code})"
 
     def close(self) -> None:
-        """Let go of the pipes: a worker that is still alive sees the end of its input and leaves."""
+        """Close the pipes: a worker that is still alive sees the end of its input and exits."""
         for pipe in (self._process.stdin, self._process.stdout):
-            # What was still to be written may have no reader any more.
+            # The reader of what is still buffered may be gone.
             with contextlib.suppress(OSError):
                 if pipe:
                     pipe.close()
@@ -284,11 +284,11 @@ def _is_encoded(item: Item) -> bool:
 
 
 def _source(item: Item) -> Item:
-    return item.source if isinstance(item, Stretch) else item
+    return item.source if isinstance(item, Segment) else item
 
 
 def _batches(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
-    """Runs of items of the same nature, `most` and few enough to be sent as one request."""
+    """Group consecutive items that are all encoded or all decoded, at most `most` and few enough for one request."""
     batch: list[Item] = []
     nbytes = 0
     for item in items:

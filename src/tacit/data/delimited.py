@@ -1,9 +1,9 @@
-"""Tables written as text, cells parted by commas, semicolons, tabs or bars: read whole, or refused with the line.
+"""Delimited text tables (comma, semicolon, tab or bar): read completely, or refused with the number of the bad line.
 
-The encoding, the delimiter and what quotation marks mean are found over the whole file. Marks are syntax where all of
-the file is well-formed by them (RFC 4180: a cell begins and ends with one, a mark inside is written twice). Else they
-are part of the texts, as in GLUE and Common Voice, where every line has as many cells as the first. A file that is
-neither is refused. Every value stays the text that it was.
+The encoding, the delimiter and the meaning of quotation marks are detected from the whole file. Marks are syntax where
+the whole file is well-formed with them (RFC 4180: a quoted cell begins and ends with one, a mark inside is doubled).
+Else they are part of the text, as in GLUE and Common Voice, provided that every line has as many cells as the first.
+Any other file is refused. Values stay text.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from tacit.data.text import opened_file
 _DELIMITERS = ",;\t|"
 _SNIFFED = 50  # lines
 _MOST_SNIFFED = 1 << 24  # characters of them
-_ROWS = 1 << 14  # made into arrow at a time
+_ROWS = 1 << 14  # converted to arrow at a time
 _BLOCK = 16 << 20  # bytes that arrow parses at a time
 
 _LONGEST = 2**31 - 1  # characters of a cell; the csv module's own limit of 131,072 is shorter than a court's decision
 csv.field_size_limit(max(_LONGEST, csv.field_size_limit()))
 
-_LOOKED_AT = 1000  # rows that tell whether the first line is one of them
+_LOOKED_AT = 1000  # rows by which to tell whether the first line is a row too
 _SENTENCE = 4  # words
 _SHOWN = 40  # characters of a name that a remark shows
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
@@ -44,15 +44,15 @@ _ESCAPED = re.compile(r'(?<!\\)((?:\\\\)*)\\"')
 
 
 class Quoting(NamedTuple):
-    """What quotation marks mean."""
+    """How quotation marks are read."""
 
-    said: str = ""  # to a person, where it is not the usual meaning
+    remark: str = ""  # for the user, where marks are not read the usual way
     marks: bool = True  # whether they are syntax
-    spaced: bool = False  # whether blanks may stand before them
-    escaped: bool = False  # whether one inside a cell has a backslash before it, and is not written twice
+    spaced: bool = False  # whether blanks may precede them
+    escaped: bool = False  # whether a mark inside a cell is escaped by a backslash, not doubled
 
     def records(self, lines: Iterable[str], delimiter: str) -> Any:
-        """A reader of the csv module, which knows the number of its line."""
+        """A reader of the csv module, which counts lines."""
         if self.escaped:
             lines = (_ESCAPED.sub(r'\1""', line) for line in lines)
         if not self.marks:
@@ -71,7 +71,7 @@ _OTHERS = (
 
 @dataclass(frozen=True)
 class Delimited:
-    """A table written as text: how it is read, and its rows, streamed."""
+    """A delimited text table: its dialect, and its rows as a stream."""
 
     where: str
     opened: Callable[[], IO[bytes]]
@@ -79,11 +79,11 @@ class Delimited:
     delimiter: str
     quoting: Quoting
     names: list[str]
-    header: int  # lines up to the end of the names
+    header: int  # lines up to the end of the header
     remarks: tuple[str, ...] = ()
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """All rows of these columns, as strings. UserError for a row of another length than the first line."""
+        """All rows of these columns, as strings. UserError for a row whose length differs from the header's."""
         done = 0
         if not self.quoting.marks:
             try:
@@ -92,7 +92,7 @@ class Delimited:
                     done += len(batch)
                 return
             except pa.ArrowInvalid:
-                pass  # the line that is not as it should be is named below
+                pass  # the code below names the malformed line
         places = [self.names.index(column) for column in columns]
         rows = islice(self.rows(), done, None)
         while block := list(islice(rows, _ROWS)):
@@ -100,7 +100,7 @@ class Delimited:
             yield pa.RecordBatch.from_arrays(cells, list(columns))
 
     def rows(self) -> Iterator[list[str]]:
-        """The cells of each row, those of the names left out. UserError where there are too few or too many."""
+        """The cells of each row after the header. UserError where there are too few or too many."""
         width = len(self.names)
         records = self.quoting.records(_lines(self.opened, self.encoding), self.delimiter)
         try:
@@ -114,7 +114,7 @@ class Delimited:
             raise UserError(f"{self.where}, line {records.line_num:,}: {error}") from None
 
     def _at_once(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The same by arrow, which is much faster and knows one meaning of quotation marks: none."""
+        """`batches` by arrow: much faster, and only for files in which quotation marks are text."""
         with self.opened() as file:
             plain = self.encoding.name == UTF8 and not self.encoding.replaced
             yield from pa.csv.open_csv(
@@ -132,7 +132,7 @@ class Delimited:
 
 
 def open_delimited(path: Place, *, at_once: bool = False) -> Delimited:
-    """A CSV file and how it is to be read; `at_once` holds its bytes in memory. UserError where it cannot be read.
+    """Open a CSV file and detect its dialect; `at_once` holds its bytes in memory. UserError where it cannot be read.
 
     Comma, semicolon, tab or bar; UTF-8, UTF-16 or cp1252. The first line names the columns.
     """
@@ -144,22 +144,22 @@ def open_delimited(path: Place, *, at_once: bool = False) -> Delimited:
 
 
 def read_csv(path: Place, remarks: list[str] | None = None) -> pa.Table:
-    """Columns of strings from a CSV file; adds to `remarks` what a person should know. UserError for others."""
+    """Read a CSV file as columns of strings; adds remarks for the user to `remarks`. UserError for other files."""
     found = open_delimited(path, at_once=True)
     schema = pa.schema([(name, pa.string()) for name in found.names])
     table = pa.Table.from_batches(found.batches(found.names), schema)
     if remarks is not None:
         again = table.filter(pc.equal(table[found.names[0]], found.names[0])).to_pylist()
         many = sum(all(cell.strip() == column for column, cell in row.items()) for row in again)
-        said = f"{path.name}: {many:,} rows repeat the line that names the columns, as where files were joined"
-        remarks += [*found.remarks, *([said + "; take them out"] if many else [])]
+        remark = f"{path.name}: {many:,} rows repeat the line that names the columns, as where files were joined"
+        remarks += [*found.remarks, *([remark + "; take them out"] if many else [])]
     return table
 
 
 def sniff_delimiter(lines: Sequence[str], order: str = _DELIMITERS) -> str:
-    """The delimiter that cuts the first lines into the same number of columns, the largest number if several do.
+    """The delimiter that splits all of the first lines into the same number of columns; of several the one giving most.
 
-    A bar is one only where no other sign is: it also stands between the labels of a cell.
+    A bar counts only where no other delimiter fits: it may also separate the labels of a cell.
     """
 
     def fits(delimiter: str) -> tuple[int, bool, int]:
@@ -172,7 +172,7 @@ def sniff_delimiter(lines: Sequence[str], order: str = _DELIMITERS) -> str:
 
 
 def _widths(lines: Sequence[str], delimiter: str) -> list[int]:
-    """Cells of each record, but for a last one that goes on."""
+    """Cells of each record, without a last one that is incomplete."""
     widths: list[int] = []
     try:
         for row in csv.reader(lines, delimiter=delimiter, strict=True):
@@ -206,15 +206,15 @@ def _understood(where: str, opened: Callable[[], IO[bytes]], suffix: str) -> Del
         raise UserError(f"{where} has two columns named {twice!r}; rename one, or put a line of names above the rows")
     header = records.line_num
     name = where.replace("\\", "/").rpartition("/")[2]
-    said = [f"{name}: {quoting.said}"] if quoting.said else []
-    said += [f"{name}: {doubt}"] if doubt else []
-    said += [f"{name}: {odd}"] if (odd := _of_header(names, _some(records, len(names)))) else []
-    remarks = (*encoding.said(name), *said)
+    notes = [f"{name}: {quoting.remark}"] if quoting.remark else []
+    notes += [f"{name}: {doubt}"] if doubt else []
+    notes += [f"{name}: {odd}"] if (odd := _of_header(names, _some(records, len(names)))) else []
+    remarks = (*encoding.remarks(name), *notes)
     return Delimited(where, opened, encoding, delimiter, quoting, names, header, remarks)
 
 
 def _some(records: Iterator[list[str]], width: int) -> list[list[str]]:
-    """The first rows, as far as they can be read."""
+    """The first rows that can be read."""
     found: list[list[str]] = []
     with contextlib.suppress(csv.Error):
         found.extend(row for row in islice(records, _LOOKED_AT) if len(row) == width)
@@ -222,10 +222,10 @@ def _some(records: Iterator[list[str]], width: int) -> list[list[str]]:
 
 
 def _of_header(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """What is odd about the line that names the columns, which may be a row like the others; nothing where it is none.
+    """A remark where the header looks like an ordinary row; empty where it does not.
 
-    It looks like a row if one of its cells stands in that column again, is a number in a column of numbers, or a
-    sentence in one of sentences.
+    It does if one of its cells occurs in its column again, is a number in a column of numbers, or a sentence in one of
+    sentences.
     """
     counted = [name for name in names if name.isdigit()]
     counts = [*map(int, counted)]
@@ -252,7 +252,7 @@ def _holds_marks(opened: Callable[[], IO[bytes]]) -> bool:
 
 
 def _quoting(lines: Callable[[], Iterator[str]], delimiter: str, where: str) -> tuple[Quoting, str]:
-    """What quotation marks mean in a whole file, and what is doubtful about it. UserError where they mean nothing."""
+    """How to read the quotation marks of a whole file, and any doubt about it. UserError where no reading fits."""
     rows = (line for line in lines() if line.strip())
     first = next(rows, "")
     level = all(line.count(delimiter) == first.count(delimiter) for line in rows)
@@ -278,10 +278,10 @@ def _quoting(lines: Callable[[], Iterator[str]], delimiter: str, where: str) -> 
 
 
 class _Checked(NamedTuple):
-    """How a whole file is by one meaning of the marks."""
+    """The result of reading a whole file by one quoting rule."""
 
-    wrong: str = ""  # what is, with the line
-    broken: int = 0  # records of more than a line
+    wrong: str = ""  # the first error, with its line
+    broken: int = 0  # records that span several lines
     line: int = 0  # of the first of these
 
 
@@ -314,7 +314,7 @@ def _other_length(where: str, line: int, cells: int, width: int) -> str:
 
 
 def _is_row(row: list[str], width: int = 0) -> bool:
-    """Whether a line is none of those between or after the rows that hold nothing, or blanks alone."""
+    """Whether a parsed line is a row, not one that is empty or blank."""
     return bool(row) and (len(row) > 1 or width == 1 or bool(row[0].strip()))
 
 
@@ -330,7 +330,7 @@ def _head(lines: Iterator[str]) -> list[str]:
 
 
 def _lines(opened: Callable[[], IO[bytes]], encoding: Encoding) -> Iterator[str]:
-    """The lines of a text with their ends, whatever these are."""
+    """The lines of a text with their line ends unchanged."""
     with opened() as file, io.TextIOWrapper(file, encoding.name, encoding.errors, newline="") as text:
         yield from text
 

@@ -1,7 +1,7 @@
-"""Files of embeddings, as `tacit embed` and other programs write them: read, checked, and joined by id.
+"""Read files of embeddings, as `tacit embed` and other programs write them, check them, and join them by id.
 
 A Parquet file has a column `embedding` of lists, an .npz file an array `embedding` [N D]; `id` names the examples.
-Only what is asked for is read. Nothing is ever unpickled.
+Only the columns that are needed are read. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -32,43 +32,43 @@ from tacit.data.unpacking import read_columns
 
 SUFFIXES = frozenset([".parquet", ".pq", ".npz"])
 EMBEDDING, ID = "embedding", "id"
-_NAMING = (ID, "group")  # columns of names, whatever their type
-NUMBERED = b"tacit.numbered"  # in a Parquet file's metadata: its ids are the numbers of rows
+_NAMING = (ID, "group")  # columns whose values are names, whatever their type
+NUMBERED = b"tacit.numbered"  # in a Parquet file's metadata: its ids are row numbers
 
-_SHOWN = 3  # ids that a line names
+_SHOWN = 3  # ids shown in a message
 
 Matrix = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """The N embeddings of one file and what it says of each."""
+    """The N embeddings of one file, with their columns."""
 
     name: str
     values: Matrix  # [N D], finite
-    ids: pa.Array | None  # string [N], without repetition
-    columns: Mapping[str, pa.Array]  # string [N], null where nothing is said
-    names: tuple[str, ...]  # of all that the file holds
-    numbered: bool = False  # whether the ids are the numbers of rows of the data that were embedded
+    ids: pa.Array | None  # string [N], distinct
+    columns: Mapping[str, pa.Array]  # string [N], null where missing
+    names: tuple[str, ...]  # of all columns in the file
+    numbered: bool = False  # whether the ids are row numbers of the embedded data
 
     def __len__(self) -> int:
         return len(self.values)
 
     @property
     def content(self) -> NDArray[np.void]:
-        """A 16-byte hash of each embedding, [N]: equal where two are equal."""
+        """A 16-byte hash of each embedding, [N]."""
         rows = np.ascontiguousarray(self.values)
         return np.array([hashlib.blake2b(row.data, digest_size=16).digest() for row in rows], "V16")
 
     def take(self, rows: pa.Array) -> Vectors:
-        if rows.equals(pa.array(range(len(self)), rows.type)):  # spares a copy, which may be large
+        if rows.equals(pa.array(range(len(self)), rows.type)):  # avoids a copy, which may be large
             return self
         ids = None if self.ids is None else self.ids.take(rows)
         columns = {name: column.take(rows) for name, column in self.columns.items()}
         return replace(self, values=self.values[rows.to_numpy()], ids=ids, columns=columns)
 
     def source(self, endings: frozenset[str] = frozenset()) -> Source:
-        """The same as everything that can be labelled; its ids may be names of files with these endings."""
+        """The embeddings as a `Source`, for labelling; ids may be names of files with these endings."""
         assert self.ids is not None
         return Source(
             name=self.name,
@@ -86,7 +86,7 @@ class Vectors:
 
 
 def are_vectors(source: Any) -> bool:
-    """Whether `source` is a file of embeddings by its ending, or arrays by name."""
+    """Whether `source` is a file with an ending of embeddings, or a mapping of arrays."""
     return isinstance(source, Mapping) or Path(str(source)).suffix.lower() in SUFFIXES
 
 
@@ -97,11 +97,10 @@ def read_vectors(
     lists: str | None = None,
     keys: Sequence[str] = (),
 ) -> Vectors:
-    """The embeddings, the ids, and those of `columns` that are there; `lists` is the one that may hold lists of labels.
+    """Read the embeddings, the ids, and those of `columns` that exist; the column `lists` may hold lists of labels.
 
-    With those of `keys`, which may name the examples elsewhere, that hold one value a row.
-
-    UserError for whatever a person can mend.
+    Also reads those of `keys`, possible join keys, that hold one value per row. UserError for whatever the user can
+    fix.
     """
     if isinstance(source, Mapping):
         wanted = [*columns, *(name for name in keys if np.ndim(source.get(name, 0)) == 1)]
@@ -126,10 +125,10 @@ def read_vectors(
 
 
 def join_vectors(files: Sequence[Vectors]) -> tuple[list[Vectors], list[str]]:
-    """The same examples of every file in the same order, joined by id; and a line on what that came to.
+    """Join files by id, so that all hold the same examples in the same order; and lines that report the join.
 
-    Where no file has ids, rows must correspond as they stand. UserError where only some have, where no id is shared, or
-    where what the files say of an example is not the same.
+    Where no file has ids, rows are joined by position. UserError where only some files have ids, where no id is shared,
+    or where the files contradict each other about an example.
     """
     if len(files) == 1:
         return list(files), []
@@ -167,7 +166,7 @@ def _such_as(ids: pa.Array) -> str:
 
 
 def _refuse_contradictions(files: Sequence[Vectors]) -> None:
-    """UserError where two files say different things of one example: it is not the same one."""
+    """UserError where two files have different values for one example, which cannot be the same then."""
     first = files[0]
     for file in files[1:]:
         for column in first.columns.keys() & file.columns.keys():
@@ -175,12 +174,12 @@ def _refuse_contradictions(files: Sequence[Vectors]) -> None:
             differ = [row for row in _unlike(one, other) if not _nearly(one[row].as_py(), other[row].as_py())]
             if differ:
                 row = differ[0]
-                said = f"{one[row].as_py()!r} and {other[row].as_py()!r}"
+                values = f"{one[row].as_py()!r} and {other[row].as_py()!r}"
                 where = f"row {row}" if first.ids is None else f"id {first.ids[row].as_py()!r}"
                 remedy = f"give both the column {ID!r}" if first.ids is None else f"correct their {ID!r}"
                 raise UserError(
                     f"{first.name} and {file.name} differ in {column!r} at {len(differ):,} of {len(one):,} rows "
-                    f"(first: {where}, {said}), so that these are not the same "
+                    f"(first: {where}, {values}), so that these are not the same "
                     f"examples: {remedy}, or leave {column!r} out of one"
                 )
 
@@ -191,7 +190,7 @@ def _unlike(one: pa.Array, other: pa.Array) -> list[int]:
 
 
 def _nearly(one: str, other: str) -> bool:
-    """Whether two texts are one number, of which one has fewer digits."""
+    """Whether two texts are the same number up to rounding."""
     try:
         return math.isclose(float(one), float(other), rel_tol=1e-5)
     except ValueError:
@@ -222,10 +221,10 @@ def _arrays(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Any], tuple[st
                     found[name] = file[name]
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if "pickle" in str(error) and zipfile.is_zipfile(path):
-            said = f"{path}: the array {name!r} holds objects of mixed types: write it as text or as numbers"
+            message = f"{path}: the array {name!r} holds objects of mixed types: write it as text or as numbers"
         else:
-            said = f"{path} cannot be read as arrays: {' '.join(str(error).split())[:200]}"
-        raise UserError(said) from None
+            message = f"{path} cannot be read as arrays: {' '.join(str(error).split())[:200]}"
+        raise UserError(message) from None
     return found, names
 
 
@@ -266,7 +265,7 @@ def _check_ids(ids: pa.Array, name: str) -> None:
 
 
 def _text(values: Any, key: str, name: str, *, lists: bool) -> pa.Array:
-    """A column or array of labels, groups or ids as text."""
+    """Convert a column or array of labels, groups or ids to text."""
     try:
         if not isinstance(values, pa.ChunkedArray | pa.Array):
             if lists and isinstance(values, list | tuple):
@@ -290,7 +289,7 @@ def _text(values: Any, key: str, name: str, *, lists: bool) -> pa.Array:
 def _matrix(values: Any, name: str) -> Matrix:
     """Embeddings [N D] from an array or a column of lists; NaN where a number is missing."""
     if not isinstance(values, pa.ChunkedArray):
-        values = values.detach().cpu() if hasattr(values, "detach") else values  # a torch tensor, wherever it lies
+        values = values.detach().cpu() if hasattr(values, "detach") else values  # a torch tensor on any device
         array = np.asarray(values)
         if array.ndim != 2 or array.dtype.kind not in "fiub":
             raise UserError(f"{EMBEDDING!r} of {name} is {array.dtype} {list(array.shape)}: numbers [N D] are expected")
@@ -316,5 +315,5 @@ def _matrix(values: Any, name: str) -> Matrix:
 
 
 def _single(array: NDArray[Any]) -> Matrix:
-    with np.errstate(over="ignore"):  # what no float32 can hold is reported as infinite
+    with np.errstate(over="ignore"):  # values beyond float32 are reported as infinite
         return array.astype(np.float32, copy=False)

@@ -1,8 +1,8 @@
-"""How a text is encoded, found over the whole of it: no sign is replaced or read otherwise without a word.
+"""Detect the encoding of a text from the whole of it; every replacement or guess is reported.
 
-A text is in UTF-8, or in UTF-16 or UTF-32 with their marks (UTF-16 without it too), or else in cp1252. Where almost all
-of it is good UTF-8, the rest is damage: each place is read as U+FFFD and counted. Where much of it is UTF-8 and much
-is not, two texts were put together, and nobody can tell which sign is meant: it is refused.
+A text is UTF-8, UTF-16 or UTF-32 with a byte order mark (UTF-16 also without), or else cp1252. Where almost all of it
+is valid UTF-8, the rest is damage: each invalid place is read as U+FFFD and counted. Where much of it is UTF-8 and much
+is not, texts of two encodings were joined, and the file is refused.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable
 from typing import IO, NamedTuple
 
 UTF8 = "utf-8-sig"
-_OLD = "cp1252"  # what a text is in that is in none of the others
+_OLD = "cp1252"  # the encoding of a text that fits none of the others
 
 _BLOCK = 1 << 20  # bytes looked at together
-_HEAD = 4096  # bytes that tell UTF-16 by its zeros
-_DAMAGED = 0.5  # places that are no UTF-8, to one sign that only UTF-8 makes, up to which they are damage
-_BY_CHANCE = 0.1  # usual signs that look like UTF-8, to one place that is none, up to which they are chance
+_HEAD = 4096  # bytes in which zeros reveal UTF-16
+_DAMAGED = 0.5  # invalid places per valid multi-byte character, up to which they count as damage
+_BY_CHANCE = 0.1  # common characters that look like UTF-8 per invalid place, up to which they are chance
 _LATIN = 0.75  # of the bytes of a text in Latin letters, at least, that are plain ASCII
 _WESTERN, _MANY = 0.5, 400  # likewise of a text in cp1252 of so many bytes; Cyrillic or Greek in one byte has fewer
 
@@ -40,7 +40,7 @@ _OTHERS = {
     b"%PDF-": "a PDF file",
     b"SQLite format 3": "a database",
 }
-_USUAL = re.compile("[\u0080-\u017f\u0800-\ufffc\U00010000-\U0010ffff]")  # signs of which cp1252 seldom makes one
+_USUAL = re.compile("[\u0080-\u017f\u0800-\ufffc\U00010000-\U0010ffff]")  # characters that cp1252 text seldom resembles
 _PLAIN = bytes([9, 10, 13, *range(32, 127)])
 
 
@@ -49,7 +49,7 @@ class CannotRead(ValueError):
 
 
 class Encoding(NamedTuple):
-    """What the codecs call it, and what is damaged."""
+    """The codec's name of an encoding, and the damage found."""
 
     name: str
     replaced: int = 0  # places, each read as U+FFFD
@@ -59,8 +59,8 @@ class Encoding(NamedTuple):
     def errors(self) -> str:
         return "replace" if self.replaced else "strict"
 
-    def said(self, of: str) -> tuple[str, ...]:
-        """What a person should know of a text `of` this name."""
+    def remarks(self, of: str) -> tuple[str, ...]:
+        """Remarks for the user about a text named `of`."""
         if self.replaced:
             places = f"{self.replaced:,} places that are" if self.replaced > 1 else "a place that is"
             return (f"{of} holds {places} no UTF-8, first in line {self.line:,}; each was read as \ufffd",)
@@ -71,7 +71,7 @@ class Encoding(NamedTuple):
 
 
 def wide_encoding(head: bytes) -> str | None:
-    """The encoding of a text that begins so, where it is UTF-16 or UTF-32 by its mark or its zeros."""
+    """UTF-16 or UTF-32 where the first bytes of a text have its mark or its zeros; else None."""
     marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     if marked is not None:
         return marked
@@ -83,7 +83,7 @@ def wide_encoding(head: bytes) -> str | None:
 
 
 def encoding_of(opened: Callable[[], IO[bytes]]) -> Encoding:
-    """The encoding of a whole text, opened anew for each look. CannotRead where there is none."""
+    """Detect the encoding of a whole text, which is reopened for each pass. CannotRead where none fits."""
     with opened() as file:
         head = file.read(_HEAD)
     other = next((what for begins, what in _OTHERS.items() if head.startswith(begins)), None)
@@ -100,7 +100,7 @@ def encoding_of(opened: Callable[[], IO[bytes]]) -> Encoding:
 
 
 def decoded(data: bytes) -> tuple[str, Encoding]:
-    """A text, and how it was encoded. CannotRead where nobody can tell."""
+    """Decode a text; returns it with its encoding. CannotRead where none fits."""
     if wide_encoding(data[:_HEAD]) is None:
         try:
             return data.decode(UTF8), Encoding(UTF8)
@@ -123,14 +123,14 @@ def _fits(opened: Callable[[], IO[bytes]], encoding: str) -> bool:
 
 
 def _counted(opened: Callable[[], IO[bytes]]) -> Encoding:
-    """The encoding of what is neither marked nor UTF-8 throughout, by how much of it looks like which."""
+    """Choose the encoding of a text that is neither marked nor UTF-8 throughout, by counts of valid places."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     good = usual = bad = lines = first = plain = total = 0
     zeros = [0, 0]  # at even and at odd places
     with opened() as file:
-        while block := file.read(_BLOCK):  # of even size, but for the last
+        while block := file.read(_BLOCK):  # of even size, except the last
             text = decoder.decode(block)
-            own = block.count("\ufffd".encode())  # that were written so
+            own = block.count("\ufffd".encode())  # replacement characters in the text itself
             wrong = text.count("\ufffd") - own
             if wrong > 0 and not first:
                 first = 1 + lines + text[: text.index("\ufffd")].count("\n")

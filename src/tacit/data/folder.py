@@ -1,4 +1,4 @@
-"""A folder of files of any depth, listed without holding a Python object per file."""
+"""List the files below a folder, at any depth, without a Python object per file."""
 
 from __future__ import annotations
 
@@ -23,27 +23,29 @@ from tacit.data.source import Source, digest, each, spread
 _ABOUT = ("README", "LICENSE", "NOTICE")
 _BESIDE = TABLE_SUFFIXES | {".json", ".npz", ".npy", ".tar", ".md", ".md.gz"}
 TABLES = frozenset([".parquet", ".csv", ".jsonl", ".npz", ".npy"])
-_CHUNK = 1 << 16  # names held as Python strings at a time
+_CHUNK = 1 << 16  # names held as Python strings at once
 
 
 def folder_source(root: Path, signs: AllSigns, kind: str | None = None) -> Source:
-    """Every file of one modality below `root`, ordered by path; ids are the paths from `root`, with forward slashes.
+    """All files of one modality below `root`, sorted by path; ids are paths relative to `root`, with forward slashes.
 
-    Hidden files are passed over. Links to files are followed within `root` only, and from a snapshot of Hugging Face's
-    cache to its blobs; links to folders nowhere.
+    Hidden files are skipped. Links to files are followed within `root` only, and from a snapshot of Hugging Face's
+    cache to its blobs; links to folders are never followed.
     """
     root = root.resolve()
     others: Counter[str] = Counter()
     names, sizes, times, kinds, skipped = _list(root, signs, others)
     found = Counter(kinds)
     counts = {name: found[number] for number, name in enumerate(signs)}
-    about = next(name for name, of in signs.items() if of.notes)  # whose files may be notes about others
+    about = next(
+        name for name, of in signs.items() if of.notes
+    )  # the modality whose files may be notes about other data
     pages = _pages(names, signs[about].notes)
     if kind is None and counts[about] < sum(counts.values()):
-        # a page of notes beside images is about them, no text among them
+        # a page of notes beside images describes them and is no example
         counts[about] -= pages
     elif kind is None and (tables := _tables(root)) and counts[about] == pages <= len(tables):
-        # and so are a few of them beside tables
+        # nor are a few pages beside tables
         raise UserError(
             f"{root} holds tables ({', '.join(tables[:5])}): name one of them as the data, and perhaps --test"
         )
@@ -71,32 +73,32 @@ def folder_source(root: Path, signs: AllSigns, kind: str | None = None) -> Sourc
 
 
 def _pages(names: pa.Array, endings: frozenset[str]) -> int:
-    """How many of these are pages of notes."""
+    """Count the pages of notes among these names."""
     pattern = "|".join(re.escape(ending) for ending in sorted(endings))
     return pc.sum(pc.match_substring_regex(names, f"(?i)({pattern})$")).as_py() or 0
 
 
 def _tables(root: Path) -> list[str]:
-    """The names of the tables that lie in a folder itself."""
+    """The tables directly inside a folder, by name."""
     return sorted(path.name for path in root.iterdir() if path.suffix.lower() in TABLES)
 
 
 def holds_files(root: Path, signs: AllSigns) -> bool:
-    """Whether there is a file of any modality in a folder, at any depth; pages about the folder do not count."""
+    """Whether a folder holds a file of any modality at any depth, not counting pages such as README."""
     return any(of_suffix(signs, suffix_of(name)) for _, name in _files(root, []) if not name.startswith(_ABOUT))
 
 
 def _is_about(name: str) -> bool:
-    """Whether a file beside the data is a page about them, or a table that may label them."""
+    """Whether a file beside the data documents them or may hold their labels."""
     return name.rpartition("/")[2].startswith(_ABOUT) or suffix_of(name) in _BESIDE
 
 
 def _list(
     root: Path, signs: AllSigns, others: Counter[str]
 ) -> tuple[pa.Array, NDArray[np.int64], NDArray[np.int64], array[int], list[tuple[str, str]]]:
-    """Paths, sizes in bytes, times of change in ns [N 2], modalities' numbers, and what was left aside with the reason.
+    """Paths, sizes in bytes, times of change in ns [N 2], modality numbers, and skipped files with the reason.
 
-    Counts in `others` the endings of files that are of no modality.
+    Counts the endings of files of no modality in `others`.
     """
     chunks: list[pa.Array] = []
     names: list[str] = []
@@ -123,7 +125,7 @@ def _list(
             continue
         names.append(name)
         sizes.append(status.st_size)
-        times.extend((status.st_mtime_ns, status.st_ctime_ns))  # the second of which nobody can set back
+        times.extend((status.st_mtime_ns, status.st_ctime_ns))  # the second cannot be set back
         kinds.append(numbers[kind])
         if len(names) == _CHUNK:
             chunks.append(pa.array(names, pa.string()))
@@ -133,7 +135,7 @@ def _list(
 
 
 def _files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """Visible files below `root`, each with its path from there."""
+    """Visible files below `root`, each with its relative path."""
     waiting = [""]
     while waiting:
         folder = waiting.pop()
@@ -155,7 +157,7 @@ def _files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[os.DirE
 
 
 def _buffers(names: pa.Array) -> Iterator[bytes]:
-    """The bytes behind an arrow array that was just made by `take`, so that it has no offset."""
+    """The buffers of an arrow array made by `take`, which has no offset."""
     return (bytes(buffer) for buffer in names.buffers() if buffer is not None)
 
 

@@ -1,6 +1,6 @@
-"""Data sets of Hugging Face: by name through its library, or what that has written with `save_to_disk`, without it.
+"""Hugging Face data sets: by name through its library, or folders of `save_to_disk`, for which it is not needed.
 
-Either way they are arrow files, mapped into memory.
+Both are memory-mapped arrow files.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def named_dataset(source: str) -> pa.Table:
     try:
         found = datasets.load_dataset(name)
     except Exception as error:  # of many libraries: network, files, parsers
-        said = " ".join(str(error).split())[:200]
-        raise UserError(f"{source} cannot be loaded ({type(error).__name__}: {said}); check the name") from None
+        message = " ".join(str(error).split())[:200]
+        raise UserError(f"{source} cannot be loaded ({type(error).__name__}: {message}); check the name") from None
     if (split or "train") not in found:
         raise UserError(f"{source} has no split {split or 'train'!r}; name one as hf:{name}:SPLIT: {', '.join(found)}")
     chosen = found[split or "train"]
@@ -36,14 +36,14 @@ def named_dataset(source: str) -> pa.Table:
 
 
 def library_cache() -> Path:
-    """The folder that the library downloads to, which the paths in its tables lead to."""
+    """The library's download folder, where the paths in its tables lead."""
     import datasets
 
     return Path(datasets.config.HF_CACHE_HOME)
 
 
 def saved_dataset(folder: Path) -> tuple[pa.Table, list[Path]]:
-    """The table in a folder, and the files that it lies in."""
+    """The table in a folder, and its files."""
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         features = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["features"] or {}

@@ -1,4 +1,4 @@
-"""Paths that data name: they are opened inside the folder that they start from, and nowhere else."""
+"""Paths inside data, which may only lead to files inside their base folder."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Find = Callable[[str], Path | Unreadable]
 
 
 def home(places: Sequence[Place], root: Path | None) -> tuple[str, Find]:
-    """The folder that the paths in tables at `places` start from, and how they are found.
+    """The base folder of the paths in tables at `places`, and a function that resolves them.
 
-    In a table in memory they start from `root`; where that is None, from the working folder, and they lead anywhere.
+    Paths of a table in memory are relative to `root`; where that is None, to the working folder, and unrestricted.
     """
     if not places:
         return str(root or Path.cwd()), inside(root) if root else Path.cwd().joinpath
     first = places[0]
     if isinstance(first, Remote):
         return first.url.rpartition("/")[0], lambda name: ELSEWHERE
-    own = first.parent.resolve()  # a table that is a blob stands for its name in the snapshot
+    own = first.parent.resolve()  # for a link to a blob, the folder of the snapshot
     folder = own if len(homes_of(own)) > 1 else first.resolve().parent
     return str(folder), inside(folder)
 
 
 def homes_of(root: Path) -> list[Path]:
-    """The folders that links below `root` may lead to: itself, and the blobs where it is a snapshot of Hugging Face's.
+    """The folders that links below `root` may lead to: itself, and for a snapshot in Hugging Face's cache its blobs.
 
-    Its cache holds MODEL/blobs/HASH, and MODEL/snapshots/COMMIT/NAME as links to them.
+    The cache holds MODEL/blobs/HASH, and links to them as MODEL/snapshots/COMMIT/NAME.
     """
     top = Path(os.path.realpath(root))
     shot = next((folder for folder in (top, *top.parents) if folder.parent.name == "snapshots"), None)
@@ -44,9 +44,9 @@ def homes_of(root: Path) -> list[Path]:
 
 
 def inside(root: Path) -> Find:
-    """Where paths that start from `root` lie; `OUTSIDE` if that is not below it, by `..`, in full, or through links.
+    """Resolve paths relative to `root`; `OUTSIDE` for one that leaves it by `..`, as an absolute path or through links.
 
-    From a snapshot of Hugging Face's cache, links lead to its blobs.
+    Links in a snapshot of Hugging Face's cache may lead to its blobs.
     """
     homes = homes_of(root)
     real = lru_cache(maxsize=1024)(os.path.realpath)

@@ -1,7 +1,7 @@
-"""The key that a label file and the data both have, and the example that each of its rows means by it.
+"""Find the join key of a label file and the data, and the example that each label row refers to.
 
-A column of the same name on both sides is a key; so are paths, by whatever name. Numbers that only happen to be rows'
-numbers are none: these count where the column is called `row`.
+A column of the same name on both sides is a key; so are paths, under any name. Row numbers are a key only where the
+column is called `row`: other numbers match by chance.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from tacit.data.opened import ID_LIKE, PATH_NAMES
 from tacit.data.source import ROWS, Source, each
 
 FILE_NAMES = (*PATH_NAMES, "image_id", "id", "name")
-_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")  # of a file, about
-ROW = "row"  # the column that names examples by the numbers of their rows, from 0
+_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")  # of a file, approximately
+ROW = "row"  # the column of row numbers, from 0
 
-_LOOKED_AT = 1000  # ids that tell whether they are paths
-_PROPOSED = ("file", "why", "score")  # what `tacit next-labels` wrote before it called rows by that name
+_LOOKED_AT = 1000  # ids inspected to tell whether they are paths
+_PROPOSED = ("file", "why", "score")  # columns that earlier versions of `tacit next-labels` wrote
 
 
 class Key(NamedTuple):
-    """A label file's column of keys, and what it is looked up in."""
+    """A label file's key column, and where its values are looked up."""
 
     name: str
     column: str | None = None  # of the data; None for their ids
-    rows: bool = False  # the ids are rows' numbers, and so are the keys
+    rows: bool = False  # ids and keys are row numbers
 
 
 def key_of(
     table: pa.Table, path: Path, source: Source, label: str | None, others: Sequence[str], keys: Sequence[str]
 ) -> tuple[Key, str]:
-    """The key of a label file, and its column of labels, which of two columns may have any name.
+    """The key of a label file and its label column, which may have any name in a file of two columns.
 
-    `others` are columns that say something else, `keys` usual names of the one of keys, first choice first. UserError
-    where there is none, or none that the data have.
+    `others` are columns with another role, `keys` usual names of key columns in order of preference. UserError where
+    there is no key, or none that the data have.
     """
     keys = (*source.aliases, *keys)
     names = [name for name in table.column_names if name != label]
@@ -67,7 +67,7 @@ def key_of(
 
 
 def _shared(names: Sequence[str], free: Sequence[str], source: Source, keys: Sequence[str]) -> Key | None:
-    """The key that both have by name: usual names first, then what looks like an id, then what names each example."""
+    """The key that both sides share by name: usual names first, then id-like names, then columns of distinct values."""
     data = {} if source.columns is None else {flat(name): name for name in reversed(source.columns.column_names)}
     same = {flat(name) for name in (*source.aliases, *(PATH_NAMES if source.by_path else ()))}
     for known in (source.key, *keys):
@@ -96,7 +96,7 @@ def _names_each(columns: pa.Table | None, name: str) -> bool:
 
 
 def looked_up(key: Key, named: pa.ChunkedArray, source: Source) -> Match:
-    """The example that each of these keys means. UserError for numbers of rows that count from 1."""
+    """Match each key to an example. UserError for row numbers that count from 1."""
     texts, endings = [text or "" for text in named.to_pylist()], source.endings
     if key.rows:
         rows = list(each(source.ids)) if source.key == ROWS else [*map(str, range(len(source)))]
@@ -116,7 +116,7 @@ def looked_up(key: Key, named: pa.ChunkedArray, source: Source) -> Match:
 
 
 def differ_by_zeros(names: Iterable[str], ids: pa.Array) -> tuple[str, str] | None:
-    """One of the names and an id that would be the same without zeros at their front."""
+    """A name and an id that differ in leading zeros only."""
     bare: dict[str, str] = {}
     for stem in map(_stem, each(ids)):
         if stem.lstrip("+-").isdigit():
@@ -126,7 +126,7 @@ def differ_by_zeros(names: Iterable[str], ids: pa.Array) -> tuple[str, str] | No
 
 
 def differ_by_capitals(names: Iterable[str], ids: pa.Array) -> tuple[str, str] | None:
-    """One of the names and an id that differ in capitals alone."""
+    """A name and an id that differ in capitals only."""
     lower = {(name or "").casefold(): name for name in each(ids)}
     pairs = ((name, lower.get(name.casefold(), name)) for name in names)
     return next(((name, other) for name, other in pairs if name != other), None)
@@ -138,7 +138,7 @@ def _stem(name: str | None) -> str:
 
 
 def flat(name: str) -> str:
-    """A column's name as it is compared: `Doc ID` and `doc_id` are docid."""
+    """Normalise a column name for comparison: `Doc ID` and `doc_id` become docid."""
     return re.sub(r"[\s_.-]+", "", name).lower()
 
 
@@ -148,7 +148,7 @@ def _usual(names: Sequence[str], known: Sequence[str]) -> str | None:
 
 
 def _is_of_rows(table: pa.Table, names: Sequence[str], source: Source) -> bool:
-    """Whether rows' numbers are asked for, of data that have rows."""
+    """Whether the keys are row numbers, and the data have rows."""
     if source.several:
         return False
     if source.key == ROWS and set(_PROPOSED) <= set(table.column_names):
@@ -157,18 +157,18 @@ def _is_of_rows(table: pa.Table, names: Sequence[str], source: Source) -> bool:
 
 
 def _are_paths(texts: Iterable[str], endings: frozenset[str]) -> bool:
-    """Whether one of these ends as a file does."""
+    """Whether any of these has the ending of a file."""
     return any(has_ending(text, endings) for text in texts)
 
 
 def _lie_in_folders(ids: pa.Array, endings: frozenset[str]) -> bool:
-    """Whether some of the first ids are paths or names of files."""
+    """Whether some of the first ids are paths or file names."""
     first = ids[:_LOOKED_AT].to_pylist()
     return any("/" in name for name in first) or _are_paths(first, endings)
 
 
 def _are_numbers(text: pa.Array) -> bool:
-    """Whether all of these are whole numbers, which match by chance."""
+    """Whether all of these are whole numbers, which would match by chance."""
     return pc.all(pc.match_substring_regex(text, r"^[+-]?[0-9]+$")).as_py() is not False
 
 

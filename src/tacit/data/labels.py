@@ -1,6 +1,6 @@
-"""What is known of the examples, as texts: from a file, from class folders, from a table's own columns.
+"""Labels, groups and splits as text columns: from label files, class folders, or the data's own columns.
 
-What cannot be used is left out and said (see `Notes`), never guessed.
+What cannot be used is left out and reported (see `Notes`), never guessed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from tacit.core.columns import Few, codes_of, few
 from tacit.core.errors import UserError
-from tacit.data.asked import FLAGS, Asked
 from tacit.data.joining import FILE_NAMES, Key, differ_by_capitals, differ_by_zeros, key_of, looked_up
+from tacit.data.label_spec import FLAGS, LabelSpec
 from tacit.data.matching import AMBIGUOUS
 from tacit.data.named import Missing, as_text, one_array, refuse_rounded
 from tacit.data.notes import Notes
@@ -28,7 +28,7 @@ from tacit.data.source import Source
 from tacit.data.text import rearmed
 from tacit.evaluation.targets import make_target
 
-NAMING = ("group", "subgroup", "holdout", "side", "pair")  # columns of names, whatever their type
+NAMING = ("group", "subgroup", "holdout", "side", "pair")  # columns whose values are names, whatever their type
 LABEL_NAMES = ("label", "labels", "class", "class_name", "label_name", "target", "category", "y")
 
 _KEY = "\x00key"
@@ -39,7 +39,7 @@ _MATCHED = 0.5  # of a label file's rows
 
 @dataclass(frozen=True)
 class Columns:
-    """What is known of N examples besides their content, as the texts that were found: string [N], null where none."""
+    """Text columns of N examples beside their content: string [N] each, null where missing."""
 
     label: pa.Array | None = None
     group: pa.Array | None = None
@@ -48,7 +48,7 @@ class Columns:
     holdout: pa.Array | None = None
     time: pa.Array | None = None
     side: pa.Array | None = None  # of a pair
-    pair: pa.Array | None = None  # of two that a score compares
+    pair: pa.Array | None = None  # the pair that a score compares
     token: pa.Array | None = None  # a token's type, such as the word
 
     def take(self, rows: NDArray[np.int64]) -> Columns:
@@ -57,9 +57,9 @@ class Columns:
 
 
 def own_columns(source: Source, names: Mapping[str, str], missing: Missing, *, lists: bool = False) -> Columns:
-    """The data's own columns under these names. UserError where one is missing.
+    """Read columns of the data themselves. UserError where one is missing.
 
-    `names` are those of `Asked`; `lists` says whether a label may be a list of them.
+    `names` maps roles to columns, as in the label specification; with `lists`, a cell may hold a list of labels.
     """
     columns = pa.table({}) if source.columns is None else source.columns
     there = columns.column_names
@@ -75,32 +75,32 @@ def own_columns(source: Source, names: Mapping[str, str], missing: Missing, *, l
     return Columns(**found)
 
 
-def grouped(source: Source, tables: Mapping[Path, pa.Table], asked: Asked, column: str) -> tuple[Source, Asked]:
-    """Grouped by this column, such as the speaker, where the data or a label file have it.
+def grouped(source: Source, tables: Mapping[Path, pa.Table], spec: LabelSpec, column: str) -> tuple[Source, LabelSpec]:
+    """Group by this column, such as the speaker, where the data or a label file have it.
 
-    Nothing is done where groups or splits are named, and that there are too few groups to split by is said.
+    Does nothing where groups or splits are named. A remark reports groups that are too few to split by.
     """
-    told = {"group", "split", "holdout", "time"} & asked.columns.keys()
+    named = {"group", "split", "holdout", "time"} & spec.columns.keys()
     own = [] if source.columns is None else [source.columns]
     there = next((table[column] for table in (*tables.values(), *own) if column in table.column_names), None)
-    if there is None or told or source.split is not None or not make_target(asked.target).by_itself:
-        return source, asked
+    if there is None or named or source.split is not None or not make_target(spec.target).by_itself:
+        return source, spec
     n = len(pc.unique(there.drop_null()))
     if n >= _FEWEST_GROUPS:
         remark = f"grouped by the column {column}, whom no split parts; --group-column names another"
-        asked = replace(asked, columns={**asked.columns, "group": column})
+        spec = replace(spec, columns={**spec.columns, "group": column})
     else:
         remark = f"{n} {column}s are too few to be kept apart: one may be trained and tested on"
-    return replace(source, remarks=(*source.remarks, remark)), asked
+    return replace(source, remarks=(*source.remarks, remark)), spec
 
 
-def together(source: Source, columns: Columns, asked: Asked, wholes: str) -> tuple[Source, Columns]:
-    """Parts of one of these `wholes` are a group, which no split parts, unless groups or splits are given.
+def together(source: Source, columns: Columns, spec: LabelSpec, wholes: str) -> tuple[Source, Columns]:
+    """Group the parts of each whole (such as a recording), unless groups or splits are given; `wholes` is their noun.
 
-    Where there are too few wholes to split by, that is said instead; targets that pair examples up need no groups.
+    Where there are too few wholes to split by, a remark says so instead; targets that pair examples need no groups.
     """
     given = (columns.group, columns.split, columns.holdout, columns.time, source.split)
-    if source.whole is None or any(of is not None for of in given) or not make_target(asked.target).by_itself:
+    if source.whole is None or any(of is not None for of in given) or not make_target(spec.target).by_itself:
         return source, columns
     n = len(pc.unique(source.whole))
     if n >= _FEWEST_WHOLES:
@@ -109,16 +109,16 @@ def together(source: Source, columns: Columns, asked: Asked, wholes: str) -> tup
     return replace(source, remarks=(*source.remarks, remark)), columns
 
 
-class Told(NamedTuple):
-    """What label files say: of each row the example that it means, and texts."""
+class LabelRows(NamedTuple):
+    """Rows of label files: the example that each refers to, and their text columns."""
 
     rows: NDArray[np.int64]  # [R]
     texts: dict[str, pa.Array]  # string [R] each
-    own: dict[str, str]  # what the data's own columns tell, and their names
+    own: dict[str, str]  # roles read from the data's own columns, and the names of these
 
 
 def read_labels(files: Sequence[Path], remarks: list[str] | None = None) -> dict[Path, pa.Table]:
-    """Label files as they are; adds to `remarks` what a person should know of how they were read."""
+    """Read label files; adds remarks for the user on how they were read to `remarks`."""
     return {path: _read_file(path, remarks) for path in files}
 
 
@@ -132,12 +132,12 @@ def file_columns(
     keys: Sequence[str] = FILE_NAMES,
     least: float = _MATCHED,
 ) -> Columns:
-    """Columns of label files joined to the examples, see `told_by`; fills in what `notes` has to say."""
-    told = told_by(source, tables, notes, names, lists=lists, keys=keys, least=least)
-    return placed(source, told, notes)
+    """Columns of label files joined to the examples, see `label_rows`; fills in `notes`."""
+    found = label_rows(source, tables, notes, names, lists=lists, keys=keys, least=least)
+    return placed(source, found, notes)
 
 
-def told_by(
+def label_rows(
     source: Source,
     tables: Mapping[Path, pa.Table],
     notes: Notes,
@@ -146,13 +146,13 @@ def told_by(
     lists: bool = False,
     keys: Sequence[str] = FILE_NAMES,
     least: float = _MATCHED,
-) -> Told:
-    """Columns of label files, one after the other, with the example that each row means by the key that both have.
+) -> LabelRows:
+    """Concatenate label files, and match each row to an example by the key that files and data share.
 
-    A column that no file has is taken from the data themselves, if they have it. Fills in what `notes` has to say about
-    the files' rows. `names` and `lists` as for `own_columns`; `keys` are the usual names of the column of keys, first
-    choice first. UserError where a column is missing, where the data lack the key, or where no row or a share under
-    `least` of the rows matches.
+    A column that no file has is taken from the data themselves, if they have it. Fills in the part of `notes` on label
+    rows. `names` and `lists` as for `own_columns`; `keys` are usual names of key columns in order of preference.
+    UserError where a column is missing, where the data lack the key, or where no row or less than the share `least` of
+    the rows matches.
     """
     there = {name for table in tables.values() for name in table.column_names}
     have = set() if source.columns is None else set(source.columns.column_names) - there
@@ -171,26 +171,26 @@ def told_by(
         moved=[of.moved for of in matches if of.moved],
     )
     _refuse_unmatched(rows, named, source, ", ".join(map(str, tables)), [key for key, _ in files], least)
-    # Of several rows that mean one example, those that agree with more of its path are meant.
+    # Of several rows for one example, those win that agree with more of its path.
     best = np.zeros(len(source), np.int64)
     np.maximum.at(best, rows[rows >= 0], agree[rows >= 0])
     meant = np.flatnonzero((rows >= 0) & (agree == best[rows]))
     texts = {key: one_array(table[key].take(pa.array(meant))) for key in table.column_names if key != _KEY}
     notes.empty = texts["label"].null_count
-    return Told(rows[meant], texts, own)
+    return LabelRows(rows[meant], texts, own)
 
 
-def placed(source: Source, told: Told, notes: Notes) -> Columns:
-    """What was told, at its examples; nothing of those of which rows tell different things, which `notes` names."""
+def placed(source: Source, found: LabelRows, notes: Notes) -> Columns:
+    """Scatter label rows to their examples; examples with conflicting rows stay null, and `notes` lists them."""
     conflict = np.zeros(len(source), np.bool_)
     joined = {}
-    for key, text in told.texts.items():
-        joined[key], differs = per_example(text, told.rows, len(source))
+    for key, text in found.texts.items():
+        joined[key], differs = per_example(text, found.rows, len(source))
         conflict |= differs
     notes.conflicting = _names(source, conflict)
     keep = pa.array(~conflict)
     joined = {key: pc.if_else(keep, text, None) for key, text in joined.items()}
-    return replace(own_columns(replace(source, label=None), told.own, notes.missing), **joined)
+    return replace(own_columns(replace(source, label=None), found.own, notes.missing), **joined)
 
 
 def _read_file(path: Path, remarks: list[str] | None) -> pa.Table:
@@ -212,7 +212,7 @@ def _file_texts(
     missing: Missing,
     lists: bool,
 ) -> tuple[Key, pa.Table]:
-    """The key of a label file, and its columns `_KEY`, `label` and those of `names`, all as text."""
+    """The key of a label file, and its columns `_KEY`, `label` and those of `names`, as text."""
     label = names.get("label") or _usual_label(table.column_names)
     key, label = key_of(table, path, source, label, [name for of, name in names.items() if of != "label"], keys)
     wanted = {**names, "label": label}
@@ -222,7 +222,7 @@ def _file_texts(
     for name in (key.name, *(wanted[of] for of in NAMING if of in wanted)):
         refuse_rounded(table[name], f"column {name!r} of {path}")
     texts = {of: missing.out_of(as_text(table[wanted[of]], lists=lists and of == "label"), of) for of in sorted(wanted)}
-    return key, pa.table({_KEY: as_text(table[key.name]), **texts})  # in one order, whatever that of the files
+    return key, pa.table({_KEY: as_text(table[key.name]), **texts})  # in the same order for every file
 
 
 def _usual_label(names: Sequence[str]) -> str | None:
@@ -233,7 +233,7 @@ def _usual_label(names: Sequence[str]) -> str | None:
 def _refuse_unmatched(
     rows: NDArray[np.int64], named: list[str], source: Source, files: str, keys: Sequence[Key], least: float
 ) -> None:
-    """UserError where too few rows mean an example."""
+    """UserError where too few rows match an example."""
     matched = int((rows >= 0).sum())
     if matched and matched >= least * len(rows):
         return
@@ -256,7 +256,7 @@ def _refuse_unmatched(
 
 
 def per_example(text: pa.Array, rows: NDArray[np.int64], n: int) -> tuple[pa.Array, NDArray[np.bool_]]:
-    """Texts of label-file rows placed at their examples, and where several texts meet."""
+    """Scatter texts of label rows to their examples; and a mask of examples whose rows differ."""
     encoded = text.dictionary_encode()
     codes = codes_of(encoded)
     highest, lowest = np.full(n, -1, np.int64), np.full(n, len(encoded.dictionary), np.int64)

@@ -1,8 +1,8 @@
-"""Folders that say what lies in them: ROOT/CLASS/FILE, ROOT/SPLIT/CLASS/FILE, and what has no label beside them.
+"""Labels and splits from folder names: ROOT/CLASS/FILE and ROOT/SPLIT/CLASS/FILE, with unlabelled files beside them.
 
 The first is ImageFolder's of torchvision, the second adds splits as ImageNet and IMDB have them (train, test; val or
-valid). Folders named unlabeled, unsup and the like hold no class, as in STL-10, wherever a class could stand; neither
-do files that lie in no class folder.
+valid). Folders named unlabeled, unsup and the like are no classes, as in STL-10, at either depth; files outside class
+folders have no label.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _SHOWN = 3
 
 
 def with_folder_labels(source: Source, missing: Missing) -> Source:
-    """The first folder of each path is its label; where the first ones are splits, the second is.
+    """Label each path by its first folder, or by its second where the first ones are splits.
 
-    UserError where nothing lies in a class folder, or where some folders are splits and others are not.
+    UserError where no file lies in a class folder, or where only some of the first folders are splits.
     """
     paths = [path.split("/") for path in each(source.ids)]
     first = Counter(path[0] for path in paths if len(path) > 1)
@@ -50,13 +50,13 @@ def with_folder_labels(source: Source, missing: Missing) -> Source:
     split = source.split
     if len(set(splits.values())) > 1:
         split = np.array([splits.get(path[0], TRAIN) if len(path) > 1 else TRAIN for path in paths], np.int8)
-        split, said = _with_test(split, splits)
-        remarks += said
+        split, added = _with_test(split, splits)
+        remarks += added
     return replace(source, label=pa.array(label, pa.string()), split=split, remarks=remarks)
 
 
 def _splits(paths: Iterable[list[str]], first: Counter[str], source: Source, missing: Missing) -> dict[str, int]:
-    """The folders that are splits, and which; none unless class folders lie in two of them, or in all there is."""
+    """The folders that are splits, with their codes; empty unless class folders lie in two, or there are no others."""
     splits = {name: SPLITS[name.lower()] for name in first if name.lower() in SPLITS}
     parted = {path[0] for path in paths if len(path) > 2 and not _unlabelled(path[1], missing)}
     others = sorted(name for name in first if name not in splits and not _unlabelled(name, missing))
@@ -71,7 +71,7 @@ def _splits(paths: Iterable[list[str]], first: Counter[str], source: Source, mis
 
 
 def _with_test(split: NDArray[np.int8], splits: dict[str, int]) -> tuple[NDArray[np.int8] | None, tuple[str, ...]]:
-    """A folder to validate by is the test split where there is no other, as in ImageNet."""
+    """Take the validation folder as the test split where there is none, as in ImageNet."""
     if (split == TEST).any():
         return split, ()
     name = next(name for name, which in splits.items() if which == VALIDATION)

@@ -1,4 +1,4 @@
-"""From what a person gives, to a `Listing`: the one place that tells a folder from a table from an object."""
+"""Turn the data argument into a `Listing`: the one place that tells folders, tables and objects apart."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from tacit.data.source import Source
 from tacit.data.tables import Table
 
 _NUMBERS = re.compile(r"[-_.]?\d+(-of-.*)?$")  # at the end of a shard's name
-IN_MEMORY = "the data"  # what objects without a name are called in messages
+IN_MEMORY = "the data"  # the name of objects in messages
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word that names no file, and may mean data that a modality has built in."""
+    """A word that is no file, and may name a modality's built-in data."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class File:
-    """One file that is no table and no shard."""
+    """One file that is neither a table nor a shard."""
 
     path: Path
 
@@ -50,30 +50,30 @@ class File:
 
 @dataclass(frozen=True)
 class Objects:
-    """What a person has in memory and is no table: arrays, a list of texts, paths or images."""
+    """Objects in memory other than tables: arrays, or a list of texts, paths or images."""
 
     value: Any
     name: str = IN_MEMORY
 
     @property
     def paths(self) -> bool:
-        """Whether it is a list of texts, which may be paths."""
+        """Whether it is a list of strings or paths."""
         listed = isinstance(self.value, list | tuple) and len(self.value) > 0
         return listed and all(isinstance(of, str | os.PathLike) for of in self.value)
 
 
 Listing: TypeAlias = "Source | Table | File | Objects | Word"
-"""What a person gave; a `Source` where files tell by their endings what they are."""
+"""Data as given; a `Source` where the endings of files identify the modality."""
 
 
 class Lister:
-    """Lists what is given; `kind` is the modality that a person named, `kept` where indices of shards are kept."""
+    """List the given data; `kind` is the modality that the settings name, `kept` the folder for indices of shards."""
 
     def __init__(self, signs: AllSigns, kind: str | None, kept: Path) -> None:
         self.signs, self.kind, self.kept = named(signs, kind), kind, kept
 
     def __call__(self, data: Any) -> Listing:
-        """Read the listing, not the content. UserError for what cannot be read at all."""
+        """List the examples without reading their content. UserError for what cannot be read at all."""
         return self._from_disk(os.fspath(data)) if isinstance(data, str | os.PathLike) else self._from_memory(data)
 
     def _from_disk(self, text: str) -> Listing:
@@ -101,7 +101,7 @@ class Lister:
         return File(path)
 
     def _from_places(self, places: Sequence[Place], name: str) -> Listing:
-        """Tables of one form, or tar shards."""
+        """Tables with the same columns, or tar shards."""
         suffixes = {suffix_of(place.name) for place in places}
         if suffixes == {TAR}:
             return tar_source(places, name, self.signs, self.kind, private_folder(self.kept))
@@ -110,7 +110,7 @@ class Lister:
         return Table(name, places, self.signs)
 
     def _from_folder(self, path: Path) -> Listing:
-        """A folder of files, of shards, or one that Hugging Face's datasets has written."""
+        """A folder of files or shards, or one written by Hugging Face's datasets."""
         if (path / "dataset_dict.json").is_file():
             splits = sorted(inner.name for inner in path.iterdir() if (inner / "state.json").is_file())
             raise UserError(
@@ -134,7 +134,7 @@ class Lister:
 
 
 def _of_one_split(shards: list[Path], folder: Path) -> list[Path]:
-    """The shards, whose names are alike up to their numbers. UserError where they are of several splits."""
+    """Check that the shards' names differ in numbers only. UserError where they are of several splits."""
     names = {shard: _NUMBERS.sub("", shard.stem) for shard in shards}
     if len(set(names.values())) > 1:
         first = {name: shard for shard, name in reversed(names.items())}
@@ -144,11 +144,11 @@ def _of_one_split(shards: list[Path], folder: Path) -> list[Path]:
 
 
 def _table(data: Any) -> pa.Table:
-    """A data frame as arrow's. UserError where a column mixes types."""
+    """Convert a data frame to arrow. UserError where a column mixes types."""
     try:
         return pa.table(data)
     except (pa.ArrowException, TypeError) as error:
         if hasattr(data, "items"):  # a frame of pandas, of which a column may mix its types
             return pa.table({str(name): as_column(column) for name, column in data.items()})
-        said = " ".join(str(error).split())[:200]
-        raise UserError(f"the data frame cannot be read: {said}; give each column values of one type") from None
+        message = " ".join(str(error).split())[:200]
+        raise UserError(f"the data frame cannot be read: {message}; give each column values of one type") from None

@@ -1,9 +1,9 @@
-"""Names as join keys: which example does a row of a label file mean?
+"""Match names and paths of label rows to examples.
 
-The file was often written on another machine, from another folder, with other slashes. A path means an example if it
-is the end of the example's whole path: a folder that it names must be there. An absolute path of another machine may
-differ above the folder of the data, whose name must agree; of several such places none is taken but the one that
-agrees with the most. Nothing is ever opened.
+Label files were often written on another machine, in another folder, with other slashes. A path matches an example if
+it is a tail of the example's full path: every folder that it names must agree. An absolute path of another machine may
+differ above the data folder, whose name must agree; of several such locations only the one that agrees most counts.
+No file is ever opened.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _ABSOLUTE = re.compile(r"^(/|~|[A-Za-z]:/|[A-Za-z][\w+.-]*://)")
 
 @dataclass(frozen=True)
 class Match:
-    """For each of R keys the example that it means."""
+    """The example that each of R keys refers to."""
 
-    rows: NDArray[np.int64]  # [R] or `UNKNOWN` or `AMBIGUOUS`
-    agree: NDArray[np.int64]  # [R] how many components agree
-    moved: str = ""  # the folder of another machine that was taken for that of the data
+    rows: NDArray[np.int64]  # [R] row numbers, or `UNKNOWN` or `AMBIGUOUS`
+    agree: NDArray[np.int64]  # [R] number of path components that agree
+    moved: str = ""  # the folder of another machine that was taken for the data folder
 
 
 def match_names(names: Sequence[str], ids: Iterable[str]) -> Match:
-    """By the whole name; what names several examples is ambiguous."""
+    """Match whole names; a name of several examples is ambiguous."""
     place: dict[str, int] = {}
     for row, name in enumerate(ids):
         place[name] = AMBIGUOUS if name in place else row
@@ -45,13 +45,13 @@ def match_names(names: Sequence[str], ids: Iterable[str]) -> Match:
 
 
 def match(paths: Sequence[str], ids: Iterable[str], root: str = "", endings: frozenset[str] = frozenset()) -> Match:
-    """By path, see above. An id that is the path itself wins over longer ones that end so.
+    """Match paths, see above. An id equal to the path wins over longer ids that end with it.
 
-    Paths written without any of the `endings` of files are compared with the ids without theirs.
+    Where no path has one of the `endings`, ids are compared without theirs too.
     """
     cut = None if any(has_ending(path, endings) for path in paths) else endings
     wanted = [_key(path, cut) for path in paths]
-    # A path can mean an example only if at least the file's own name agrees: the others need not be held.
+    # A path can only match if the file name agrees: other ids need not be held.
     last = {_first(key) for key in wanted}
     own = ((_key(f"{root}/{name}" if _UP.search(name) else name, cut), row) for row, name in enumerate(ids))
     candidates = [(key, row) for key, row in own if _first(key) in last]
@@ -63,8 +63,8 @@ def match(paths: Sequence[str], ids: Iterable[str], root: str = "", endings: fro
     keys, numbers = [key for key, _ in keyed], [row for _, row in keyed]
     rows = np.full(len(paths), UNKNOWN, np.int64)
     agree = np.zeros(len(paths), np.int64)
-    elsewhere: dict[str, list[int]] = {}  # folders of another name or machine, and the paths that lie there
-    home = ""  # the most that a path names of the folder of the data
+    elsewhere: dict[str, list[int]] = {}  # folders of another name or machine, and the paths below them
+    home = ""  # the longest part of the data folder that a path names
     for i, key in enumerate(wanted):
         if not key:
             continue
@@ -89,19 +89,19 @@ def match(paths: Sequence[str], ids: Iterable[str], root: str = "", endings: fro
 
 
 def has_ending(path: str, endings: frozenset[str]) -> bool:
-    """Whether a name ends as one of these files does."""
+    """Whether a name has one of these endings."""
     return _suffix(path) in endings
 
 
 class _Folder:
-    """The folder of the data, and whether a path may mean it by another name."""
+    """The data folder, and whether a path may refer to it by another name."""
 
     def __init__(self, root: str) -> None:
         self.root, self.key = root, _key(root, cut=None)
         self._known: dict[str, bool] = {}
 
     def may_be(self, named: str, path: str) -> bool:
-        """Whether the folder that `path` names above an example's own, as a key, may be that of the data."""
+        """Whether the folder `named` (a key) that `path` has above the example's own path may be the data folder."""
         text = path.replace("\\", "/")
         absolute = _ABSOLUTE.match(text)
         start = absolute[0] if absolute else ""
@@ -117,7 +117,7 @@ class _Folder:
 
 
 def _ends(key: str) -> Iterator[int]:
-    """Where each of the components but the last ends."""
+    """The end of each component except the last."""
     end = key.find("/") + 1
     while 0 < end < len(key):
         yield end
@@ -125,16 +125,16 @@ def _ends(key: str) -> Iterator[int]:
 
 
 def _most_alike(places: Iterable[str], above: str, home: str) -> str | None:
-    """The one of these folders that agrees with most of the data's own, `home` at least; none where several do."""
+    """The folder that agrees most with the data folder, at least in `home`; None where several do."""
     agree = {place: len(_common(place, above)) for place in places}
     best = [place for place in agree if agree[place] == max(agree.values())]
     return best[0] if len(best) == 1 and best[0].startswith(home) else None
 
 
 def _key(path: str, cut: frozenset[str] | None) -> str:
-    """The components from the last to the first, each closed by a slash: shared tails become shared beginnings.
+    """The components from last to first, each closed by a slash, so that shared tails become shared prefixes.
 
-    The file's own name is compared as a name, without these endings, where endings are given to `cut`.
+    With `cut`, the file name is normalised as a name and loses these endings.
     """
     text = unicodedata.normalize("NFC", path).strip().replace("\\", "/")
     parts = [part for part in text.split("/") if part not in ("", ".")]
@@ -157,7 +157,7 @@ def _first(key: str) -> str:
 
 
 def _common(a: str, b: str) -> str:
-    """The whole components with which both begin."""
+    """The common prefix, in whole components."""
     agree = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     return a[: a.rfind("/", 0, agree) + 1]
 

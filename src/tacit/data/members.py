@@ -1,7 +1,7 @@
-"""The members of a tar shard, listed by reading its headers: which of them make up an example, and where they lie.
+"""List the members of a tar shard from its headers: which of them form an example, and at which byte they begin.
 
-The shard may be anybody's. Names are names, wherever they would lead; links, devices and sparse files are left aside,
-and a header that says what cannot be ends the list, which then says so.
+The shard is untrusted. Names are never used as paths; links, devices and sparse files are skipped, and an impossible
+header ends the list with a remark.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ SKIPPED, UNREAD = b"skipped", b"unread"
 
 _BLOCK = 512  # bytes of a header
 _TEXTS = frozenset(["cls", "cls2", "index", "id", "label", "txt", "text", "transcript", "caption"])
-_MOST = {"json": 1 << 20} | dict.fromkeys(_TEXTS, 1 << 16)  # bytes of a member that is read for its words
-_COLUMNS = 100  # that a shard's JSON makes, at most
-_AT_ONCE = 4096  # examples made into arrow at a time
+_MOST = {"json": 1 << 20} | dict.fromkeys(_TEXTS, 1 << 16)  # bytes of a member whose text is read
+_COLUMNS = 100  # at most, from the JSON of a shard
+_AT_ONCE = 4096  # examples converted to arrow at a time
 
 Row = dict[str, Any]
 
 
 class Shard(NamedTuple):
-    """A tar file being read, and what was left aside of it so far."""
+    """A tar file being read, and what was skipped so far."""
 
     place: Place
     file: IO[bytes]
     size: int  # bytes
     skipped: list[tuple[str, str]]
-    unread: Counter[str]  # members that are neither read nor told of by name, by their ending
+    unread: Counter[str]  # members that are neither read nor reported by name, counted by ending
 
     def skip(self, name: str, why: str) -> None:
         self.skipped.append((f"{self.place.name}/{name}", why))
 
 
 def index_of(place: Place, signs: AllSigns, kind: str | None) -> pa.Table:
-    """One row per example of a shard: the columns `PLACED` of its content, and those of its JSON and texts.
+    """Index a shard, one row per example: the columns `PLACED` of its content, and those of its JSON and texts.
 
-    The content is of the first modality of `signs` that there is; only of `kind`, where that is given.
+    The content is of the first modality in `signs` that occurs; only of `kind`, where that is given.
     """
     parts: list[pa.Table] = []
     with reaching(str(place), (OSError,)), place.open("rb") as file:
@@ -70,7 +70,7 @@ class Member(NamedTuple):
     """A plain file of a shard."""
 
     name: str
-    ending: str  # after the first point of the file's own name, lower case
+    ending: str  # after the first dot of the file name, lower case
     begin: int  # bytes
     size: int  # bytes
 
@@ -81,53 +81,53 @@ class Member(NamedTuple):
 
     @property
     def last(self) -> str:
-        """The last ending, without its point."""
+        """The last ending, without its dot."""
         return self.ending.rpartition(".")[2]
 
     @property
     def suffix(self) -> str:
-        """The same with it, nothing where there is none."""
+        """The last ending with its dot; empty where there is none."""
         return self.last and f".{self.last}"
 
     @property
     def inner(self) -> str:
-        """What stands between the first point and the last: nothing, mask, left, 2.840.1."""
+        """The part between the first dot and the last: empty, mask, left, 2.840.1."""
         return self.ending.rpartition(".")[0]
 
-    def kind(self, signs: AllSigns, asked: str | None) -> str | None:
+    def kind(self, signs: AllSigns, wanted: str | None) -> str | None:
         kind = of_suffix(signs, suffix_of(f"x.{self.last}"))
-        return None if asked not in (None, kind) or self.last == "gz" else kind
+        return None if wanted not in (None, kind) or self.last == "gz" else kind
 
 
-def _examples(shard: Shard, signs: AllSigns, asked: str | None) -> Iterator[Row]:
-    """What members side by side make, whose names are alike up to the first point of the file's own."""
+def _examples(shard: Shard, signs: AllSigns, wanted: str | None) -> Iterator[Row]:
+    """Form examples from adjacent members whose paths agree up to the first dot of the file name."""
     key, group, columns = "", list[Member](), set[str]()
     for info in _members(shard):
         folder, slash, base = info.name.rpartition("/")
         stem, _, ending = base.partition(".")
         if not stem:
-            continue  # hidden, as a Mac's own notes are
+            continue  # hidden, as the metadata files of macOS
         if key != folder + slash + stem:
-            yield from _samples(shard, key, group, signs, asked, columns)
+            yield from _samples(shard, key, group, signs, wanted, columns)
             key, group = folder + slash + stem, []
         group.append(Member(info.name, ending.lower(), info.offset_data, info.size))
-    yield from _samples(shard, key, group, signs, asked, columns)
+    yield from _samples(shard, key, group, signs, wanted, columns)
 
 
 def _samples(
-    shard: Shard, key: str, group: list[Member], signs: AllSigns, asked: str | None, columns: set[str]
+    shard: Shard, key: str, group: list[Member], signs: AllSigns, wanted: str | None, columns: set[str]
 ) -> Iterator[Row]:
-    """The examples among members whose names are alike up to the first point.
+    """The examples among members whose names agree up to the first dot.
 
-    One, as WebDataset means it, where one of them is of the kind that counts, or one alone has no further point in its
-    name while words are between the points of the others (0001.jpg, 0001.mask.png). Where several are alike, each is an
-    example: words between the points (0001.left.png) make them parts of one thing, numbers (1.2.840.1.png) do not.
+    One example, as WebDataset defines it, where a single member is of the modality, or a single one has no further
+    dot while the others have words between dots (0001.jpg, 0001.mask.png). Else each is an example: words between dots
+    (0001.left.png) make them parts of one whole, numbers (1.2.840.1.png) do not.
     """
-    found = {kind: [member for member in group if member.kind(signs, asked) == kind] for kind in signs}
+    found = {kind: [member for member in group if member.kind(signs, wanted) == kind] for kind in signs}
     kind = next((kind for kind in signs if found[kind]), None)
     if kind is None:
         for member in group:
-            if asked is None and member.last in ("json", "cls"):
+            if wanted is None and member.last in ("json", "cls"):
                 shard.skip(member.name, "no content lies beside it")
             else:
                 shard.unread[member.suffix] += 1
@@ -145,7 +145,7 @@ def _samples(
     whole = len(contents) == 1 or words
     beside: dict[str, list[Member]] = {}
     for member in group:
-        if member not in contents and (whole or member.kind(signs, asked) != kind):
+        if member not in contents and (whole or member.kind(signs, wanted) != kind):
             beside.setdefault(key if len(contents) == 1 else member.stem, []).append(member)
     for content in contents:
         row = Row()
@@ -159,25 +159,25 @@ def _samples(
 
 
 def _read(row: Row, shard: Shard, member: Member, ending: str, columns: set[str]) -> None:
-    """What a small member says of its example: JSON by its keys, a text by the member's ending."""
+    """Add the content of a small member to the row: JSON by its keys, a text under the member's ending."""
     shard.file.seek(member.begin)
     text = shard.file.read(member.size).decode("utf-8", "replace").strip()
-    said: Any = {ending: text}
+    cells: Any = {ending: text}
     if ending == "json":
         try:
-            said = json.loads(text)
+            cells = json.loads(text)
         except (ValueError, RecursionError):
-            said = None
-    if not isinstance(said, dict):
+            cells = None
+    if not isinstance(cells, dict):
         shard.skip(member.name, "no JSON object")
         return
-    new = [name for name in said if name not in columns and not name.startswith("__")]
+    new = [name for name in cells if name not in columns and not name.startswith("__")]
     columns.update(new[: _COLUMNS - len(columns)])
-    row |= {name: value for name, value in said.items() if name in columns}
+    row |= {name: value for name, value in cells.items() if name in columns}
 
 
 def _members(shard: Shard) -> Iterator[tarfile.TarInfo]:
-    """Plain files that lie in the shard whole."""
+    """Plain files that the shard holds completely."""
     end = 0
     try:
         with tarfile.open(fileobj=shard.file, mode="r:", encoding="utf-8", errors="replace") as tar:

@@ -1,4 +1,4 @@
-"""Columns of any type as the names that their values go by, see `tacit.core.naming`."""
+"""Convert columns of any type to names, see `tacit.core.naming`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tacit.core import naming
 from tacit.core.columns import LISTED
 from tacit.core.errors import UserError
 
-_EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}  # below which floats of so many bits hold every whole number
-_MIDNIGHT = r"([0-9]{4}-[0-9]{2}-[0-9]{2}) 00:00:00(\.0*)?$"  # a date, as tables keep it
+_EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}  # below this, floats of so many bits represent every whole number
+_MIDNIGHT = r"([0-9]{4}-[0-9]{2}-[0-9]{2}) 00:00:00(\.0*)?$"  # a date, as tables store it
 
 
 @dataclass
 class Missing:
-    """The words that mean that nothing is said, but for those that a person keeps, and how often each was found."""
+    """Words that mean a missing value, except those kept as names, and how often each was found."""
 
     kept: tuple[str, ...] = ()
-    found: dict[str, Counter[str]] = field(default_factory=dict)  # by what the column tells
+    found: dict[str, Counter[str]] = field(default_factory=dict)  # by the role of the column
 
     def means(self, name: str) -> bool:
         return name not in self.kept and naming.missing(name)
 
     def out_of(self, text: pa.Array, key: str) -> pa.Array:
-        """Null where nothing is said."""
+        """Replace words for missing values by null, and count them."""
         counts = pc.value_counts(text.drop_null())
         words = {of["values"]: of["counts"] for of in counts.to_pylist() if self.means(of["values"])}
         if not words:
@@ -40,9 +40,9 @@ class Missing:
 
 
 def as_text(values: pa.Array | pa.ChunkedArray, *, lists: bool = False) -> pa.Array:
-    """Values of any type as the names that they are known by, null where there is none.
+    """Convert values of any type to names, null where missing.
 
-    With `lists`, a list of labels becomes one string in which `LISTED` ends each.
+    With `lists`, a list of labels becomes one string in which `LISTED` terminates each label.
     """
     values = one_array(values)
     if isinstance(values, pa.DictionaryArray):
@@ -66,7 +66,7 @@ def as_text(values: pa.Array | pa.ChunkedArray, *, lists: bool = False) -> pa.Ar
 
 
 def holds_rounded(values: pa.Array | pa.ChunkedArray) -> str:
-    """The first number whose last digits are lost, by which several names become one; nothing where there is none."""
+    """The first number that has lost its last digits, so that several names may have become one; else empty."""
     values = one_array(values)
     if isinstance(values, pa.DictionaryArray):
         values = values.dictionary
@@ -92,13 +92,13 @@ def refuse_rounded(values: pa.Array | pa.ChunkedArray, what: str) -> None:
 
 
 def as_column(values: Any) -> pa.Array:
-    """A column of anything that people hold values in: arrow, pandas, polars, numpy, torch, lists with gaps.
+    """Convert arrow, pandas, polars, numpy, torch or a list with gaps to an arrow column.
 
-    Values of mixed types become names. UserError where there is no one value for each.
+    Values of mixed types become names. UserError where there is not one value per row.
     """
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return one_array(values)
-    if hasattr(values, "detach"):  # a torch tensor, wherever it lies
+    if hasattr(values, "detach"):  # a torch tensor on any device
         values = values.detach().cpu().numpy()
     if hasattr(values, "to_arrow"):
         return one_array(values.to_arrow())
@@ -118,7 +118,7 @@ def as_column(values: Any) -> pa.Array:
 
 
 def table_as_text(table: NDArray[np.generic]) -> pa.Array:
-    """Like lists of labels: the numbers of the columns that hold a 1, from a table of 0 and 1 [N L]."""
+    """Convert a table of 0 and 1 [N L] to lists of labels: the numbers of the columns that hold a 1."""
     if not np.isin(table, (0, 1)).all():
         raise UserError(
             f"labels {list(table.shape)} hold other numbers than 0 and 1: give a 1 for each label that fits"
@@ -133,7 +133,7 @@ def one_array(values: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def distinct(text: pa.Array) -> bool:
-    """Whether every row has a name of its own."""
+    """Whether all names are present and distinct."""
     return text.null_count == 0 and len(pc.unique(text)) == len(text)
 
 
@@ -145,7 +145,7 @@ def _as_integers(values: pa.Array) -> pa.Array:
 
 
 def _plain(text: pa.Array) -> pa.Array:
-    """Each text as the name that it is known by; only those are looked at one by one that may change."""
+    """Normalise texts as names; only those that may change are processed one by one."""
     odd = pc.match_substring_regex(text, naming.UNCOMMON)
     if not pc.any(odd).as_py():
         return text

@@ -1,4 +1,4 @@
-"""What was left out of the data, and why: counted in full, named up to the first twenty."""
+"""Notes on what was left out of the data, and why: full counts, and the first twenty names."""
 
 from __future__ import annotations
 
@@ -25,52 +25,52 @@ _EXAMPLES = 3  # of a join that a line shows
 
 @dataclass
 class Notes:
-    """Filled in while a data set is opened; empty fields had nothing to say."""
+    """Filled in while a data set is opened; fields without findings stay empty."""
 
     listed: int = 0  # examples found, the skipped ones included
     skipped: Few = field(default_factory=Few)  # "name: reason" of files that cannot be read
-    left_aside: Few = field(default_factory=Few)  # "name: reason" of files that were not even tried
+    left_aside: Few = field(default_factory=Few)  # "name: reason" of files that were not tried
     duplicates: int = 0  # examples whose content occurs earlier
     labels_from: str = ""
     label_rows: int = 0  # rows of the label file
-    joined_by: str = ""  # its column of keys
-    matched: Few = field(default_factory=Few)  # its keys that mean an example
-    unmatched: Few = field(default_factory=Few)  # its keys that mean no example
-    ambiguous: Few = field(default_factory=Few)  # its keys that could mean several
-    rowless: Few = field(default_factory=Few)  # examples that none of its rows means
-    moved: str = ""  # the folder that its paths name in place of that of the data
-    empty: int = 0  # its rows without a label
+    joined_by: str = ""  # its key column
+    matched: Few = field(default_factory=Few)  # keys that match an example
+    unmatched: Few = field(default_factory=Few)  # keys that match no example
+    ambiguous: Few = field(default_factory=Few)  # keys that match several
+    rowless: Few = field(default_factory=Few)  # examples without a label row
+    moved: str = ""  # the folder that its paths name in place of the data folder
+    empty: int = 0  # label rows without a label
     unlabelled: int = 0  # examples whose own cell holds no label
-    missing: Missing = field(default_factory=Missing)  # words that mean that nothing is said
-    conflicting: Few = field(default_factory=Few)  # examples that it labels twice and differently
+    missing: Missing = field(default_factory=Missing)  # words that mean a missing value
+    conflicting: Few = field(default_factory=Few)  # examples with conflicting label rows
     dropped_classes: Few = field(default_factory=Few)  # "name" of classes with one example to train on
     dropped_rows: int = 0  # labels lost with those classes
-    dropped_labels: Few = field(default_factory=Few)  # of several per example: had by one to train on, or by all
+    dropped_labels: Few = field(default_factory=Few)  # of a multilabel target: held by one training example, or by all
     untrained_classes: Few = field(default_factory=Few)  # classes or labels that occur in the given test split only
-    ignored: int = 0  # labels that the person asked to ignore
-    decoding_seconds: float = 0.0  # what decoding takes that was put off
-    ungrouped: int = 0  # examples without a group, each taken for one of its own
+    ignored: int = 0  # labels ignored by --ignore-label
+    decoding_seconds: float = 0.0  # estimated time of decoding that is still to be done
+    ungrouped: int = 0  # examples without a group, each a group of its own
     unpaired: int = 0  # examples whose pair has no other member
     blank: int = 0  # texts without any word, left out
     converted: int = 0  # texts in another encoding than UTF-8
-    replaced: int = 0  # texts with places that are in no encoding
+    replaced: int = 0  # texts with invalid bytes, which were replaced
     cleaned: int = 0  # texts with NUL characters, which were removed
-    cut: int = 0  # texts longer than is looked at as a whole
+    cut: int = 0  # texts too long to be read as a whole
     silent: int = 0  # recordings of one value throughout
     clipped: int = 0  # recordings with many samples at full scale
-    truncated: int = 0  # recordings that end earlier than they say
+    truncated: int = 0  # recordings shorter than their header declares
     events: int = 0  # rows of a table of events
     unplaced: int = 0  # events without a user, an item or a time
     weightless: int = 0  # events that weigh nothing
-    repeated_rows: int = 0  # rows that say again what an earlier one says
+    repeated_rows: int = 0  # rows that repeat an earlier one
     tied: int = 0  # events of the same time as the one before
-    repeats: int = 0  # events of an item that the user has met before
+    repeats: int = 0  # events of an item that the user has used before
     odd_times: int = 0  # events before 1970 or after 2100
-    out_of_core: int = 0  # events taken out with rare users and items
+    out_of_core: int = 0  # events removed with rare users and items
     single: int = 0  # users with one event
     once: int = 0  # items that occur once
     remarks: tuple[str, ...] = ()  # whole sentences
-    test_split: str = ""  # what was held out for the test, where a value or the time says
+    test_split: str = ""  # what was held out for the test, by value or by time
 
     def join(
         self,
@@ -81,7 +81,7 @@ class Notes:
         ids: pa.Array,
         moved: Sequence[str] = (),
     ) -> None:
-        """What a join of these keys came to: of each the example that it means, or why it means none."""
+        """Record the result of a join: which keys matched an example, which matched none, which several."""
 
         def of(which: NDArray[np.bool_]) -> Few:
             found = np.flatnonzero(which)
@@ -97,14 +97,14 @@ class Notes:
         self.moved = ", ".join(dict.fromkeys(moved))
 
     def left_out(self, answers: Answers) -> None:
-        """Which labels a target has left out."""
+        """Record the labels that a target has left out."""
         self.dropped_classes, self.dropped_rows = answers.dropped_classes, answers.dropped_rows
         self.dropped_labels, self.untrained_classes = answers.dropped_labels, answers.untrained_classes
 
     def lines(self, *, private: bool = False) -> Sequence[str]:
-        """One sentence per finding, for people; `private` leaves out every name."""
+        """One sentence per finding; `private` leaves out every name."""
 
-        def told(found: Few, what: str) -> str:
+        def counted(found: Few, what: str) -> str:
             more = ", ..." if found.count > len(found.first) else ""
             names = "" if private else ": " + ", ".join(found.first) + more
             return f"{found.count:,} {what}{names}"
@@ -117,7 +117,7 @@ class Notes:
             (self.dropped_labels, "labels are had by a single example to train on, or by all, and were left out"),
             (self.untrained_classes, "classes occur in the test split only and were left out"),
         ]
-        lines = self._joined(private) + [told(found, what) for found, what in sentences if found]
+        lines = self._joined(private) + [counted(found, what) for found, what in sentences if found]
         numbers = [
             (self.empty, "rows of the label file have no label"),
             (self.unlabelled, "examples have no label of their own (empty, or -1 in a column of classes)"),
@@ -160,7 +160,7 @@ class Notes:
         return [*map(Ours, lines)] if private else lines
 
     def _joined(self, private: bool) -> list[str]:
-        """How many rows of the label file match, how many do not, and some of each."""
+        """Lines on how many rows of the label file match, with examples."""
         if not self.label_rows:
             return []
 
@@ -169,18 +169,18 @@ class Notes:
             return f" ({', '.join(found.first[:_EXAMPLES])}{more})" if found and not private else ""
 
         by = "" if private else f" by {self.joined_by}"
-        said = f"{self.matched.count:,} of {self.label_rows:,} rows of the label file match an example{by}"
-        said += f"{some(self.matched)}, {self.unmatched.count:,} match none{some(self.unmatched)}"
+        line = f"{self.matched.count:,} of {self.label_rows:,} rows of the label file match an example{by}"
+        line += f"{some(self.matched)}, {self.unmatched.count:,} match none{some(self.unmatched)}"
         if self.ambiguous:
-            said += f", {self.ambiguous.count:,} match several{some(self.ambiguous)}"
-        said += f"; {self.rowless.count:,} examples have no row{some(self.rowless)}"
+            line += f", {self.ambiguous.count:,} match several{some(self.ambiguous)}"
+        line += f"; {self.rowless.count:,} examples have no row{some(self.rowless)}"
         if not self.moved:
-            return [said]
+            return [line]
         where = "" if private else f": {self.moved}"
-        return [said, f"the label file names another folder, which was taken for that of the data{where}"]
+        return [line, f"the label file names another folder, which was taken for that of the data{where}"]
 
     def as_dict(self, *, private: bool = False) -> dict[str, Any]:
-        """For JSON; `private` keeps the counts and leaves out every name."""
+        """The notes for JSON; `private` keeps counts and leaves out every name."""
         values = {of.name: getattr(self, of.name) for of in fields(self)}
         values = {name: asdict(of) if isinstance(of, Few) else of for name, of in values.items()}
         values["missing"] = {

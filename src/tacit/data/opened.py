@@ -1,4 +1,4 @@
-"""Tables as they lie: Parquet, CSV, JSON lines or arrow in memory, columns streamed row group by row group."""
+"""Open tables: Parquet, CSV, JSON lines, or arrow in memory; columns are streamed row group by row group."""
 
 from __future__ import annotations
 
@@ -45,26 +45,26 @@ PATH_NAMES = (
 )
 _ID_NAMES = (*PATH_NAMES, "id", "name", "key", "image_id")
 ID_LIKE = re.compile(r"(?i:(^|[_\W])(id|uid|uuid|guid|key)$)|[a-z]I[dD]$|(?i:^(doc|uu|gu|u|row|record|sample|text)id$)")
-_ROWS = 256  # read at a time, at most
-_BYTES = 16 << 20  # of a column, about
+_ROWS = 256  # at most, read at a time
+_BYTES = 16 << 20  # of a column, approximately
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A table on disk or in memory: its schema, its columns in memory, and one column streamed."""
+class OpenTable:
+    """An open table on disk or in memory: its schema, columns on request, and single columns as a stream."""
 
     schema: pa.Schema
     rows: int
     read: Callable[[list[str]], pa.Table]
     stream: Callable[[str], Iterator[pa.Array]]
     sample: Callable[[str, int], Iterator[pa.Array]]
-    inner_paths: Callable[[str], pa.ChunkedArray]  # of a column of {bytes, path}, without reading the bytes
-    stamps: list[bytes]  # what tells that the files have changed; none for a table in memory
-    remarks: tuple[str, ...] = ()  # what a person should know of how it was read
+    inner_paths: Callable[[str], pa.ChunkedArray]  # paths in a column of {bytes, path}, without reading the bytes
+    stamps: list[bytes]  # these change when the files do; empty for a table in memory
+    remarks: tuple[str, ...] = ()  # for the user, on how it was read
 
 
 def read_table(path: Place, remarks: list[str] | None = None) -> pa.Table:
-    """A whole Parquet, CSV or JSON-lines file; adds to `remarks` what a person should know. UserError for others."""
+    """Read a whole Parquet, CSV or JSON-lines file; adds remarks for the user to `remarks`. UserError for others."""
     suffix = suffix_of(path.name)
     with reading(path):
         if suffix in PARQUET:
@@ -77,12 +77,12 @@ def parquet(place: Place) -> pq.ParquetFile:
 
 
 def stamps_of(places: Sequence[Place]) -> list[bytes]:
-    """What changes when one of these files does."""
+    """Stamps that change when one of these files does."""
     return [*map(stamp_of, places)]
 
 
-def open_tables(paths: Sequence[Place]) -> Opened:
-    """The tables in these files, one after the other; only Parquet is left on the disk."""
+def open_tables(paths: Sequence[Place]) -> OpenTable:
+    """Open these files as one table; only Parquet stays on disk, other formats are read into memory."""
     stamps = stamps_of(paths)
     if suffix_of(paths[0].name) not in PARQUET:
         remarks: list[str] = []
@@ -128,7 +128,7 @@ def open_tables(paths: Sequence[Place]) -> Opened:
         return pc.struct_field(read([f"{column}.path"])[column], "path")
 
     rows = sum(file.metadata.num_rows for file in files)
-    return Opened(schema, rows, read, stream, sample, inner_paths, stamps)
+    return OpenTable(schema, rows, read, stream, sample, inner_paths, stamps)
 
 
 def _refuse_other_columns(paths: Sequence[Place], columns: Sequence[list[str]]) -> None:
@@ -139,7 +139,7 @@ def _refuse_other_columns(paths: Sequence[Place], columns: Sequence[list[str]]) 
 
 
 def refuse_twice(columns: Sequence[str], where: str) -> None:
-    """UserError where two columns have one name."""
+    """UserError where two columns have the same name."""
     twice = next((name for name, count in Counter(columns).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"{where} has two columns named {twice!r}; rename one")
@@ -150,7 +150,7 @@ def _of_type(values: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array 
 
 
 def _at_a_time(file: pq.ParquetFile, column: str) -> int:
-    """Rows of a column that are read together: fewer of recordings of minutes than of thumbnails."""
+    """Rows of a column to read together: fewer of long recordings than of thumbnails."""
     size = 0
     for number in range(file.num_row_groups):
         group = file.metadata.row_group(number)
@@ -159,9 +159,9 @@ def _at_a_time(file: pq.ParquetFile, column: str) -> int:
     return max(1, min(_ROWS, _BYTES * int(file.metadata.num_rows) // max(1, size)))
 
 
-def opened_table(table: pa.Table) -> Opened:
+def opened_table(table: pa.Table) -> OpenTable:
     table = own_class_names(table)
-    return Opened(
+    return OpenTable(
         table.schema,
         table.num_rows,
         read=table.select,
@@ -174,7 +174,7 @@ def opened_table(table: pa.Table) -> Opened:
 
 @contextmanager
 def reading(path: Place) -> Iterator[None]:
-    """What a damaged file makes arrow say, as one line with the file's name."""
+    """Turn arrow's errors about a damaged file into a UserError of one line with the file's name."""
     try:
         with nullcontext() if isinstance(path, Path) else reaching(str(path), (pa.ArrowException,)):
             yield
@@ -193,7 +193,7 @@ def is_words(kind: pa.DataType) -> bool:
 
 
 def row_ids(others: pa.Table, rows: int) -> tuple[pa.Array, str]:
-    """A column that names each row, and its name: one of a usual name, or that looks like an id; else rows' numbers."""
+    """A column of distinct ids and its name: one of a usual name, or an id-like name; else row numbers."""
     named = [name for name in _ID_NAMES if name in others.column_names]
     for name in (*named, *(name for name in others.column_names if ID_LIKE.search(name) and name not in named)):
         kind = others.schema.field(name).type

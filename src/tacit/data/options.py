@@ -1,4 +1,4 @@
-"""Settings of `open_dataset` that mean the same for data of any modality."""
+"""Options of `open_dataset` that apply to every modality."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tacit.core.errors import UserError
 from tacit.core.options import Options
 
 if TYPE_CHECKING:
-    from tacit.data.asked import Asked
+    from tacit.data.label_spec import LabelSpec
 
-FOLDERS = "folders"  # what is said in place of a label file where class folders are meant
+FOLDERS = "folders"  # given in place of a label file to use class folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +104,12 @@ class LabelOptions(Options):
         return [str(file) for file in self.files] == [FOLDERS]
 
     def check(self) -> None:
-        self.asked()
+        self.label_spec()
 
-    def asked(self) -> Asked:
-        """Which columns tell what. UserError where a setting makes no sense, or two contradict."""
-        from tacit.data.asked import asked_by  # which imports what counts labels
+    def label_spec(self) -> LabelSpec:
+        """The label specification. UserError where an option is invalid, or two contradict each other."""
+        from tacit.data.label_spec import label_spec_of  # which imports what counts labels
 
         if self.by_folder and self.label_column is not None:
             raise UserError("--labels folders and --label-column exclude each other; choose one")
-        return asked_by(self)
+        return label_spec_of(self)

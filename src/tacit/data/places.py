@@ -1,4 +1,4 @@
-"""Where tables and tar shards lie: paths, and files behind the URLs that fsspec knows (s3, gs, http, memory, ...)."""
+"""Locations of tables and tar shards: paths, and URLs that fsspec supports (s3, gs, http, memory, ...)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from urllib.parse import urlsplit
 from tacit.core.errors import UserError
 from tacit.core.offline import refuse_offline
 
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}  # protocols that need a package of ours
-_CHANGES = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "updated", "created")  # what systems tell of a file
-_SECRET = re.compile(r"(?<=//)[^/@\s]*@|\?[^\s'\"]*")  # what an URL holds of passwords and signatures
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}  # protocols that need an extra of this package
+_CHANGES = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "updated", "created")  # version fields of file systems
+_SECRET = re.compile(r"(?<=//)[^/@\s]*@|\?[^\s'\"]*")  # passwords and signatures in an URL
 
 
 @dataclass(frozen=True)
 class Remote:
     """A file behind an URL."""
 
-    url: str  # to be shown: without names, passwords and signatures
+    url: str  # for display: without user names, passwords and signatures
     system: Any
     path: str
 
@@ -51,9 +51,9 @@ def is_url(text: str) -> bool:
 
 
 def find(text: str, suffixes: frozenset[str]) -> list[Remote]:
-    """The files that an URL means: itself, those that fit its `*`, or those of a folder that end in `suffixes`.
+    """The files of an URL: itself, those that match its `*`, or those in a folder that end in `suffixes`.
 
-    UserError where it cannot be reached, or leads to nothing.
+    UserError where it cannot be reached, or has no such files.
     """
     shown = _shown(text)
     refuse_offline(shown)
@@ -76,7 +76,7 @@ def find(text: str, suffixes: frozenset[str]) -> list[Remote]:
 
 
 def stamp_of(place: Place) -> bytes:
-    """What changes when a file does."""
+    """A stamp that changes when a file does."""
     if isinstance(place, Path):
         return f"{place.resolve()} {state_of(place.stat())}".encode()
     info = place.info()
@@ -84,7 +84,7 @@ def stamp_of(place: Place) -> bytes:
 
 
 def state_of(status: os.stat_result) -> str:
-    """What changes when anybody writes to a file: the time of its last change too, which nobody can set back."""
+    """A stamp that changes whenever a file is written: includes the inode change time, which cannot be set back."""
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
@@ -99,7 +99,7 @@ def _shown(url: str) -> str:
 
 @contextmanager
 def reaching(shown: str, others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """What a file system says that cannot be reached, as one line; errors of `others` are not its own."""
+    """Turn errors of a file system into a UserError of one line; exceptions of `others` pass through."""
     try:
         yield
     except UserError:
@@ -111,5 +111,5 @@ def reaching(shown: str, others: tuple[type[Exception], ...] = ()) -> Iterator[N
         remedy = f"pip install 'tacit-learn[{extra}]'" if extra else str(error)
         raise UserError(f"{shown} needs a package that is not here; install with: {remedy}") from None
     except Exception as error:  # of any file system: networks, permissions, names
-        said = _SECRET.sub("", " ".join(str(error).split()))[:200]
-        raise UserError(f"{shown} cannot be reached ({type(error).__name__}: {said}); check the address") from None
+        message = _SECRET.sub("", " ".join(str(error).split()))[:200]
+        raise UserError(f"{shown} cannot be reached ({type(error).__name__}: {message}); check the address") from None

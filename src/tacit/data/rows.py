@@ -1,6 +1,6 @@
-"""JSON lines: the file may be larger than memory, a line may be broken, far too long or hostile; and rows as a table.
+"""Read JSON lines, and convert rows to tables. Files may be larger than memory; lines may be broken, huge or hostile.
 
-Columns come and go, and a column may hold now a number and now a word.
+Rows may differ in their columns, and a column may mix numbers and words.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tacit.data.source import Unreadable
 from tacit.data.text import opened_file
 
 LONGEST = 64 << 20  # bytes of a line
-DEEPEST = 64  # brackets inside each other; arrow recurses for each, and 100,000 of them would end the process
+DEEPEST = 64  # nested brackets; arrow recurses into each, and 100,000 of them would crash the process
 
 _UTF8 = Encoding(UTF8)
 
 
 class Row(NamedTuple):
-    """What a line says."""
+    """One parsed line."""
 
     line: int  # its number in the file, from 1 on
     cells: dict[str, Any] | Unreadable
@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 
 def json_rows(path: Place) -> Iterator[Row]:
-    """What each line says that is not blank. UserError where the file is damaged."""
+    """Parse each line that is not blank. UserError where the file is damaged."""
     for number, line in enumerate(_lines(path), 1):
         if isinstance(line, Unreadable):
             yield Row(number, line)
@@ -43,7 +43,7 @@ def json_rows(path: Place) -> Iterator[Row]:
 
 
 def _lines(path: Place) -> Iterator[bytes | str | Unreadable]:
-    """The lines of a file, decoded where it is in UTF-16 or UTF-32."""
+    """The lines of a file, decoded where it is UTF-16 or UTF-32."""
     try:
         with opened_file(path) as file:
             wide = wide_encoding(file.read(4096))
@@ -83,7 +83,7 @@ def _row(number: int, line: bytes | str) -> Row:
 
 
 def _depth(text: str) -> int:
-    """How many brackets are open at once at most, those inside strings left out."""
+    """The deepest nesting of brackets, ignoring those inside strings."""
     depth = most = 0
     inside = escaped = False
     for sign in text:
@@ -103,7 +103,7 @@ def _depth(text: str) -> int:
 
 
 def read_json_lines(path: Place) -> pa.Table:
-    """A whole file of JSON lines as a table. UserError for a line that is no JSON object."""
+    """Read a file of JSON lines as a table. UserError for a line that is no JSON object."""
     rows: list[dict[str, Any]] = []
     for number, cells, _ in json_rows(path):
         if isinstance(cells, Unreadable):
@@ -113,7 +113,7 @@ def read_json_lines(path: Place) -> pa.Table:
 
 
 def table_of(rows: list[dict[str, Any]], without: Collection[str] = ()) -> pa.Table:
-    """The rows as columns; values of mixed types become the text that JSON has for them."""
+    """Convert rows to columns; values of mixed types become their JSON text."""
     names = list(dict.fromkeys(name for row in rows for name in row if name not in without))
     return pa.table({name: _array([row.get(name) for row in rows]) for name in names})
 
@@ -122,15 +122,15 @@ def _array(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError):
-        return pa.array([None if value is None else _said(value) for value in values], pa.string())
+        return pa.array([None if value is None else _as_text(value) for value in values], pa.string())
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else json.dumps(value)
 
 
 def concatenated(parts: Sequence[pa.Table], sizes: Sequence[int] | None = None) -> pa.Table:
-    """The parts, of these sizes: what one of them lacks is null there, what differs in type becomes text."""
+    """Concatenate tables of these sizes: missing columns become null, and columns of differing types text."""
     sizes = [len(part) for part in parts] if sizes is None else sizes
     names = list(dict.fromkeys(name for part in parts for name in part.column_names))
     columns = {}
@@ -148,4 +148,4 @@ def concatenated(parts: Sequence[pa.Table], sizes: Sequence[int] | None = None) 
 
 
 def _array_of_text(values: pa.ChunkedArray) -> pa.Array:
-    return pa.array([None if value is None else _said(value) for value in values.to_pylist()], pa.string())
+    return pa.array([None if value is None else _as_text(value) for value in values.to_pylist()], pa.string())

@@ -1,8 +1,8 @@
-"""Tar shards, as WebDataset lays them out: the files of one example side by side, read where they lie.
+"""Tar shards in the layout of WebDataset: the files of one example are adjacent, and are read in place.
 
 `000001.jpg`, `000001.cls` and `000001.json` are one example; `1.2.840.1.png` and `1.2.840.2.png` are two. Nothing is
-ever unpacked: a shard is read through once for the list of its members, which is kept, and from then on any content can
-be read at any time.
+ever unpacked: each shard is scanned once for an index of its members, which is cached and gives random access to
+contents.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from tacit.data.worker import MAX_BYTES
 SUFFIX = ".tar"
 PACKED = frozenset([".tgz", ".tar.gz", ".tbz2", ".bz2", ".txz", ".xz", ".tar.zst", ".zst"])
 
-_FORMAT = 4  # of a kept index
+_FORMAT = 4  # version of a cached index
 
 
-def tar_source(places: Sequence[Place], name: str, signs: AllSigns, asked: str | None, kept: Path) -> Source:
-    """Every example of these shards, in their order; columns are what the JSON and the texts beside them say.
+def tar_source(places: Sequence[Place], name: str, signs: AllSigns, wanted: str | None, kept: Path) -> Source:
+    """All examples of these shards, in order; columns come from the JSON and text files beside the contents.
 
-    Ids are the names of the contents, after the shard's own where there are several. Indices are kept in `kept`.
+    Ids are the names of the contents, prefixed by the shard's name where there are several. `kept` caches the indices.
     """
     stamps = [stamp_of(place) for place in places]
-    indices = [_index(place, stamp, signs, asked, kept) for place, stamp in zip(places, stamps, strict=True)]
-    kind = _kind(indices, signs, asked, name)
+    indices = [_index(place, stamp, signs, wanted, kept) for place, stamp in zip(places, stamps, strict=True)]
+    kind = _kind(indices, signs, wanted, name)
     skipped = [pair for index in indices for pair in json.loads((index.schema.metadata or {}).get(SKIPPED, b"[]"))]
     unread: Counter[str] = Counter()
     for index in indices:
@@ -79,7 +79,7 @@ def tar_source(places: Sequence[Place], name: str, signs: AllSigns, asked: str |
 
 
 class _Contents:
-    """Where the contents lie: 16 bytes for each."""
+    """Positions of the contents, 16 bytes each."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class _Contents:
         self.places, self.firsts, self.begins, self.sizes = places, firsts, begins, sizes
 
     def of(self, rows: NDArray[np.int64]) -> Iterator[Item]:
-        """The contents of these rows, which rise."""
+        """The contents of these rows, which are ascending."""
         bounds = np.searchsorted(rows, self.firsts)
         for place, begin, end in zip(self.places, bounds[:-1], bounds[1:], strict=True):
             if begin < end:
@@ -108,25 +108,25 @@ class _Contents:
         return data if len(data) == size else Unreadable("the shard has become shorter")
 
 
-def _index(place: Place, stamp: bytes, signs: AllSigns, asked: str | None, kept: Path) -> pa.Table:
-    """The index of a shard, read now unless it has been kept."""
-    path = kept / f"{digest([stamp, (asked or '').encode(), bytes([_FORMAT])])}.members.parquet"
+def _index(place: Place, stamp: bytes, signs: AllSigns, wanted: str | None, kept: Path) -> pa.Table:
+    """The index of a shard, from the cache or built now."""
+    path = kept / f"{digest([stamp, (wanted or '').encode(), bytes([_FORMAT])])}.members.parquet"
     try:
         return pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException):
-        index = index_of(place, signs, asked)
+        index = index_of(place, signs, wanted)
     with whole_file(path) as partial:
         pq.write_table(index, partial, write_page_checksum=True)
     return index
 
 
-def _kind(indices: Sequence[pa.Table], signs: AllSigns, asked: str | None, name: str) -> str:
+def _kind(indices: Sequence[pa.Table], signs: AllSigns, wanted: str | None, name: str) -> str:
     found = np.bincount(_numbers(indices, KIND), minlength=len(signs))
     counts = Counter(dict(zip(signs, found.tolist(), strict=True)))
     about = [one for one, of in signs.items() if of.notes]
     if counts.total() > sum(counts[one] for one in about):
         counts |= dict.fromkeys(about, 0)  # pages of notes
-    kind = choose(signs, counts, asked, name)
+    kind = choose(signs, counts, wanted, name)
     if not counts[kind]:
         raise UserError(f"{name} holds no {kind} members (looked for {', '.join(sorted(signs[kind].suffixes))})")
     return kind

@@ -1,4 +1,4 @@
-"""How data of each modality are known, and the one error when they could be of two."""
+"""Signs by which the modality of data is recognised, and the error where two fit."""
 
 from __future__ import annotations
 
@@ -10,46 +10,48 @@ from tacit.core.errors import UserError
 
 
 class Signs(NamedTuple):
-    """How data of one modality are known: by their files' endings, and by the names of a table's columns."""
+    """Signs of one modality: endings of its files, and usual names of its columns in tables."""
 
-    nouns: str  # what a table holds of it, such as images
+    nouns: str  # its examples in the plural, such as images
     suffixes: frozenset[str] = frozenset()
-    columns: tuple[str, ...] = ()  # usual names of a column of encoded examples, the first of which says what they are
-    texts: tuple[str, ...] = ()  # usual names of a column of text that is no label and no id
-    asked: frozenset[str] = frozenset()  # endings of files that are its own where it is asked for by name
-    begins: str = ""  # "module:function": whether these are the first bytes of an example
-    notes: frozenset[str] = frozenset()  # endings of files that may be notes about data of another modality
+    columns: tuple[str, ...] = ()  # usual names of columns of encoded examples; the first identifies the modality
+    texts: tuple[str, ...] = ()  # usual names of columns of text other than labels and ids
+    when_named: frozenset[str] = frozenset()  # further endings, where the modality is named
+    begins: str = ""  # "module:function" that tells whether bytes are the beginning of an example
+    notes: frozenset[str] = frozenset()  # endings of files that may document data of another modality
 
 
 AllSigns: TypeAlias = Mapping[str, Signs]
-"""By the names of modalities, in the order in which a sample of several files is taken for one of them."""
+"""Signs by modality, in order of precedence for samples that hold files of several."""
 
-# A README.txt among a thousand photographs makes no second modality.
+# A README.txt among a thousand photographs is no second modality.
 _A_FEW = 0.01
 
 
 def suffix_of(name: str) -> str:
-    """How a file's name ends: `.png`, `.txt.gz`; lower case."""
+    """The ending of a file name in lower case: `.png`, `.txt.gz`."""
     stem, last = os.path.splitext(name.lower())
     return os.path.splitext(stem)[1] + last if last == ".gz" else last
 
 
-def named(signs: AllSigns, asked: str | None) -> AllSigns:
-    """The signs where a person has named the modality `asked`, whose files may then end as others do too."""
-    of = signs.get(asked or "")
-    return signs if of is None or asked is None else {**signs, asked: of._replace(suffixes=of.suffixes | of.asked)}
+def named(signs: AllSigns, wanted: str | None) -> AllSigns:
+    """The signs where the modality `wanted` is named, which then also claims its further endings."""
+    of = signs.get(wanted or "")
+    return (
+        signs if of is None or wanted is None else {**signs, wanted: of._replace(suffixes=of.suffixes | of.when_named)}
+    )
 
 
 def of_suffix(signs: AllSigns, suffix: str) -> str | None:
-    """The modality whose files end in `suffix` (with its dot, lower case)."""
+    """The modality of files that end in `suffix` (with its dot, lower case)."""
     return next((name for name, of in signs.items() if suffix in of.suffixes), None)
 
 
-def choose(signs: AllSigns, found: Mapping[str, int], asked: str | None, where: str) -> str:
-    """The modality to read, given how many examples of each were found in `where`. UserError where two fit."""
-    if asked is not None:
-        check_asked(signs, asked)
-        return asked
+def choose(signs: AllSigns, found: Mapping[str, int], wanted: str | None, where: str) -> str:
+    """Choose the modality from counts of examples found in `where`. UserError where two fit."""
+    if wanted is not None:
+        check_modality(signs, wanted)
+        return wanted
     total = sum(found.values())
     fits = [name for name in signs if found.get(name, 0) > _A_FEW * total]
     if len(fits) > 1:
@@ -59,7 +61,7 @@ def choose(signs: AllSigns, found: Mapping[str, int], asked: str | None, where: 
     return fits[0] if fits else next(iter(signs))
 
 
-def check_asked(signs: AllSigns, asked: str | None) -> None:
-    """UserError for a name that no modality has."""
-    if asked not in (None, *signs):
-        raise UserError(f"--kind {asked} cannot be read; what can: {', '.join(signs)}")
+def check_modality(signs: AllSigns, wanted: str | None) -> None:
+    """UserError for an unknown modality."""
+    if wanted not in (None, *signs):
+        raise UserError(f"--kind {wanted} cannot be read; what can: {', '.join(signs)}")

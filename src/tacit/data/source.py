@@ -1,4 +1,4 @@
-"""What data of every modality are turned into first: ids, a fingerprint, and a way to read the examples in order."""
+"""The `Source`, the first form of data of any modality: ids, a fingerprint, and a way to read the examples in order."""
 
 from __future__ import annotations
 
@@ -17,51 +17,49 @@ from numpy.typing import NDArray
 from tacit.core.errors import UserError
 
 TRAIN, TEST, VALIDATION = 0, 1, 2
-PATH, ROWS = "path", "\0row"  # what ids are that come from no column: paths, or the numbers of rows
+PATH, ROWS = "path", "\0row"  # keys of ids that come from no column: paths, or row numbers
 
 
 class Unreadable(NamedTuple):
-    """Stands for an example that was found to be none."""
+    """Stands for an example that cannot be read."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Source:
-    """N examples as found, nothing decoded yet.
+    """N examples as found, not decoded yet.
 
-    Whatever there is per example stands in arrow or numpy arrays: a list of a million paths would take 200 MB.
+    Per-example values are arrow or numpy arrays: a list of a million paths would take 200 MB.
     """
 
     name: str
     ids: pa.Array  # string [N]
-    fingerprint: str  # changes when the data do; cheap where files tell by size and time of change
-    items: Callable[
-        [], Iterator[Any]
-    ]  # all N in order: an `Item` each, a `Document` of texts; of events, a `Part` each
-    sample: Callable[[int], list[Any]]  # about so many of them, spread over the whole
+    fingerprint: str  # changes when the data do; computed from sizes and times where there are files
+    items: Callable[[], Iterator[Any]]  # all N in order: `Item`s, `Document`s of texts, or `Part`s of events
+    sample: Callable[[int], list[Any]]  # about so many of them, evenly spread
     kind: str = "image"
-    root: str = ""  # the folder that the ids start from, where they are paths
-    key: str = PATH  # the column that the ids come from, or `PATH` or `ROWS`
+    root: str = ""  # the base folder of ids that are paths
+    key: str = PATH  # the column of the ids, or `PATH` or `ROWS`
     by_path: bool = True  # whether the ids are paths
-    aliases: tuple[str, ...] = ()  # other usual names of that column
-    several: bool = False  # whether it was joined from two, whose rows are not numbered as one
-    columns: pa.Table | None = None  # the input's own columns but for the content, [N] rows
-    label: pa.Array | None = None  # string [N], null where none: labels that are part of the data
+    aliases: tuple[str, ...] = ()  # other usual names of the key
+    several: bool = False  # whether two sources were joined, so that there are no common row numbers
+    columns: pa.Table | None = None  # columns of the input other than the content, [N] rows
+    label: pa.Array | None = None  # string [N], null where none: labels inside the data
     split: NDArray[np.int8] | None = None  # [N]
-    whole: pa.Array | None = None  # string [N] where examples are parts of something, such as a recording: its name
-    skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of what was not even listed
-    unread: Mapping[str, int] = field(default_factory=dict)  # files of endings that are not read, by their ending
-    remarks: tuple[str, ...] = ()  # what else a person should know
-    endings: frozenset[str] = frozenset()  # by which a name in a column is known for a file's
-    about: Any = None  # what else its modality knows of the examples before any is decoded
-    read: Mapping[str, Any] = field(default_factory=dict)  # by which columns, as settings of `open_dataset`
+    whole: pa.Array | None = None  # string [N], the whole that each example is a part of, such as a recording
+    skipped: tuple[tuple[str, str], ...] = ()  # (name, reason) of files that were not listed
+    unread: Mapping[str, int] = field(default_factory=dict)  # counts of unread files, by ending
+    remarks: tuple[str, ...] = ()  # for the user
+    endings: frozenset[str] = frozenset()  # endings that identify names of files in a column
+    about: Any = None  # facts of the modality that are known before decoding
+    read: Mapping[str, Any] = field(default_factory=dict)  # the columns that were read, as settings of `open_dataset`
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def left_aside(self) -> tuple[Iterator[str], int]:
-        """What is in the folder or shards and was not tried, with the reason, and how many that are."""
+        """Files that were not tried, with the reason, and their number."""
         named = (f"{name}: {reason}" for name, reason in self.skipped)
         counted = (
             f"{count:,} file{'s' * (count != 1)} of {ending or 'no ending'}: not read as {self.kind}"
@@ -72,7 +70,7 @@ class Source:
 
 
 def join(train: Source, test: Source) -> Source:
-    """Two sources as one, the second held out as the test split. Ids become full paths."""
+    """Join two sources, the second held out as the test split. Ids become full paths."""
     if train.split is not None and (train.split == TEST).any():
         raise UserError(
             f"--test {test.name}: {train.name} has a test split already; leave --test out, or name its training part"
@@ -94,7 +92,7 @@ def join(train: Source, test: Source) -> Source:
         label = pa.concat_arrays(parts)
     return Source(
         name=train.name,
-        # The two may share their short ids.
+        # The two may have short ids in common.
         ids=pa.concat_arrays(
             [pc.binary_join_element_wise(of, s.ids, "/") for of, s in zip(above, (train, test), strict=True)],
         ),
@@ -118,7 +116,7 @@ def join(train: Source, test: Source) -> Source:
 
 
 def _stacked(one: pa.Table, other: pa.Table) -> pa.Table:
-    """Two tables as one; columns that hold numbers here and words there become words."""
+    """Concatenate two tables; columns that mix numbers and words become text."""
     try:
         return pa.concat_tables([one, other], promote_options="permissive")
     except pa.ArrowException:
@@ -134,7 +132,7 @@ def _stacked(one: pa.Table, other: pa.Table) -> pa.Table:
 
 
 def digest(parts: Iterable[bytes | memoryview]) -> str:
-    """32 hexadecimal digits that name these parts in this order."""
+    """Hash these parts in order, as 32 hexadecimal digits."""
     state = hashlib.blake2b(digest_size=16)
     for part in parts:
         state.update(len(part).to_bytes(8, "little"))
@@ -143,11 +141,11 @@ def digest(parts: Iterable[bytes | memoryview]) -> str:
 
 
 def each(values: pa.Array) -> Iterator[Any]:
-    """The values as Python objects, a few thousand of them alive at a time."""
+    """Iterate over the values as Python objects, a few thousand at a time."""
     for start in range(0, len(values), 4096):
         yield from values.slice(start, 4096).to_pylist()
 
 
 def spread(n: int, k: int) -> list[int]:
-    """At most `k` of the numbers below `n`, evenly spread."""
+    """At most `k` of the numbers below `n`, evenly spaced."""
     return sorted({int(i) for i in np.linspace(0, n - 1, min(n, k))})

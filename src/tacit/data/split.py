@@ -1,4 +1,4 @@
-"""Which examples of a data set are learned from, which are judged, and which are kept apart."""
+"""Which examples of a data set are pretrained on, evaluated, or sealed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a dataset by what they may be used for; `labelled` is None where there are no labels to judge with."""
+    """Rows of a dataset by their use; `labelled` is None where there are no labels to evaluate with."""
 
     pretrain: Rows
     rows: Rows  # the dataset row of each labelled position
     labelled: Labelled | None = None
     seal: Seal | None = None
-    untested: int = 0  # sealed examples that cannot be tested: no longer in the data, or without a label
-    held: object | None = None  # what the modality holds out within examples; nobody else looks into it
+    untested: int = 0  # sealed examples that cannot be tested: missing from the data, or unlabelled
+    held: object | None = None  # what the modality holds out within examples; opaque to all others

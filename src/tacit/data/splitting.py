@@ -1,4 +1,4 @@
-"""Groups and test splits: as a column says, one value of a column held out, or the latest examples."""
+"""Groups and test splits: by a split column, by one held-out value of a column, or by time."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SPLITS = {
 }
 LATEST = 0.3  # of the labelled examples, held out by time
 
-_LISTED = 10  # values at most that an error lists
+_LISTED = 10  # values listed in an error, at most
 _TIMES = (pa.int64(), pa.float64(), *(pa.timestamp(unit, zone) for zone in (None, "UTC") for unit in ("ns", "us")))
 
 SplitCodes = NDArray[np.int8]
 
 
 def group_codes(text: pa.Array, ids: pa.Array) -> Codes:
-    """A number per group that depends on its name alone, so that a seal finds it again when rows have come or moved.
+    """A number per group that depends on its name only, so that a seal recognises it when rows were added or moved.
 
-    An example without a group is one of its own, named by its id.
+    An example without a group is its own group, named by its id.
     """
     named = pc.coalesce(pc.binary_join_element_wise("group", text, "/"), pc.binary_join_element_wise("id", ids, "/"))
     encoded = named.dictionary_encode()
@@ -42,7 +42,7 @@ def group_codes(text: pa.Array, ids: pa.Array) -> Codes:
 
 
 def refuse_two_ways(text: pa.Array, what: str) -> None:
-    """UserError where two names may be one value in the way that they are written: one patient may be both."""
+    """UserError where two names may be two spellings of one value, such as one patient."""
     found = two_ways(pc.unique(text).drop_null().to_pylist())
     if found is not None:
         zeros = "" if found[0] == "true" or found[0] == "false" else "differ in zeros at the front alone and "
@@ -50,7 +50,7 @@ def refuse_two_ways(text: pa.Array, what: str) -> None:
 
 
 def look_alike(names: Iterable[str], what: str) -> tuple[str, ...]:
-    """A remark where two names look alike: they are taken for two, which may be wrong."""
+    """A remark where two names look alike but count as two."""
     found = alike(names)
     if found is None:
         return ()
@@ -60,13 +60,13 @@ def look_alike(names: Iterable[str], what: str) -> tuple[str, ...]:
 
 
 def split_codes(text: pa.Array) -> SplitCodes:
-    """A column of train, val, test; train where nothing is said. UserError for other words, or without a test."""
+    """Codes of a column of train, val, test; train where empty. UserError for other words, or without a test split."""
     encoded = text.dictionary_encode()
     names = encoded.dictionary.to_pylist()
     strange = sorted(name for name in names if name.lower() not in SPLITS)
     if strange:
         raise UserError(f"the split column holds {strange[0]!r}; it may hold {', '.join(SPLITS)}")
-    lookup = np.array([*(SPLITS[name.lower()] for name in names), TRAIN], np.int8)  # the last serves code -1
+    lookup = np.array([*(SPLITS[name.lower()] for name in names), TRAIN], np.int8)  # the last is for code -1
     codes = lookup[codes_of(encoded)]
     if not (codes == TEST).any():
         raise UserError("the split column marks no example as test")
@@ -74,7 +74,7 @@ def split_codes(text: pa.Array) -> SplitCodes:
 
 
 def hold_out(text: pa.Array, value: str, column: str, labelled: NDArray[np.bool_]) -> SplitCodes:
-    """The examples of this value are the test split. UserError where no label would be left on one of the sides."""
+    """Hold out the examples of this value as the test split. UserError where one side has no labelled example."""
     values = sorted(pc.unique(text).drop_null().to_pylist(), key=by_name)
     if value not in values:
         more = ", ..." if len(values) > _LISTED else ""
@@ -95,11 +95,10 @@ def hold_out(text: pa.Array, value: str, column: str, labelled: NDArray[np.bool_
 def hold_out_latest(
     text: pa.Array, column: str, labelled: NDArray[np.bool_], group: Codes | None
 ) -> tuple[SplitCodes, str]:
-    """About the latest 30 % of the labelled examples, with all others as late, are the test split; and since when.
+    """Hold out about the latest 30 % of the labelled examples, and all others as late; and the time of the first.
 
     Examples of one time stay together, and so do those of a group, which has the time of its latest example. An example
-    without a time is none of the test split, unless its group is. UserError where times cannot be read, or do not
-    differ.
+    without a time is not tested, unless its group is. UserError where times cannot be read, or do not differ.
     """
     moments = _moments(text, column)
     there = pc.is_valid(moments).to_numpy(zero_copy_only=False)
@@ -124,7 +123,7 @@ def hold_out_latest(
 
 
 def _moments(text: pa.Array, column: str) -> pa.Array:
-    """Numbers or timestamps, null where nothing is said."""
+    """Parse texts as numbers or timestamps, null where empty."""
     moments = _cast(text)
     if moments is None:
         bad = next(
@@ -153,7 +152,7 @@ def _cast(text: pa.Array) -> pa.Array | None:
 
 
 def refuse_spanning(text: pa.Array, split: SplitCodes, noun: str = "group") -> None:
-    """UserError where one of these groups lies on both sides of the test split."""
+    """UserError where a group lies on both sides of the test split."""
     values = pa.table({"group": text, "test": pa.array(split == TEST)}).filter(pc.is_valid(text))
     sides = values.group_by("group").aggregate([("test", "min"), ("test", "max")])
     spanning = sides.filter(pc.not_equal(sides["test_min"], sides["test_max"]))["group"].sort().to_pylist()
@@ -165,7 +164,7 @@ def refuse_spanning(text: pa.Array, split: SplitCodes, noun: str = "group") -> N
 
 
 def refuse_torn(pair: pa.Array, group: Codes) -> None:
-    """UserError where the group column parts a pair."""
+    """UserError where the two of a pair are in different groups."""
     encoded = pair.dictionary_encode()
     codes = codes_of(encoded)
     known = codes >= 0

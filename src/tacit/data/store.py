@@ -1,7 +1,7 @@
-"""What is decoded once and kept: found where an earlier run has left it, or made now, whole or not at all.
+"""Stores of decoded examples: loaded from the cache of an earlier run, or written now, completely or not at all.
 
-Every kept file has checksums beside it, which are compared whenever it is opened: training on a flipped bit is worse
-than decoding anew. 100 MB take about 0.05 s.
+Every cached file has checksums, which are verified whenever it is opened: training on a flipped bit is worse than
+decoding anew. 100 MB take about 0.05 s.
 """
 
 from __future__ import annotations
@@ -38,60 +38,62 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 META, CONTENT = "meta.json", "content.bin"
-FILES = ("*.bin", META, "tokenizer.json", "items.parquet")  # all that is ever kept
-UNDER_WAY = (*FILES, "*.new", "*.spool", "spooled/*.spool", "spilled/*")  # and what is written on the way
-AT_ONCE = 2 << 30  # bytes of a file that are compared at an opening; of a larger, untouched one as many, evenly spread
-_BLOCK = 8 << 20  # bytes that have one checksum
+FILES = ("*.bin", META, "tokenizer.json", "items.parquet")  # all files of a finished folder
+UNDER_WAY = (*FILES, "*.new", "*.spool", "spooled/*.spool", "spilled/*")  # and temporary files
+AT_ONCE = 2 << 30  # bytes verified when a file is opened; of a larger, unmodified one as many, evenly spread
+_BLOCK = 8 << 20  # bytes per checksum
 _CHECKSUM, _FILES = "checksum", "files"
 
 Progress = Callable[[int, int], None]  # examples done, examples in all
 
 
 class Store(Protocol):
-    """Decoded examples of a modality; only the rows asked for are ever copied. May be read from several threads."""
+    """Decoded examples of a modality; only requested rows are copied. Safe to read from several threads."""
 
     @property
     def folder(self) -> Path | None:
-        """Where they are kept; None for a glimpse, a sample that stands for all."""
+        """The cache folder; None for a glimpse, a sample that stands for all examples."""
 
     def __len__(self) -> int: ...
 
     @property
     def spec(self) -> Any:
-        """What an encoder sees of them, a `Spec`."""
+        """The `Spec` of the examples, as an encoder sees them."""
 
     @property
     def content(self) -> NDArray[np.void]:
-        """A 16-byte hash of each example's content, [N]: equal where two examples are exact copies."""
+        """A 16-byte hash of each example's content, [N]; exact copies have equal hashes."""
 
     @property
     def data_hash(self) -> str:
-        """Names the content of all examples in their order."""
+        """A hash of the content of all examples in order."""
 
     @property
     def nbytes(self) -> int:
         """Bytes on the disk."""
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """What `tacit.core.types.Batch` says of this modality, and `index` [B], of these rows."""
+        """These rows as a `tacit.core.types.Batch` of the modality, with `index` [B]."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A listing's cache, and which of the listed examples are in it."""
+    """The store of a listing, and which of the listed examples are in it."""
 
     cache: Any  # a `Store` of the modality
     rows: NDArray[np.int64]  # [N] numbers in the listing
     bad: tuple[tuple[int, str], ...] = ()  # (number in the listing, reason) of the others
     duplicates: int = 0
-    seconds_left: float = 0.0  # what decoding the rest takes, after a glimpse
-    blank: int = 0  # listed texts without any word: they are in no cache and not bad either
-    counts: Mapping[str, int] = field(default_factory=dict)  # of texts: converted, cleaned, cut; of sounds: silent, ...
+    seconds_left: float = 0.0  # estimated time to decode the rest, after a glimpse
+    blank: int = 0  # listed texts without words: neither in the store nor bad
+    counts: Mapping[str, int] = field(
+        default_factory=dict
+    )  # for texts: converted, cleaned, cut; for sounds: silent, ...
     remarks: tuple[str, ...] = ()
-    part: NDArray[np.int64] | None = None  # [N] where one that is listed became several: the number of each
+    part: NDArray[np.int64] | None = None  # [N] where listed examples became several each: the number within
 
     def named(self, listed: pa.Array) -> pa.Array:
-        """The names of the examples, from those of the listing."""
+        """The ids of the stored examples, from those of the listing."""
         names = listed.take(pa.array(self.rows))
         if self.part is None:
             return names
@@ -99,11 +101,11 @@ class Kept:
 
 
 class Damaged(Exception):
-    """What an earlier run has left is not as it was written; says where."""
+    """A cached file is not as it was written; the message names it."""
 
 
 class Keeping(NamedTuple):
-    """Where decoded examples are kept, and what a person puts up with."""
+    """Settings of the cache: its folder, and what the user tolerates."""
 
     root: Path
     max_bad: float  # fraction of examples that may be unreadable
@@ -112,9 +114,9 @@ class Keeping(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What was found of a source whose examples were written into a folder, content.bin among the files."""
+    """The outcome of writing a source's examples into a folder, content.bin among the files."""
 
-    form: list[Any]  # with the content it names the folder
+    form: list[Any]  # hashed with the content into the folder's name
     bad: Sequence[tuple[int, str]] = ()
     blank: Sequence[int] = ()
     counts: Mapping[str, int] = MappingProxyType({})
@@ -130,21 +132,21 @@ def keep(
     write: Callable[[Path], Written],
     glimpse: Callable[[], Kept | None] | None = None,
 ) -> Kept:
-    """The examples of a source, written now unless an earlier run has done it.
+    """Load the store of a source, or write it now where no earlier run has.
 
-    They lie below `place` in the cache; `form` is all that decides how the source is read. Where `write` would take
-    longer than a person's patience, a `glimpse`: a sample stands for all, and nothing is written. Under the lock of the
-    listing, so that a second run waits. UserError where more than the fraction `max_bad` of the examples is bad, or
-    none is there; RunFailed where the disk is full, or does not give back what was written.
+    It lies below `place` in the cache; `form` holds everything that determines how the source is read. Where `write`
+    would take longer than `keeping.patience`, uses a `glimpse`: a sample stands for all, and nothing is written. Holds
+    the lock of the listing, so that a second run waits. UserError where more than the fraction `max_bad` of the
+    examples is bad, or there are none; RunFailed where the disk is full or returns other data than were written.
     """
     listings, folders = private_folder(keeping.root / "listings"), private_folder(keeping.root / place)
     memo = listings / f"{digest([json.dumps(list(form)).encode()])}.json"
-    said: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
     with filelock.FileLock(memo.with_suffix(".lock")):
         try:
             kept = _remembered(memo, folders, len(source), load)
         except Damaged as error:
-            kept, said = None, (f"{error}: it was made anew",)
+            kept, repaired = None, (f"{error}: it was made anew",)
         if kept is None and glimpse is not None and keeping.patience < math.inf:
             kept = glimpse()
         if kept is None:
@@ -161,62 +163,62 @@ def keep(
                 raise RunFailed(f"{error}, just after it was written; choose another --cache") from error
             assert kept is not None
     check_bad(source, list(kept.bad), len(source), keeping.max_bad)
-    return replace(kept, remarks=(*kept.remarks, *said))
+    return replace(kept, remarks=(*kept.remarks, *repaired))
 
 
 def _remembered(memo: Path, folders: Path, n: int, load: Callable[[Path], Store]) -> Kept | None:
-    """What an earlier run has left, if it is all still there."""
-    known = read_sealed(memo)
-    folder = folders / known["cache"] if known else None
-    if known is None or folder is None or read_meta(folder) is None:
+    """The store of an earlier run, if it is complete; else None."""
+    saved = read_sealed(memo)
+    folder = folders / saved["cache"] if saved else None
+    if saved is None or folder is None or read_meta(folder) is None:
         return None
-    bad = tuple((int(row), str(reason)) for row, reason in known.get("bad", ()))
-    blank = known.get("blank", [])
+    bad = tuple((int(row), str(reason)) for row, reason in saved.get("bad", ()))
+    blank = saved.get("blank", [])
     return Kept(
         load(folder),
         np.delete(np.arange(n), [row for row, _ in bad] + blank),
         bad,
-        int(known["duplicates"]),
+        int(saved["duplicates"]),
         blank=len(blank),
-        counts=known.get("counts", {}),
-        remarks=tuple(known["remarks"]),
+        counts=saved.get("counts", {}),
+        remarks=tuple(saved["remarks"]),
     )
 
 
 def _write(memo: Path, folders: Path, write: Callable[[Path], Written]) -> None:
-    """Write into a folder of its own and move it into place. A listing's lock is held."""
+    """Write into a partial folder, and move it into place. The caller holds the listing's lock."""
     with partial_folder(folders, memo.stem) as partial:
         found = write(partial)
         content = read_content(partial)
         final = folders / digest([json.dumps([hash_of(content), *found.form]).encode()])
         put_in_place(partial, final)
     distinct = np.unique(content.view(">u8").reshape(-1, 2), axis=0)
-    known = {"cache": final.name, "duplicates": len(content) - len(distinct)}
-    known |= {"bad": found.bad, "blank": found.blank, "counts": dict(found.counts), "remarks": found.remarks}
-    write_sealed(memo, known)
+    saved = {"cache": final.name, "duplicates": len(content) - len(distinct)}
+    saved |= {"bad": found.bad, "blank": found.blank, "counts": dict(found.counts), "remarks": found.remarks}
+    write_sealed(memo, saved)
 
 
 def read_content(folder: Path) -> NDArray[np.void]:
-    """The 16-byte hash of each example in a folder."""
+    """Read the 16-byte hash of each example in a folder."""
     return np.fromfile(folder / CONTENT, dtype="V16")
 
 
 def hash_of(content: NDArray[np.void]) -> str:
-    """Names the content of all examples in their order."""
+    """A hash of the content of all examples in order."""
     return digest([content.tobytes()])
 
 
 def unknown_content(n: int) -> NDArray[np.void]:
-    """Of a glimpse, in which nothing is known of copies: all different."""
+    """Distinct placeholder hashes for a glimpse, in which copies are unknown."""
     return np.arange(2 * n, dtype=np.int64).view("V16")
 
 
 @dataclass(frozen=True)
 class Ragged(Generic[Number]):
-    """Rows of different lengths, end to end. A glimpse has fewer than the n that they stand for, in turn."""
+    """Rows of different lengths, end to end. A glimpse holds fewer rows than n, which are repeated in turn."""
 
     values: NDArray[Number]
-    starts: NDArray[np.int64]  # where each row begins, and where the last one ends
+    starts: NDArray[np.int64]  # beginning of each row, and end of the last
 
     @classmethod
     def load(cls, folder: Path, values: str, starts: str, dtype: np.dtype[Number]) -> Ragged[Number]:
@@ -227,23 +229,23 @@ class Ragged(Generic[Number]):
         return cls(np.concatenate(rows), np.cumsum([0, *map(len, rows)], dtype=np.int64))
 
     def spans(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where these rows begin in `values`, and how long they are, [B] each."""
+        """The beginnings of these rows in `values`, and their lengths, [B] each."""
         rows = rows % (len(self.starts) - 1)
         begins = self.starts[rows]
         return begins, self.starts[rows + 1] - begins
 
     def take(self, rows: NDArray[np.int64]) -> list[NDArray[Number]]:
-        """These rows, as views of what is mapped."""
+        """These rows, as views of mapped memory."""
         spans = zip(*(of.tolist() for of in self.spans(rows)), strict=True)
         return [self.values[begin : begin + length] for begin, length in spans]
 
     def nbytes(self, n: int) -> int:
-        """Bytes on the disk of n rows, of a glimpse what all would take."""
+        """Bytes on disk of n rows; for a glimpse, what all would take."""
         return int(n * (self.values.nbytes / max(1, len(self.starts) - 1) + self.starts.itemsize))
 
 
 def mapped(path: Path, dtype: np.dtype[Number]) -> NDArray[Number]:
-    """The numbers of a file, mapped into memory; none where there is no such file."""
+    """Map a file into memory as an array; empty where there is no such file."""
     if not path.is_file() or not path.stat().st_size:
         return np.empty(0, dtype)
     return np.asarray(np.memmap(path, dtype, "r"))
@@ -251,9 +253,9 @@ def mapped(path: Path, dtype: np.dtype[Number]) -> NDArray[Number]:
 
 @contextmanager
 def partial_folder(place: Path, name: str) -> Iterator[Path]:
-    """An empty folder to work in, which is gone afterwards unless `put_in_place` has moved it."""
+    """An empty folder to write into, removed afterwards unless `put_in_place` has moved it."""
     partial = place / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run has left there
+    shutil.rmtree(partial, ignore_errors=True)  # leftovers of a killed run
     partial.mkdir(mode=0o700)
     try:
         yield partial
@@ -262,7 +264,7 @@ def partial_folder(place: Path, name: str) -> Iterator[Path]:
 
 
 def put_in_place(partial: Path, final: Path) -> None:
-    """Move a finished folder to its place, unless the same content has come there from elsewhere, even just now."""
+    """Move a finished folder into place, unless another process has put the same content there meanwhile."""
     for path in [*partial.iterdir(), partial]:
         flush(path)
     if is_whole(final):
@@ -273,7 +275,7 @@ def put_in_place(partial: Path, final: Path) -> None:
     except OSError:
         if not is_whole(final):
             for path in sorted(partial.iterdir(), key=lambda path: (path.name == META, path.name)):
-                path.replace(final / path.name)  # beside what somebody else has put there
+                path.replace(final / path.name)  # beside what another process has put there
     flush(final.parent)
 
 
@@ -281,20 +283,20 @@ def put_in_place(partial: Path, final: Path) -> None:
 
 
 def write_meta(folder: Path, values: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Write meta.json of a folder: `values`, and the checksums of the files of these names."""
-    (folder / META).write_text(_sealed({**values, _FILES: {name: _told(folder / name) for name in names}}))
+    """Write meta.json of a folder: `values`, and checksums of these files."""
+    (folder / META).write_text(_sealed({**values, _FILES: {name: _checksums(folder / name) for name in names}}))
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:
-    """What `write_meta` wrote, None where there is nothing; Damaged where a file of the folder is not as it was."""
+    """Read what `write_meta` wrote; None where there is nothing. Damaged where a file of the folder has changed."""
     meta = read_sealed(folder / META)
-    for name, told in (meta or {}).get(_FILES, {}).items():
-        _compare(folder / name, told)
+    for name, expected in (meta or {}).get(_FILES, {}).items():
+        _compare(folder / name, expected)
     return meta
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder is there and as it was written."""
+    """Whether a folder exists and is unchanged."""
     try:
         return read_meta(folder) is not None
     except Damaged:
@@ -302,12 +304,12 @@ def is_whole(folder: Path) -> bool:
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
-    """Write JSON with a checksum, whole or not at all."""
+    """Write JSON with a checksum, atomically."""
     write_whole(path, _sealed(values))
 
 
 def read_sealed(path: Path) -> dict[str, Any] | None:
-    """What `write_sealed` wrote, None where there is nothing; Damaged where it is not what was written."""
+    """Read what `write_sealed` wrote; None where there is nothing. Damaged where it has changed."""
     try:
         values: dict[str, Any] = json.loads(path.read_bytes())
         if values.pop(_CHECKSUM) == _checksum(values):
@@ -320,7 +322,7 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
 
 
 def _sealed(values: Mapping[str, Any]) -> str:
-    values = json.loads(json.dumps(values))  # tuples become lists, as they are read
+    values = json.loads(json.dumps(values))  # tuples become lists, as when read back
     return json.dumps({**values, _CHECKSUM: _checksum(values)})
 
 
@@ -328,30 +330,30 @@ def _checksum(values: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(values, sort_keys=True).encode())
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _checksums(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         sums = [zlib.crc32(block) for block in iter(lambda: file.read(_BLOCK), b"")]
     return {"size": path.stat().st_size, "stamp": _stamp(path.stat()), "sums": sums}
 
 
 def _stamp(status: os.stat_result) -> list[int]:
-    """What changes when anybody writes to a file, whatever he does to its times."""
+    """Values that change whenever a file is written, even if its times are set back."""
     return [status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def _compare(path: Path, told: Mapping[str, Any]) -> None:
-    """Damaged where a file is not as it was told."""
+def _compare(path: Path, expected: Mapping[str, Any]) -> None:
+    """Damaged where a file differs from its checksums."""
     try:
         status = path.stat()
-        if status.st_size != told["size"]:
+        if status.st_size != expected["size"]:
             raise Damaged(f"{path} is damaged")
-        blocks, step = len(told["sums"]), 1
-        if status.st_size > AT_ONCE and _stamp(status) == told["stamp"]:
+        blocks, step = len(expected["sums"]), 1
+        if status.st_size > AT_ONCE and _stamp(status) == expected["stamp"]:
             step = -(-status.st_size // AT_ONCE)
         with path.open("rb") as file:
             for block in range(time.time_ns() % step, blocks, step):
                 file.seek(block * _BLOCK)
-                if zlib.crc32(file.read(_BLOCK)) != told["sums"][block]:
+                if zlib.crc32(file.read(_BLOCK)) != expected["sums"][block]:
                     raise Damaged(f"{path} is damaged")
     except FileNotFoundError:
         raise Damaged(f"{path} is missing") from None
@@ -360,7 +362,7 @@ def _compare(path: Path, told: Mapping[str, Any]) -> None:
 
 
 def check_bad(source: Source, bad: Sequence[tuple[int, str]], seen: int, max_bad: float) -> None:
-    """UserError where more than the fraction `max_bad` of the source is bad, of which so many examples were seen."""
+    """UserError where more than the fraction `max_bad` of the source is bad; `seen` examples were read so far."""
     if len(bad) <= max_bad * len(source):
         return
     first = "; ".join(f"{source.ids[row].as_py()}: {reason}" for row, reason in bad[:3])
@@ -373,7 +375,7 @@ def check_bad(source: Source, bad: Sequence[tuple[int, str]], seen: int, max_bad
 
 
 def nothing_readable(source: Source, what: str, reason: str, row: int = 0) -> UserError:
-    """What a person is told of whose data nothing can be read: the first example, and why."""
+    """The error where no example can be read: the first one, and why."""
     first = source.ids[row].as_py() or "without a name"
     start = f" (paths start from {source.root})" if source.root and source.columns is not None else ""
     return UserError(f"{source.name} holds no readable {what}; the first, {first}: {reason}{start}")

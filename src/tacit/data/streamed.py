@@ -1,4 +1,4 @@
-"""Tables as they lie, streamed: Parquet, CSV, JSON lines or arrow in memory, many rows at a time."""
+"""Stream tables: Parquet, CSV, JSON lines or arrow in memory, many rows at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tacit.data.signs import suffix_of
 from tacit.data.unpacking import batches
 
 _ROWS = 1 << 17  # read at a time
-_HEAD = 10_000  # lines of JSON that tell the columns
+_HEAD = 10_000  # lines of JSON by which the columns are known
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Streamed:
 
     schema: pa.Schema
     stream: Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
-    stamps: list[bytes]  # what tells that the files have changed; none for a table in memory
-    remarks: tuple[str, ...] = ()  # what a person should know of how they are read
+    stamps: list[bytes]  # these change when the files do; empty for a table in memory
+    remarks: tuple[str, ...] = ()  # for the user, on how it is read
 
 
 def open_streamed(paths: Sequence[Place]) -> Streamed:
-    """The rows of these tables, one table after the other. UserError where they differ in their columns."""
+    """Open these tables as one stream of rows. UserError where their columns differ."""
     parts = [_open(path) for path in paths]
     for path, part in zip(paths, parts, strict=True):
         refuse_twice(part.schema.names, path.name)
@@ -69,7 +69,7 @@ def _csv(path: Place) -> Streamed:
 
 
 def _lines(path: Place) -> Streamed:
-    """A line that is no JSON object is a row of which nothing is known."""
+    """Stream JSON lines; a line that is no JSON object becomes a row of nulls."""
     head = [cells for _, cells, _ in islice(json_rows(path), _HEAD) if isinstance(cells, dict)]
     if not head:
         raise UserError(f'{path.name} holds no JSON objects, one per line, such as {{"user": 1, "item": 2}}')
@@ -87,8 +87,8 @@ def _lines(path: Place) -> Streamed:
 
 
 def _cells(values: list[Any], kind: pa.DataType, path: Place, column: str) -> pa.Array:
-    """The cells of a column. UserError where they are words and those before numbers, or the other way round."""
-    if is_text(kind) and {int} == {*map(type, values)} - {type(None)}:  # some of them too large for arrow
+    """Convert the cells of a column. UserError where they are words and earlier ones numbers, or the reverse."""
+    if is_text(kind) and {int} == {*map(type, values)} - {type(None)}:  # some are too large for arrow
         values = [None if value is None else str(value) for value in values]
     try:
         cells = pa.array(values)

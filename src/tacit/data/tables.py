@@ -1,6 +1,6 @@
-"""Tables with a column of examples: encoded as bytes, as Hugging Face's {bytes, path}, or as paths to files.
+"""Tables with a column of examples: encoded bytes, Hugging Face's {bytes, path}, or paths to files.
 
-Parquet files are read row group by row group, so that a table larger than memory is no obstacle.
+Parquet files are read row group by row group, so that tables may be larger than memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tacit.core.errors import UserError
 from tacit.data.decode import Item
 from tacit.data.inside import Find, home
 from tacit.data.named import distinct
-from tacit.data.opened import PATH_NAMES, Opened, is_text, open_tables, opened_table, refuse_twice, row_ids, strings
+from tacit.data.opened import PATH_NAMES, OpenTable, is_text, open_tables, opened_table, refuse_twice, row_ids, strings
 from tacit.data.places import Place, state_of
 from tacit.data.signs import AllSigns, choose, of_suffix, suffix_of
 from tacit.data.source import PATH, Source, Unreadable, digest, each, spread
@@ -30,11 +30,11 @@ from tacit.data.streamed import Streamed, in_memory, open_streamed
 
 @dataclass(frozen=True)
 class Table:
-    """A table that a person gave, on the disk or in memory; each view of it is opened when first asked for.
+    """A table given as data, on disk or in memory; each view of it is opened on first use.
 
-    Paths in it stay in its own folder, or in `root`; those of a table that a person has made in memory start from the
-    working folder and may lead anywhere. `stamps` tell whether a table in memory has changed; without them, its cells
-    do.
+    Paths in it must stay inside its own folder, or `root`; those of a table in memory without `root` start from the
+    working folder and are unrestricted. A table in memory has changed where its `stamps` have, or
+    without stamps its cells.
     """
 
     name: str
@@ -45,17 +45,17 @@ class Table:
 
     @property
     def places(self) -> Sequence[Place]:
-        """The files that it lies in; none for one in memory."""
+        """Its files; empty for one in memory."""
         return [] if isinstance(self.data, pa.Table) else self.data
 
     @cached_property
     def streamed(self) -> Streamed:
-        """All of its columns row by row."""
+        """All of its columns, streamed by rows."""
         return in_memory(self.data) if isinstance(self.data, pa.Table) else open_streamed(self.data)
 
     @cached_property
-    def opened(self) -> Opened:
-        """Its columns, of which one is streamed. UserError where it has no rows."""
+    def opened(self) -> OpenTable:
+        """Its columns, each to be read or streamed. UserError where it has no rows."""
         whole = isinstance(self.data, pa.Table)
         table = replace(opened_table(self.data), stamps=list(self.stamps)) if whole else open_tables(self.places)
         if not table.rows:
@@ -63,7 +63,7 @@ class Table:
         return table
 
     def names(self) -> list[str] | None:
-        """Its columns; None where it cannot be read, of which whoever reads it says what is wrong."""
+        """The names of its columns; None where it cannot be read, which is reported when it is."""
         try:
             names: list[str] = self.streamed.schema.names
         except UserError:
@@ -71,20 +71,20 @@ class Table:
         return names
 
     def leads_to_files(self, schema: pa.Schema, first: Callable[[str], pa.Array | None]) -> bool:
-        """Whether a column of a usual name holds paths to files, by its first rows."""
+        """Whether a column with a usual name holds paths to files, judging by its first rows."""
         cells = (first(column) for column in path_columns(schema))
         return any(_of_files(strings(pa.chunked_array([some])), self.signs) for some in cells if some is not None)
 
 
 def path_columns(schema: pa.Schema) -> list[str]:
-    """The columns of text whose names are usual for paths."""
+    """Text columns with usual names for paths."""
     return [column for column in PATH_NAMES if column in schema.names and is_text(schema.field(column).type)]
 
 
 def encoded_source(listing: Table, kind: str | None, encoded: str | None, path: str | None) -> Source:
-    """Examples from a table's column of encoded ones, or of paths to them, of a usual name where none is named.
+    """Examples from a table's column of encoded examples or of paths, by its usual name where none is named.
 
-    Every other column is kept. Ids are the paths, or else a column of ids without repetition, or else row numbers.
+    All other columns are kept. Ids are the paths, or else a column of distinct ids, or else row numbers.
     """
     if isinstance(listing.data, pa.Table):
         refuse_twice(listing.data.column_names, listing.name)
@@ -92,16 +92,16 @@ def encoded_source(listing: Table, kind: str | None, encoded: str | None, path: 
 
 
 def _encoded_source(
-    listing: Table, root: str, find: Find, asked: str | None, encoded: str | None, path: str | None
+    listing: Table, root: str, find: Find, wanted: str | None, encoded: str | None, path: str | None
 ) -> Source:
     name, table, signs = listing.name, listing.opened, listing.signs
-    column, kind = _encoded_column(table, name, signs, asked, encoded, path)
+    column, kind = _encoded_column(table, name, signs, wanted, encoded, path)
     others = table.read([c for c in table.schema.names if c != column or is_text(table.schema.field(c).type)])
     is_path = is_text(table.schema.field(column).type)
     key = column
     if is_path:
         ids = pc.replace_substring(pc.fill_null(strings(others[column]), ""), "\\", "/")
-        kind = choose(signs, _of_files(ids, signs), asked, f"column {column!r} of {name}")
+        kind = choose(signs, _of_files(ids, signs), wanted, f"column {column!r} of {name}")
         stamps = chain(table.stamps, _stamps_of_paths(ids, find))
     else:
         kept = table.schema.field(column).type
@@ -125,28 +125,28 @@ def _encoded_source(
 
 
 def _encoded_column(
-    table: Opened, name: str, signs: AllSigns, asked: str | None, encoded: str | None, path: str | None
+    table: OpenTable, name: str, signs: AllSigns, wanted: str | None, encoded: str | None, path: str | None
 ) -> tuple[str, str]:
-    """The column that holds the examples or their paths, and the modality. UserError where none, or several, do."""
+    """The column of the examples or their paths, and the modality. UserError where there is none, or several."""
     schema = table.schema
     columns = ", ".join(schema.names)
     for named in (encoded, path):
         if named is not None and named not in schema.names:
             raise UserError(f"{name} has no column {named!r}; it has {columns}")
     first = next(iter(signs))
-    what = f"encoded {signs[asked or first].nouns}"
+    what = f"encoded {signs[wanted or first].nouns}"
     for named, fits, needed in ((encoded, is_bytes, what), (path, is_text, "paths")):
         if named is not None:
             if not fits(schema.field(named).type):
                 raise UserError(f"column {named!r} of {name} holds {schema.field(named).type}, not {needed}")
-            return named, asked or first
+            return named, wanted or first
     binary = [field.name for field in schema if is_bytes(field.type)]
-    told = {of.columns[0]: one for one, of in signs.items() if of.columns and of.columns[0] in binary}
-    kind = choose(signs, Counter(told.values()), asked, name)
-    if asked is None and not told and binary:
+    by_column = {of.columns[0]: one for one, of in signs.items() if of.columns and of.columns[0] in binary}
+    kind = choose(signs, Counter(by_column.values()), wanted, name)
+    if wanted is None and not by_column and binary:
         kind = _begins_like(table, binary[0], signs) or kind
     usual = [c for c in binary if c.lower() in signs[kind].columns]
-    candidates = usual[:1] or [c for c in binary if c not in told]
+    candidates = usual[:1] or [c for c in binary if c not in by_column]
     if len(candidates) > 1:
         raise UserError(f"{name} has several binary columns ({', '.join(candidates)}): choose with --{kind}-column")
     paths = path_columns(schema)
@@ -158,8 +158,8 @@ def _encoded_column(
     return (candidates or paths)[0], kind
 
 
-def _begins_like(table: Opened, column: str, signs: AllSigns) -> str | None:
-    """The modality whose examples begin as the first cell of a column does, where one can tell."""
+def _begins_like(table: OpenTable, column: str, signs: AllSigns) -> str | None:
+    """The modality by the first bytes of a column; None where they tell none."""
     first = next((value for value in map(_content, each(next(table.stream(column)))) if value), b"")
     for name, of in signs.items():
         if of.begins and isinstance(first, bytes):
@@ -170,14 +170,14 @@ def _begins_like(table: Opened, column: str, signs: AllSigns) -> str | None:
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Encoded examples: plain binary, or Hugging Face's struct of bytes and path."""
+    """Whether a type holds encoded examples: binary, or Hugging Face's struct of bytes and path."""
     if pa.types.is_struct(kind):
         return any(kind.field(i).name == "bytes" and is_bytes(kind.field(i).type) for i in range(kind.num_fields))
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
 def _of_files(ids: pa.Array, signs: AllSigns) -> Counter[str]:
-    """How many of these paths are files of which modality."""
+    """Count these paths by the modality of the files."""
     some = (ids[row].as_py() for row in spread(len(ids), 1000))
     kinds = (of_suffix(signs, suffix_of(PurePosixPath(path or "").name)) for path in some)
     return Counter(kind for kind in kinds if kind)
@@ -211,5 +211,5 @@ def _item(value: Any, find: Find) -> Item:
 
 
 def _content(value: Any) -> Any:
-    """The bytes of a cell, or the path that it holds."""
+    """The bytes or the path in a cell."""
     return value.get("bytes") or value.get("path") if isinstance(value, dict) else value

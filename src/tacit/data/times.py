@@ -1,7 +1,7 @@
-"""When events happened: a column of dates, of numbers that are times, or of places in an order; in seconds.
+"""Times of events in seconds, from a column of dates, of numeric times, or of positions in an order.
 
-The unit of numbers is told by the size of all of them: what is a time of 1973 to 2100 in one unit is none in another.
-Where a column holds several units, each number is converted by its own, and this is said.
+The unit of numbers is inferred from the magnitude of all of them: a time from 1973 to 2100 in one unit is none in
+another. Where a column mixes units, each number is converted by its own, and this is reported.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tacit.data.opened import is_text
 from tacit.data.streamed import Streamed
 
 UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
-LATEST = 4_102_444_800.0  # the year 2100; what is later was hardly meant
-_EARLIEST = 1e8  # seconds of a clock; smaller numbers are an order, unless the column's name says otherwise
-_BETWEEN = 0.01  # of the numbers that are times in no unit, above which they are no times of several units
+LATEST = 4_102_444_800.0  # the year 2100; later times are implausible
+_EARLIEST = 1e8  # seconds since 1970; smaller numbers are an order, unless the column is named for times
+_BETWEEN = 0.01  # share of numbers that are times in no unit, above which the column does not mix units
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_DATE = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?"  # as arrow reads it, but for the zone
+_DATE = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?"  # as arrow parses it, without the zone
 _ZONE = r"(Z|[+-]\d\d(:?\d\d)?)"
 
 Seconds = NDArray[np.float64]
@@ -34,17 +34,17 @@ Seconds = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class When:
-    """How the order of events is known; `unit` is what one of the column's numbers is in seconds."""
+    """How events are ordered; `unit` is the unit of the column's numbers."""
 
     by: Literal["time", "order", "rows"]
     column: str | None = None
     unit: str = "seconds"
-    mixed: bool = False  # whether each number's own size tells its unit
+    mixed: bool = False  # whether the unit is inferred for each number
     calendar: bool = False  # whether 20240531 is a date
     remark: str = ""
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         if self.by == "rows":
             return "in the order of the rows: there is no column of times (order only)"
         if self.by == "order":
@@ -53,7 +53,7 @@ class When:
         return f"in time by {self.column!r}{unit}{self.remark}"
 
     def seconds(self, values: pa.Array) -> Seconds:
-        """The times, or the places in the order, of these cells [n]; NaN where there is none."""
+        """The times, or positions in the order, of these cells [n]; NaN where missing."""
         cells = _cells(values)
         numbers = cells.numbers
         if self.calendar:
@@ -69,7 +69,7 @@ class When:
 
 
 def when_of(events: Streamed, column: str | None, *, usual: bool) -> When:
-    """What a whole column says of the order; `usual` where its name alone says that it holds times.
+    """Infer the order of events from a whole column; `usual` where the column is named for times.
 
     UserError where it holds neither numbers nor dates.
     """
@@ -107,18 +107,18 @@ def when_of(events: Streamed, column: str | None, *, usual: bool) -> When:
 
 
 def units_of(numbers: pa.Array) -> dict[str, int]:
-    """How many of these numbers are times in which unit, where they are of several."""
+    """Counts of these numbers by unit of time, where they mix units; else empty."""
     found = _tally([numbers])
     return found.units if found.unit is not None and len(found.units) > 1 else {}
 
 
 class _Cells(NamedTuple):
-    """Cells [n] as numbers and as dates in seconds since 1970, each NaN where it is none."""
+    """Cells [n] as numbers, and as dates in seconds since 1970; NaN where a cell is not one."""
 
     numbers: Seconds
     dates: Seconds
-    zones: int = 0  # dates that name one
-    strange: str | None = None  # a text that is neither
+    zones: int = 0  # dates with a time zone
+    strange: str | None = None  # the first text that is neither
 
 
 def _cells(values: pa.Array) -> _Cells:
@@ -145,7 +145,7 @@ def _cells(values: pa.Array) -> _Cells:
 
 
 def _parsed(texts: pa.Array, kind: pa.DataType) -> Seconds:
-    """Texts as seconds since 1970, NaN where one is no date that there is."""
+    """Parse texts as seconds since 1970, NaN where one is no valid date."""
     try:
         return _since_1970(texts.cast(kind))
     except pa.ArrowException:
@@ -169,18 +169,18 @@ def _since_1970(moments: pa.Array) -> Seconds:
 
 
 def _as_floats(values: pa.Array) -> Seconds:
-    """Numbers, NaN where there is none or no finite one."""
+    """Convert to floats, NaN where missing or not finite."""
     found = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.where(np.isfinite(found), found, np.nan)
 
 
 def _within(size: Seconds, part: float) -> NDArray[np.bool_]:
-    """Where numbers are times from 1973 to 2100 in a unit."""
+    """Mask of numbers that are times from 1973 to 2100 in a unit."""
     return np.asarray((size * part >= _EARLIEST) & (size * part < LATEST))
 
 
 def _of_calendar(numbers: Seconds) -> Seconds:
-    """Numbers such as 20240531 or 20240531123000 as seconds since 1970, NaN where one is no date."""
+    """Parse numbers such as 20240531 or 20240531123000 as seconds since 1970, NaN where one is no date."""
     long = numbers >= 1e10
     day, clock = np.where(long, numbers // 1e6, numbers), np.where(long, numbers % 1e6, 0.0)
     year, month, date = day // 1e4, day // 100 % 100, day % 100
@@ -194,7 +194,7 @@ def _of_calendar(numbers: Seconds) -> Seconds:
 
 @dataclass
 class _Tally:
-    """What is known of a whole column."""
+    """Counts over a whole column."""
 
     numbers: int = 0
     dates: int = 0
@@ -228,14 +228,14 @@ class _Tally:
 
     @property
     def unit(self) -> str | None:
-        """That of which the middle number is a time; None where it is too small for any."""
+        """The unit in which the median is a time; None where it is too small for any."""
         if 2 * self.small >= self.numbers:
             return None
         return next((name for name, below in self.below.items() if 2 * below >= self.numbers), "nanoseconds")
 
     @property
     def units(self) -> dict[str, int]:
-        """How many numbers are times in which unit, where they are of several and nothing lies between these."""
+        """Counts of numbers by unit; empty where too many fit none."""
         found = {name: count for name, count in self.within.items() if count}
         between = self.numbers - self.small - sum(found.values())
         return found if between <= _BETWEEN * self.numbers else {}

@@ -1,7 +1,7 @@
-"""Parquet files, read batch by batch and no further than a file of their size can mean.
+"""Read Parquet files batch by batch, with a limit on how far they may unpack.
 
-A column that holds one value a million times takes a few bytes, and a megabyte each time it is unpacked. What is
-streamed may become a thousand times its file; what is read at once has to fit into the memory that is free.
+A column of one value repeated a million times takes a few bytes on disk and megabytes in memory. Streams may reach a
+thousand times the size of their file; what is read at once has to fit into free memory.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 
 from tacit.data.places import Place, size_of
 
-_ROWS = 4096  # read at a time, at most
-_TIMES = 1000  # bytes from one of a file at most: tables of a label that hardly changes give hundreds
-_ALWAYS = 1 << 30  # bytes that are no bomb, however small the file
+_ROWS = 4096  # at most, read at a time
+_TIMES = 1000  # bytes per byte of a file, at most: tables of a nearly constant label give hundreds
+_ALWAYS = 1 << 30  # bytes always allowed, however small the file
 
 
 def batches(file: pq.ParquetFile, place: Place, rows: int = _ROWS, **which: Any) -> Iterator[pa.RecordBatch]:
-    """The batches that `iter_batches` gives. OSError once they are more than a file of this size can mean."""
+    """The batches of `iter_batches`. OSError once they exceed the allowed ratio to the file's size."""
     left = max(_ALWAYS, _TIMES * size_of(place))
     for batch in file.iter_batches(rows, **which):
         left -= batch.nbytes
@@ -31,7 +31,7 @@ def batches(file: pq.ParquetFile, place: Place, rows: int = _ROWS, **which: Any)
 
 
 def read_columns(file: pq.ParquetFile, place: Place, columns: Sequence[str] | None = None) -> pa.Table:
-    """These columns, or all of them, in memory. OSError where they do not fit, or are a bomb."""
+    """Read these columns, or all, into memory. OSError where they do not fit, or are a decompression bomb."""
     names = None if columns is None else list(columns)
     free, taken, parts = psutil.virtual_memory().available, 0, []
     for batch in batches(file, place, columns=names):

@@ -1,13 +1,13 @@
-"""The decoding process: reads encoded examples from its standard input, answers on its standard output.
+"""The decoding process: reads encoded examples from standard input, and writes results to standard output.
 
-It is started by file name with the memory that it may take and the decoder, "module:function", of a modality. So it
-imports numpy and what that decoder needs, and not the rest of the library (0.3 s instead of several). Plain frames on
-plain pipes: nothing is pickled, and a damaged file can only break this process.
+It is started by file name with a memory limit and the decoder, "module:function", of a modality. It therefore imports
+only numpy and what that decoder needs, not the rest of the library (0.3 s instead of several). Binary frames on pipes:
+nothing is pickled, and a damaged file can only crash this process.
 
-A request is `<I` length + JSON settings, `<I` number of examples, then per example `<cddiI` kind (p: path, b: bytes),
-of a recording where it begins and ends in seconds and its channel, then length, and the payload. The answers are
-flushed one by one, so that the first one missing is the one that crashed: per example `<c16sI` (k: done, r: refused,
-w: still at work on it), the content's hash and length; then what the decoder made of it, or the reason as text.
+A request is `<I` length + JSON settings, `<I` number of examples, then per example `<cddiI` (kind, p: path or b: bytes;
+for recordings begin and end in seconds and the channel; payload length) and the payload. Answers are flushed one by
+one, so that the first missing one belongs to the example that crashed: per example `<c16sI` (k: done, r: refused, w:
+still working; content hash; length), then the decoder's result, or the reason as text.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ MAX_BYTES = 1 << 30  # a single file above 1 GiB is refused unread
 
 
 class Question(NamedTuple):
-    """One example: its bytes, or where it lies, and of a recording the stretch that is meant."""
+    """One example: its bytes or path, and for recordings a segment."""
 
     source: bytes | Path
     start: float = 0.0  # seconds
     end: float = float("inf")
-    channel: int = -1  # -1: as the settings say
+    channel: int = -1  # -1: as the settings specify
 
 
 Decoder = Callable[[Question, dict[str, Any], Callable[[], None]], tuple[bytes, bytes]]
-"""From a question, the settings and a sign of life to give every second, to the content's hash and the answer."""
+"""Maps a question, settings, and a heartbeat to call every second, to the content's hash and the result."""
 
 
 def content_hash(data: bytes | memoryview) -> bytes:
-    """16 bytes that name an example by its content."""
+    """Hash an example's content, 16 bytes."""
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
@@ -54,7 +54,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes our input
     warnings.simplefilter("ignore")  # Pillow warns about odd metadata; sizes are checked by ourselves
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a decoder prints must not end up among the answers
+    os.dup2(2, 1)  # whatever a decoder prints must not mix with the answers
     module, _, name = sys.argv[2].partition(":")
     decoder: Decoder = getattr(import_module(module), name)
     answers.write(READY)
@@ -62,7 +62,7 @@ def main() -> None:
     limit_memory(int(sys.argv[1]))
     while head := requests.read(LENGTH.size):
         settings = json.loads(requests.read(LENGTH.unpack(head)[0]))
-        # The whole request is read before the first answer: neither side ever waits for the other to drain a pipe.
+        # Read the whole request before answering, so that neither side waits for the other to drain a pipe.
         (n,) = LENGTH.unpack(requests.read(LENGTH.size))
         questions = [_question(requests) for _ in range(n)]
         for question in questions:
@@ -75,12 +75,12 @@ def main() -> None:
 def answer(
     decoder: Decoder, question: Question, settings: dict[str, Any], at_work: Callable[[], None]
 ) -> tuple[bool, bytes, bytes]:
-    """Decode one example: (done, content hash, what was made of it or the reason why not)."""
+    """Decode one example: (done, content hash, result or reason)."""
     try:
         return True, *decoder(question, settings, at_work)
     except MemoryError:
         return False, bytes(16), b"needs more memory than a decoder is allowed"
-    except Exception as error:  # a decoder may raise anything at all; none of it ends a run
+    except Exception as error:  # a decoder may raise anything; no example may end a run
         return False, bytes(16), _reason(error).encode(errors="replace")
 
 
@@ -90,7 +90,7 @@ def _still_at_work(answers: IO[bytes]) -> None:
 
 
 def limit_memory(extra: int) -> None:
-    """Cap this process at `extra` bytes above what it maps now; where Linux is not, the pixel limit has to do."""
+    """Limit this process to `extra` bytes above what it maps now, on Linux; elsewhere the pixel limit must do."""
     if not sys.platform.startswith("linux"):
         return
     import resource
@@ -108,7 +108,7 @@ def _question(requests: BinaryIO) -> Question:
 
 
 def read_whole(source: bytes | Path) -> bytes:
-    """An encoded example. ValueError for one that is too large."""
+    """Read an encoded example. ValueError where it is too large."""
     if isinstance(source, bytes):
         return source
     if source.stat().st_size > MAX_BYTES:
@@ -118,7 +118,7 @@ def read_whole(source: bytes | Path) -> bytes:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()  # without the path, which stands beside it
+        return error.strerror.lower()  # without the path, which is reported beside it
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 

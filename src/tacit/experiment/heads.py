@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
-from tacit.data.asked import target_named, target_settings
+from tacit.data.label_spec import target_named, target_settings
 from tacit.dataset import open_dataset
 from tacit.evaluation import Report
 from tacit.evaluation.features import extract

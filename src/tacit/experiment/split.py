@@ -15,7 +15,7 @@ from tacit.evaluation.targets import make_target
 from tacit.modalities import modality_of
 
 if TYPE_CHECKING:
-    from tacit.data.known import Labels
+    from tacit.data.resolved import Labels
     from tacit.dataset import Dataset
     from tacit.evaluation import Seal
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tacit.core.encoder import OwnEncoder
     from tacit.core.masks import Hiding
     from tacit.core.types import Batch, ViewMaker
-    from tacit.data.known import Spans
+    from tacit.data.resolved import Spans
     from tacit.data.split import Split
     from tacit.evaluation import Arm, Labelled, Seal
     from tacit.modalities.graph import GraphIO

@@ -13,12 +13,12 @@ from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from tacit.data.asked import Asked
-from tacit.data.known import Labels
+from tacit.data.label_spec import LabelSpec
 from tacit.data.labels import Columns, file_columns, own_columns, together
 from tacit.data.listing import Listing
 from tacit.data.notes import Notes
 from tacit.data.options import FOLDERS, LabelOptions, Reading
+from tacit.data.resolved import Labels
 from tacit.data.source import Source, join
 from tacit.data.store import Keeping, Kept
 from tacit.modalities.options import ModalityOptions
@@ -30,7 +30,7 @@ class LabelFiles(NamedTuple):
     """The settings of the labels, and the tables of the label files."""
 
     options: LabelOptions
-    asked: Asked
+    asked: LabelSpec
     tables: Mapping[Path, pa.Table]
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tacit.data.decode import Item, Stretch
+from tacit.data.decode import Item, Segment
 from tacit.data.source import Source, digest
 from tacit.modalities.audio.segments import headers
 
@@ -31,11 +31,11 @@ def separated(source: Source, root: Path) -> tuple[Source, NDArray[np.int64]]:
 
     def items() -> Iterator[Item]:
         for item, count in zip(source.items(), counts.tolist(), strict=True):
-            part = item if isinstance(item, Stretch) else Stretch(item)
+            part = item if isinstance(item, Segment) else Segment(item)
             yield from (part._replace(channel=number) for number in range(count))
 
     def sample(k: int) -> list[Item]:
-        parts = [item if isinstance(item, Stretch) else Stretch(item) for item in source.sample(k)]
+        parts = [item if isinstance(item, Segment) else Segment(item) for item in source.sample(k)]
         return [part._replace(channel=0) for part in parts]
 
     several = len(rows) > len(source)

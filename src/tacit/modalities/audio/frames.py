@@ -13,7 +13,7 @@ from tacit.modalities.audio.recordings import Pieces, Recordings
 from tacit.modalities.base import Units
 
 if TYPE_CHECKING:
-    from tacit.data.known import Spans
+    from tacit.data.resolved import Spans
 
 MOST = 20_000  # frames evaluated, evenly spread over all labelled ones
 

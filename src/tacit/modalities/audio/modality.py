@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tacit.core.encoder import OwnEncoder
 from tacit.core.spec import Spec
-from tacit.data.known import Spans
+from tacit.data.resolved import Spans
 from tacit.data.split import Split
 from tacit.evaluation import Arm
 from tacit.modalities.audio import export, recipes

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
 from tacit.core.folders import private_folder
-from tacit.data.decode import Item, Pool, Stretch
+from tacit.data.decode import Item, Pool, Segment
 from tacit.data.source import Source, digest, spread
 from tacit.data.store import Damaged, read_sealed, write_sealed
 from tacit.modalities.audio import decode, decoding
@@ -56,7 +56,7 @@ def cut(source: Source, of: NDArray[np.int64], begins: Seconds, ends: Seconds) -
     def items() -> Iterator[Item]:
         parts = zip(begins.tolist(), ends.tolist(), strict=True)
         for item, count in zip(source.items(), counts.tolist(), strict=True):
-            yield from (Stretch(item, begin, end) for begin, end in islice(parts, count))
+            yield from (Segment(item, begin, end) for begin, end in islice(parts, count))
 
     def sample(k: int) -> list[Item]:
         chosen = set(spread(len(of), k))

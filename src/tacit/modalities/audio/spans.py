@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tacit.core.errors import UserError
-from tacit.data.asked import Asked
-from tacit.data.known import Labels, Spans, not_ignored
-from tacit.data.labels import Columns, Told, own_columns, per_example, placed, told_by
+from tacit.data.label_spec import LabelSpec
+from tacit.data.labels import Columns, LabelRows, label_rows, own_columns, per_example, placed
 from tacit.data.named import Missing
 from tacit.data.notes import Notes
+from tacit.data.resolved import Labels, Spans, not_ignored
 from tacit.data.source import TEST, Source
 from tacit.data.store import Kept
 from tacit.evaluation.targets import make_target
@@ -53,16 +53,16 @@ def span_columns(tables: Mapping[Path, pa.Table], start: str | None, end: str | 
 class Named(NamedTuple):
     """The label rows that name a segment of a recording of the source."""
 
-    labels: Told
+    labels: LabelRows
     begins: Seconds  # [R]
     ends: Seconds  # [R]
 
 
 def read_spans(
-    source: Source, tables: Mapping[Path, pa.Table], spans: Mapping[str, str], specification: Asked, notes: Notes
+    source: Source, tables: Mapping[Path, pa.Table], spans: Mapping[str, str], specification: LabelSpec, notes: Notes
 ) -> Named:
     """Read the label rows of segments. Raises UserError for a value that is no number of seconds."""
-    labels = told_by(
+    labels = label_rows(
         source, tables, notes, {**specification.columns, **spans}, lists=make_target(specification.target).lists
     )
     files, missing = ", ".join(map(str, tables)), (0.0, math.inf)
@@ -92,7 +92,7 @@ def marked(source: Source, named: Named, notes: Notes, root: Path) -> tuple[Sour
     return replace(found, remarks=(*found.remarks, remark)), replace(columns, **shared)
 
 
-def _alike(source: Source, labels: Told) -> dict[str, pa.Array]:
+def _alike(source: Source, labels: LabelRows) -> dict[str, pa.Array]:
     """The columns other than labels of each recording, string [N], null where its rows differ."""
     found = {}
     for key in labels.texts.keys() - {"label"}:
@@ -143,7 +143,7 @@ def whole_columns(source: Source, named: Named) -> Columns:
     return replace(columns, group=source.ids) if columns.group is None else columns
 
 
-def with_spans(resolved: Labels, kept: Kept, *, named: Named, specification: Asked, notes: Notes) -> Labels:
+def with_spans(resolved: Labels, kept: Kept, *, named: Named, specification: LabelSpec, notes: Notes) -> Labels:
     """Add the classes of the segments of those recordings that were stored.
 
     A recording's own class is the one that most of its time belongs to.

@@ -1,10 +1,10 @@
-"""Where embeddings of items begin: which items stood near each other, before anything is learned.
+"""Initial embeddings of items, from co-occurrence counts.
 
-c_ij sums 0.5^(k-1) over all times that items i and j stood k events apart, up to ten. With c_i = sum_j c_ij and
-q_j = c_j^0.75 / sum_i c_i^0.75, the matrix M_ij = max(0, log(c_ij / (c_i q_j)) + 1) is nearly U S V' of its largest
-singular values, and item i begins as the row i of U S^(1/2) (Levy, Goldberg & Dagan 2015, "Improving distributional
-similarity with lessons learned from word embeddings"). Departure: 1 is added where they take the logarithm of a number
-away, since counts are few.
+c_ij sums 0.5^(k-1) over all occurrences of items i and j k events apart, up to ten. With c_i = sum_j c_ij and
+q_j = c_j^0.75 / sum_i c_i^0.75, the matrix M_ij = max(0, log(c_ij / (c_i q_j)) + 1) is factorised as U S V' of its
+largest singular values, and item i is initialised as row i of U S^(1/2) (Levy, Goldberg & Dagan 2015, "Improving
+distributional similarity with lessons learned from word embeddings"). Departure: 1 is added where they subtract the
+logarithm of a number of negatives, since counts are few.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tacit.modalities.events.counts import enough, followers
 from tacit.modalities.events.histories import Histories
 
 DECAY, SMOOTHED, SHIFT = 0.5, 0.75, 1.0
-MOST = 200_000  # items at most, those used most, that are told apart
+MOST = 200_000  # most frequent items at most; others are not initialised
 
 
 def associations(histories: Histories, dim: int) -> NDArray[np.float32]:
-    """Embeddings [n D] with a root mean square of 1 over those items that stood beside others; 0 of all others."""
+    """Embeddings [n D] with a root mean square of 1 over items that co-occur with others; 0 for all others."""
     from sklearn.utils.extmath import randomized_svd
 
     followed = followers(enough(histories), DECAY)
@@ -39,9 +39,9 @@ def associations(histories: Histories, dim: int) -> NDArray[np.float32]:
 
 
 def informative(together: coo_array) -> coo_array:
-    """M of the counts c."""
+    """The matrix M of counts c."""
     near = together.sum(axis=1)
     smoothed = near**SMOOTHED
     share = smoothed / smoothed.sum()
-    told = np.log(together.data / (near[together.row] * share[together.col])) + SHIFT
-    return coo_array((np.maximum(told, 0), together.coords), shape=together.shape).tocsr()
+    information = np.log(together.data / (near[together.row] * share[together.col])) + SHIFT
+    return coo_array((np.maximum(information, 0), together.coords), shape=together.shape).tocsr()

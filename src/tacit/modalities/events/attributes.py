@@ -1,4 +1,4 @@
-"""What is known of the items themselves: a table with their ids, their names, and columns of attributes."""
+"""Names and attributes of items, from a table with their ids."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ NAMES = (
     "trackname",
     "songtitle",
 )
-MOST = 4096  # attributes, the commonest ones
-FEWEST = 2  # items that have an attribute, at least
-_SHOWN = 3  # items that a remark names
-_SIGNS = ("|", ";")  # that part the values of a cell
+MOST = 4096  # attributes at most, the most frequent
+FEWEST = 2  # items with an attribute, at least
+_SHOWN = 3  # items shown in a remark
+_SIGNS = ("|", ";")  # separators of values in a cell
 
 
 def with_attributes(
     ids: Sequence[str], whole: bool, table: str | None, given: Catalogue | None
 ) -> tuple[Catalogue, tuple[str, ...]]:
-    """The catalogue of these ids, with what a table says of them, and what a person should know of it.
+    """The catalogue of these ids, with names and attributes from a table, and remarks for the user.
 
-    Without a table, with what a catalogue that was `given` knows. UserError where the table has no column of ids.
+    Without a table, names and attributes come from the catalogue `given`. UserError where the table has no id column.
     """
     array = pa.array(ids, pa.string())
     if table is None:
@@ -64,7 +64,7 @@ def _some(ids: Sequence[str]) -> str:
 
 
 def _padded(given: Catalogue | None, n: int) -> dict[str, Any]:
-    """What a catalogue knows of its items, as that of n items which begin with them."""
+    """Names and attributes of a catalogue, padded to n items."""
     if given is None:
         return {}
     more = n - len(given)
@@ -80,7 +80,7 @@ def _padded(given: Catalogue | None, n: int) -> dict[str, Any]:
 
 
 def _rows(path: Path, ids: Sequence[str]) -> tuple[str | None, list[str], dict[str, dict[str, Any]]]:
-    """The column of names, those of attributes, and the row of each of these ids."""
+    """The name column, the attribute columns, and the row of each of these ids."""
     table = read_table(path)
     usual = {plain(column): column for column in reversed(table.column_names)}
     key = next((usual[name] for name in (*ITEM_NAMES, "id") if name in usual), None)
@@ -98,7 +98,7 @@ def _rows(path: Path, ids: Sequence[str]) -> tuple[str | None, list[str], dict[s
 
 
 def _values(row: dict[str, Any], columns: Sequence[str]) -> Iterator[str]:
-    """`column=value` of every value in these cells."""
+    """`column=value` for every value in these cells."""
     for column in columns:
         cell = row.get(column)
         values = cell if isinstance(cell, list | np.ndarray) else [cell]

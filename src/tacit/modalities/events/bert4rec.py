@@ -1,7 +1,6 @@
-"""BERT4Rec (Sun et al. 2019, arXiv:1904.06690), Hugging Face's BERT: every event sees all others.
+"""BERT4Rec (Sun et al. 2019, arXiv:1904.06690), Hugging Face's BERT: every event attends to all others.
 
-Departures: no head between the last state and the embeddings that it is compared with, and every event is of the first
-sentence.
+Departures: no head between the last state and the embeddings that it is compared with, and a single segment.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Bert4Rec(ItemEncoder):
             max_position_embeddings=spec.length,
             type_vocab_size=1,
             pad_token_id=spec.pad,
-            initializer_range=0.1,  # with the usual 0.02 what stands around a mask is heard only after long
+            initializer_range=0.1,  # with the usual 0.02, context reaches a mask only late in training
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,
             **LAYOUTS[name.removeprefix("bert4rec_")],

@@ -1,4 +1,4 @@
-"""What all encoders of histories share: numbers from ids, the latest window, scores of all items, recommendation.
+"""The base class of encoders of histories: item numbers from ids, windows, scores of all items, recommendation.
 
 Shapes: B histories, N events, L events of a window, V numbers (padding, mask and n items), D features.
 """
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-GROUPS = 4  # of rows by their lengths
-RARE = 30  # events of an item on average below which items are rare
+GROUPS = 4  # of rows with similar lengths
+RARE = 30  # mean events per item, below which items are rare
 
 
 class Encoded(NamedTuple):
-    """What an encoder says of one history."""
+    """The embedding of one history."""
 
     embedding: Tensor  # [D]
-    unknown: int  # events of items that it does not know, which were left out
+    unknown: int  # events of items outside of the catalogue, which were left out
 
 
 class Recommended(NamedTuple):
-    """Items by what comes next, the likeliest first."""
+    """Items that may come next, the most likely first."""
 
     items: list[Any]
     scores: list[float]
-    unknown: int  # events of items that the encoder does not know, which were left out
+    unknown: int  # events of items outside of the catalogue, which were left out
 
 
 class ItemEncoder(OwnEncoder):
     """Embeds histories of items; abstract.
 
-    `model` is Hugging Face's. Where `causal`, an event knows only what
-    came before it, and `pooled` is the state of the last one, else the mean. An item's score is the product of its
-    embedding and the state, or, with a `temperature` above 0 among the options, their cosine over that.
+    `model` is Hugging Face's. Where `causal`, an event attends to earlier ones only, and `pooled` is the state of the
+    last event; else it is the mean. An item's score is the dot product of its embedding and the state, or, with a
+    `temperature` above 0, their cosine divided by it.
     """
 
     spec: ItemSpec
@@ -75,28 +75,28 @@ class ItemEncoder(OwnEncoder):
 
     @abstractmethod
     def layers(self, tokens: Tensor, valid: Tensor) -> Sequence[Tensor]:
-        """What the embedding and then every layer say of `tokens` [B N], N at most `spec.length`: tensors [B N D]."""
+        """The states [B N D] after the embedding and every layer, for `tokens` [B N], N at most `spec.length`."""
 
     def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
         """Embed the latest `spec.length` of `batch["tokens"]` [B N]; depth `n_depths - 1` is the deepest, as `pooled`.
 
-        Numbers beyond the catalogue are left out.
+        Numbers outside of the catalogue are left out.
         """
         tokens, valid = self.window(batch, self.spec.length)
-        return self._features(self.said(tokens, valid), valid, depths)
+        return self._features(self.states(tokens, valid), valid, depths)
 
     def graph(self, tokens: Tensor, valid: Tensor, depths: Sequence[int] = ()) -> Features:
-        """`forward` of windows, free of questions about the values in them, so that it can be traced."""
+        """`forward` for windows, without control flow that depends on values, so that it can be traced."""
         return self._features(self.layers(tokens, valid), valid, depths)
 
-    def _features(self, said: Sequence[Tensor], valid: Tensor, depths: Sequence[int]) -> Features:
-        pooled = [self._pooled(said[depth], valid) for depth in (*depths, self.n_depths - 1)]
-        return Features(said[-1], pooled[-1], valid, depths=tuple(pooled[:-1]))
+    def _features(self, states: Sequence[Tensor], valid: Tensor, depths: Sequence[int]) -> Features:
+        pooled = [self._pooled(states[depth], valid) for depth in (*depths, self.n_depths - 1)]
+        return Features(states[-1], pooled[-1], valid, depths=tuple(pooled[:-1]))
 
-    def said(self, tokens: Tensor, valid: Tensor) -> Sequence[Tensor]:
-        """`layers`; on a CPU rows of about one length at a time, since most of a window of rare long ones is padding.
+    def states(self, tokens: Tensor, valid: Tensor) -> Sequence[Tensor]:
+        """`layers`; on a CPU in groups of rows of similar length, since most of a batch may be padding.
 
-        There in 32 bits, whatever the catalogue is compared in: bf16 made such small layers slower.
+        There in float32, whatever the precision of the comparison with the catalogue: bf16 made small layers slower.
         """
         if tokens.device.type != "cpu" or len(tokens) < 2 * GROUPS:
             return self.layers(tokens, valid)
@@ -108,21 +108,21 @@ class ItemEncoder(OwnEncoder):
         return [torch.cat(depth)[back] for depth in zip(*parts, strict=True)]
 
     def _within(self, tokens: Tensor, valid: Tensor, length: int) -> list[Tensor]:
-        """`layers` of the first events alone, and 0 behind them."""
+        """`layers` of the first `length` events, padded with 0."""
         n = max(1, length)
         behind = (0, 0, 0, tokens.shape[1] - n)
-        return [nn.functional.pad(said, behind) for said in self.layers(tokens[:, :n], valid[:, :n])]
+        return [nn.functional.pad(states, behind) for states in self.layers(tokens[:, :n], valid[:, :n])]
 
-    def _pooled(self, said: Tensor, valid: Tensor) -> Tensor:
-        return at_place(said, valid.sum(1) - 1) if self.causal else masked_mean(said, valid)
+    def _pooled(self, states: Tensor, valid: Tensor) -> Tensor:
+        return at_place(states, valid.sum(1) - 1) if self.causal else masked_mean(states, valid)
 
     def window(self, batch: Batch, length: int) -> tuple[Tensor, Tensor]:
-        """The latest `length` events of each row, and where there are any, [B L]."""
+        """The latest `length` events of each row, and their validity mask, [B L] each."""
         tokens = batch.get("tokens")
         if tokens is None or tokens.ndim != 2:
-            said = "tokens " + str(list(tokens.shape)) if tokens is not None else ", ".join(batch)
+            got = "tokens " + str(list(tokens.shape)) if tokens is not None else ", ".join(batch)
             raise UserError(
-                f"the encoder {self.name} takes tokens [B N], not {said}; encoder.prepare(histories) makes such batches"
+                f"the encoder {self.name} takes tokens [B N], not {got}; encoder.prepare(histories) makes such batches"
             )
         valid = batch.get("valid")
         valid = tokens != self.spec.pad if valid is None else valid
@@ -138,43 +138,43 @@ class ItemEncoder(OwnEncoder):
         return tokens.gather(1, (last - length).clamp(min=0) + place), place < last
 
     def next_state(self, batch: Batch) -> Tensor:
-        """The state [B D] that says what comes next: of the last event, or of a mask put behind it."""
+        """The state [B D] that predicts the next item: of the last event, or of a mask token appended to it."""
         if self.causal:
             return self.forward(batch).pooled
         tokens, valid = self.window(batch, self.spec.length - 1)
         last = valid.sum(1, keepdim=True)  # [B 1]
         tokens = nn.functional.pad(tokens, (0, 1), value=self.spec.pad).scatter(1, last, self.spec.mask)
-        return at_place(self.said(tokens, nn.functional.pad(valid, (0, 1)).scatter(1, last, True))[-1], last[:, 0])
+        return at_place(self.states(tokens, nn.functional.pad(valid, (0, 1)).scatter(1, last, True))[-1], last[:, 0])
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Unnormalised log-probabilities [M V] of what stands where the encoder says `hidden` [M D]."""
+        """Logits [M V] of the items at positions with the states `hidden` [M D]."""
         hidden, table = self.comparable(hidden, self.table)
         return hidden @ table.T
 
     def comparable(self, hidden: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """States [M D] and embeddings of items [n D] as they are compared: their products are the scores."""
+        """Scale states [M D] and embeddings of items [n D] so that their dot products are the scores."""
         if not self.temperature:
             return hidden, embeddings
         normalize = nn.functional.normalize
         return normalize(hidden, dim=-1) / self.temperature, normalize(embeddings, dim=-1)
 
     def scores(self, batch: Batch) -> Tensor:
-        """One number for every item of the catalogue [B n], higher where it is likelier to be the next."""
+        """Scores of all items of the catalogue as the next one, [B n]."""
         return self.logits(self.next_state(batch))[:, self.spec.first :].float()
 
     @property
     def table(self) -> Tensor:
-        """The embeddings of all numbers, [V D], which are weights of the model."""
+        """The embedding table [V D], a weight of the model."""
         weight: Tensor = self.model.get_input_embeddings().weight
         return weight
 
     # ---------------------------------------------------------------- people's ids
 
     def prepare(self, histories: Sequence[Any]) -> Batch:
-        """Histories, each a list of item ids from the first to the latest, as a batch on the encoder's device.
+        """Make a batch on the encoder's device from histories, each a list of item ids from the first to the latest.
 
-        One list of ids is one history. Returns `tokens` and `valid` [B N], `index` [B] and `unknown` [B], how many
-        events of each are of items that the encoder does not know, and are left out.
+        A flat list of ids is one history. Returns `tokens` and `valid` [B N], `index` [B] and `unknown` [B], the number
+        of events of items outside of the catalogue, which are left out.
         """
         several = [list(h) for h in histories] if _are_lists(histories) else [list(histories)]
         rows = [self.spec.known.numbers(history) for history in several]
@@ -193,7 +193,7 @@ class ItemEncoder(OwnEncoder):
 
     @torch.inference_mode()
     def encode(self, history: Iterable[Any]) -> Encoded:
-        """The embedding of one history of item ids, of anybody; items that are not in the catalogue are left out."""
+        """Embed one history of item ids, of any user; items outside of the catalogue are left out."""
         batch = self.prepare([list(history)])
         with evaluating(self):
             return Encoded(self(batch).pooled[0], int(batch["unknown"][0]))
@@ -202,10 +202,10 @@ class ItemEncoder(OwnEncoder):
     def recommend(
         self, history: Iterable[Any], k: int = 10, *, allowed: Iterable[Any] | None = None, seen: bool = False
     ) -> Recommended:
-        """The k items that are likeliest to come next after a history of item ids, of anybody.
+        """Recommend the k items most likely to follow a history of item ids, of any user.
 
-        Only items that are `allowed`, where these are given, and none of the history's own unless `seen`. UserError
-        where no item is left.
+        Considers only items in `allowed`, if given, and items of the history only if `seen`. UserError where no item is
+        left.
         """
         if k < 1:
             raise UserError(f"k is {k}; ask for at least one item")
@@ -226,7 +226,7 @@ class ItemEncoder(OwnEncoder):
         return Recommended(items, found.values.tolist(), int(batch["unknown"][0]))
 
     def item_table(self) -> pa.Table:
-        """The id and the embedding of every item."""
+        """A table of the ids and embeddings of all items."""
         import pyarrow as pa
 
         vectors = self.table[self.spec.first :].detach().float().cpu().numpy()
@@ -234,7 +234,7 @@ class ItemEncoder(OwnEncoder):
         return pa.table({"item": self.spec.known.ids, "embedding": embedding})
 
     def grow(self, catalogue: Catalogue) -> None:
-        """Learn of the items at the end of a grown catalogue; each starts as the mean of the old ones."""
+        """Add the new items of a grown catalogue; each starts as the mean of the old embeddings."""
         old = self.spec.vocabulary
         assert self.spec.known.begins(catalogue), "a catalogue grows at its end"
         self.spec = replace(self.spec, items=len(catalogue), catalogue=catalogue)
@@ -254,24 +254,24 @@ class ItemEncoder(OwnEncoder):
         return self.model
 
     def opened_as(self, state: Mapping[str, Tensor]) -> tuple[Any, str]:
-        """What opens the files of `hugging_face()`, and the prefix of its weights in the encoder's own state."""
+        """The class that opens the files of `hugging_face()`, and the prefix of its weights in the encoder's state."""
         return type(self.model), "model."
 
     def write_companions(self, folder: Path) -> None:
-        """The catalogue: the number of an item is its row in it, plus `spec.first`."""
+        """Write the catalogue; the number of an item is its row plus `spec.first`."""
         self.spec.known.save(folder / FILE_NAME)
 
     def spec_in(self, folder: Path) -> dict[str, Any]:
-        """The JSON form of the spec, for `encoder.json` in this folder, which holds the catalogue."""
-        told = {**asdict(replace(self.spec, catalogue=None)), "first": self.spec.first, "mask": self.spec.mask}
-        return {**told, "catalogue": {"file": FILE_NAME, "sha256": sha256(folder / FILE_NAME)}}
+        """The spec as JSON, for `encoder.json` in this folder, which holds the catalogue."""
+        values = {**asdict(replace(self.spec, catalogue=None)), "first": self.spec.first, "mask": self.spec.mask}
+        return {**values, "catalogue": {"file": FILE_NAME, "sha256": sha256(folder / FILE_NAME)}}
 
     def shape(self) -> dict[str, Any]:
-        """What `encoder.json` says of the kind's own."""
+        """Facts of this modality for `encoder.json`."""
         return {"causal": self.causal}
 
     @property
-    def pooling(self) -> str:  # type: ignore[override]  # others say the same of all
+    def pooling(self) -> str:  # type: ignore[override]  # a constant in other classes
         if self.causal:
             what = f"cosine, over {self.temperature:g}," if self.temperature else "product"
             return f"last_hidden_state of the last event; its {what} with the input embeddings scores what comes next"
@@ -279,7 +279,7 @@ class ItemEncoder(OwnEncoder):
 
 
 def read_spec(values: Mapping[str, Any], folder: Path) -> ItemSpec:
-    """What `spec_in` said; UserError where the catalogue is missing or another one."""
+    """Read the values of `spec_in`. UserError where the catalogue is missing or differs."""
     path = folder / Path(values["catalogue"]["file"]).name
     if not path.is_file():
         raise UserError(f"{path} is missing; export the encoder again")
@@ -289,12 +289,12 @@ def read_spec(values: Mapping[str, Any], folder: Path) -> ItemSpec:
 
 
 def usual_dropout(spec: ItemSpec) -> float:
-    """The rarer items are, the more: chosen by measurement, see docs/experiments.md."""
+    """The default dropout, higher where items are rare: chosen by measurement, see docs/experiments.md."""
     return 0.5 if 0 < spec.uses < RARE else 0.3
 
 
-class evaluating:  # noqa: N801  (read as a word of the sentence)
-    """With the module in eval mode, and as it was afterwards."""
+class evaluating:  # noqa: N801  (used like a keyword)
+    """Put the module into eval mode, and restore its mode afterwards."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module, self.training = module, module.training
@@ -306,10 +306,10 @@ class evaluating:  # noqa: N801  (read as a word of the sentence)
         self.module.train(self.training)
 
 
-def at_place(said: Tensor, place: Tensor) -> Tensor:
-    """The state [B D] of those [B N D] at one place of each row [B], of the first where it is -1."""
-    index = place.clamp(min=0)[:, None, None].expand(-1, 1, said.shape[2])
-    return said.gather(1, index)[:, 0]
+def at_place(states: Tensor, place: Tensor) -> Tensor:
+    """Take the state [B D] at one position of each row [B] from states [B N D]; -1 means the first."""
+    index = place.clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
+    return states.gather(1, index)[:, 0]
 
 
 def _are_lists(histories: Sequence[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Sequences of events as other programs take them."""
+"""Inputs and outputs of exported encoders of events."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sequences(Numbers):
         return self._histories([self.encoder.spec.length - 1, 2], torch.Generator().manual_seed(0))
 
     def trial(self) -> Iterator[Inputs]:
-        """Histories of random items, short ones and full windows, beside others and alone."""
+        """Histories of random items, short ones and full windows, in batches and alone."""
         generator, length = torch.Generator().manual_seed(0), self.encoder.spec.length
         for rows in BATCHES:
             for longest in (min(3, length), length):
@@ -69,7 +69,7 @@ class Sequences(Numbers):
         }
 
     def longer(self) -> str:
-        return ""  # the latest events are all that the encoder itself reads
+        return ""  # the encoder itself reads the latest events only
 
     def left_to_do(self, deep: bool) -> list[str]:
         spec = self.encoder.spec

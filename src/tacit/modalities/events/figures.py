@@ -1,4 +1,4 @@
-"""What a report shows of an encoder of events: its map of items, and what it recommends."""
+"""Figures of an encoder of events for the report: a map of items, and sample recommendations."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tacit.report import Points, Recommended
 from tacit.report.figures import MAPPED, flatten
 
 SHOWN = 6  # histories
-EVENTS, LISTED = 8, 10  # of a history that are shown, and items that are recommended after it
+EVENTS, LISTED = 8, 10  # events shown of a history, and items recommended after it
 
 
 def item_map(encoder: ItemEncoder, labelled: Labelled, name: str) -> Points:
-    """The items that are used most, by their embeddings; their colours tell how often."""
+    """A map of the most used items by their embeddings, coloured by the number of uses."""
     uses, spec = popularity(labelled), encoder.spec
     items = np.sort(np.argsort(-uses, kind="stable")[:MAPPED])
     table = encoder.table[spec.first :][torch.from_numpy(items)]
@@ -41,9 +41,9 @@ def item_map(encoder: ItemEncoder, labelled: Labelled, name: str) -> Points:
 
 
 def recommended(encoder: Any, labelled: Labelled, title: Callable[[int], str], *, seed: int) -> list[Recommended]:
-    """Some held-out histories with what the encoder puts first, and what came; `title` names an item of the catalogue.
+    """Some held-out histories with the encoder's top items, and the item that came; `title` names an item.
 
-    For after the verdict: it reads what came.
+    Call it after the verdict only: it reads test answers.
     """
     target = target_of(labelled)
     chance = np.random.default_rng(keys.fold(seed, "pictures"))

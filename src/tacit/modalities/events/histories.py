@@ -1,6 +1,6 @@
-"""Histories: who used what, one thing after the other, as numbers of a catalogue.
+"""Histories: the sequence of items of each user, as numbers of a catalogue.
 
-No torch until a batch is asked for: data, baselines and the judge share it.
+Shared by data, baselines and evaluation; imports torch only to make a batch.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 PADDING = 0  # in a batch; see `tacit.core.spec.FIRST`
-_SOME = 2**20  # times that moments are found from
+_SOME = 2**20  # times from which quantiles are computed
 
 
 @dataclass(frozen=True)
 class Histories:
-    """U histories over a catalogue of `n_items`: history u is `items[start[u]:stop[u]]`, in order of time.
+    """U histories over a catalogue of `n_items`; history u is `items[start[u]:stop[u]]`, in order of time.
 
-    Histories may overlap: what a person used until yesterday and until today are two of them.
+    Histories may overlap, such as those of one user until yesterday and until today.
     """
 
-    items: NDArray[Any]  # [E] integers 0..n_items-1, perhaps mapped from a file
+    items: NDArray[Any]  # [E] integers 0..n_items-1, may be memory-mapped
     start: Ints  # [U]
     stop: Ints  # [U]
     n_items: int
@@ -40,22 +40,22 @@ class Histories:
 
     @property
     def lengths(self) -> Ints:
-        """[U]"""
+        """Events of each history, [U]."""
         return self.stop - self.start
 
     def take(self, rows: Ints) -> Histories:
-        """Only these histories, in this order."""
+        """Select these histories, in this order."""
         return Histories(self.items, self.start[rows], self.stop[rows], self.n_items)
 
     def counts(self) -> Ints:
-        """How often each item occurs [n_items]."""
+        """Occurrences of each item, [n_items]."""
         found = np.zeros(self.n_items, np.int64)
         for _, places in self.events():
             found += np.bincount(self.items[places], minlength=self.n_items)
         return found
 
     def events(self, size: int = 2**22) -> Iterator[tuple[Ints, Ints]]:
-        """The history and the place in `items` of every event, in blocks of whole histories, of about `size` events."""
+        """Blocks of whole histories of about `size` events: the history and the index in `items` of each event."""
         ends = np.cumsum(self.lengths)
         cuts = (np.searchsorted(ends, np.arange(size, ends[-1:].sum(), size)) + 1).tolist()
         for rows in np.split(np.arange(len(self)), cuts):
@@ -65,13 +65,13 @@ class Histories:
             yield history, self.start[history] + since
 
     def moments(self, times: NDArray[Any], shares: Sequence[float]) -> list[Any]:
-        """The times before which about these shares of all events lie; `times` [E] are those of `items`."""
+        """Quantiles of the times of all events at these shares; `times` [E] belong to `items`."""
         step = 1 + int(self.lengths.sum()) // _SOME
         some = np.concatenate([times[places[::step]] for _, places in self.events()])
         return list(np.quantile(some, shares, method="higher"))
 
     def batch(self, rows: Ints) -> Batch:
-        """The histories of these rows as `types.Batch` has them, whole."""
+        """These histories in full, as a `types.Batch`."""
         import torch
 
         rows = np.ascontiguousarray(rows)

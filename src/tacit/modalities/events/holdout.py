@@ -1,12 +1,12 @@
-"""What is held out of interactions: the event that each person is asked about, and one before it to choose by.
+"""Hold events out of interactions: a test event to predict for each user, and an earlier one for validation.
 
-leave one out   test: the last event of everyone who has two or more; everything before it is known
-by time         test: the first event after a moment, of everyone who has events before it as well; what happened until
-                that moment is known. People whose first event lies behind it cannot be asked about
+leave one out   test: the last event of every user with two or more; the context is everything before it
+by time         test: the first event after a cut-off of every user with events before it as well; the context is what
+                happened before the cut-off. Users without earlier events cannot be tested
 
-Validation asks the same one step earlier: about the last event but one, or about the first event after an earlier
-moment. What is learned from ends where validation begins, so that what is chosen there was never learned. Of more than
-a hundred thousand people as many are asked, taken at random.
+Validation does the same one step earlier: the last event but one, or the first event after an earlier cut-off. Training
+events end where validation begins, so that selection is by events that were never learned. Of more than a hundred
+thousand users, a random sample of that size is evaluated.
 """
 
 from __future__ import annotations
@@ -29,68 +29,68 @@ from tacit.modalities.events.histories import Histories
 from tacit.modalities.events.options import NEXT_UP
 from tacit.modalities.events.store import Histories as Store
 
-MOST = 100_000  # questions of a kind
+MOST = 100_000  # queries, for validation and test each
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Held:
-    """N questions about U people, and what may be learned from."""
+    """N queries (a context, and the item that came next) about U users, and the events to learn from."""
 
     learn: Histories  # [U]
-    asked: Histories  # [N] what is known when a question is asked
+    contexts: Histories  # [N] the history before each query
     came: Ints  # [N] the item that came next
     user: Ints  # [N]
-    train: Positions  # the questions of validation
-    test: Positions
-    left_out: int  # people who cannot be asked about
+    train: Positions  # queries of validation
+    test: Positions  # queries of the test
+    left_out: int  # users without a test query
     how: Literal["last", "time"]
 
     def labelled(self, names: Sequence[str] | None = None, *, target: str = NEXT_UP) -> Labelled:
-        """For `evaluate`; `names` [U] of the people let judgements of the same questions be paired and sealed."""
+        """As `Labelled`; with the `names` [U] of users, results on the same queries can be paired and sealed."""
         questions = np.arange(len(self.came))
         return Labelled(
-            fetch=self.asked.batch,
+            fetch=self.contexts.batch,
             y=np.zeros(len(questions), np.int64),
             classes=(),
-            group=questions,  # one person's questions are kept apart by time, not by a split of people
+            group=questions,  # time separates the queries of one user, not a split of users
             train=self.train,
             test=self.test,
             content=None if names is None else self._content(names),
             target=target,
             truth=self.came,
             popularity=self.learn.counts(),
-            lengths=self.asked.lengths,
+            lengths=self.contexts.lengths,
             own=True,
         )
 
     @property
     def returns(self) -> int:
-        """Test questions that ask for what the history holds: nobody finds it where what was seen is left out."""
-        test = self.asked.take(self.test)
+        """Test queries whose answer is in the context, and is missed wherever seen items are not recommended."""
+        test = self.contexts.take(self.test)
         found = np.zeros(len(test), bool)
         for history, places in test.events():
             found[history[test.items[places] == self.came[self.test][history]]] = True
         return int(found.sum())
 
     def seal(self, names: Sequence[str], *, seed: int = 0) -> Seal:
-        """The seal of the test's events, which `sealed_places` finds again when people have gone on."""
-        said = np.array([names[user] for user in self.user[self.test].tolist()])
+        """The seal of the test events, which `sealed_places` finds again when users have further events."""
+        people = np.array([names[user] for user in self.user[self.test].tolist()])
         everything = np.ones(len(self.test), np.int64)
-        kept = seal(everything - 1, said, self._content(names)[self.test], seed=seed, split=everything)
+        kept = seal(everything - 1, people, self._content(names)[self.test], seed=seed, split=everything)
         return replace(kept, source=EVENT_SEALS[self.how])
 
     def _content(self, names: Sequence[str]) -> NDArray[np.void]:
-        place = self.asked.lengths.tolist()
+        place = self.contexts.lengths.tolist()
         return _hashes([(names[user], at) for user, at in zip(self.user.tolist(), place, strict=True)])
 
 
 def leave_one_out(histories: Histories, *, validation: float = 1.0, seed: int = 0, sealed: Ints | None = None) -> Held:
-    """The last event of everyone is tested; of this share of them the one before chooses, if there is one before that.
+    """Test the last event of every user; validate on the event before it, for a share of the users with three or more.
 
-    `sealed` [U] are the places of the events that are tested instead, negative for people of whom none is: all that
-    these did is learned from. Raises `UserError` where fewer than two people can be asked.
+    `sealed` [U] are the positions of events to test instead, negative for users without one, whose events are all
+    learned from. UserError where fewer than two users can be tested.
     """
     place = histories.lengths - 1 if sealed is None else sealed
     tested = np.flatnonzero(place >= 1)
@@ -110,9 +110,9 @@ def leave_one_out(histories: Histories, *, validation: float = 1.0, seed: int = 
 def hold_out(
     store: Store, names: Sequence[str], *, target: str, seed: int, transductive: bool, sealed: Seal | None
 ) -> Split:
-    """Hold events out, not people: those that come last, or after a moment, or that an earlier seal keeps.
+    """Hold out events, not users: the last ones, those after a cut-off, or those of an earlier seal.
 
-    UserError where too few can be held out, or none of the sealed events is there.
+    UserError where too few can be held out, or none of the sealed events is in the data.
     """
     whole = Histories(store.items, store.start, store.ends, store.n_items)
 
@@ -129,7 +129,7 @@ def hold_out(
             f"the seal keeps {EVENTS_KEPT.get(sealed.source, 'examples with labels')}, and what is tested here is "
             f"{EVENTS_KEPT[own.source]}: choose --holdout by the seal, or leave it out"
         )
-    if sealed is not None and sealed.items != own.items:  # people have gone on since
+    if sealed is not None and sealed.items != own.items:  # users have had further events since
         places = sealed_places(sealed, names, whole)
         if not (places >= 0).any():
             raise UserError(
@@ -143,7 +143,7 @@ def hold_out(
 
 
 def about_held(split: Split) -> list[str]:
-    """What is asked of histories, and what of it the usual way to ask leaves out."""
+    """Lines on the queries, and on those that the default target cannot answer."""
     held = split.held
     assert isinstance(held, Held)
     tested = len(held.test)
@@ -162,7 +162,7 @@ def about_held(split: Split) -> list[str]:
 
 
 def sealed_places(kept: Seal, names: Sequence[str], histories: Histories) -> Ints:
-    """The place [U] in each history of the event that an earlier seal keeps; -1 of those of whom it keeps none."""
+    """The position [U] of the sealed event in each history; -1 where there is none."""
     by_person = {of: item for item, of in kept.items.items()}
     place = np.full(len(histories), -1, np.int64)
     for user, length in enumerate(histories.lengths.tolist()):
@@ -174,9 +174,9 @@ def sealed_places(kept: Seal, names: Sequence[str], histories: Histories) -> Int
 
 
 def _hashes(questions: Sequence[tuple[str, int]]) -> NDArray[np.void]:
-    """A question is told by the person and the place of its event in their history."""
-    said = (f"{name}/{place}".encode() for name, place in questions)
-    return np.array([hashlib.blake2b(text, digest_size=16).digest() for text in said], "V16")
+    """Hash queries, which are identified by the user and the position of the event in the history."""
+    texts = (f"{name}/{place}".encode() for name, place in questions)
+    return np.array([hashlib.blake2b(text, digest_size=16).digest() for text in texts], "V16")
 
 
 def by_time(
@@ -187,10 +187,10 @@ def by_time(
     validation: float = 0.1,
     sealed: Ints | None = None,
 ) -> Held:
-    """The last share `test` of all events lies behind the moment that is tested; `validation` is that before it.
+    """Test after the cut-off that leaves the last share `test` of all events; validate on the share before it.
 
-    `times` [E] are those of `histories.items`. With the places `sealed` [U], see `leave_one_out`, the moment is that of
-    the first of their events, whatever has happened since. Raises `UserError` where fewer than two people can be asked.
+    `times` [E] belong to `histories.items`. With the positions `sealed` [U], see `leave_one_out`, the cut-off is the
+    time of the first sealed event, whatever has happened since. UserError where fewer than two users can be tested.
     """
     moments = histories.moments(times, [1 - test - validation, 1 - test])
     if sealed is not None:
@@ -198,7 +198,7 @@ def by_time(
         share = float(_before(histories, times, moments[1]).sum() / histories.lengths.sum())
         [moments[0]] = histories.moments(times, [share * (1 - test - validation) / (1 - test)])
     early, late = (_before(histories, times, moment) for moment in moments)
-    tested = _asked(histories, late)
+    tested = _eligible(histories, late)
     if sealed is not None:
         tested = np.flatnonzero(sealed >= 1)
         late[tested] = sealed[tested]
@@ -213,14 +213,14 @@ def by_time(
 
 
 def _before(histories: Histories, times: NDArray[Any], moment: Any) -> Ints:
-    """How many events [U] of each history lie before a moment."""
+    """Number of events [U] of each history before a moment."""
     found = np.zeros(len(histories), np.int64)
     for history, places in histories.events():
         found += np.bincount(history[times[places] < moment], minlength=len(found))
     return found
 
 
-def _asked(histories: Histories, before: Ints) -> Ints:
+def _eligible(histories: Histories, before: Ints) -> Ints:
     return np.flatnonzero((before > 0) & (before < histories.lengths))
 
 
@@ -231,13 +231,13 @@ def _held(
     validation: tuple[Ints, Ints],
     test: tuple[Ints, Ints],
 ) -> Held:
-    """From where learning stops [U], and the people and places of both kinds of questions."""
-    asked = [_some(*validation), _some(*test)]
-    user, place = (np.concatenate(parts) for parts in zip(*asked, strict=True))
-    n = len(asked[0][0])
+    """Make a `Held` from the end of the training events [U], and the users and positions of validation and test."""
+    questions = [_some(*validation), _some(*test)]
+    user, place = (np.concatenate(parts) for parts in zip(*questions, strict=True))
+    n = len(questions[0][0])
     return Held(
         learn=Histories(histories.items, histories.start, learned, histories.n_items),
-        asked=Histories(histories.items, histories.start[user], place, histories.n_items),
+        contexts=Histories(histories.items, histories.start[user], place, histories.n_items),
         came=np.asarray(histories.items[place], np.int64),
         user=user,
         train=np.arange(n),
@@ -248,7 +248,7 @@ def _held(
 
 
 def _some(people: Ints, place: Ints) -> tuple[Ints, Ints]:
-    """At most as many questions as intervals gain by, taken at random."""
+    """A random sample of at most `MOST` queries; more would hardly narrow the intervals."""
     if len(people) <= MOST:
         return people, place
     taken = np.sort(np.random.default_rng(0).permutation(len(people))[:MOST])

@@ -1,6 +1,6 @@
-"""Who used what, and when: which columns of a table say so, and its rows as numbers.
+"""Read tables of interactions: find the columns of users, items and times, and convert rows to numbers.
 
-Events may lie in any order; `tacit.modalities.events.sequences` sorts them by user and time.
+Events may be in any order; `tacit.modalities.events.sequences` sorts them by user and time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SETTINGS = {"user": "--user-column", "item": "--item-column", "time": "--time-c
 
 @dataclass(frozen=True)
 class Roles:
-    """The columns of a table of events; without one of times or places, its rows are in order."""
+    """The columns of a table of events; without a time column, its rows are in order."""
 
     user: str
     item: str
@@ -53,36 +53,36 @@ class Roles:
 
 
 class Part(NamedTuple):
-    """Some of the events, n of them; a number is -1, a time NaN, where a cell is empty."""
+    """A part of the events, n of them; where a cell is empty, a number is -1 and a time NaN."""
 
     user: NDArray[np.int32]  # [n] numbers of `Source.ids`
     item: NDArray[np.int32]  # [n] numbers in `items`
     items: list[str | None]  # ids
-    time: NDArray[np.float64] | None  # [n] seconds, or places in an order
+    time: NDArray[np.float64] | None  # [n] seconds, or positions in an order
     weight: NDArray[np.float32] | None  # [n]
 
 
 @dataclass(frozen=True)
 class Interactions:
-    """What is known of a source's events before any of them is sorted."""
+    """Facts about a source's events, known before they are sorted."""
 
     when: When
-    whole: bool  # the ids of items are whole numbers
+    whole: bool  # whether item ids are whole numbers
     weighted: bool
 
 
 def are_events(schema: pa.Schema) -> bool:
-    """Whether there are columns of users and of items by their names."""
+    """Whether there are columns with usual names for users and items."""
     names = {plain(column) for column in schema.names}
     return bool(names & set(USER_NAMES) and names & set(ITEM_NAMES))
 
 
-def roles_of(schema: pa.Schema, asked: Options, name: str) -> Roles:
-    """The columns that are named, else those of usual names.
+def roles_of(schema: pa.Schema, options: Options, name: str) -> Roles:
+    """The columns named by options, else those with usual names.
 
-    UserError where one that is named is missing, or users or items are.
+    UserError where a named column is missing, or there is none of users or items.
     """
-    columns = {role: getattr(asked, f"{role}_column") for role in _SETTINGS}
+    columns = {role: getattr(options, f"{role}_column") for role in _SETTINGS}
     for role, column in columns.items():
         if column is not None and column not in schema.names:
             there = ", ".join(schema.names)
@@ -107,16 +107,16 @@ def roles_of(schema: pa.Schema, asked: Options, name: str) -> Roles:
 
 
 def plain(column: str) -> str:
-    """A column's name as it is compared: `User_ID` and `user_id:token` are userid."""
+    """Normalise a column name for comparison: `User_ID` and `user_id:token` become userid."""
     return column.partition(":")[0].lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
-def interactions_source(events: Streamed, asked: Options, name: str) -> Source:
-    """One example per user, in the order in which they first occur.
+def interactions_source(events: Streamed, options: Options, name: str) -> Source:
+    """A source with one example per user, in order of first occurrence.
 
-    UserError where columns are missing, or hold what is no user, item, time or weight.
+    UserError where columns are missing, or hold invalid users, items, times or weights.
     """
-    roles, weights = roles_of(events.schema, asked, name), event_weights(asked.event_weight)
+    roles, weights = roles_of(events.schema, options, name), event_weights(options.event_weight)
     if weights and roles.event is None:
         raise UserError("--event-weight says what words of a column weigh: name it with --event-column")
     number: dict[str, int] = {}
@@ -142,7 +142,7 @@ def interactions_source(events: Streamed, asked: Options, name: str) -> Source:
             )
 
     stamps = events.stamps or (memoryview(batch.serialize()) for batch in events.stream(roles.named))
-    told = [*roles.named, str(dict(weights))]
+    identity = [*roles.named, str(dict(weights))]
     return Source(
         name=name,
         kind="items",
@@ -150,32 +150,32 @@ def interactions_source(events: Streamed, asked: Options, name: str) -> Source:
         key=roles.user,
         aliases=USER_NAMES,
         by_path=False,
-        fingerprint=digest(chain([b"items 2", "\0".join(told).encode()], stamps)),
+        fingerprint=digest(chain([b"items 2", "\0".join(identity).encode()], stamps)),
         items=items,
         sample=lambda k: [],
-        whole=ids if asked.session_gap is not None else None,
+        whole=ids if options.session_gap is not None else None,
         remarks=(
             *events.remarks,
-            f"users by {roles.user!r}, items by {roles.item!r}, {when.said}",
+            f"users by {roles.user!r}, items by {roles.item!r}, {when.description}",
         ),
         about=Interactions(when, pa.types.is_integer(held), roles.event is not None),
-        read=_read(roles, asked),
+        read=_read(roles, options),
     )
 
 
-def _read(roles: Roles, asked: Options) -> dict[str, Any]:
-    """The settings by which other tables are read by the same columns."""
+def _read(roles: Roles, options: Options) -> dict[str, Any]:
+    """The settings that read other tables by the same columns."""
     columns = {"user": roles.user, "item": roles.item, "time": roles.time, "event": roles.event}
     found: dict[str, Any] = {f"{role}_column": column for role, column in columns.items() if column is not None}
-    if asked.event_weight:
-        found["event_weight"] = list(asked.event_weight)
-    return found if asked.session_gap is None else {**found, "session_gap": asked.session_gap}
+    if options.event_weight:
+        found["event_weight"] = list(options.event_weight)
+    return found if options.session_gap is None else {**found, "session_gap": options.session_gap}
 
 
 def as_words(values: pa.Array, column: str, *, ids: bool = True) -> tuple[list[str | None], NDArray[np.int32]]:
-    """Ids of any type as the different texts among them, and the number of each in these, [n], -1 where empty.
+    """Encode ids of any type: the distinct texts, and the number of each cell among them, [n], -1 where empty.
 
-    A word that says that there is none is no id.
+    A word for a missing value is no id.
     """
     held = values.type.value_type if isinstance(values, pa.DictionaryArray) else values.type
     if pa.types.is_nested(held) or pa.types.is_binary(held) or pa.types.is_large_binary(held):
@@ -196,18 +196,18 @@ def as_words(values: pa.Array, column: str, *, ids: bool = True) -> tuple[list[s
 
 
 def _numbers(values: pa.Array, number: dict[str, int], column: str) -> NDArray[np.int32]:
-    """The number of each id, [n], those that are new counted on; -1 where a cell is empty."""
+    """The number of each id, [n], with new ids numbered on; -1 where a cell is empty."""
     words, found = as_words(values, column)
     return renumbered(words, number)[found]
 
 
 def renumbered(words: Sequence[str | None], number: dict[str, int]) -> NDArray[np.int32]:
-    """The number of each of these texts, those that are new counted on, and a last -1 for none."""
+    """The number of each of these texts, with new ones numbered on, and a last -1 for empty cells."""
     return np.array([*(-1 if word is None else number.setdefault(word, len(number)) for word in words), -1], np.int32)
 
 
 def _weights(values: pa.Array, weights: Mapping[str, float], column: str) -> NDArray[np.float32]:
-    """What each event weighs [n], by its word, or by the number that stands there where no words are given; else 1."""
+    """The weight of each event [n]: by its word, or the number in the cell where no words are given; else 1."""
     if weights:
         words, found = as_words(values, column, ids=False)
         return np.array([*(weights.get(word or "", 1.0) for word in words), 1.0], np.float32)[found]
@@ -215,8 +215,8 @@ def _weights(values: pa.Array, weights: Mapping[str, float], column: str) -> NDA
     try:
         if is_text(values.type):
             values = pc.if_else(pc.equal(values, ""), None, values)
-        said = pc.fill_null(values.cast(pa.float32()), 1.0).to_numpy(zero_copy_only=False)
-        return np.where(np.isnan(said), np.float32(1.0), said)
+        numbers = pc.fill_null(values.cast(pa.float32()), 1.0).to_numpy(zero_copy_only=False)
+        return np.where(np.isnan(numbers), np.float32(1.0), numbers)
     except pa.ArrowException:
         words = [word for word in pc.unique(values).to_pylist() if word][:3]
         raise UserError(
@@ -225,10 +225,10 @@ def _weights(values: pa.Array, weights: Mapping[str, float], column: str) -> NDA
         ) from None
 
 
-def event_weights(said: Sequence[str]) -> dict[str, float]:
-    """What `view=1` and the like say. UserError where one says nothing."""
+def event_weights(texts: Sequence[str]) -> dict[str, float]:
+    """Parse weights such as `view=1`. UserError where one is invalid."""
     found: dict[str, float] = {}
-    for text in said:
+    for text in texts:
         word, _, weight = text.rpartition("=")
         if not word.strip() or re.fullmatch(r"\d+(\.\d+)?", weight.strip()) is None:
             raise UserError(f"--event-weight {text}: write the word and its weight, 0 or more, such as purchase=3")

@@ -1,4 +1,4 @@
-"""Histories of items, as a run asks for them."""
+"""The modality of events: histories of items, as the rest of Tacit uses them."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ from tacit.report import Points, Recommended
 from tacit.training.batches import Batches
 from tacit.training.optim import Optim
 
-SHOWN = 8  # the latest items, which stand for a history
+SHOWN = 8  # latest items shown of a history
 LETTERS = 40  # of an item's name
-TERMS_FROM = 50_000  # histories at most that items are counted in
-COUNTED = 200  # histories whose items are counted to tell how long all of them take
-BEGUN = 0.1  # root mean square of the embeddings that training begins with
-LARGE = 1_000  # items of a catalogue that is faster compared with in bf16
-LEAST = 2  # events that something can be learned from
+TERMS_FROM = 50_000  # histories at most for term counts
+COUNTED = 200  # histories by which the time of counting all is estimated
+BEGUN = 0.1  # root mean square of the initial embeddings
+LARGE = 1_000  # items of a catalogue from which on comparison is faster in bf16
+LEAST = 2  # events of a history to learn from, at least
 
 
 def _as_texts(store: Histories, split: Split) -> Callable[[NDArray[np.int64]], list[str]]:
-    """Labelled histories as texts of which each item is a word."""
+    """Labelled histories as texts in which each item is a word."""
     return lambda positions: [
         " ".join(f"item{n}" for n in items.tolist()) for items in store.seen(split.rows[positions])
     ]
 
 
-def _told(spec: ItemSpec, items: Sequence[int]) -> str:
-    """Items by their names, in the order of time; a hidden one as [?]."""
+def _titles(spec: ItemSpec, items: Sequence[int]) -> str:
+    """The names of items in order of time; a masked one as [?]."""
     return " → ".join(snippet(spec.known.title(item), LETTERS) if item >= 0 else "[?]" for item in items)
 
 
@@ -84,7 +84,7 @@ class Events(Modality[ItemSpec, Histories]):
         return recipes.default_optim(encoder)
 
     def batches(self, store: Histories, rows: NDArray[np.int64], plan: Recipe, seed: int) -> Batches:
-        """Without what is held out, and without histories of which a single event is then left."""
+        """Batches without held-out events, and without histories that then have a single event."""
         learned = store.learned()
         among = rows[learned.lengths[rows] >= LEAST]
         if not len(among):
@@ -111,9 +111,11 @@ class Events(Modality[ItemSpec, Histories]):
         assert labelled is not None
         if held is not None:
             assert isinstance(held, Held)
-            asked = held.asked.take(held.train)
-            rankers = counted(held.learn, asked, held.came[held.train], store.times if store.timed else None)
-            return [Arm(name, "baseline", encoders=(of,), encoder=of.said, own=True) for name, of in rankers.items()]
+            contexts = held.contexts.take(held.train)
+            rankers = counted(held.learn, contexts, held.came[held.train], store.times if store.timed else None)
+            return [
+                Arm(name, "baseline", encoders=(of,), encoder=of.description, own=True) for name, of in rankers.items()
+            ]
         if not target_of(labelled).by_class:
             return []
         counts = word_counts(_as_texts(store, split), labelled.train[:TERMS_FROM], fit_counts, characters=False)
@@ -143,7 +145,7 @@ class Events(Modality[ItemSpec, Histories]):
         return encoder
 
     def warm_start(self, encoder: Any, store: Histories, rows: NDArray[np.int64]) -> Any:
-        """Items that stood near each other in what is learned from begin alike."""
+        """Initialise items that co-occur in the training events alike, see `associations`."""
         learned = store.learned().take(rows)
         with torch.no_grad():
             items = encoder.table[encoder.spec.first :]
@@ -201,7 +203,7 @@ class Events(Modality[ItemSpec, Histories]):
 
     def pictures(self, store: Histories, rows: NDArray[np.int64]) -> Sequence[Any]:
         spec = store.spec
-        return [_told(spec, items[-SHOWN:].tolist()) for items in store.seen(np.asarray(rows, np.int64))]
+        return [_titles(spec, items[-SHOWN:].tolist()) for items in store.seen(np.asarray(rows, np.int64))]
 
     def map_of(self, encoder: Any, labelled: Labelled, name: str) -> Points | None:
         return item_map(encoder, labelled, name) if isinstance(encoder, ItemEncoder) else None
@@ -212,7 +214,7 @@ class Events(Modality[ItemSpec, Histories]):
     def shown(self, store: Histories, preview: Tensor) -> Sequence[Any]:
         spec = store.spec
         rows = [[number - spec.first for number in row if number != spec.pad] for row in preview.cpu().tolist()]
-        return [_told(spec, row[-SHOWN:]) for row in rows]
+        return [_titles(spec, row[-SHOWN:]) for row in rows]
 
 
 MODALITY = Events()

@@ -1,4 +1,4 @@
-"""What can be said of histories of items before torch is there: the names of their encoders."""
+"""Options and encoder names of events, available without importing torch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ HELD = ("last", "time", "none")  # the last two events of each user; all after a
 CORES = (2, 1000)  # events
 _LONG = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
-READS = "histories of items"  # what an encoder of this modality is said to read
-NEXT_UP = "recommendation"  # the target that they are judged by without labels
+READS = "histories of items"  # the input of an encoder of this modality, in messages
+NEXT_UP = "recommendation"  # the target of evaluation without labels
 
 ENCODERS = {
     "sasrec_nano": "tacit.modalities.events.sasrec:SASRec",
@@ -95,7 +95,7 @@ class Options(ModalityOptions):
 
 def duration(text: str) -> float:
     """`1800`, `30m`, `12h`, `2d` in seconds. UserError for anything else."""
-    said = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
-    if said is None or not float(said[1]):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
+    if match is None or not float(match[1]):
         raise UserError(f"--session-gap {text} is no length of time; write seconds, or 30m, 12h, 2d")
-    return float(said[1]) * _LONG[said[2]]
+    return float(match[1]) * _LONG[match[2]]

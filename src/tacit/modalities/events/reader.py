@@ -1,4 +1,4 @@
-"""How tables of events are read."""
+"""Read tables of events."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class EventReader(Reader[Options]):
     own_time = True
 
     def claim(self, listing: Listing, options: Options, reading: Reading, reserved: frozenset[str]) -> Source | None:
-        """One example per user, where a table has columns of users and items, and is of no other modality as well."""
+        """Claim tables with columns of users and items that fit no other modality; one example per user."""
         must = reading.kind == self.name
         if not isinstance(listing, Table) or (reading.path_column and not must):
             return None
         if isinstance(listing.data, pa.Table):
             refuse_twice(listing.data.column_names, listing.name)
         if not must and (listing.names() is None or not _of_events_alone(listing)):
-            return None  # whoever reads what cannot be read says what is wrong with it
+            return None  # what cannot be read is reported by the reader that tries
         return interactions_source(listing.streamed, options, listing.name)
 
     def join(self, train: Source, test: Source) -> Source:
-        said = "what is tested of events is each user's last, or the latest; see --holdout"
-        raise UserError(f"--test {test.name}: {said}")
+        remedy = "what is tested of events is each user's last, or the latest; see --holdout"
+        raise UserError(f"--test {test.name}: {remedy}")
 
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
         return open_histories(source, options, keeping)
@@ -46,7 +46,7 @@ class EventReader(Reader[Options]):
 
 
 def _of_events_alone(listing: Table) -> bool:
-    """Whether a table has columns of users and items, none of contents or texts of a usual name, and none of paths."""
+    """Whether a table has columns of users and items, and none of encoded examples, usual texts or paths."""
     schema = listing.streamed.schema
     texts = {name for of in listing.signs.values() for name in of.texts}
     held = [(field.name.lower(), field.type) for field in schema]

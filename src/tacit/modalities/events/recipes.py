@@ -1,6 +1,6 @@
-"""What histories of items have for pretext tasks, and which settings were measured to train well.
+"""Ingredients of pretext tasks for histories of items, and default settings.
 
-The numbers were chosen by measurement; docs/experiments.md keeps the tables, also of what failed.
+The numbers were chosen by measurement; docs/experiments.md has the tables, also of what failed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tacit.modalities.tokens import Corruption, own_tokens
 from tacit.tasks.ingredients import Ingredients, MaskMaker, Target
 from tacit.training.optim import Optim
 
-SAMPLED_FROM = 50_000  # items from which on they are compared with a sample, not with all others
+SAMPLED_FROM = 50_000  # items from which on softmax is over a sample, not all items
 NEGATIVES = 4096  # items in it
-MASKED_SHARE, LAST_SHARE = 0.3, 0.2  # of the events; of the histories of which only the last event is hidden
+MASKED_SHARE, LAST_SHARE = 0.3, 0.2  # of events; of histories in which only the last event is masked
 
 
 def default_encoder(spec: ItemSpec, tasks: Collection[str]) -> str:
-    """One that sees what came before alone, which all tasks can learn but the one that fills in."""
+    """A causal encoder, which all tasks but masked prediction can train."""
     return "bert4rec_nano" if "masked" in tasks else "sasrec_nano"
 
 
@@ -71,27 +71,27 @@ class EventIngredients(Ingredients[ItemEncoder]):
 
 
 def catalogue_loss(encoder: ItemEncoder) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Cross-entropy estimated from a sample where the catalogue is large; None where all items are compared."""
+    """Sampled softmax where the catalogue is large; None for the full softmax."""
     if encoder.spec.items < SAMPLED_FROM:
         return None
     return SampledSoftmax(lambda: encoder.table, encoder.spec, NEGATIVES, encoder.comparable)
 
 
 def whole_views(spec: ItemSpec) -> ItemViews:
-    """A window of a history."""
+    """Unchanged windows of histories."""
     return ItemViews(spec, spec.length)
 
 
 def compared_views(spec: ItemSpec) -> ItemViews:
-    """Windows changed in one of three ways."""
+    """Windows augmented in one of three ways."""
     return replace(whole_views(spec), ways=("crop", "mask", "reorder"))
 
 
 def measured(task: str, encoder: ItemEncoder) -> dict[str, Any]:
-    """Settings of a task that were measured to train well."""
+    """Settings of a task that were measured to work well."""
     return {"hidden": 0, "temperature": 0.2} if task in ("simclr", "simcse") else {}
 
 
 def default_optim(encoder: ItemEncoder) -> Optim:
-    """AdamW without decay, which cost half a point: the embeddings of items are most of the weights."""
+    """AdamW without weight decay, which cost half a point: most weights are embeddings of items."""
     return Optim("adamw", lr=8e-3, weight_decay=0.0, warmup=0.05, betas=(0.9, 0.98), clip=1.0)

@@ -1,10 +1,10 @@
-"""SASRec (Kang & McAuley 2018, arXiv:1808.09781) as a BLOOM of Hugging Face's: causal, what lies back counts less.
+"""SASRec (Kang & McAuley 2018, arXiv:1808.09781) as Hugging Face's BLOOM: a causal Transformer with linear biases.
 
-Departures: events are told apart by how far they lie back, which lowers the attention to them by a slope of each head's
-own (Press et al. 2022, "Train short, test long", arXiv:2108.12409), and not by learned places; norms come after the
-embedding, and before attention and the feed-forward part, which is four times as wide as the rest and has a GELU;
-attention itself is not dropped out. The score of an item is the cosine of its embedding and the last state over a
-temperature, where the paper has their product, which a temperature of 0 gives.
+Departures: attention decreases with distance by a slope per head (ALiBi, Press et al. 2022, "Train short, test long",
+arXiv:2108.12409), in place of learned positions; norms come after the embedding, and before attention and the
+feed-forward part, which is four times as wide as the rest and has a GELU; no dropout on attention weights. The score of
+an item is the cosine of its embedding and the last state over a temperature, where the paper has their dot product,
+which a temperature of 0 gives.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ class SASRec(ItemEncoder):
         super().__init__(name, spec, model, dim=config.hidden_size, n_depths=depths, options=options)
 
     def layers(self, tokens: Tensor, valid: Tensor) -> Sequence[Tensor]:
-        # What is padded lies behind all events, so that no event sees it: no mask is needed beside the causal one.
+        # Padding comes after all events, so that none attends to it: the causal mask suffices.
         model: Any = self.model
         x = model.word_embeddings_layernorm(model.word_embeddings(tokens))  # [B N D]
         x = nn.functional.dropout(x, self.options["dropout"], self.training)
         slopes = model.build_alibi_tensor(torch.ones_like(tokens), model.num_heads, x.dtype)
         later = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=x.device).triu(1)  # [N N]
         causal = torch.zeros_like(later, dtype=x.dtype).masked_fill(later, torch.finfo(x.dtype).min)
-        said = [x]
+        states = [x]
         for block in model.h:
             x, _ = block(x, alibi=slopes, attention_mask=causal)
-            said.append(x)
-        return [*said[:-1], model.ln_f(x)]
+            states.append(x)
+        return [*states[:-1], model.ln_f(x)]

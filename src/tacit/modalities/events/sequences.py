@@ -1,4 +1,4 @@
-"""The histories of a source of events: found where an earlier run has left them, or sorted now."""
+"""Open the histories of a source of events: from the cache of an earlier run, or sorted now."""
 
 from __future__ import annotations
 
@@ -22,32 +22,41 @@ from tacit.modalities.events.options import Options, duration
 from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.events.store import FORMAT, LONGEST, Histories, describe
 
-LENGTH = 50  # events, unless asked for
+LENGTH = 50  # events, by default
 _LENGTHS = (2, LONGEST)
 
 
-def open_histories(source: Source, ask: Options, keeping: Keeping) -> Kept:
-    """The histories of this source, sorted now unless an earlier run has done it.
+def open_histories(source: Source, options: Options, keeping: Keeping) -> Kept:
+    """Load the histories of this source, or sort them now where no earlier run has.
 
-    UserError where there are no events, or more of them than may be have no user, item or time.
+    UserError where there are no events, or too many lack a user, an item or a time.
     """
-    length, when = ask.length, source.about.when
+    length, when = options.length, source.about.when
     if length is not None and not _LENGTHS[0] <= length <= _LENGTHS[1]:
         raise UserError(f"--length {length} is out of range; choose {_LENGTHS[0]} to {_LENGTHS[1]:,} events")
-    if ask.session_gap is not None and when.by != "time":
-        raise UserError(f"--session-gap {ask.session_gap} needs times, and {source.name} is {when.said}; leave it out")
-    given = _given(ask.catalogue)
-    table = [] if ask.item_table is None else [said.decode() for said in stamps_of([Path(ask.item_table)])]
-    known = [source.fingerprint, FORMAT, ask.session_gap, ask.k_core, table, None if given is None else given.digest]
-    length = length or _own_length(ask.catalogue)
-    # Content tells the items of histories alone: all that names the listing tells their times.
+    if options.session_gap is not None and when.by != "time":
+        raise UserError(
+            f"--session-gap {options.session_gap} needs times, and {source.name} is {when.description}; leave it out"
+        )
+    given = _given(options.catalogue)
+    table = [] if options.item_table is None else [stamp.decode() for stamp in stamps_of([Path(options.item_table)])]
+    known = [
+        source.fingerprint,
+        FORMAT,
+        options.session_gap,
+        options.k_core,
+        table,
+        None if given is None else given.digest,
+    ]
+    length = length or _own_length(options.catalogue)
+    # Content hashes cover the items of histories only; times are covered by everything that names the listing.
     kept = keep(
         source,
         "histories",
         known,
         keeping,
-        lambda folder: Histories.load(folder, length, ask.held),
-        lambda folder: _make(source, ask, given, folder, keeping)._replace(form=known),
+        lambda folder: Histories.load(folder, length, options.held),
+        lambda folder: _make(source, options, given, folder, keeping)._replace(form=known),
     )
     events, unplaced = kept.counts["events"], kept.counts["unplaced"]
     if unplaced > keeping.max_bad * events:
@@ -57,9 +66,9 @@ def open_histories(source: Source, ask: Options, keeping: Keeping) -> Kept:
         )
     histories = kept.cache
     assert isinstance(histories, Histories)
-    if ask.held == "time":
+    if options.held == "time":
         histories.moments()
-    part = None if ask.session_gap is None else _sessions(histories.owner)
+    part = None if options.session_gap is None else _sessions(histories.owner)
     return replace(kept, rows=histories.owner.astype(np.int64), part=part)
 
 
@@ -80,17 +89,17 @@ def _given(catalogue: str | SpecOf[Any] | None) -> Catalogue | None:
 
 
 def _sessions(owner: NDArray[np.int32]) -> NDArray[np.int64]:
-    """The number of each history among those of its user, from 1 on."""
+    """The number of each session of its user, from 1."""
     place = np.arange(len(owner))
     begins = np.ones(len(owner), np.bool_)
     begins[1:] = owner[1:] != owner[:-1]
     return np.asarray(place - np.maximum.accumulate(np.where(begins, place, 0)) + 1)
 
 
-def _make(source: Source, ask: Options, given: Catalogue | None, folder: Path, keeping: Keeping) -> Written:
-    """Sort into the folder."""
+def _make(source: Source, options: Options, given: Catalogue | None, folder: Path, keeping: Keeping) -> Written:
+    """Sort the events into the folder."""
     about, progress = source.about, keeping.progress
-    gap = None if ask.session_gap is None else duration(ask.session_gap)
+    gap = None if options.session_gap is None else duration(options.session_gap)
     form = sorting.Form(about.when.by != "rows", about.when.by == "time", about.weighted, gap)
     number = {} if given is None else dict(given.number)
     before, found = len(number), Counter[str]()
@@ -109,16 +118,16 @@ def _make(source: Source, ask: Options, given: Catalogue | None, folder: Path, k
     )
     spooled.rmdir()
     ids = list(number)
-    if ask.k_core is not None:
-        renumber = sorting.keep_core(folder, ask.k_core, len(ids), before, found)
+    if options.k_core is not None:
+        renumber = sorting.keep_core(folder, options.k_core, len(ids), before, found)
         ids = [item for item, new in zip(ids, renumber.tolist(), strict=True) if new >= 0]
     content, counts = sorting.contents(folder, ids)
     if not len(content):
-        left = f"; --k-core {ask.k_core} leaves none" if ask.k_core is not None else ""
+        left = f"; --k-core {options.k_core} leaves none" if options.k_core is not None else ""
         raise UserError(f"{source.name} holds no event that can be used{left}")
     content.tofile(folder / CONTENT)
     found["once"] = int((counts == 1).sum())
-    catalogue, remarks = with_attributes(ids, about.whole if given is None else given.whole, ask.item_table, given)
+    catalogue, remarks = with_attributes(ids, about.whole if given is None else given.whole, options.item_table, given)
     describe(folder, catalogue, hash_of(content), ordered=form.ordered, timed=form.timed, weighted=form.weighted)
     if given is not None and len(ids) > before:
         remarks = (*remarks, f"{len(ids) - before:,} items are new to the catalogue of {before:,}")

@@ -1,8 +1,7 @@
-"""Events in any order to histories on the disk, in memory that grows with users and items alone.
+"""Sort events in any order into histories on disk; memory grows with the number of users and items only.
 
-Events are spooled into one file for every `TOGETHER` users, and each file is sorted by itself. What is of one time
-keeps the order of the rows. With a core of k, users and items of fewer than k events are then taken out, until there
-are none.
+Events are spooled into one file per `TOGETHER` users, and each file is sorted by itself. Events of equal time keep the
+order of the rows. For a k-core, users and items with fewer than k events are then removed until none is left.
 """
 
 from __future__ import annotations
@@ -25,32 +24,32 @@ from tacit.modalities.events.interactions import Part, renumbered
 from tacit.modalities.events.store import COLUMNS
 
 TOGETHER = 1 << 13  # users sorted together
-_AT_ONCE = 1 << 20  # events looked at together, about
+_AT_ONCE = 1 << 20  # events processed at a time, approximately
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Form:
-    """What is known of each event, and how histories are cut."""
+    """The columns of events, and how histories are split into sessions."""
 
-    ordered: bool  # by a column of times or places
-    timed: bool  # which are times
+    ordered: bool  # whether there is a column of times or positions
+    timed: bool  # whether it holds times
     weighted: bool
-    gap: float | None  # seconds without an event that part a history into sessions
+    gap: float | None  # seconds without an event after which a new session begins
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """A spooled event."""
+        """The record of a spooled event."""
         kinds = {"user": "<i4", "item": "<i4", "time": "<f8" if self.ordered else "", "weight": "<f4"}
         kinds |= {} if self.weighted else {"weight": ""}
         return np.dtype([(name, kind) for name, kind in kinds.items() if kind])
 
 
 def spool(parts: Iterable[Part], folder: Path, form: Form, number: dict[str, int], found: Counter[str]) -> None:
-    """Write the events to a file for every `TOGETHER` users; `number` learns the items.
+    """Write the events to one file per `TOGETHER` users; adds new items to `number`.
 
-    Counts in `found` what cannot be used: events without a user, an item or a time, and of no weight.
+    Counts unusable events in `found`: those without a user, an item or a time, and those without weight.
     """
     for part in parts:
         items = renumbered(part.items, number)[part.item]
@@ -77,9 +76,9 @@ def spool(parts: Iterable[Part], folder: Path, form: Form, number: dict[str, int
 
 
 def sort(spooled: Path, users: int, folder: Path, form: Form, found: Counter[str], done: Callable[[int], None]) -> None:
-    """Write events, times, weights, starts and owners of the histories; the spooled files are removed.
+    """Write events, times, weights, starts and owners of the histories; removes the spooled files.
 
-    Counts in `found` rows that were there twice and are left out, events of one time, and what else is odd.
+    Counts in `found` repeated rows, which are left out, events of equal time, and other oddities.
     """
     total = 0
     with ExitStack() as files:
@@ -99,7 +98,7 @@ def sort(spooled: Path, users: int, folder: Path, form: Form, found: Counter[str
 
 
 def _sorted(rows: Array, form: Form, files: Mapping[str, IO[bytes]], total: int, found: Counter[str]) -> int:
-    """Write the events of some users; how many there are with them."""
+    """Write the events of some users; returns the total number of events so far."""
     rows = rows[np.lexsort((rows["time"], rows["user"])) if form.ordered else np.argsort(rows["user"], kind="stable")]
     if form.ordered:
         rows = _once(rows, found)
@@ -127,10 +126,10 @@ def _sorted(rows: Array, form: Form, files: Mapping[str, IO[bytes]], total: int,
 
 
 def _once(rows: Array, found: Counter[str]) -> Array:
-    """Sorted by user and time: without rows that say again what an earlier one says."""
+    """Drop rows that repeat an earlier one, from rows sorted by user and time."""
     tied = np.zeros(len(rows) + 1, np.bool_)
     tied[1:-1] = (rows["user"][1:] == rows["user"][:-1]) & (rows["time"][1:] == rows["time"][:-1])
-    among = np.flatnonzero(tied[1:] | tied[:-1])  # what has others of its time beside it
+    among = np.flatnonzero(tied[1:] | tied[:-1])  # events with neighbours of equal time
     names = [name for name in ("weight", "item", "time", "user") if name in (rows.dtype.names or ())]
     order = among[np.lexsort([rows[name][among] for name in names])]
     again = np.ones(max(0, len(order) - 1), np.bool_)
@@ -146,9 +145,9 @@ def _once(rows: Array, found: Counter[str]) -> Array:
 
 
 def keep_core(folder: Path, k: int, n_items: int, protected: int, found: Counter[str]) -> NDArray[np.int32]:
-    """Take out users and items of fewer than k events, again and again; the new number of each item, -1 if it is out.
+    """Remove users and items with fewer than k events until none is left; the new number of each item, -1 if removed.
 
-    Items below `protected` keep their numbers whether they occur or not.
+    Items below `protected` keep their numbers, even where they no longer occur.
     """
     events, starts, owner = _opened(folder)
     users_in = np.ones(int(owner.max(initial=-1)) + 1, np.bool_)
@@ -173,7 +172,7 @@ def keep_core(folder: Path, k: int, n_items: int, protected: int, found: Counter
 def _filter(
     folder: Path, keeps: Callable[[Array, Array], Array], renumber: NDArray[np.int32], found: Counter[str]
 ) -> None:
-    """Rewrite the histories with the events that are kept, their items renumbered, without those left empty."""
+    """Rewrite the histories with the events that are kept and items renumbered; drops empty histories."""
     events, starts, owner = _opened(folder)
     others = {
         name: np.memmap(folder / f"{name}.bin", dtype, "r")
@@ -211,7 +210,7 @@ def _opened(folder: Path) -> tuple[Array, Array, Array]:
 
 
 def _chunks(events: Array, starts: Array, owner: Array) -> Iterator[tuple[slice, Array, Array]]:
-    """Some histories at a time: which, and the user and the item of each of their events."""
+    """Iterate over blocks of histories: their slice, and the user and item of each event."""
     first = 0
     while first < len(owner):
         last = max(first + 1, int(np.searchsorted(starts, starts[first] + _AT_ONCE, side="right")) - 1)
@@ -221,7 +220,7 @@ def _chunks(events: Array, starts: Array, owner: Array) -> Iterator[tuple[slice,
 
 
 def contents(folder: Path, ids: Iterable[str]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
-    """A 16-byte hash of the ids of each history's items [N], and how often each item occurs [n]."""
+    """A 16-byte hash of the item ids of each history [N], and the number of occurrences of each item [n]."""
     events, starts, owner = _opened(folder)
     names = b"".join(hashlib.blake2b(item.encode(), digest_size=8).digest() for item in ids)
     named = np.frombuffer(names, np.uint64)
@@ -229,7 +228,7 @@ def contents(folder: Path, ids: Iterable[str]) -> tuple[NDArray[np.void], NDArra
     digests = []
     for rows, _, item in _chunks(events, starts, owner):
         np.add.at(counts, item, 1)
-        said = memoryview(named[item].tobytes())
+        data = memoryview(named[item].tobytes())
         bounds = (8 * (starts[rows.start : rows.stop + 1] - starts[rows.start])).tolist()
-        digests += [hashlib.blake2b(said[begin:end], digest_size=16).digest() for begin, end in pairwise(bounds)]
+        digests += [hashlib.blake2b(data[begin:end], digest_size=16).digest() for begin, end in pairwise(bounds)]
     return np.frombuffer(b"".join(digests), "V16"), counts

@@ -1,4 +1,4 @@
-"""A sequence of events as an encoder sees it."""
+"""The spec of histories of events."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ItemSpec(SpecOf["ItemEncoder"]):
-    """A history of events as an encoder sees it: the numbers of `items` items, at most `length` events at once.
+    """Histories of events as an encoder sees them: numbers of `items` items, at most `length` events at once.
 
-    0 is padding, 1 hides an item, and item i of the `catalogue` is i + 2, so that a catalogue can grow at its end.
-    `uses` is how many events the data have of an item, on average: how much can be learned of each.
+    0 is padding, 1 is the mask, and item i of the `catalogue` is i + 2, so that a catalogue can grow at its end. `uses`
+    is the mean number of events per item in the data.
     """
 
     kind: ClassVar[str] = "items"
@@ -28,8 +28,8 @@ class ItemSpec(SpecOf["ItemEncoder"]):
 
     items: int
     length: int = 50
-    catalogue: Catalogue | None = None  # None where the items are known by their numbers alone
-    uses: float = 0.0  # 0 where it is not known
+    catalogue: Catalogue | None = None  # None where items have numbers only
+    uses: float = 0.0  # 0 where unknown
 
     def __post_init__(self) -> None:
         assert self.items > 0, self.items
@@ -38,7 +38,7 @@ class ItemSpec(SpecOf["ItemEncoder"]):
 
     @property
     def vocabulary(self) -> int:
-        """Numbers that can be embedded."""
+        """Size of the embedding table."""
         return self.first + self.items
 
     @property

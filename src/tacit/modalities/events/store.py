@@ -1,11 +1,11 @@
-"""Sorted once, mapped into memory ever after: the events of all users end to end, each user's in time.
+"""The store of events: sorted once, then memory-mapped; the histories of all users end to end, each in order of time.
 
-A folder of it, histories/KEY/ beside the folders of `tacit.modalities.image.store`, holds
+A folder histories/KEY/ of the cache holds
     events.bin        int32, the number of each event's item in the catalogue
-    times.bin         float64, when it happened, in seconds, or its place in the order; absent where rows are in order
-    weights.bin       float32, what it weighs; absent where all weigh the same
+    times.bin         float64, time in seconds, or position in the order; absent where the rows give the order
+    weights.bin       float32, weight; absent where all weigh the same
     starts.bin        int64 [N + 1], where each history begins
-    owner.bin         int32 [N], whose it is: the number of the user in the listing
+    owner.bin         int32 [N], the number of the user in the listing
     content.bin       16-byte hash per history, of the ids of its items
     items.parquet, meta.json
 """
@@ -30,15 +30,15 @@ from tacit.modalities.events.spec import ItemSpec
 if TYPE_CHECKING:
     from tacit.core.types import Batch
 
-LONGEST = 4096  # events of a history that `batch` gives, the latest ones
+LONGEST = 4096  # latest events of a history in a batch, at most
 FORMAT = 2
 COLUMNS: Mapping[str, np.dtype[Any]] = {
     "events": np.dtype(np.int32),
     "times": np.dtype(np.float64),
     "weights": np.dtype(np.float32),
 }
-_AT_ONCE = 1 << 14  # histories whose times are looked at together
-_SOME = 1 << 20  # times that moments are found from
+_AT_ONCE = 1 << 14  # histories whose times are processed at a time
+_SOME = 1 << 20  # times from which quantiles are computed
 _MOMENTS = (0.8, 0.9)  # shares of all events before validation, and before the test
 
 Rows = NDArray[np.int64]
@@ -46,10 +46,10 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Histories:
-    """What N users did: history u is `items[start[u]:stop[u]]`, in order of time; only the rows asked for are copied.
+    """N histories: history u is `items[start[u]:stop[u]]`, in order of time; only requested rows are copied.
 
-    `stop` says where what is seen of each history ends. What comes later is held out: it is in no batch, and `later`
-    alone tells it. May be read from several threads.
+    Events from `stop` on are held out: they are in no batch, and only `later` returns them. Safe to read from several
+    threads.
     """
 
     items: NDArray[np.int32]  # [E] numbers of the catalogue
@@ -62,7 +62,7 @@ class Histories:
     content: NDArray[np.void]  # [N] 16-byte hash of each history
     spec: ItemSpec
     data_hash: str
-    timed: bool  # whether it is known when events happened, and not in which order alone
+    timed: bool  # whether `times` are times, not positions in an order
     held: str  # what is held out of pretraining, see `HELD`
     folder: Path
 
@@ -99,35 +99,35 @@ class Histories:
 
     @property
     def lengths(self) -> Rows:
-        """Events seen of each history, [N]."""
+        """Visible events of each history, [N]."""
         return np.asarray(self.stop - self.start)
 
     @property
     def ends(self) -> Rows:
-        """Where each history ends, with what is held out, [N]."""
+        """The end of each history, held-out events included, [N]."""
         return np.append(self.start[1:], len(self.items))
 
     def seen(self, rows: Rows) -> list[NDArray[np.int32]]:
-        """The items seen of each of these histories, from the first to the latest."""
+        """The visible items of each of these histories, from the first to the latest."""
         bounds = zip(self.start[rows].tolist(), self.stop[rows].tolist(), strict=True)
         return [self.items[begin:end] for begin, end in bounds]
 
     def later(self, rows: Rows) -> list[NDArray[np.int32]]:
-        """The items held out of each of these histories: what comes after what is seen."""
+        """The held-out items of each of these histories."""
         bounds = zip(self.stop[rows].tolist(), self.ends[rows].tolist(), strict=True)
         return [self.items[begin:end] for begin, end in bounds]
 
     def take(self, rows: Rows) -> histories.Histories:
-        """What is seen of these histories, for who needs no more."""
+        """The visible part of these histories."""
         return histories.Histories(self.items, self.start[rows], self.stop[rows], self.n_items)
 
     def without_last(self, k: int) -> Histories:
-        """Without the last k events of each history, of which the first always stays."""
+        """Hold out the last k events of each history, but never the first event."""
         ends = self.ends
         return replace(self, stop=ends - np.minimum(k, ends - self.start - 1))
 
     def before(self, moment: float) -> Histories:
-        """Without the events from this moment on. Some histories may then be empty."""
+        """Hold out the events from this moment on, which may leave histories empty."""
         assert self.times is not None
         ends, stop = self.ends, np.empty(len(self), np.int64)
         for first in range(0, len(self), _AT_ONCE):
@@ -137,9 +137,9 @@ class Histories:
         return replace(self, stop=stop)
 
     def moments(self) -> tuple[float, float]:
-        """When validation begins, and when the test does: after 80 and 90 % of all events.
+        """The times at which validation and test begin: after 80 % and 90 % of all events.
 
-        UserError where there are no times, or all events are of one.
+        UserError where there are no times, or too many events are of one time.
         """
         if self.times is None or not self.timed:
             raise UserError("--holdout time needs times, and here is an order alone; hold out the last events of each")
@@ -153,11 +153,11 @@ class Histories:
         return float(early), float(late)
 
     def until(self, stop: Rows) -> Histories:
-        """Only what comes before these places [N] of `items` is seen."""
+        """Hold out the events from these positions [N] of `items` on."""
         return replace(self, stop=stop)
 
     def learned(self) -> Histories:
-        """What pretraining may see: without what validation and test ask about, unless these are left out already."""
+        """The part for pretraining: holds out the events of validation and test, unless they are held out already."""
         if (self.stop < self.ends).any():
             return self
         if self.held == "time":
@@ -165,9 +165,9 @@ class Histories:
         return self if self.held == "none" else self.without_last(2)
 
     def batch(self, rows: Rows) -> Batch:
-        """`tokens` [B N], 0 where padding, `valid` [B N], `index` [B], and `weight` [B N] where events have one.
+        """`tokens` [B N], 0 for padding, `valid` [B N], `index` [B], and `weight` [B N] where events have weights.
 
-        Of a history longer than `LONGEST` the latest events.
+        Histories longer than `LONGEST` are cut to their latest events.
         """
         import torch
 
@@ -187,7 +187,7 @@ class Histories:
 
 
 def describe(folder: Path, catalogue: Catalogue, data_hash: str, **facts: Any) -> None:
-    """Write what `Histories.load` reads, beside the events."""
+    """Write the catalogue and meta.json beside the events, for `Histories.load`."""
     catalogue.save(folder / FILE_NAME)
     names = [path.name for path in sorted(folder.glob("*.bin"))]
     write_meta(folder, {"format": FORMAT, "data_hash": data_hash, **facts}, [*names, FILE_NAME])

@@ -1,6 +1,6 @@
-"""Histories of items: random views of them, which events to hide, and losses over a catalogue.
+"""Histories of items: random views, masks, and losses over a catalogue.
 
-Shapes: B histories, N events, L events of a view, M places, V numbers (padding, mask and n items), D features, A
+Shapes: B histories, N events, L events of a view, M positions, V numbers (padding, mask and n items), D features, A
 attributes.
 """
 
@@ -19,16 +19,16 @@ from tacit.core.masks import unit_mask
 from tacit.core.types import Batch
 from tacit.modalities.events.spec import ItemSpec
 
-OF_EVENTS = ("tokens", "weight")  # what a batch has of every event, [B N]
+OF_EVENTS = ("tokens", "weight")  # fields of a batch with a value per event, [B N]
 
 
 @dataclass(frozen=True)
 class ItemViews:
-    """Views of histories: at most `length` events in a row, changed in one of the `ways`, drawn for each view.
+    """Views of histories: windows of at most `length` consecutive events, augmented in one of the `ways` at random.
 
-    The run of events is the latest one in the share `latest` of all rows, else any. The ways are named as the shares of
-    events that they change: of CL4SRec (Xie et al. 2020, arXiv:2010.14395) crop, mask and reorder, neighbouring events
-    in another order; and substitute, any other items in place of some.
+    The window is the latest one in the share `latest` of rows, else a random one. The ways, each with its share of
+    events: crop, mask and reorder (a run of events is shuffled) of CL4SRec (Xie et al. 2020, arXiv:2010.14395), and
+    substitute (random items replace some).
     """
 
     spec: ItemSpec
@@ -42,7 +42,7 @@ class ItemViews:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, view: int) -> Batch:
-        """View number `view` of every history: what it has of events as [B L], `key` the view's own."""
+        """View number `view` of every history: per-event fields become [B L], and `key` the view's own."""
         key = keys.split(batch["key"], view)
         chosen = self._chosen(key)
         n = batch["valid"].sum(1)  # [B]
@@ -62,12 +62,12 @@ class ItemViews:
         return {**batch, **out, "valid": valid, "key": key}
 
     def _chosen(self, key: Tensor) -> Callable[[str], Tensor]:
-        """Tells which rows are changed in a way, [B 1]."""
+        """A function from a way to the mask of rows that it changes, [B 1]."""
         drawn = (keys.uniform(key, "way", 1) * len(self.ways)).long()  # [B 1]
         return lambda way: drawn == (self.ways.index(way) if way in self.ways else -1)
 
     def _reordered(self, key: Tensor, n: Tensor, at: Tensor) -> Tensor:
-        """The places [B L] with some neighbouring ones in another order."""
+        """Positions [B L] with one run of them shuffled."""
         run = (n * self.reorder).round()
         begin = (keys.uniform(key, "reorder/begin", 1)[:, 0] * (n - run + 1)).floor()
         inside = (at >= begin[:, None]) & (at < (begin + run)[:, None])
@@ -75,7 +75,7 @@ class ItemViews:
         return torch.where(inside, chance, at.float()).argsort(dim=1, stable=True)
 
     def _changed(self, key: Tensor, chosen: Callable[[str], Tensor], tokens: Tensor, valid: Tensor) -> Tensor:
-        """With some events hidden, or others in their place."""
+        """Mask or substitute some events."""
         every = torch.ones_like(valid)
         hidden = unit_mask(keys.split(key, "hide"), valid, every, self.mask) & chosen("mask")
         swapped = unit_mask(keys.split(key, "swap"), valid, every, self.substitute) & chosen("substitute")
@@ -85,9 +85,9 @@ class ItemViews:
 
 @dataclass(frozen=True)
 class ItemMask:
-    """Hides the share `ratio` of each row's events, one at least; in the share `last` of the rows only the last one.
+    """Mask the share `ratio` of each row's events, one at least; in the share `last` of rows only the last event.
 
-    The last event alone is what is asked for when items are recommended (Sun et al. 2019, arXiv:1904.06690).
+    Masking the last event only is what recommendation amounts to (Sun et al. 2019, arXiv:1904.06690).
     """
 
     ratio: float
@@ -104,7 +104,7 @@ class ItemMask:
 # ---------------------------------------------------------------- losses over a large catalogue
 
 Comparable = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""States [M D] and embeddings [n D] as they are compared: their products are the scores."""
+"""Scales states [M D] and embeddings [n D] so that their dot products are the scores."""
 
 
 def as_they_are(states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,11 +113,11 @@ def as_they_are(states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class SampledSoftmax:
-    """Cross-entropy over all items, estimated from the true one and `negatives` others, the same for all M places.
+    """Cross-entropy over all items, estimated from the true one and `negatives` others, shared by all M positions.
 
-    With n items of which S are drawn, each as likely, the sum over all others of exp(score) is n - 1 times the mean
-    over those drawn: their scores get log((n - 1) / S), the correction by the logarithm of how likely each was to be
-    drawn (Bengio & Senecal 2008). A draw that is the true item counts for nothing. Drawn from torch's own generator.
+    With n items of which S are drawn uniformly, the sum of exp(score) over all others is estimated as n - 1 times the
+    mean over the draws: their scores are corrected by log((n - 1) / S), as in importance sampling (Bengio & Senecal
+    2008). A draw of the true item is ignored. Draws come from torch's own generator.
     """
 
     table: Callable[[], Tensor]  # embeddings [V D]
@@ -127,7 +127,7 @@ class SampledSoftmax:
 
     def __call__(self, states: Tensor, truth: Tensor) -> Tensor:
         right, others = _compared(self, states, truth)
-        # in place of the draws that are the true item, as many others are thought of
+        # S counts the draws other than the true item
         weight = math.log(self.spec.items - 1) - (others > -math.inf).sum(1, keepdim=True).clamp(min=1).log()
         everything = torch.cat([right[:, None], others + weight], dim=1)  # [M 1+S]
         return everything.logsumexp(1) - right
@@ -135,11 +135,11 @@ class SampledSoftmax:
 
 @dataclass(frozen=True)
 class GBCE:
-    """Binary cross-entropy of the true item against `negatives` others, made less sure of itself.
+    """Binary cross-entropy of the true item against `negatives` others, calibrated against overconfidence.
 
     Petrov & Macdonald 2023, "gSASRec", arXiv:2308.07192: with the share a = S / (n - 1) of the others drawn, the
-    probability of the true item is raised to b = a (t (1 - 1/a) + 1/a), which undoes, for a `calibration` t of 1, what
-    sampling does to it. Departure: the same others for all places.
+    probability of the true item is raised to b = a (t (1 - 1/a) + 1/a), which for a `calibration` t of 1 undoes the
+    effect of sampling. Departure: the same negatives for all positions.
     """
 
     table: Callable[[], Tensor]
@@ -156,20 +156,20 @@ class GBCE:
 
 
 def _compared(loss: SampledSoftmax | GBCE, states: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores of the true items [M] and of those drawn [M S], minus infinity where one is the true item."""
+    """Scores of the true items [M] and of the draws [M S], minus infinity where a draw is the true item."""
     spec, table = loss.spec, loss.table()
     drawn = torch.randint(spec.first, spec.vocabulary, (loss.negatives,), device=states.device)
-    asked, said = loss.comparable(states, table[torch.cat([truth, drawn])])
-    right = (asked * said[: len(truth)]).sum(1).float()
-    others = (asked @ said[len(truth) :].T).float()
+    hidden, embeddings = loss.comparable(states, table[torch.cat([truth, drawn])])
+    right = (hidden * embeddings[: len(truth)]).sum(1).float()
+    others = (hidden @ embeddings[len(truth) :].T).float()
     return right, others.masked_fill(drawn == truth[:, None], -math.inf)
 
 
 class AttributeLoss(nn.Module):
-    """Which attributes the item has that a state is about: the mean over A binary cross-entropies.
+    """Predict the attributes of the item at each position: the mean of A binary cross-entropies.
 
-    Zhou et al. 2020, "S3-Rec", arXiv:2008.07873, its associated attribute prediction. Departures: asked of the states
-    that predict items, not of the items' own embeddings, and items without any attribute count as answered.
+    Zhou et al. 2020, "S3-Rec", arXiv:2008.07873, its associated attribute prediction. Departures: predicted
+    from the states that predict items, not from item embeddings, and items without attributes have no loss.
     """
 
     flat: Tensor
@@ -195,7 +195,7 @@ class AttributeLoss(nn.Module):
         return losses.mean(1) * counts
 
     def of(self, tokens: Tensor) -> Tensor:
-        """Which attributes these items have, [M A] float."""
+        """The attributes of these items, [M A] 0 or 1 as float."""
         items = tokens - self.first
         begin, end = self.bounds[items], self.bounds[items + 1]
         row = torch.arange(len(items), device=items.device).repeat_interleave(end - begin)

@@ -1,15 +1,14 @@
-"""What has learned nothing from unlabelled series but counts: values, statistics and spectrum, random kernels, 1-NN.
+"""Baselines without pretraining: values, statistics and spectrum, random kernels, 1-NN.
 
-values       the series itself, drawn out to one length; a linear probe of that
-statistics   moments, quantiles, changes, autocorrelation and spectrum of each channel, and moments of its parts
-kernels      MiniRocket (Dempster, Schmidt & Webb 2021, arXiv:2012.08791): the share of steps at which each of 84 fixed
-             convolutions, dilated, exceeds quantiles of what it says of training series; ridge regression on these.
-             Departures: 2,000 features or so in place of 10,000, and of several channels each kernel sees a few, drawn
-             once
-nearest      the label of the nearest series, by the Euclidean distance of values relative to their own mean and
-             deviation (1-NN, Bagnall et al. 2017)
+values       the series itself, resampled to one length; a linear probe of that
+statistics   moments, quantiles, changes, autocorrelation and spectrum of each channel, and moments of its segments
+kernels      MiniRocket (Dempster, Schmidt & Webb 2021, arXiv:2012.08791): the share of steps at which each of 84 fixed,
+             dilated convolutions exceeds quantiles of its responses to training series; ridge regression on these.
+             Departures: about 2,000 features in place of 10,000, and each kernel sees a few random channels
+nearest      the label of the nearest series, by Euclidean distance of values standardised per series (1-NN, Bagnall et
+             al. 2017)
 
-Shapes: B series, T steps, C channels, R steps after drawing out.
+Shapes: B series, T steps, C channels, R steps after resampling.
 """
 
 from __future__ import annotations
@@ -29,24 +28,24 @@ from tacit.core.types import Batch, Features
 from tacit.modalities.series.encoder import relative
 from tacit.modalities.series.spec import SeriesSpec
 
-DRAWN_OUT = 512  # values of a series at most that the plain baselines look at
-SEGMENTS = 4  # parts of a series whose moments count
+DRAWN_OUT = 512  # values of a series that the plain baselines use, at most
+SEGMENTS = 4  # of a series, with moments of their own
 LAGS = (1, 2, 4, 8, 16)  # steps
 BANDS = 24  # of the spectrum
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FEATURES = 2_000  # of random kernels
 MOST_DILATIONS = 8
-FITTED = 256  # series that thresholds come from
-AT_ONCE = 64  # series, which may have a million steps each
+FITTED = 256  # series from which thresholds are computed
+AT_ONCE = 64  # series in a batch; each may have a million steps
 PENALTIES = np.logspace(-3, 3, 10)
-SEEN = 2048  # steps of a series that kernels and spectrum look at, evenly
+SEEN = 2048  # steps to which series are resampled for kernels and spectrum, at most
 
 Fetch = Callable[[NDArray[np.int64]], Batch]
 Rule = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.int32]]
 
 
 def drawn_out(values: Tensor, length: Tensor, steps: int) -> Tensor:
-    """Series [B T C] of these lengths [B] sampled at so many places along straight lines, [B R C]."""
+    """Resample series [B T C] of these lengths [B] to `steps` steps by linear interpolation, [B R C]."""
     along = torch.linspace(0, 1, steps, device=values.device)
     at = along * (length[:, None] - 1).clamp(min=0)  # [B R]
     low = at.floor().long()
@@ -57,7 +56,7 @@ def drawn_out(values: Tensor, length: Tensor, steps: int) -> Tensor:
 
 @dataclass(frozen=True)
 class PlainValues:
-    """The values of a series, drawn out to one length, as an `Encoder`."""
+    """The values of a series, resampled to one length, as an `Encoder`."""
 
     spec: SeriesSpec
 
@@ -126,7 +125,7 @@ class Statistics:
 
     @staticmethod
     def _spectrum(z: Tensor) -> Tensor:
-        """The logarithm of the power in bands as wide as their place in the spectrum, [B C BANDS]."""
+        """Log power in bands whose width grows with frequency, [B C BANDS]."""
         power = torch.fft.rfft(z, dim=2).abs().square()[:, :, 1:] / z.shape[2]
         F = power.shape[2]
         edge = torch.unique(torch.logspace(0, math.log10(F), BANDS + 1).round().long().clamp(max=F))
@@ -139,7 +138,7 @@ class Statistics:
 
 
 class Kernels:
-    """MiniRocket's features of series: shares of steps at which fixed convolutions exceed thresholds."""
+    """MiniRocket's features: the shares of steps at which fixed convolutions exceed thresholds."""
 
     def __init__(self, spec: SeriesSpec, fetch: Fetch, rows: NDArray[np.int64], *, seed: int) -> None:
         self.spec = spec
@@ -154,7 +153,9 @@ class Kernels:
         most = max(0.0, math.log2(max(1, (R - 1) // 8)))
         self.dilations = sorted({int(2**power) for power in np.linspace(0, most, MOST_DILATIONS)})
         each = max(1, FEATURES // (84 * len(self.dilations)))
-        shares = (np.arange(1, each * len(self.dilations) * 84 + 1) * (math.sqrt(5) + 1) / 2) % 1  # a golden sequence
+        shares = (
+            np.arange(1, each * len(self.dilations) * 84 + 1) * (math.sqrt(5) + 1) / 2
+        ) % 1  # a low-discrepancy sequence by the golden ratio
         shares = shares.reshape(len(self.dilations), 84, each)
         self.channels = []
         self.thresholds = []
@@ -164,18 +165,18 @@ class Kernels:
                 few = int(2 ** chance.uniform(0, math.log2(min(spec.channels, 9) + 1)))
                 taken[kernel, chance.permutation(spec.channels)[: max(1, few)]] = 1.0
             self.channels.append(torch.from_numpy(taken))
-            said = self._said(x, number, dilation)  # [B 84 R]
+            responses = self._responses(x, number, dilation)  # [B 84 R]
             quantile = torch.from_numpy(shares[number]).float()  # [84 each]
-            one = said[torch.from_numpy(chance.integers(0, len(said), 84)), torch.arange(84)]  # [84 R]
+            one = responses[torch.from_numpy(chance.integers(0, len(responses), 84)), torch.arange(84)]  # [84 R]
             ordered = one.sort(dim=1).values
             self.thresholds.append(ordered.gather(1, (quantile * (R - 1)).round().long()))  # [84 each]
 
     def _values(self, batch: Batch) -> Tensor:
-        """Series [B C R], each relative to its own mean and deviation besides, drawn out to one length."""
+        """Series [B C R], normalised and resampled to one length."""
         steps = max(9, min(SEEN, self.spec.length))
         return drawn_out(relative(batch["series"], batch["length"], self.spec), batch["length"], steps).transpose(1, 2)
 
-    def _said(self, x: Tensor, number: int, dilation: int) -> Tensor:
+    def _responses(self, x: Tensor, number: int, dilation: int) -> Tensor:
         weight = self.channels[number][:, :, None] * self.pattern[:, None]  # [84 C 9]
         return nn.functional.conv1d(x, weight, padding=4 * dilation, dilation=dilation)
 
@@ -184,9 +185,9 @@ class Kernels:
         x = self._values(batch)
         found = []
         for number, dilation in enumerate(self.dilations):
-            said = self._said(x, number, dilation)  # [B 84 R]
+            responses = self._responses(x, number, dilation)  # [B 84 R]
             for threshold in self.thresholds[number].unbind(1):
-                found.append((said > threshold[:, None]).float().mean(2))
+                found.append((responses > threshold[:, None]).float().mean(2))
         features: NDArray[np.float32] = torch.cat(found, 1).numpy()
         return features
 
@@ -194,7 +195,7 @@ class Kernels:
 def features_of(
     of: Callable[[Batch], NDArray[np.float32]], fetch: Fetch, n: int
 ) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
-    """Features of positions, each computed once."""
+    """A function from positions to features, each computed once."""
     place = np.full(n, -1, np.int64)
     held: list[NDArray[np.float32]] = []
     count = 0
@@ -215,7 +216,7 @@ def features_of(
 
 
 def ridge_on(features: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> Rule:
-    """Ridge regression on class indicators, its penalty chosen by leaving one out."""
+    """Ridge regression on class indicators, with the penalty by leave-one-out cross-validation."""
 
     def rule(train: NDArray[np.int64], truth: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.int32]:
         from sklearn.linear_model import RidgeClassifierCV
@@ -235,14 +236,14 @@ def nearest_on(features: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> 
 
     def rule(train: NDArray[np.int64], truth: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.int32]:
         X, Z = features(train).astype(np.float64), features(test).astype(np.float64)
-        apart = (X**2).sum(1) - 2 * Z @ X.T  # [n N], but for what is the same for all
+        apart = (X**2).sum(1) - 2 * Z @ X.T  # [n N] squared distances, up to a constant per row
         return np.asarray(truth[apart.argmin(1)], np.int32)
 
     return rule
 
 
 def own_form(spec: SeriesSpec) -> Callable[[Batch], NDArray[np.float32]]:
-    """Series drawn out to one length, each relative to its own mean and deviation, [B R*C]."""
+    """A function that resamples series to one length and standardises each, [B R*C]."""
     plain = PlainValues(spec)
 
     def of(batch: Batch) -> NDArray[np.float32]:

@@ -2,11 +2,11 @@
 networks", arXiv:1611.06455.
 
 Blocks of three convolutions of 8, 5 and 3 steps with batch norm and ReLU beside a shortcut. Departures: kernels of odd
-width, strides where series are long, so that a window has a few dozen tokens, and dilations in later blocks, so that a
-token sees far (Bai, Kolter & Koltun 2018, arXiv:1803.01271). What is behind the end of a series stays 0 in every map,
-so that padding changes nothing.
+width, strides where series are long, so that a window has a few dozen tokens, and dilations in later blocks for a wide
+receptive field (Bai, Kolter & Koltun 2018, arXiv:1803.01271). Steps after the end of a series are 0 in every feature
+map, so that padding has no effect.
 
-Of a causal one no token looks ahead: every convolution ends with its own last step.
+In the causal variant no token depends on later steps: each convolution ends with its own last step.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tacit.modalities.windows import counted
 
 KERNELS = (7, 5, 3)
 BLOCKS = 3
-TOKENS = 24  # of a window at least, where there are strides
+TOKENS = 24  # of a window, at least, where there are strides
 
 
 def halvings(spec: SeriesSpec) -> int:
-    """How many blocks halve the time: so many that `TOKENS` are left of a window."""
+    """Number of blocks with stride 2, such that a window keeps `TOKENS` tokens."""
     return min(BLOCKS, max(0, (spec.length // TOKENS).bit_length() - 1))
 
 
@@ -45,18 +45,18 @@ class SeriesConvNet(SeriesEncoder):
         self.leave = nn.Linear(channels[-1], dim)
 
     def layers(self, x: Tensor, frames: Tensor | None) -> Sequence[Tensor]:
-        said = []
+        states = []
         x = x.transpose(1, 2)  # [B C T]
         before = 1
         for block, stride in zip(self.blocks, self.strides, strict=False):
             x = block(x, frames, before)
-            said.append(x.transpose(1, 2))
+            states.append(x.transpose(1, 2))
             before = stride
-        return [*said, nn.functional.gelu(self.leave(said[-1]))]
+        return [*states, nn.functional.gelu(self.leave(states[-1]))]
 
 
 class Block(nn.Module):
-    """Three convolutions beside a shortcut; the first one takes every `step`-th place."""
+    """Three convolutions beside a shortcut; the first has the stride `step`."""
 
     def __init__(self, inputs: int, outputs: int, step: int, dilation: int, *, causal: bool) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Block(nn.Module):
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor, frames: Tensor | None, before: int) -> Tensor:
-        """From a map [B C T] whose places are `before` steps each to one [B C T/step]; `frames` [B] steps count."""
+        """Map features [B C T] of `before` steps each to [B C T/step]; the first `frames` [B] steps are valid."""
         stride = before * self.step
         places = x.shape[2] // self.step
         there = None if frames is None else counted(-(-frames // stride), places)[:, None]  # [B 1 T/step]
@@ -89,7 +89,7 @@ class Block(nn.Module):
         for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             reach = (KERNELS[number] - 1) * self.dilations[number]
             step = self.step if number == 0 else 1
-            # So that a place's convolution lies in the middle of its steps, or ends with the last of them.
+            # Centre the convolution on the steps of its output, or end it with the last of them.
             left = reach - (step - 1) if self.causal else (reach - (step - 1)) // 2
             y = norm(convolution(nn.functional.pad(y, (left, reach - left))))
             if number < len(KERNELS) - 1:

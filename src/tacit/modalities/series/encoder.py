@@ -1,4 +1,4 @@
-"""What all encoders of time series share: values relative to their mean, and how series are prepared.
+"""The base class of encoders of time series: normalised values, and batches from arrays.
 
 Shapes: B series, T steps, C channels, N tokens of `stride` steps each, D features.
 """
@@ -21,14 +21,14 @@ from tacit.modalities.windows import WindowedEncoder, counted
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LEAST_STD = 1e-4  # of the data's deviation, that a series is taken to have at least
-FARTHEST = 100.0  # deviations
+LEAST_STD = 1e-4  # smallest deviation of a series, relative to that of the data
+FARTHEST = 100.0  # deviations, to which values are clipped
 
 
 def relative(series: Tensor, length: Tensor, spec: SeriesSpec) -> Tensor:
-    """Values [B T C] relative to the mean and deviation of their channel, 0 where there is none or a series has ended.
+    """Normalise values [B T C] by mean and deviation of each channel; 0 where missing or after the end of a series.
 
-    Of the data's, or of the series' own where the spec says so: that of a constant one is 0 everywhere.
+    By those of the data, or of each series where the spec says so; a constant series is then 0 everywhere.
     """
     mean = torch.tensor(spec.mean, device=series.device)
     std = torch.tensor(spec.std, device=series.device)
@@ -43,17 +43,17 @@ def relative(series: Tensor, length: Tensor, spec: SeriesSpec) -> Tensor:
 
 
 def values_of(batch: Batch, spec: SeriesSpec) -> tuple[Tensor, Tensor]:
-    """The relative values [B T C] of a batch, and how many steps [B] count; computed once and kept in the batch."""
+    """The normalised values [B T C] of a batch, and its valid steps [B]; computed once and cached in the batch."""
     if "values" not in batch:
         batch["values"], batch["steps"] = relative(batch["series"], batch["length"], spec), batch["length"]
     return batch["values"], batch["steps"]
 
 
 class SeriesEncoder(WindowedEncoder):
-    """Embeds batches of time series; abstract. `mask_token` [C] is a step's values."""
+    """Embeds batches of time series; abstract. `mask_token` [C] stands for the values of a masked step."""
 
     spec: SeriesSpec
-    at_once = 64  # of a million steps each, too
+    at_once = 64  # even of a million steps each
 
     def __init__(
         self,
@@ -68,15 +68,15 @@ class SeriesEncoder(WindowedEncoder):
         super().__init__(name, spec, dim=dim, strides=strides, length=length, numbers=spec.channels, options=options)
 
     def frames(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Relative values [B T C], and how many steps [B] of each series count."""
+        """Normalised values [B T C], and the valid steps [B] of each series."""
         if "values" in batch:
             values, steps = batch["values"], batch["steps"]
         elif "series" in batch and batch["series"].ndim == 3:
             values, steps = relative(batch["series"], batch["length"], self.spec), batch["length"]
         else:
-            said = "series " + str(list(batch["series"].shape)) if "series" in batch else ", ".join(batch)
+            given = "series " + str(list(batch["series"].shape)) if "series" in batch else ", ".join(batch)
             raise UserError(
-                f"the encoder {self.name} takes series [B T C], not {said}; encoder.prepare(series) makes such batches"
+                f"the encoder {self.name} takes series [B T C], not {given}; encoder.prepare(series) makes such batches"
             )
         if values.ndim != 3 or values.shape[2] != self.spec.channels:
             raise UserError(
@@ -88,10 +88,10 @@ class SeriesEncoder(WindowedEncoder):
         return torch.where(counted(frames, values.shape[1])[:, :, None], values.float(), 0.0)
 
     def prepare(self, series: NDArray[Any] | Sequence[NDArray[Any]]) -> Batch:
-        """Arrays as a batch on the encoder's device, prepared as for its training.
+        """Make a batch on the encoder's device from arrays, prepared as for training.
 
-        One array is one series [T] or [T C], of numbers at regular steps; NaN where there is none. UserError names what
-        is no series.
+        Each array is one series [T] or [T C], of numbers at regular steps; NaN where missing. UserError where one is no
+        series.
         """
         from tacit.modalities.series.store import filled, padded
 
@@ -116,12 +116,12 @@ class SeriesEncoder(WindowedEncoder):
         return {name: value.to(self.mask_token.device) for name, value in batch.items()}
 
     def read(self, model: PreTrainedModel, series: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """What the opened files of `hugging_face()` say of series: pooled [B D] and tokens [B N D]."""
+        """Embed series by a model opened from the files of `hugging_face()`: pooled [B D] and tokens [B N D]."""
         raise NotImplementedError(self.name)
 
     pooling = "mean over tokens of steps that count"
 
 
 def window_length(spec: SeriesSpec, stride: int) -> int:
-    """How many steps are embedded at once: `spec.length` in whole tokens, two at least."""
+    """Steps of a window: `spec.length` rounded up to whole tokens, two at least."""
     return max(2, -(-spec.length // stride)) * stride

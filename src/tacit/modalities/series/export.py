@@ -1,4 +1,4 @@
-"""Time series as other programs take them."""
+"""Inputs and outputs of exported encoders of time series."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ inputs = {"series": batch["series"].numpy(), "length": batch["length"].numpy()}"
 
 
 class Series:
-    """`series` float32 [B T C], T at most a window, and `length` int64 [B]; the graph takes values as they are."""
+    """`series` float32 [B T C], T at most a window, and `length` int64 [B]; the graph normalises values itself."""
 
     axes: Mapping[str, Mapping[int, str]] = {"series": {0: "batch", 1: "steps"}, "length": {0: "batch"}}
 
@@ -37,7 +37,7 @@ class Series:
         return self._series([self.longest, max(1, self.longest // 2)], torch.Generator().manual_seed(0))
 
     def trial(self) -> Iterator[Inputs]:
-        """Walks of chance, short and as long as a window, beside others and alone."""
+        """Random walks, short and as long as a window, in batches and alone."""
         generator = torch.Generator().manual_seed(0)
         for rows in BATCHES:
             for longest in (max(1, self.longest // 3), self.longest):

@@ -1,4 +1,4 @@
-"""Time series, as a run asks for them."""
+"""The modality of time series, as the rest of Tacit uses it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tacit.modalities.hf_folder import Public
 
 SHOWN = 4096  # steps of a series that a report draws
-PIECES = 2  # windows of a piece of a series that a step reads
+PIECES = 2  # windows in a piece, the part of a series that a training step reads
 
 
 class Series(Modality[SeriesSpec, SeriesStore]):
@@ -144,7 +144,7 @@ class Series(Modality[SeriesSpec, SeriesStore]):
         return [Curve(np.array(of[:SHOWN]).T) for of in store.series(rows)]
 
     def shown(self, store: SeriesStore, preview: Tensor) -> Sequence[Any]:
-        """A task's curves; what it was not shown, or is behind the end, stays empty."""
+        """Curves of a task; values that are masked or after the end stay empty."""
         curves = preview.float().cpu().numpy()
         return [Curve(np.where(of == 0, np.nan, of).T) for of in curves]
 

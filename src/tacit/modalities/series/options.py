@@ -1,4 +1,4 @@
-"""What can be said of time series before torch is there: the names of their encoders, and how they are known."""
+"""Options, signs and encoder names of time series, available without importing torch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tacit.core.errors import UserError, nearest
 from tacit.data.signs import Signs
 from tacit.modalities.options import ModalityOptions
 
-LENGTHS = (8, 16_384)  # steps that are looked at together
-RELATIVE = ("data", "series")  # to whose mean and deviation values are taken
+LENGTHS = (8, 16_384)  # steps of a window, least and most
+RELATIVE = ("data", "series")  # whose mean and deviation normalise values
 
-READS = "time series"  # what an encoder of this modality is said to read
+READS = "time series"  # the input of an encoder of this modality, in messages
 
 ENCODERS = {
     "series_convnet": "tacit.modalities.series.convnet:SeriesConvNet",
@@ -24,7 +24,7 @@ ENCODERS = {
     "patchtst_base": "tacit.modalities.series.patchtst:PatchTST",
 }
 
-SIGNS = Signs(nouns="time series", asked=frozenset([".csv", ".tsv", ".csv.gz", ".tsv.gz"]))
+SIGNS = Signs(nouns="time series", when_named=frozenset([".csv", ".tsv", ".csv.gz", ".tsv.gz"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +57,12 @@ class Options(ModalityOptions):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The columns of values that are named."""
+        """The named columns of values."""
         return (self.series_column,) if isinstance(self.series_column, str) else tuple(self.series_column or ())
 
     @property
     def long(self) -> bool:
-        """Whether the table is said to have a row for every moment."""
+        """Whether the options declare a long table, with a row per moment."""
         return self.series_id_column is not None or self.series_time_column is not None
 
     def check(self) -> None:

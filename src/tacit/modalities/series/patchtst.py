@@ -1,10 +1,10 @@
 """PatchTST (Nie, Nguyen, Sinthong & Kalagnanam 2023, arXiv:2211.14730), Hugging Face's implementation.
 
-A token is a patch of each channel by itself, which the same Transformer reads; what Tacit tells of a patch is the mean
-over channels. Departures: patches stand side by side, at most 16 steps long, so that a window has two dozen; layer norm
-in place of batch norm, which would make an example depend on its batch; values come relative to their mean (see
-`SeriesSpec`), so that the model's own scaler is off; no dropout by default. A window is always filled up with zeros:
-what is behind the end of a shorter series is attended to, as in the paper, but comes into no mean.
+The same Transformer reads the patches of each channel by itself; the state of a patch is the mean over channels.
+Departures: patches do not overlap and have at most 16 steps, so that a window has two dozen; layer norm in place of
+batch norm, which would make an example depend on its batch; values are normalised (see `SeriesSpec`), so that the
+model's own scaler is off; no dropout by default. Windows are always padded with zeros: padding is attended to, as in
+the paper, but excluded from the mean.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tacit.modalities.windows import counted
 
 FRONT_END = "FRONT_END.md"
 PATCH = 16  # steps at most
-TOKENS = 24  # of a window, where that leaves patches of more than one step
+TOKENS = 24  # of a window, where patches then have more than one step
 
 
 class Layout(NamedTuple):
@@ -75,11 +75,11 @@ class PatchTST(SeriesEncoder):
         x = x.reshape(-1, self.grid[0], self.stride, self.spec.channels).permute(0, 3, 1, 2)  # [B C L/p p]
         encoder = self.model.encoder
         states = encoder.positional_encoder(encoder.embedder(x))  # [B C L/p D]
-        said = [states]
+        depths = [states]
         for layer in encoder.layers:
             states = layer(states)[0]
-            said.append(states)
-        return [of.mean(1)[:, :N] for of in said]
+            depths.append(states)
+        return [of.mean(1)[:, :N] for of in depths]
 
     def hugging_face(self) -> PreTrainedModel:
         return self.model
@@ -101,7 +101,7 @@ class PatchTST(SeriesEncoder):
 
 
 def _front_end(encoder: PatchTST) -> str:
-    """How to embed a series with transformers alone."""
+    """A description of how to embed a series with the transformers library alone."""
     spec = encoder.spec
     own = (
         ""

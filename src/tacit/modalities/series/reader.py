@@ -1,4 +1,4 @@
-"""How time series are read."""
+"""Read time series."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SeriesReader(Reader[Options]):
     options = Options
 
     def claim(self, listing: Listing, options: Options, reading: Reading, reserved: frozenset[str]) -> Source | None:
-        """Lists of numbers and long tables, where a table holds nothing else; arrays where they are asked for."""
+        """Claim lists of numbers and long tables without other content; arrays where the modality is named."""
         must = reading.kind == self.name
         if reading.kind not in (None, self.name):
             return None

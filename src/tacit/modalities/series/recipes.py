@@ -1,6 +1,6 @@
-"""What time series have for pretext tasks, and which settings were measured to train well.
+"""Ingredients of pretext tasks for time series, and default settings.
 
-The numbers were chosen by measurement; docs/experiments.md keeps the tables, also of what failed.
+The numbers were chosen by measurement; docs/experiments.md has the tables, also of what failed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ AHEAD = 1  # token
 
 
 def default_encoder(spec: SeriesSpec, tasks: Collection[str]) -> str:
-    """The ConvNet; what comes next needs one that does not see it."""
+    """The ConvNet; a causal one where a task predicts what comes next."""
     return "series_causal" if "next" in tasks else "series_convnet"
 
 
@@ -47,7 +47,7 @@ class SeriesIngredients(Ingredients[SeriesEncoder]):
 
 
 def measured(task: str, encoder: SeriesEncoder) -> dict[str, Any]:
-    """Settings of a task that were measured to train series well."""
+    """Settings of a task that were measured to work well for series."""
     if task == "simclr":
         return {"hidden": 2 * encoder.dim, "out": 128, "temperature": 0.1}
     if task == "byol":
@@ -56,22 +56,22 @@ def measured(task: str, encoder: SeriesEncoder) -> dict[str, Any]:
 
 
 def whole_views(spec: SeriesSpec) -> SeriesViews:
-    """A stretch as it is."""
+    """Unchanged segments."""
     return SeriesViews(spec, spec.length)
 
 
 def compared_views(spec: SeriesSpec) -> SeriesViews:
-    """Stretches that differ much."""
+    """Strongly augmented segments."""
     return SeriesViews(spec, spec.length, crop=(0.7, 1.0), warp=0.2, scale=0.2, noise=0.2, hidden=0.2)
 
 
 def scratch_views(spec: SeriesSpec) -> SeriesViews:
-    """Stretches that differ a little: labels tell what is the same."""
+    """Weakly augmented segments, for supervised training."""
     return SeriesViews(spec, spec.length, crop=(0.8, 1.0), resize=True, warp=0.1, scale=0.1, noise=0.1)
 
 
 def default_optim(encoder: SeriesEncoder) -> Optim:
-    """AdamW; the ConvNets take a higher rate and hardly any decay."""
+    """AdamW; with a higher rate and hardly any decay for the ConvNets."""
     if encoder.name.startswith("series_"):
         return Optim("adamw", lr=3e-3, weight_decay=1e-4, warmup=0.06)
     return Optim("adamw", lr=1e-3, weight_decay=0.05, warmup=0.06, betas=(0.9, 0.98), clip=1.0)

@@ -1,4 +1,4 @@
-"""A time series as an encoder sees it."""
+"""The spec of time series."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tacit.core.spec import SpecOf, numbers, whole
 if TYPE_CHECKING:
     from tacit.modalities.series.encoder import SeriesEncoder  # noqa: F401  (the base class names it)
 
-# What a file may say, which may be a stranger's.
+# Limits on values in files, which may be untrusted.
 MOST_CHANNELS, MOST_STEPS = 1 << 10, 1 << 16
 
 
 @dataclass(frozen=True)
 class SeriesSpec(SpecOf["SeriesEncoder"]):
-    """Numbers over time in so many channels, at regular steps, of which an encoder sees at most `length` at once.
+    """Time series of several channels at regular steps, of which an encoder sees at most `length` at once.
 
-    `mean` and `std` are each channel's over the data of training. `relative_to` says whose mean and deviation values
-    are taken relative to: the data's, or each series' own.
+    `mean` and `std` are those of each channel in the training data. Values are normalised by the mean and deviation of
+    `relative_to`: the data, or each series.
     """
 
     kind: ClassVar[str] = "series"

@@ -1,10 +1,10 @@
-"""Read once, mapped into memory ever after: the values of all series end to end.
+"""The store of time series: read once, then memory-mapped; the values of all series end to end.
 
-A folder of it, series/KEY/ in the cache, holds
+A folder series/KEY/ of the cache holds
     values.bin        float32, the channels of a step side by side; NaN where a series has no number in a channel
-    starts.bin        int64 [N + 1], the step at which each series begins
+    starts.bin        int64 [N + 1], first step of each series
     content.bin       16-byte hash per series, of its values
-    meta.json         the SeriesSpec, and what tells that the files are whole
+    meta.json         the SeriesSpec, and checksums
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ if TYPE_CHECKING:
     from tacit.core.types import Batch
 
 FORMAT = 1
-LENGTH = 1024  # steps at most that are looked at together, unless asked for
-NEARLY_ALL = 0.95  # of the series are seen whole, where they are no longer than that
-APART = 4.0  # times as far as within one, from which on series that lie apart are taken each for itself
+LENGTH = 1024  # steps of a window at most, by default
+NEARLY_ALL = 0.95  # share of series that fit into a window, where they are no longer than that
+APART = 4.0  # ratio of deviations between and within series from which on each is normalised by itself
 LEAST = 8  # steps of a series
-LONGEST = 1 << 20  # steps of a series that a batch holds, from its beginning
+LONGEST = 1 << 20  # first steps of a series in a batch, at most
 
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class SeriesStore:
-    """N series of any length; only the rows asked for are ever copied. May be read from several threads."""
+    """N series of any length; only requested rows are copied. Safe to read from several threads."""
 
     ragged: Ragged[np.float32]  # of all series, [S C] values
     content: NDArray[np.void]  # [N]
@@ -83,23 +83,23 @@ class SeriesStore:
         return np.diff(self.ragged.starts)
 
     def series(self, rows: Rows) -> list[NDArray[np.float32]]:
-        """These series [T C], mapped."""
+        """These series [T C], memory-mapped."""
         return self.ragged.take(np.asarray(rows, np.int64))
 
     def batch(self, rows: Rows) -> Batch:
-        """`series` [B T C] float32, 0 where padding, `length` [B] and `index` [B]."""
+        """`series` [B T C] float32, 0 for padding, `length` [B] and `index` [B]."""
         return padded([of[:LONGEST] for of in self.series(rows)], np.asarray(rows, np.int64))
 
 
 class Pieces:
-    """The series `rows`, each in equal pieces of `longest` steps at most.
+    """The series `rows`, each cut into equal pieces of at most `longest` steps.
 
-    Which piece is where is computed from the lengths, so that any of them at any time costs the same.
+    The position of a piece is computed from the lengths: random access at constant cost.
     """
 
     def __init__(self, store: SeriesStore, rows: Rows, longest: int) -> None:
         self.store, self.rows = store, np.asarray(rows, np.int64)
-        self.ends = np.cumsum(-(-store.lengths[self.rows] // longest))  # [rows] pieces up to each series' last
+        self.ends = np.cumsum(-(-store.lengths[self.rows] // longest))  # [rows] cumulative number of pieces
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -117,7 +117,7 @@ class Pieces:
 
 
 def padded(series: list[NDArray[np.float32]], index: Rows) -> Batch:
-    """Series [T C] as a batch: `series` [B T C], zeros behind each, `length` [B], `index` [B]."""
+    """Pad series [T C] to a batch: `series` [B T C], `length` [B], `index` [B]."""
     import torch
 
     lengths = np.array([len(of) for of in series], np.int64)
@@ -131,11 +131,11 @@ def padded(series: list[NDArray[np.float32]], index: Rows) -> Batch:
     }
 
 
-# ---------------------------------------------------------------- found or made
+# ---------------------------------------------------------------- loaded or written
 
 
 def open_series(source: Source, options: Options, keeping: Keeping) -> Kept:
-    """The series of this source, read now unless an earlier run has done it."""
+    """Load the series of this source, or read them now where no earlier run has."""
     if options.length is not None and not LENGTHS[0] <= options.length <= LENGTHS[1]:
         raise UserError(f"--length {options.length} is out of range; choose {LENGTHS[0]} to {LENGTHS[1]:,} steps")
 
@@ -185,7 +185,7 @@ def _write(source: Source, folder: Path, keeping: Keeping) -> Written:
 
 
 def _usable(series: NDArray[np.float64] | Unreadable, channels: int) -> NDArray[np.float32] | Unreadable:
-    """The series [T C] in single precision, NaN where there is no number; or why it is none."""
+    """The series [T C] in single precision, NaN where missing; or why it is unusable."""
     if isinstance(series, Unreadable):
         return series
     if series.shape[1] > MOST_CHANNELS:
@@ -201,7 +201,7 @@ def _usable(series: NDArray[np.float64] | Unreadable, channels: int) -> NDArray[
 
 
 def filled(series: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Without gaps, but for channels [T C] that hold no number at all: along straight lines, and level at the ends."""
+    """Fill gaps by linear interpolation, constant at the ends; channels [T C] without any number stay NaN."""
     if known.all():
         return np.ascontiguousarray(series)
     found = series.copy()
@@ -214,13 +214,13 @@ def filled(series: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.
 
 
 class Moments:
-    """Counts, sums and squares of the values of each channel, within series and of all."""
+    """Running counts, means and squared deviations of each channel, within series and overall."""
 
     def __init__(self) -> None:
         self.channels = 0
 
     def add(self, series: NDArray[np.float32]) -> None:
-        """Take in a series [T C]."""
+        """Add a series [T C]."""
         if not self.channels:
             self.channels = series.shape[1]
             self.n, self.mean, self.squares, self.within = np.zeros((4, self.channels))
@@ -231,14 +231,14 @@ class Moments:
         mean = np.where(known, values, 0).sum(0) / some
         within = (np.where(known, values - mean, 0) ** 2).sum(0)
         total = np.maximum(self.n + n, 1)
-        apart = mean - self.mean  # Chan, Golub & LeVeque 1983: nothing is lost where values are large
+        apart = mean - self.mean  # Chan, Golub & LeVeque 1983: numerically stable for large values
         self.squares += within + apart**2 * self.n * n / total
         self.within += within
         self.mean += apart * n / total
         self.n += n
 
     def spec(self, lengths: Rows) -> SeriesSpec:
-        """What they say of all series, of these lengths [N]."""
+        """The spec of all series, which have these lengths [N]."""
         deviation = np.sqrt(self.squares / np.maximum(self.n, 1))
         std = np.where(deviation > 1e-6 * np.maximum(np.abs(self.mean), 1e-30), deviation, 1.0)
         between = (self.squares - self.within).sum()

@@ -1,4 +1,4 @@
-"""Series as people keep them: lists in a table, a table with a row for every moment, arrays, files of CSV."""
+"""Sources of series: lists in a table, long tables with a row per moment, arrays, CSV files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tacit.core.archives import arrays_in
 from tacit.core.errors import UserError
 from tacit.data.labels import LABEL_NAMES
 from tacit.data.named import as_column, as_text
-from tacit.data.opened import Opened, is_text, read_table, row_ids
+from tacit.data.opened import OpenTable, is_text, read_table, row_ids
 from tacit.data.places import stamp_of
 from tacit.data.source import ROWS, Source, Unreadable, digest, spread
 from tacit.data.streamed import Streamed
@@ -30,7 +30,7 @@ from tacit.modalities.series.options import Options
 
 Values = NDArray[np.float64]
 
-# Usual names, as `plain` compares them.
+# Usual names of columns, normalised by `plain`.
 SERIES_NAMES = (
     *("series", "timeseries", "values", "value", "signal", "sequence", "ts", "trace", "wave", "waveform", "curve"),
     *("x", "data", "ecg", "eeg", "ppg", "readings", "measurements", "target"),
@@ -39,18 +39,18 @@ VECTOR_NAMES = ("embedding", "embeddings", "vector", "vectors", "features", "emb
 ID_NAMES = ("id", "seriesid", "uniqueid", "tsid", "series", "sensorid", "sensor", "unit", "unitid")
 TIME_NAMES = ("time", "timestamp", "datetime", "date", "ts", "ds", "t", "step", "timestep")
 VALUE_NAMES = ("value", "values", "y", "reading", "measurement")
-PLAIN_NAMES = (*LABEL_NAMES, "id", "name", "split", "group", "subject", "patient")  # of words that are no content
+PLAIN_NAMES = (*LABEL_NAMES, "id", "name", "split", "group", "subject", "patient")  # text columns that are no content
 
 SERIES = "series"
 ARRAY_NAMES = (SERIES, "x", "X", "data", "values", "arr_0")
 TARGET_NAMES = ("y", "Y", "label", "labels", "target", "targets", "arr_1")
 
-UNEVEN = 20  # steps for each value of a series, beyond which its times are no times of one series
-REGULAR = 0.01  # of a step that times may be off
+UNEVEN = 20  # steps per value of a series, beyond which its times are too sparse to be one series
+REGULAR = 0.01  # of a step, by which regular times may deviate
 
 
 def plain(column: str) -> str:
-    """A column's name as it is compared: `Series_ID` is seriesid."""
+    """Normalise a column name for comparison: `Series_ID` becomes seriesid."""
     return column.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
@@ -58,7 +58,7 @@ def plain(column: str) -> str:
 
 
 def as_series(item: Any) -> Values | Unreadable:
-    """An example [T C] as it is found, NaN where there is no number: an array, a file of CSV or its bytes."""
+    """Convert an example to [T C], NaN where missing: an array or a CSV file; bytes are unreadable."""
     if isinstance(item, Unreadable):
         return item
     if isinstance(item, Path):
@@ -69,7 +69,7 @@ def as_series(item: Any) -> Values | Unreadable:
 
 
 def _of_file(path: Path) -> Values | Unreadable:
-    """The columns of numbers of a CSV file, each a channel; a first one of times is left out."""
+    """Read a CSV file; each column of numbers is a channel, and a column of times is left out."""
     try:
         table = read_table(path)
     except (UserError, OSError) as error:
@@ -85,13 +85,13 @@ def _of_file(path: Path) -> Values | Unreadable:
             continue
         columns.append(values)
     first = as_numbers(pa.chunked_array([pa.array(table.column_names)]))
-    if first is not None and np.isfinite(first).all() and len(columns) == len(first):  # a file without names
+    if first is not None and np.isfinite(first).all() and len(columns) == len(first):  # a file without a header
         columns = [np.append(name, values) for name, values in zip(first, columns, strict=True)]
     return np.stack(columns, 1) if columns else Unreadable("it has no column of numbers")
 
 
 def as_numbers(values: pa.ChunkedArray | pa.Array) -> Values | None:
-    """The numbers of a column, NaN where a cell is empty; None where something there is no number."""
+    """The numbers of a column, NaN where a cell is empty; None where a cell is no number."""
     if is_text(values.type):
         texts = pc.utf8_trim_whitespace(values.cast(pa.string()))
         words = pc.unique(texts.filter(pc.invert(pc.fill_null(pc.match_substring_regex(texts, r"^[-+.\d]"), False))))
@@ -110,7 +110,7 @@ def as_numbers(values: pa.ChunkedArray | pa.Array) -> Values | None:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether cells are lists of numbers, or lists of such lists."""
+    """Whether a type is a list of numbers, or a list of such lists."""
     kind = _stored(kind)
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         return False
@@ -127,7 +127,7 @@ def _stored(kind: pa.DataType) -> pa.DataType:
 
 
 def list_column(schema: pa.Schema, taken: frozenset[str], reserved: frozenset[str]) -> str | None:
-    """The one column of lists of a table that can be nothing but series; `taken` are other modalities' usual names."""
+    """The single list column of a table, where it can only hold series; `taken` are usual names of other modalities."""
     lists = [field for field in schema if is_list(field.type) and field.name not in reserved]
     if len(lists) != 1 or any(is_bytes(field.type) for field in schema):
         return None
@@ -144,7 +144,7 @@ def list_column(schema: pa.Schema, taken: frozenset[str], reserved: frozenset[st
 
 
 def lists_source(listing: Table, columns: Sequence[str]) -> Source:
-    """A series a row, of the lists in these columns: several are the channels of one."""
+    """One series per row, from lists in these columns; several columns are channels."""
     table, name = listing.opened, listing.name
     for column in columns:
         if column not in table.schema.names:
@@ -172,7 +172,7 @@ def lists_source(listing: Table, columns: Sequence[str]) -> Source:
     )
 
 
-def _hashed(table: Opened, column: str) -> bytes:
+def _hashed(table: OpenTable, column: str) -> bytes:
     state = hashlib.blake2b(digest_size=16)
     for chunk in table.stream(column):
         state.update(pa.record_batch([chunk], ["x"]).serialize())
@@ -180,7 +180,7 @@ def _hashed(table: Opened, column: str) -> bytes:
 
 
 def _cells(columns: Sequence[Iterator[pa.Array]]) -> Iterator[Values | Unreadable]:
-    """The series of each row, [T C] from the lists of its columns, [T] each, or of the one column, [C T] or [T C]."""
+    """The series [T C] of each row, from lists [T] of its columns, or a list of lists [C T] or [T C]."""
     for row in zip(*(chain.from_iterable(map(_lists, of)) for of in columns), strict=True):
         parts: list[Values] = []
         for cell in row:
@@ -197,12 +197,12 @@ def _cells(columns: Sequence[Iterator[pa.Array]]) -> Iterator[Values | Unreadabl
 
 
 def channels_first(values: Values) -> Values:
-    """[C T] from [C T] or [T C]: there are no more channels than steps."""
+    """[C T] from [C T] or [T C], assuming no more channels than steps."""
     return values if values.shape[0] <= values.shape[1] else values.T
 
 
 def _lists(chunk: pa.Array | pa.ChunkedArray) -> Iterator[Values | None]:
-    """The lists of a column as arrays, [T], or of lists of lists [a b]; None where there is none, or it is ragged."""
+    """The lists of a column as arrays [T], or [a b] for nested lists; None where missing or ragged."""
     if isinstance(chunk, pa.ChunkedArray):
         for part in chunk.chunks:
             yield from _lists(part)
@@ -223,7 +223,7 @@ def _lists(chunk: pa.Array | pa.ChunkedArray) -> Iterator[Values | None]:
         yield values[begin:end] if known else None
 
 
-# ---------------------------------------------------------------- a row for every moment
+# ---------------------------------------------------------------- long tables: a row per moment
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class Roles:
 
 
 def long_roles(schema: pa.Schema, options: Options, name: str, *, must: bool) -> Roles | None:
-    """The columns of a long table that are named, else those of usual names; None where there are none."""
+    """The columns of a long table by options, else by usual names; None where some are missing."""
     known = {plain(column): column for column in reversed(schema.names)}
 
     def usual(names: Sequence[str]) -> str | None:
@@ -260,10 +260,10 @@ def long_roles(schema: pa.Schema, options: Options, name: str, *, must: bool) ->
 
 
 def long_source(streamed: Streamed, roles: Roles, name: str, whole: pa.Table) -> Source:
-    """A series for each id, in the order in which they first occur, its values in time.
+    """One series per id, in order of first occurrence, with values in order of time.
 
-    Where times are irregular, values lie on straight lines between them, a usual step apart. Of the other columns those
-    are kept that say one thing of a series.
+    Irregular times are resampled to the median step by linear interpolation. Other columns are kept where they are
+    constant within each series.
     """
     for column in roles.values:
         if column not in streamed.schema.names:
@@ -323,13 +323,13 @@ def long_source(streamed: Streamed, roles: Roles, name: str, whole: pa.Table) ->
 
 
 def _step(of: NDArray[np.int64], time: Values) -> float:
-    """The usual time from one value of a series to its next."""
+    """The median time between consecutive values of a series."""
     gaps = np.diff(time)[(of[1:] == of[:-1]) & (np.diff(time) > 0)]
     return float(np.median(gaps)) if len(gaps) else 1.0
 
 
 def on_grid(time: Values, values: Values, step: float) -> Values | Unreadable:
-    """Values [n C] at rising times [n] as a series [T C] of regular steps, NaN where nothing was measured at one."""
+    """Resample values [n C] at ascending times [n] to regular steps [T C]; NaN where there is no measurement."""
     if len(time) < 2:
         return values
     place = (time - time[0]) / step
@@ -345,14 +345,14 @@ def on_grid(time: Values, values: Values, step: float) -> Values | Unreadable:
     for channel in range(values.shape[1]):
         known = np.isfinite(values[:, channel])
         if known.any():
-            at, where = np.unique(place[known], return_inverse=True)  # of one moment the mean
+            at, where = np.unique(place[known], return_inverse=True)  # average values of equal time
             mean = np.bincount(where, values[known, channel]) / np.bincount(where)
             found[:, channel] = np.interp(grid, at, mean)
     return found
 
 
 def _constant(whole: pa.Table, roles: Roles, encoded: pa.DictionaryArray) -> pa.Table | None:
-    """Of the other columns those that say one thing of each series, a row for each of its ids."""
+    """Other columns that are constant within each series, with one row per id."""
     of = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     known = of >= 0
     numbers, first = np.unique(of[known], return_index=True)
@@ -373,7 +373,7 @@ def _constant(whole: pa.Table, roles: Roles, encoded: pa.DictionaryArray) -> pa.
 
 
 def file_source(path: Path, *, must: bool) -> Source | None:
-    """A `.npy` file of series, or a `.npz` with one array of series and perhaps one of labels. Never unpickles."""
+    """Read a `.npy` file of series, or a `.npz` with an array of series and perhaps one of labels. Never unpickles."""
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -382,23 +382,23 @@ def file_source(path: Path, *, must: bool) -> Source | None:
             loaded.close()
             with arrays_in(path) as inside:
                 arrays = {name: inside[name] for name in inside.files}
-    except Exception:  # whatever a head that lies makes of numpy: who else reads arrays says what is wrong with it
+    except Exception:  # whatever a forged header makes numpy raise; other readers of arrays report it
         return None
     return arrays_source(arrays, path.name, stamp_of(path), must=must)
 
 
 def objects_source(data: Any, name: str, *, must: bool) -> Source | None:
-    """Arrays in memory: [N T], [N C T], or a list of arrays [T] or [C T] of any lengths; alone, or as x beside y."""
+    """Read arrays in memory: [N T], [N C T], or a list of arrays [T] or [C T] of any lengths; alone, or as x with y."""
     if isinstance(data, Mapping):
         return arrays_source({str(key): value for key, value in data.items()}, name, None, must=must)
     return arrays_source({"x": data}, name, None, must=must)
 
 
 def arrays_source(arrays: Mapping[str, Any], name: str, stamp: bytes | None, *, must: bool) -> Source | None:
-    """Series under the one name that fits, labels under y or label. None where they are no series."""
+    """Find series by the usual names of arrays, and labels under y or label. None where there are no series."""
     found = next((key for key in ARRAY_NAMES if key in arrays), None)
     if found is None or not (must or found == SERIES):
-        return None  # numbers [N T] may be images or features, flattened
+        return None  # numbers [N T] may also be flattened images or features
     series = _listed(arrays[found])
     if series is None:
         if must:
@@ -432,7 +432,7 @@ def _detached(values: Any) -> Any:
 
 
 def _listed(values: Any) -> Any:
-    """Series as something with a length and rows; None where it holds none."""
+    """Series as an array or list of rows; None where there are none."""
     values = _detached(values)
     if isinstance(values, list | tuple) and values:
         rows = [_detached(of) for of in values]
@@ -446,11 +446,11 @@ def _listed(values: Any) -> Any:
     return values if values.ndim in (2, 3) and values.dtype.kind in "fiu" and len(values) else None
 
 
-# ---------------------------------------------------------------- which of these
+# ---------------------------------------------------------------- tables of either form
 
 
 def table_source(listing: Table, options: Options, reserved: frozenset[str], *, must: bool) -> Source | None:
-    """The series of a table; None where it may be of another modality."""
+    """The series of a table of lists or a long table; None where it may be of another modality."""
     schema = listing.streamed.schema if must or listing.names() is not None else None
     if schema is None:
         return None
@@ -488,7 +488,7 @@ def table_source(listing: Table, options: Options, reserved: frozenset[str], *, 
 
 
 def _first(listing: Table) -> Callable[[str], pa.Array | None]:
-    """The first rows of a column, without reading the others."""
+    """A function that reads the first rows of a column only."""
 
     def first(column: str) -> pa.Array | None:
         batch = next(iter(listing.streamed.stream([column])), None)

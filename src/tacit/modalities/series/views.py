@@ -1,4 +1,4 @@
-"""Views of time series: a crop, its time warped, its values scaled, moved and noised, a part of it hidden.
+"""Views of time series: crops, time warping, scaling, shifts, noise, and masked runs.
 
 Crops and time warping (Le Guennec, Malinowski & Tavenard 2016), jitter, scaling and magnitude (Um et al. 2017,
 arXiv:1706.00527), masks of a run of steps (Yue et al. 2022, TS2Vec, arXiv:2106.10466). Every draw is a function of the
@@ -21,18 +21,17 @@ from tacit.modalities.series.encoder import values_of
 from tacit.modalities.series.spec import SeriesSpec
 from tacit.modalities.windows import counted
 
-KNOTS = 5  # between which the speed of a warped time changes evenly
+KNOTS = 5  # between which the speed of warped time changes linearly
 
 
 @dataclass(frozen=True)
 class SeriesViews:
-    """Views of series: a stretch of `most` steps at most.
+    """Views of series: random segments of at most `most` steps.
 
-    The stretch is the share `crop` of the series, drawn between its ends; with `resize` it is drawn out to the steps
-    that the series has. Its speed changes by up to e^`warp` along the way. `scale` is the deviation
-    of its amplitude, in natural logarithms, `shift` that of its level and `noise` the largest deviation of noise, both
-    in deviations of the values; `hidden` the largest share of steps that is put to 0 in one run. With `flip` its sign
-    is turned in half of the views.
+    The segment is a share of the series drawn from the range `crop`; with `resize` it is resampled to the length of the
+    series. Its speed varies by up to e^`warp`. `scale` is the deviation of its log amplitude, `shift` that of its level
+    and `noise` the largest deviation of noise, both in deviations of the values; `hidden` is the largest share of steps
+    set to 0 in one run. With `flip` the sign is inverted in half of the views.
     """
 
     spec: SeriesSpec
@@ -48,7 +47,7 @@ class SeriesViews:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, view: int) -> Batch:
-        """View number `view` of every series: `values` [B T C], `steps` [B], `key` the view's own."""
+        """View number `view` of every series: `values` [B T C], `steps` [B], and `key` of the view."""
         values, n = values_of(batch, self.spec)
         key = keys.split(batch["key"], view)
         with torch.autocast(values.device.type, enabled=False):
@@ -57,7 +56,7 @@ class SeriesViews:
         return {**batch, "values": seen, "steps": steps, "key": key}
 
     def _drawn(self, values: Tensor, n: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """The stretch of each series, sampled along straight lines, and its steps."""
+        """Draw a segment of each series by linear interpolation; and its number of steps."""
         u = keys.uniform(key, "stretch", 2)
         most = self.most
         share = self.crop[0] + (self.crop[1] - self.crop[0]) * u[:, 0]
@@ -65,7 +64,7 @@ class SeriesViews:
         start = u[:, 1] * (n - length)
         steps = (n.clamp(max=most) if self.resize else length.round()).long().clamp(min=1)  # [B]
         place = torch.arange(most, device=values.device)
-        along = (place + 0.5) / steps[:, None]  # [B most] shares of the stretch
+        along = (place + 0.5) / steps[:, None]  # [B most] position within the segment, as a share
         if self.warp:
             along = self._warped(along.clamp(max=1.0), key)
         at = start[:, None] + along * length[:, None] - 0.5
@@ -79,7 +78,7 @@ class SeriesViews:
         return torch.where(counted(steps, most)[:, :, None], seen, 0.0), steps
 
     def _warped(self, along: Tensor, key: Tensor) -> Tensor:
-        """Shares of the way [B T] where speed changes: the integral of what lies evenly between `KNOTS` draws."""
+        """Warp positions [B T]: integrate a piecewise linear speed between `KNOTS` random knots."""
         speed = torch.exp(self.warp * (2 * keys.uniform(key, "warp", KNOTS) - 1))  # [B K]
         pieces = (speed[:, :-1] + speed[:, 1:]) / 2
         done = torch.cat([torch.zeros_like(pieces[:, :1]), pieces.cumsum(1)], 1)  # [B K]
@@ -114,7 +113,7 @@ class SeriesViews:
 
 @dataclass(frozen=True)
 class StepTarget:
-    """What is predicted of series: the values of every token, [B N stride*C]."""
+    """The target of masked prediction: the values of every token, [B N stride*C]."""
 
     spec: SeriesSpec
     stride: int  # steps of a token
@@ -125,13 +124,13 @@ class StepTarget:
         return whole.reshape(len(whole), -1, self.stride * values.shape[2])
 
     def picture(self, answer: Tensor, batch: Batch) -> Tensor:
-        """Answers [B N stride*C] as values [B T C]."""
+        """Reshape predictions [B N stride*C] to values [B T C]."""
         return answer.reshape(len(answer), -1, self.spec.channels)[:, : batch["values"].shape[1]]
 
 
 @dataclass(frozen=True)
 class RunMask:
-    """Hides about a share of each series' tokens, in runs of `run` tokens on average."""
+    """Mask a share of each series' tokens, in runs of `run` tokens on average."""
 
     spec: SeriesSpec
     stride: int  # steps of a token

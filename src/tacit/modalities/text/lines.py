@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from tacit.core.errors import UserError
-from tacit.data.opened import Opened, opened_table, stamps_of
+from tacit.data.opened import OpenTable, opened_table, stamps_of
 from tacit.data.places import Place
 from tacit.data.rows import Row, concatenated, json_rows, table_of
 from tacit.data.source import Source, Unreadable, spread
@@ -20,7 +20,7 @@ _BLOCK = 4096  # rows converted to arrow at a time
 _HEAD = 1000  # rows that determine the columns
 
 
-def line_source(paths: Sequence[Place], name: str, choose: Callable[[Opened], Sequence[str]]) -> Source | None:
+def line_source(paths: Sequence[Place], name: str, choose: Callable[[OpenTable], Sequence[str]]) -> Source | None:
     """One text per line of `paths`, of the columns that `choose` finds in the first lines; None where it finds none."""
     head = list(islice(_rows(paths), _HEAD))
     first = [row.cells for row in head if isinstance(row.cells, dict)]

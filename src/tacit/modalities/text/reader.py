@@ -12,7 +12,7 @@ import pyarrow as pa
 from tacit.core.text import whole_signs
 from tacit.data.listing import File, Listing, Objects
 from tacit.data.notes import Notes
-from tacit.data.opened import LINES, Opened
+from tacit.data.opened import LINES, OpenTable
 from tacit.data.options import Reading
 from tacit.data.signs import suffix_of
 from tacit.data.source import Source
@@ -74,7 +74,7 @@ class TextReader(Reader[Options]):
 def _table(listing: Table, wanted: Sequence[str], reserved: frozenset[str], *, must: bool) -> Source | None:
     """The texts of a table's columns; None for a table of encoded examples or of paths to files."""
 
-    def chosen(table: Opened) -> Sequence[str]:
+    def chosen(table: OpenTable) -> Sequence[str]:
         if wanted:
             return text_columns(table, listing.name, wanted, must=True).columns
         files = listing.leads_to_files(table.schema, lambda column: next(table.stream(column)))
@@ -87,7 +87,7 @@ def _table(listing: Table, wanted: Sequence[str], reserved: frozenset[str], *, m
     if listing.places and suffix_of(listing.places[0].name) in LINES:
         columns: list[str] = []
 
-        def remembered(head: Opened) -> Sequence[str]:
+        def remembered(head: OpenTable) -> Sequence[str]:
             columns[:] = chosen(head)
             return columns
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tacit.core.errors import UserError
 from tacit.data.encodings import CannotRead, Encoding
-from tacit.data.opened import PATH_NAMES, Opened, is_text, is_words, row_ids, stamps_of, strings
+from tacit.data.opened import PATH_NAMES, OpenTable, is_text, is_words, row_ids, stamps_of, strings
 from tacit.data.source import Source, digest, each, spread
 from tacit.data.text import opened_file
 from tacit.modalities.text.documents import Document, encoding_of_file
@@ -32,7 +32,7 @@ class TextColumns(NamedTuple):
 
 
 def text_columns(
-    table: Opened, name: str, wanted: Sequence[str], reserved: frozenset[str] = frozenset(), *, must: bool
+    table: OpenTable, name: str, wanted: Sequence[str], reserved: frozenset[str] = frozenset(), *, must: bool
 ) -> TextColumns:
     """Choose the columns that make up a text: those `wanted`, one with a usual name, or the only one of long strings.
 
@@ -64,7 +64,7 @@ def text_columns(
     return TextColumns()
 
 
-def table_texts(table: Opened, columns: Sequence[str], name: str) -> Source:
+def table_texts(table: OpenTable, columns: Sequence[str], name: str) -> Source:
     """One text per row of a table, its columns joined by a blank line."""
 
     def joined(cells: Callable[[str], Iterator[pa.Array]]) -> Iterator[Document]:
@@ -161,7 +161,7 @@ def file_texts(path: Path) -> Source:
         sample,
         stamps_of([path]),
     )
-    remarks = list(encoding.said(path.name))
+    remarks = list(encoding.remarks(path.name))
     if by_blank and lines > count:
         remarks.append(f"{path.name}: blank lines part its {lines:,} lines into {count:,} texts")
     elif parts > 1 and not by_blank:

@@ -1,4 +1,4 @@
-"""What a person said about labels, groups and splits, checked before anything is read."""
+"""The label specification: settings of labels, groups and splits, checked before any data is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MULTILABEL = "multilabel"  # the target that the flag of this name implies
 
-# What columns can tell, and the setting that names the column.
+# Roles of columns, and the option that names the column of each.
 FLAGS = {
     "label": "--label-column",
     "group": "--group-column",
@@ -27,19 +27,19 @@ FLAGS = {
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which columns tell what, and how the labels are to be read."""
+class LabelSpec:
+    """Which column plays which role, and how labels are read."""
 
     columns: Mapping[str, str]  # a key of `FLAGS` -> the name of the column
     target: str = USUAL
     separator: str | None = None  # between the labels of one cell
-    ignored: tuple[str, ...] = ()  # labels that mean none
-    kept: tuple[str, ...] = ()  # words such as NA and None that are names here
+    ignored: tuple[str, ...] = ()  # labels that mean "no label"
+    kept: tuple[str, ...] = ()  # words such as NA and None that are real labels in these data
     held_out: str | None = None  # the value of the column `holdout` that makes an example a test example
 
     @property
     def lists(self) -> bool:
-        """Whether a label may be a list of them."""
+        """Whether a cell may hold a list of labels."""
         return make_target(self.target).lists
 
     @property
@@ -49,12 +49,15 @@ class Asked:
 
     @property
     def of_parts(self) -> bool:
-        """Whether a label is one of a part of an example."""
+        """Whether a label belongs to a part of an example, such as a token."""
         return make_target(self.target).of_parts
 
-    def of_kind(self, next_up: str | None, *, labelled: bool, unnamed: bool, held: bool) -> Asked:
-        """With `next_up`, which asks what comes next, for data without labels, `held` out in part, where no target was
-        named; None for data in which nothing comes next. UserError where they cannot be judged by the target.
+    def for_modality(self, next_up: str | None, *, labelled: bool, unnamed: bool, held: bool) -> LabelSpec:
+        """Resolve the target for one modality.
+
+        Where no target is named (`unnamed`), data without labels whose last events are held out (`held`) get the target
+        `next_up`, which predicts what comes next; `next_up` is None for modalities without an order. UserError where
+        the data cannot be evaluated by the target.
         """
         if unnamed and next_up is not None and held and not labelled:
             return replace(self, target=next_up)
@@ -68,24 +71,24 @@ class Asked:
             raise UserError(f"--target {self.target} and --holdout none exclude each other; choose one")
         return self
 
-    def without(self, key: str) -> Asked:
-        """Where a column that is named means something else."""
+    def without(self, key: str) -> LabelSpec:
+        """Drop a role, for modalities where its column means something else."""
         return replace(self, columns={of: column for of, column in self.columns.items() if of != key})
 
 
 def target_named(target: str | None, multilabel: str | None) -> str:
-    """The target that these settings come to; a class is meant where nothing is said."""
+    """The target that these settings imply; classification by default."""
     return MULTILABEL if multilabel is not None else target or USUAL
 
 
 def target_settings(*settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`target` and `multilabel` of the first of these that says anything of them."""
-    said = [{name: of.get(name) for name in ("target", "multilabel")} for of in settings]
-    return next((of for of in said if any(of.values())), said[-1])
+    """`target` and `multilabel` from the first of these settings that has either."""
+    given = [{name: of.get(name) for name in ("target", "multilabel")} for of in settings]
+    return next((of for of in given if any(of.values())), given[-1])
 
 
-def asked_by(options: LabelOptions) -> Asked:
-    """Which columns tell what. UserError where a setting makes no sense, or two contradict."""
+def label_spec_of(options: LabelOptions) -> LabelSpec:
+    """Make the label specification. UserError where an option is invalid, or two contradict each other."""
     target, multilabel, holdout, time_column = options.target, options.multilabel, options.holdout, options.time_column
     if target is not None and target not in TARGETS:
         raise UserError(f"--target {target} is none{nearest(str(target), OFFERED)}; choose from {', '.join(OFFERED)}")
@@ -102,7 +105,7 @@ def asked_by(options: LabelOptions) -> Asked:
         "--split-column": options.split_column,
         "--test": options.test,
     }
-    given = [flag for flag, said in splits.items() if said is not None]
+    given = [flag for flag, setting in splits.items() if setting is not None]
     if len(given) > 1 and given[0] in ("--holdout", "--time-column"):
         raise UserError(f"{given[0]} and {given[1]} both say what the test split is; choose one")
     columns = {
@@ -113,7 +116,7 @@ def asked_by(options: LabelOptions) -> Asked:
         "holdout": site or None,
         "time": time_column,
     }
-    return Asked(
+    return LabelSpec(
         {key: name for key, name in columns.items() if name is not None},
         target=target_named(target, multilabel),
         separator=None if multilabel is None else multilabel.strip(),

@@ -1,4 +1,4 @@
-"""From the texts that were found to what a run works with: labels, groups, the split, parts of the population."""
+"""Resolve the text columns that were found into labels, groups, a split and subgroups, as numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tacit.core.columns import LISTED, Codes, by_name, codes_of
 from tacit.core.errors import UserError
-from tacit.data.asked import MULTILABEL, Asked
+from tacit.data.label_spec import MULTILABEL, LabelSpec
 from tacit.data.labels import Columns
 from tacit.data.notes import Notes
 from tacit.data.source import TEST
@@ -35,7 +35,7 @@ MOST_SUBGROUPS = 100
 
 
 class Spans(NamedTuple):
-    """Stretches of recordings, and the class of each, [R]."""
+    """Labelled segments of recordings, and the class of each, [R]."""
 
     row: Codes  # of the recording
     begin: NDArray[np.float64]  # seconds
@@ -45,11 +45,11 @@ class Spans(NamedTuple):
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known of N examples, in numbers."""
+    """Resolved labels of N examples, as numbers."""
 
-    label: Codes  # [N] class numbers, or strata of targets without classes; -1 where unlabelled
+    label: Codes  # [N] class numbers, or strata for targets without classes; -1 where unlabelled
     classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
-    group: Codes | None  # [N]; a split never parts equal numbers
+    group: Codes | None  # [N]; examples of one number never lie on both sides of a split
     split: SplitCodes | None  # [N] TRAIN, TEST, VALIDATION
     target: str = USUAL
     truth: NDArray[np.float64] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); NaN: unlabelled
@@ -57,17 +57,17 @@ class Labels:
     subgroups: tuple[str, ...] = ()  # their names
     side: Codes | None = None  # [N] of a pair, 0 or 1
     pair: Codes | None = None  # [N] the pair of each, -1 where none
-    token: Codes | None = None  # [N] a token's type; those of which nothing is said share one
-    spans: Spans | None = None  # stretches of which each has a class, in place of the N examples
+    token: Codes | None = None  # [N] a token's type; tokens without one share a number
+    spans: Spans | None = None  # labelled segments, in place of labels of the N examples
 
 
-def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Array, notes: Notes) -> Labels:
-    """Everything about the examples with these ids; `split` is what the data come with.
+def resolve(columns: Columns, spec: LabelSpec, split: SplitCodes | None, ids: pa.Array, notes: Notes) -> Labels:
+    """Resolve the text columns of the examples with these ids; `split` is the one that the data come with, if any.
 
-    UserError where what was found makes no sense.
+    UserError where labels, groups or splits are inconsistent.
     """
-    text = pa.nulls(len(ids), pa.string()) if columns.label is None else not_ignored(columns.label, asked, notes)
-    target = make_target(asked.target)
+    text = pa.nulls(len(ids), pa.string()) if columns.label is None else not_ignored(columns.label, spec, notes)
+    target = make_target(spec.target)
     text, paired, notes.unpaired = target.candidates(text, group=columns.group, side=columns.side, pair=columns.pair)
     labelled = text.is_valid().to_numpy(zero_copy_only=False)
     group, grouping, noun = None, columns.group, "group"
@@ -80,7 +80,7 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
             refuse_torn(paired, group)
     elif paired is not None:
         group, grouping, noun = group_codes(paired, ids), paired, "pair"
-    split = _split(columns, asked, split, labelled, group, notes)
+    split = _split(columns, spec, split, labelled, group, notes)
     if split is not None and grouping is not None:
         refuse_spanning(grouping, split, noun)
     answers = Answers(np.full(len(ids), -1, np.int64))
@@ -88,9 +88,9 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
         training = np.ones(len(ids), bool) if split is None else split != TEST
         if not target.lists and pc.any(pc.match_substring(text, LISTED)).as_py():
             raise UserError(
-                f"--target {asked.target} takes one label per example, not a table: say --target {MULTILABEL}"
+                f"--target {spec.target} takes one label per example, not a table: say --target {MULTILABEL}"
             )
-        answers = target.read_labels(LabelTexts(text, training, asked.separator, notes.missing.means, paired))
+        answers = target.read_labels(LabelTexts(text, training, spec.separator, notes.missing.means, paired))
         notes.left_out(answers)
         notes.remarks += (*minus_one(answers.classes), *look_alike(answers.classes, "labels"))
     subgroup: Codes | None = None
@@ -98,13 +98,13 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
     if columns.subgroup is not None:
         refuse_two_ways(columns.subgroup, "parts of the population")
         notes.remarks += look_alike(pc.unique(columns.subgroup).drop_null().to_pylist(), "parts of the population")
-        subgroup, subgroups = _subgroups(columns.subgroup, asked.columns["subgroup"])
+        subgroup, subgroups = _subgroups(columns.subgroup, spec.columns["subgroup"])
     return Labels(
         answers.label,
         answers.classes,
         group,
         split,
-        asked.target,
+        spec.target,
         answers.truth,
         subgroup,
         subgroups,
@@ -115,37 +115,37 @@ def resolve(columns: Columns, asked: Asked, split: SplitCodes | None, ids: pa.Ar
 
 
 def minus_one(names: Sequence[str]) -> tuple[str, ...]:
-    """A remark where -1 is a class among whole numbers from 0, which elsewhere means that there is none."""
+    """A remark where -1 is a class beside whole numbers from 0: elsewhere -1 often means "no label"."""
     others = [name for name in names if name != "-1"]
     if len(others) == len(names) or not all(name.isdigit() for name in others):
         return ()
     return ("-1 was taken for a class like the others; if it means that there is none, say --ignore-label -1",)
 
 
-def not_ignored(text: pa.Array, asked: Asked, notes: Notes) -> pa.Array:
-    """Null where a label is one that means none, which `notes` counts."""
-    if not asked.ignored:
+def not_ignored(text: pa.Array, spec: LabelSpec, notes: Notes) -> pa.Array:
+    """Replace ignored labels by null, and count them in `notes`."""
+    if not spec.ignored:
         return text
-    ignored = pc.fill_null(pc.is_in(text, pa.array(asked.ignored, pa.string())), False)
+    ignored = pc.fill_null(pc.is_in(text, pa.array(spec.ignored, pa.string())), False)
     notes.ignored = pc.sum(ignored).as_py() or 0
     return pc.if_else(ignored, None, text)
 
 
 def _split(
     columns: Columns,
-    asked: Asked,
+    spec: LabelSpec,
     split: SplitCodes | None,
     labelled: NDArray[np.bool_],
     group: Codes | None,
     notes: Notes,
 ) -> SplitCodes | None:
-    """What the person said, else what the data come with."""
+    """The split by the settings, else the one that the data come with."""
     if columns.holdout is not None:
-        column, value = asked.columns["holdout"], asked.held_out or ""
+        column, value = spec.columns["holdout"], spec.held_out or ""
         notes.test_split = f"{column} = {value}"
         return hold_out(columns.holdout, value, column, labelled)
     if columns.time is not None:
-        column = asked.columns["time"]
+        column = spec.columns["time"]
         everything = labelled if labelled.any() else np.ones(len(labelled), bool)
         split, since = hold_out_latest(columns.time, column, everything, group)
         notes.test_split = f"{column} from {since} on"
