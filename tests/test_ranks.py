@@ -107,7 +107,7 @@ def test_the_leader_decides_what_a_time_comes_to(tmp_path: Path) -> None:
 def first_and_then(folder: str) -> None:
     with all_processes(device="cpu", timeout=2.0):
         with ranks.leader_first():
-            if ranks.leader():
+            if ranks.is_leader():
                 time.sleep(3.0)  # longer than anybody waits for one who shows no sign of life
                 Path(folder, "made").write_text("by the leader")
             assert Path(folder, "made").read_text() == "by the leader"

@@ -132,7 +132,7 @@ def stopped_and_continued(folder: str) -> None:
             with pytest.raises(Interrupted):
                 train(of, sharded=sharded, stop=5)
             with ranks.leader_first():
-                if ranks.leader():
+                if ranks.is_leader():
                     shutil.copytree(of, Path(folder, f"{sharded}-1"))
             train(of, sharded=not sharded)
         ranks.leave_to_leader()

@@ -20,7 +20,7 @@ from tacit.training.engine import make_fabric
 from tacit.training.fitting import limited, most_that_fit
 from tacit.training.loop import Row, Run, pretrain
 from tacit.training.optim import Optim
-from tacit.training.profiling import SECTIONS, Profile, told
+from tacit.training.profiling import SECTIONS, Profile, profile_lines
 from tacit.training.spikes import ENOUGH, Spikes
 from tacit.training.stepping import NonFinite, OutOfMemory, Stepper, StepSettings, is_out_of_memory, parted
 from tests.tiny import TinyBatches, tiny_encoder, tiny_recipe, without_dropout
@@ -226,7 +226,7 @@ def test_a_profile_accounts_for_the_time(tmp_path: Path) -> None:
     assert profile.steps == STEPS
     assert 0.8 * passed < sum(profile.seconds.values()) <= passed
     assert all(profile.seconds[section] > 0 for section in SECTIONS)
-    assert len(told(profile.seconds, profile.steps)) == 1 + len(SECTIONS)
+    assert len(profile_lines(profile.seconds, profile.steps)) == 1 + len(SECTIONS)
     off = Profile()
     trained(tiny_recipe("rotation", encoder="vit_tiny").task, profile=off, steps=2)
     assert not any(off.seconds.values())

@@ -56,7 +56,7 @@ class Flag(NamedTuple):
 
 
 class Described(NamedTuple):
-    """What a command's file says of it."""
+    """A command as its file describes it."""
 
     doc: str
     flags: list[Flag]
@@ -64,13 +64,13 @@ class Described(NamedTuple):
 
 
 class _Help(HelpFormatter):
-    """Help without types; a default is told where there is one."""
+    """Help without types, with each default."""
 
     def _get_help_string(self, action: Any) -> str:
-        told = action.help or ""
+        text = action.help or ""
         if action.option_strings and action.default not in (None, False, "==SUPPRESS==", [], (), float("inf")):
-            told += f" (default: {action.default})"
-        return told
+            text += f" (default: {action.default})"
+        return text
 
 
 class _Parser(ArgumentParser):
@@ -89,7 +89,7 @@ class _Parser(ArgumentParser):
             dashes = "--" if unknown[1] else ""
             close = nearest(name, self.known).replace("_", "-")
             text = f"unknown setting {dashes}{unknown[2]}{close}; `{self.prog} --help` lists them"
-        elif self.private:  # what was given for a setting may name something
+        elif self.private:  # the value of a setting may name something
             named = re.search(r"[Kk]ey \"(\w+)\"", text)
             what = f"--{named[1].replace('_', '-')}" if named and named[1] in self.known else "a setting"
             text = f"{what} was given a value that it does not take; `{self.prog} --help` lists them"
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     start_clock()
     words = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):  # a file's name may have signs that the terminal has not
+    for stream in (sys.stdout, sys.stderr):  # a file's name may have characters that the terminal lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -123,8 +123,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _silence()
         code = 0
     except (OSError, MemoryError) as error:
-        told = in_a_line(error)
-        code = _complain(told, told.exit_code)
+        failure = in_a_line(error)
+        code = _complain(failure, failure.exit_code)
         try:
             sys.stdout.flush()
         except OSError:
@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _silence() -> None:
-    """Nothing more goes to standard output."""
+    """Send nothing more to standard output."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -205,7 +205,7 @@ def _parse(name: str, described: Described, words: list[str]) -> Namespace:
     return parsed
 
 
-# ---------------------------------------------------------------- what a command's file says
+# ---------------------------------------------------------------- a command's file
 
 
 def describe(name: str) -> Described:
@@ -245,7 +245,7 @@ def _function(file: Path, name: str) -> ast.FunctionDef:
 
 
 def _plain(hint: Any) -> Any:
-    """A type without the members of it that only Python can give."""
+    """A type without those of its members that only Python can give."""
     if get_origin(hint) not in (Union, UnionType):
         return hint
     written = [one for one in get_args(hint) if one in _WRITTEN or get_origin(one) in (Literal, *_LISTS)]
@@ -283,15 +283,15 @@ def _named(words: list[str], flag: str) -> list[str]:
 
 
 def _is_private(words: list[str]) -> bool:
-    """Whether --private is said here, or in a file of settings; also where what is said is of no sense."""
-    said = [word.partition("=")[2].lower() or "true" for word in words if word.partition("=")[0] == "--private"]
+    """Whether --private is given here or in a file of settings, even with a value that makes no sense."""
+    values = [word.partition("=")[2].lower() or "true" for word in words if word.partition("=")[0] == "--private"]
     for file in map(Path, _named(words, "--config")):
         try:
             settings = read_plain_yaml(file)
         except (OSError, ValueError):
             continue
-        said += [str(settings.get("private", False)).lower()] if isinstance(settings, dict) else []
-    return any(word != "false" for word in said)
+        values += [str(settings.get("private", False)).lower()] if isinstance(settings, dict) else []
+    return any(word != "false" for word in values)
 
 
 def _check_config(file: Path) -> None:
@@ -307,7 +307,7 @@ def _check_config(file: Path) -> None:
 def _normal(words: list[str], flags: dict[str, Flag]) -> list[str]:
     """Dashes to underscores in flags, `--switch` to `--switch=true`, and a repeated list's `--flag` to `--flag+`."""
     out: list[str] = []
-    said = [word.partition("=")[0].lstrip("-").replace("-", "_") for word in words if word.startswith("--")]
+    given = [word.partition("=")[0].lstrip("-").replace("-", "_") for word in words if word.startswith("--")]
     for position, word in enumerate(words):
         written = re.fullmatch(r"--([A-Za-z][\w-]*)(=.*)?", word, re.DOTALL)
         if written is None:
@@ -318,6 +318,6 @@ def _normal(words: list[str], flags: dict[str, Flag]) -> list[str]:
         following = words[position + 1] if position + 1 < len(words) else ""
         if flag is not None and flag.hint is bool and not value and following.lower() not in {"true", "false"}:
             value = "=true"
-        more = flag is not None and flag.takes_list and (str not in flag.members or said.count(name) > 1)
+        more = flag is not None and flag.takes_list and (str not in flag.members or given.count(name) > 1)
         out.append(f"--{name if flag is not None else written[1]}{'+' if more else ''}{value}")
     return [re.sub(r"^--print-config", "--print_config", word) for word in out]

@@ -1,4 +1,4 @@
-"""What Tacit does: one file a command, its help and its body together.
+"""The commands of Tacit: one file each, help and body together.
 
 The Python functions and the command line have the same names and settings. Help reads these files without importing
 them, see `tacit.cli`, so that they may import what they need.
@@ -6,7 +6,7 @@ them, see `tacit.cli`, so that they may import what they need.
 
 from __future__ import annotations
 
-COMMANDS = {  # in the order in which one meets them
+COMMANDS = {  # in the order in which a user meets them
     "run": "tacit.commands.run:run",
     "inspect": "tacit.commands.inspect:inspect",
     "pretrain": "tacit.commands.pretrain:pretrain",

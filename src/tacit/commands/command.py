@@ -1,4 +1,4 @@
-"""What holds for all commands alike: settings become one value, errors one line; nothing private is shown."""
+"""Wrap commands: settings become one value, errors one line; nothing private is shown."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
-    """A command that opens no connection where it is `offline`, and whose errors name nothing where it is `private`.
+    """Wrap a command: no connections if `offline`, and errors in our own words alone if `private`.
 
-    What the system refuses, such as a permission, is an error of one line. What a run that was private leaves is
-    private too, whatever is done with it.
+    Errors of the operating system, such as a missing permission, become one line. The folder of a private run stays
+    private for every later command.
     """
     signature = inspect.signature(command)
 
     @functools.wraps(command)
     def within(*args: P.args, **kwargs: P.kwargs) -> R:
         given = signature.bind(*args, **kwargs).arguments
-        asked = given.get("settings")
-        with discreet(_is_private(given)), offline(bool(given.get("offline", getattr(asked, "offline", False)))):
+        settings = given.get("settings")
+        with discreet(_is_private(given)), offline(bool(given.get("offline", getattr(settings, "offline", False)))):
             return clear_ends(command)(*args, **kwargs)
 
     return within
 
 
 class OnData(Protocol[S_contra, R_co]):
-    """A command that also takes no data."""
+    """A command whose data are optional."""
 
     def __call__(self, encoder: Any, data: Any = None, *, settings: S_contra) -> R_co: ...
 

@@ -1,4 +1,4 @@
-"""`tacit compare`: runs that were judged on one seal, side by side and paired."""
+"""`tacit compare`: paired comparison of runs that were evaluated on one seal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tacit.report import private_report
 
 @dataclass(frozen=True)
 class Judged:
-    """A folder with a report, under the name that tells it from the others."""
+    """A folder with a report, under a name that is unique among the folders."""
 
     name: str
     folder: Path
@@ -50,7 +50,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of several runs: a verdict for each two of them, and the paired differences that it rests on.
+    """A verdict for each pair of runs, and the paired differences behind it.
 
     `gains` holds a row per pair and budget: `one`, `other`, `budget`, `gain`, `low`, `high` (fractions of 1), `draws`.
     """
@@ -111,7 +111,7 @@ def compare(*runs: str, primary_budget: int | str | None = None, private: bool =
 
 
 def _open(runs: Sequence[str | Path]) -> list[Judged]:
-    """All runs, or UserError in a line: fewer than two, one without a report, or another seal."""
+    """Open all runs. UserError for fewer than two, one without a report, or different seals."""
     folders = [Path(run) for run in runs]
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise UserError("compare needs two run folders or more, each named once")
@@ -167,7 +167,7 @@ def _gain(one: Judged, other: Judged, paired: Paired) -> dict[str, Any]:
 
 
 def _figures(judged: Sequence[Judged]) -> list[str]:
-    """Arms of all runs by budgets; a baseline that several runs have in common stands once."""
+    """A table of all runs' arms by budget; a baseline that several runs share appears once."""
     totals: dict[str, int] = {}
     rows: list[tuple[str, dict[str, str]]] = []
     known: list[tuple[str, dict[str, str]]] = []

@@ -1,6 +1,6 @@
-"""`tacit doctor`: whether this machine can do the work, and what to change where it cannot.
+"""`tacit doctor`: whether this machine can run Tacit, and what to change where it cannot.
 
-Every check says what it found; one that is not ok also says how to mend it. Nothing here changes anything.
+Every check reports its finding; one that is not ok also reports the remedy. Nothing here changes anything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Literal
 from tacit.core.errors import DISTRIBUTION, clear_ends
 
 SELF_TEST_SECONDS = 20.0
-_ROOMY, _TIGHT = 5.0, 0.5  # GB of free disk: below the first it may not last, below the second nothing can be saved
+_ROOMY, _TIGHT = 5.0, 0.5  # GB of free disk: below the first it may run out, below the second nothing can be saved
 _CUDA_BUILD = (
     "install the CUDA build that pytorch.org/get-started names for this machine "
     "(in a checkout: delete .venv and set TACIT_TORCH, see bootstrap.py)"
@@ -115,7 +115,7 @@ def diagnose(self_test: Callable[[], str] | None = None, *, cache: Path | None =
 
 
 def check_packages(distribution: str = DISTRIBUTION) -> Check:
-    """Whether every dependency is there in a version that will do."""
+    """Whether every dependency is installed in a suitable version."""
     from packaging.requirements import Requirement
 
     try:
@@ -142,7 +142,7 @@ def check_packages(distribution: str = DISTRIBUTION) -> Check:
 
 
 def check_torch(torch: TorchBuild, cards: list[str]) -> Check:
-    """Whether torch uses the hardware there is."""
+    """Whether torch uses the available hardware."""
     build = f"torch {torch.version}, " + (f"built for {torch.made_for}" if torch.made_for else "CPU build")
     if not cards:
         return Check("accelerator", "ok", f"none found; {build}")
@@ -204,14 +204,14 @@ def check_torchvision() -> Check:
 
 
 def check_self_test(self_test: Callable[[], str]) -> Check:
-    """Train a little, for real."""
+    """Train for a few steps."""
     start = time.monotonic()
     try:
-        told = self_test()
-    except Exception as error:  # whatever it is, it is the finding
+        message = self_test()
+    except Exception as error:  # any error is the finding
         return Check("self-test", "broken", f"{type(error).__name__}: {error}", "mend what is broken above first")
     seconds = time.monotonic() - start
-    found = f"{told} ({seconds:.0f} s)"
+    found = f"{message} ({seconds:.0f} s)"
     if seconds > SELF_TEST_SECONDS:
         return Check("self-test", "slow", found, "this machine is slow or busy: give runs a larger --budget")
     return Check("self-test", "ok", found)
@@ -233,7 +233,7 @@ def graphics_cards() -> list[str]:
 
 
 def _output(program: str, *arguments: str) -> str:
-    """What a program prints; nothing where it is missing, fails or hangs."""
+    """The output of a program; empty where it is missing, fails or hangs."""
     try:
         done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tacit.dataset import Dataset
 
 Rows = NDArray[np.int64]
-MADE_BY = "tacit"  # in the file's metadata: who may replace it
+MADE_BY = "tacit"  # in the file's metadata: Tacit's own files may be replaced
 ROWS_PER_GROUP = 8192  # embedded and written at a time
 
 
@@ -86,9 +86,9 @@ def embed(encoder: Any, data: Any, settings: EmbedSettings) -> int:
                 return _write(path, tables(found, dataset, settings.batch_size, start, stop))
 
         if in_parts:
-            asked = {"words": settings.words, "of_items": settings.of_items, "data": dataset.data_hash}
+            identity = {"words": settings.words, "of_items": settings.of_items, "data": dataset.data_hash}
             written = write_parts(
-                target, rows, write, {**asked, "encoder": fingerprint(found)}, anew=settings.overwrite
+                target, rows, write, {**identity, "encoder": fingerprint(found)}, anew=settings.overwrite
             )
         else:
             with whole_file(target) as partial:
@@ -99,7 +99,7 @@ def embed(encoder: Any, data: Any, settings: EmbedSettings) -> int:
 
 
 def _is_own(out: Path) -> bool:
-    """Whether a file holds embeddings that Tacit has written; an older one wrote no mark into it."""
+    """Whether a file holds embeddings that Tacit has written; older versions wrote no mark into it."""
     schema = pq.read_schema(out)
     if MADE_BY.encode() in (schema.metadata or {}):
         return True
@@ -107,7 +107,7 @@ def _is_own(out: Path) -> bool:
 
 
 def _write(path: Path, tables: Iterator[pa.Table]) -> int:
-    """The tables as one file; how many rows that are."""
+    """Write the tables as one file; returns the number of rows."""
     writer: pq.ParquetWriter | None = None
     rows = 0
     try:
@@ -131,7 +131,7 @@ def _groups(start: int, stop: int) -> Iterator[Rows]:
 
 
 def _own(dataset: Dataset, rows: Rows, *taken: str) -> dict[str, pa.ChunkedArray]:
-    """The input's own columns of these rows, but for those whose names are taken."""
+    """The input's own columns of these rows, except those whose names are taken."""
     own = dataset.columns
     if own is None:
         return {}
@@ -151,7 +151,7 @@ def _items(encoder: Any, dataset: Dataset, batch_size: int, start: int, stop: in
 
 
 def _words(encoder: Any, dataset: Dataset, batch_size: int, start: int, stop: int) -> Iterator[pa.Table]:
-    """A row per word; those beyond what the encoder reads of a text are left out."""
+    """A row per word; words beyond the encoder's longest input are left out."""
     if not isinstance(encoder, TextEncoder) or not isinstance(dataset.cache, Corpus):
         what = reads(encoder.spec.kind)
         raise UserError(f"--words: the encoder {encoder.name} reads {what}, without words; leave it out")
@@ -189,7 +189,7 @@ def word_places(encoder: TextEncoder, words: Sequence[str]) -> Rows:
 def _by_word(
     name: str, column: pa.ChunkedArray, words: list[list[str]], ids: list[str], which: Rows, number: Rows
 ) -> pa.Array | pa.ChunkedArray:
-    """A column's value for each word: of a list the word's own."""
+    """A column's value for each word: for a list, the word's own entry."""
     if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
         return column.take(pa.array(which))
     lists = column.to_pylist()

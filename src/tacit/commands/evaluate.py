@@ -1,6 +1,6 @@
 """`tacit evaluate`: an encoder, a run anew, or a file of embeddings.
 
-Embeddings are judged without torch, so none is imported here.
+Embeddings are evaluated without torch, so it is not imported here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def evaluate(encoder: Any, data: Any = None, *, settings: EvaluateSettings) -> R
             a run folder that is evaluated again on its own data. In Python also a `tacit.evaluation.Labelled`, which
             `tacit.evaluation.evaluate` judges without importing any training.
     """
-    if hasattr(data, "answers"):  # a `Labelled`, which needs neither data to be opened nor anything that trains
+    if hasattr(data, "answers"):  # a `Labelled`, which needs no data set and no training code
         from tacit.evaluation import evaluate as judge
 
         return judge(

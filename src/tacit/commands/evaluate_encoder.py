@@ -1,6 +1,6 @@
-"""`tacit evaluate ENCODER DATA`: judge an encoder of any origin on labelled data; `tacit evaluate RUN`: a run anew.
+"""`tacit evaluate ENCODER DATA`: evaluate any encoder on labelled data; `tacit evaluate RUN`: a run again.
 
-A run brings along its target, its seal, and whether it has seen what is tested.
+A run provides its target, its seal, and whether it was pretrained on the test inputs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tacit.experiment.leakage import log_leaks
 from tacit.experiment.log import Log
 from tacit.experiment.opening import Opened
 from tacit.experiment.pacing import BEYOND, REPORT_SECONDS, Cost, in_short, rounded_up
-from tacit.experiment.plan import check_asked
+from tacit.experiment.plan import check_settings
 from tacit.experiment.publish import publish
 from tacit.experiment.reading import open_encoder, overridden
 from tacit.experiment.settings import (
@@ -53,11 +53,11 @@ from tacit.training.loop import Run, read_history
 if TYPE_CHECKING:
     from torch import Tensor
 
-USUAL = next(iter(EVENT_SEALS))  # what is held out of events where nothing is said
+USUAL = next(iter(EVENT_SEALS))  # the default events that are held out
 
 
 def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Report:
-    """Judge an encoder on data, or all of a run on its own where none are given; see `tacit evaluate`."""
+    """Evaluate an encoder on data or, without data, all of a run on its own; see `tacit evaluate`."""
     began = command_began()
     named = isinstance(encoder, str | Path) and not is_callable_name(encoder)
     runs: dict[str, list[Run]] = {}
@@ -67,7 +67,7 @@ def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Rep
         data, settings, options = as_remembered(Path(encoder), settings)
     elif named:
         settings, options = as_the_run(Path(encoder), settings)
-    check_asked(settings_of(settings))
+    check_settings(settings_of(settings))
     ends = judging_deadline(settings.budget, began)
     out = report_folder(settings.out, overwrite=settings.overwrite)
     given = Seal.load(settings.seal) if settings.seal is not None else None
@@ -77,21 +77,21 @@ def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Rep
     else:
         name, found = _subject(encoder, offline=settings.offline)
     if settings.private:
-        name = "judged"  # its own may be that of a folder
+        name = "judged"  # its own name may be that of a folder
     ours = is_own(found)
     sealed_by = events_held(options) if ours and next_up(found.spec.kind) else None
     own = Path(encoder) if named and sealed_alike(Path(encoder), sealed_by) else None
     source = settings.seal if given is not None else own
     seal = given if given is not None or own is None else Seal.load(own)
     transductive = named and run_has_seen(Path(encoder), seal, data, options, sealed_by)
-    ask = settings_of(settings, transductive=transductive, precision="32")
-    with Log(private=ask.private) as log:
-        if anew and (line := untold(Path(encoder), settings)):
-            log(Ours(line) if ask.private else line)
+    resolved = settings_of(settings, transductive=transductive, precision="32")
+    with Log(private=resolved.private) as log:
+        if anew and (line := missing_comparisons(Path(encoder), settings)):
+            log(Ours(line) if resolved.private else line)
         build = adapted(found) if ours else chosen_encoder(None)
         read = as_judged(found, options) if ours else options
-        public = open_public(ask.against, offline=ask.offline, private=ask.private)
-        opened, architecture = open_split(data, read, build, ask, log, seal=seal)
+        public = open_public(resolved.against, offline=resolved.offline, private=resolved.private)
+        opened, architecture = open_split(data, read, build, resolved, log, seal=seal)
         for line in overridden(found, options) if ours else ():
             log(line)
         labelled, sealed = opened.split.labelled, opened.split.seal
@@ -111,14 +111,14 @@ def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Rep
             ]
         compared = baselines(opened, architecture, public)
         arms = [*subjects, *compared]
-        check_judging(arms, opened, ask)
+        check_judging(arms, opened, resolved)
         ends = ends.earlier(0.0 if out is None else REPORT_SECONDS)
         time = TimeFor()
         if ends != NEVER:
             encoders = [encoder for arm in subjects for encoder in arm.encoders]
-            # The alarms are for encoders that were just pretrained; of a run they are known by now.
+            # The alarms are for encoders that were just pretrained; those of a run are known already.
             cost = validation_cost(
-                *(opened, compared, ask),
+                *(opened, compared, resolved),
                 architecture=architecture,
                 others=() if ours else encoders,
                 diagnosing=False,
@@ -132,46 +132,46 @@ def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Rep
             report = evaluate(
                 [arm for arm in arms if time.scratch or arm.build is None],
                 labelled,
-                primary=ask.primary_budget,
-                budgets=ask.label_budgets,
-                metric=ask.metric,
+                primary=resolved.primary_budget,
+                budgets=resolved.label_budgets,
+                metric=resolved.metric,
                 seed=sealed.seed,
                 copied=copied,
-                train_everywhere=ask.train_every_budget,
+                train_everywhere=resolved.train_every_budget,
                 missing=() if time.scratch else ("training from scratch",),
                 deadline=time.ends,
                 scratch_seconds=time.training,
                 enough=time.enough,
                 progress=tell,
             )
-        told = {"test_copies": leaks.as_data(private=ask.private)} if leaks else {}
+        test_copies = {"test_copies": leaks.as_data(private=resolved.private)} if leaks else {}
         given_up = [*time.given_up, *report.data["given_up"]]
-        report = report.with_data(seal_reads=sealed.reads, given_up=given_up, **told)
-        print(private_report(report) if ask.private else report)
+        report = report.with_data(seal_reads=sealed.reads, given_up=given_up, **test_copies)
+        print(private_report(report) if resolved.private else report)
         if out is not None:
             chosen = next(arm for arm in subjects if arm.name == report.data["selected_arm"])
             mark_report(out)
             report.keep(out, sealed)
             concerns = (Seed, Transductive, Judging, Device, Folder)
-            shown = {field.name: getattr(ask, field.name) for concern in concerns for field in fields(concern)}
+            shown = {field.name: getattr(resolved, field.name) for concern in concerns for field in fields(concern)}
             shown["worst_group"] = options.get("worst_group")
             page = publish(report, {}, opened, architecture, out, shown, encoder=chosen.encoders[0])
             print(f"\nreport: {page}")
-        return private_report(report) if ask.private else report
+        return private_report(report) if resolved.private else report
 
 
 class TimeFor(NamedTuple):
-    """What a judgement may take."""
+    """The time limits of an evaluation."""
 
     ends: Deadline = NEVER
-    training: float = 0.0  # seconds that one training on the labels takes
+    training: float = 0.0  # seconds of one training on the labels
     scratch: bool = True  # whether there is time to train from scratch
-    enough: int = ENOUGH  # labels that depths are chosen by
+    enough: int = ENOUGH  # labels by which depths are chosen
     given_up: tuple[str, ...] = ()
 
 
 def _time_for(cost: Cost, ends: Deadline, budget: str) -> TimeFor:
-    """How to judge until then. UserError where not even the least would fit."""
+    """Plan the evaluation up to `ends`. UserError where not even the least would fit."""
     scratch = cost.least <= BEYOND * ends.left
     least = cost.least if scratch else cost.least - cost.scratch
     if least > BEYOND * ends.left:
@@ -186,7 +186,7 @@ def _time_for(cost: Cost, ends: Deadline, budget: str) -> TimeFor:
 
 
 def _of_run(runs: Mapping[str, Sequence[Run]], opened: Opened, architecture: Architecture) -> list[Arm]:
-    """Every task of a run with its alarms, as the run itself judges it."""
+    """Every task of a run with its alarms, as the run itself evaluates it."""
     for of in runs.values():
         for run in of:
             architecture.fabric.to_device(encoder_of(run))
@@ -195,7 +195,7 @@ def _of_run(runs: Mapping[str, Sequence[Run]], opened: Opened, architecture: Arc
 
 
 def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:
-    """What is judged, by its name: a saved encoder, or a function or object of the person's own."""
+    """The encoder to evaluate, with its name: a saved one, or the user's own function or object."""
     if is_callable_name(encoder):
         return encoder, as_encoder(import_callable(encoder), encoder)
     if isinstance(encoder, str | Path):
@@ -204,49 +204,49 @@ def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:
     return str(name), as_encoder(encoder, str(name))
 
 
-# ---------------------------------------------------------------- what a run brings along
+# ---------------------------------------------------------------- settings of a run
 
 
 def as_the_run(run: Path, settings: EvaluateSettings) -> tuple[EvaluateSettings, dict[str, Any]]:
-    """With the target and the metric that a run was judged by, where no other target is named."""
+    """Fill in the target and the metric of a run, unless another target is named."""
     options = settings.options()
     if not is_run(run):
         return settings, options
-    asked = settings_of_run(run)
-    cut_down = [name for name in those("of_learning") if asked.trusted or name not in those("paths")]
-    core = {name: asked[name] for name in cut_down if asked.get(name) and options.get(name) is None}
+    run_settings = settings_of_run(run)
+    cut_down = [name for name in those("of_learning") if run_settings.trusted or name not in those("paths")]
+    core = {name: run_settings[name] for name in cut_down if run_settings.get(name) and options.get(name) is None}
     options = {**options, **core}
-    target = target_settings(options, asked)
-    if target_named(**target) != target_named(**target_settings(asked)):
+    target = target_settings(options, run_settings)
+    if target_named(**target) != target_named(**target_settings(run_settings)):
         return settings, options
-    metric = settings.metric if settings.metric is not None else asked.get("metric")
-    if options.get("holdout") is None and asked.get("holdout") in EVENT_SEALS:
-        options = {**options, "holdout": asked["holdout"]}
+    metric = settings.metric if settings.metric is not None else run_settings.get("metric")
+    if options.get("holdout") is None and run_settings.get("holdout") in EVENT_SEALS:
+        options = {**options, "holdout": run_settings["holdout"]}
     return replace(settings, metric=metric), {**options, **target}
 
 
 def as_remembered(run: Path, settings: EvaluateSettings) -> tuple[Any, EvaluateSettings, dict[str, Any]]:
-    """The data of a run, and how it read and judged them, where nothing else is said.
+    """The data of a run, and its settings of reading and evaluation, unless overridden.
 
-    UserError where the data were objects in Python, or are named by a folder that was not made here.
+    UserError where the data were objects in Python, or the folder was not made on this machine.
     """
-    asked = settings_of_run(run, trust=settings.trust)
+    run_settings = settings_of_run(run, trust=settings.trust)
     given = settings.reading()
-    alike = target_named(**target_settings(given, asked)) == target_named(**target_settings(asked))
+    alike = target_named(**target_settings(given, run_settings)) == target_named(**target_settings(run_settings))
     known = {name for name in JUDGING if alike and hasattr(settings, name)}
-    known -= {"against"}  # which leads out of the folder: see `untold`
-    judged = {name: asked[name] for name in known if not getattr(settings, name) and asked.get(name)}
-    private = bool(settings.private or asked.get("private"))
-    told = remembered(
-        run, asked, given, ("data", *DataOptions.names()), {"data": "name the data, tacit evaluate RUN DATA"}
+    known -= {"against"}  # which leads out of the folder: see `missing_comparisons`
+    judged = {name: run_settings[name] for name in known if not getattr(settings, name) and run_settings.get(name)}
+    private = bool(settings.private or run_settings.get("private"))
+    options = remembered(
+        run, run_settings, given, ("data", *DataOptions.names()), {"data": "name the data, tacit evaluate RUN DATA"}
     )
-    if "data" not in told:
+    if "data" not in options:
         raise UserError(f"{run} does not say what its data were: name them, tacit evaluate RUN DATA")
-    return told.pop("data"), replace(settings, **judged, private=private), told
+    return options.pop("data"), replace(settings, **judged, private=private), options
 
 
 def kept_runs(run: Path, *, offline: bool) -> dict[str, list[Run]]:
-    """All that a run has pretrained, of each task by its seeds: what its report judged, where there is one.
+    """All encoders that a run has pretrained, by task and seed: those of its report, where there is one.
 
     UserError where a task lacks some of its seeds.
     """
@@ -256,7 +256,7 @@ def kept_runs(run: Path, *, offline: bool) -> dict[str, list[Run]]:
     rows = list(read_history(run / "metrics.jsonl"))
     runs: dict[str, list[Run]] = {}
     folders = {path.name: path for path in sorted((run / "encoders").glob("*")) if path.is_dir()}
-    trained = list(dict.fromkeys(row["task"] for row in rows))  # in their order, which decides between equals
+    trained = list(dict.fromkeys(row["task"] for row in rows))  # in their order, which breaks ties
     first = [name for name in folders if re.search(r"\.[0-9]+$", name) is None and (name in speeds or not judged)]
     first.sort(key=lambda name: trained.index(name) if name in trained else len(trained))
     for task in first or [settings_of_run(run).get("task") or (run.name)]:
@@ -277,10 +277,10 @@ def encoder_of(run: Run) -> Any:
     return run.task.exported["encoder"]
 
 
-def untold(run: Path, settings: EvaluateSettings) -> str:
-    """What the run itself was compared with and its folder does not hold, in a line; empty where that is nothing."""
-    asked = settings_of_run(run)
-    others = [*(asked.get("against") or ()), *([asked["init"]] if asked.get("init") else [])]
+def missing_comparisons(run: Path, settings: EvaluateSettings) -> str:
+    """Name in a line the encoders that the run was compared with and its folder does not hold; empty if none."""
+    run_settings = settings_of_run(run)
+    others = [*(run_settings.get("against") or ()), *([run_settings["init"]] if run_settings.get("init") else [])]
     missing = [name for name in others if name not in (settings.against or ())]
     if not missing:
         return ""
@@ -289,7 +289,7 @@ def untold(run: Path, settings: EvaluateSettings) -> str:
 
 
 class Kept(Task):
-    """What is left of a pretext task when its training is over: the encoder."""
+    """A pretext task after its training: the encoder alone."""
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
@@ -307,12 +307,12 @@ class Kept(Task):
 
 
 def events_held(options: dict[str, Any]) -> str | None:
-    """The source of the seal that judges histories by what comes next; None where labels do, or nothing."""
+    """The source of a seal that tests sequences by their next event; None for labels, or no seal."""
     return None if options.get("labels") is not None else EVENT_SEALS.get(options.get("holdout") or USUAL)
 
 
 def sealed_alike(run: Path, events: str | None) -> bool:
-    """Whether a run has a seal for what is judged now: events by `events_held`, or else examples."""
+    """Whether a run has a seal of the type needed now: events by `events_held`, or else examples."""
     if not (run / "seal.json").exists():
         return False
     source = Seal.load(run).source
@@ -320,17 +320,19 @@ def sealed_alike(run: Path, events: str | None) -> bool:
 
 
 def run_has_seen(run: Path, seal: Seal | None, data: Any, options: dict[str, Any], events: str | None = None) -> bool:
-    """Whether a run may have pretrained on what is tested now; of what is no run nothing is known."""
+    """Whether a run may have pretrained on the test inputs; False if `run` is no run, since nothing is known."""
     if not is_run(run):
         return False
-    asked = settings_of_run(run)
-    if asked.get("transductive"):
+    run_settings = settings_of_run(run)
+    if run_settings.get("transductive"):
         return True
-    if not sealed_alike(run, events):  # pretrained without such labels, on all but a test split that was given
-        if events and (asked.get("holdout") or USUAL) == (options.get("holdout") or USUAL):
-            return False  # whoever is judged, the same events are held out of all
-        kept_out = [name for name in ("split_column", "test") if asked.get(name) is not None]
-        return asked["data"] == str(data) and not any(asked[name] == options.get(name) for name in kept_out)
-    if seal is None or (not seal.items and asked["data"] != str(data)):
+    if not sealed_alike(run, events):  # pretrained without such labels, on all but a given test split
+        if events and (run_settings.get("holdout") or USUAL) == (options.get("holdout") or USUAL):
+            return False  # the same events are held out for every encoder
+        kept_out = [name for name in ("split_column", "test") if run_settings.get(name) is not None]
+        return run_settings["data"] == str(data) and not any(
+            run_settings[name] == options.get(name) for name in kept_out
+        )
+    if seal is None or (not seal.items and run_settings["data"] != str(data)):
         return False
     return has_seen(seal, Seal.load(run))

@@ -1,4 +1,4 @@
-"""`tacit evaluate FILE.parquet|FILE.npz`: judge embeddings that are made already, without any model and without torch.
+"""`tacit evaluate FILE.parquet|FILE.npz`: evaluate stored embeddings, without any model and without torch.
 
 The first file is judged; it, or a label file, has the labels. Files given with --against are baselines on the same
 draws of the same examples. What needs the raw input cannot be compared with, and the verdict says so.
@@ -42,63 +42,64 @@ from tacit.report import private_report
 if TYPE_CHECKING:
     from tacit.core.types import Batch
 
-MISSING = ("raw input", "the untrained architecture")  # no embedding can tell of these
-TRAINED = ("training from scratch",)  # nor of this, where anything is learned from labels
+MISSING = ("raw input", "the untrained architecture")  # not available from embeddings
+TRAINED = ("training from scratch",)  # nor is this, where the target is learned from labels
 OWN = ("label", "group", "split")  # the columns that need no flag
-_TAKEN = set(LabelOptions.names()) - {"test"}  # settings that say something of embeddings
+_TAKEN = set(LabelOptions.names()) - {"test"}  # settings that apply to embeddings
 
 
-def evaluate_file(source: Any, data: Any, ask: EvaluateSettings) -> Report:
-    """Judge a file of embeddings, or a dict of arrays; see `tacit evaluate`."""
+def evaluate_file(source: Any, data: Any, settings: EvaluateSettings) -> Report:
+    """Evaluate a file of embeddings, or a dict of arrays; see `tacit evaluate`."""
     if data is not None:
         raise UserError(f"{source} holds embeddings, which are judged without data: leave {data} out")
-    options = _label_options(ask)
-    labels, asked = options.labels, options.label_spec()
-    asked = asked.for_modality(None, labelled=True, unnamed=False, held=False)
-    out = report_folder(ask.out, overwrite=ask.overwrite)
-    deadline = judging_deadline(ask.budget, command_began())
-    sources = [source, *(ask.against or ())]
+    options = _label_options(settings)
+    labels, label_spec = options.labels, options.label_spec()
+    label_spec = label_spec.for_modality(None, labelled=True, unnamed=False, held=False)
+    out = report_folder(settings.out, overwrite=settings.overwrite)
+    deadline = judging_deadline(settings.budget, command_began())
+    sources = [source, *(settings.against or ())]
     _check(sources)
-    with Log(private=ask.private) as log:
-        names = _names(asked)
-        lists = names["label"] if make_target(asked.target).lists else None
-        told = list(names.values())
+    with Log(private=settings.private) as log:
+        names = _names(label_spec)
+        lists = names["label"] if make_target(label_spec.target).lists else None
+        label_columns = list(names.values())
         tables = read_labels([path for path in options.files if str(path) != FOLDERS])
-        keys = [name for table in tables.values() for name in table.column_names if name not in (ID, *told)]
-        judged = read_vectors(source, told, lists=lists, keys=keys)
-        files, lines = join_vectors([judged, *(read_vectors(of, told, lists=lists) for of in sources[1:])])
-        lines = [] if ask.private else lines
-        first, notes = files[0], Notes(listed=len(files[0]), missing=Missing(asked.kept))
-        columns, split = _columns(first, asked, labels, notes, tables)
-        known = resolve(columns, asked, split, named(first), notes)
-        given = Seal.load(ask.seal) if ask.seal is not None else None
-        labelled, rows, sealed = _labelled(first, known, notes, seed=ask.seed, given=given)
-        said = f"{len(first):,} embeddings; {make_target(known.target).describe(known, private=ask.private)}"
-        lines = [] if ask.private else lines  # which name files
-        for line in [Ours(said), *lines, *notes.lines(private=ask.private)]:
+        keys = [name for table in tables.values() for name in table.column_names if name not in (ID, *label_columns)]
+        judged = read_vectors(source, label_columns, lists=lists, keys=keys)
+        files, lines = join_vectors([judged, *(read_vectors(of, label_columns, lists=lists) for of in sources[1:])])
+        lines = [] if settings.private else lines
+        first, notes = files[0], Notes(listed=len(files[0]), missing=Missing(label_spec.kept))
+        columns, split = _columns(first, label_spec, labels, notes, tables)
+        known = resolve(columns, label_spec, split, named(first), notes)
+        given = Seal.load(settings.seal) if settings.seal is not None else None
+        labelled, rows, sealed = _labelled(first, known, notes, seed=settings.seed, given=given)
+        summary = f"{len(first):,} embeddings; {make_target(known.target).describe(known, private=settings.private)}"
+        lines = [] if settings.private else lines  # which name files
+        for line in [Ours(summary), *lines, *notes.lines(private=settings.private)]:
             log(line)
         if given is not None:
             log(f"{len(labelled.test):,} of {len(given.items):,} sealed examples are here with a label, and are tested")
-        sealed = replace(sealed, reads=1) if ask.seal is None else count_read(ask.seal)
+        sealed = replace(sealed, reads=1) if settings.seal is None else count_read(settings.seal)
         with log.working("judging") as tell:
             report = evaluate(
-                [*_arms(sources, files, rows, private=ask.private), *_rules(labelled)],
+                [*_arms(sources, files, rows, private=settings.private), *_rules(labelled)],
                 labelled,
-                primary=ask.primary_budget,
-                budgets=ask.label_budgets,
-                metric=ask.metric,
+                primary=settings.primary_budget,
+                budgets=settings.label_budgets,
+                metric=settings.metric,
                 seed=sealed.seed,
                 missing=(*MISSING, *(TRAINED if target_of(labelled).needs_labels else ())),
                 deadline=deadline,
                 progress=tell,
             )
-        report = report.with_data(seal_reads=sealed.reads, worst_group=asked.columns.get("subgroup"))
-        print(private_report(report) if ask.private else report)
+        report = report.with_data(seal_reads=sealed.reads, worst_group=label_spec.columns.get("subgroup"))
+        print(private_report(report) if settings.private else report)
         if out is not None:
             mark_report(out)
             report.keep(out, sealed)
-            print(f"\nreport: {_publish(report, first, known, ask, notes.as_dict(private=ask.private), lines, out)}")
-        return private_report(report) if ask.private else report
+            found = notes.as_dict(private=settings.private)
+            print(f"\nreport: {_publish(report, first, known, settings, found, lines, out)}")
+        return private_report(report) if settings.private else report
 
 
 def named(file: Vectors) -> pa.Array:
@@ -106,9 +107,9 @@ def named(file: Vectors) -> pa.Array:
     return file.ids if file.ids is not None else pa.array([f"row {number}" for number in range(len(file))])
 
 
-def _label_options(ask: Reading) -> LabelOptions:
-    """What is said of the labels. UserError where something was said that embeddings have nothing of."""
-    given = ask.reading()
+def _label_options(settings: Reading) -> LabelOptions:
+    """The label options. UserError for settings that do not apply to embeddings."""
+    given = settings.reading()
     for name in given:
         if name not in _TAKEN:
             hint = "; mark the test rows in a column 'split'" if name == "test" else ""
@@ -133,41 +134,41 @@ def _check(sources: Sequence[Any]) -> None:
         raise UserError(f"{twice} is named twice; name each file once")
 
 
-def _names(asked: LabelSpec) -> dict[str, str]:
-    """The columns that tell something, by what they tell: as the person named them, or the usual names."""
-    usual = {key: key for key in (*OWN, *make_target(asked.target).takes)}
-    if {"holdout", "time"} & asked.columns.keys():
+def _names(label_spec: LabelSpec) -> dict[str, str]:
+    """The columns by their role: as the user named them, or the default names."""
+    usual = {key: key for key in (*OWN, *make_target(label_spec.target).takes)}
+    if {"holdout", "time"} & label_spec.columns.keys():
         del usual["split"]
-    return {**usual, **asked.columns}
+    return {**usual, **label_spec.columns}
 
 
 def _columns(
-    file: Vectors, asked: LabelSpec, labels: Any, notes: Notes, tables: Mapping[Path, pa.Table] | None = None
+    file: Vectors, label_spec: LabelSpec, labels: Any, notes: Notes, tables: Mapping[Path, pa.Table] | None = None
 ) -> tuple[Columns, NDArray[np.int8] | None]:
-    """Everything known of the embeddings: from the label file or the folders in the ids where asked, else their own.
+    """The label columns: from the label file or the folders in the ids if requested, else the file's own.
 
-    With them the split that folders named train and test make.
+    Also returns the split given by folders named train and test.
     """
     files = LabelOptions(labels=labels).files
     by_folder = [str(path) for path in files] == [FOLDERS]
     by_file = bool(files) and not by_folder
-    if by_folder and "label" in asked.columns:
+    if by_folder and "label" in label_spec.columns:
         raise UserError("--labels folders and --label-column exclude each other; choose one")
     if files and file.ids is None:
         raise UserError(f"{file.name} has no {ID!r} to join labels by: add it, or put the labels into 'label'")
     found: dict[str, pa.Array] = {}
     split = None
-    names = _names(asked)
+    names = _names(label_spec)
     for key, name in names.items():
         if name in file.columns and not (key == "label" and files):
             found[key] = notes.missing.out_of(file.columns[name], key)
-        elif key in asked.columns and not by_file:
+        elif key in label_spec.columns and not by_file:
             raise UserError(f"{FLAGS[key]} {name}: {file.name} has no such column (it has: {', '.join(file.names)})")
     notes.labels_from = f"column {names['label']}"
     if by_file:
         notes.labels_from = f"file {', '.join(path.name for path in files)}"
-        wanted = {key: name for key, name in asked.columns.items() if key not in found}
-        lists = make_target(asked.target).lists
+        wanted = {key: name for key, name in label_spec.columns.items() if key not in found}
+        lists = make_target(label_spec.target).lists
         keys = (ID, *FILE_NAMES)
         joined = file_columns(
             file.source(file_endings()), tables or {}, notes, wanted, lists=lists, keys=keys, least=0.0
@@ -190,7 +191,7 @@ def _columns(
 def _labelled(
     file: Vectors, known: Labels, notes: Notes, *, seed: int, given: Seal | None
 ) -> tuple[Labelled, NDArray[np.int64], Seal]:
-    """What is sealed and what may train, the rows of the file that count, and the seal.
+    """The labelled examples with their split, the rows of the file that they are, and the seal.
 
     Which examples are sealed depends on their groups or ids, so that other embeddings of the same examples are judged
     on the same ones; equal embeddings stay together, as copies of one example would.
@@ -241,9 +242,9 @@ def _index(positions: NDArray[np.int64]) -> Batch:
 
 
 def _arms(sources: Sequence[Any], files: Sequence[Vectors], rows: NDArray[np.int64], *, private: bool) -> list[Arm]:
-    """The first file as what is judged, the others as its baselines; named as the files are, as briefly as may be.
+    """The first file as the candidate, the others as its baselines; named by the shortest unique file names.
 
-    Where it is `private` they are known by their places.
+    If `private`, they are named by their position.
     """
     stems = ["embeddings" if isinstance(source, Mapping) else Path(source).stem for source in sources]
     arms = []
@@ -275,7 +276,7 @@ def _publish(
     report: Report,
     file: Vectors,
     known: Labels,
-    ask: EvaluateSettings,
+    settings: EvaluateSettings,
     notes: Mapping[str, Any],
     joined: Sequence[str],
     folder: Path,
@@ -296,8 +297,8 @@ def _publish(
     content = report.with_data(**facts).to_json()
     content["selection"] = content["data"].get("validation", {})
     figures = None
-    if not ask.private:
-        rows = np.sort(np.random.default_rng(ask.seed).permutation(np.flatnonzero(known.label >= 0))[:MAPPED])
+    if not settings.private:
+        rows = np.sort(np.random.default_rng(settings.seed).permutation(np.flatnonzero(known.label >= 0))[:MAPPED])
         flat, method = flatten(file.values[rows])
         points = Points(
             x=flat[:, 0].tolist(),
@@ -310,4 +311,4 @@ def _publish(
         )
         figures = Figures(points=points, environment=environment())
     folder.mkdir(parents=True, exist_ok=True)
-    return write(content, figures, folder, private=ask.private)
+    return write(content, figures, folder, private=settings.private)

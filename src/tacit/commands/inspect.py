@@ -37,27 +37,27 @@ def inspect(data: Any, settings: InspectSettings) -> int:
     Args:
         data: A folder, a table, arrays, hf:NAME, or the built-in `digits`.
     """
-    ask, options = settings_of(settings), settings.options()
-    budget = parse_budget(ask.budget)
-    checked_seeds(ask.seeds)
+    resolved, options = settings_of(settings), settings.options()
+    budget = parse_budget(resolved.budget)
+    checked_seeds(resolved.seeds)
     timed = budget.unit == "seconds"
     began = time.perf_counter()
-    with Log(quiet=True, private=ask.private) as log:
-        build = chosen_encoder(ask.encoder, offline=ask.offline, tasks=named_tasks(ask))
-        initial = initial_encoder(ask, offline=ask.offline)
+    with Log(quiet=True, private=resolved.private) as log:
+        build = chosen_encoder(resolved.encoder, offline=resolved.offline, tasks=named_tasks(resolved))
+        initial = initial_encoder(resolved, offline=resolved.offline)
         if initial is not None:
             build, options = adapted(initial), as_read_by(initial, options)
         options = {**options, "patience": PATIENCE}
-        opened, architecture = open_split(data, options, build, ask, log, continued=initial is not None)
+        opened, architecture = open_split(data, options, build, resolved, log, continued=initial is not None)
     dataset, fabric = opened.dataset, architecture.fabric
-    mixtures = mixtures_of(ask.tasks, dataset.kind)
-    pretraining = Pretraining(opened, architecture, ask, hiding_of(ask.mask))
-    trainings = len(mixtures) * ask.seeds
+    mixtures = mixtures_of(resolved.tasks, dataset.kind)
+    pretraining = Pretraining(opened, architecture, resolved, hiding_of(resolved.mask))
+    trainings = len(mixtures) * resolved.seeds
     started = time.perf_counter() - began + dataset.notes.decoding_seconds
     print(_about_data(opened))
     print(_about_labels(opened))
     cost = (
-        validation_cost(opened, baselines(opened, architecture), ask, architecture=architecture)
+        validation_cost(opened, baselines(opened, architecture), resolved, architecture=architecture)
         if opened.split.labelled is not None
         else no_cost
     )
@@ -75,7 +75,7 @@ def inspect(data: Any, settings: InspectSettings) -> int:
     total = started + after
     for name, weights in mixtures.items():
         recipe = pretraining.recipe(weights, architecture.start(opened))
-        source = pretraining.batches(recipe, ask.seed)
+        source = pretraining.batches(recipe, resolved.seed)
         step = seconds_per_step(recipe.task, source, optim=recipe.optim, fabric=fabric, steps=TIMED, seconds=0.5)
         each = clock(step) if step >= 1 else f"{1000 * step:.0f} ms"
         steps = int(seconds / step) if timed else budget.steps(len(rows) / recipe.batch_size)
@@ -83,11 +83,11 @@ def inspect(data: Any, settings: InspectSettings) -> int:
             needed = clock(FEWEST_STEPS * step)
             print(f"  {name}: {each} a step of {recipe.batch_size}; {FEWEST_STEPS} steps at least take {needed}")
             continue
-        total += ask.seeds * steps * step
+        total += resolved.seeds * steps * step
         epochs = steps * recipe.batch_size / len(rows)
         print(
             f"  {name}: {each} a step of {recipe.batch_size}, {steps:,} steps = {epochs:.1f} epochs "
-            f"in about {clock(steps * step)}{f', for each of {ask.seeds} seeds' if ask.seeds > 1 else ''}"
+            f"in about {clock(steps * step)}{f', for each of {resolved.seeds} seeds' if resolved.seeds > 1 else ''}"
         )
     print(f"a run takes about {clock(total)} here, of which {clock(after)} to judge and report")
     return 0
@@ -104,7 +104,7 @@ def _about_data(opened: Opened) -> str:
 
 
 def _named(opened: Opened, name: str) -> str:
-    """A name with a comma behind it, or nothing where nothing may be named."""
+    """A name followed by a comma, or empty if private."""
     return "" if opened.private else f"{name}, "
 
 
@@ -112,8 +112,8 @@ def _about_labels(opened: Opened) -> str:
     """Labels, groups, the split, and what each label budget could show."""
     labelled, dataset = opened.split.labelled, opened.dataset
     if opened.split.held is not None:
-        asked = opened.modality.about_held(opened.split)
-        return "\n".join(["labels: none, and none are needed to ask what comes next", *asked])
+        about = opened.modality.about_held(opened.split)
+        return "\n".join(["labels: none, and none are needed to ask what comes next", *about])
     if labelled is None:
         return (
             "labels: none. A run pretrains and gives label-free alarms; with --labels it proves whether the "

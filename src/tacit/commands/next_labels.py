@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from tacit.dataset import Dataset
 
 Method = Literal["auto", "typiclust", "margin"]
-NO_COLUMN = "none"  # what is said of a column that is not meant
+NO_COLUMN = "none"  # the setting for "no such column"
 SWITCH = 5  # labels per class from which on `auto` takes the margin; docs/experiments.md
-NEIGHBOURS = 20  # that typicality is the density of, as in the paper
-LARGEST_POOL = 50_000  # candidates that are looked at
+NEIGHBOURS = 20  # by whose density typicality is measured, as in the paper
+LARGEST_POOL = 50_000  # most candidates
 EXACT_UP_TO = 500  # clusters; more are found by halving, which takes seconds where k-means takes minutes
 SHOWN = 10  # proposals in the terminal
 REMEDIES = {"labels": "name all label files by --labels", "test": "name the test data by --test"}
@@ -52,7 +52,7 @@ Rows = NDArray[np.int64]
 
 
 class Known(NamedTuple):
-    """What is known of every example of a dataset, [N] each."""
+    """The labels of all examples of a dataset, [N] each."""
 
     name: NDArray[np.object_]  # of its class; None where nobody has labelled it
     teaches: NDArray[np.bool_]  # labelled, and neither sealed nor ignored
@@ -89,15 +89,15 @@ def next_labels(run: str, data: Any, settings: NextLabelsSettings) -> pa.Table:
     chosen = open_chosen(run, device=settings.device, offline=settings.offline, judged=False, trust=settings.trust)
     dataset, known = _read(chosen, data, options)
     chosen.check(dataset)
-    tell(dataset, overridden(chosen.encoder, options), private=bool(chosen.asked.get("private")))
-    seed = keys.fold(chosen.asked.get("seed", 0), "next labels")
+    tell(dataset, overridden(chosen.encoder, options), private=bool(chosen.settings.get("private")))
+    seed = keys.fold(chosen.settings.get("seed", 0), "next labels")
     labelled, candidates = _sides(dataset, known, seed)
     features = chosen.features(dataset, np.concatenate([labelled, candidates]))
     labelled, candidates, features = _distinct(labelled, candidates, features)
     n = min(settings.n, len(_some(dataset, candidates)))
     teachers = known.teaches[labelled]
     classes, y = np.unique(known.name[labelled[teachers]].astype(str), return_inverse=True)
-    target = make_target(target_named(**target_settings(options, chosen.asked)))
+    target = make_target(target_named(**target_settings(options, chosen.settings)))
     chosen_method, because = choose_method(settings.method, len(y), len(classes), target)
     if chosen_method == "margin":
         group = None if dataset.group is None else dataset.group[labelled[teachers]]
@@ -113,7 +113,7 @@ def next_labels(run: str, data: Any, settings: NextLabelsSettings) -> pa.Table:
         f"{len(y):,} labels{of_classes} to learn from, {len(candidates):,} candidates, "
         f"read at {chosen.arm} ({chosen.depth}): {chosen_method}, {because}"
     )
-    if not (settings.private or chosen.asked.get("private")):
+    if not (settings.private or chosen.settings.get("private")):
         for name, why in zip(table.column(0)[:SHOWN].to_pylist(), chose.why, strict=False):
             print(f"  {name}: {why}")
     where = (
@@ -128,20 +128,20 @@ def next_labels(run: str, data: Any, settings: NextLabelsSettings) -> pa.Table:
     return table
 
 
-def choose_method(asked: str, labels: int, classes: int, target: Target) -> tuple[str, str]:
+def choose_method(method: str, labels: int, classes: int, target: Target) -> tuple[str, str]:
     """The method to use, and why in words. UserError where it cannot be used."""
     if not target.by_class or target.of_parts:
-        if asked == "margin":
+        if method == "margin":
             raise UserError(
                 f"the margin lies between two classes, and labels of {target.name} have none; use --method typiclust"
             )
-        return "typiclust", "as asked" if asked == "typiclust" else f"as labels of {target.name} have no margin"
-    if asked == "margin" and classes < 2:
+        return "typiclust", "as asked" if method == "typiclust" else f"as labels of {target.name} have no margin"
+    if method == "margin" and classes < 2:
         raise UserError(
             f"the margin lies between two classes, and the labels to learn from have {classes}; use --method typiclust"
         )
-    if asked != "auto":
-        return asked, "as asked"
+    if method != "auto":
+        return method, "as asked"
     if classes < 2:
         return "typiclust", "as there are no two classes to lie between"
     if labels < SWITCH * classes:
@@ -185,7 +185,7 @@ def by_margin(probabilities: NDArray[np.float64], n: int, classes: list[str]) ->
 
 
 def _checked(settings: NextLabelsSettings) -> Path | None:
-    """The file to write. UserError where something asked for cannot be."""
+    """The file to write. UserError for invalid settings."""
     n, method, out = settings.n, settings.method, settings.out
     if find_spec("skactiveml") is None:
         raise UserError("choosing what to label needs scikit-activeml; install with: pip install 'tacit-learn[active]'")
@@ -206,7 +206,7 @@ def _checked(settings: NextLabelsSettings) -> Path | None:
 
 
 def _is_own(out: Path) -> bool:
-    """Whether a file holds proposals that Tacit has written, with or without labels filled in."""
+    """Whether Tacit wrote this file of proposals, with or without labels filled in."""
     columns = first_line(out).replace('"', "").split(",")
     return len(columns) > 3 and columns[0] == "file" and columns[-2:] == ["why", "score"]
 
@@ -217,13 +217,13 @@ def _read(chosen: Chosen, data: Any, options: dict[str, Any]) -> tuple[Dataset, 
     Labels are texts here, whatever the target: one alone, or one to be ignored, shows that somebody looked.
     """
     given = dict(options)
-    more, ignored = given.pop("labels", None), {*_ignored(chosen.asked), *_ignored(given)}
-    if more is not None and not chosen.asked.trusted:
+    more, ignored = given.pop("labels", None), {*_ignored(chosen.settings), *_ignored(given)}
+    if more is not None and not chosen.settings.trusted:
         given["labels"], more = more, None  # a stranger's label file is not opened; the person's own takes its place
     by_column = ("label_column", "group_column", "split_column", "time_column", *those("of_labels"))
     names = ("test", "labels", "holdout", "keep_label", *by_column)
-    said = {name: given.pop(name) for name in names if name in given}
-    own = remembered(chosen.folder, chosen.asked, said, names, REMEDIES)
+    overrides = {name: given.pop(name) for name in names if name in given}
+    own = remembered(chosen.folder, chosen.settings, overrides, names, REMEDIES)
     mere = {name: given.pop(name) for name in list(given) if name in READING}
     read = {**chosen.learned, **chosen.reading(mere), **given}
     read |= {"ignore_label": (), "target": "_texts", "multilabel": None}
@@ -281,7 +281,7 @@ def _table(dataset: Dataset, rows: Rows, chose: Chose, chosen: Chosen, options: 
 
     Where only their rows name examples, `row` in place of `file`.
     """
-    settings = {**chosen.asked, **options}
+    settings = {**chosen.settings, **options}
     blank = [settings.get("label_column") or "label"]
     if settings.get("labels") not in (None, "folders"):  # else groups and split are columns of the data
         blank += [settings[name] for name in ("group_column", "split_column") if settings.get(name)]

@@ -1,4 +1,4 @@
-"""What Python alone offers: an encoder and data, opened."""
+"""Functions for Python alone: open an encoder and data."""
 
 from __future__ import annotations
 

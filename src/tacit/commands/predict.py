@@ -53,20 +53,20 @@ def predict(run: str, data: Any, settings: PredictSettings) -> pa.Table:
     taught = labelled_data(
         chosen, labels=settings.labels, label_column=settings.label_column, labelled=settings.labelled
     )
-    given, private = settings.reading(), settings.private or bool(chosen.asked.get("private"))
+    given, private = settings.reading(), settings.private or bool(chosen.settings.get("private"))
     dataset = open_dataset(data, **chosen.reading(given))
-    tell(dataset, overridden(chosen.encoder, given), private=bool(chosen.asked.get("private")))
+    tell(dataset, overridden(chosen.encoder, given), private=bool(chosen.settings.get("private")))
     chosen.check(taught, dataset)
     learned, predicted = learned_target(taught), _predict(chosen, dataset, fit_head(chosen, taught))
-    columns = learned.columns(predicted, taught.classes, chosen.asked.get("multilabel") or SEPARATOR)
+    columns = learned.columns(predicted, taught.classes, chosen.settings.get("multilabel") or SEPARATOR)
     table = pa.table({"id": dataset.ids, **columns})
     known = int((taught.label >= 0).sum())
     print(
         f"{learned.protocols['linear']} on {chosen.arm} ({chosen.depth}), refitted on all {known:,} labels: {PRECEDES}"
     )
     where = target if target is not None else "not written, for want of --out"
-    told = "" if private else f" ({_in_short(next(iter(columns.values())))})"
-    print(f"{len(dataset):,} predictions{told}: {where}")
+    shown = "" if private else f" ({_in_short(next(iter(columns.values())))})"
+    print(f"{len(dataset):,} predictions{shown}: {where}")
     if target is not None:
         _write(table.replace_schema_metadata({"tacit": PRECEDES}), target)
     return table
@@ -81,7 +81,7 @@ def _target(out: Path, *, overwrite: bool) -> Path:
 
 
 def _is_own(out: Path) -> bool:
-    """Whether a file holds predictions that Tacit has written."""
+    """Whether Tacit wrote this file of predictions."""
     if out.suffix.lower() == ".parquet":
         return b"tacit" in (pq.read_metadata(out).metadata or {})
     columns = first_line(out).replace('"', "").split(",")
@@ -100,7 +100,7 @@ def _predict(chosen: Chosen, dataset: Dataset, probe: Predictor) -> Values:
 
 
 def _in_short(answers: Values) -> str:
-    """The range of numbers; of anything else how often each occurs, the commonest first."""
+    """The range of numbers; for other answers their counts, the most frequent first."""
     if answers.dtype.kind == "f":
         return f"{answers.min():,.6g} to {answers.max():,.6g}"
     counts = Counter(answers.tolist()).most_common(SHOWN)

@@ -10,7 +10,7 @@ from tacit.core.budget import command_began, parse_budget
 from tacit.core.errors import RunFailed
 from tacit.experiment.output import keep_encoder, keep_seal, log_of, open_run, tell_what_to_hand_on, workspace
 from tacit.experiment.pacing import TooFew, no_cost, share_out, too_small
-from tacit.experiment.plan import check_asked, hiding_of, mixtures_of
+from tacit.experiment.plan import check_settings, hiding_of, mixtures_of
 from tacit.experiment.pretraining import Pretraining, train_task
 from tacit.experiment.settings import PretrainSettings, settings_of
 from tacit.experiment.starting import check_room, check_tasks
@@ -30,15 +30,17 @@ def pretrain(data: Any, settings: PretrainSettings) -> Run:
         data: A folder, a table, arrays, hf:NAME, or the built-in `digits`.
     """
     began = command_began()
-    ask = settings_of(settings, tasks=settings.task)
-    check_asked(ask)
-    budget, task = parse_budget(ask.budget), settings.task
-    together = all_processes(device=ask.device, timeout=ask.timeout)
-    with together, workspace(data, settings) as space, log_of(space, ask) as log:
+    resolved = settings_of(settings, tasks=settings.task)
+    check_settings(resolved)
+    budget, task = parse_budget(resolved.budget), settings.task
+    together = all_processes(device=resolved.device, timeout=resolved.timeout)
+    with together, workspace(data, settings) as space, log_of(space, resolved) as log:
         with ranks.leader_first():
-            opened, architecture = open_run(data, ask, settings.options(), log, space)
+            opened, architecture = open_run(data, resolved, settings.options(), log, space)
             [weights] = mixtures_of(task, opened.dataset.kind).values()
-            pretraining = Pretraining(opened, architecture, ask, hiding_of(ask.mask), profile=ask.profile)
+            pretraining = Pretraining(
+                opened, architecture, resolved, hiding_of(resolved.mask), profile=resolved.profile
+            )
             check_room(space.path, check_tasks(pretraining, {task: weights}))
             keep_seal(opened, space)
         shares, *_ = share_out(budget, began, no_cost, [task], 1, space, log)

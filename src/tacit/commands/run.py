@@ -14,7 +14,7 @@ from tacit.experiment.baselines import baselines, on_device, open_public
 from tacit.experiment.leakage import log_leaks
 from tacit.experiment.output import keep_encoder, keep_seal, log_of, open_run, tell_what_to_hand_on, workspace
 from tacit.experiment.pacing import REPORT_SECONDS, SOON, TooFew, no_cost, share_out, too_small
-from tacit.experiment.plan import FEWEST_SEEDS, check_asked, hiding_of, mixtures_of
+from tacit.experiment.plan import FEWEST_SEEDS, check_settings, hiding_of, mixtures_of
 from tacit.experiment.pretraining import Pretraining, train_task, training_name
 from tacit.experiment.publish import publish
 from tacit.experiment.settings import RunSettings, settings_of
@@ -40,30 +40,36 @@ def run(data: Any, settings: RunSettings) -> Report:
             built-in `digits`.
     """
     began = command_began()
-    ask = settings_of(settings)
-    budget = parse_budget(ask.budget)
-    check_asked(ask)
-    together = all_processes(device=ask.device, timeout=ask.timeout)
-    with together, workspace(data, settings) as space, log_of(space, ask) as log:
+    resolved = settings_of(settings)
+    budget = parse_budget(resolved.budget)
+    check_settings(resolved)
+    together = all_processes(device=resolved.device, timeout=resolved.timeout)
+    with together, workspace(data, settings) as space, log_of(space, resolved) as log:
         with ranks.leader_first():
             for setting in space.judged_anew:
                 log(Ours(f"--{setting.replace('_', '-')} differs: what was trained is kept, and judged anew"))
-            public = open_public(ask.against, offline=ask.offline, private=ask.private) if ranks.leader() else ()
-            opened, architecture = open_run(data, ask, settings.options(), log, space)
+            public = (
+                open_public(resolved.against, offline=resolved.offline, private=resolved.private)
+                if ranks.is_leader()
+                else ()
+            )
+            opened, architecture = open_run(data, resolved, settings.options(), log, space)
             labelled = opened.split.labelled is not None
             mixtures = mixtures_of(settings.tasks, opened.dataset.kind)
-            pretraining = Pretraining(opened, architecture, ask, hiding_of(ask.mask), profile=ask.profile)
+            pretraining = Pretraining(
+                opened, architecture, resolved, hiding_of(resolved.mask), profile=resolved.profile
+            )
             compared = baselines(opened, architecture, public) if labelled else []
-            check_start(pretraining, mixtures, compared, ask, space.path, seeds=ask.seeds)
+            check_start(pretraining, mixtures, compared, resolved, space.path, seeds=resolved.seeds)
             keep_seal(opened, space)
-            leaks = log_leaks(opened, log) if ranks.leader() else None
-            cost = validation_cost(opened, compared, ask, architecture=architecture) if labelled else no_cost
+            leaks = log_leaks(opened, log) if ranks.is_leader() else None
+            cost = validation_cost(opened, compared, resolved, architecture=architecture) if labelled else no_cost
             on_device(compared, None)
-        shares, plan, scratch = share_out(budget, began, cost, list(mixtures), ask.seeds, space, log)
+        shares, plan, scratch = share_out(budget, began, cost, list(mixtures), resolved.seeds, space, log)
         runs: dict[str, list[Run]] = {}
         while (name := shares.begin()) is not None:
             try:
-                for number in range(1, ask.seeds + 1):
+                for number in range(1, resolved.seeds + 1):
                     trained = train_task(pretraining, name, mixtures[name], budget, shares, space, log, number)
                     keep_encoder(opened, name, trained, space.path / "encoders" / training_name(name, number))
                     runs.setdefault(name, []).append(trained)
@@ -78,25 +84,25 @@ def run(data: Any, settings: RunSettings) -> Report:
         reporting = SOON if hurried else REPORT_SECONDS
         if labelled:
             report = validate(
-                *(runs, opened, compared, ask, plan, leaks, ends.earlier(reporting)),
+                *(runs, opened, compared, resolved, plan, leaks, ends.earlier(reporting)),
                 architecture=architecture,
                 log=log,
-                read_by=[space.path, *([ask.seal] if ask.seal is not None else [])],
+                read_by=[space.path, *([resolved.seal] if resolved.seal is not None else [])],
                 scratch=scratch,
             )
         else:
-            report = report_without_labels(runs, opened, architecture, transductive=ask.transductive)
+            report = report_without_labels(runs, opened, architecture, transductive=resolved.transductive)
         report = report.with_data(left_out=shares.left_out)
         if report.predictions is not None:
             report.predictions.save(space.path)
         chosen = report.data["selected_arm"]
         keep_encoder(opened, chosen, runs[chosen][0], space.path / "encoder")
         report = report.with_data(**beside(runs, chosen, opened, architecture))
-        shown = {**vars(ask), "worst_group": settings.worst_group}
+        shown = {**vars(resolved), "worst_group": settings.worst_group}
         page = publish(report, runs, opened, architecture, space.path, shown, hurried=hurried)
-        report = private_report(report) if ask.private else report
+        report = private_report(report) if resolved.private else report
         print(report if labelled else report.verdict.text)
-        if labelled and ask.seeds == 1:
+        if labelled and resolved.seeds == 1:
             print(f"about this checkpoint, not the recipe: --seeds {FEWEST_SEEDS} or more judges the recipe")
         print(f"\nreport: {page}\nencoder: {space.path / 'encoder'}")
         tell_what_to_hand_on(opened, architecture)

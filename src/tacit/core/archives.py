@@ -14,7 +14,7 @@ import psutil
 
 @contextmanager
 def arrays_in(path: Path) -> Iterator[Any]:
-    """What lies in a `.npz` file. ValueError where it would take more memory than there is; nothing is unpickled."""
+    """The arrays of a `.npz` file. ValueError where they would take more memory than there is; nothing is unpickled."""
     with zipfile.ZipFile(path) as archive:
         size, free = sum(member.file_size for member in archive.infolist()), psutil.virtual_memory().available
     if size > free:

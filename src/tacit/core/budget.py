@@ -1,4 +1,4 @@
-"""How much pretraining a person asked for: a time for the whole command, or steps or epochs for each task."""
+"""The budget of pretraining: a time for the whole command, or steps or epochs for each task."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Budget:
     unit: Literal["seconds", "steps", "epochs"]
 
     def steps(self, steps_per_epoch: float) -> int:
-        """This budget in steps of one task, where it is no time. UserError for less than one."""
+        """This budget in steps of one task, unless it is a time. UserError for less than one."""
         found = int(self.amount if self.unit == "steps" else self.amount * steps_per_epoch)
         if found < 1:
             raise UserError(f"--budget {self} comes to less than one step; give 1steps or more")
@@ -34,17 +34,17 @@ class Budget:
 
 @dataclass(frozen=True)
 class Deadline:
-    """The moment by which something shall end, on the clock of `time.perf_counter`; never, where none is given."""
+    """The moment by which something must end, on the clock of `time.perf_counter`; infinite by default."""
 
     at: float = math.inf
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """So many seconds from now."""
+        """This many seconds from now."""
         return cls(time.perf_counter() + seconds)
 
     def earlier(self, seconds: float) -> Deadline:
-        """So much before this one."""
+        """This many seconds before this one."""
         return Deadline(self.at - seconds)
 
     @property
@@ -54,21 +54,21 @@ class Deadline:
 
 
 NEVER = Deadline()
-_commands: list[float] = []  # when the command line began, until a command asks
+_commands: list[float] = []  # when the command line began, until a command takes it
 
 
 def start_clock() -> None:
-    """Called where a command line begins: importing what it needs takes seconds, which count."""
+    """Note when a command line begins: its imports take seconds, which count."""
     _commands[:] = [time.perf_counter()]
 
 
 def command_began() -> float:
-    """When the command that asks began, on the clock of `time.perf_counter`."""
+    """When the calling command began, on the clock of `time.perf_counter`."""
     return _commands.pop() if _commands else time.perf_counter()
 
 
 def quickest(call: Callable[[], object], times: int = 2) -> float:
-    """Seconds that a call takes, by the quickest of some: the first warms the machine up, and others may disturb."""
+    """Seconds that a call takes: the quickest of several, since the first warms up and others may be disturbed."""
     spent = []
     for _ in range(times):
         began = time.perf_counter()
@@ -89,7 +89,7 @@ def parse_budget(text: str) -> Budget:
 
 
 def judging_deadline(text: str | None, began: float) -> Deadline:
-    """When judging that began then shall end by this budget, which is a time; never where none is given."""
+    """When an evaluation that began at `began` must end by this budget, a time; never without one."""
     if text is None:
         return NEVER
     budget = parse_budget(text)
@@ -99,7 +99,7 @@ def judging_deadline(text: str | None, began: float) -> Deadline:
 
 
 def clock(seconds: float) -> str:
-    """A time as people say it: 45 s, 3 min 20 s, 2 h 5 min."""
+    """A time for people: 45 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"

@@ -1,4 +1,4 @@
-"""Columns of names: the numbers that they are counted by, their order, and the first of those that were left out."""
+"""Columns of names: their codes, their order, and the first names of a selection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Codes = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Few:
-    """How many there are, and the first of them."""
+    """A count of names, and the first of them."""
 
     count: int = 0
     first: tuple[str, ...] = ()
@@ -33,13 +33,13 @@ def few(names: Iterable[str], count: int) -> Few:
 
 
 def few_of(names: Sequence[str], which: NDArray[np.bool_]) -> Few:
-    """Those of the names that `which` marks, in alphabetical order."""
+    """The names that `which` marks, in alphabetical order."""
     found = sorted(name for name, here in zip(names, which, strict=True) if here)
     return few(found, len(found))
 
 
 def codes_of(encoded: pa.DictionaryArray) -> Codes:
-    """Numbers in the dictionary, -1 where null."""
+    """Codes in the dictionary, -1 where null."""
     codes: Codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     return codes
 

@@ -1,4 +1,4 @@
-"""What every encoder that can be trained, written and loaded here has, whatever it reads."""
+"""The interface of every encoder that is trained, saved and loaded here, of any modality."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class OwnEncoder(nn.Module, ABC):
 
     @property
     def title(self) -> str:
-        """The encoder in a few words."""
+        """A short description of the encoder."""
         return self.name
 
     def forget_names(self) -> None:
-        """Take what names a person's things, such as ids of items, out of the spec."""
+        """Remove names from the user's data, such as ids of items, from the spec."""
 
     @abstractmethod
     def forward(self, batch: Batch, *, depths: Sequence[int] = ()) -> Features:
@@ -58,10 +58,10 @@ class OwnEncoder(nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, examples: Any, /) -> Batch:
-        """Examples as people have them as a batch on the encoder's device, prepared as for its training."""
+        """Turn raw examples into a batch on the encoder's device, prepared as for its training."""
 
     def untrained(self) -> OwnEncoder:
-        """The same architecture with weights drawn anew from torch's random numbers."""
+        """The same architecture with new weights from torch's random generator."""
         twin = copy.deepcopy(self)
         for part in twin.modules():
             if callable(reset := getattr(part, "reset_parameters", None)):
@@ -69,7 +69,7 @@ class OwnEncoder(nn.Module, ABC):
         return twin
 
     def add_words(self, words: Sequence[str]) -> int:
-        """Let a tokenizer know these as tokens; how many are new."""
+        """Add these tokens to the tokenizer; returns how many are new."""
         raise UserError(f"--add-words: {self.title} reads no text; leave it out")
 
     def hugging_face(self) -> PreTrainedModel | None:
@@ -77,24 +77,24 @@ class OwnEncoder(nn.Module, ABC):
         return None
 
     def opened_as(self, state: Mapping[str, Tensor]) -> tuple[Any, str]:
-        """What opens the files of `hugging_face()`, and the prefix of its weights in the encoder's own state."""
+        """The class that opens the files of `hugging_face()`, and the prefix of its weights in the encoder's state."""
         from transformers import AutoModel
 
         return AutoModel, "model."
 
     def opener(self) -> Any:
-        """What others open the folder of `hugging_face()` by."""
+        """The class by which others open the folder of `hugging_face()`."""
         from transformers import AutoModel
 
         return AutoModel
 
     def write_companions(self, folder: Path) -> None:
-        """What tells other libraries how to prepare examples for the model in `folder`."""
+        """Write the files by which other libraries prepare examples for the model in `folder`."""
 
     def spec_in(self, folder: Path) -> dict[str, Any]:
         """The JSON form of the spec, for `encoder.json` in this folder."""
         return asdict(self.spec)
 
     def shape(self) -> dict[str, Any]:
-        """What `encoder.json` says of the modality's own."""
+        """The modality's own entries of `encoder.json`."""
         return {}

@@ -19,27 +19,27 @@ DISTRIBUTION = "tacit-learn"  # what package indices call Tacit: the short name 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_KNOWN, _LONGEST = 1000, 100  # names that are looked at, and their characters: likeness takes the square of them
+_KNOWN, _LONGEST = 1000, 100  # names compared, and their characters: similarity takes quadratic time
 
 
-class _Said(Exception):
-    """Knows where in our sources its words were put together, which tells ours from those of the data (`wording`)."""
+class _Located(Exception):
+    """Records where in our sources it was raised, so that `wording` can separate our words from the data's."""
 
-    said_at: tuple[CodeType, int] | None = None
+    raised_at: tuple[CodeType, int] | None = None
 
     def __init__(self, *words: object) -> None:
         super().__init__(*words)
         frame = sys._getframe(1)
-        self.said_at = frame.f_code, frame.f_lasti
+        self.raised_at = frame.f_code, frame.f_lasti
 
 
-class UserError(_Said, ValueError):
+class UserError(_Located, ValueError):
     """Bad input or usage: one clear line that names the value and the remedy."""
 
     exit_code = 2
 
 
-class RunFailed(_Said, RuntimeError):
+class RunFailed(_Located, RuntimeError):
     """The run itself failed: a non-finite loss, every task collapsed, a full disk."""
 
     exit_code = 1
@@ -85,16 +85,16 @@ _REMEDIES = {
 }
 
 
-_OF_RUST = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust, such as safetensors, tell of the system's errors
+_OF_RUST = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust, such as safetensors, report the system's errors
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Also where a library has wrapped the system's error in one of its own."""
+    """Whether the disk is full, also where a library has wrapped the system's error in one of its own."""
     return (isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}) or "No space left" in str(error)
 
 
 def in_a_line(error: OSError | MemoryError) -> UserError | RunFailed:
-    """What the system has refused, as a person is told it: the file, the reason, the remedy."""
+    """An error of the operating system as one line: the file, the reason, the remedy."""
     if isinstance(error, MemoryError):
         return RunFailed("out of memory; close other programs, or take a smaller --encoder or --batch-size")
     named = error.filename2 if error.filename2 is not None else error.filename
@@ -107,13 +107,13 @@ def in_a_line(error: OSError | MemoryError) -> UserError | RunFailed:
 
 
 def remedy_of(error: OSError) -> str:
-    """`; raise the limit on open files`, or nothing: to append to what the system says."""
+    """`; raise the limit on open files`, or nothing: to append to the system's message."""
     remedy = _REMEDIES.get(error.errno or 0)
     return f"; {remedy}" if remedy else ""
 
 
 def clear_ends(command: Callable[P, T]) -> Callable[P, T]:
-    """The command, which raises what the system refuses (a permission, a full disk) as an error of one line."""
+    """Wrap a command so that errors of the operating system (a permission, a full disk) become errors of one line."""
 
     @functools.wraps(command)
     def clear(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -125,7 +125,7 @@ def clear_ends(command: Callable[P, T]) -> Callable[P, T]:
             raise in_a_line(error) from error
         except Exception as error:
             number = _OF_RUST.search(str(error))
-            if number is None or isinstance(error, _Said):
+            if number is None or isinstance(error, _Located):
                 raise
             refused = OSError(int(number[1]), os.strerror(int(number[1])))
             raise in_a_line(refused) from refused

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: hashes, flushing to the disk, what a person named as the file to write."""
+"""Files that are whole or absent: hashes, flushing to the disk, checks of the file to write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tacit.core.errors import RunFailed, UserError, is_disk_full
 
-_LITTER_SECONDS = 3600.0  # after which what another process has begun and left is taken for litter
+_LITTER_SECONDS = 3600.0  # after which another process's unfinished file counts as litter
 
 
 def sha256(path: Path) -> str:
@@ -33,7 +33,7 @@ def flush(path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """UserError where this file or folder could not be written or made: known before anything is computed for it."""
+    """UserError where this file or folder could not be written, before anything is computed for it."""
     above = path.absolute()
     there = next(folder for folder in (above, *above.parents) if folder.exists() or folder.is_symlink())
     there = there.parent if there == above and not there.is_dir() else there
@@ -46,7 +46,7 @@ def check_place(path: Path) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Write a text file that appears whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.unlink(missing_ok=True)  # so that what is opened is new, and no link to something else
+    partial.unlink(missing_ok=True)  # so that the file opened is new, not a link to another
     try:
         with partial.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -58,9 +58,9 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_file(final: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `final` once the block has ended well. RunFailed on a full disk.
+    """A path to write to, which replaces `final` once the block has succeeded. RunFailed on a full disk.
 
-    Where `final` is a link, what it leads to is replaced, which keeps its permissions.
+    Where `final` is a link, its target is replaced, which keeps its permissions.
     """
     final = Path(os.path.realpath(final)) if final.is_symlink() else final
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def whole_file(final: Path) -> Iterator[Path]:
 
 
 def sweep(final: Path) -> None:
-    """Remove what processes that were killed have left of `final` beside it: their beginnings, an hour old or more."""
+    """Remove the unfinished copies of `final` that killed processes left beside it an hour ago or more."""
     begun = re.compile(rf"\.{re.escape(final.name)}\.(\d+)\.partial")
     with suppress(OSError):
         for path in list(final.parent.iterdir()):
@@ -99,7 +99,7 @@ def _lives(process: int) -> bool:
 
 
 def check_target(out: Path, *, overwrite: bool, is_own: Callable[[Path], bool], by: str) -> None:
-    """UserError where the file that a person named must not be written: only what `by` has written is replaced."""
+    """UserError where the output file must not be written: only files that `by` wrote are replaced."""
     if out.is_symlink() and not out.exists():
         raise UserError(f"--out {out} is a link that leads nowhere; choose another --out")
     if out.is_dir():
@@ -115,7 +115,7 @@ def check_target(out: Path, *, overwrite: bool, is_own: Callable[[Path], bool], 
 
 
 def first_line(path: Path) -> str:
-    """The first line of a text file, as far as a line goes that Tacit has written."""
+    """The first line of a text file, as far as a line that Tacit wrote can reach."""
     with path.open("rb") as file:
         return file.readline(1 << 24).decode("utf-8").rstrip("\r\n")
 
@@ -123,5 +123,5 @@ def first_line(path: Path) -> str:
 def _holds(is_own: Callable[[Path], bool], out: Path) -> bool:
     try:
         return is_own(out)
-    except Exception:  # damaged, or not the kind of file at all
+    except Exception:  # damaged, or another type of file
         return False

@@ -1,8 +1,7 @@
-"""Folders that Tacit writes, and what in them is its own: nothing else in them is ever removed, replaced or changed.
+"""Folders that Tacit writes, and which files in them are its own: no other file is ever removed, replaced or changed.
 
 A folder that Tacit fills holds `.tacit`, which says what it is and lists the files that were written there, as paths
-from the folder on. A folder of an older Tacit has none; whoever asks then says by what files it is known, and which
-are Tacit's in it.
+relative to the folder. A folder of an older Tacit has none; the caller then passes the patterns of Tacit's own files.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _LITTER = re.compile(r"\.(.+)\.\d+\.(partial|old)")
 
 
 def marked(folder: Path) -> str | None:
-    """What Tacit has filled this folder with, by its own mark; None where there is no mark, or a damaged one."""
+    """What this folder holds, by Tacit's mark; None without a mark, or with a damaged one."""
     return _mark(folder)[0]
 
 
@@ -47,11 +46,11 @@ def _mark(folder: Path) -> tuple[str | None, frozenset[str]]:
     try:
         if path.is_symlink() or not path.is_file():
             return None, frozenset()
-        said = json.loads(path.read_bytes())
-        what, names = said["tacit"], frozenset(map(str, said["files"]))
+        content = json.loads(path.read_bytes())
+        what, names = content["tacit"], frozenset(map(str, content["files"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None, frozenset()
-    # A folder may come from a stranger: its list reaches no further than the folder.
+    # A folder may come from a stranger: only paths inside it are accepted.
     return (what if isinstance(what, str) else None), frozenset(filter(_inside, names))
 
 
@@ -61,7 +60,7 @@ def _inside(name: str) -> bool:
 
 
 def files_in(folder: Path) -> list[str]:
-    """All files below this folder but for the mark, as paths from it; what lies behind a link to a folder is not."""
+    """All files below this folder except the mark, as relative paths; links to folders are not followed."""
     found = []
     for place, folders, names in os.walk(folder):
         links = [name for name in folders if Path(place, name).is_symlink()]
@@ -70,9 +69,9 @@ def files_in(folder: Path) -> list[str]:
 
 
 def remove(folder: Path, patterns: Collection[str]) -> None:
-    """Delete the files that match these patterns, paths from `folder` on, and the folders that this leaves empty.
+    """Delete the files whose paths relative to `folder` match these patterns, and the folders that this leaves empty.
 
-    A folder to which a link leads is looked into; it and the link stay.
+    Linked folders are searched too; they and the links stay.
     """
     plain = [parent for pattern in patterns for parent in PurePosixPath(pattern).parents if "*" not in str(parent)]
     emptied = {folder / parent for parent in plain if parent.parts}
@@ -87,9 +86,9 @@ def remove(folder: Path, patterns: Collection[str]) -> None:
 
 
 def remove_own(folder: Path, known: Collection[str]) -> None:
-    """Delete what Tacit has written into this folder, and the folder unless something else lies in it; see `own_files`.
+    """Delete Tacit's own files in this folder, and the folder unless it holds others; see `own_files`.
 
-    A folder to which a link leads is left alone.
+    A linked folder is left alone.
     """
     if folder.is_symlink() or not folder.is_dir():
         return
@@ -102,7 +101,7 @@ def remove_own(folder: Path, known: Collection[str]) -> None:
 
 
 def is_beginning(name: str, patterns: Collection[str]) -> bool:
-    """Whether this is what a killed process has begun to write of a file whose name matches one of these."""
+    """Whether this is an unfinished file of a killed process whose final name matches one of these patterns."""
     found = _litter(name, patterns)
     return found is not None and found[2] == "partial"
 
@@ -113,7 +112,7 @@ def _litter(name: str, patterns: Collection[str]) -> re.Match[str] | None:
 
 
 def remove_litter(folder: Path, patterns: Collection[str]) -> None:
-    """Delete what a killed process has begun to write in `folder` of files and folders whose names match these."""
+    """Delete the unfinished files and folders in `folder` whose final names match these patterns."""
     if not folder.is_dir():
         return
     for path in list(folder.iterdir()):
@@ -130,12 +129,12 @@ def remove_litter(folder: Path, patterns: Collection[str]) -> None:
 
 @contextmanager
 def whole_folder(final: Path, *, last: str, what: str | None = None, known: Collection[str] = ()) -> Iterator[Path]:
-    """An empty folder to write into; once the block has ended well, its files are those of `final`.
+    """An empty folder to write into; once the block has succeeded, its files become those of `final`.
 
-    Until then, and where the block fails, `final` stays as it was. Where it is not there yet it appears at once. Else
-    its files are replaced one by one, `last` after all others, by which a reader sees whether all belong together. What
-    Tacit has not written stays: UserError where it is in the way. `known` are the patterns of Tacit's own files in a
-    folder without a mark; `what` marks the folder.
+    Until then, and where the block fails, `final` stays as it was. A new folder appears at once. In an existing one the
+    files are replaced one by one, `last` after all others, by which a reader sees whether all belong together. Files of
+    others stay: UserError where one is in the way. `known` are the patterns of Tacit's own files in a folder without a
+    mark; `what` marks the folder.
     """
     final = Path(os.path.realpath(final))
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +160,7 @@ def whole_folder(final: Path, *, last: str, what: str | None = None, known: Coll
 
 
 def _replace(final: Path, partial: Path, last: str, what: str | None, known: Collection[str]) -> None:
-    """Move the files of `partial` into `final`, and delete what Tacit wrote there before."""
+    """Move the files of `partial` into `final`, and delete Tacit's earlier files there."""
     new, before = files_in(partial), own_files(final, known)
     for name in new:
         place = final / name
@@ -180,7 +179,7 @@ def _replace(final: Path, partial: Path, last: str, what: str | None, known: Col
 
 
 def own_files(folder: Path, known: Collection[str]) -> set[str]:
-    """What of this folder Tacit has written: by its mark, or, of a folder without one, what matches these patterns."""
+    """Tacit's own files in this folder: by its mark, or, without one, those that match these patterns."""
     there = files_in(folder)
     if marked(folder) is not None:
         return {*there} & listed(folder)
@@ -193,12 +192,12 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _literal(name: str) -> str:
-    """A name as a pattern that matches nothing else."""
+    """A name as a pattern that matches it alone."""
     return re.sub(r"([\[*?])", r"[\1]", name)
 
 
 def private_folder(folder: Path) -> Path:
-    """A folder in a cache, which where it is new its owner alone can read. UserError where there can be none."""
+    """A cache folder, readable by its owner alone if newly made. UserError where it cannot be made."""
     remedy = "name another folder for decoded data with --cache or TACIT_CACHE"
     try:
         if not folder.is_dir():

@@ -79,7 +79,7 @@ def mean(x: Tensor) -> Tensor:
 
 
 def any_rank(flag: int) -> int:
-    """The largest `flag` of all ranks: how ranks agree to stop."""
+    """The largest `flag` over all ranks, by which ranks agree to stop."""
     if world() == 1:
         return flag
     value = torch.tensor(flag, device=_device())
@@ -94,12 +94,12 @@ def gather_bytes(data: bytes) -> list[bytes]:
 
 
 def _device() -> str:
-    """Where the processes exchange what lies on no device."""
+    """The device through which the processes exchange plain data."""
     return "cuda" if world() > 1 and td.get_backend() == "nccl" else "cpu"
 
 
 class _Normalise(torch.autograd.Function):
-    """Batch normalisation by the statistics of all ranks, who meet once on the way there and once on the way back.
+    """Batch normalisation by the statistics of all ranks: one gather in the forward pass and one in the backward pass.
 
     With S1 and S2 the sums over the N values of a channel of dy and of dy * xhat, the gradient of x is
     w / std * (dy - S1 / N - xhat * S2 / N) (Ioffe & Szegedy 2015, arXiv:1502.03167).

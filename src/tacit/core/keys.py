@@ -13,7 +13,7 @@ import math
 import zlib
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # `fold` serves those who judge embeddings without torch, whose import takes seconds
+if TYPE_CHECKING:  # evaluating embeddings needs `fold` but no torch, whose import takes seconds
     from torch import Tensor
 
 _WORD = (1 << 64) - 1

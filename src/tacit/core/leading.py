@@ -1,4 +1,4 @@
-"""Which of several processes writes and speaks, told without importing torch: who never did so is alone."""
+"""Find the process that writes files and prints (rank 0), without importing torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 
-def leader() -> bool:
-    """Whether this process is the one that writes and speaks: rank 0."""
+def is_leader() -> bool:
+    """True on the process that writes files and prints: rank 0, or a process that is alone."""
     together: Any = sys.modules.get("torch.distributed")
     return together is None or not together.is_available() or not together.is_initialized() or together.get_rank() == 0

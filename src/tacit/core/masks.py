@@ -1,7 +1,7 @@
 """Which tokens to hide: masks as a pure function of each example's key, on the key's device.
 
-Of images every row hides exactly the same number of tokens, so batches of visible tokens need no padding; of sequences
-that differ in length every row hides the same share.
+For images every row hides exactly the same number of tokens, so batches of visible tokens need no padding; for
+sequences of different lengths every row hides the same share.
 
 Shapes: B examples, N tokens, H W the grid they lie on (N = H * W, row by row).
 """
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from tacit.core import keys
 
-UNITS = ("token", "word", "span")  # that text is hidden by; a span is several words
+UNITS = ("token", "word", "span")  # by which text is masked; a span is several words
 
 
 class Hiding(NamedTuple):
-    """The share of the tokens that is hidden, from the beginning of a training to its end along a straight line.
+    """A mask schedule: the share of the tokens that is hidden, linear from the start of training to its end.
 
-    `end` is by default the same; `unit` is of text alone, and by default a word.
+    `end` equals the start by default; `unit` applies to text alone, and is a word by default.
     """
 
     share: float
@@ -29,7 +29,7 @@ class Hiding(NamedTuple):
     unit: str | None = None
 
     def at(self, progress: Tensor) -> float | Tensor:
-        """The share at this progress in [0, 1]."""
+        """The share at `progress` in [0, 1]."""
         return self.share if self.end is None else self.share + (self.end - self.share) * progress
 
 
@@ -59,12 +59,12 @@ def unit_mask(key: Tensor, counts: Tensor, starts: Tensor, ratio: float | Tensor
     """[B N] bool, True at about the share `ratio` of each row's tokens that count [B N], whole units at a time.
 
     A unit (a token, a word, a span of words) begins where `starts` [B N] is True. Units are hidden in random order
-    until the share is reached, the last one whole too; a row of which anything counts hides at least one.
+    until the share is reached, the last one whole too; a row with any valid token hides at least one unit.
     """
     n = counts.shape[1]
     unit = starts.long().cumsum(1)  # [B N] 0 to n
     priority = keys.uniform(key, "mask/unit", n + 1).gather(1, unit).masked_fill(~counts, 2.0)
-    rank = priority.argsort(dim=1, stable=True).argsort(dim=1)  # units stay together, what does not count comes last
+    rank = priority.argsort(dim=1, stable=True).argsort(dim=1)  # units stay together, invalid tokens come last
     first = rank.new_full((len(rank), n + 1), n)  # [B N+1] of each unit
     first = first.scatter_reduce(1, unit, rank.masked_fill(~counts, n), "amin")
     wanted = (ratio * counts.sum(1)).round().clamp(min=1)

@@ -4,9 +4,9 @@ Blanks around it are dropped, and marks that nobody sees, such as a byte-order m
 and TRUE are `true`, and False `false`; and a whole number written as a float is the number's text: 7, 7.0, "7" and
 " 7.0 " are all `7`, and so is 1e+05 the number 100000. Zeros at the front stay: "007" is itself, since codes are
 written so; where `7` and `007` meet, nobody but the person can tell whether they are one, and so with `true` and `1`.
-Names that look alike, such as `Cat` and `cat`, stay two, and are said. Numbers whose last digits are lost are no names.
+Names that look alike, such as `Cat` and `cat`, stay two, with a note. Numbers whose last digits are lost are no names.
 
-What means that nothing is said, as pandas and others write it, is `missing`.
+The marks of a missing value, as pandas and others write them, are `missing`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SHOWN = 10  # the power of ten beyond which spreadsheets write 1.23457E+11 for 
 
 
 def plain(text: str) -> str:
-    """The name that a text is known by."""
+    """The canonical name of a text."""
     if text.isascii() and text.isalnum():  # as most are
         return text.lower() if text.lower() in _BOTH else text
     text = unicodedata.normalize("NFC", text.strip().strip(_UNSEEN).strip())
@@ -52,7 +52,7 @@ def plain(text: str) -> str:
 
 
 def name_of(value: Any) -> str | None:
-    """The name that a value of any type is known by; None for what is no value: None, NaN, pandas' NA and NaT."""
+    """The canonical name of a value of any type; None for a missing value: None, NaN, pandas' NA and NaT."""
     value = value.item() if hasattr(value, "item") and not getattr(value, "ndim", 0) else value
     if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
         return None
@@ -64,12 +64,12 @@ def name_of(value: Any) -> str | None:
 
 
 def missing(name: str) -> bool:
-    """Whether a name means that nothing is said."""
+    """Whether a name stands for a missing value."""
     return name in _EXACTLY or name.lower() in _MISSING
 
 
 def rounded(text: str) -> bool:
-    """Whether a text is a number of which a float, or a spreadsheet, has lost the last digits."""
+    """Whether a text is a number whose last digits a float or a spreadsheet has lost."""
     if re.fullmatch(ROUNDED, text) is None:
         return False
     digits, _, power = text.strip().lower().lstrip("+-").partition("e+")
@@ -78,7 +78,7 @@ def rounded(text: str) -> bool:
 
 
 def alike(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two of these names that look alike, capitals and the width and joining of signs left aside, if there are any."""
+    """Two of these names that look alike up to case, width and composition of characters, or None."""
     met: dict[str, str] = {}
     for name in names:
         seen = unicodedata.normalize("NFKC", "".join(s for s in name if s not in _UNSEEN)).casefold()
@@ -89,7 +89,7 @@ def alike(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def two_ways(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two of these names that may be one value, if there are any: 7 and 007, true and 1."""
+    """Two of these names that may be one value, such as 7 and 007 or true and 1, or None."""
     names = list(names)
     met: dict[str, str] = {}
     for word, digit in (("true", "1"), ("false", "0")):
@@ -103,6 +103,6 @@ def two_ways(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def without_zeros(name: str) -> str:
-    """A whole number without the zeros at its front; anything else as it is."""
+    """A whole number without leading zeros; anything else unchanged."""
     number = _ZEROS.fullmatch(name)
     return name if number is None else number[1] + number[2]

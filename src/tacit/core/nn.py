@@ -21,7 +21,7 @@ def to_float(image: Tensor) -> Tensor:
 
 
 def as_channels(image: Tensor, channels: int) -> Tensor:
-    """Images [B C H W] in grey or colour, whichever is wanted: of colours their luminance, of grey three times it."""
+    """Convert images [B C H W] to grey (luminance) or to colour (grey repeated three times)."""
     if image.shape[1] == channels:
         return image
     if channels == 1 and image.shape[1] == len(_LUMA):
@@ -30,20 +30,20 @@ def as_channels(image: Tensor, channels: int) -> Tensor:
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """The mean [B D] of those of x [B N D] where `mask` [B N] is True; 0 where none is."""
+    """The mean [B D] of x [B N D] where `mask` [B N] is True; 0 where no entry is."""
     weight = mask.to(x.dtype) / mask.sum(1, keepdim=True).clamp(min=1)
     return (x * weight[:, :, None]).sum(1)
 
 
 def variety(identities: Tensor, n: int) -> Tensor:
-    """How many of n identities [M] are in use: e to the entropy of how often each is, n where all are alike often."""
+    """The perplexity of identities [M]: exp of the entropy of their frequencies, n where all n are equally frequent."""
     share = torch.bincount(identities, minlength=n) / max(1, len(identities))
     entropy: Tensor = torch.special.entr(share).sum()
     return entropy.exp()
 
 
 def together(parts: Sequence[Batch]) -> Batch:
-    """Batches one after the other; rows shorter than in others are filled up with zeros, which are not valid."""
+    """Concatenate batches; shorter rows are padded with zeros, which are not valid."""
 
     def joined(name: str) -> Tensor:
         values = [part[name] for part in parts]
@@ -74,9 +74,9 @@ def conv_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
-    """The repeated parts of a network, such as the layers of a Transformer, inside all modules that it is made of.
+    """The repeated blocks of a network, such as the layers of a Transformer, in all its modules.
 
-    They are what lies in its outermost lists of modules, Hugging Face's networks included. Each is called as a whole.
+    They are the entries of its outermost module lists, also in Hugging Face's networks. Each is called as a whole.
     """
     found: dict[nn.Module, None] = {}
     lists = {name: part for name, part in module.named_modules() if isinstance(part, nn.ModuleList)}
@@ -87,7 +87,7 @@ def blocks(module: nn.Module) -> list[nn.Module]:
 
 
 class Decoder(nn.Module):
-    """The light Transformer of a masked autoencoder: from visible tokens to an answer at every place."""
+    """The light Transformer decoder of a masked autoencoder: from visible tokens to a prediction at every position."""
 
     def __init__(self, inputs: int, outputs: int, places: int, *, dim: int, depth: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Decoder(nn.Module):
         self.leave = nn.Linear(dim, outputs)
 
     def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:
-        """Tokens [B K D] that stand at places `keep` [B K] -> answers [B N P]."""
+        """Tokens [B K D] at positions `keep` [B K] -> predictions [B N P]."""
         entered = self.enter(tokens)  # [B K d]
         everywhere = self.hidden.to(entered.dtype).expand(len(tokens), len(self.position), -1)
         at = keep[..., None].expand_as(entered)

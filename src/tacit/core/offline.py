@@ -1,7 +1,7 @@
-"""No network, enforced where connections begin, whoever would open one: a file system, a library, a logger.
+"""Block the network at the point where connections are opened, for any file system, library or logger.
 
-Python tells its audit hooks of every address that is looked up and of every connection before it is made. While
-`offline` holds, both are refused; libraries are told besides to use what they have fetched before.
+Python calls its audit hooks before every address look-up and every connection. While `offline` holds, both are
+refused; libraries are also set to use what they have cached.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from tacit.core.errors import UserError
 
-# What libraries read when they are imported; of those that are imported already, the values that they have kept.
-_SAID = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "DO_NOT_TRACK"), "1")
-_SAID |= {"HF_HUB_DISABLE_TELEMETRY": "1", "WANDB_MODE": "offline"}
+# Environment variables that libraries read on import, and the variables that imported libraries keep them in.
+_VARIABLES = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "DO_NOT_TRACK"), "1")
+_VARIABLES |= {"HF_HUB_DISABLE_TELEMETRY": "1", "WANDB_MODE": "offline"}
 _KEPT = {
     "huggingface_hub.constants": ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"),
     "datasets.config": ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE"),
@@ -44,16 +44,16 @@ def refuse_offline(what: str) -> None:
 
 @contextmanager
 def offline(forbidden: bool = True) -> Iterator[None]:
-    """While this holds, no connection leaves this process; nothing changes where it is not `forbidden`."""
+    """Refuse every connection of this process within the block; does nothing unless `forbidden`."""
     global _depth
     if not forbidden:
         yield
         return
     _watch()
-    before = {name: os.environ.get(name) for name in _SAID}
+    before = {name: os.environ.get(name) for name in _VARIABLES}
     kept = [(sys.modules[of], name) for of, names in _KEPT.items() if of in sys.modules for name in names]
     values = [(module, name, getattr(module, name)) for module, name in kept if hasattr(module, name)]
-    os.environ.update(_SAID)
+    os.environ.update(_VARIABLES)
     for module, name, _ in values:
         setattr(module, name, True)
     _depth += 1
@@ -72,16 +72,16 @@ def offline(forbidden: bool = True) -> Iterator[None]:
 
 
 def _forget(modules: set[str]) -> None:
-    """Modules that were imported meanwhile have read our words: they get back what the person says."""
+    """Restore the user's values in modules that were imported meanwhile and read ours."""
     for of in modules:
         for name in _KEPT[of]:
             if hasattr(sys.modules[of], name):
-                said = os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}
-                setattr(sys.modules[of], name, said)
+                value = os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}
+                setattr(sys.modules[of], name, value)
 
 
 def _watch() -> None:
-    """Have Python ask us before every connection; an audit hook stays for as long as the process does."""
+    """Add an audit hook that checks every connection; it stays for the life of the process."""
     global _watched
     if not _watched:
         sys.addaudithook(_ask)
@@ -93,12 +93,12 @@ def _ask(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if event in _LOOK_UP:
         host = arguments[0]
-        if host is not None and host != "":  # nobody else than this machine is asked for its own wildcard address
+        if host is not None and host != "":  # the wildcard address is resolved on this machine alone
             raise UserError(
                 f"--offline: {_named(host)} was to be looked up; copy the data here, or leave --offline out"
             )
     elif event in _SEND and arguments[0].family not in _HERE:
-        if os.name == "nt" and _named(arguments[1]).startswith("127."):  # pairs of sockets are made so there
+        if os.name == "nt" and _named(arguments[1]).startswith("127."):  # socket pairs are made this way there
             return
         raise UserError(
             f"--offline: a connection to {_named(arguments[1])} was to be opened; copy the data here, or leave "
@@ -107,6 +107,6 @@ def _ask(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _named(address: Any) -> str:
-    """The host alone."""
+    """The host of an address."""
     host = address[0] if isinstance(address, tuple) and address else address
     return host.decode(errors="replace") if isinstance(host, bytes) else str(host)

@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Settings of one concern; every field has a default, by which nothing is said."""
+    """Settings of one concern; every field has a default that means "not set"."""
 
     group: ClassVar[str] = "data"  # the heading of its flags in help
 
@@ -40,7 +40,7 @@ class Options:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
-        """Those of these settings that are its own."""
+        """Take the settings that are fields of this class."""
         return cls(**{name: settings[name] for name in cls.names() if name in settings})
 
     @classmethod
@@ -48,12 +48,12 @@ class Options:
         return tuple(of.name for of in fields(cls))
 
     def given(self) -> dict[str, Any]:
-        """Those that are not as they are by default."""
+        """The settings that differ from their defaults."""
         values = {of.name: (getattr(self, of.name), of.default) for of in fields(self)}
         return {name: value for name, (value, default) in values.items() if not _same(value, default)}
 
 
-PYTHON_ONLY = {"flag": False}  # metadata of a field that no flag is made of
+PYTHON_ONLY = {"flag": False}  # metadata of a field that has no flag
 
 
 def is_flag(of: Field[Any]) -> bool:
@@ -61,19 +61,19 @@ def is_flag(of: Field[Any]) -> bool:
 
 
 def helps(of: Any) -> dict[str, str]:
-    """What the `Args` in the docstring of a class or function say of each setting."""
+    """The help of each setting, from the `Args` in the docstring of a class or function."""
     return helps_of(inspect.cleandoc(of.__doc__ or ""))
 
 
 def helps_of(doc: str) -> dict[str, str]:
-    """What the `Args` of a docstring say of each setting, in one line each."""
-    said = doc.partition("\nArgs:\n")[2]
-    found = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", said, re.MULTILINE)
+    """The help of each setting in one line, from the `Args` of a docstring."""
+    args = doc.partition("\nArgs:\n")[2]
+    found = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", args, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
 
 
 class Setting(NamedTuple):
-    """A keyword argument, and the flag that is made of it."""
+    """A keyword argument and its flag."""
 
     type: Any
     default: Any  # `...` where it must be given
@@ -82,13 +82,13 @@ class Setting(NamedTuple):
     flag: bool  # False: only Python can give it
 
 
-_JOINED = "setting"  # metadata of a field that `joined` has made: what several classes say of it
+_JOINED = "setting"  # metadata of a field that `joined` has made: its help from several classes
 
 
 def keywords(*several: type[Any]) -> dict[str, Setting]:
-    """The settings of these classes by their names; one that several have says what it means to each.
+    """The settings of these classes by name; the help of a shared one says what it means to each class.
 
-    Of a field that a class inherits, the help and the group are those of the class that it comes from.
+    An inherited field has the help and the group of the class that defines it.
     """
     found: dict[str, Setting] = {}
     for of in several:
@@ -117,9 +117,9 @@ def joined(name: str, *several: type[Options], without: Collection[str] = ()) ->
 
 
 class takes(Generic[P, S]):  # noqa: N801  (a decorator)
-    """Give a function that takes `settings` as one value the fields of their class as keyword arguments.
+    """Give a function that takes one `settings` value the fields of its class as keyword arguments.
 
-    They stand in its signature, so that editors complete them, and in its help.
+    They appear in its signature, so that editors complete them, and in its help.
     """
 
     def __init__(self, settings: Callable[P, S]) -> None:
@@ -152,8 +152,8 @@ class takes(Generic[P, S]):  # noqa: N801  (a decorator)
             for name, of in known.items()
         ]
         head = inspect.cleandoc(body.__doc__ or "").partition("\nArgs:\n")[0]
-        said = {**{name: of.help for name, of in known.items()}, **helps(body)}
-        lines = [f"    {name}: {said[name]}" for name in (*(p.name for p in own), *known)]
+        texts = {**{name: of.help for name, of in known.items()}, **helps(body)}
+        lines = [f"    {name}: {texts[name]}" for name in (*(p.name for p in own), *known)]
         called.__doc__ = "\n".join([head, "Args:", *lines])
         called.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
         return called

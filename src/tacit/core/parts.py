@@ -1,7 +1,7 @@
-"""A long table as a folder of Parquet files, which several processes write and an interrupted one goes on with.
+"""A long table as a folder of Parquet files, written by several processes and resumable.
 
-Where a part begins depends on the rows alone, so that any number of processes may go on. Parts appear whole or not at
-all; `parts.json` says what they are of, and parts of anything else are not mixed with them.
+Where a part begins depends on the rows alone, so that any number of processes may resume. Parts appear whole or not at
+all; `parts.json` names their source, and parts of another source are not mixed with them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ SHARED = 64  # parts at least, where these are not too small
 def write_parts(
     folder: Path, rows: int, write: Callable[[Path, int, int], int], about: dict[str, Any], *, anew: bool = False
 ) -> int:
-    """Have `write(path, start, stop)` write every part that is not there yet, each process some; the rows in all.
+    """Call `write(path, start, stop)` for every missing part, shared among the processes; returns the rows in all.
 
-    UserError where the folder holds something else, or everything already, and is not to be written `anew`.
+    UserError where the folder holds another table, or a complete one, unless it is written `anew`.
     """
     ranks.from_leader(lambda: _claim(folder, {**about, "rows": rows}, anew))
     parts = parts_of(folder, rows)
@@ -42,7 +42,7 @@ def write_parts(
         with whole_file(path) as partial:
             write(partial, start, stop)
     ranks.all_arrived()
-    return sum(_rows(path) for path, _, _ in parts) if ranks.leader() else 0
+    return sum(_rows(path) for path, _, _ in parts) if ranks.is_leader() else 0
 
 
 def _rows(path: Path) -> int:
@@ -51,7 +51,7 @@ def _rows(path: Path) -> int:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a part is there and can be read to its end, by the checksums of its pages."""
+    """Whether a part exists and is whole, by the checksums of its pages."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             return bool(sum(batch.num_rows for batch in file.iter_batches()) == file.metadata.num_rows)
@@ -60,7 +60,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def parts_of(folder: Path, rows: int) -> list[tuple[Path, int, int]]:
-    """The file of every part, and the rows it begins and ends with."""
+    """The file of every part, with its first and last row."""
     each = min(max(-(-rows // SHARED), LEAST), MOST)
     starts = range(0, rows, each)
     return [
@@ -80,7 +80,7 @@ def is_begun(folder: Path) -> bool:
 
 
 def fingerprint(module: torch.nn.Module) -> str:
-    """What tells a network from another one: the hash of its weights."""
+    """The hash of a network's weights."""
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         digest.update(name.encode())
@@ -89,7 +89,7 @@ def fingerprint(module: torch.nn.Module) -> str:
 
 
 def check_parts(folder: Path) -> None:
-    """UserError where parts must not be written here: only what Tacit has filled with embeddings is gone on with."""
+    """UserError where parts must not be written here: only Tacit's own folders of embeddings are resumed."""
     if folder.is_symlink() and not folder.exists():
         raise UserError(f"--out {folder} is a link that leads nowhere; choose another --out")
     if folder.exists() and not folder.is_dir():

@@ -1,4 +1,4 @@
-"""YAML as settings need it: values written out. What can grow beyond the file (anchors and aliases) is refused."""
+"""YAML for settings: plain values. Anchors and aliases, which can grow beyond the file, are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DEEPEST = 20
 
 
 def plain_yaml(text: str) -> Any:
-    """The value that a text says. ValueError for what is no YAML, or is more than settings need."""
+    """Parse a YAML text. ValueError for invalid YAML, or for features that settings do not need."""
     import yaml
 
     if len(text) > _LARGEST:

@@ -1,7 +1,7 @@
-"""Several processes as one run: the leader, who is rank 0, goes first, decides and speaks; an error of one ends all.
+"""Several processes as one run: the leader (rank 0) goes first, decides and prints; an error of one ends all.
 
-What is agreed upon here goes through the store by which the processes found each other, so that it may take as long as
-it takes: those who wait for a process go on waiting while it shows signs of life.
+Agreements go through the rendezvous store of the processes, not through collectives, so that they may take any time:
+a process waits for another as long as that one sends heartbeats.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import torch.distributed as td
 
 from tacit.core import gathering
 from tacit.core.errors import RunFailed
-from tacit.core.leading import leader
+from tacit.core.leading import is_leader
 
-__all__ = ["from_leader", "leader", "leader_first", "leave_to_leader", "meet_by", "united"]
+__all__ = ["from_leader", "is_leader", "leader_first", "leave_to_leader", "meet_by", "united"]
 
 T = TypeVar("T")
 
-# How many processes there are, as launchers say it.
+# Environment variables in which launchers give the number of processes.
 _COUNTS = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES")
 _PULSE, _FAILED, _ENDED = "pulse", "failed", "ended"
 _SIGN_OF_LIFE = 1.0  # seconds between two of them
@@ -35,7 +35,7 @@ _FAREWELL = 3.0  # seconds for the others to read why a process ended
 
 
 class Store(Protocol):
-    """What the processes share, one of torch's stores."""
+    """One of torch's stores, shared by the processes."""
 
     def set(self, key: str, value: str, /) -> None: ...
     def get(self, key: str, /) -> bytes: ...
@@ -45,7 +45,7 @@ class Store(Protocol):
 
 
 class _Met(NamedTuple):
-    """By what the processes found each other, and for how many seconds one waits for another."""
+    """The rendezvous store, and for how many seconds a process waits for another."""
 
     store: Store
     patience: float
@@ -55,37 +55,37 @@ _met: list[_Met] = []  # of this process, at most one
 
 
 def meet_by(store: Any, patience: float) -> None:
-    """The processes agree by this store, which each of them has opened, and wait so many seconds for one another."""
+    """Use this store, which every process has opened, for agreements; wait up to `patience` seconds for one another."""
     _met[:] = [_Met(td.PrefixStore("tacit", store), patience)]  # type: ignore[attr-defined]  # torch's stubs lack it
 
 
 def meet_anew(patience: float) -> None:
-    """The same where others have had the processes find each other: by a store of our own on the leader's machine."""
+    """The same where the process group was made by others: open a store of our own on the leader's machine."""
     if _met or gathering.world() == 1:
         return
     host, own = os.environ.get("MASTER_ADDR", "127.0.0.1"), timedelta(seconds=patience)
     open_store: Any = partial(td.TCPStore, wait_for_workers=False, timeout=own)  # type: ignore[attr-defined]
-    store = open_store(host, 0, is_master=True) if leader() else None
+    store = open_store(host, 0, is_master=True) if is_leader() else None
     port = [store.port if store else 0]
     td.broadcast_object_list(port)
     meet_by(store or open_store(host, port[0]), patience)
 
 
 def from_leader(make: Callable[[], T]) -> T:
-    """What the leader makes, on every process; it must be JSON. The others wait for it and do not call `make`."""
+    """Return on every process what the leader makes, which must be JSON. The others wait and do not call `make`."""
     return make() if gathering.world() == 1 else _from(0, make)
 
 
 @contextmanager
 def leader_first() -> Iterator[None]:
-    """The leader runs the block, then all others, on what it has left for them: decoded data, a seal, a plan.
+    """The leader runs the block first, then all others, on its results: decoded data, a seal, a plan.
 
-    Nothing in the block may need several processes at a time.
+    The block must not need several processes at a time.
     """
-    if not leader():
+    if not is_leader():
         from_leader(_nothing)
     yield
-    if leader():
+    if is_leader():
         from_leader(_nothing)
 
 
@@ -97,22 +97,22 @@ def all_arrived() -> None:
 
 
 def leave_to_leader() -> None:
-    """The processes part: the leader goes on alone, for as long as it takes, and the others end here, well."""
+    """The leader goes on alone, for as long as it takes; the others exit here with success."""
     if gathering.world() == 1:
         return
     all_arrived()
-    others = not leader()
+    others = not is_leader()
     _part(_patience())
     if others:
         raise SystemExit(0)
-    os.environ |= {name: "1" for name in _COUNTS if name in os.environ}  # whatever is asked from now on
+    os.environ |= {name: "1" for name in _COUNTS if name in os.environ}  # for everything that reads them from now on
 
 
 @contextmanager
 def united() -> Iterator[None]:
     """An error of one process ends all, with one exit code: the first to fail raises it, the others `SystemExit`.
 
-    RunFailed where a process does not answer any more and none has said why.
+    RunFailed where a process no longer answers and none has reported an error.
     """
     try:
         with _signs_of_life():
@@ -126,7 +126,7 @@ def united() -> Iterator[None]:
 
 
 def _end(error: BaseException) -> None:
-    """Raise what this process ends with in place of `error`, if anything."""
+    """Raise the error that replaces `error` on this process, if any."""
     store, own = _store(), gathering.rank()
     lost = isinstance(error, td.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
     code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
@@ -134,9 +134,9 @@ def _end(error: BaseException) -> None:
         _until(lambda: store.check([_FAILED]), _FAREWELL)
     first = _within(_FAREWELL, lambda: store.compare_set(_FAILED, "", f"{own} {code}").decode())
     _part(_FAREWELL)
-    speaker, said = map(int, (first or f"{own} {code}").split())
+    speaker, reported = map(int, (first or f"{own} {code}").split())
     if speaker != own:
-        raise SystemExit(said) from error
+        raise SystemExit(reported) from error
     if lost:
         raise RunFailed(
             f"process {own} has lost another one, which ended or does not answer; continue with --resume"
@@ -144,11 +144,11 @@ def _end(error: BaseException) -> None:
 
 
 def _part(seconds: float) -> None:
-    """Leave the group, which wakes those that wait for this process; the leader, who may hold the store, as the last.
+    """Leave the group, which wakes the processes that wait for this one; the leader, who may hold the store, is last.
 
-    Unless the others take longer than these seconds.
+    It waits at most `seconds` for the others.
     """
-    store, world, leads = _store(), gathering.world(), leader()
+    store, world, leads = _store(), gathering.world(), is_leader()
     td.destroy_process_group()
     _within(_FAREWELL, lambda: store.add(_ENDED, 1))
     if leads:
@@ -168,7 +168,7 @@ def _from(process: int, make: Callable[[], T]) -> T:
 
 
 def _await(store: Store, key: str, process: int) -> None:
-    """Wait for a key as long as the process lives that is to set it. SystemExit where one has failed meanwhile."""
+    """Wait for a key as long as the process that must set it lives. SystemExit where a process has failed meanwhile."""
     patience = _patience()
 
     def look() -> tuple[bool, bool, int]:
@@ -194,7 +194,7 @@ def _await(store: Store, key: str, process: int) -> None:
 
 @contextmanager
 def _signs_of_life() -> Iterator[None]:
-    """Have the others know that this process lives, as long as it is one of several."""
+    """Send heartbeats to the others within the block, if there are others."""
     if gathering.world() == 1:
         yield
         return
@@ -218,19 +218,19 @@ def _store() -> Store:
 
 
 def _patience() -> float:
-    """Seconds that a process waits for another one."""
+    """Seconds that a process waits for another."""
     return _met[0].patience
 
 
 def _until(done: Callable[[], bool], seconds: float) -> None:
-    """Wait until it is done, or for so long."""
+    """Wait until `done()` or for `seconds`."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends and not _within(_FAREWELL, done):
         time.sleep(_POLL)
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T | None:
-    """What the call returns, None where it fails or takes longer: the store may lie in a process that is stopped."""
+    """The result of the call, or None if it fails or takes longer: the store may lie in a stopped process."""
     answer: list[T] = []
 
     def work() -> None:

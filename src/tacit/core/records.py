@@ -1,7 +1,7 @@
-"""Small files of Tacit's own: written whole, read by one rule, so that damage is told in a line and never believed.
+"""Small files of Tacit's own: written whole, read by one rule, so that damage is reported in a line and never used.
 
-A record is a JSON object that ends in the SHA-256 of all else in it. One without, as an older Tacit wrote it, is taken
-as it is. What is read is checked for its shape before anything is made of it.
+A record is a JSON object that ends in the SHA-256 of all its other entries. One without, from an older Tacit, is
+accepted. The content is checked for its shape before it is used.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 @contextmanager
 def reading(path: Path, remedy: str) -> Iterator[None]:
-    """The block decodes, parses and checks the file `path`, and does nothing else.
+    """Wrap a block that decodes, parses and checks the file `path`, and does nothing else.
 
-    UserError, which names the file and the remedy, for whatever is wrong with it.
+    UserError, with the file and the remedy, for any error in it.
     """
     try:
         yield
@@ -39,7 +39,7 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
         raise UserError(f"{path} is missing; {remedy}") from None
     except PermissionError:
         raise UserError(f"{path} cannot be read: permission denied; give yourself access to it") from None
-    except Exception as error:  # whatever a library says of a damaged file: each has an error of its own
+    except Exception as error:  # every library has its own error for a damaged file
         raise UserError(f"{path} is damaged ({_reason(error)}); {remedy}") from None
 
 
@@ -54,7 +54,7 @@ def _reason(error: Exception) -> str:
 
 
 def text_of(path: Path, most: int = LARGEST) -> str:
-    """A text file of UTF-8. OSError or ValueError where it is none, or no regular file: that could block or not end."""
+    """Read a UTF-8 text file. OSError or ValueError for any other: one that is not regular could block or never end."""
     status = path.stat()
     if not S_ISREG(status.st_mode):
         raise ValueError("it is no regular file")
@@ -64,7 +64,7 @@ def text_of(path: Path, most: int = LARGEST) -> str:
 
 
 def write_record(path: Path, content: Any, *, indent: int | None = 1, strict: bool = True) -> None:
-    """Write JSON whole or not at all, an object with its digest; `strict` takes finite numbers alone."""
+    """Write JSON whole or not at all, an object with its digest; `strict` allows finite numbers only."""
     if isinstance(content, Mapping):
         plain = json.loads(json.dumps(content))
         content = {**content, DIGEST: _digest(plain)}
@@ -72,9 +72,9 @@ def write_record(path: Path, content: Any, *, indent: int | None = 1, strict: bo
 
 
 def read_record(path: Path, most: int = LARGEST) -> Any:
-    """What `write_record` was given. For the block of `reading`: any error means that the file is damaged."""
+    """Read the content that `write_record` wrote. Use it within `reading`: any error means that the file is damaged."""
     content = json.loads(text_of(path, most))
-    if isinstance(content, dict) and (said := content.pop(DIGEST, None)) is not None and said != _digest(content):
+    if isinstance(content, dict) and (digest := content.pop(DIGEST, None)) is not None and digest != _digest(content):
         raise ValueError("it is not as it was written, by its SHA-256")
     return content
 
@@ -84,7 +84,7 @@ def _digest(content: Any) -> str:
 
 
 def built(cls: type[T], values: Any) -> T:
-    """The dataclass or named tuple with these values. TypeError or KeyError where they are not of its shape."""
+    """Build the dataclass or named tuple from these values. TypeError or KeyError where they do not fit."""
     if not isinstance(values, Mapping):
         raise TypeError(f"{cls.__name__} is no object")
     hints = get_type_hints(cls)
@@ -108,7 +108,7 @@ def _has_default(cls: type[Any], name: str) -> bool:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value out of JSON is of this type, as far as the types of fields go."""
+    """Whether a value from JSON has this type, for the types that fields have."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return True

@@ -1,11 +1,11 @@
-"""Secrets that never leave: one of the person, by which a run folder of theirs is known again, and one of each folder.
+"""Secrets that are never handed on: the user's, which signs their run folders, and one of each folder.
 
-The person's secret lies outside of every run folder, readable by its owner alone. A file that was signed with it was
-written on this machine by this user; a folder from elsewhere, or one that was changed since, has no such signature.
+The user's secret lies outside every run folder, readable by its owner alone. A file signed with it was written on this
+machine by this user; a folder from elsewhere, or one that was changed since, has no valid signature.
 
-The secret of a folder hides what its files call examples, groups and classes. Plain digests of names can be guessed:
-whoever tries ten thousand patient numbers finds them all. With the secret the folder says as much as ever, and without
-it (what is handed on leaves it out) nothing can be tried.
+The secret of a folder hides the names of examples, groups and classes in its files. Plain digests of names can be
+guessed: trying ten thousand patient numbers finds them all. With the secret the folder stays readable; without it (a
+folder that is handed on leaves it out) no guess can be tried.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from pathlib import Path
 from tacit.core.errors import UserError
 
 FILE_NAME = "secret.key"  # of a folder
-SIGNATURE = ".signature"  # what the name of a signed file's signature ends in
+SIGNATURE = ".signature"  # the suffix of a signature's file name
 _BYTES = 32
 _TAG = 16  # bytes
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A key, and what can be done with it. Its text shows nothing."""
+    """A key and its operations. Its `repr` shows nothing."""
 
     key: bytes = field(repr=False)
 
     def mark(self, data: bytes, *, purpose: str) -> str:
-        """32 hexadecimal digits that nobody without the key can make of these bytes, or try a guess by."""
+        """A keyed hash of these bytes, 32 hexadecimal digits: without the key nobody can compute it or test a guess."""
         return hashlib.blake2b(data, key=self.key, person=purpose.encode()[:16], digest_size=_TAG).hexdigest()
 
     def hide(self, text: str) -> str:
-        """A text that `show` makes the same again: equal for equal texts, and told by nobody without the key.
+        """Encrypt a text so that `show` restores it: equal for equal texts, unreadable without the key.
 
-        The tag is a keyed hash of the text, and the text is added to what the key makes of the tag (a synthetic
-        initialisation vector: Rogaway & Shrimpton 2006).
+        The tag is a keyed hash of the text, and the text is combined with a key stream derived from the tag (a
+        synthetic initialisation vector: Rogaway & Shrimpton 2006).
         """
         plain = text.encode()
         tag = bytes.fromhex(self.mark(plain, purpose="tacit.tag"))
         return (tag + self._added(plain, tag)).hex()
 
     def show(self, hidden: str) -> str:
-        """What was hidden. ValueError where another key has hidden it, or it was changed."""
+        """The hidden text. ValueError where another key has hidden it, or it was changed."""
         data = bytes.fromhex(hidden)
         plain = self._added(data[_TAG:], data[:_TAG])
         if not hmac.compare_digest(self.mark(plain, purpose="tacit.tag"), data[:_TAG].hex()):
@@ -56,7 +56,7 @@ class Secret:
         return plain.decode()
 
     def _added(self, data: bytes, tag: bytes) -> bytes:
-        """The bytes, with a stream of as many that follow from key and tag, added or taken away again."""
+        """The bytes XORed with a stream derived from key and tag, which encrypts and decrypts."""
         blocks = (
             hashlib.blake2b(tag + number.to_bytes(4, "little"), key=self.key, person=b"tacit.stream").digest()
             for number in range(-(-len(data) // 64))
@@ -66,7 +66,7 @@ class Secret:
 
 
 def secret_in(folder: Path, *, name: str = FILE_NAME) -> Secret | None:
-    """The secret of a folder, or None where it has none. UserError where the file is no secret."""
+    """The secret of a folder, or None where it has none. UserError for an invalid file."""
     path = folder / name
     if not path.exists():
         return None
@@ -74,35 +74,35 @@ def secret_in(folder: Path, *, name: str = FILE_NAME) -> Secret | None:
 
 
 def secret_of(folder: Path, *, name: str = FILE_NAME) -> Secret:
-    """The secret of a folder, made now where it has none yet."""
+    """The secret of a folder, created if it has none."""
     return secret_in(folder, name=name) or _made(folder / name)
 
 
 def own_secret() -> Secret | None:
-    """The person's secret, made now where there is none yet; None where this machine keeps nothing for them."""
+    """The user's secret, created if there is none; None where this machine cannot keep one."""
     try:
         folder = _kept_in()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return secret_of(folder)
-    except (OSError, RuntimeError, UserError):  # no home, no right to write there, or a file that is none
+    except (OSError, RuntimeError, UserError):  # no home, no right to write there, or an invalid file
         return None
 
 
 def sign(path: Path) -> None:
-    """Note beside a file that it was written here by this person, as it is now."""
+    """Sign a file as it is now with the user's secret."""
     secret = own_secret()
     if secret is not None:
         _signature(path).write_text(secret.mark(path.read_bytes(), purpose="tacit.signature"))
 
 
 def is_signed(path: Path) -> bool:
-    """Whether a file is as this person wrote it on this machine."""
+    """Whether a file is unchanged since this user signed it on this machine."""
     signature, secret = _signature(path), own_secret()
     if secret is None or not (signature.is_file() and path.is_file()):
         return False
     with signature.open("rb") as file:
-        said = file.read(2 * _TAG + 1)
-    return hmac.compare_digest(said, secret.mark(path.read_bytes(), purpose="tacit.signature").encode())
+        written = file.read(2 * _TAG + 1)
+    return hmac.compare_digest(written, secret.mark(path.read_bytes(), purpose="tacit.signature").encode())
 
 
 def _signature(path: Path) -> Path:
@@ -134,7 +134,7 @@ def _read(path: Path) -> Secret:
 
 
 def _made(path: Path) -> Secret:
-    """A new secret, readable by its owner alone; of several processes that make one the first counts."""
+    """Create a secret, readable by its owner alone; if several processes create one, the first wins."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

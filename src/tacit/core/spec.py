@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeAlias, TypeV
 if TYPE_CHECKING:
     from tacit.core.encoder import OwnEncoder
 
-LONGEST = 1 << 24  # tokens or events that a file may say are seen at once: beyond, they take all memory or for ever
+LONGEST = 1 << 24  # tokens or events at once that a file may declare: more would exhaust memory or time
 MANY = 1 << 10  # numbers of a list
 E = TypeVar("E", bound="OwnEncoder")
 E_co = TypeVar("E_co", bound="OwnEncoder", covariant=True)
@@ -20,7 +20,7 @@ FIRST = 2  # in the `tokens` of a batch, item i of a catalogue is FIRST + i; 0 i
 
 @dataclass(frozen=True)
 class SpecOf(Generic[E_co]):
-    """What an encoder of a modality, an `E_co`, knows of its data; every modality has its own.
+    """The shape of the data as an encoder `E_co` of a modality sees it; every modality has its own.
 
     `dataclasses.asdict` gives its JSON form, `of` reads it back.
     """
@@ -29,7 +29,7 @@ class SpecOf(Generic[E_co]):
 
     @property
     def short(self) -> str:
-        """What a person reads of it where it stands for a setting."""
+        """A short form for people, where it stands for a setting."""
         return "the encoder's own"
 
     @classmethod
@@ -39,11 +39,11 @@ class SpecOf(Generic[E_co]):
 
 Spec: TypeAlias = "SpecOf[OwnEncoder]"
 
-# ---------------------------------------------------------------- numbers from a file, which may be a stranger's
+# ---------------------------------------------------------------- numbers from an untrusted file
 
 
 def whole(values: Mapping[str, Any], name: str, most: int) -> int:
-    """A count. ValueError for what is none, or more than there can be."""
+    """Read a count. ValueError for any other value, or one above `most`."""
     value = values[name]
     if type(value) is not int or not 0 < value <= most:
         raise ValueError(f"{name} is {value!r:.40}, where 1 to {most:,} can be")

@@ -1,4 +1,4 @@
-"""How far long work is: it counts, wherever it stands in the code, and whoever watches is told.
+"""Progress of long work: code anywhere counts its steps, and a watcher is notified.
 
     with watched(lambda now: print(now)):  # Stage(doing='embedding', total=512, done=256)
         with stage("embedding", 512) as now:
@@ -6,7 +6,7 @@
             now.step(256)
 
 The watcher belongs to the context (`contextvars`), so that a loop deep inside an evaluation needs no argument for it;
-threads of a pool take the context along where they are given it. Nobody watches by default, and counting costs nothing.
+threads of a pool must be given the context. Without a watcher, counting costs nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Stage:
-    """Some work, of which `done` out of `total` pieces are done, within that of `above`."""
+    """A piece of work with `done` of `total` steps done, inside the work `above`."""
 
     doing: str
     total: int
@@ -48,7 +48,7 @@ _COUNTING = threading.Lock()  # draws are counted by several threads
 
 @contextmanager
 def watched(watch: Watch) -> Iterator[None]:
-    """Tell `watch` of every stage within the block: when it begins, after each of its pieces, and at every `beat`."""
+    """Call `watch` with every stage within the block: when it begins, after each step, and at every `beat`."""
     token = _WATCH.set(watch)
     try:
         yield
@@ -58,7 +58,7 @@ def watched(watch: Watch) -> Iterator[None]:
 
 @contextmanager
 def stage(doing: str, total: int) -> Iterator[Stage]:
-    """Count `total` pieces of work, of which the block says with `step` that more are done."""
+    """Count `total` steps of work; the block reports progress with `step`."""
     now = Stage(doing, total, above=_NOW.get())
     token = _NOW.set(now)
     try:
@@ -69,7 +69,7 @@ def stage(doing: str, total: int) -> Iterator[Stage]:
 
 
 def beat() -> None:
-    """Say that the work goes on, inside one piece of it that takes long."""
+    """Report that work goes on, inside one long step."""
     if _WATCH.get() is not None and (now := _NOW.get()) is not None:
         _tell(now)
 

@@ -1,4 +1,4 @@
-"""Text whatever reads it: characters that can be written, the start of a text, and its terms counted as a baseline."""
+"""Text for any encoder: characters that can be written, the start of a text, and term counts as a baseline."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-LONGEST = 2048  # numbers of a document that are read, the special ones included
+LONGEST = 2048  # tokens of a document that are read, special ones included
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-ENOUGH = 1_000  # texts that the penalty is chosen by
-_UNPARTED = (  # scripts that write no blanks between words: Thai to Burmese, Khmer, kana, Han
+ENOUGH = 1_000  # texts by which the penalty is chosen
+_UNPARTED = (  # scripts without spaces between words: Thai to Burmese, Khmer, kana, Han
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
-# Words of two letters or more, as scikit-learn takes them, and single signs of scripts without blanks.
+# Words of two letters or more, as scikit-learn takes them, and single characters of scripts without spaces.
 WORDS = rf"[{_UNPARTED}]|[^\W{_UNPARTED}]{{2,}}"
 SIGNS = r"\w+|[^\w\s]"  # where few texts have such words: also single letters and digits, and each other sign
-_FEW = 0.5  # of the texts that have a word, below which signs are counted
+_FEW = 0.5  # of the texts that have a word, below which characters are counted
 BM25_TURN, BM25_LENGTH = 1.2, 0.75  # k1: when more of a word tells no more; b: how much the length of a text counts
 
 
@@ -30,7 +30,7 @@ Fit = Callable[[NDArray[np.float64], NDArray[np.int64]], tuple[NDArray[np.float6
 
 
 def whole_signs(text: str) -> str:
-    """The text, a replacement character in place of every half of a surrogate pair."""
+    """The text with a replacement character for every lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -39,7 +39,7 @@ def whole_signs(text: str) -> str:
 
 
 def snippet(text: str, most: int) -> str:
-    """The start of a text in one line, at most so many characters."""
+    """The start of a text in one line, at most `most` characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
@@ -47,7 +47,7 @@ def snippet(text: str, most: int) -> str:
 def word_counts(
     texts: Callable[[NDArray[np.int64]], list[str]], known: NDArray[np.int64], fit: Fit, *, characters: bool
 ) -> Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.int32]]:
-    """The baseline of classes that has learned nothing: TF-IDF of words and pairs of them, or of 2 to 5 characters.
+    """The classification baseline without pretraining: TF-IDF of words and word pairs, or of 2 to 5 characters.
 
     Logistic regression on sublinear TF-IDF, its penalty chosen as every probe's is, inside the labels that it is given;
     `fit` is that probe. Terms and their weights come from the texts `known`, labelled or not. Called with positions to
@@ -73,7 +73,7 @@ def word_counts(
     def rule(train: NDArray[np.int64], truth: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.int32]:
         chosen = np.random.default_rng(0).permutation(len(train))[:ENOUGH]  # to choose the penalty by
         some = features(train[chosen])
-        if not some.nnz or len(np.unique(truth[chosen])) < 2:  # nothing to learn from: the commonest class
+        if not some.nnz or len(np.unique(truth[chosen])) < 2:  # nothing to learn from: the most frequent class
             return np.full(len(test), np.bincount(truth).argmax(), np.int32)
         classes, answers = np.unique(truth[chosen], return_inverse=True)
         with threadpool_limits(1):
@@ -97,7 +97,7 @@ def tfidf(texts: Sequence[str], *, characters: bool) -> tuple[Any, Any]:
 
 
 def bm25(texts: Sequence[str]) -> tuple[Any, Any]:
-    """How often each text has each word, and how much the word says of the text; sparse [n d] both.
+    """Word counts of each text, and the BM25 weights of the words; sparse [n d] both.
 
     The inner product of the one's row with the other's is the BM25 score of the other text for the one as a query
     (Robertson & Zaragoza 2009, "The probabilistic relevance framework"), with the weight ln(1 + (n - m + 1/2) /
@@ -112,20 +112,20 @@ def bm25(texts: Sequence[str]) -> tuple[Any, Any]:
     length = counts.sum(axis=1)
     usual = BM25_TURN * (1 - BM25_LENGTH + BM25_LENGTH * length / length.mean())  # [n]
     times = counts.data
-    told = times * (BM25_TURN + 1) / (times + np.repeat(usual, np.diff(counts.indptr)))
+    saturated = times * (BM25_TURN + 1) / (times + np.repeat(usual, np.diff(counts.indptr)))
     rarity = np.log1p((len(texts) - have + 0.5) / (have + 0.5))
-    weights = csr_array((told * rarity[counts.indices], counts.indices, counts.indptr), shape=counts.shape)
+    weights = csr_array((saturated * rarity[counts.indices], counts.indices, counts.indptr), shape=counts.shape)
     return counts, weights
 
 
 def word_pattern(texts: Sequence[str]) -> str:
-    """What counts as a word in these texts: `WORDS`, or `SIGNS` where fewer than half of the texts have any."""
+    """The pattern of a word in these texts: `WORDS`, or `SIGNS` where fewer than half of the texts have any."""
     word = re.compile(WORDS)
     return WORDS if sum(word.search(text) is not None for text in texts) >= _FEW * len(texts) else SIGNS
 
 
 def _fitted(texts: Sequence[str], *, characters: bool, fewest: int = 1) -> TfidfVectorizer:
-    """TF-IDF of words and pairs of them, or of 2 to 5 characters, that so many texts have, or one where none have."""
+    """TF-IDF of words and word pairs, or of 2 to 5 characters, in at least `fewest` texts, or in one if none are."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     shape = {"analyzer": "char_wb", "ngram_range": (2, 5), "max_features": 200_000}
@@ -139,9 +139,9 @@ def _fitted(texts: Sequence[str], *, characters: bool, fewest: int = 1) -> Tfidf
 
 
 def _rotated(X: Any) -> tuple[NDArray[np.float64], Callable[[NDArray[np.float64]], NDArray[np.float64]]]:
-    """Sparse features [n d] as [n r], r <= n, and what takes weights [r k] of these to weights [d k] of those.
+    """Rotate sparse features [n d] to [n r], r <= n; also returns the map from weights [r k] to weights [d k].
 
-    Inner products stay as they are, so that a linear model with an L2 penalty is the same one, and far fewer numbers.
+    Inner products are kept, so that a linear model with an L2 penalty is the same, with far fewer numbers.
     """
     values, vectors = np.linalg.eigh((X @ X.T).toarray())
     kept = values > 1e-10 * values.max()

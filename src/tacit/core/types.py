@@ -1,4 +1,4 @@
-"""The nouns every other module speaks in: batches, features, encoders, outputs.
+"""The types that all modules share: batches, features, encoders, outputs.
 
 Shapes: B examples, C channels, *S the raw extent (H W for images, T for sound), N tokens, D features.
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 Batch = dict[str, Tensor]
-"""Raw examples and what belongs to each of them, first dimension B everywhere.
+"""Raw examples and their fields, first dimension B everywhere.
 
 `image` [B C H W] uint8, uint16 or float in [0, 1]; `index` [B] int64, the row in the data; `key` [B] int64, the
 example's own source of randomness in this step (see `tacit.core.keys`); `valid` [B N] bool where examples differ in
@@ -22,7 +22,7 @@ begins; `segment` [B N] int64 where a row holds several documents, each of which
 
 Numbers over time: `values` [B T C] float, as an encoder takes them, 0 where an example has ended.
 
-Items: `tokens` [B N] int64, a whole history in order of time: 0 is padding, 1 the mask, item i of a catalogue i + 2;
+Events: `tokens` [B N] int64, a whole sequence in order of time: 0 is padding, 1 the mask, item i of a catalogue i + 2;
 `valid` [B N] False where padding; `weight` [B N] float32 where events have one.
 """
 
@@ -32,20 +32,20 @@ ViewMaker = Callable[[Batch, int], Batch]
 
 
 class Features(NamedTuple):
-    """What an encoder says about a batch."""
+    """The output of an encoder for a batch."""
 
     tokens: Tensor  # [B N D]  patches, frames, words, items; a ConvNet's map flattened
     pooled: Tensor  # [B D]    mean over valid tokens, or the last valid one where it has seen all others
     valid: Tensor | None = None  # [B N]  False where padding
     grid: tuple[int, ...] | None = None  # (H, W), (D, H, W), (T,): where the N tokens lie
-    depths: tuple[Tensor, ...] = ()  # pooled features of the depths asked for, each [B D_i]
+    depths: tuple[Tensor, ...] = ()  # pooled features of the requested depths, each [B D_i]
 
 
 @runtime_checkable
 class Encoder(Protocol):
     """Anything that embeds a raw batch: ours, a third party's, a baseline of plain statistics.
 
-    `n_depths` intermediate layers can be asked for by number, 0 the shallowest; an encoder without any has 0.
+    `n_depths` intermediate layers are available by number, 0 the shallowest; an encoder without any has 0.
     """
 
     @property
@@ -61,7 +61,7 @@ class Encoder(Protocol):
 class Masking(Encoder, Protocol):
     """An encoder that can hide tokens behind a learned mask token or pixel.
 
-    `mask_token` does not require gradients until a task that hides tokens asks for them.
+    `mask_token` does not require gradients until a task that hides tokens enables them.
     """
 
     grid: tuple[int, ...]
@@ -85,33 +85,33 @@ class Dropping(Encoder, Protocol):
 
 @runtime_checkable
 class Causal(Encoder, Protocol):
-    """An encoder whose tokens know only themselves and what came before them, where `causal` is True."""
+    """An encoder whose tokens depend only on themselves and earlier tokens, where `causal` is True."""
 
     causal: bool
 
 
 @runtime_checkable
 class Latent(Encoder, Protocol):
-    """An encoder in two steps: a latent of every place by itself, then what is said of all of them together.
+    """An encoder in two steps: a latent of every position by itself, then a context over all of them.
 
-    `mask_token` does not require gradients until a task that hides latents asks for them.
+    `mask_token` does not require gradients until a task that hides latents enables them.
     """
 
     latent_dim: int
     mask_token: nn.Parameter
 
     def latents(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Latents [B N C] of raw examples, normed, and where they count, [B N]."""
+        """Normalised latents [B N C] of raw examples, and where they are valid, [B N]."""
         ...
 
     def together(self, latents: Tensor, valid: Tensor, mask: Tensor) -> Tensor:
-        """Tokens [B N D] of latents that count where `valid` [B N] is True, hidden where `mask` [B N] is."""
+        """Tokens [B N D] of latents, valid where `valid` [B N] is True and hidden where `mask` [B N] is."""
         ...
 
 
 @runtime_checkable
 class Ranker(Protocol):
-    """Anything that says of every item of a catalogue how likely it comes next: an encoder of items, plain counts."""
+    """Anything that scores every item of a catalogue as the next event: an encoder of events, plain counts."""
 
     def scores(self, batch: Batch) -> Tensor:
         """[B n], higher is likelier."""
@@ -119,7 +119,7 @@ class Ranker(Protocol):
 
 
 class Output(NamedTuple):
-    """What a task hands to the loop at one step."""
+    """The output of a task at one step."""
 
     loss: Tensor
     metrics: dict[str, Tensor]  # detached scalars, averaged over ranks by the loop

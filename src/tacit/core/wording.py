@@ -1,9 +1,9 @@
-"""What of a message is ours: under `--private` that alone is said.
+"""Reduce messages to our own words: under `--private` only these are shown.
 
 An error names the file, the row, the class that it is about, and so it should. Under `--private` nothing of the data
-may be named, and no list of secret words can promise that. What can be told apart is where words come from: those that
-stand in our own sources name nobody. So the message is laid beside the call that made it; texts that stand there,
-numbers that are written as counts, and our own constants are kept, and `***` stands for everything else.
+may be named, and no list of secret words can promise that. But words from our own sources name nobody. So the message
+is matched against the call that made it: the literal texts there, numbers that are formatted as counts, and our own
+constants are kept, and `***` replaces everything else.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from tacit.core.errors import Interrupted, RunFailed, UserError, remedy_of
 
 LEFT_OUT = "***"
 _COUNT = re.compile(r"[-+]?\d[\d,]*(\.\d+)?%?")
-_COUNTED = {",", ",d", "d", ".0f", ".1f", ".2f", ".0%", ".1%"}  # how counts, sizes and shares are written
-_MOST_WAYS = 64  # in which a message with conditions in it can come out
-_DEEPEST = 4  # names that stand for names
+_COUNTED = {",", ",d", "d", ".0f", ".1f", ".2f", ".0%", ".1%"}  # formats of counts, sizes and shares
+_MOST_WAYS = 64  # variants of a message with conditions in it
+_DEEPEST = 4  # names that refer to other names
 
 
 class Ours(str):
-    """A text that names nothing of the data, by whoever says so: it is told under `--private` as it is."""
+    """A text that names nothing of the data, as its author asserts: shown unchanged under `--private`."""
 
 
 class _Piece(NamedTuple):
-    """A part of a message: our text, or a count, or (both empty) anything at all."""
+    """A part of a message: our text, a count, or (both empty) anything."""
 
     text: str = ""
     counted: bool = False
@@ -44,7 +44,7 @@ class _Piece(NamedTuple):
 
 @contextmanager
 def discreet(private: bool = True) -> Iterator[None]:
-    """Errors, warnings and libraries' log lines that leave this block name nothing, where it is `private`."""
+    """If `private`, reduce errors, warnings and libraries' log lines that leave this block to our own words."""
     if not private:
         yield
         return
@@ -80,7 +80,7 @@ def _warn(
 
 
 def _of_others(error: Exception) -> str:
-    """An error that is none of ours, by its kind and place."""
+    """A foreign error by its type and place."""
     trace, where = error.__traceback__, ""
     while trace is not None:
         where = f"{_module(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
@@ -89,70 +89,70 @@ def _of_others(error: Exception) -> str:
 
 
 def _module(file: str) -> str:
-    """A source file without the folders above its package, which may bear a person's name."""
+    """A source file without the folders above its package, which may contain a person's name."""
     parts = Path(file).parts
     packages = [place for place, part in enumerate(parts) if part in ("site-packages", "tacit")]
     return "/".join(parts[packages[-1] :]) if packages else parts[-1]
 
 
 def private_form(error: UserError | RunFailed) -> str:
-    """The message of an error without anything but our own words and counts."""
+    """The message of an error reduced to our own words and counts."""
     if error.args and isinstance(error.args[0], Ours):
         return error.args[0]
     if isinstance(cause := error.__cause__, OSError) and cause.errno and isinstance(error, UserError):
         return f"{LEFT_OUT}: {os.strerror(cause.errno)}{remedy_of(cause)} ({LEFT_OUT} is left out under --private)"
     text = str(error)
-    code, at = error.said_at or (None, 0)
-    said = None if code is None else _ours(text, _ways(code, at))
-    if said is None or not said.replace(LEFT_OUT, "").strip(" :;,.()'\"-"):
+    code, at = error.raised_at or (None, 0)
+    kept = None if code is None else _ours(text, _ways(code, at))
+    if kept is None or not kept.replace(LEFT_OUT, "").strip(" :;,.()'\"-"):
         where = "" if code is None else f" (raised at {_module(code.co_filename)})"
         return f"what is wrong is left out under --private{where}: to read it, run this without it"
-    return said + (f" ({LEFT_OUT} is left out under --private)" if LEFT_OUT in said else "")
+    return kept + (f" ({LEFT_OUT} is left out under --private)" if LEFT_OUT in kept else "")
 
 
-def private_text(text: str, said_at: tuple[CodeType, int]) -> str:
-    """A text as it may be told, by the call at this place that was given it: `Ours` whole, else our words alone."""
+def private_text(text: str, raised_at: tuple[CodeType, int]) -> str:
+    """A text as it may be shown, by the call at `raised_at`: `Ours` unchanged, else our own words alone."""
     if isinstance(text, Ours):
         return text
-    said = _ours(text, _ways(*said_at))
-    return LEFT_OUT if said is None else said
+    kept = _ours(text, _ways(*raised_at))
+    return LEFT_OUT if kept is None else kept
 
 
 def _ours(text: str, ways: Sequence[Sequence[_Piece]]) -> str | None:
-    """The text as the first way in which it can have come out, None where there is none."""
+    """Our part of the text by the first variant that matches, None where none does."""
     for way in ways:
-        said = _laid_beside(text, way)
-        if said is not None:
-            return said
+        kept = _laid_beside(text, way)
+        if kept is not None:
+            return kept
     return None
 
 
 def _laid_beside(text: str, way: Sequence[_Piece]) -> str | None:
-    """Our words and counts in `text`, taken from left to right; None where our words do not stand in it so."""
-    said, at, free = "", 0, False  # free: anything may stand here
+    """Our words and counts in `text`, matched from left to right; None where the variant does not match."""
+    kept, at, free = "", 0, False  # free: anything may stand here
     for number, piece in enumerate(way):
         if piece.text:
             last = number == len(way) - 1
             found = text.rfind(piece.text) if last and free else text.find(piece.text, at)
             if found < at or (found != at and not free) or (last and found + len(piece.text) != len(text)):
                 return None
-            said, at, free = said + (LEFT_OUT if free else "") + piece.text, found + len(piece.text), False
+            kept, at, free = kept + (LEFT_OUT if free else "") + piece.text, found + len(piece.text), False
         elif piece.counted and not free:
             count = _COUNT.match(text, at)
             if count is None:
                 free = True
             else:
-                said, at = said + count[0], count.end()
+                kept, at = kept + count[0], count.end()
         else:
             free = True
     if at < len(text) and not free:
         return None
-    return said + (LEFT_OUT if free else "")
+    return kept + (LEFT_OUT if free else "")
 
 
 @lru_cache(maxsize=256)
 def _ways(code: CodeType, at: int) -> tuple[tuple[_Piece, ...], ...]:
-    """The ways in which the first argument of the call at this place of our sources can come out; none if unknown."""
+    """The variants of the first argument of the call at this place in our sources; none if unknown."""
     line, end_line, column, end_column = next(
         places for number, places in enumerate(code.co_positions()) if number == at // 2
     )
@@ -175,7 +175,7 @@ def _file(module: Any) -> str | None:
 
 
 def _assigned_once(tree: ast.Module, call: ast.Call) -> dict[str, ast.expr]:
-    """The values of names that the function around a call sets exactly once."""
+    """The values of names that are assigned exactly once in the function around a call."""
     around: ast.AST | None = None
     for node in ast.walk(tree):  # from outside in: the last one is the innermost
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(inner is call for inner in ast.walk(node)):
@@ -200,7 +200,7 @@ _ANYTHING: list[Way] = [(_Piece(),)]
 
 
 def _pieces(node: ast.expr, names: dict[str, ast.expr], module: Any, deep: int) -> list[Way]:
-    """The ways in which an expression can come out as text."""
+    """The variants of the text of an expression."""
 
     def of(inner: ast.expr) -> list[Way]:
         return _pieces(inner, names, module, deep)
@@ -230,7 +230,7 @@ def _pieces(node: ast.expr, names: dict[str, ast.expr], module: Any, deep: int) 
 
 
 def _constant(node: ast.expr, module: Any) -> str | None:
-    """The text of one of our own constants, such as LONGEST, or of several with commas between them."""
+    """The text of one of our own constants, such as LONGEST, or of several joined by commas."""
     if isinstance(node, ast.Name) and re.fullmatch(r"_?[A-Z][A-Z0-9_]*", node.id):
         value = getattr(module, node.id, None)
         return str(value) if isinstance(value, str | int | float) else None
@@ -244,7 +244,7 @@ def _constant(node: ast.expr, module: Any) -> str | None:
 
 
 def _product(parts: Sequence[Sequence[Way]]) -> list[Way]:
-    """Every way of one after the other; beyond too many, what is not always alike is anything."""
+    """All combinations of the parts' variants; beyond `_MOST_WAYS`, parts that vary become anything."""
     ways = 1
     plain: list[Sequence[Way]] = []
     for part in parts:
@@ -254,7 +254,7 @@ def _product(parts: Sequence[Sequence[Way]]) -> list[Way]:
 
 
 def _joined(way: Way) -> Iterator[_Piece]:
-    """With neighbouring texts as one."""
+    """Merge neighbouring texts."""
     text = ""
     for piece in way:
         if piece.text:

@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.core.files import sha256
-from tacit.core.leading import leader
+from tacit.core.leading import is_leader
 from tacit.core.spec import Spec
 from tacit.modalities import MODALITIES, modality_named
 from tacit.modalities.base import Modality
@@ -46,7 +46,7 @@ def load(name: str, *, offline: bool = False) -> OwnEncoder:
         # The hub's cache names snapshots by their commit.
         source = {"name": wanted, "revision": folder.name}
     found, remarks = _opened(name, folder, source, None)
-    for remark in remarks if leader() else ():
+    for remark in remarks if is_leader() else ():
         logging.getLogger(__name__).warning("%s: %s", name, remark)  # on the terminal, but for --private
     return found
 

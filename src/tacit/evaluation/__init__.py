@@ -1,4 +1,4 @@
-"""Judge any encoder: does it beat what a person would otherwise use, by how much, and how sure is that?
+"""Evaluate any encoder: does it beat the baselines, by how much, and how certain is that?
 
 A library of its own: it knows no task, no modality, no training loop. Names load what they need on first use.
 """

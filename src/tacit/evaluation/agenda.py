@@ -1,4 +1,4 @@
-"""What is predicted, and in which order: first what a verdict needs, then what makes it richer, as far as time allows.
+"""The order of predictions: first those that a verdict needs, then further ones, as far as time allows.
 
 1. Every arm at the primary budget, on a few draws of the labels; training from scratch there, on two draws.
 2. Every arm at the largest budget: the labels that the person has.
@@ -7,8 +7,8 @@
 5. The other budgets, the cheapest first.
 6. More draws of training from scratch and of fine-tuning, where that is quick.
 
-The first is always done, but for training from scratch where it would pass the deadline by far. What it took tells what
-the others will take, and what does not fit is given up by name. Without a deadline all of it is done.
+The first step is always done, except training from scratch where it would pass the deadline by far. Its time predicts
+that of the others, and those that do not fit are given up by name. Without a deadline all are done.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Draws = Mapping[str, list[Positions]]
 Cell = tuple[str, str]  # protocol, budget
 Tell = Callable[[float, str], None]
 
-FIRST_DRAWS = 3  # of the labels, before anything but the primary budget is looked at
-FEWEST_DRAWS = 2  # that can say how much another would change
-SOME_TRAININGS = 5  # draws whose spread is known well enough to tell a gain
+FIRST_DRAWS = 3  # of the labels, before any budget but the primary one
+FEWEST_DRAWS = 2  # for an estimate of the variance between draws
+SOME_TRAININGS = 5  # draws for a usable estimate of their variance
 SCRATCH_DRAWS = 3  # draws of the labels that are trained on from scratch
-MOST_TRAININGS = 10  # draws that are trained on where that is quick
-OVERTIME = 0.5  # of a training from scratch, by which the deadline may pass, lest there is none
-PATIENCE = 1.5  # times what a training was planned to take, after which it is cut short
+MOST_TRAININGS = 10  # draws for training where that is quick
+OVERTIME = 0.5  # share of a training from scratch by which it may pass the deadline, so that there is one
+PATIENCE = 1.5  # times the planned time of a training, after which it is cut short
 
 
 class Agenda:
@@ -77,11 +77,11 @@ class Agenda:
         choices = selection.folds or [selection] * len(parts)
         self.depths = {arm.name: [choice.representation.get(arm.name, FINAL) for choice in choices] for arm in arms}
         chosen = {choice.arm for choice in choices}
-        self.chosen = chosen.pop() if len(chosen) == 1 else None  # folds may choose differently: nothing is tuned then
+        self.chosen = chosen.pop() if len(chosen) == 1 else None  # folds may differ: then nothing is fine-tuned
         self.views = next((arm.views for arm in arms if arm.build is not None), None)
         self.predictions: dict[str, dict[Cell, NDArray[Any]]] = {}  # arm -> cell -> [P S n ...]
         self.given_up: list[str] = []
-        self.missing: list[str] = []  # baselines that there was no time for at all
+        self.missing: list[str] = []  # baselines without any time
         self.shortened: dict[tuple[str, str], int] = {}  # (arm, protocol) -> the fewest steps there was time for
         self._features: dict[str, tuple[Positions, list[dict[str, NDArray[Any]]]]] = {}  # rows, of each encoder
         self._reading: dict[str, float] = {}  # arm -> seconds of a row, in all its encoders
@@ -94,7 +94,7 @@ class Agenda:
         return math.isinf(self.deadline.at)
 
     def do(self, trainable: bool) -> None:
-        """All of it, or what fits; `trainable` says whether arms can be trained on these labels."""
+        """Do all of it, or as much as fits; `trainable`: whether arms can be trained on these labels."""
         probed = [arm for arm in self.arms if arm.build is None]
         scratch = [arm for arm in self.arms if arm.build is not None]
         tuned = [arm for arm in self.arms if arm.name == self.chosen and self.views is not None and _tunable(arm)]
@@ -138,10 +138,10 @@ class Agenda:
                 self._train(arm, protocol, self.primary, MOST_TRAININGS, extra=True)
         self._features.clear()
 
-    # ------------------------------------------------------------ what was done
+    # ------------------------------------------------------------ results
 
     def judged(self) -> Plan:
-        """The budgets that were judged, with the draws that were."""
+        """The evaluated budgets, with their evaluated draws."""
         kept = [self.as_judged(budget) for budget in self.plan.budgets if self._have(budget)]
         return Plan(kept, self.plan.dropped)
 
@@ -149,7 +149,7 @@ class Agenda:
         return replace(budget, draws=self._have(budget))
 
     def drawn_in_fact(self) -> list[dict[str, list[Positions]]]:
-        """Of each fold, the draws that were judged of every budget."""
+        """For each fold, the evaluated draws of every budget."""
         return [{budget.name: of[budget.name][: budget.draws] for budget in self.judged().budgets} for of in self.drawn]
 
     def shortened_in_words(self) -> list[str]:
@@ -157,14 +157,14 @@ class Agenda:
         if not self.shortened:
             return []
         from tacit.evaluation.probes.finetune import (
-            STEPS,  # and with it torch, which stored embeddings are judged without
+            STEPS,  # imports torch, which stored embeddings do not need
         )
 
         who = {key: key[0] if key[1] == SCRATCH else f"{key[0]}, fine-tuned" for key in self.shortened}
         return [f"{who[key]}: {steps} of {STEPS} steps" for key, steps in self.shortened.items()]
 
     def _have(self, budget: Budget) -> int:
-        """The draws of a budget on which every arm was judged; where all arms are trained, on which any was."""
+        """The draws of a budget on which every arm was evaluated; on which any was, if all arms are trained."""
         probed = [self._done(arm, budget) for arm in self.arms if arm.build is None]
         return min(probed) if probed else max(self._done(arm, budget) for arm in self.arms)
 
@@ -176,7 +176,7 @@ class Agenda:
     # ------------------------------------------------------------ probing
 
     def _judge(self, arms: Sequence[Arm], budget: Budget) -> None:
-        """Every arm at this budget, on as many draws as there is time for; given up where that is none."""
+        """Evaluate every arm at this budget, on as many draws as time allows; given up if that is none."""
         fewest = min(budget.draws, 1 if budget.pool_share > CLEAR_SHARE else FEWEST_DRAWS)
         done = self._have(budget) if budget.name == self.primary.name else 0
         draws = next((k for k in range(budget.draws, 0, -1) if self._fits(self._expected(arms, budget, k))), 0)
@@ -208,12 +208,12 @@ class Agenda:
 
     @property
     def _fraction(self) -> float:
-        """Of everything, as far as the clock tells."""
+        """The fraction of all work done, by the clock."""
         spent = sum(seconds for of in self._rates.values() for _, seconds in of)
         return min(0.99, 0.6 + 0.4 * spent / max(spent + self.deadline.left, 1e-9))
 
     def _expected(self, arms: Sequence[Arm], budget: Budget, draws: int) -> float:
-        """Seconds that these arms will take at this budget: what they took at the nearest one, by the labels."""
+        """Estimated seconds of these arms at this budget: their time at the nearest one, scaled by the labels."""
         seconds = 0.0
         for arm in arms:
             more = _waves(arm, draws) - _waves(arm, self._done(arm, budget))
@@ -227,7 +227,7 @@ class Agenda:
         return seconds
 
     def _probe(self, arm: Arm, budget: Budget, draws: int) -> None:
-        """Bring what this arm has predicted at this budget to so many draws."""
+        """Extend this arm's predictions at this budget to `draws` draws."""
         done = self._done(arm, budget)
         if draws <= done:
             return
@@ -242,7 +242,7 @@ class Agenda:
             known[cell] = np.concatenate([known[cell], predicted], axis=1) if cell in known else predicted
 
     def _rows(self, budget: Budget, draws: int) -> Positions:
-        """What must be read of every encoder: the test items, and the labelled examples of these draws."""
+        """The rows to embed by every encoder: the test items, and the labelled examples of these draws."""
         learned = [draw for of in self.drawn for draw in of[budget.name][:draws]]
         return np.unique(np.concatenate([self._tested, *learned]))
 
@@ -251,41 +251,39 @@ class Agenda:
         return np.setdiff1d(rows, known, assume_unique=True)
 
     def _read(self, arm: Arm, rows: Positions) -> None:
-        """Have of each encoder of an arm what it says of these rows, at the depths that were chosen."""
+        """Embed these rows by each encoder of an arm, at the chosen depths."""
         new = self._unread(arm, rows)
         if not len(new):
             return
         began, depths = time.perf_counter(), set(self.depths[arm.name])
         known, before = self._features.get(arm.name, (rows[:0], []))
-        together, said = np.concatenate([known, new]), []
+        together, features = np.concatenate([known, new]), []
         order = np.argsort(together)
         for number, encoder in enumerate(arm.encoders):
             of = self.target.read(encoder, self.parts[0].labelled, new)
-            found = {
-                depth: of.get(depth, of[FINAL]) for depth in depths
-            }  # left out where it says what the final one does
+            found = {depth: of.get(depth, of[FINAL]) for depth in depths}  # left out where it equals the final one
             if len(known):
                 found = {depth: np.concatenate([before[number][depth], found[depth]])[order] for depth in depths}
-            said.append(found)
-        self._features[arm.name] = together[order], said
+            features.append(found)
+        self._features[arm.name] = together[order], features
         self._reading[arm.name] = (time.perf_counter() - began) / len(new)
 
     def _predict(self, arm: Arm, budget: Budget, first: int, last: int) -> dict[Cell, NDArray[Any]]:
-        """Every protocol on what frozen encoders say."""
+        """Predictions of every protocol on the features of frozen encoders."""
         rows, by_encoder = self._features[arm.name][0], []
-        for said in self._features[arm.name][1]:
+        for features in self._features[arm.name][1]:
             by_part = []
             for part, draws, depth in zip(self.parts, self.drawn, self.depths[arm.name], strict=True):
                 taken = draws[budget.name][first:last]
                 learned = np.unique(np.concatenate([part.train[:0], *taken]))
-                train, test = (said[depth][np.searchsorted(rows, at)] for at in (learned, part.test))
+                train, test = (features[depth][np.searchsorted(rows, at)] for at in (learned, part.test))
                 within = part._replace(train=learned)
                 by_part.append(self.target.probe(within, train, test, taken, self.seed, first=first))
             by_encoder.append({p: np.concatenate([of[p] for of in by_part], axis=1) for p in by_part[0]})
         return {(p, budget.name): np.stack([predicted[p] for predicted in by_encoder]) for p in by_encoder[0]}
 
     def _apply(self, rule: Rule, budget: Budget, first: int, last: int) -> dict[Cell, NDArray[Any]]:
-        """What a rule says."""
+        """Predictions of a rule."""
         by_part = []
         with stage("answering", len(self.parts) * (last - first)) as now:
             for p, draws in zip(self.parts, self.drawn, strict=True):
@@ -314,7 +312,7 @@ class Agenda:
             if must and s == 0 and (FEWEST_DRAWS - OVERTIME) * each > self.deadline.left and each:
                 self.missing.append("training from scratch")
                 must = False
-            fewest = FEWEST_DRAWS if s == 0 and draws > 1 and not must else 1  # one alone would say nothing
+            fewest = FEWEST_DRAWS if s == 0 and draws > 1 and not must else 1  # one alone gives no variance
             if not must and not self._fits(fewest * each):
                 if not extra:
                     what = who if s == 0 else f"{draws - s} of {draws} draws of {who}"

@@ -1,4 +1,4 @@
-"""What is judged, and on what: arms and labelled examples."""
+"""The input of an evaluation: arms and labelled examples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HIDDEN = -1  # a label that must not be known yet
 
 @dataclass(frozen=True)
 class Labelled:
-    """The labelled examples, N of them, and which may train and which are sealed.
+    """N labelled examples, with their training and sealed test positions.
 
     With no `test` positions the examples in `train` are cross-fitted. Raises `UserError` where the parts contradict
     each other.
@@ -37,10 +37,10 @@ class Labelled:
     train: Positions  # for draws and selection
     test: Positions  # sealed
     transductive: bool = False  # the sealed inputs were pretrained on
-    content: NDArray[np.void] | None = None  # [N] hashes, by which judgements of the same examples are paired
+    content: NDArray[np.void] | None = None  # [N] hashes, by which evaluations of the same examples are paired
     target: str = "classification"  # see `targets`
     truth: NDArray[Any] | None = None  # [N] numbers (regression), [N L] 0 and 1 (multilabel); None: y says it all
-    subgroup: NDArray[np.int64] | None = None  # [N] each one's part of the population, negative: none; judged apart
+    subgroup: NDArray[np.int64] | None = None  # [N] each one's part of the population, negative: none
     subgroups: tuple[str, ...] = ()  # their names
     tokens: NDArray[np.int64] | None = None  # [N 2] each one's example, as `fetch` numbers them, and its place in it
     types: NDArray[np.int64] | None = None  # [N] of a token, such as its word
@@ -63,7 +63,7 @@ class Labelled:
 
     @property
     def answers(self) -> NDArray[Any]:
-        """What is to be predicted, [N ...]."""
+        """The prediction targets, [N ...]."""
         return self.y if self.truth is None else self.truth
 
     @property
@@ -78,7 +78,7 @@ class Labelled:
 
     @property
     def one_group(self) -> bool:
-        """Whether all that is tested is of one group, of several: nothing can then be said about other groups."""
+        """Whether all tested examples are of one group out of several: the verdict then does not cover other groups."""
         return self.grouped and len(np.unique(self.group[self.tested])) == 1
 
     @property
@@ -88,7 +88,7 @@ class Labelled:
 
     @property
     def n_folds(self) -> int:
-        """Of cross-fitting; 1 where a test set is sealed."""
+        """The number of folds in cross-fitting; 1 where a test set is sealed."""
         return 1 if len(self.test) else N_FOLDS
 
     def without(self, hidden: Positions) -> Labelled:
@@ -109,14 +109,14 @@ class Part(NamedTuple):
 
 
 def target_of(labelled: Labelled) -> Target:
-    """What the labels say, as the protocol asks for it."""
+    """The target of these labels."""
     from tacit.evaluation.targets import make_target
 
     return make_target(labelled.target, len(labelled.classes))
 
 
 def scoring(target: Target, metric: Metric) -> Target:
-    """The target with predictions that this metric can read."""
+    """The target, set to predict what this metric can read."""
     return replace(target, scores=target.scores or metric.scores)
 
 
@@ -155,7 +155,7 @@ class Arm:
     examples_per_second: float = 0.0
     alarms: tuple[Any, ...] = ()
     public: bool | None = False  # an encoder that anyone could download, named by --against; None: not known
-    own: bool = False  # whether Tacit has named it, and not a person
+    own: bool = False  # whether the name is Tacit's, not a user's
     own_encoder: bool | None = None  # whether it has named its encoder; as `own` by default
 
     def __post_init__(self) -> None:

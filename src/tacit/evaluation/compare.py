@@ -1,4 +1,4 @@
-"""Two judgements on one sealed test set, compared item by item on the draws of labels that both probed.
+"""Two evaluations on one sealed test set, compared item by item on the draws of labels that both probed.
 
 The arms that the two verdicts are about are paired, each chosen inside its own training labels, so that no choice was
 made on what they are compared on. The statistics are those of `judgement`: differences of hits, jackknife influence
@@ -32,7 +32,7 @@ Outcome = Literal["better", "worse", "equivalent", "underpowered"]
 
 @dataclass(frozen=True)
 class Paired:
-    """The paired difference of two judgements at one budget: the first one's metric less the second one's."""
+    """The paired difference of two evaluations at one budget: the first one's metric minus the second one's."""
 
     budget: Budget
     estimate: Estimate
@@ -101,7 +101,7 @@ def _common(one: Predictions, other: Predictions) -> tuple[Positions, Positions]
 
 
 def decide(pairs: Sequence[Paired]) -> list[Outcome]:
-    """What each of these comparisons comes to, all together (Holm) at 95 %."""
+    """The outcome of each comparison, corrected together (Holm) at 95 %."""
     different = holm([2 * min(p.estimate.below(0), p.estimate.above(0)) for p in pairs])
     same = holm([p.estimate.equivalent(p.margin) for p in pairs])
     return [_outcome(p.estimate, float(d), float(s)) for p, d, s in zip(pairs, different, same, strict=True)]
@@ -120,7 +120,7 @@ def in_words(one: str, other: str, paired: Paired, outcome: Outcome, measure: st
     estimate, budget = paired.estimate, paired.budget
     at = f"at {labels_in_words(budget)}"
     figures = f"gain {in_points(estimate.mean)} {interval_in_points(estimate)}"
-    said = {
+    sentence = {
         "better": f"BETTER: {at} {one} beat {other}; {figures}",
         "worse": f"WORSE: {at} {one} did worse than {other}; {figures}",
         "equivalent": (
@@ -135,4 +135,4 @@ def in_words(one: str, other: str, paired: Paired, outcome: Outcome, measure: st
     tested = f"{paired.n_test:,} test {'items' if grouped else paired.unit}"
     tested += f" in {estimate.units:,} groups" if grouped else ""
     draws = f"{estimate.draws} draw{'s' * (estimate.draws != 1)}"
-    return f"{said}; {measure}, {draws}, {tested}; about these checkpoints, not their recipes"
+    return f"{sentence}; {measure}, {draws}, {tested}; about these checkpoints, not their recipes"

@@ -1,4 +1,4 @@
-"""Does what can be measured without labels go along with what was measured with them? Observed, not assumed.
+"""Do label-free metrics agree with the transfer measured on labels? Observed, not assumed.
 
 A proxy (the pretext loss, RankMe, ...) is held against the measured transfer by Kendall's tau-b, the surplus of pairs
 that both put in the same order, corrected for ties (Kendall 1945, "The treatment of ties in ranking problems"). p is
@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Agreement:
-    """Kendall's tau-b of n pairs, how often chance does as well, and how seldom it does at best with so few."""
+    """Kendall's tau-b of n pairs, its p-value, and the smallest p-value possible with so few."""
 
     tau: float
     p: float

@@ -1,4 +1,4 @@
-"""What was predicted beside what is true: the one table that every figure and every difference is read off."""
+"""Predictions beside the truth: the one table behind every figure and every difference."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLEAR_SHARE = 0.5  # of the pool; draws that take more overlap too much to show 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Everything that was settled before the test labels are read."""
+    """All inputs that are fixed before the test labels are read."""
 
     arms: Sequence[Arm]
     labelled: Labelled
@@ -49,7 +49,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What every arm predicted of the test items that count, beside what is true."""
+    """Every arm's predictions for the test items that count, beside the truth."""
 
     truth: NDArray[Any]  # [n ...]
     unit: NDArray[np.int64]  # [n]
@@ -63,7 +63,7 @@ class Sheet:
         return None if found is None else metric.influence(found, self.truth, self.unit)
 
     def only(self, items: NDArray[np.bool_], metric: Metric) -> Sheet:
-        """The same of some of the items; where all are of one group, they themselves are the units."""
+        """The same for some of the items; if all are of one group, they are the units themselves."""
         unit = np.unique(self.unit[items], return_inverse=True)[1]
         unit = unit if unit.max() else np.arange(len(unit))
         predicted = {arm: {key: p[:, :, items] for key, p in of.items()} for arm, of in self.predicted.items()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tacit.core.errors import UserError
 from tacit.core.stages import stage
 
-if TYPE_CHECKING:  # embeddings that were stored are judged without torch, whose import takes seconds
+if TYPE_CHECKING:  # stored embeddings are evaluated without torch, whose import takes seconds
     import torch
 
     from tacit.core.types import Batch, Encoder, Features
@@ -85,8 +85,8 @@ def extract(
                 features = encoder(there, depths=range(encoder.n_depths))
                 read.append({name: value.float().cpu().numpy() for name, value in candidates(features).items()})
                 now.step(len(features.pooled))
-            said = {name: np.concatenate([part[name] for part in read]) for name in read[0]}
-            parts.append(said if places is None else {name: values[places] for name, values in said.items()})
+            joined = {name: np.concatenate([part[name] for part in read]) for name in read[0]}
+            parts.append(joined if places is None else {name: values[places] for name, values in joined.items()})
     found = _finite({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     return {name: values for name, values in found.items() if name == "pooled" or not _same(values, found["pooled"])}
 
@@ -114,8 +114,8 @@ def extract_tokens(
 ) -> dict[str, NDArray[np.float32]]:
     """The last states [N D], as "pooled", of the tokens [N 2]: the example of each, and its place in it.
 
-    Every example is encoded once, however many of its tokens are asked for. An encoder of which a token is several
-    places, as of sound it is several frames, says how many with `stride`.
+    Every example is encoded once, however many of its tokens are needed. An encoder whose token covers several
+    positions, such as several frames of sound, has a `stride`.
     """
     import torch
 

@@ -27,14 +27,14 @@ CHOSEN = "/chosen without each fold"  # no arm has this name: see _chosen_by_fol
 
 
 def judge_predictions(predicted: Predicted) -> Report:
-    """The report; where test items have copies among what was pretrained on, also the verdict without them."""
+    """Make the report; if test items have copies in the pretraining data, also the verdict without them."""
     report = _judged(predicted)
     again = without_copies(predicted)
     return report.with_data(without_copies=again) if again else report
 
 
 def without_copies(predicted: Predicted) -> dict[str, Any]:
-    """The verdict that the other test items give, and how many were left out; empty where none has a copy.
+    """The verdict on the other test items, and how many were left out; empty if none has a copy.
 
     The predictions stay as they are: it is the same test, read on fewer items.
     """
@@ -118,12 +118,12 @@ def _judged(predicted: Predicted) -> Report:
             source = CHOSEN if CHOSEN in revealed else arm.name
             compared = compare(source, usual, predicted, sheet, metric)
             [main] = judge(arm.name, usual, [predicted.primary], compared, setting, collapsed=collapsed, claim=claim)
-            if source == arm.name:  # among all of them, too, what was declared needs no correction
+            if source == arm.name:  # the declared comparison needs no correction among all of them either
                 declared = arm.name, usual, predicted.primary.name
                 verdicts = [main if (v.arm, v.protocol, v.budget) == declared else v for v in verdicts]
             at_primary = {c.baseline: c.estimate for c in compared if c.budget == predicted.primary and not c.cut}
             curves = _curves(results, predicted.primary, usual, metric)
-            if curves and source == arm.name:  # what folds chose differently has no curve of its own
+            if curves and source == arm.name:  # an arm that folds chose differently has no curve of its own
                 saved = labels_saved(arm.name, predicted.primary.total, curves, at_primary, usual)
     return Report(
         verdict=main,
@@ -161,7 +161,7 @@ def _gain(arm: str, protocol: str, comparison: Comparison) -> dict[str, Any]:
 
 
 def _kept(predicted: Predicted, sheet: Sheet, tested: Tested) -> Predictions:
-    """What a later comparison with another judgement needs."""
+    """The predictions for a later comparison with another evaluation."""
     labelled, names = predicted.labelled, list(sheet.predicted)
     positions = predicted.tested[tested.counts]
     judged = CHOSEN if CHOSEN in names else predicted.selection.arm
@@ -181,9 +181,9 @@ def _kept(predicted: Predicted, sheet: Sheet, tested: Tested) -> Predictions:
 
 
 def _chosen_by_fold(predicted: Predicted) -> dict[str, dict[tuple[str, str], NDArray[np.int32]]]:
-    """In cross-fitting, what the arm chosen without each fold predicts on it, where they differ.
+    """In cross-fitting, the predictions on each fold of the arm chosen without it, where these arms differ.
 
-    Judging instead the arm that did best over all folds would reward its luck on the items it is judged on.
+    Evaluating the best arm over all folds instead would reward its luck on the test items.
     """
     names = [choice.arm for choice in predicted.selection.folds]
     if len(set(names)) < 2:
@@ -197,7 +197,7 @@ def _chosen_by_fold(predicted: Predicted) -> dict[str, dict[tuple[str, str], NDA
 
 
 def _results(predicted: Predicted, sheet: Sheet, setting: Setting) -> list[Result]:
-    """Every figure of every arm: the verdict's metric first, then what else its predictions tell."""
+    """Every figure of every arm: the verdict's metric first, then the other metrics of its predictions."""
     target, metric = predicted.target, predicted.metric
     everything = [*target.metrics, *target.asides(predicted.labelled)]
     results = []
@@ -258,7 +258,7 @@ def _record(arm: Arm) -> ArmRecord:
 
 
 def _data(predicted: Predicted, setting: Setting, left_out: Sequence[str]) -> dict[str, Any]:
-    """What was judged on, for the report's `data`."""
+    """The description of the evaluation for the report's `data`."""
     labelled, selection = predicted.labelled, predicted.selection
     return {
         "n_train": len(labelled.train),

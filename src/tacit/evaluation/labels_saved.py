@@ -1,4 +1,4 @@
-"""Labels saved: how many labels the best baseline needs to do what the arm does with a few.
+"""Labels saved: how many labels the best baseline needs to match the arm.
 
 Each learning curve is made to rise by isotonic regression (Barlow & Brunk 1972), weighted by draws, and read linearly
 in log n between its budgets. Beyond its last budget nothing is extrapolated: "at least N".
@@ -56,7 +56,7 @@ class Curve:
 def labels_saved(
     arm: str, labels: int, curves: Mapping[str, Sequence[Point]], gains: Mapping[str, Estimate], protocol: str
 ) -> dict[str, Any]:
-    """What `arm` saves at `labels` labels against each baseline, the best of them first.
+    """The labels that `arm` saves at `labels` labels against each baseline, the best baseline first.
 
     `curves` holds the learning curves of the arm and the baselines, `gains` the paired differences at `labels`. The
     interval comes from the gain's: the labels at which the baseline gains its lower and its upper bound. Empty where

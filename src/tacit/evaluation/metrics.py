@@ -1,4 +1,4 @@
-"""What a verdict can be about: metrics, each with the jackknife influence values of the test units on it.
+"""The metrics of verdicts, each with the jackknife influence values of the test units.
 
 A metric takes predictions [... n] or [... n K], the truth [n] or [n L], and the unit (item or group) of each item. Its
 influence values [... U] have the metric as their mean, and as their spread what another test set would have changed:
@@ -28,7 +28,7 @@ MARGIN = 0.01  # one point
 
 
 class Metric(NamedTuple):
-    """One metric; `low` and `high` bound it, `scores` says that classes alone cannot tell it.
+    """One metric; `low` and `high` bound it, `scores`: it needs scores, not only classes.
 
     Verdicts are about metrics of which more is better; `sign` is -1 for an error that is only reported. Differences up
     to `margin` are of no practical size.
@@ -64,27 +64,27 @@ def balanced_accuracy(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> F
 
 
 def accuracy(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
-    """Share of the items that is right."""
+    """Share of the items that are predicted correctly."""
     return mean_by(classes_of(predicted) == y, unit)
 
 
 def macro_f1(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     """Mean over the true classes of 2 TP / (predicted + true); each unit left out in turn, exactly."""
-    said = classes_of(predicted)
+    classes = classes_of(predicted)
     present = np.unique(y)
-    k = int(max(said.max(initial=0), y.max())) + 1
+    k = int(max(classes.max(initial=0), y.max())) + 1
     true = _counts(y[None], unit, k)[0]  # [U K]
-    flat = said.reshape(-1, said.shape[-1])
+    flat = classes.reshape(-1, classes.shape[-1])
     rows = [_f1_without(_counts(np.where(row == y, row, -1)[None], unit, k)[0], _counts(row[None], unit, k)[0], true)
             for row in flat]  # fmt: skip
     found = np.stack([from_jackknife(whole[present].mean(), left[:, present].mean(axis=1)) for whole, left in rows])
-    return found.reshape(*said.shape[:-1], -1)
+    return found.reshape(*classes.shape[:-1], -1)
 
 
-def _f1_without(hit: Floats, said: Floats, true: Floats) -> tuple[Floats, Floats]:
+def _f1_without(hit: Floats, predicted: Floats, true: Floats) -> tuple[Floats, Floats]:
     """F1 of each class [K], and with each unit left out [U K]."""
-    all_hit, size = hit.sum(axis=0), (said + true).sum(axis=0)
-    rest = size - said - true
+    all_hit, size = hit.sum(axis=0), (predicted + true).sum(axis=0)
+    rest = size - predicted - true
     return 2 * all_hit / np.maximum(size, 1), 2 * (all_hit - hit) / np.maximum(rest, 1)
 
 
@@ -116,15 +116,15 @@ def label_f1(scores: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     """Mean over labels of F1, a label being given where its probability is above one half."""
 
     def one(score: NDArray[Any], positive: NDArray[np.bool_], unit: Ints) -> Floats:
-        said = score > 0.5
-        flat = said.reshape(-1, said.shape[-1]).astype(np.int64)
+        given = score > 0.5
+        flat = given.reshape(-1, given.shape[-1]).astype(np.int64)
         true = _counts(np.where(positive, 0, -1)[None], unit, 1)[0]
         found = []
         for row in flat:
             hit = _counts(np.where(positive & (row == 1), 0, -1)[None], unit, 1)[0]
             whole, left = _f1_without(hit, _counts(np.where(row == 1, 0, -1)[None], unit, 1)[0], true)
             found.append(from_jackknife(whole[0], left[:, 0]))
-        return np.stack(found).reshape(*said.shape[:-1], -1)
+        return np.stack(found).reshape(*given.shape[:-1], -1)
 
     return _over_labels(one, scores, y, unit)
 
@@ -229,7 +229,7 @@ def pearson(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
 
 
 def _correlation(n: Floats, x: Floats, y: Floats, xx: Floats, yy: Floats, xy: Floats) -> Floats:
-    """From how many there are, and their sums."""
+    """The correlation from the count and the sums."""
     spread = np.sqrt(np.maximum(xx - x * x / n, 0) * np.maximum(yy - y * y / n, 0))
     return np.asarray(np.divide(xy - x * y / n, spread, out=np.zeros(xy.shape), where=spread > 0))
 

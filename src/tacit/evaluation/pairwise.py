@@ -1,4 +1,4 @@
-"""Every two of the encoders that were judged, compared on the same draws and test items."""
+"""Every pair of evaluated encoders, compared on the same draws and test items."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tacit.evaluation.statistics import DrawVariance, crossed
 
 
 def compare_all(predicted: Predicted, sheet: Sheet, protocol: str, unit: str) -> list[dict[str, Any]]:
-    """A row for every two arms with features, at the primary budget: the gain of one over the other and what it says.
+    """A row for every two arms with features, at the primary budget: the gain of one over the other and its outcome.
 
     Each arm's seeds are averaged: this is about these checkpoints. Outcomes are after Holm over all the rows.
     """

@@ -1,4 +1,4 @@
-"""What every arm predicted of every test item: kept beside the report, so that judgements can be paired later.
+"""Every arm's predictions for every test item: stored beside the report, so that evaluations can be paired later.
 
 `predictions.npz` names test items, draws and classes by hashes alone, which the folder's secret hides as it does those
 of the seal, and arms by their place in the report. It does hold the test labels, as numbers; whoever pairs two
@@ -32,7 +32,7 @@ from tacit.evaluation.sealing import content_digests, short_digest
 from tacit.evaluation.splits import Budget, Positions
 
 FILE_NAME = "predictions.npz"
-VERSION = 3  # 2 hid no names
+VERSION = 3  # version 2 did not hide names
 
 Key = tuple[str, str]  # protocol, budget
 Names = NDArray[np.str_]
@@ -41,14 +41,14 @@ _ARRAYS = ("item", "unit", "truth", "name")
 
 @dataclass(frozen=True)
 class Predictions:
-    """One judgement, item by item."""
+    """One evaluation, item by item."""
 
     target: str
     metric: str  # that the verdict is about
     item: Names  # [n] different for each
     unit: NDArray[np.int64]  # [n] the group; each item its own where there are none
     truth: NDArray[Any]  # [n ...] as the target's metrics read it
-    name: Names  # [n] the hash of what is true, for class numbers differ between judgements
+    name: Names  # [n] the hash of the true label, since class numbers differ between evaluations
     judged: int  # the arm that the verdict is about; -1: none
     primary: str
     budgets: tuple[Budget, ...]
@@ -58,7 +58,7 @@ class Predictions:
     def save(self, folder: str | Path) -> Path:
         """Write `predictions.npz` into `folder`, whole or not at all."""
         path = Path(folder) / FILE_NAME
-        said = {
+        description = {
             "version": VERSION,
             "target": self.target,
             "metric": self.metric,
@@ -68,7 +68,7 @@ class Predictions:
         }
         hidden = partial(_each, secret_of(path.parent).hide)
         arrays: dict[str, Any] = {
-            "said": np.array(json.dumps(said)),
+            "said": np.array(json.dumps(description)),
             **{name: hidden(of) if (of := getattr(self, name)).dtype.kind == "U" else of for name in _ARRAYS},
             **{f"draws/{budget}": hidden(names) for budget, names in self.draws.items()},
             **{
@@ -96,10 +96,10 @@ class Predictions:
                 f"no {FILE_NAME} in {str(folder)!r}: judge again (tacit evaluate ... --out FOLDER) and take that folder"
             )
         with reading(path, "judge again"), arrays_in(path) as arrays:
-            said = json.loads(str(arrays["said"]))
-            if said["version"] not in (2, VERSION):
+            description = json.loads(str(arrays["said"]))
+            if description["version"] not in (2, VERSION):
                 raise UserError(f"{path} was written by another version: judge again with this one")
-            shown = _shown_by(path.parent) if said["version"] == VERSION else None
+            shown = _shown_by(path.parent) if description["version"] == VERSION else None
             named: Any = {name: _shown(arrays[name], shown) for name in _ARRAYS}
             predicted: dict[int, dict[Key, NDArray[Any]]] = {}
             for name in arrays.files:
@@ -110,12 +110,12 @@ class Predictions:
             whole = all(len(of) == n for of in named.values()) and all(
                 of.ndim > 2 and of.shape[2] == n for by_key in predicted.values() for of in by_key.values()
             )
-            if not whole or type(said["judged"]) is not int:
+            if not whole or type(description["judged"]) is not int:
                 raise ValueError("its arrays do not belong together")
             return cls(
                 **named,
-                **{name: said[name] for name in ("target", "metric", "judged", "primary")},
-                budgets=tuple(built(Budget, budget) for budget in said["budgets"]),
+                **{name: description[name] for name in ("target", "metric", "judged", "primary")},
+                budgets=tuple(built(Budget, budget) for budget in description["budgets"]),
                 draws={
                     n.removeprefix("draws/"): _shown(arrays[n], shown) for n in arrays.files if n.startswith("draws/")
                 },
@@ -124,7 +124,7 @@ class Predictions:
 
 
 def _each(change: Callable[[str], str], names: Names) -> Names:
-    """Every name changed, each different one once."""
+    """Change every name, calling `change` once per distinct name."""
     different, which = np.unique(names, return_inverse=True)
     return np.array([change(name) for name in different.tolist()], np.str_)[which].reshape(names.shape)
 
@@ -144,7 +144,7 @@ def _shown(array: NDArray[Any], show: Callable[[str], str] | None) -> NDArray[An
 
 
 def _narrow(predicted: NDArray[Any]) -> NDArray[Any]:
-    """Integers in as few bytes as hold them."""
+    """Integers in the smallest type that holds them."""
     if predicted.dtype.kind != "i":
         return predicted
     ends = (np.min_scalar_type(int(end)) for end in (predicted.min(initial=0), predicted.max(initial=0)))
@@ -175,8 +175,8 @@ def draw_names(
     content = _content(labelled)
     named = truth_names(labelled, np.arange(len(labelled.y)))
     drawn_at_all = any(len(draw) for draws in drawn[0].values() for draw in draws)
-    told = len(tested) > 1 or not drawn_at_all
-    folds = [",".join(np.sort(content[part])) if told else "" for part in tested]
+    folds_count = len(tested) > 1 or not drawn_at_all
+    folds = [",".join(np.sort(content[part])) if folds_count else "" for part in tested]
     names = {}
     for budget, of_first in drawn[0].items():
         draws = []
@@ -192,7 +192,7 @@ def draw_names(
 
 
 def truth_names(labelled: Labelled, positions: Positions) -> Names:
-    """What is true of each position [n]: the hash of its class's name, or of its numbers."""
+    """The true label of each position [n]: the hash of its class's name, or of its numbers."""
     if labelled.truth is None:
         return np.array([*map(short_digest, labelled.classes), ""])[labelled.y[positions]]  # the last serves -1
     if labelled.truth.ndim == 1:

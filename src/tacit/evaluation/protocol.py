@@ -1,11 +1,11 @@
-"""The protocol: every arm on the same draws of the same labels, judged once on test labels that nothing saw before.
+"""The protocol: every arm on the same draws of the same labels, evaluated once on test labels that nothing has seen.
 
 1. Choose, inside the training labels, the arm to judge and the depth at which each encoder is read (`selection`).
 2. Draw the labels of every budget, the same for all arms, and predict the test examples with every arm.
 3. Only then read the test labels: figures, paired differences, verdicts, labels saved.
 
-The code keeps that order by hiding labels: steps 1 and 2 get label numbers of -1 for whatever is tested. Before all of
-it test labels are counted, so that what cannot be judged is refused at once.
+The code enforces that order by hiding labels: steps 1 and 2 get label numbers of -1 for all tested examples. Before
+them test labels are counted, so that an impossible evaluation is refused at once.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def evaluate(
 
     With a `deadline` the least that gives a verdict is judged in any case, all else as far as time allows, see
     `agenda`; `scratch_seconds` says about how long one training on the labels takes, `enough` by how many training
-    labels at most depths are chosen. `progress` is told the fraction done and what is being worked on. Raises
+    labels at most depths are chosen. `progress` gets the fraction done and the current step. Raises
     `UserError` where labels, groups or budgets cannot support a judgement.
     """
     trainable = target_of(labelled).needs_labels and labelled.tokens is None  # scratch.py has no head for each token
@@ -132,9 +132,9 @@ def evaluate(
 
 
 def check_testable(labelled: Labelled) -> None:
-    """Raises `UserError` where too little can be tested, whatever will be predicted.
+    """Raises `UserError` where too little can be tested, for any predictions.
 
-    Test labels are counted here, by class and group; what they are compared with is predicted later.
+    Test labels are counted here, by class and group; predictions are made later.
     """
     target_of(labelled).tested(labelled, labelled.tested)
 

@@ -1,4 +1,4 @@
-"""The report: what was measured, what it means, and its form on disk (`report.json`), in a terminal and in a notebook.
+"""The report: the measurements, their meaning, and its form on disk (`report.json`), in a terminal and in a notebook.
 
 Nothing here computes; nothing heavy is imported, so a saved report opens at once.
 """
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILE_NAME = "report.json"
-NAMED = 5  # parts of the population that are told of in a terminal
-TUNED = "fine-tuned"  # what stands behind an arm whose encoder learned further on the labels
+NAMED = 5  # parts of the population listed in a terminal
+TUNED = "fine-tuned"  # suffix of an arm whose encoder was fine-tuned on the labels
 
 Outcome = Literal["transfers", "harms", "equivalent", "underpowered", "collapsed", "none"]
 Claim = Literal["checkpoint", "recipe"]
@@ -40,7 +40,7 @@ class ArmRecord:
     seconds: float
     examples_per_second: float
     alarms: tuple[Any, ...] = ()
-    own: bool = False  # whether its name is Tacit's; of earlier reports nobody knows
+    own: bool = False  # whether its name is Tacit's; unknown in earlier reports
     own_encoder: bool = False  # the same of its encoder's
 
 
@@ -65,7 +65,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison of one pretrained arm with every baseline comes to, at one budget under one protocol."""
+    """The outcome of comparing one pretrained arm with every baseline, at one budget under one protocol."""
 
     outcome: Outcome
     claim: Claim
@@ -86,7 +86,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Report:
-    """Verdict first; then everything it rests on. `data` says what was judged on and what was left out, and why."""
+    """Verdict first, then all its evidence. `data` describes the test and what was left out, and why."""
 
     verdict: Verdict
     verdicts: tuple[Verdict, ...]
@@ -103,11 +103,11 @@ class Report:
         return str(self.data.get("primary_metric", "balanced_accuracy"))
 
     def with_data(self, **more: Any) -> Report:
-        """The same report saying more about its data."""
+        """The same report with more entries in `data`."""
         return replace(self, data={**self.data, **more})
 
     def keep(self, folder: Path, seal: Seal) -> None:
-        """Make a folder, with the seal and what `tacit compare` reads beside the report that is to come."""
+        """Make a folder with the seal and the predictions for `tacit compare`, beside the later report."""
         folder.mkdir(parents=True, exist_ok=True)
         seal.save(folder)
         if self.predictions is not None:

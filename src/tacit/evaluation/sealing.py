@@ -1,4 +1,4 @@
-"""The seal: which examples are kept for the final test, decided before anything is trained.
+"""The seal: which examples are held out for the final test, decided before anything is trained.
 
 A seal is a JSON file of digests: the content of every sealed example and the group it belongs to. In the file they are
 hidden by the folder's secret (`core.secret`), since names of groups can be guessed and contents compared: a seal that
@@ -25,9 +25,9 @@ from tacit.core.secret import secret_in, secret_of
 from tacit.evaluation.splits import CROSS_FITTING_BELOW, strata
 
 FILE_NAME = "seal.json"
-VERSION = 2  # 1 hid nothing
+VERSION = 2  # version 1 hid nothing
 TEST_FRACTION = 0.3
-# What seals keep that are made of events, not of examples: of each history the last, or the first after a moment.
+# The held-out events of seals of sequences: of each the last event, or the first after a moment.
 EVENT_SEALS: dict[str, Literal["last event", "later event"]] = {"last": "last event", "time": "later event"}
 EVENTS_KEPT: Mapping[str, str] = {
     EVENT_SEALS["last"]: "the last event of each history",
@@ -36,7 +36,7 @@ EVENTS_KEPT: Mapping[str, str] = {
 
 
 class Places(NamedTuple):
-    """Where the examples of a data set stand with a seal; masks [N]."""
+    """The role of each example of a dataset under a seal; masks [N]."""
 
     free: NDArray[np.bool_]  # may train
     sealed: NDArray[np.bool_]  # test, once, at the end
@@ -56,7 +56,7 @@ class Seal:
     def place(
         self, group: NDArray[Any] | None, content_hashes: NDArray[Any], *, split: NDArray[np.integer] | None = None
     ) -> Places:
-        """Sort all examples of a data set, labelled or not, by what the seal allows.
+        """Assign a role to every example of a dataset, labelled or not.
 
         `group` as given to `seal`: the group column's values, None without one. Where the split was given (1 is test),
         a copy of a sealed example on the training side stands beside. Raises `UserError` where no sealed example is
@@ -222,7 +222,7 @@ def content_digests(content_hashes: NDArray[Any]) -> list[str]:
 
 
 def group_digest(name: Any) -> str:
-    """What a seal calls a group."""
+    """The digest of a group in a seal."""
     return short_digest(f"group/{name}")
 
 

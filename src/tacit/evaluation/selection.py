@@ -33,7 +33,7 @@ Table = Mapping[str, NDArray[Any]]  # representation -> features [N D], or whate
 
 FINAL = "pooled"  # the encoder's own output
 ENOUGH = 5_000  # examples beyond which validation gains nothing
-LEARNED_FROM = 1_000  # labels beyond which a representation that is ahead stays so
+LEARNED_FROM = 1_000  # labels beyond which the best representation hardly changes
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def select(
     target = scoring(target_of(labelled), by)
     parts = parts_of(labelled, seed)
     hidden = labelled.without(labelled.test)
-    if not (target.needs_labels or (len(labelled.test) and len(labelled.train))):  # nothing is left to choose by
+    if not (target.needs_labels or (len(labelled.test) and len(labelled.train))):  # there are no labels to choose by
         return _unchosen(arms)
     pool = _enough(labelled.train, seed, enough)
     features = {arm.name: [target.read(encoder, hidden, pool) for encoder in arm.encoders] for arm in arms}

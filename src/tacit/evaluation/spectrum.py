@@ -36,7 +36,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was measured; None where it cannot be.
+    """The measured values; None where one cannot be measured.
 
     `std_normalised` is 1 for features spread evenly over the sphere, 0 for constant ones. `uniformity`: log mean
     Gaussian potential of pairs (Wang & Isola 2020), 0 for constant features, -4 at best. `alignment`: mean squared
@@ -68,7 +68,7 @@ class Diagnosis:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Those of `METRICS` that mean something here."""
+        """The `METRICS` that are meaningful here."""
         straight = (self.alpha_r2 or 0.0) >= _STRAIGHT
         found = {name: getattr(self, name) for name in METRICS if straight or name != "alpha"}
         return {name: value for name, value in found.items() if value is not None}
@@ -130,7 +130,7 @@ def _alarms(d: Diagnosis, rankme_peak: float | None, narrow: float, classificati
         yield Alarm(level, "std_normalised", d.std_normalised, threshold, text)
     if d.uniformity is not None and d.uniformity > -1:
         # Rectified features lie in a cone: an untrained ConvNet crowds too (-0.46 on digits), yet tells classes apart.
-        # It is a failure only where the features hardly differ, or fill few directions, besides.
+        # It is a failure only where the features also hardly differ, or fill few directions.
         crowded = (d.std_normalised or 0.0) < narrow or (d.rankme or 0.0) < _least_rank(d)
         text = f"examples crowd in one direction: uniformity {d.uniformity:.3g}, above -1"
         yield Alarm("FAIL" if crowded else "WARN", "uniformity", d.uniformity, -1, text)

@@ -199,7 +199,7 @@ def _plan_by_class(
 
 
 def _refused(trial: Budget, counts: NDArray[np.int64], take: NDArray[np.int64], n_classes: int) -> str:
-    """Why a budget is not planned, or nothing."""
+    """Why a budget is not planned, or an empty text."""
     if take.sum() * n_classes > MOST_CELLS:
         return f"{trial.name}: {take.sum():,} labels of {n_classes:,} classes would take a probe too long"
     if (take == counts).all() and trial.share != 1.0:
@@ -221,7 +221,7 @@ def _sorted(budgets: Sequence[Budget], dropped: list[str]) -> Plan:
 
 
 def primary_budget(budgets: Sequence[Budget], wanted: int | float | str | None = None) -> Budget:
-    """The one budget the verdict is about: as asked, else 10 labels per class or the largest below that fits."""
+    """The one budget of the verdict: `wanted`, else 10 labels per class or the largest below that fits."""
     if wanted is not None:
         name = unplanned(wanted, 1, by_class=any(b.per_class is not None for b in budgets)).name
         for budget in budgets:
@@ -249,9 +249,9 @@ def draw_labels(
     for s in range(max(budget.draws for budget in budgets)):
         shuffled = _generator(seed, "draw", s).permutation(pool)
         label = y[shuffled]
-        turn = _rank_within(label, group[shuffled])  # the how-manieth of its group and class
+        turn = _rank_within(label, group[shuffled])  # its rank within its group and class
         order = np.lexsort((turn, label))
-        place = np.empty(len(pool), np.int64)  # the how-manieth of its class
+        place = np.empty(len(pool), np.int64)  # its rank within its class
         place[order] = np.arange(len(pool)) - np.searchsorted(label[order], label[order])
         for budget in budgets:
             if s < budget.draws:

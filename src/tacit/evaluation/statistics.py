@@ -1,4 +1,4 @@
-"""What a paired difference between two encoders is worth.
+"""Inference on a paired difference between two encoders.
 
 Shapes: P seeds of the pretrained encoder, S draws of the labels, n items of the test set, K classes, and U units: the
 items or, where items come in groups, the groups, which then are what varies.
@@ -63,7 +63,7 @@ class Estimate:
     seeds: int
     draws: int
     units: int
-    covers_draws: bool  # False where a single draw was all there was, and nothing said how much another would change
+    covers_draws: bool  # False where there was a single draw, without an estimate of the variance between draws
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """The two-sided confidence interval."""

@@ -1,7 +1,7 @@
-"""How a judgement comes out in each part of the population: hospitals, machines, groups of age or sex.
+"""The evaluation in each part of the population: hospitals, machines, groups of age or sex.
 
 An encoder can gain on average and harm a part. Every part of ten test items or more gets its figure and the gain over
-every baseline there; what does worse in a part, after Holm over parts and baselines, is named. Parts may overlap.
+every baseline there; parts where the arm does worse, after Holm over parts and baselines, are named. They may overlap.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from tacit.evaluation.statistics import LEVEL, Estimate, crossed, holm
 from tacit.evaluation.targets.base import Tested
 
 FEWEST = 10  # test items: a figure of fewer says nothing
-MOST = 100  # parts that are looked at, the largest
-LISTED = 20  # of these, the worst; of the others those that are harmed
+MOST = 100  # parts that are evaluated, the largest
+LISTED = 20  # of these, the worst are listed; of the others, those that are harmed
 
 
 def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: str, arm: str) -> dict[str, Any]:
-    """The rows of every part at the primary budget, the worst first, for the report's `data`; empty where none is told.
+    """The rows of every part at the primary budget, the worst first, for the report's `data`; empty without parts.
 
-    The parts are the target's own and those that were asked for, else the groups where these are large. A row is about
-    `arm`, the chosen one, and the baseline that did best there.
+    The parts are the target's own and the requested ones, else the groups where these are large. A row compares `arm`,
+    the chosen one, with the baseline that did best there.
     """
     metric = predicted.target.within
     if arm not in sheet.predicted:

@@ -99,7 +99,7 @@ def judge(
         cut = ", ".join(c.baseline for c in at_budget if c.cut)
         if cut and outcome == "transfers":
             outcome = "none"
-        said = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), partly, setting, cut=cut)
+        sentence = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), partly, setting, cut=cut)
         circumstances = _circumstances(protocol, decisive, setting, absent)
         low, high = decisive.estimate.interval() if decisive else (None, None)
         verdicts.append(
@@ -114,7 +114,7 @@ def judge(
                 low=low,
                 high=high,
                 transductive=setting.transductive,
-                text="; ".join([said, *circumstances]),
+                text="; ".join([sentence, *circumstances]),
                 circumstances=tuple(Ours(clause) for clause, plain in circumstances.items() if plain),
             )
         )
@@ -213,8 +213,8 @@ def _sentence(
             f"NO EVIDENCE, equivalent: {at}{subject} and {baseline} differ by less than "
             f"{exactly(setting.margin)}; gain {figures}"
         )
-    said = f"NO EVIDENCE, underpowered: {at}{subject} was not shown to beat {baseline}; gain {figures}"
-    return f"{said}; {what_it_would_take(estimate, setting.unit, setting.margin)}"
+    sentence = f"NO EVIDENCE, underpowered: {at}{subject} was not shown to beat {baseline}; gain {figures}"
+    return f"{sentence}; {what_it_would_take(estimate, setting.unit, setting.margin)}"
 
 
 def what_it_would_take(estimate: Estimate, unit: str, margin: float) -> str:

@@ -1,1 +1,1 @@
-"""One run: open, split, pretrain, validate, publish, and the folder that it is kept in."""
+"""One run: open, split, pretrain, validate, publish, and its folder."""

@@ -1,4 +1,4 @@
-"""The encoder of a run: the one it is built as or goes on from, and how every training of it begins."""
+"""The encoder of a run: how it is built or loaded, and how every training initialises it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tacit.encoders import build_encoder, check_encoder, fresh_twin
 from tacit.experiment.log import Log
 from tacit.experiment.opening import Opened, open_data, split_data
 from tacit.experiment.plan import check_hiding, hiding_of
-from tacit.experiment.reading import as_trained, asked_for, open_encoder
+from tacit.experiment.reading import as_trained, changed_settings, open_encoder
 from tacit.experiment.settings import Processes, Settings, Start
 from tacit.modalities import architectures, modality_of, those
 from tacit.training.engine import Fabric, make_fabric
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from tacit.evaluation import Seal
 
 RANDOM_SEEDS = 3  # random initialisations that the baseline averages over
-MAY_DIFFER = frozenset(those("together"))  # of what is looked at together, from one training of an encoder to the next
+MAY_DIFFER = frozenset(those("together"))  # settings that may differ between two trainings of one encoder
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """An encoder, and further ones of its form with other weights."""
+    """An encoder, and further ones of the same architecture with other weights."""
 
     encoder: OwnEncoder
     fabric: Fabric
@@ -46,17 +46,17 @@ class Architecture:
 
     @property
     def own(self) -> bool:
-        """Whether it is one of Tacit's, whose name tells nothing of a person's."""
+        """Whether it is one of Tacit's own, so that its name is never private."""
         return self.name in architectures()
 
     def seed_of(self, number: int) -> int:
-        """The seed of the pretraining of this number, from 1 on; the first is the run's own."""
+        """The seed of pretraining number `number`, from 1 on; the first is the run's own."""
         return self.seed if number == 1 else keys.fold(self.seed, "pretraining seed", number)
 
     def start(self, opened: Opened, number: int = 1) -> OwnEncoder:
-        """The encoder as every task begins with it: new weights for each number, or those that it came with.
+        """The encoder with which every task begins: new weights for each number, or the given ones.
 
-        New ones may know what plain counts of the data to learn from say, see `Modality.warm_start`.
+        New weights may be initialised from counts of the training data, see `Modality.warm_start`.
         """
         if self.continued:
             return copy.deepcopy(self.encoder)
@@ -66,13 +66,13 @@ class Architecture:
         return started
 
     def fresh(self, seed: int) -> OwnEncoder:
-        """The same with new weights, which depend on `seed` alone."""
+        """The same architecture with new weights, which depend on `seed` alone."""
         twin = fresh_twin(self.encoder, seed)
         self.fabric.to_device(twin)
         return twin
 
     def untrained(self) -> tuple[OwnEncoder, ...]:
-        """The same at random initialisation, once for each of the seeds that the baseline averages over."""
+        """The same architecture at random initialisation, once per seed of the baseline."""
         seeds = (keys.fold(self.seed, "random-init", number) for number in range(RANDOM_SEEDS))
         return tuple(self.fresh(seed).eval() for seed in seeds)
 
@@ -123,14 +123,14 @@ def open_split(
 def chosen_encoder(
     name: str | None, *, offline: bool = False, tasks: Collection[str] = ()
 ) -> Callable[[Spec], OwnEncoder]:
-    """How to build the encoder of this name, or the default one for data and `tasks`, once the data are known."""
+    """A builder of the named encoder, or of the default one for the data and `tasks`, once the data are known."""
     if name is not None:
         check_encoder(name)
     return lambda spec: build_encoder(name or modality_of(spec).default_encoder(spec, tasks), spec, offline=offline)
 
 
 def initial_encoder(settings: Start, *, offline: bool = False) -> OwnEncoder | None:
-    """The encoder that pretraining goes on from, with its weights: that of --init, or of --encoder hf:NAME."""
+    """The encoder whose weights pretraining starts from: that of --init, or of --encoder hf:NAME."""
     named = settings.encoder if settings.encoder is not None and settings.encoder.startswith("hf:") else None
     if settings.init is not None and settings.encoder is not None:
         raise UserError("--init brings its own architecture; leave --encoder out")
@@ -161,20 +161,20 @@ def _words(file: Path) -> list[str]:
 
 
 def as_read_by(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
-    """Settings by which data to train this encoder on are read: in its form, where no other is given.
+    """The settings to read training data for this encoder: its own form, unless overridden.
 
-    UserError where it would not understand what it is given.
+    UserError where the encoder cannot read the data in that form.
     """
-    given = asked_for(options)
+    given = changed_settings(options)
     as_trained(encoder, {name: value for name, value in given.items() if name not in MAY_DIFFER})
     return {**options, **modality_of(encoder.spec).options_of(encoder.spec), **given}
 
 
 def as_judged(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
-    """Settings by which data to judge this encoder on are read: as those of its training, where no others are given."""
-    return {**options, **as_trained(encoder, {}), **asked_for(options)}
+    """The settings to read evaluation data for this encoder: those of its training, unless overridden."""
+    return {**options, **as_trained(encoder, {}), **changed_settings(options)}
 
 
 def adapted(encoder: OwnEncoder) -> Callable[[Spec], OwnEncoder]:
-    """This encoder, made ready for the data once they are known."""
+    """A function that adapts this encoder to the data once they are known."""
     return lambda spec: modality_of(encoder.spec).adapt(encoder, spec)

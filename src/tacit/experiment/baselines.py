@@ -20,7 +20,7 @@ from tacit.experiment.opening import Opened
 from tacit.training.engine import Fabric
 
 UNTRAINED = "random-init"  # the arm of the untrained twins
-BEFORE = "before"  # the arm of the encoder that pretraining went on from
+BEFORE = "before"  # the arm of the encoder that pretraining started from
 TIMED = 4  # steps of a training from scratch that its estimate rests on
 LONG = 1.0  # seconds of two steps, from which on these are the estimate
 
@@ -28,10 +28,10 @@ Public = Sequence[tuple[str, Any]]  # what --against names, opened, by its name
 
 
 def baselines(opened: Opened, architecture: Architecture, public: Public = ()) -> list[Arm]:
-    """What every encoder must beat, in the order of the report: to count and to read data anew takes time.
+    """The baselines that every encoder must beat, in the report's order. Counting and reading data again take time.
 
     The same architecture untrained, plain counts, training on the labels alone; where pretraining goes on from given
-    weights, the encoder as it came; and what --against names.
+    weights, the encoder before; and the encoders of --against.
     """
     name, own, labelled = architecture.name, architecture.own, opened.split.labelled
     assert labelled is not None
@@ -60,7 +60,7 @@ def baselines(opened: Opened, architecture: Architecture, public: Public = ()) -
 
 
 def _public_arm(name: str, encoder: Any, opened: Opened, fabric: Fabric) -> Arm:
-    """An encoder of --against; nobody knows whether a person's own function is public."""
+    """The arm of an encoder of --against; it is unknown whether a user's own function is public."""
     own = is_own(encoder)
     fed = suited(encoder, opened, fabric) if own else encoder
     public = True if own else None
@@ -100,7 +100,7 @@ def on_device(arms: Sequence[Arm], fabric: Fabric | None) -> None:
 
 
 def suited(encoder: OwnEncoder, opened: Opened, fabric: Fabric) -> Encoder:
-    """The encoder, reading the originals anew where it wants another form than the dataset was opened in."""
+    """The encoder; it reads the originals again where it needs another form than that of the dataset."""
     dataset, own = opened.dataset, encoder.spec
     if dataset.kind != own.kind:
         raise UserError(f"the encoder {encoder.name} is of kind {own.kind}, and {dataset.name} of {dataset.kind}")
@@ -140,6 +140,6 @@ def scratch_seconds(opened: Opened, architecture: Architecture) -> float:
         return 0.0
     fit = partial(train_on_labels, architecture.fresh, labelled.fetch, rows, training, seed=0, views=views)
     warming = quickest(lambda: fit(steps=2), times=1)
-    if warming > LONG:  # such steps are hardly warmed up at all, and to repeat them takes minutes
+    if warming > LONG:  # warming up matters little for such steps, and repeating them takes minutes
         return STEPS / 2 * warming
     return STEPS / TIMED * quickest(lambda: fit(steps=TIMED))

@@ -1,4 +1,4 @@
-"""The run folder: one run's own, locked while in use, with what it was asked and where it ran."""
+"""The run folder: locked while in use, with the run's settings and environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tacit.core import folders
 from tacit.core.errors import DISTRIBUTION, RunFailed, UserError, is_disk_full
 from tacit.core.files import check_place, write_whole
-from tacit.core.leading import leader
+from tacit.core.leading import is_leader
 from tacit.core.plain_yaml import plain_yaml
 from tacit.core.records import read_record, reading, text_of, write_record
 from tacit.core.secret import FILE_NAME as SECRET
@@ -32,12 +32,12 @@ CONFIG, _LOCK, _ENVIRONMENT, LOG = "config.yaml", ".lock", "environment.json", "
 BEGUN_ON = "begun_on.npz"  # see `tacit.experiment.resuming`
 _SIGNATURE = f".{CONFIG}{SIGNATURE}"
 OUTSIDE = {"data", "test", "labels", "cache", *those("paths"), "init", "against", "seal"}
-_AT_FIRST = {CONFIG, _SIGNATURE, _LOCK, _ENVIRONMENT, LOG, folders.MARKER}  # before anything has been found out
+_AT_FIRST = {CONFIG, _SIGNATURE, _LOCK, _ENVIRONMENT, LOG, folders.MARKER}  # before there are any results
 _AT_FIRST |= {"seal.json", SECRET, "plan.json", BEGUN_ON}  # and before anything has been trained
-_RUN = "run"  # what the mark of a run folder says
+_RUN = "run"  # the mark of a run folder
 REPORTED = ("report.json", "report.html", "seal.json", "predictions.npz", SECRET)
-# All that a run writes into its folder, beside its encoders, which list their files themselves. Whatever else lies
-# there is a person's, and stays.
+# All files that a run writes into its folder, beside its encoders, which list their files themselves. Any other file
+# belongs to the user, and stays.
 WRITTEN = (
     *(CONFIG, _SIGNATURE, _ENVIRONMENT, LOG, "plan.json", "metrics.jsonl", BEGUN_ON, *REPORTED),
     "tensorboard/events.out.tfevents.*",
@@ -46,11 +46,11 @@ WRITTEN = (
 )
 _HERE = {name for name in WRITTEN if "/" not in name}
 _ENCODERS = ("encoder", "encoders/*")
-_ASIDE = ".replaced"  # where --overwrite keeps what is right in the folder, until the new run has begun
-# What may differ when a run is continued: how it is shown and where and by whom it is computed, not what is.
+_ASIDE = ".replaced"  # where --overwrite keeps the old run until the new one has begun
+# Settings that may differ when a run is resumed: output and device, not what is computed.
 _FREE = {"resume", "overwrite", "out", "offline", "cache", "profile", "shard", "timeout"}
 _FREE |= {"accumulate", "gradient_checkpointing", "compile", "skip_bad_steps"}
-# Of judging, which nothing that was trained depends on: where they differ, what was trained is judged anew.
+# Settings of evaluation, on which no training depends: where they differ, the encoders are evaluated again.
 JUDGING = ("against", "metric", "primary_budget", "label_budgets", "train_every_budget", "margin")
 _DIGEST = "# SHA-256 of the lines above; delete this line where you change them: "
 
@@ -58,7 +58,7 @@ _DIGEST = "# SHA-256 of the lines above; delete this line where you change them:
 class Workspace(AbstractContextManager["Workspace"]):
     """`with Workspace(out, config, resume=..., overwrite=...) as space:` holds the folder's lock.
 
-    Of several processes the leader holds it and writes for all.
+    With several processes the leader holds it and writes for all.
 
     UserError where another run holds it, where it holds a run and neither `resume` nor `overwrite` was given, or where
     the configuration to resume differs in more than judging, naming the setting. Where the block ends in a UserError
@@ -78,17 +78,17 @@ class Workspace(AbstractContextManager["Workspace"]):
     ) -> None:
         self.path = out
         self.config = {key: _plain(value) for key, value in config.items()}
-        self.usual = {key: _plain(value) for key, value in (usual or {}).items()}  # of a setting that was not kept
+        self.usual = {key: _plain(value) for key, value in (usual or {}).items()}  # of settings that were not stored
         self.resume = resume
         self.overwrite = overwrite
-        self.judged_anew: list[str] = []  # settings of judging that differ from those of the run that is continued
+        self.judged_anew: list[str] = []  # settings of evaluation that differ from those of the resumed run
         self._lock: FileLock | None = None
-        self._before: str | None = None  # the configuration of a run that is continued
-        self._signed = False  # by this person
+        self._before: str | None = None  # the configuration of a resumed run
+        self._signed = False  # by this user
         self._made = False  # whether the folder is new
 
     def __enter__(self) -> Workspace:
-        from tacit.core import ranks  # and with it torch, which those who only ask for `report_folder` do without
+        from tacit.core import ranks  # imports torch, which `report_folder` does not need
 
         ranks.from_leader(self._take)
         return self
@@ -105,7 +105,7 @@ class Workspace(AbstractContextManager["Workspace"]):
                 self.path.mkdir(mode=0o700)
             self._lock = filelock.FileLock(self.path / _LOCK, blocking=False)
             self._lock.acquire()
-            self._put_back()  # what one that was killed had set aside
+            self._put_back()  # what a killed run had set aside
         except filelock.Timeout:
             raise UserError(f"{self.path} is in use by another run; wait for it or choose another --out") from None
         except OSError as error:
@@ -130,7 +130,7 @@ class Workspace(AbstractContextManager["Workspace"]):
             self.begin()
         restored = error is not None and self._put_back()
         if not restored and isinstance(error, UserError) and {path.name for path in self.path.iterdir()} <= _AT_FIRST:
-            self._clear()  # a mistake in what was asked is no run, and the folder is free for the next try
+            self._clear()  # after invalid settings there is no run, and the folder is free for the next try
             for name in (folders.MARKER, _LOCK):
                 (self.path / name).unlink(missing_ok=True)
         elif isinstance(error, UserError) and self._before is not None:
@@ -142,14 +142,14 @@ class Workspace(AbstractContextManager["Workspace"]):
         self._leave()
 
     def _leave(self) -> None:
-        """Without a folder that was made for nothing."""
+        """Remove the folder if it was made in vain."""
         if self._made and self.path.is_dir() and {path.name for path in self.path.iterdir()} <= {_LOCK}:
             with suppress(OSError):
                 (self.path / _LOCK).unlink(missing_ok=True)
                 self.path.rmdir()
 
     def _check(self) -> RunSettings | None:
-        """The settings of the run that is to be continued; None where one is begun. UserError where neither may be."""
+        """The settings of the run to resume; None for a new run. UserError where neither is allowed."""
         if self.path.is_symlink() and not self.path.exists():
             raise UserError(f"--out {self.path} is a link that leads nowhere; choose another --out")
         if self.path.exists() and not self.path.is_dir():
@@ -183,7 +183,7 @@ class Workspace(AbstractContextManager["Workspace"]):
         return before
 
     def _is_nothing(self, path: Path) -> bool:
-        """Whether a file is one that a run which has not begun may have left."""
+        """Whether a run that has not begun may have left this file."""
         if path.name == folders.MARKER:
             return folders.marked(self.path) == _RUN
         if folders.is_beginning(path.name, (folders.MARKER, CONFIG)):  # of one that was killed
@@ -212,13 +212,13 @@ class Workspace(AbstractContextManager["Workspace"]):
         self.write_json(_ENVIRONMENT, environment())
 
     def begin(self) -> None:
-        """From here on the folder holds this run, and no longer the one that it overwrites."""
+        """Mark the folder as this run's; the run that it overwrites is gone from here on."""
         if self._lock is not None and self._has_set_aside():
             self._clear(set(WRITTEN) - _HERE)  # first: a run killed here must not go on from the other's checkpoints
             self._forget()
 
     def _set_aside(self) -> None:
-        """Hide the run that is to be overwritten, so that a mistake in what was asked costs nothing of it."""
+        """Move the run that is to be overwritten aside, so that invalid settings do not destroy it."""
         if not is_own(self.path):
             return
         if not (self.path / CONFIG).is_file():  # nothing that could be put back
@@ -245,7 +245,7 @@ class Workspace(AbstractContextManager["Workspace"]):
         return not (self.path / _ASIDE).is_symlink() and os.path.lexists(self.path / _ASIDE / CONFIG)
 
     def _forget(self) -> None:
-        """Delete what was set aside."""
+        """Delete the run that was set aside."""
         aside = self.path / _ASIDE
         if not aside.is_symlink() and aside.is_dir():
             for name in _HERE & {path.name for path in aside.iterdir()}:  # a link leads elsewhere from here
@@ -254,7 +254,7 @@ class Workspace(AbstractContextManager["Workspace"]):
                 aside.rmdir()
 
     def _clear(self, written: Collection[str] = WRITTEN) -> None:
-        """Delete the run, and nothing that it did not write."""
+        """Delete the files of the run, and no others."""
         if not is_own(self.path):
             return
         for pattern in _ENCODERS:
@@ -263,7 +263,7 @@ class Workspace(AbstractContextManager["Workspace"]):
         folders.remove(self.path, written)
 
     def _remove_litter(self) -> None:
-        """Delete what a run that was killed had begun to write; the lock says that no other one is at it."""
+        """Delete the unfinished files of a killed run; the lock ensures that no other process writes them."""
         folders.remove_litter(self.path, [*_HERE, "encoder", folders.MARKER])
         folders.remove_litter(self.path / "encoders", ["*"])
         for tasks in self.path.glob("checkpoints/*"):
@@ -271,7 +271,7 @@ class Workspace(AbstractContextManager["Workspace"]):
 
     def write_json(self, name: str, value: Any) -> None:
         """Write whole or not at all. RunFailed on a full disk."""
-        if not leader():
+        if not is_leader():
             return
         with self._room():
             write_record(self.path / name, value, strict=False)
@@ -289,7 +289,7 @@ class Workspace(AbstractContextManager["Workspace"]):
             raise
 
     def read_json(self, name: str) -> Any:
-        """What was written under this name, or None. UserError where it is damaged."""
+        """Read the JSON of this name, or None. UserError where it is damaged."""
         file = self.path / name
         if not file.exists():
             return None
@@ -298,9 +298,9 @@ class Workspace(AbstractContextManager["Workspace"]):
 
 
 def report_folder(out: str | None, *, overwrite: bool) -> Path | None:
-    """The folder for a report, made when it is written.
+    """Check the folder for a report, which is made when the report is written.
 
-    UserError where it holds one that is not to be replaced, or a file of that name that is no report's.
+    UserError where it holds a report that must not be replaced, or another file of that name.
     """
     if out is None:
         return None
@@ -321,14 +321,14 @@ def report_folder(out: str | None, *, overwrite: bool) -> Path | None:
 
 
 def mark_report(folder: Path) -> None:
-    """Make the folder of a report, unless it is there, and mark what is going to be written as Tacit's own."""
+    """Make the folder of a report if needed, and mark the files to be written as Tacit's own."""
     folder.mkdir(parents=True, exist_ok=True)
     if folders.marked(folder) is None:
         folders.mark(folder, "report", REPORTED)
 
 
 def _is_report(folder: Path) -> bool:
-    """Whether an older Tacit has written a report here: by its content alone."""
+    """Whether an older Tacit has written a report here, judging by its content."""
     if folders.marked(folder) is not None:
         return False
     try:
@@ -339,12 +339,12 @@ def _is_report(folder: Path) -> bool:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run can be read here."""
+    """Whether the folder holds a readable run."""
     return (folder / CONFIG).exists()
 
 
 def is_own(folder: Path) -> bool:
-    """Whether a run has written here: by its mark, and where an older Tacit wrote it by two files that say so."""
+    """Whether a run has written here: by its mark or, for an older Tacit, by two of its files."""
     if folders.marked(folder) == _RUN:
         return True
     if not (folder / CONFIG).is_file():
@@ -357,42 +357,46 @@ def is_own(folder: Path) -> bool:
 
 
 class RunSettings(dict[str, Any]):
-    """What a run was asked; `trusted` where the person wrote it on this machine, or says that it is to be trusted."""
+    """The settings of a run; `trusted` where the user wrote them on this machine, or passed --trust."""
 
     trusted: bool = False
 
 
 def settings_of(run: Path, *, trust: bool = False) -> RunSettings:
-    """What a run was asked. UserError where the folder holds none, or they are damaged."""
+    """Read the settings of a run. UserError where the folder holds none, or they are damaged."""
     file = run / CONFIG
     if not file.exists():
         raise UserError(f"{run} holds no run of Tacit (no {CONFIG}); name the folder that `tacit run` wrote")
     with reading(file, "restore it from a copy, or start the run again with --overwrite"):
-        text, _, said = text_of(file).partition(_DIGEST)
-        if said and said.strip() != hashlib.sha256(text.encode()).hexdigest():  # which an older Tacit did not write
+        text, _, digest = text_of(file).partition(_DIGEST)
+        if digest and digest.strip() != hashlib.sha256(text.encode()).hexdigest():  # an older Tacit wrote none
             raise ValueError("it is not as it was written, by the SHA-256 in its last line")
-        asked = plain_yaml(text)
-        if not isinstance(asked, dict) or not all(isinstance(key, str) for key in asked) or "data" not in asked:
+        settings = plain_yaml(text)
+        if (
+            not isinstance(settings, dict)
+            or not all(isinstance(key, str) for key in settings)
+            or "data" not in settings
+        ):
             raise ValueError("it holds no settings of a run")
-        for key, value in asked.items():
+        for key, value in settings.items():
             values = value if isinstance(value, list) else [value]
             if not all(one is None or isinstance(one, bool | int | float | str) for one in values):
                 raise ValueError(f"{key} is {value!r:.40}")
-        if not isinstance(asked.get("seed", 0), int):
-            raise ValueError(f"seed is {asked['seed']!r:.40}")
-    found = RunSettings(asked)
+        if not isinstance(settings.get("seed", 0), int):
+            raise ValueError(f"seed is {settings['seed']!r:.40}")
+    found = RunSettings(settings)
     found.trusted = trust or is_signed(file)
     return found
 
 
 def leads_out(name: str, value: Any) -> bool:
-    """Whether a setting of a run names something outside of its folder: a path, an URL, a name on a hub."""
+    """Whether a setting of a run names something outside its folder: a path, a URL, a name on a hub."""
     ours = name == "data" and value in built_in() and not Path(value).exists()
     return name in OUTSIDE and not ours and not (name == "labels" and value in ("folders", ["folders"]))
 
 
 def was_private(run: Path) -> bool:
-    """Whether a run in this folder was asked to be private; False where there is none, or none that can be read."""
+    """Whether the run in this folder was private; False where there is no readable run."""
     try:
         return bool(settings_of(run).get("private"))
     except (UserError, OSError):
@@ -407,17 +411,17 @@ def _write_config(file: Path, config: Mapping[str, Any]) -> None:
 
 
 def default_folder(data: Any) -> Path:
-    """Where a run of these data is written where nobody says: runs/ and the name of the data, with safe signs."""
+    """The default folder of a run: runs/ and the name of the data, in safe characters."""
     name = type(data).__name__.lower()
     if isinstance(data, str | Path):
         path = Path(data)
-        whole = path.name in {"", ".."} or os.path.isdir(data)  # of a folder, dots and all
+        whole = path.name in {"", ".."} or os.path.isdir(data)  # a folder's name may contain dots
         name = path.expanduser().resolve().name if whole else path.stem
     return Path("runs") / (re.sub(r"[^\w.+@=, -]+", "_", name).strip("._ ")[:100] or "data")
 
 
 def version_of(distribution: str) -> str:
-    """The version of what is installed under this name; `absent` where nothing is."""
+    """The version of an installed distribution, or `absent`."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -441,7 +445,7 @@ def environment() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name as the system gives it."""
+    """The name of the processor, from the system."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -451,7 +455,7 @@ def processor() -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A setting as YAML can hold it; objects given from Python are named by their type."""
+    """A setting as a YAML value; objects from Python are named by their type."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Path):

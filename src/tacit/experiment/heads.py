@@ -1,4 +1,4 @@
-"""What a run leaves for use: its encoder, the representation of it that was chosen, and a probe of all labels."""
+"""A run's encoder for use: the chosen representation, and a probe fitted to all labels."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from tacit.evaluation.targets.base import Predictor
 
 AT_ONCE = 8192  # examples embedded at a time
-HOW_KEPT = ("cache", "max_bad")  # what any data share with those of the run
-HOW_LEARNED = those("of_learning")  # what the run's own data were cut down to, and told of
+HOW_KEPT = ("cache", "max_bad")  # settings that any data share with those of the run
+HOW_LEARNED = those("of_learning")  # how the run's own data were filtered and described
 PLACES = {"cache", *those("paths")}
 HOW_LABELLED = (
     *("labels", "label_column", "ignore_label", "keep_label", "group_column"),
@@ -40,10 +40,10 @@ HOW_LABELLED = (
 
 
 class Chosen(NamedTuple):
-    """A run's encoder on its device, and the representation of it that the evaluation chose."""
+    """A run's encoder on its device, and the representation that the evaluation chose."""
 
     folder: Path
-    asked: RunSettings  # what the run was asked
+    settings: RunSettings  # of the run
     encoder: OwnEncoder
     arm: str
     depth: str
@@ -54,18 +54,18 @@ class Chosen(NamedTuple):
         return self.reading({})
 
     def reading(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The same where some settings are given anew."""
-        return {**self._asked(HOW_KEPT), **as_trained(self.encoder, given)}
+        """The same with some settings overridden."""
+        return {**self._of_run(HOW_KEPT), **as_trained(self.encoder, given)}
 
     @property
     def learned(self) -> dict[str, Any]:
-        """How the run read what it learned from: histories of its own core alone."""
-        return {**self.read, **self._asked(HOW_LEARNED)}
+        """How the run read its training data: sequences of its own core alone."""
+        return {**self.read, **self._of_run(HOW_LEARNED)}
 
-    def _asked(self, names: Iterable[str]) -> dict[str, Any]:
-        """What the run was asked; nor does a stranger say where on this machine something is, or is to be kept."""
-        said = {name: self.asked[name] for name in names if self.asked.get(name) is not None}
-        return said if self.asked.trusted else {name: value for name, value in said.items() if name not in PLACES}
+    def _of_run(self, names: Iterable[str]) -> dict[str, Any]:
+        """The run's settings of these names; an untrusted folder must not choose paths on this machine."""
+        given = {name: self.settings[name] for name in names if self.settings.get(name) is not None}
+        return given if self.settings.trusted else {name: value for name, value in given.items() if name not in PLACES}
 
     def features(self, dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """[N D] at the chosen depth; where `extract` left it out, it equals the final one."""
@@ -88,36 +88,35 @@ class Chosen(NamedTuple):
 def open_chosen(
     run: str | Path, *, device: str = "auto", offline: bool = False, judged: bool = True, trust: bool = False
 ) -> Chosen:
-    """What the run in this folder chose; the final representation where it was not `judged` and need not be.
+    """Open the encoder and representation that a run chose; the final one where it was not `judged` and need not be.
 
-    What its settings name is opened where the folder was made here by this person, or with their `trust`.
-    UserError where the folder holds no run, or one that was not finished.
+    Files that its settings name are opened if the user made the folder on this machine, or with `trust`.
+    UserError where the folder holds no finished run.
     """
     folder = Path(run)
-    asked = settings_of(folder, trust=trust)
-    data = {"selected_arm": asked["task"]} if not judged and "task" in asked else Report.load(folder).data
+    settings = settings_of(folder, trust=trust)
+    data = {"selected_arm": settings["task"]} if not judged and "task" in settings else Report.load(folder).data
     encoder = open_encoder(folder, offline=offline)
     make_fabric(device=device, precision="32").to_device(encoder)
     arm = data["selected_arm"]
-    return Chosen(folder, asked, encoder, arm, (data.get("representation") or {}).get(arm, FINAL))
+    return Chosen(folder, settings, encoder, arm, (data.get("representation") or {}).get(arm, FINAL))
 
 
 def remembered(
-    run: Path, asked: RunSettings, said: Mapping[str, Any], names: Iterable[str], remedies: Mapping[str, str]
+    run: Path, settings: RunSettings, overrides: Mapping[str, Any], names: Iterable[str], remedies: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Settings of these names: as `said` now, or else as the run was asked, where either says anything.
+    """The settings of these names: `overrides`, or else those of the run, if set.
 
-    UserError where one that is taken from the run was an object in Python, which no file holds, or leads out of a
-    folder that was not made here by this person, who has not said that it is to be trusted either. `remedies` tell by
-    name how a person says it themselves.
+    UserError where a setting of the run was an object in Python, which no file holds, or leads out of a folder that the
+    user neither made on this machine nor trusts. `remedies` maps a name to how the user can set it.
     """
-    given = {name: asked.get(name) for name in names} | dict(said)
+    given = {name: settings.get(name) for name in names} | dict(overrides)
     given = {name: value for name, value in given.items() if value is not None}
-    for name in (name for name in given if name not in said):
+    for name in (name for name in given if name not in overrides):
         value, remedy = given[name], remedies.get(name, f"name it by --{name.replace('_', '-')}")
         if isinstance(value, str) and value.startswith("<"):
             raise UserError(f"{run} does not remember its {name}, an object in Python: {remedy}")
-        if not asked.trusted and leads_out(name, value):
+        if not settings.trusted and leads_out(name, value):
             raise UserError(
                 f"{run} was not made here by you, or was changed since, and its {CONFIG} names its {name}: "
                 f"{str(value)!r}, which was not opened; {remedy}, or say --trust to open what the folder names"
@@ -128,28 +127,28 @@ def remembered(
 def labelled_data(
     chosen: Chosen, *, labels: str | None = None, label_column: str | None = None, labelled: Any = None
 ) -> Dataset:
-    """The run's data with all labels, the sealed ones too, read as the run read them or as is said here.
+    """The run's data with all labels, including sealed ones, read as the run read them unless overridden here.
 
-    UserError where there are none, or where the run's target is none that anything is learned from.
+    UserError where there are none, or where nothing is learned for the run's target.
     """
-    target = target_named(**target_settings(chosen.asked))
+    target = target_named(**target_settings(chosen.settings))
     if not make_target(target, 0).needs_labels:
         raise UserError(
             f"{chosen.folder} was judged by {target}, and nothing is learned for that: write the embeddings with "
             "tacit embed, and search them by cosine"
         )
-    said: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
     names = ["data", *HOW_LABELLED]
     if labelled is not None:
-        said["data"] = labelled
+        overrides["data"] = labelled
         names.remove("test")
     if labels is not None:
-        said |= {"labels": labels, "label_column": None}  # which was a column of the other file
+        overrides |= {"labels": labels, "label_column": None}  # which was a column of the other file
     if label_column is not None:
-        said["label_column"] = label_column
+        overrides["label_column"] = label_column
     remedies = {"data": "pass it as labelled= (--labelled)", "test": "name all labelled data by --labelled"}
-    told = remembered(chosen.folder, chosen.asked, said, names, remedies)
-    dataset = open_dataset(told.pop("data"), **{**chosen.learned, **told})
+    options = remembered(chosen.folder, chosen.settings, overrides, names, remedies)
+    dataset = open_dataset(options.pop("data"), **{**chosen.learned, **options})
     if dataset.spans is not None:
         raise UserError(
             f"{chosen.folder} was judged by frames, and there is no head for these: load its encoder instead"
@@ -160,19 +159,19 @@ def labelled_data(
 
 
 def learned_target(labelled: Dataset) -> Supervised:
-    """What these labels say, with probabilities wherever there can be any."""
+    """The target of these labels, with probabilities wherever it has them."""
     target = make_target(labelled.target, len(labelled.classes))
     assert isinstance(target, Supervised)
     return replace(target, scores=True)
 
 
 def fit_head(chosen: Chosen, labelled: Dataset) -> Predictor:
-    """The linear probe of all that have a label."""
+    """Fit the linear probe to all labelled examples."""
     rows = np.flatnonzero(labelled.label >= 0)
     answers = labelled.label if labelled.truth is None else labelled.truth
     groups = None if labelled.group is None else labelled.group[rows]
     X = chosen.features(labelled, rows)
-    return learned_target(labelled).fit(X, answers[rows], groups, chosen.asked.get("seed", 0))
+    return learned_target(labelled).fit(X, answers[rows], groups, chosen.settings.get("seed", 0))
 
 
 def open_head(run: str | Path, trust: bool = False, **labels: Any) -> tuple[OwnEncoder, Head]:

@@ -1,4 +1,4 @@
-"""Test items that have a copy among what is pretrained on: found before anything is judged, listed, judged without."""
+"""Test items with a copy in the pretraining data: found before the evaluation, and left out of a second verdict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 3  # in a line
 
 @dataclass(frozen=True)
 class Leaks:
-    """What was found, as positions of the labelled examples and in words."""
+    """The copies found, as positions of the labelled examples and in words."""
 
     positions: NDArray[np.int64]  # test positions with a copy
     exact: int
@@ -55,10 +55,10 @@ class Leaks:
 
 
 def find_leaks(opened: Opened) -> Leaks | None:
-    """The sealed test items that have a copy among what is pretrained on.
+    """Find the sealed test items with a copy in the pretraining data.
 
-    None where there is nothing to find: no sealed test set, test inputs that are pretrained on themselves (which the
-    report calls transductive), histories that are tested by what came next, or data of which only a sample was decoded.
+    None where there is nothing to find: no sealed test set, test inputs that are pretrained on (transductive),
+    sequences that are tested by their next event, or data of which only a sample was decoded.
     """
     dataset, split = opened.dataset, opened.split
     labelled = split.labelled
@@ -77,7 +77,7 @@ def find_leaks(opened: Opened) -> Leaks | None:
 
 
 def log_leaks(opened: Opened, log: Log) -> Leaks | None:
-    """What `find_leaks` finds, in the log too."""
+    """Call `find_leaks` and log the result."""
     leaks, labelled = find_leaks(opened), opened.split.labelled
     if leaks is not None and labelled is not None:
         line = leaks.line(len(labelled.test), private=opened.private)
@@ -86,7 +86,7 @@ def log_leaks(opened: Opened, log: Log) -> Leaks | None:
 
 
 def _pairs(dataset: Dataset, found: Copies) -> list[str]:
-    """The copies in words, the most alike first."""
+    """The copies in words, the most similar first."""
     at = np.flatnonzero(found.found)
     at = at[np.argsort(-found.likeness[at], kind="stable")][:NAMED]
     test, twin = (dataset.ids.take(rows[at]).to_pylist() for rows in (found.rows, found.twin))

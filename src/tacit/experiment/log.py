@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live line on a terminal, plain lines elsewhere, all of it in log.txt."""
+"""The output of a running command: a live line on a terminal, plain lines elsewhere, all of it in log.txt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tacit.core.budget import clock
 from tacit.core.errors import UserError
-from tacit.core.leading import leader
+from tacit.core.leading import is_leader
 from tacit.core.stages import Stage, watched
 from tacit.core.wording import private_text
 
@@ -24,16 +24,16 @@ _PLAIN_EVERY = 10.0  # seconds between plain progress lines
 
 
 class Log(AbstractContextManager["Log"]):
-    """`log("text")` prints a line, `log.training` shows one task's training; of several processes the leader speaks.
+    """`log("text")` prints a line, `log.training` shows one task's training; only the leader prints.
 
-    Where it is `private`, a line that is not `Ours` shows no more than the words that stand in the call (`wording`).
+    If `private`, a line that is not `Ours` shows only the literal words of the call (see `wording`).
     """
 
     def __init__(
         self, file: Path | None = None, *, quiet: bool = False, tensorboard: Path | None = None, private: bool = False
     ) -> None:
         self._private = private
-        if not leader():
+        if not is_leader():
             file, quiet, tensorboard = None, True, None
         self._board = _board(tensorboard) if tensorboard else None
         self._file: TextIO | None = file.open("a", encoding="utf-8") if file else None
@@ -101,9 +101,9 @@ class Log(AbstractContextManager["Log"]):
 
     @contextmanager
     def working(self, what: str) -> Iterator[Callable[[float, str], None]]:
-        """Show how far long work is: what it counts itself (`stages`), and what the block says of the whole.
+        """Show the progress of long work: its own stages (`stages`), and the fraction that the block reports.
 
-        The block calls what it is given with the fraction done and what is being worked on. On a terminal that is one
+        The block calls the yielded function with the fraction done and the current step. On a terminal that is one
         bar, elsewhere a line now and then.
         """
         began, fraction, doing = time.monotonic(), 0.0, ""
@@ -117,8 +117,8 @@ class Log(AbstractContextManager["Log"]):
             while at is not None:
                 counts.insert(0, str(at))
                 at = at.above
-            said = ": ".join(part for part in (doing, ", ".join(counts)) if part)
-            note = f"{said}  {clock(time.monotonic() - began)}"
+            text = ": ".join(part for part in (doing, ", ".join(counts)) if part)
+            note = f"{text}  {clock(time.monotonic() - began)}"
             if self._live is not None and bar is not None:
                 self._live.update(bar, completed=round(100 * fraction), note=note)
             elif not self._quiet and time.monotonic() - self._last_plain > _PLAIN_EVERY:

@@ -1,4 +1,4 @@
-"""From what a person names to a data set with its split: the first two of a run's five functions."""
+"""Open and split a dataset: the first two of a run's five functions."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opened:
-    """A data set with its split."""
+    """A dataset with its split."""
 
     dataset: Dataset
     split: Split
-    again: Callable[[Mapping[str, Any]], Dataset]  # the same data, read with these settings in place of some
+    again: Callable[[Mapping[str, Any]], Dataset]  # the same data, read with some settings replaced
     private: bool = False
 
     @property
     def modality(self) -> Modality[Any, Any]:
-        """What these data are."""
+        """The modality of these data."""
         return modality_of(self.dataset.spec)
 
     @property
     def data_hash(self) -> str:
-        """What reports and encoders call these data; where they are private, a name that tells nobody which they are.
+        """The identifier of these data in reports and encoders; a keyed hash where they are private.
 
-        A plain hash would: whoever has the data can make it too.
+        A plain hash would identify them to anyone who has the same data.
         """
         if not self.private:
             return self.dataset.data_hash
@@ -55,7 +55,7 @@ class Opened:
     def two_views(
         self, encoder: Encoder, rows: NDArray[np.int64], seed: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Features [N D] of two views of each of these rows, drawn as contrast draws them: the same ones every time."""
+        """Features [N D] of two views of each of these rows, drawn as for contrast, the same at every call."""
         from tacit.evaluation.features import extract
 
         views, seed = self.modality.views(self.dataset.spec), keys.fold(seed, "views to diagnose on")
@@ -69,7 +69,7 @@ class Opened:
 
 
 def open_data(data: Any, options: Mapping[str, Any], log: Log, *, private: bool = False) -> Dataset:
-    """Read the data, and log what was found and what was left out."""
+    """Open the data; log their contents and what was left out."""
     dataset = open_dataset(data, **options)
     log(Ours(describe(dataset, private=private)))
     for line in dataset.notes.lines(private=private):
@@ -88,7 +88,7 @@ def split_data(
     stride: int = 1,
     private: bool = False,
 ) -> Opened:
-    """Seal the test rows, or take an earlier seal, and log what that came to; see `split_dataset`."""
+    """Seal the test rows, or take an earlier seal, and log the result; see `split_dataset`."""
     split = split_dataset(dataset, seed=seed, transductive=transductive, sealed=seal, stride=stride)
     modality = modality_of(dataset.spec)
     if split.held is not None:
@@ -106,6 +106,6 @@ def split_data(
 
 
 def describe(dataset: Dataset, *, private: bool = False) -> str:
-    """The dataset in a line."""
+    """Describe the dataset in a line."""
     labels = make_target(dataset.target).describe(dataset, private=private)
     return f"{modality_of(dataset.spec).describe(dataset.cache)}; {labels}"

@@ -1,4 +1,4 @@
-"""What a run is given to write into, and what it leaves there for a person: its folder, log, encoders."""
+"""The output of a run: its folder, log and encoders."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tacit.training.loop import Run
 
 
 def workspace(data: Any, settings: RunSettings | PretrainSettings) -> Workspace:
-    """The folder of a run, which keeps its settings."""
+    """Open the folder of a run, which stores its settings."""
     if settings.out is not None:
         out = Path(settings.out)
-    elif settings.private:  # the name of a folder is a name too
+    elif settings.private:  # a folder's name can be private too
         own = own_secret()
         key = "data" if own is None else own.mark(str(data).encode(), purpose="tacit.folder")[:8]
         out = Path("runs") / f"private-{key}"
@@ -38,7 +38,7 @@ def workspace(data: Any, settings: RunSettings | PretrainSettings) -> Workspace:
 
 
 def log_of(space: Workspace, settings: RunFolder) -> Log:
-    """The log of a run, in its folder."""
+    """Open the log in the folder of a run."""
     board = space.path / "tensorboard" if settings.tensorboard else None
     return Log(space.path / LOG, tensorboard=board, private=settings.private)
 
@@ -46,7 +46,7 @@ def log_of(space: Workspace, settings: RunFolder) -> Log:
 def open_run(
     data: Any, settings: Settings, options: dict[str, Any], log: Log, space: Workspace
 ) -> tuple[Opened, Architecture]:
-    """The data and the encoder of a run folder, with the test set that an earlier part of the run has sealed."""
+    """Open the data and the encoder of a run, with the test set that an earlier part of the run has sealed."""
     build = chosen_encoder(settings.encoder, offline=settings.offline, tasks=named_tasks(settings))
     initial = initial_encoder(settings, offline=settings.offline)
     if initial is not None:
@@ -59,30 +59,30 @@ def open_run(
             "--transductive: what histories hold before the tested event is always known, and what came must not be; "
             "leave it out"
         )
-    if ranks.leader():
+    if ranks.is_leader():
         go_on_with_the_same(space.path, opened)
     return opened, architecture
 
 
 def keep_seal(opened: Opened, space: Workspace) -> None:
-    """Write what the run keeps out of training for good: from here on the folder holds a run."""
+    """Write the seal; from here on the folder holds a run."""
     space.begin()
     if opened.split.seal is not None and not (space.path / "seal.json").exists():
         opened.split.seal.save(space.path)
 
 
 def keep_encoder(opened: Opened, name: str, run: Run, folder: Path) -> None:
-    """Write what the user keeps: the encoder, and where it came from. Of several processes the leader does."""
+    """Write the encoder and its origin; only the leader writes."""
     encoder: Any = run.task.exported["encoder"]
-    encoder.reading = {} if opened.private else dict(opened.dataset.reading)  # config.yaml stays, an encoder leaves
-    if not ranks.leader():
+    encoder.reading = {} if opened.private else dict(opened.dataset.reading)  # an encoder may be handed on
+    if not ranks.is_leader():
         return
     card = {"task": name, "steps": run.steps, "data": opened.data_hash}
     save_encoder(encoder, folder, card=card, within=True)
 
 
 def tell_what_to_hand_on(opened: Opened, architecture: Architecture) -> None:
-    """Of a private run: which of its files may leave the house, and what its encoder carries all the same."""
+    """List which files of a private run may be handed on, and what its encoder still reveals."""
     if not opened.private:
         return
     held = opened.modality.holds(architecture.encoder.spec)

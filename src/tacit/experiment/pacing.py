@@ -1,8 +1,8 @@
-"""How a time budget is shared out: what training gets, what judging, and how many steps a training comes to.
+"""Share a time budget between training and evaluation, and turn a training's time into steps.
 
-Training gets half of a budget at least, and what judging leaves of the rest. A training's time becomes steps by timing
-a few of them; as they turn out quicker or slower, their number is corrected. Whatever is decided is kept in plan.json,
-so that a run continues exactly.
+Training gets at least half of a budget, and what evaluation leaves of the rest. A training's time becomes steps by
+timing a few of them; their number is corrected as the measured speed changes. All decisions are stored in plan.json,
+so that a run resumes exactly.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
     from tacit.training.batches import Batches
     from tacit.training.engine import Fabric
 
-PLAN = "plan.json"  # what a time budget came to, decided once: it makes a run resume exactly
-TRAINING_SHARE = 0.58  # of a time budget that training gets at least by plan, with timing and getting ready
-BEYOND = 1.06  # times a budget that a run may take which could else not be judged
-LEAST_TRAINING = 0.55  # the same where time is short: in fact it is half of the budget still
+PLAN = "plan.json"  # the decisions about a time budget, made once, so that a run resumes exactly
+TRAINING_SHARE = 0.58  # least share of a time budget planned for training, with timing and set-up
+BEYOND = 1.06  # times the budget that a run may take if it could not be evaluated otherwise
+LEAST_TRAINING = 0.55  # the same where time is short: still at least half of the budget in fact
 READINGS = 10  # of the probe, in one pretraining
-PROBE_SHARE = 0.05  # of a pretraining's time that more than one reading may take
-THINNED = 4  # times fewer examples are probed where a reading of all would take more than that
-TIMING_SHARE = 0.02  # of a pretraining's time that may go into timing its steps
-FEWEST_STEPS = 20  # that are worth the name of a training
-WINDOW = 0.06  # of a training's time, over which the speed of its steps is measured
-WRONG = 0.05  # of the steps that are left: by how much their number must be wrong to be corrected
-GROWING = 0.9  # of a training, after which steps are no longer added: so late they would learn at next to no rate
-QUICKEST = 1e-4  # seconds that a step takes at the least
+PROBE_SHARE = 0.05  # share of a pretraining's time for all readings but one
+THINNED = 4  # times fewer examples are probed where a full reading would take more than that
+TIMING_SHARE = 0.02  # share of a pretraining's time spent on timing its steps
+FEWEST_STEPS = 20  # steps of the shortest training
+WINDOW = 0.06  # share of a training's time over which its speed is measured
+WRONG = 0.05  # relative error of the remaining steps above which their number is corrected
+GROWING = 0.9  # share of a training after which no steps are added: the learning rate is then nearly 0
+QUICKEST = 1e-4  # least seconds of a step
 REPORT_SECONDS = 5.0  # gallery, map and pictures
-SOON = 2.0  # seconds of a report whose map is a simpler one
-SLOW = 0.6  # of the steps that were planned: fewer than these are too few, and later tasks give up their time
+SOON = 2.0  # seconds of a report with a simpler map
+SLOW = 0.6  # share of the planned steps below which later tasks give up their time
 
 
 def read_plan(space: Workspace) -> dict[str, Any]:
-    """What plan.json says, nothing where there is none. UserError where it says what no plan of a run can."""
+    """The content of plan.json, empty without one. UserError where it is no valid plan."""
     planned = space.read_json(PLAN)
     if planned is None:
         return {}
@@ -78,10 +78,10 @@ class TooFew(UserError):
 
 
 class Shares:
-    """The time for training, shared out evenly among the trainings that are to come: those of each task in turn.
+    """The time for training, shared evenly among the remaining trainings: those of each task in turn.
 
-    A task that has not begun can give its share up to the one that trains, or where its turn comes too late; which did
-    is kept in plan.json.
+    A task that has not begun gives up its share if the current one needs it, or if its turn comes too late; plan.json
+    lists the tasks that did.
     """
 
     def __init__(self, tasks: Sequence[str], seeds: int, seconds: float, space: Workspace, log: Log) -> None:
@@ -92,19 +92,19 @@ class Shares:
         self.each = math.inf
 
     def begin(self) -> str | None:
-        """The next task, or None; the leader knows which have been left out."""
+        """The next task, or None; the leader decides which are left out."""
         self.left_out = ranks.from_leader(lambda: self.left_out)
         self.waiting = [task for task in self.waiting if task not in self.left_out]
         return self.waiting.pop(0) if self.waiting else None
 
     def seconds(self, number: int) -> float:
-        """What the training of the task that has begun gets, with the seed of this number."""
+        """The seconds for the current task's training with seed number `number`."""
         to_come = len(self.waiting) * self.seeds + self.seeds - number + 1
         self.each = max(0.0, self.ends.left) / to_come
         return self.each
 
     def borrow(self) -> float:
-        """What each training of the task that has begun gets, now that the last task to come is left out; 0 if none."""
+        """Leave out the last remaining task; the seconds that each training of the current task gets now, 0 if none."""
         if not self.waiting or math.isinf(self.each):
             return 0.0
         self.leave_out(self.waiting.pop(), "training is slow, and its time goes to the task before it")
@@ -117,7 +117,7 @@ class Shares:
 
 
 class Cost(NamedTuple):
-    """What judging takes, in seconds."""
+    """The cost of the evaluation in seconds."""
 
     least: float  # that gives a verdict, training from scratch included
     whole: float  # all that is planned
@@ -126,7 +126,7 @@ class Cost(NamedTuple):
 
 
 def no_cost(encoders: int) -> Cost:
-    """What judging takes where there are no labels."""
+    """The cost of the evaluation without labels."""
     return Cost(0.0, 0.0, 0.0)
 
 
@@ -139,10 +139,10 @@ def share_out(
     space: Workspace,
     log: Log,
 ) -> tuple[Shares, Cost, bool]:
-    """How a time budget is shared among what is trained and judged, said in a line; whether that is from scratch too.
+    """Share a time budget among trainings and evaluation, and log it; also decides whether to train from scratch.
 
-    Where it is too small for all tasks, the last are left out; where it is for one, there is no training from scratch.
-    UserError where it is too small even so.
+    If it is too small for all tasks, the last are left out; if too small for one, nothing is trained from scratch.
+    UserError where it is still too small.
     """
     if budget.unit != "seconds":
         return Shares(tasks, seeds, math.inf, space, log), cost(len(tasks) * seeds), True
@@ -154,7 +154,7 @@ def share_out(
         plan = plan if scratch else plan._replace(least=plan.least - plan.scratch)
         after, least = REPORT_SECONDS + plan.whole, SOON + plan.least
         try:
-            if before:  # a run that is continued: whatever it has trained is judged
+            if before:  # a resumed run: all its trained encoders are evaluated
                 window = max(TRAINING_SHARE * budget.amount, budget.amount - spent - after) - sum(before.values())
             else:
                 window = training_seconds(budget.amount, spent, after, least)
@@ -180,10 +180,10 @@ def share_out(
 
 
 def training_seconds(budget: float, spent: float, after: float, least: float) -> float:
-    """The seconds that all pretraining together gets out of a budget, `spent` of which are gone.
+    """The seconds of a budget for all pretraining together, `spent` of which are gone.
 
-    `after` is what judging and reporting take if nothing is given up, `least` what they take at the least. UserError
-    with the smallest budget that works, where half of this one for training leaves less.
+    `after` is the full cost of evaluation and report, `least` the smallest one. UserError with the smallest budget that
+    works, where half of this one for training leaves less than `least`.
     """
     training = min(max(TRAINING_SHARE * budget, budget - spent - after), BEYOND * budget - spent - least)
     if training < LEAST_TRAINING * budget:
@@ -196,7 +196,7 @@ def training_seconds(budget: float, spent: float, after: float, least: float) ->
 
 
 def too_small(budget: Budget, encoder: str, short: TooFew) -> UserError:
-    """What to say where no task could be trained."""
+    """The error where no task could be trained."""
     smallest = rounded_up(budget.amount * short.needed / max(short.seconds, 0.1 * short.needed))
     return UserError(
         f"--budget {budget} is too small to train {encoder}: {short}; give --budget {in_short(smallest)} or "
@@ -205,22 +205,22 @@ def too_small(budget: Budget, encoder: str, short: TooFew) -> UserError:
 
 
 def rounded_up(seconds: float) -> float:
-    """To the next 5 seconds, of more than two minutes to the next half minute."""
+    """Round up to 5 seconds, above two minutes to half a minute."""
     step = 5 if seconds <= 120 else 30
     return step * math.ceil(seconds / step)
 
 
 def in_short(seconds: float) -> str:
-    """As `--budget` takes it: 45s, 3m, 150s."""
+    """Format a time for `--budget`: 45s, 3m, 150s."""
     return f"{seconds / 60:g}m" if seconds % 60 == 0 else f"{seconds:g}s"
 
 
 class Paced:
-    """The length of a training that shall take so many seconds: corrected as its steps turn out quicker or slower.
+    """The length of a training that must take `seconds`, corrected as the speed of its steps changes.
 
-    Each correction is kept before it has an effect, and taken again where the training is continued or repeated with
-    another seed. Where the machine has become so slow that `SLOW` of the steps would not be reached, `borrow` is asked
-    for more seconds, at the cost of tasks that come later.
+    Each correction is stored before it takes effect, and replayed when the training is resumed or repeated with another
+    seed. If the machine has become so slow that the share `SLOW` of the steps would not be reached, `borrow` returns
+    more seconds, taken from later tasks.
     """
 
     def __init__(
@@ -233,7 +233,7 @@ class Paced:
         borrow: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.first, self.changes, self.keep, self.borrow = first, changes, keep, borrow
-        self.seconds = seconds  # for the whole of it; infinite where it only repeats what was decided before
+        self.seconds = seconds  # of the whole training; infinite where it only replays earlier decisions
         self._since: tuple[int, float] | None = None
 
     def at(self, step: int) -> int:
@@ -280,12 +280,12 @@ def planned_steps(
     repeated: bool = False,
     borrow: Callable[[], float] = lambda: 0.0,
 ) -> tuple[Paced, int, int]:
-    """The length of a task's training under the budget, `seconds` where it is a time, the probe's readings, and by how
-    much fewer examples than usual it reads; `probe` makes one for that number.
+    """The length of a task's training under the budget (`seconds` where it is a time), the number of probe readings,
+    and the factor by which the probe reads fewer examples; `probe` makes a probe for that factor.
 
-    A time becomes steps by timing some, and by setting aside what the readings take, which are fewer where a reading
-    takes long; the leader decides. On record in plan.json, corrections too; with `repeated` these are taken as they
-    were by the first seed. UserError where not even a few steps fit.
+    A time becomes steps by timing a few, less the time of the readings, which are fewer where a reading takes long; the
+    leader decides. All is stored in plan.json, corrections too; `repeated` replays those of the first seed. UserError
+    where not even a few steps fit.
     """
     planned: dict[str, Any] = ranks.from_leader(lambda: read_plan(space))
     planned.setdefault("steps", {})

@@ -1,4 +1,4 @@
-"""A command's settings, checked before any data are read: its tasks, its seeds, how it computes."""
+"""Check a command's settings before any data are read: its tasks, its seeds, how it computes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tacit.modalities.recipe import hides
 from tacit.tasks import parse_mixture
 
 MOST_SKIPPED = 3  # steps: a training that needs more is wrong in itself
-FEWEST_SEEDS = 3  # that a claim about a recipe can rest on
+FEWEST_SEEDS = 3  # for a claim about a recipe
 
 
-def named_tasks(ask: Settings) -> set[str]:
-    """Single tasks that a command names, in sums too; of none it is the kind of data that names them."""
-    if not ask.tasks:
+def named_tasks(settings: Settings) -> set[str]:
+    """The single tasks that a command names, also within sums; without names the modality has its default tasks."""
+    if not settings.tasks:
         return set()
-    return {task for name in task_names(ask.tasks) for task in parse_mixture(name)}
+    return {task for name in task_names(settings.tasks) for task in parse_mixture(name)}
 
 
 def mixtures_of(text: str | None, kind: str) -> dict[str, dict[str, float]]:
-    """The tasks that a run compares, by name: those of the text, or those that the kind of its data brings along."""
+    """The tasks that a run compares, by name: those of the text, or the defaults of the modality."""
     mixtures = {name: parse_mixture(name) for name in task_names(text or modality_named(kind).default_tasks)}
     for weights in mixtures.values():
         check_kind(weights, kind)
@@ -41,7 +41,7 @@ def task_names(text: str) -> list[str]:
 
 
 def hiding_of(text: str | None) -> Hiding | None:
-    """What `--mask` says: `0.3`, `0.3:0.15`, `0.3,span`; UserError for anything else."""
+    """Parse `--mask` as a mask schedule: `0.3`, `0.3:0.15`, `0.3,span`; UserError for anything else."""
     if text is None:
         return None
     shares, comma, unit = text.partition(",")
@@ -58,14 +58,14 @@ def hiding_of(text: str | None) -> Hiding | None:
     return Hiding(found[0], found[1] if len(found) == 2 else None, unit.strip() or None)
 
 
-def check_hiding(hiding: Hiding | None, ask: Settings, kind: str) -> None:
-    """UserError where nothing of these data is hidden, or not by this unit."""
+def check_hiding(hiding: Hiding | None, settings: Settings, kind: str) -> None:
+    """UserError where no task masks these data, or not by this unit."""
     if hiding is None:
         return
     if hiding.unit is not None and hiding.unit not in modality_named(kind).hidden_by:
         ours = " and ".join(name for name in MODALITIES if hiding.unit in modality_named(name).hidden_by)
-        raise UserError(f"--mask {ask.mask}: only {ours} is hidden by {hiding.unit}; give the share alone")
-    tasks = named_tasks(ask) or {
+        raise UserError(f"--mask {settings.mask}: only {ours} is hidden by {hiding.unit}; give the share alone")
+    tasks = named_tasks(settings) or {
         task for name in task_names(modality_named(kind).default_tasks) for task in parse_mixture(name)
     }
     if not any(map(hides, tasks)):
@@ -76,50 +76,52 @@ def check_hiding(hiding: Hiding | None, ask: Settings, kind: str) -> None:
         )
 
 
-def check_asked(ask: Settings) -> None:
-    """UserError for a setting that no data could make right: told before any are read, which may take long."""
+def check_settings(settings: Settings) -> None:
+    """UserError for a setting that is wrong for any data: raised before they are read, which may take long."""
     from tacit.evaluation.sealing import Seal
     from tacit.evaluation.splits import unplanned
     from tacit.evaluation.targets import check_metric
 
-    named_tasks(ask)
-    checked_seeds(ask.seeds)
-    checked_skips(ask.skip_bad_steps)
-    checked_parts(ask.accumulate)
-    hiding_of(ask.mask)
-    check_machine(ask)
-    if ask.seed < 0:
-        raise UserError(f"--seed {ask.seed}: give a number from 0 on")
-    size = ask.batch_size
+    named_tasks(settings)
+    checked_seeds(settings.seeds)
+    checked_skips(settings.skip_bad_steps)
+    checked_parts(settings.accumulate)
+    hiding_of(settings.mask)
+    check_machine(settings)
+    if settings.seed < 0:
+        raise UserError(f"--seed {settings.seed}: give a number from 0 on")
+    size = settings.batch_size
     if size is not None and size != "auto" and not (isinstance(size, int) and size > 0):
         raise UserError(f"--batch-size {size}: give examples per step, 1 or more, or auto")
-    for budget in [*(ask.label_budgets or ()), ask.primary_budget]:
+    for budget in [*(settings.label_budgets or ()), settings.primary_budget]:
         if budget is not None:
             unplanned(budget, 1)
-    if ask.metric is not None:
-        check_metric(ask.metric)
-    if ask.seal is not None:
-        Seal.load(ask.seal)
+    if settings.metric is not None:
+        check_metric(settings.metric)
+    if settings.seal is not None:
+        Seal.load(settings.seal)
 
 
-def check_machine(ask: Settings) -> None:
-    """UserError where the device is not here, or a setting of how to compute is none."""
+def check_machine(settings: Settings) -> None:
+    """UserError where the device is missing, or a setting of computation is invalid."""
     import torch
 
     here = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if ask.device not in here:
-        raise UserError(f"--device {ask.device} is none; choose from {', '.join(here)}")
-    if not here[ask.device]:
-        raise UserError(f"--device {ask.device}: there is none that torch {torch.__version__} can use; leave it out")
+    if settings.device not in here:
+        raise UserError(f"--device {settings.device} is none; choose from {', '.join(here)}")
+    if not here[settings.device]:
+        raise UserError(
+            f"--device {settings.device}: there is none that torch {torch.__version__} can use; leave it out"
+        )
     for name, known in {"precision": ("auto", "32", "bf16"), "compile": ("auto", "on", "off")}.items():
-        if getattr(ask, name) not in known:
-            raise UserError(f"--{name} {getattr(ask, name)} is none; choose from {', '.join(known)}")
-    if ask.timeout <= 0:
-        raise UserError(f"--timeout {ask.timeout:g}: give the seconds that a process may wait for another one")
+        if getattr(settings, name) not in known:
+            raise UserError(f"--{name} {getattr(settings, name)} is none; choose from {', '.join(known)}")
+    if settings.timeout <= 0:
+        raise UserError(f"--timeout {settings.timeout:g}: give the seconds that a process may wait for another one")
 
 
 def checked_seeds(seeds: int) -> int:
-    """The number of pretraining seeds; UserError for one that judges neither a checkpoint nor a recipe."""
+    """The number of pretraining seeds; UserError for one that supports no claim about a checkpoint or a recipe."""
     if seeds != 1 and seeds < FEWEST_SEEDS:
         raise UserError(
             f"--seeds {seeds} supports no claim: 1 judges this checkpoint, {FEWEST_SEEDS} or more judge the recipe"
@@ -128,7 +130,7 @@ def checked_seeds(seeds: int) -> int:
 
 
 def checked_skips(steps: int) -> int:
-    """How many bad steps may be passed over; UserError for more than can be healthy."""
+    """How many bad steps may be skipped; UserError for more than `MOST_SKIPPED`."""
     if not 0 <= steps <= MOST_SKIPPED:
         raise UserError(
             f"--skip-bad-steps {steps}: at most {MOST_SKIPPED} can be passed over; where more are bad, lower the "

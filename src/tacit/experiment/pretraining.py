@@ -26,7 +26,7 @@ from tacit.experiment.settings import Steps
 from tacit.experiment.validate import first_fall
 from tacit.training.fitting import most_that_fit
 from tacit.training.loop import Probe, Row, Run, check_learning, pretrain, read_history, seconds_per_step
-from tacit.training.profiling import Profile, told
+from tacit.training.profiling import Profile, profile_lines
 from tacit.training.stepping import NonFinite, StepSettings
 
 if TYPE_CHECKING:
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from tacit.training.batches import Batches
 
 PROBE_ROWS = 1000  # examples at most that the online probe embeds
-PROBE_VIEWED = 200  # of these, with two views each: under 3 % of a training of 300 steps
-LOOKED_AT = 64  # examples that tell whether a task can learn from such
+PROBE_VIEWED = 200  # of these, with two views each: less than 3 % of a training of 300 steps
+LOOKED_AT = 64  # examples that show whether a task can learn from these data
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What the trainings of a run share: the data, the encoder that they begin with, how their steps are computed."""
+    """The common setting of a run's trainings: the data, the initial encoder, how steps are computed."""
 
     opened: Opened
     architecture: Architecture
     steps: Steps
-    hiding: Hiding | None = None  # by masked prediction, where it is not the usual
+    hiding: Hiding | None = None  # the mask schedule, if not the default
     profile: bool = False
 
     @property
@@ -66,12 +66,12 @@ class Pretraining:
         )
 
     def batches(self, recipe: Recipe, seed: int) -> Batches:
-        """What may be pretrained on, as the recipe reads it."""
+        """The batches of the pretraining rows, as the recipe reads them."""
         opened = self.opened
         return opened.modality.batches(opened.dataset.cache, opened.split.pretrain, recipe, seed)
 
     def largest(self, weights: Mapping[str, float], encoder: OwnEncoder, seed: int) -> tuple[int, int]:
-        """The examples per step that fit into memory, by trying; and the usual number."""
+        """The examples per step that fit into memory, by trying; and the default number."""
         if gathering.world() > 1:
             raise UserError("--batch-size auto tries on one process; find the number there and multiply it")
 
@@ -91,7 +91,7 @@ class Pretraining:
 
 
 def training_name(task: str, number: int) -> str:
-    """What the pretraining of a task with the seed of this number is called: simclr, simclr.2, simclr.3."""
+    """The name of a task's pretraining with seed number `number`: simclr, simclr.2, simclr.3."""
     return task if number == 1 else f"{task}.{number}"
 
 
@@ -105,10 +105,10 @@ def train_task(
     log: Log,
     number: int = 1,
 ) -> Run:
-    """Pretrain the task that has begun with the seed of this number under the budget, or continue it.
+    """Pretrain the current task with seed number `number` under the budget, or resume it.
 
-    A time becomes steps, on record in plan.json, and all seeds of a task take as many: they differ in nothing but
-    their initial weights, order, views and masks. Raises `TooFew` where next to none fit.
+    A time becomes steps, stored in plan.json, the same for all seeds of a task: they differ only in their initial
+    weights, order, views and masks. Raises `TooFew` where too few fit.
     """
     opened, architecture = pretraining.opened, pretraining.architecture
     seed = keys.fold(architecture.seed_of(number), "pretrain")
@@ -166,7 +166,7 @@ def train_task(
     for note in run.notes:
         log(Ours(note))
     if pretraining.profile:
-        log(Ours(f"{own_name}: " + "\n".join(told(profile.seconds, profile.steps))))
+        log(Ours(f"{own_name}: " + "\n".join(profile_lines(profile.seconds, profile.steps))))
     return replace(run, epochs=run.steps * recipe.batch_size / len(source.among))
 
 
@@ -179,7 +179,7 @@ def _recipe(
     space: Workspace,
     log: Log,
 ) -> Recipe:
-    """How to pretrain the encoder; where the batch shall be as large as fits, that is found once, for plan.json."""
+    """The recipe; the largest batch that fits, if requested, is found once and stored in plan.json."""
     size = pretraining.steps.batch_size
     if size != "auto":
         return pretraining.recipe(weights, encoder, size)
@@ -195,7 +195,7 @@ def _recipe(
 def _within_share(
     length: Callable[[float], tuple[Paced, int, int]], shares: Shares, number: int
 ) -> tuple[Paced, int, int]:
-    """The length of a training; where its share is too short for one, tasks that come later give theirs up."""
+    """The length of a training; if its share is too short, later tasks give up theirs."""
     seconds = shares.seconds(number)
     while True:
         try:
@@ -208,7 +208,7 @@ def _within_share(
 
 
 def check_examples(task: Any, opened: Opened, name: str) -> None:
-    """UserError where the examples to learn from are copies of one another, or tell the task nothing."""
+    """UserError where the training examples are copies of one another, or hold nothing for the task to learn."""
     rows, dataset = opened.split.pretrain, opened.dataset
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(np.int64)]
     if len(rows) > 1 and len(np.unique(dataset.content[rows])) == 1:
@@ -218,11 +218,11 @@ def check_examples(task: Any, opened: Opened, name: str) -> None:
 
 
 def online_probe(opened: Opened, seed: int, thinned: int = 1) -> Probe:
-    """A callback that measures a task's encoder while it trains, on training labels only.
+    """Make a callback that measures a task's encoder during training, on training labels only.
 
-    `probe` is the target's metric as nearest neighbours have it (of classes, every example is judged by all others
-    that are not of its group); beside it, and alone where no whole examples are labelled, the label-free figures.
-    Sealed rows are never embedded; so many times fewer of the others where readings are to be quick (`thinned`).
+    `probe` is the target's metric by nearest neighbours (for classes, each example is classified by all others outside
+    its group); the label-free figures come with it, or alone where no whole examples are labelled. Sealed rows are
+    never embedded; `thinned` divides the number of the others for quick readings.
     """
     from tacit.evaluation.arms import target_of
     from tacit.evaluation.features import extract

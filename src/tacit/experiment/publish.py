@@ -1,4 +1,4 @@
-"""The report's pictures: what each task saw, nearest neighbours, a map; and the writing of the report itself."""
+"""The report's figures (inputs of each task, nearest neighbours, a map) and the writing of the report."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def publish(
 ) -> Path:
     """Write report.html and report.json into `folder`; returns the page's path. It shows the `settings`.
 
-    Of a task's runs, one for each pretraining seed, the first is pictured. Where time is short (`hurried`), the map
-    shows principal components.
+    Of a task's runs, one per pretraining seed, the first is shown. Where time is short (`hurried`), the map shows
+    principal components.
     """
     firsts = {name: of[0] for name, of in runs.items()}
     dataset = opened.dataset
@@ -100,7 +100,7 @@ def _shown_rows(opened: Opened, seed: int) -> NDArray[np.int64]:
     """The examples shown: labelled ones first, since a map is read by its labels."""
     chance = np.random.default_rng(keys.fold(seed, "pictures"))
     labelled = np.unique(opened.split.rows)
-    if opened.split.held is not None:  # of the others nothing is left that was not held out
+    if opened.split.held is not None:  # the other sequences have nothing left that was not held out
         labelled = np.intersect1d(labelled, opened.split.pretrain)
     labelled = chance.permutation(labelled)
     others = chance.permutation(np.setdiff1d(opened.split.pretrain, opened.split.rows))
@@ -108,7 +108,7 @@ def _shown_rows(opened: Opened, seed: int) -> NDArray[np.int64]:
 
 
 def _gallery(opened: Opened, rows: NDArray[np.int64], pooled: NDArray[np.float32]) -> list[Neighbours]:
-    """Examples spread evenly over the shown ones, each with the others most like it."""
+    """Examples spread evenly over the shown ones, each with its nearest neighbours."""
     unit = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
     queries = np.unique(np.linspace(0, len(rows) - 1, QUERIES).astype(int))
     gallery = []
@@ -137,7 +137,7 @@ def _map(opened: Opened, rows: NDArray[np.int64], pooled: NDArray[np.float32], n
 
 
 def values_of(target: str, truth: NDArray[np.float64] | None, rows: NDArray[np.int64]) -> list[float]:
-    """The numbers that these rows are labelled with; none where labels are no numbers."""
+    """The numeric labels of these rows; empty for other targets."""
     return [] if truth is None or make_target(target).shared else truth[rows].tolist()
 
 
@@ -149,13 +149,13 @@ def _picture(opened: Opened, row: int) -> Picture:
 
 
 def _heard(opened: Opened, row: int) -> Picture:
-    """The picture of an example with its sound, if it has one."""
+    """The image of an example with its sound, if it has one."""
     [sound] = opened.modality.sounds(opened.dataset.cache, np.array([row]))
     return replace(_picture(opened, row), sound=sound)
 
 
 def _samples(opened: Opened, architecture: Architecture, run: Run) -> dict[str, list[Any]]:
-    """What the task made of a few examples."""
+    """The task's preview of a few examples."""
     rows = opened.split.pretrain[np.linspace(0, len(opened.split.pretrain) - 1, SAMPLES).astype(int)]
     batch = opened.dataset.batch(rows)
     batch["key"] = keys.batch_keys(architecture.seed, 0, torch.arange(len(rows)))

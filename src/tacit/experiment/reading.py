@@ -1,8 +1,8 @@
-"""What a run read, it reads ever after: the settings of reading that travel with a run folder and with an encoder.
+"""Settings of reading that travel with a run folder and an encoder, so that data are always read the same way.
 
 Where in the data the content lay (columns, sessions) is `encoder.reading`; what form it was brought into (rate,
-channels, tokenizer, size, catalogue) is `encoder.spec`. A later command reads by both, unless it is told otherwise;
-what an encoder cannot follow is refused.
+channels, tokenizer, size, catalogue) is `encoder.spec`. A later command reads by both unless its settings override
+them; a setting that the encoder cannot follow is refused.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ COLUMNS = tuple(name for name in READING if name.endswith("_column") or name in 
 
 
 def open_encoder(source: Any, *, offline: bool = False) -> OwnEncoder:
-    """`load_encoder`, and of a run whose encoder does not tell how its data were read, what the run was asked."""
+    """`load_encoder`; for an encoder without settings of reading, those of its run are used."""
     encoder = load_encoder(source, offline=offline)
     folder = Path(source)
     if not encoder.reading and is_run(folder):
-        asked = settings_of(folder)
-        said = {name: asked.get(name) for name in (*COLUMNS, *those("kept"))}
-        encoder.reading = {name: value for name, value in said.items() if value and are_names(value)}
+        settings = settings_of(folder)
+        kept = {name: settings.get(name) for name in (*COLUMNS, *those("kept"))}
+        encoder.reading = {name: value for name, value in kept.items() if value and are_names(value)}
         if "time_column" not in options_of()[encoder.spec.kind].names():
-            encoder.reading.pop("time_column", None)  # which says there what is tested
-        modality_of(encoder.spec).restore_options(encoder, asked)
+            encoder.reading.pop("time_column", None)  # there it names the held-out events
+        modality_of(encoder.spec).restore_options(encoder, settings)
     return encoder
 
 
 def as_trained(encoder: OwnEncoder, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by which data are read as those of this encoder's training were, or as is said here.
+    """The settings to read data as in this encoder's training, overridden by `given`.
 
-    UserError where the encoder cannot read them so.
+    UserError where the encoder cannot read data so.
     """
-    given = asked_for(given)
+    given = changed_settings(given)
     fixed = modality_of(encoder.spec).fixed(encoder.spec)
     for name, value in given.items():
         if name in fixed and value != fixed[name]:
-            told = "" if fixed[name] is None else f" ({fixed[name]})"
+            own = "" if fixed[name] is None else f" ({fixed[name]})"
             raise UserError(
-                f"--{name.replace('_', '-')} {value}: the encoder {encoder.name} reads by its own{told}; leave it out"
+                f"--{name.replace('_', '-')} {value}: the encoder {encoder.name} reads by its own{own}; leave it out"
             )
     return {**_remembered(encoder), **given}
 
 
-def asked_for(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those settings of `open_dataset` that are not as they are by default."""
+def changed_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `open_dataset` that differ from their defaults."""
     usual = {name: of.default for name, of in keywords(DataOptions).items()}
     return {name: value for name, value in options.items() if value is not None and value != usual.get(name)}
 
@@ -71,10 +71,10 @@ def _remembered(encoder: OwnEncoder) -> dict[str, Any]:
 
 
 def overridden(encoder: OwnEncoder, given: Mapping[str, Any]) -> list[str]:
-    """What is read in another way than in training, because it was asked for, a line each."""
+    """A line for each setting of reading that overrides that of training."""
     known = {**_remembered(encoder), **encoder.reading}
     lines = []
-    for name, value in asked_for(given).items():
+    for name, value in changed_settings(given).items():
         if name not in known or name == "as_before" or _plain(value) == _plain(known[name]):
             continue
         lines.append(f"--{name.replace('_', '-')} {_plain(value)}, as asked; in training it was {_plain(known[name])}")
@@ -88,6 +88,6 @@ def _plain(value: Any) -> str:
 
 
 def tell(dataset: Dataset, lines: list[str], *, private: bool = False) -> None:
-    """Print what was read otherwise than in training or than a person may expect."""
+    """Print these lines and the notes of the dataset."""
     for line in [*lines, *dataset.notes.lines(private=private)]:
         print(line)

@@ -1,7 +1,7 @@
-"""What a run was begun on, so that it goes on with nothing else.
+"""The data of a run, so that it is resumed on the same.
 
-The run folder keeps a hash of each example's name and of its content, keyed with the folder's secret: they tell what
-has changed, and nothing to anybody who has the hashes alone.
+The run folder stores a hash of each example's name and of its content, keyed with the folder's secret: they show what
+has changed, and nothing to anyone who has the hashes alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MEASURED = ("mean", "std", "alignment", "uses", "catalogue", "tokenizer", "spec
 
 
 class Begun(NamedTuple):
-    """N examples, each as two numbers; which of them are pretrained on; and the form that they are read in."""
+    """The hashes of N examples, which of them are pretrained on, and the form in which they are read."""
 
     names: NDArray[np.uint64]  # [N]
     contents: NDArray[np.uint64]  # [N]
@@ -56,7 +56,7 @@ class Begun(NamedTuple):
 
 
 def go_on_with_the_same(folder: Path, opened: Opened) -> None:
-    """Keep what this run is begun on; where that is kept already, UserError that names what has changed since."""
+    """Store the data of a new run; for a resumed one, raise a UserError that names what has changed since."""
     path = folder / BEGUN_ON
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def go_on_with_the_same(folder: Path, opened: Opened) -> None:
             now = Begun.of(opened, secret)
     except UserError:
         raise
-    except Exception:  # of zip files, arrays and JSON that are no such
+    except Exception:  # of invalid zip files, arrays and JSON
         remedy = "without it nobody knows what the run was begun on: remove it to go on all the same"
         raise UserError(f"{path} is damaged; {remedy}") from None
     changed = _changed(before, now, form, opened)
@@ -86,32 +86,32 @@ def go_on_with_the_same(folder: Path, opened: Opened) -> None:
 
 
 def _changed(before: Begun, now: Begun, form: dict[str, Any], opened: Opened) -> list[str]:
-    """What is different, in words."""
-    said = []
+    """The differences in words."""
+    changes = []
 
-    def told(rows: NDArray[np.int64], one: str, many: str) -> None:
+    def note(rows: NDArray[np.int64], one: str, many: str) -> None:
         if len(rows):
             first = opened.dataset.ids.take(rows[:_NAMED]).to_pylist()
             names = "" if opened.private else f" ({', '.join(first)}{', ...' if len(rows) > _NAMED else ''})"
-            said.append(f"{len(rows):,} {one if len(rows) == 1 else many}{names}")
+            changes.append(f"{len(rows):,} {one if len(rows) == 1 else many}{names}")
 
     known = np.isin(now.names, before.names)
-    told(np.flatnonzero(~known), "example is new", "examples are new")
+    note(np.flatnonzero(~known), "example is new", "examples are new")
     gone = int((~np.isin(before.names, now.names)).sum())
-    said += [f"{gone:,} example{' is' if gone == 1 else 's are'} gone"] if gone else []
+    changes += [f"{gone:,} example{' is' if gone == 1 else 's are'} gone"] if gone else []
     other = known & ~np.isin(_pairs(now), _pairs(before))
-    told(np.flatnonzero(other), "example has other content", "examples have other content")
-    if not said and len(now.names) != len(before.names):
-        said.append(f"there are {len(now.names):,} examples, and were {len(before.names):,}")
-    if not said and (now.names != before.names).any():
-        said.append("the examples come in another order")
+    note(np.flatnonzero(other), "example has other content", "examples have other content")
+    if not changes and len(now.names) != len(before.names):
+        changes.append(f"there are {len(now.names):,} examples, and were {len(before.names):,}")
+    if not changes and (now.names != before.names).any():
+        changes.append("the examples come in another order")
     new_form = json.loads(now.form)
     for name in form.keys() | new_form.keys():
-        if not said and name in form and form[name] != new_form.get(name):
-            said.append(f"they are read with {name} {new_form.get(name)}, and were with {form[name]}")
-    if not said and now.pretrained[0] != before.pretrained[0]:
-        said.append("others are held out of pretraining, as labels, groups or the split have changed")
-    return said
+        if not changes and name in form and form[name] != new_form.get(name):
+            changes.append(f"they are read with {name} {new_form.get(name)}, and were with {form[name]}")
+    if not changes and now.pretrained[0] != before.pretrained[0]:
+        changes.append("others are held out of pretraining, as labels, groups or the split have changed")
+    return changes
 
 
 def _pairs(of: Begun) -> NDArray[np.uint64]:

@@ -1,8 +1,8 @@
-"""What a command can be asked: one frozen dataclass for each concern.
+"""The settings of commands: one frozen dataclass for each concern.
 
 A field is a flag of the command line and a keyword argument in Python; the class's `Args` are its help, and `group` the
-heading that it stands under. A command's settings are a class that inherits those that it takes. Nothing heavy is
-imported here, so that help is instant.
+heading of its flags. A command's settings are a class that inherits from its concerns. Nothing heavy is imported here,
+so that help is instant.
 """
 
 from __future__ import annotations
@@ -415,9 +415,9 @@ class NextLabelsSettings(OfARun, Reading):
     private: bool = False
 
 
-def settings_of(asked: Reading, **others: Any) -> Settings:
-    """What an experiment is asked by a command: its own settings, the `others`, and of the rest the defaults."""
-    given = {field.name: getattr(asked, field.name) for field in fields(Settings) if hasattr(asked, field.name)}
+def settings_of(settings: Reading, **others: Any) -> Settings:
+    """The settings of an experiment: those of a command, the `others`, and defaults for the rest."""
+    given = {field.name: getattr(settings, field.name) for field in fields(Settings) if hasattr(settings, field.name)}
     if given.get("budget") is None:  # of `tacit evaluate`, which need not have one
         given.pop("budget", None)
     return Settings(**{**given, **others})

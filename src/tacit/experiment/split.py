@@ -1,4 +1,4 @@
-"""From a dataset to what is pretrained on and what is sealed."""
+"""Split a dataset into pretraining rows and sealed test rows."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SHOWN = 3  # examples that a line names
 
 
 def has_seen(judged: Seal, kept_out: Seal) -> bool:
-    """Whether pretraining that kept the items of one seal out has seen inputs that the other one tests.
+    """Whether pretraining that held out the items of one seal has seen inputs that the other one tests.
 
-    Where nothing is sealed all labelled examples are tested, each in its fold, and none was kept out for it.
+    Where nothing is sealed, all labelled examples are tested by cross-fitting, and none was held out.
     """
     return not judged.items or bool(judged.items.keys() - kept_out.items.keys())
 
@@ -34,7 +34,7 @@ def has_seen(judged: Seal, kept_out: Seal) -> bool:
 def split_dataset(
     dataset: Dataset, *, seed: int, transductive: bool = False, sealed: Seal | None = None, stride: int = 1
 ) -> Split:
-    """Seal the test rows first (or take the seal of an earlier run), then say what may be pretrained on.
+    """Seal the test rows first (or take the seal of an earlier run), then select the pretraining rows.
 
     Where frames of recordings are labelled, one of every `stride` is a labelled position, and recordings are sealed.
     Labels that were added after the seal join training only. Neither sealed inputs nor other inputs of their groups,
@@ -98,21 +98,21 @@ def split_dataset(
 
 
 def about_seal(dataset: Dataset, split: Split, *, private: bool = False) -> str:
-    """What the join of an earlier seal and the data came to, in a line."""
+    """Describe in a line how an earlier seal matches the data."""
     assert split.seal is not None
     kept, tested, ids = len(split.seal.items), [], dataset.ids
     if split.labelled is not None:
         tested = np.unique(split.rows[split.labelled.test]).tolist()
     some = ", ".join(ids[int(row)].as_py() for row in tested[:_SHOWN]) + (", ..." if len(tested) > _SHOWN else "")
     named = f" ({some})" if tested and not private else ""
-    said = (
+    line = (
         f"the seal keeps {kept:,} examples: {max(0, kept - split.untested):,} are here and tested{named}, "
         f"{split.untested:,} are not in the data or have no label"
     )
-    return Ours(said) if private else said
+    return Ours(line) if private else line
 
 
 def kept_whole(group: NDArray[Any] | None, known: Dataset | Labels) -> NDArray[Any] | None:
-    """What the seal must not part: `group`, or without groups what the target names."""
+    """The groups that the seal must not split: `group`, or without groups those of the target."""
     whole = None if known.group is not None else make_target(known.target).held_whole(known)
     return group if whole is None else whole

@@ -1,6 +1,6 @@
-"""What can be known before the first step is checked before it: the tasks, how they are judged, room on the disk.
+"""Checks before the first step: the tasks, their evaluation, room on the disk.
 
-Training takes hours, and whatever is wrong with its judging would come out after it.
+Training takes hours, and an error in the evaluation would otherwise appear after it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from tacit.experiment.opening import Opened
     from tacit.experiment.pretraining import Pretraining
 
-TRIED = 4  # examples that an encoder is tried on
+TRIED = 4  # examples on which an encoder is tried
 MOMENTS = 2  # numbers that AdamW keeps of each weight
 CHECKPOINTS = 2  # that are kept of a training, see `checkpoint.save`
-FEWEST = 2  # examples that can be told apart
+FEWEST = 2  # distinct examples
 
 
 def check_start(
@@ -43,19 +43,19 @@ def check_start(
     *,
     seeds: int = 1,
 ) -> None:
-    """UserError for what would end a run later on: in pretraining, in judging, or for want of room."""
+    """UserError for anything that would end a run later: in pretraining, in the evaluation, or for lack of room."""
     check_room(folder, check_tasks(pretraining, mixtures), seeds)
-    if ranks.leader():  # who judges
+    if ranks.is_leader():  # who judges
         encoder = pretraining.architecture.encoder
         candidates = [Arm(name, "pretrained", (encoder,)) for name in mixtures]
         check_judging([*candidates, *baselines], pretraining.opened, settings)
 
 
 def check_tasks(pretraining: Pretraining, mixtures: Mapping[str, Mapping[str, float]]) -> list[tuple[int, int]]:
-    """UserError where a task cannot learn from these data in such steps.
+    """UserError where a task cannot learn from these data with these steps.
 
-    Each is built as for its training, so that the last one is known to be possible before the first one begins. The
-    answer tells of each the bytes of its weights, and those of its encoder.
+    Each is built as for its training, so that the last one is known to work before the first begins. Returns for each
+    task the bytes of its weights and of its encoder.
     """
     dataset, encoder, sizes = pretraining.opened.dataset, pretraining.architecture.encoder, []
     rows, steps = pretraining.opened.split.pretrain, pretraining.steps
@@ -98,7 +98,7 @@ def _bytes(module: nn.Module) -> int:
 def check_room(folder: Path, sizes: Sequence[tuple[int, int]], seeds: int = 1) -> None:
     """UserError where the disk has no room for the checkpoints and encoders of these tasks, see `check_tasks`.
 
-    What lies in the folder already, of a run that is continued, is room as well.
+    Files of the resumed run that are in the folder already count as room.
     """
     checkpoints = [(1 + MOMENTS) * task for task, _ in sizes]
     needed = max(checkpoints) + max(encoder for _, encoder in sizes)  # one more of each while it is written
@@ -112,7 +112,7 @@ def check_room(folder: Path, sizes: Sequence[tuple[int, int]], seeds: int = 1) -
 
 
 def check_judging(arms: Sequence[Arm], opened: Opened, settings: Judging) -> None:
-    """UserError where these encoders could not be judged in the end, whatever they turn out to be.
+    """UserError where these encoders could not be evaluated in the end, whatever their features.
 
     That is: a metric, label budgets and a split that suit the labels, names that differ, and baselines that open and
     answer. A few examples are embedded to see that they do.
@@ -134,20 +134,20 @@ def check_judging(arms: Sequence[Arm], opened: Opened, settings: Judging) -> Non
 
 
 def _try(name: str, encoder: Any, labelled: Labelled, few: Any) -> None:
-    """Ask an encoder for a few examples. UserError where it cannot answer, whatever it raises."""
+    """Embed a few examples. UserError where the encoder fails, whatever it raises."""
     from tacit.evaluation.arms import target_of
 
     try:
         target_of(labelled).read(encoder, labelled, few)
     except (UserError, RunFailed):
         raise
-    except Exception as error:  # of a person's own function, or a model that was not made for such data
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{name} cannot read these data: {said}") from error
+    except Exception as error:  # of a user's own function, or of a model that does not fit the data
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{name} cannot read these data: {message}") from error
 
 
 def check_unlabelled(settings: Judging, kind: str) -> None:
-    """UserError where something was asked of judging, which cannot be without labels."""
+    """UserError for settings of the evaluation, which is impossible without labels."""
     given = [name for name in JUDGING if getattr(settings, name, None)]
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)

@@ -1,4 +1,4 @@
-"""Which tasks which data can have: those whose ingredients their modality has."""
+"""The tasks of each modality: those whose ingredients it has."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_kind(names: Iterable[str], modality: str) -> None:
 
 
 def listing() -> str:
-    """The table of tasks, for people."""
+    """The table of tasks as text."""
     having = {modality: tasks_of(modality) for modality in MODALITIES}
     lines = []
     for name, entry in TASKS.items():

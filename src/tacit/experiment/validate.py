@@ -1,4 +1,4 @@
-"""After pretraining: diagnose, choose inside the training labels, judge on the sealed ones, write the report."""
+"""After pretraining: diagnose, choose inside the training labels, evaluate on the sealed ones, write the report."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from tacit.experiment.settings import Judging
     from tacit.training.loop import Run
 
-DIAGNOSED = 2000  # examples at most that the label-free diagnosis looks at
+DIAGNOSED = 2000  # most examples of the label-free diagnosis
 VIEWED = 1000  # of these, with two views each
-RISING = 0.02  # by which the online probe, a share of 1, rises in the second half of a training that ends too early
-HURRIED = 1_000  # training labels that arms and depths are chosen by where time is short
-HASTE = 2  # times fewer of these, and of what is diagnosed, where not even the least will fit
-QUICK = 60.0  # seconds that training on more draws of the labels may take where no time is given
-PILOTED = 400  # labels at most of the probe that tells how long others take
+RISING = 0.02  # rise of the online probe (a fraction of 1) in the second half of a training that ends too early
+HURRIED = 1_000  # training labels by which arms and depths are chosen where time is short
+HASTE = 2  # factor by which these and the diagnosed examples are reduced where not even the least fits
+QUICK = 60.0  # seconds of training on further draws of the labels where there is no time budget
+PILOTED = 400  # most labels of the probe that is timed
 NO_PROOF = (
     "No labels, no proof: the label-free alarms below can show that an encoder has collapsed, never that it transfers."
 )
@@ -48,10 +48,10 @@ LABELS_PROOF = (
     "With 10 labelled examples per class, --labels FILE compares these encoders with plain pixels, with the "
     "untrained architecture and with training from scratch, and says how many labels they save."
 )
-TIMED = 1000  # examples that are read to tell how long all of them take
-FEW = 64  # of these, by encoders that may be slow
-TRIED = 100  # examples at most that encoders are tried on beside the verdict
-CLASSIFYING = {"transformation"}  # families whose features may be few without having collapsed
+TIMED = 1000  # examples that are timed to estimate the time of all
+FEW = 64  # the same for encoders that may be slow
+TRIED = 100  # most examples of results beside the verdict
+CLASSIFYING = {"transformation"}  # families whose features may have low rank without a collapse
 
 
 def validate(
@@ -91,7 +91,7 @@ def validate(
         found = diagnoses(runs, opened, architecture, haste)
         candidates = [pretrained_arm(name, of, found[name], architecture) for name, of in runs.items()]
         arms = [*candidates, *(arm for arm in baselines if scratch or arm.build is None)]
-        seed = sealed.seed  # the seal's own, so that all that is judged on it is judged on the same draws
+        seed = sealed.seed  # the seal's own, so that all evaluations on it use the same draws
         primary = plan_for(labelled, parts_of(labelled, seed), settings.label_budgets, settings.primary_budget)[1]
         tell(0.0, "choosing inside the training labels")
         enough = ENOUGH if deadline.left > cost.whole else HURRIED // haste
@@ -133,7 +133,7 @@ def validate(
 def diagnoses(
     runs: Mapping[str, Sequence[Run]], opened: Opened, architecture: Architecture, haste: int = 1
 ) -> dict[str, list[Diagnosis]]:
-    """What needs no labels, of every task by pretraining seed, and of the untrained encoder they are compared with.
+    """The label-free diagnosis of every task by pretraining seed, and of the untrained encoder.
 
     Measured on examples that were pretrained on, the same for all. An encoder whose RankMe fell during its training, by
     the online probe, is warned of, and so is a quantiser that has come to use few of its codes.
@@ -166,7 +166,7 @@ def diagnoses(
 
 
 def undertrained(runs: Sequence[Run]) -> str:
-    """Why the encoders of a task are trained too little to be judged for good; empty where nothing says so."""
+    """Why the encoders of a task are trained too little for a final verdict; empty if they are not."""
     epochs = min(run.epochs for run in runs)
     if epochs < 1:
         return f"it saw {100 * epochs:.0f} % of its examples, each once"
@@ -182,7 +182,7 @@ def undertrained(runs: Sequence[Run]) -> str:
 
 
 def _with_doubts(report: Report, doubts: Mapping[str, str]) -> Report:
-    """The report, whose verdicts say of an encoder that it is undertrained, and why."""
+    """The report with a remark in the verdicts about undertrained encoders."""
     doubts = {name: f"undertrained: {why}; a longer --budget may change this" for name, why in doubts.items() if why}
     if not doubts:
         return report
@@ -198,18 +198,18 @@ def _with_doubts(report: Report, doubts: Mapping[str, str]) -> Report:
 
 
 def rank_readings(history: Sequence[Mapping[str, Any]]) -> list[float]:
-    """RankMe as the online probe read it, in the order of the steps."""
+    """RankMe as measured by the online probe, in the order of the steps."""
     return [float(row["rankme"]) for row in history if "rankme" in row]
 
 
 def codes_used(history: Sequence[Mapping[str, Any]]) -> list[float]:
-    """The share of its codes that a task's quantiser used last, of each part of a sum that has one."""
+    """The share of its codes that a task's quantiser used last, for each part of a sum that has one."""
     last = history[-1] if history else {}
     return [float(value) for key, value in last.items() if key.rpartition("/")[2] == "codes_used"]
 
 
 def first_fall(history: Sequence[Mapping[str, Any]]) -> str:
-    """The warning that the last reading of RankMe gives; empty where it gives none, or where an earlier one did."""
+    """The warning of the last reading of RankMe; empty without one, or where an earlier reading gave it."""
     from tacit.evaluation.spectrum import rank_falls
 
     ranks = rank_readings(history)
@@ -237,7 +237,7 @@ def pretrained_arm(name: str, runs: Sequence[Run], found: Sequence[Diagnosis], a
 
 
 def worst_alarms(found: Sequence[Diagnosis]) -> list[Alarm]:
-    """Each kind of alarm once, of a seed where it is gravest: an arm has failed where any of its seeds has."""
+    """Each type of alarm once, from the seed where it is worst: an arm has failed where any of its seeds has."""
     by_name: dict[str, list[Alarm]] = {}
     for diagnosis in found:
         for alarm in diagnosis.alarms:
@@ -277,7 +277,7 @@ def validation_cost(
     labelled = split.labelled
     assert labelled is not None
     train, target = labelled.train, target_of(labelled)
-    target.metric(settings.metric)  # a name that is none shall be refused before anything is trained
+    target.metric(settings.metric)  # an unknown name must be refused before anything is trained
     planned, primary = plan_for(labelled, parts_of(labelled, 0), settings.label_budgets, settings.primary_budget)
     if target.needs_labels:
         [drawn] = draw_labels(labelled.y, labelled.group, train, [replace(primary, draws=1)], seed=0)[primary.name]
@@ -332,14 +332,14 @@ def validation_cost(
 
 
 def _some(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """So many of these at most, to tell how long all of them take."""
+    """At most `most` of these, to estimate the time of all."""
     return np.sort(np.random.default_rng(0).permutation(positions)[:most])
 
 
 def report_without_labels(
     runs: Mapping[str, Sequence[Run]], opened: Opened, architecture: Architecture, *, transductive: bool = False
 ) -> Report:
-    """A report without a verdict: what was pretrained, the label-free diagnosis, and what labels would add."""
+    """A report without a verdict: the pretrained arms, the label-free diagnosis, and what labels would add."""
     from tacit.evaluation import ArmRecord, Report, Verdict
 
     found = diagnoses(runs, opened, architecture)
@@ -364,7 +364,7 @@ def report_without_labels(
 def beside(
     runs: Mapping[str, Sequence[Run]], chosen: str, opened: Opened, architecture: Architecture
 ) -> dict[str, Any]:
-    """What the modality tells beside the verdict, from sealed examples that were not pretrained on, or from others."""
+    """The modality's results beside the verdict, from sealed examples that were not pretrained on, or from others."""
     from tacit.experiment.baselines import BEFORE
 
     encoders: dict[str, Any] = {name: of[0].task.exported["encoder"] for name, of in runs.items()}
@@ -389,7 +389,7 @@ def _numbers(found: Mapping[str, Sequence[Diagnosis]]) -> dict[str, dict[str, fl
 
 
 def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The means of what is a number everywhere."""
+    """The means of the entries that are numbers everywhere."""
     numbers = {key for key in found[0] if all(isinstance(of.get(key), int | float) for of in found)}
     return {key: float(np.mean([of[key] for of in found])) for key in found[0] if key in numbers}
 
@@ -397,7 +397,7 @@ def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _proxies(
     report: Report, found: Mapping[str, Sequence[Diagnosis]], runs: Mapping[str, Sequence[Run]]
 ) -> list[dict[str, Any]]:
-    """Rank correlations of the loss and of each label-free metric with what the labels then said."""
+    """Rank correlations of the loss and of each label-free metric with the measured transfer."""
     from tacit.evaluation.diagnostics import over_time, proxy_rows, transfer_by_seed
 
     assert report.predictions is not None
@@ -406,7 +406,7 @@ def _proxies(
     transfer = {name: transfer_by_seed(report.predictions, place[name])[: len(of)] for name, of in found.items()}
     rows = proxy_rows("arms", [_mean(of) for of in figures.values()], [float(np.mean(of)) for of in transfer.values()])
     for name, of in runs.items():
-        if not all(run.history for run in of):  # its lines were damaged, and passed over
+        if not all(run.history for run in of):  # its lines were damaged, and skipped
             continue
         losses = [{"loss": last_loss(run.history)} for run in of]
         by_seed = [{**loss, **known} for loss, known in zip(losses, figures[name], strict=True)]
@@ -422,7 +422,7 @@ def last_loss(history: Sequence[Mapping[str, Any]]) -> float:
 
 
 def failed(arm: Any) -> bool:
-    """Whether an arm's alarms say that it collapsed."""
+    """Whether an alarm marks the arm as collapsed."""
     from tacit.evaluation.verdict import is_failure
 
     return any(is_failure(alarm) for alarm in arm.alarms)

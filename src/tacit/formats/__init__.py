@@ -1,4 +1,4 @@
-"""The forms that an encoder is handed on in: to add one, write a file here and a line below."""
+"""The export formats of encoders: to add one, write a file here and a line below."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMATS = {
 
 
 def format_named(name: str) -> Format:
-    """The format of this name. UserError for none."""
+    """The format of this name. UserError for an unknown one."""
     if name not in FORMATS:
         raise UserError(f"cannot export to {name!r}; choose {', '.join(FORMATS)}")
     module, _, of = FORMATS[name].partition(":")
@@ -30,5 +30,5 @@ def format_named(name: str) -> Format:
 
 
 def handover(encoder: OwnEncoder) -> GraphIO:
-    """How this encoder is handed over, by its modality."""
+    """The inputs and outputs of this encoder's exported graph, by its modality."""
     return modality_of(encoder.spec).graph(encoder)

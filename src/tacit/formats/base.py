@@ -1,4 +1,4 @@
-"""What a format to hand an encoder on in is, and what a copy in another program is compared with."""
+"""The interface of an export format, and the comparison of an exported copy with its original."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ if TYPE_CHECKING:
 
 
 class Format:
-    """One form of an encoder: what others open, beside the folder that `tacit.load_encoder` reads."""
+    """One export format: the files for other programs, beside the folder that `tacit.load_encoder` reads."""
 
-    windows = True  # whether other programs open it, who do not cut an example into windows
+    windows = True  # whether other programs open it, which do not cut an example into windows
 
     def check(self, encoder: OwnEncoder) -> None:
-        """UserError where the encoder has no such form, or a package is missing."""
+        """UserError where the encoder has no such format, or a package is missing."""
 
     def write(self, encoder: OwnEncoder, folder: Path) -> None:
-        """Add to the folder of an encoder, which is there already, what others open."""
+        """Add the files of this format to the existing folder of an encoder."""
 
     def copy(self, encoder: OwnEncoder, folder: Path) -> Copy:
-        """The copy as its readers open it."""
+        """The exported copy, opened as other programs do."""
         raise NotImplementedError(type(self).__name__)
 
     # ---------------------------------------------------------------- with a head
 
-    def write_head(self, encoder: OwnEncoder, head: Head, folder: Path, said: Mapping[str, object]) -> str:
-        """Write the head, in place of `write`; the file that its weights are in. `said` describes it."""
+    def write_head(self, encoder: OwnEncoder, head: Head, folder: Path, description: Mapping[str, object]) -> str:
+        """Write the head, in place of `write`; returns the file of its weights. `description` is its metadata."""
         self.write(encoder, folder)
         return write_weights(head, folder)
 
     def usage(self, head: Head, words: Words) -> str:
-        """Lines in Python from examples to the head's answer."""
+        """Lines of Python from examples to the head's output."""
         return usage(head, words)
 
     def does(self, words: Words) -> str:
-        """What computes the embedding, and what of an example it does itself."""
+        """A description of what computes the embedding, with the preprocessing that it includes."""
         return f"the encoder {words.does}"
 
     def headed(self, encoder: OwnEncoder, head: Head, folder: Path) -> tuple[Copy, Copy] | None:
-        """Original and copy of an encoder with its head, where they are one."""
+        """Original and copy of an encoder with its head, where they are one graph."""
         return None
 
 

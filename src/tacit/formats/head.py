@@ -1,4 +1,4 @@
-"""An encoder with its head, for use elsewhere: from an image, a text or a recording to what `tacit predict` says of it.
+"""An encoder with its head, for use elsewhere: from an image, a text or a recording to the output of `tacit predict`.
 
     embedding = a representation of the encoder, chosen by the run's evaluation
     probabilities = softmax(embedding W + b)    of classes
@@ -34,31 +34,31 @@ if TYPE_CHECKING:
     from tacit.formats.base import Copy, Format, Inputs
 
 WEIGHTS, DESCRIPTION, README = "head.safetensors", "head.json", "README.md"
-# From the head's outputs [B K] to its answer, as torch is told.
+# From the head's outputs [B K] to its answer, as torch code.
 ENDS = {"softmax": ".softmax(1)", "sigmoid": ".sigmoid()", "identity": "[:, 0]"}
 
 
 class Head(NamedTuple):
-    """What a run says of a representation: link(x W + b)."""
+    """The head of a run on a representation: link(x W + b)."""
 
     W: NDArray[np.float64]  # [D K]
     b: NDArray[np.float64]  # [K]
     link: Literal["softmax", "sigmoid", "identity"]
     target: str
     classes: tuple[str, ...]  # names of the classes, or of the labels of which an example can have several
-    depth: str  # the representation that it reads, by the name that `extract` gives it
+    depth: str  # the representation that it reads, by its name in `extract`
     deep: bool  # whether the run's pixels have 16 bits
-    labels: int  # that it learned from
+    labels: int  # training labels
 
     @property
     def output(self) -> str:
-        """What it gives: a number of each image, or a probability of each class or label."""
+        """The name of its output: a number per example, or a probability per class or label."""
         return "prediction" if self.link == "identity" else "probabilities"
 
 
 def write(encoder: OwnEncoder, head: Head, to: Format, folder: Path) -> None:
-    """Write the head beside an encoder that is there already, or both as one graph, and README.md."""
-    said = {
+    """Write the head beside an existing encoder, or both as one graph, and README.md."""
+    description = {
         "target": head.target,
         "classes": head.classes,
         "output": head.output,
@@ -67,14 +67,14 @@ def write(encoder: OwnEncoder, head: Head, to: Format, folder: Path) -> None:
         "labels": head.labels,
         "caller": handover(encoder).left_to_do(head.deep),
     }
-    weights = to.write_head(encoder, head, folder, said)
-    described = {**said, "weights": {weights: sha256(folder / weights)}}
+    weights = to.write_head(encoder, head, folder, description)
+    described = {**description, "weights": {weights: sha256(folder / weights)}}
     (folder / DESCRIPTION).write_text(json.dumps(described, indent=2))
     (folder / README).write_text(_readme(encoder, head, to), encoding="utf-8")
 
 
 def write_weights(head: Head, folder: Path) -> str:
-    """Write W and b, in float64; the file's name."""
+    """Write W and b in float64; returns the file's name."""
     from safetensors.numpy import save_file
 
     save_file({"W": head.W, "b": head.b}, folder / WEIGHTS)

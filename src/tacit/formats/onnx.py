@@ -1,4 +1,4 @@
-"""ONNX: one graph, for any program with an ONNX runtime, and what that says on the CPU.
+"""ONNX: one graph for any program with an ONNX runtime, and its output on the CPU.
 
 It takes `image` float32 [B C H W] in [0, 1], any B, and normalises it itself, or `input_ids` and `attention_mask` int64
 [B N], or `audio` float32 [B S] in [-1, 1] and `length` int64 [B], of which it makes log-mel frames itself, any B and N
@@ -55,14 +55,14 @@ class Onnx(Format):
     def copy(self, encoder: OwnEncoder, folder: Path) -> Copy:
         return open_graph(folder / FILE, OUTPUTS)
 
-    def write_head(self, encoder: OwnEncoder, head: Head, folder: Path, said: Mapping[str, object]) -> str:
+    def write_head(self, encoder: OwnEncoder, head: Head, folder: Path, description: Mapping[str, object]) -> str:
         import onnx
 
         kind, file = handover(encoder), folder / FILE
         inputs = kind.taken(kind.example(), head.deep)
         write_graph(kind.graph(_module(encoder, head)), inputs, file, ("embedding", head.output), kind.axes)
         model = onnx.load(file)
-        onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in said.items()})
+        onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in description.items()})
         onnx.save(model, file)
         return FILE
 
@@ -142,7 +142,7 @@ def write_graph(
 
 
 def _keep_names_apart(graph: Any, outputs: Sequence[str]) -> None:
-    """What goes on inside is named after operations, `embedding` among them, and no output may be called the same."""
+    """Rename inner values, which are named after operations such as `embedding`, where an output has that name."""
     for node in graph:
         for value in node.outputs:
             if value.name in outputs and not value.is_graph_output():
@@ -165,7 +165,7 @@ def open_graph(file: Path, outputs: Sequence[str]) -> Copy:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Without the exporter's remarks on torchvision and its own deprecated calls, which help nobody here."""
+    """Silence the exporter's warnings about torchvision and its own deprecated calls."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

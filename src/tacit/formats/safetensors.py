@@ -1,4 +1,4 @@
-"""safetensors alone: what `tacit.load_encoder` reads, and nothing else does."""
+"""safetensors alone: the folder that only `tacit.load_encoder` reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hand an encoder on in another form, and measure that the copy says the same.
+"""Export an encoder, and measure that the copy gives the same features.
 
 Every export is a folder that `tacit.load_encoder` reads; a format adds what other programs open.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tacit.formats.base import Copy
     from tacit.formats.head import Head
 
-# A float32 network computed by other kernels differs by rounding; more than this is another function.
+# A float32 network computed by other kernels differs by rounding; a larger difference means another function.
 TOLERANCE = 1e-3
 
 
@@ -76,7 +76,7 @@ def nameless(encoder: OwnEncoder, head: Head | None) -> tuple[OwnEncoder, Head |
 
 
 def _compare(encoder: OwnEncoder, original: Copy, copy: Copy, to: str) -> tuple[float, float]:
-    """Largest difference between copy and original, and the largest feature. RuntimeError where they are not one."""
+    """Largest difference between copy and original, and the largest feature. RuntimeError where they disagree."""
     import torch
 
     difference = scale = 0.0

@@ -1,4 +1,4 @@
-"""The report that a person shows to others: one HTML file that opens offline, and the same numbers as JSON."""
+"""The report to share with others: one HTML file that opens offline, and the same numbers as JSON."""
 
 from __future__ import annotations
 

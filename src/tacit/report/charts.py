@@ -1,7 +1,7 @@
 """Our own small charts as inline SVG: no scripts, no fonts, colours from the page's CSS classes.
 
 Every chart is drawn for a width in px, so that its text keeps its size; a page holds a wide and a narrow drawing where
-one does not serve both. What is drawn is said again by `data-tip` (shown by the page's script) and by the tables.
+one does not serve both. All drawn values are repeated in `data-tip` (shown by the page's script) and in the tables.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tacit.report import words
 from tacit.report.drawing import linear, path, rule, shortened, spread, svg, tag, text, ticks
 
 COLOURS = 8  # CSS classes c0 ... c7; g0 ... g3 are the greys of the baselines
-FARTHEST = 1.0  # gains beyond are drawn at the edge; only metrics without a lower bound, such as R2, have them
-LOWEST = -0.25  # scores below are drawn at the foot: how much worse than no features they are tells little
+FARTHEST = 1.0  # larger gains are drawn at the edge; only metrics without a lower bound, such as R2, have them
+LOWEST = -0.25  # lower scores are drawn at the foot: how much worse than no features they are matters little
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,8 @@ def curves(
             for p, line in found
         )
         column = tag("rect", x=start, y=top, width=stop - start, height=bottom - top, class_="hit")
-        said = f"{words.budget((names or {}).get(x, f'{x:g}'))}\n{tip}"
-        parts.append(tag("g", rule(here, top, here, bottom, "guide"), column, data_tip=said))
+        hover = f"{words.budget((names or {}).get(x, f'{x:g}'))}\n{tip}"
+        parts.append(tag("g", rule(here, top, here, bottom, "guide"), column, data_tip=hover))
     spoken = ", ".join(line.name for line in shown)
     label = f"{words.plain(metric)} against {unit} for {spoken}; the figures are in the table of results"
     return svg(width, height, label, *parts)
@@ -216,7 +216,7 @@ def nearest(points: Sequence[tuple[float, float]], x: float) -> float:
 
 @dataclass(frozen=True)
 class Spot:
-    """An arm in a plane of two metrics, fractions of 1, and what the page says of it besides."""
+    """An arm in a plane of two metrics, fractions of 1, with its tooltip."""
 
     name: str
     x: float
@@ -227,7 +227,7 @@ class Spot:
 
 
 def plane(spots: Sequence[Spot], width: int, along: str, up: str) -> Markup:
-    """One dot per arm, its name beside the plane; `along` and `up` say what the axes are, both in per cent."""
+    """One dot per arm, its name beside the plane; `along` and `up` name the axes, both in per cent."""
     narrow = width < 480
     height, left, right, top = 300, 44, 112 if narrow else 168, 14
     bottom, side = height - 44, width - right
@@ -289,8 +289,8 @@ def loss_and_probe(
         scale = 100 if name.startswith("probe") else 1
         for tick in ticks(bounds[0] * scale, bounds[1] * scale, 3):
             y = up(tick / scale)
-            said = f"{tick:g}".replace("-", "−")
-            parts.extend([rule(left, y, width - right, y, "grid"), text(left - 6, y + 4, said, "end")])
+            figure = f"{tick:g}".replace("-", "−")
+            parts.extend([rule(left, y, width - right, y, "grid"), text(left - 6, y + 4, figure, "end")])
         if points:
             colour = "c0" if scale == 100 else "loss"
             parts.append(path([(along(s), up(v)) for s, v in points], f"line arm {colour}"))

@@ -1,4 +1,4 @@
-"""Numbers over time as small drawings: a line for each channel, with a gap where nothing is known."""
+"""Numbers over time as small drawings: a line for each channel, with gaps at missing values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Curve:
         return f"data:image/svg+xml;base64,{base64.b64encode(drawing.encode()).decode()}"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """The drawing in grey [H W], for where many small ones lie side by side."""
+        """The drawing in grey [H W], for sheets of many small ones."""
         image = np.ones((HIGH, WIDE), np.float32)
         columns = np.arange(WIDE)
         rows = np.arange(HIGH)[:, None]
@@ -57,7 +57,7 @@ class Curve:
         return image if dtype is None else image.astype(dtype)
 
     def _points(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Places [P] and heights [P] of the points of each channel, in the drawing's units from its top left corner."""
+        """Coordinates x [P] and y [P] of each channel's points, in the drawing's units from its top left corner."""
         values = np.atleast_2d(np.asarray(self.values, np.float64))[:MOST_CHANNELS]
         values = np.where(np.isfinite(values), values, np.nan)
         known = values[np.isfinite(values)]
@@ -74,7 +74,7 @@ class Curve:
 
 
 def _thinned(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places and values of at most some points: of each of equal stretches the lowest and the highest, so that no peak
+    """Positions and values, thinned: of each of equal segments the lowest and the highest, so that no peak
     is lost."""
     if len(values) <= _MOST_POINTS:
         return np.arange(len(values), dtype=np.float64), values

@@ -38,7 +38,7 @@ def path(points: Sequence[tuple[float, float]], class_: str, *, close: bool = Fa
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers inside [low, high], about so many."""
+    """About `about` round numbers inside [low, high]."""
     span = max(high - low, 1e-9)
     raw = span / max(about, 1)
     power = 10.0 ** math.floor(math.log10(raw))

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAPPED = 1000  # examples on the map
-MAPPING = 500  # iterations of it, after which hardly anything moves
+MAPPING = 500  # iterations of t-SNE, after which the map hardly changes
 
 
 @dataclass(frozen=True)
 class Picture:
     """One example as a person sees it: `image` as in `tacit.report.images`, a `Curve`, a text, or None for nothing.
 
-    `sound` is what a person hears of it, an MP3.
+    `sound` is its audio, an MP3.
     """
 
     image: Any
@@ -30,7 +30,7 @@ class Picture:
 class Neighbours:
     """An example and its nearest others by cosine similarity, nearest first.
 
-    `classes` says that labels are the same or not; numbers are only near each other.
+    With `classes`, labels are equal or not; numbers are only near each other.
     """
 
     query: Picture
@@ -50,12 +50,12 @@ class Points:
     arm: str = ""
     method: str = ""  # how the map was made: "PCA", "t-SNE"
     value: Sequence[float] = ()  # [N] where labels are numbers: they are coloured in steps
-    noun: str = "examples"  # what is mapped
+    noun: str = "examples"  # the plural noun for the points
 
 
 @dataclass(frozen=True)
 class Recommended:
-    """What was recommended after a history, the likeliest first, and what came; all by name."""
+    """The recommendations after a sequence, the likeliest first, and the actual next item; all by name."""
 
     history: Sequence[str]  # the latest events, in order of time
     items: Sequence[str]
@@ -82,7 +82,7 @@ class Figures:
 def flatten(pooled: NDArray[np.float32], *, hurried: bool = False) -> tuple[NDArray[np.float32], str]:
     """Two dimensions [N 2] that keep neighbours together (van der Maaten & Hinton 2008), and the method's name.
 
-    The first two principal ones of a handful of examples, of features that have no more, or where time is short.
+    The first two principal components for a handful of examples, for features with no more, or where time is short.
     """
     if hurried or len(pooled) < 30 or pooled.shape[1] < 3:
         centred = pooled - pooled.mean(0)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 PIXELATED_BELOW = 48  # px: smaller images are shown with sharp pixels rather than blurred
-PNG_SHRINKS = 6  # times at most, where it is worth a try
+PNG_SHRINKS = 6  # how many times to shrink at most
 SHEET_LIMIT = 400_000  # bytes of the sheet of all thumbnails of a map
 
 

@@ -1,4 +1,4 @@
-"""The map of embeddings in two dimensions: its drawing, its legend, and what its script tells of each point."""
+"""The map of embeddings in two dimensions: its drawing, its legend, and the script's data for each point."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tacit.report.figures import Points
 from tacit.report.images import PIXELATED_BELOW, Sheet
 
 MOST_POINTS = 1500
-STEPS = 5  # of a scale of numbers, v0 ... v4, each for as many points
-FEWEST = 5  # points of a name that gets a colour where there are too many names
+STEPS = 5  # of a scale of numbers, v0 ... v4, each for equally many points
+FEWEST = 5  # points that a name needs for a colour where there are too many names
 SHAPES = (  # one outline per round of colours, about 7 px wide, drawn from the point's centre
     "m-3.4 0a3.4 3.4 0 1 0 6.8 0a3.4 3.4 0 1 0-6.8 0",
     "m-3-3h6v6h-6z",
     "m0-4l4 7h-8z",
     "m0-4.4l4.4 4.4l-4.4 4.4l-4.4-4.4z",
 )
-MOST_NAMED = COLOURS * len(SHAPES)  # names that a colour and a shape can tell apart
+MOST_NAMED = COLOURS * len(SHAPES)  # names that colours and shapes can distinguish
 
 
 def style(group: int) -> str:
@@ -34,7 +34,7 @@ def style(group: int) -> str:
 
 
 def drawn(points: Points) -> dict[str, Any]:
-    """The map's drawing and what its script needs; both axes share one scale, for distances to mean the same."""
+    """The map's drawing and its script's data; both axes share one scale, so that distances are comparable."""
     count = len(points.x)
     keep = np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(int)
     xy = np.nan_to_num(np.stack([np.asarray(points.x, float), np.asarray(points.y, float)], 1))[keep]

@@ -43,7 +43,7 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
     metric = _metric(report, verdict)
     outcome = verdict["outcome"]
     head, sign, meaning = words.OUTCOMES[outcome]
-    said, circumstances = words.parted(verdict.get("text") or words.sentence(verdict, metric))
+    sentence, circumstances = words.parted(verdict.get("text") or words.sentence(verdict, metric))
     again = report.get("data", {}).get("without_copies")
     script = (_HERE / "script.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -60,7 +60,7 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         head=head,
         sign=sign,
         meaning=meaning,
-        said=said,
+        sentence=sentence,
         circumstances=circumstances,
         without_copies=words.without_copies(again, metric) if again else "",
         from_scratch=any(row["protocol"] == "scratch" for row in report.get("results", [])),
@@ -68,7 +68,7 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         watched=tables.target_of(report).watched,
         parts=tables.parts(report.get("data", {})),
         examples=tables.examples_of(report),
-        asked=tables.target_of(report).asks_next,
+        asks_next=tables.target_of(report).asks_next,
         facts=_facts(report, verdict, metric),
         gains=_gains(report, verdict, metric),
         curves=_curves(report, verdict),
@@ -141,7 +141,7 @@ def _metric(report: Report, verdict: Report) -> str:
 
 
 def _measure(report: Report, verdict: Report, metric: str) -> str:
-    """What scores are: `R2, ridge regression, at 100 labels in all`."""
+    """Describe the scores: `R2, ridge regression, at 100 labels in all`."""
     how = words.protocol(verdict.get("protocol") or "linear", tables.target_of(report))
     return f"{words.capital(words.plain(metric))}, {how}, {words.at_budget(verdict.get('budget'))}"
 
@@ -190,7 +190,7 @@ def _gains(report: Report, verdict: Report, metric: str) -> Markup | None:
 
 
 def _popularity(report: Report, verdict: Report, metric: str) -> Markup | None:
-    """Every arm's score against how much more popular than what came its recommendations are."""
+    """Every arm's score against its popularity bias."""
     colours, spots = tables.colours(report), []
     for name, colour in colours.items():
         rows = [tables.result_of(report, verdict, name, of) or {} for of in (metric, *BIAS)]
@@ -206,7 +206,7 @@ def _popularity(report: Report, verdict: Report, metric: str) -> Markup | None:
 def _curves(report: Report, verdict: Report) -> list[tuple[str, str, Markup]]:
     """One chart per protocol, the verdict's first: (protocol, metric and unit, chart).
 
-    From scratch, and what needs no features, is in each.
+    Training from scratch and baselines without features are in each.
     """
     rows = report.get("results", [])
     protocols = [p for p in dict.fromkeys(row["protocol"] for row in rows) if p not in tables.ANY]
@@ -284,7 +284,7 @@ def _history(report: Report, rows: Sequence[Mapping[str, Any]]) -> list[dict[str
 
 
 def _thinned(points: list[tuple[float, float]], most: int = 160) -> list[tuple[float, float]]:
-    """Means over equal stretches, so that a long run's curve stays small and legible."""
+    """Means over equal segments, so that a long run's curve stays small and legible."""
     if len(points) <= most:
         return points
     parts = np.array_split(np.asarray(points), most)

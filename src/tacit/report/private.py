@@ -1,7 +1,7 @@
-"""What may leave the house under `--private`: numbers and our own words, nothing of the data.
+"""The public part of a report under `--private`: numbers and our own words, nothing of the data.
 
 A report is rebuilt from a list of what is allowed, rather than purged of what is known to be secret: a field that
-nobody thought of is then left out, not let out.
+nobody thought of is then left out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _VALUES: Mapping[str, Collection[str]] = {
     "proxy": ("loss", *METRICS),
     "level": ("FAIL", "WARN"),
 }
-# What tables hold for each encoder, and what alarms are of.
+# Columns of the tables per encoder, and fields of alarms.
 _FIGURES = frozenset(field.name for field in fields(Diagnosis)) | {"rankme_fall", "codes_used", "nan"}
 _TRAINED = ("knn", "finetune", "scratch", "rule")
 _FIGURES |= {"texts", "tokens", "perplexity", "held_out", "arm"}
@@ -45,7 +45,7 @@ _OURS = (*_ARMS, *_VALUES, "name", "task", "encoder", "kind", "protocol", "metri
 
 
 class _Names:
-    """The names that a report may give its arms: those of Tacit's own, and an alias for each of the others."""
+    """The names of arms in a private report: Tacit's own names, and an alias for each of the others."""
 
     def __init__(self, arms: Sequence[Mapping[str, Any]]) -> None:
         others = [str(row.get("name")) for row in arms if row.get("own") is not True]
@@ -57,7 +57,7 @@ class _Names:
 
 
 def private_report(report: Report) -> Report:
-    """The report as it may be printed; what a comparison needs is kept beside it."""
+    """The report as it may be printed; the predictions for a comparison stay attached."""
     return replace(Report.from_json(without_data(report.to_json())), predictions=report.predictions)
 
 
@@ -86,7 +86,7 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
         return value if _is_figure(value) else None
 
     def arm(row: Mapping[str, Any]) -> dict[str, Any]:
-        """An arm; its task and its encoder are said of those that are Tacit's own."""
+        """An arm, with its task and its encoder if they are Tacit's own."""
         own, own_encoder = row.get("own") is True, row.get("own_encoder") is True
         return {
             **kept(row),
@@ -107,15 +107,15 @@ def without_data(report: Mapping[str, Any]) -> dict[str, Any]:
 
     def verdict(row: Mapping[str, Any]) -> dict[str, Any]:
         plain = kept(row)
-        said = sentence(plain, usual.get(row.get("protocol")) or "balanced_accuracy").removesuffix(".")
+        text = sentence(plain, usual.get(row.get("protocol")) or "balanced_accuracy").removesuffix(".")
         circumstances = [clause for clause in row.get("circumstances") or () if isinstance(clause, Ours)]
-        return {**plain, "text": "; ".join([said, *circumstances]), "circumstances": circumstances}
+        return {**plain, "text": "; ".join([text, *circumstances]), "circumstances": circumstances}
 
     def part(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
         return {"subgroup": f"part {number}", **kept(row), "measure": measure(row)}
 
     def measure(row: Mapping[str, Any]) -> str:
-        """How figures were measured, from what is known of it."""
+        """How figures were measured, from the report's fields."""
         of = metrics().get(str(row.get("metric", row.get("primary_metric"))))
         how = next(iter(make_target(row["target"]).protocols.values())) if row.get("target") in OFFERED else None
         return ", ".join(filter(None, (of and of.words, how or protocols().get(str(row.get("protocol"))))))

@@ -13,7 +13,7 @@ from tacit.report.figures import Recommended
 
 Report = Mapping[str, Any]
 TUNED = "finetune"  # the protocol of the chosen encoder trained further, which stands beside training from scratch
-ANY = ("scratch", "rule")  # training from scratch, and what needs no features, are compared under every protocol
+ANY = ("scratch", "rule")  # training from scratch and baselines without features are compared under every protocol
 FEW_CLASSES = 30  # that fit in a line
 LISTED = 200  # entries of a list of skipped files or rows that the page shows; report.json has all of them
 
@@ -28,13 +28,13 @@ class Table:
 
 
 def target_of(report: Report) -> Target:
-    """What was judged by; the usual one where that is not known."""
+    """The target of a report; the default one where it is unknown."""
     name = report.get("data", {}).get("target")
     return make_target(name if name in OFFERED else USUAL)
 
 
 def examples_of(report: Report) -> str:
-    """What is tested: items, or histories."""
+    """The noun for test examples: items, or histories."""
     return str(report.get("data", {}).get("noun") or "items")
 
 
@@ -59,7 +59,7 @@ def result_of(report: Report, verdict: Report, arm: Any, metric: str) -> Report 
 
 
 def arms(report: Report, verdict: Report, metric: str) -> list[dict[str, Any]]:
-    """What was compared: the pretrained encoders and the baselines, best first within each kind."""
+    """The pretrained encoders and the baselines, best first within each group."""
     colour = colours(report)
     rows = []
     for arm in report.get("arms", []):
@@ -117,30 +117,30 @@ def diagnosis(value: Any) -> Table | None:
     return Table(["Metric", *found, "What it measures"], rows, frozenset(range(1, len(found) + 1))) if rows else None
 
 
-def language(said: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Pseudo-perplexity of each encoder, and what one of them fills in at hidden places. None: nothing is known."""
-    if not isinstance(said.get("perplexity"), Mapping):
+def language(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Pseudo-perplexity of each encoder, and one encoder's predictions at hidden positions. None if not measured."""
+    if not isinstance(result.get("perplexity"), Mapping):
         return None
-    rows = [[str(name), words.number(value)] for name, value in said["perplexity"].items()]
-    source = "texts that were held out" if said.get("held_out") else "texts that were pretrained on"
+    rows = [[str(name), words.number(value)] for name, value in result["perplexity"].items()]
+    source = "texts that were held out" if result.get("held_out") else "texts that were pretrained on"
     fills = [
         [
             f"… {fill['before']} ▁▁▁ {fill['after']} …",
             str(fill["truth"]),
             ", ".join(f"{token} {100 * chance:.0f} %" for token, chance in fill["top"]),
         ]
-        for fill in said.get("fills") or ()
+        for fill in result.get("fills") or ()
     ]
     return {
-        "arm": said.get("arm", ""),
-        "caption": f"Pseudo-perplexity of {words.number(said.get('tokens'))} tokens of {source}; lower fits better",
+        "arm": result.get("arm", ""),
+        "caption": f"Pseudo-perplexity of {words.number(result.get('tokens'))} tokens of {source}; lower fits better",
         "perplexity": Table(["Encoder", "Pseudo-perplexity"], rows, frozenset([1])),
         "fills": Table(["Text", "There stood", "Most likely"], fills) if fills else None,
     }
 
 
 def recommended(rows: Sequence[Recommended]) -> list[dict[str, Any]]:
-    """Histories, what was recommended after them and what came, with its place there or what says that it has none."""
+    """Sequences, their recommendations and the actual next item, with its rank or a remark that it has none."""
     return [
         {
             "history": list(row.history),
@@ -155,7 +155,7 @@ def recommended(rows: Sequence[Recommended]) -> list[dict[str, Any]]:
 def proxies(rows: Sequence[Report]) -> list[dict[str, Any]]:
     """Kendall's tau of each label-free metric with the measured transfer: a table for each kind of pairs.
 
-    Its caption tells n and the smallest p that so few can give.
+    Its caption gives n and the smallest p that so few can give.
     """
     tables = []
     for scope, (over, note) in words.SCOPES.items():
@@ -182,7 +182,7 @@ def _correlation(row: Report, n: int) -> str:
 
 
 def selection(data: Report) -> Table | None:
-    """Validation scores inside the training labels, {arm: {representation: score}}, and what was chosen by them."""
+    """Validation scores inside the training labels, {arm: {representation: score}}, and the choice by them."""
     taken = data.get("representation") or {}
     rows = []
     for arm, scores in (data.get("validation") or {}).items():
@@ -195,7 +195,7 @@ def selection(data: Report) -> Table | None:
 
 
 def pairwise(data: Report, metric: str) -> Table | None:
-    """Every two encoders: the gain of the first over the second at the primary budget, and what it comes to."""
+    """Every pair of encoders: the gain of the first over the second at the primary budget, and its outcome."""
     rows = [
         [
             str(row["one"]),
@@ -268,7 +268,7 @@ def saved(value: Report) -> Table | None:
 
 
 def parts(data: Report) -> dict[str, Any] | None:
-    """How each part of the population fared, the worst first, and what the parts are."""
+    """The results in each part of the population, the worst first, and how the parts are defined."""
     rows = data.get("subgroups") or ()
     if not rows:
         return None
@@ -291,9 +291,9 @@ def parts(data: Report) -> dict[str, Any] | None:
 
 
 def notes(data: Report) -> dict[str, Any]:
-    """The data as it was understood: single facts, and every list of what was skipped, dropped or unmatched.
+    """Notes on the data: single facts, and lists of skipped, dropped or unmatched entries.
 
-    A list is a sequence, or {"count", "first"} where only the first are named. What is empty or zero is not mentioned.
+    A list is a sequence, or {"count", "first"} where only the first are named. Empty or zero entries are left out.
     """
     elsewhere = {"notes", "name", "noun", "diagnosis", "validation", "representation"}
     elsewhere |= {"selected_arm", "seal_reads", "without_copies", "proxies", "subgroups", "primary_metric", "pairwise"}

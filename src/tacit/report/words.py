@@ -1,4 +1,4 @@
-"""Numbers and verdicts in words: short sentences, sensible precision, nothing claimed beyond the interval."""
+"""Numbers and verdicts in words: short sentences, sensible precision, no claims beyond the interval."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tacit.evaluation.targets import Target, metrics, protocols
 
 MISSING = "–"
 
-# What each outcome is called, a sign beside the colour, and what it means for the reader.
+# The name of each outcome, a sign beside the colour, and its meaning for the reader.
 OUTCOMES: dict[str, tuple[str, str, str]] = {
     "transfers": (
         "Transfers",
@@ -53,7 +53,7 @@ OUTCOMES: dict[str, tuple[str, str, str]] = {
 _ANYWHERE = {"finetune": "fine-tuning", "scratch": "training from scratch", "rule": "no features"}
 
 
-# Between what a label-free metric is compared with the transfer, and what to mind there.
+# The units over which a label-free metric is compared with the transfer, with a caution for each.
 SCOPES: dict[str, tuple[str, str]] = {
     "arms": (
         "Over the encoders",
@@ -94,7 +94,7 @@ SPELLINGS = {
     "worst_group": "Column of the parts",
 }
 
-# What a label-free metric says, in one clause.
+# The meaning of each label-free metric, in one clause.
 MEANINGS: dict[str, str] = {
     "n": "examples that the figures below were measured on",
     "dim": "numbers in one embedding",
@@ -121,7 +121,7 @@ def is_fraction(metric: str) -> bool:
 
 
 def margin(metric: str) -> float:
-    """Up to where a difference in a fraction of 1 is of no practical size, as the judge has it."""
+    """The margin of equivalence of a metric: differences up to it have no practical size."""
     return metrics()[metric].margin if metric in metrics() else MARGIN
 
 
@@ -206,20 +206,20 @@ def plain(name: Any) -> str:
 
 def protocol(name: Any, target: Target | None = None) -> str:
     """How features are read: the linear probe of numbers is a ridge regression."""
-    said = {**protocols(), **_ANYWHERE, **({} if target is None else target.protocols)}
-    return said.get(str(name), str(name).replace("_", " "))
+    wordings = {**protocols(), **_ANYWHERE, **({} if target is None else target.protocols)}
+    return wordings.get(str(name), str(name).replace("_", " "))
 
 
 def capital(text: str) -> str:
-    """With a capital at the beginning, save where the first word has one inside (nDCG)."""
+    """Capitalise a text, unless its first word has a capital inside (nDCG)."""
     return text if re.match(r"\w*[A-Z]", text) else text[:1].upper() + text[1:]
 
 
 def parted(text: str) -> list[str]:
-    """A verdict's text without the outcome in capitals (the heading has it): what it says, and its circumstances."""
+    """A verdict's text without the outcome in capitals (the heading has it): its main part, and its circumstances."""
     text = re.sub(r"^[A-Z][A-Z ]+(, [a-z]+)?: ", "", text.strip())
-    said = re.sub(r"(?<=[\[ ])-(?=\d)", "−", text).split("; ")
-    main, rest = "; ".join(said[:2]), "; ".join(said[2:])
+    clauses = re.sub(r"(?<=[\[ ])-(?=\d)", "−", text).split("; ")
+    main, rest = "; ".join(clauses[:2]), "; ".join(clauses[2:])
     return [f"{capital(part).rstrip('.')}." if part else "" for part in (main, rest)]
 
 
@@ -247,7 +247,7 @@ def at_budget(value: Any) -> str:
 
 
 def sentence(verdict: Mapping[str, Any], metric: str) -> str:
-    """The verdict in one sentence made of its numbers alone, so that no word of the data can be in it."""
+    """The verdict in one sentence made of its numbers alone, so that it cannot contain any word of the data."""
     outcome = verdict.get("outcome", "none")
     if outcome == "none" and not verdict.get("baseline"):
         return "There were no labels to judge by, or nothing to compare with."
@@ -276,15 +276,15 @@ def needed(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def saved(value: Mapping[str, Any]) -> str:
-    """What the best baseline needs to do as well, in one sentence; made of numbers and names alone."""
+    """The labels that the best baseline needs to do as well, in one sentence of numbers and names alone."""
     labels, (count, interval) = value["labels"], needed(value)
-    said = f"to do what {value.get('arm')} does with {number(labels)} labels, {value.get('baseline')} needs"
+    text = f"to do what {value.get('arm')} does with {number(labels)} labels, {value.get('baseline')} needs"
     none = value["baseline_labels"] <= labels and not value.get("at_least")
-    return f"{'None: ' + said if none else capital(said)} {count} {interval}."
+    return f"{'None: ' + text if none else capital(text)} {count} {interval}."
 
 
 def without_copies(again: Mapping[str, Any], metric: str) -> str:
-    """What the verdict becomes without the test items that have a copy among what was pretrained on."""
+    """The verdict without the test items that have a copy in the pretraining data."""
     n = again["left_out"]
     items = "the one test item that has" if n == 1 else f"the {number(n)} test items that have"
     head = OUTCOMES[again["outcome"]][0].lower().replace(": ", ", ")

@@ -22,7 +22,7 @@ class Entry(NamedTuple):
     where: str  # "module:class"
     pretext: str  # what the encoder must learn to do, in a line
     paper: str
-    using: Mapping[str, str] = MappingProxyType({})  # ingredients in place of those that the class needs
+    using: Mapping[str, str] = MappingProxyType({})  # ingredients that replace those that the class needs
 
 
 TASKS = {
@@ -105,7 +105,7 @@ def check_task(name: str) -> None:
 
 
 def task_class(name: str) -> type[Task]:
-    """The class behind a name in `TASKS`."""
+    """The class of a name in `TASKS`."""
     check_task(name)
     module, _, cls = TASKS[name].where.partition(":")
     found: type[Task] = getattr(import_module(module), cls)

@@ -1,4 +1,4 @@
-"""What a pretext task is: a module that turns a raw batch into a loss."""
+"""The base of pretext tasks: a module that turns a raw batch into a loss."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Task(nn.Module, ABC):
     in `after_step` alone, from values the loop has gathered over all ranks.
     """
 
-    needs: ClassVar[frozenset[str]]  # ingredients, the arguments of these names; a modality that has all has the task
-    takes: ClassVar[frozenset[str]] = frozenset()  # further ones, where a modality has them
+    needs: ClassVar[frozenset[str]]  # ingredients, by argument name; a modality that has them all has the task
+    takes: ClassVar[frozenset[str]] = frozenset()  # optional ingredients
     progress: Tensor
-    fewest: int = 1  # different examples of a step without which nothing is learned
-    fewest_in_part: int = 1  # the same of each part that it is computed in
+    fewest: int = 1  # least number of distinct examples in a step
+    fewest_in_part: int = 1  # the same for each part in which a step is computed
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Task(nn.Module, ABC):
     @property
     @abstractmethod
     def exported(self) -> Mapping[str, Encoder]:
-        """What the user keeps: `{"encoder": ...}`, or one encoder per tower."""
+        """The trained encoders: `{"encoder": ...}`, or one encoder per tower."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output:
@@ -46,19 +46,19 @@ class Task(nn.Module, ABC):
         """Update buffers after the optimiser's step; `carry` holds the whole global batch in rank order."""
 
     def vain(self, batch: Batch) -> str:
-        """Why nothing can be learned from examples such as these; empty where something can."""
+        """Why nothing can be learned from such examples; empty if something can."""
         return ""
 
     @abstractmethod
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        """What the task sees and answers, for the report.
+        """The inputs and predictions of the task, for the report.
 
         Images [B C H W] in [0, 1], numbers over time [B T C], or numbers of tokens [B N].
         """
 
 
 class Teacher(nn.ModuleDict):
-    """A copy of some modules that follows them: its weights are an exponential moving average of theirs.
+    """A teacher: its weights are an exponential moving average of those of its students.
 
     Mean teacher, Tarvainen & Valpola 2017, arXiv:1703.01780. The share that stays at every step goes from `momentum` to
     1 along a cosine (Grill et al. 2020, arXiv:2006.07733). No gradient reaches it, and `follow` alone writes it.
@@ -71,7 +71,7 @@ class Teacher(nn.ModuleDict):
 
     @torch.no_grad()
     def follow(self, students: Mapping[str, nn.Module], progress: Tensor) -> None:
-        """Move towards the students; what they count, such as the statistics of batch norms, is taken as it is."""
+        """Move towards the students; their buffers, such as the statistics of batch norms, are copied."""
         share = (1 - self.momentum) * (1 + math.cos(math.pi * float(progress))) / 2
         for name, student in students.items():
             for weight, learned in zip(self[name].parameters(), student.parameters(), strict=True):
@@ -90,6 +90,6 @@ def mean_of_all(losses: Tensor, weight: Tensor | None = None) -> Tensor:
     return (weight * losses).sum() / everything.clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def looks(batch: Batch) -> Tensor:
-    """The examples of a batch as a preview shows them."""
+def preview_of(batch: Batch) -> Tensor:
+    """The examples of a batch in the form of a preview."""
     return next(batch[name] for name in ("image", "mel", "values", "tokens") if name in batch)

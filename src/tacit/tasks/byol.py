@@ -1,4 +1,4 @@
-"""BYOL: predict what a slowly moving copy of oneself says of another view; nothing is told apart from anything.
+"""BYOL: predict a slowly moving teacher's projection of another view, without negatives.
 
 Grill et al. 2020, "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning", arXiv:2006.07733. With f the
 encoder, g the projector and q the predictor, f' and g' exponential moving averages of f and g that no gradient reaches,
@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 
 from tacit.core.nn import mlp, together
 from tacit.core.types import Batch, Encoder, Output, ViewMaker
-from tacit.tasks.base import Task, Teacher, looks
+from tacit.tasks.base import Task, Teacher, preview_of
 
 
 class BYOL(Task):
@@ -32,7 +32,7 @@ class BYOL(Task):
     """
 
     needs = frozenset({"views"})
-    fewest = fewest_in_part = 2  # of one alone, batch norm leaves nothing but which view is which
+    fewest = fewest_in_part = 2  # with one alone, batch norm leaves only which view is which
 
     def __init__(
         self,
@@ -60,21 +60,21 @@ class BYOL(Task):
 
     def forward(self, batch: Batch) -> Output:
         both = together([self.views(batch, view) for view in (0, 1)])  # [2B ...]
-        told = self.predictor(self.head(self.encoder(both).pooled))  # [2B D]
+        predicted = self.predictor(self.head(self.encoder(both).pooled))  # [2B D]
         with torch.no_grad():
             wanted = self.teacher["head"](self.teacher["encoder"](both).pooled)  # [2B D]
-        loss, metrics = self.compare(told.float(), wanted.float())
+        loss, metrics = self.compare(predicted.float(), wanted.float())
         return Output(loss, metrics, {})
 
     @staticmethod
-    def compare(told: Tensor, wanted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of what was told and wanted of first views, then of second ones, [2B D] each.
+    def compare(predicted: Tensor, wanted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss between predicted and wanted projections of first views, then of second ones, [2B D] each.
 
-        Metrics: the cosine of both, and how far apart the wanted ones are, 1 where all over the sphere and 0 where all
-        are the same.
+        Metrics: the cosine of both, and the spread of the wanted ones, 1 if they cover the sphere and 0 if all are the
+        same.
         """
-        told, wanted = normalize(told, dim=1), normalize(wanted, dim=1)
-        agreement = (told * wanted.roll(len(wanted) // 2, 0)).sum(1).mean()
+        predicted, wanted = normalize(predicted, dim=1), normalize(wanted, dim=1)
+        agreement = (predicted * wanted.roll(len(wanted) // 2, 0)).sum(1).mean()
         spread = wanted.var(0).sum().sqrt()
         return 4 - 4 * agreement, {"agreement": agreement.detach(), "spread": spread}
 
@@ -82,4 +82,4 @@ class BYOL(Task):
         self.teacher.follow(self._taught(), self.progress)
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        return {f"view {view + 1}": looks(self.views(batch, view)) for view in (0, 1)}
+        return {f"view {view + 1}": preview_of(self.views(batch, view)) for view in (0, 1)}

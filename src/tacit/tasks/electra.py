@@ -1,4 +1,4 @@
-"""Replaced-token detection: a small generator fills in hidden tokens, and the encoder tells which are not the original.
+"""Replaced-token detection: a small generator fills in hidden tokens, and the encoder detects which were replaced.
 
 Clark, Luong, Le & Manning 2020, "ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators",
 arXiv:2003.10555. With x the tokens, m the hidden places and x' the tokens with samples of the generator at m, the loss

@@ -1,7 +1,7 @@
-"""What pretext tasks are made of. A modality has a task where it has all that the task needs.
+"""The ingredients of pretext tasks. A modality has a task if it has all ingredients that the task needs.
 
-A modality derives from `Ingredients` and overrides what it has. Each ingredient is made when a task asks for it, so
-that no task pays for those of another.
+A modality derives from `Ingredients` and overrides those that it has. Each ingredient is made when a task takes it,
+so that no task pays for those of another.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from tacit.tasks.masked import Masked
 
 MaskMaker = Callable[[Batch, Tensor], Tensor]
-"""Draws which tokens are hidden: what is seen, and the progress of the training in [0, 1] -> [B N] bool."""
+"""Draws which tokens are hidden: (view, progress of the training in [0, 1]) -> [B N] bool."""
 
 Turns = Mapping[str, Callable[[Batch], Batch]]
-"""Transformations that can be told apart, by the names that a report shows; the first leaves an example as it is."""
+"""Distinguishable transformations, by the names that a report shows; the first is the identity."""
 
 E_co = TypeVar("E_co", bound=Encoder, covariant=True)
 
 
 class Target(NamedTuple):
-    """What is predicted of every token, and how an answer is made and judged.
+    """The prediction target of every token, with its decoder and loss.
 
     `of(batch)` is float [B N P], or identities [B N]; `width` is P, or how many identities there are. `decoder` answers
     from states [M D] in place of a new linear layer. `loss` compares states [M D] and truth, [M P] or [M], itself (a
@@ -52,9 +52,9 @@ class Books(NamedTuple):
 
 @dataclass(frozen=True)
 class Ingredients(Generic[E_co]):
-    """What a modality gives for one encoder; for `task`, of which something else may have been measured to train well.
+    """A modality's ingredients for one encoder and `task`, since the best ones may differ between tasks.
 
-    `hiding` is a person's own mask schedule. The names of the methods below are what a task's `needs` speak of.
+    `hiding` is the user's own mask schedule. A task's `needs` refer to the names of the methods below.
     """
 
     encoder: E_co
@@ -62,19 +62,19 @@ class Ingredients(Generic[E_co]):
     hiding: Hiding | None = None
 
     def views(self) -> ViewMaker:
-        """Views that differ much and still are of the same example, to be compared."""
+        """Strongly augmented views of an example, for contrast."""
         raise NotImplementedError
 
     def dropout(self) -> ViewMaker:
-        """The example as it is, for an encoder whose own dropout makes two views of it."""
+        """The unchanged example, for an encoder whose own dropout makes two views of it."""
         raise NotImplementedError
 
     def whole(self) -> ViewMaker:
-        """The example varied little, since the task reads what is in it."""
+        """A weakly augmented example, for tasks that predict its content."""
         raise NotImplementedError
 
     def masks(self) -> MaskMaker:
-        """Which tokens to hide."""
+        """The mask maker: which tokens to hide."""
         raise NotImplementedError
 
     def corrupt(self) -> Callable[[Batch, Tensor], Batch]:
@@ -82,23 +82,23 @@ class Ingredients(Generic[E_co]):
         raise NotImplementedError
 
     def target(self) -> Target:
-        """What a token holds: pixels, frames, words, items."""
+        """The content of a token: pixels, frames, words, items."""
         raise NotImplementedError
 
     def codes(self) -> Target:
-        """Codes of tokens by a quantiser that nothing has been learned for."""
+        """Codes of tokens by a random, untrained quantiser."""
         raise NotImplementedError
 
     def attributes(self) -> Target:
-        """What is known of a token beside its identity."""
+        """The attributes of a token beside its identity."""
         raise NotImplementedError
 
     def ahead(self) -> int:
-        """How many tokens ahead lies what is predicted, where tokens come one after the other."""
+        """How many tokens ahead to predict, in a sequence."""
         raise NotImplementedError
 
     def turns(self) -> Turns:
-        """Transformations of an example that are told apart."""
+        """Transformations of an example that the task distinguishes."""
         raise NotImplementedError
 
     def quantiser(self) -> Books:
@@ -106,7 +106,7 @@ class Ingredients(Generic[E_co]):
         raise NotImplementedError
 
     def generator(self) -> Masked:
-        """Masked prediction on a smaller encoder, whose answers are put in place of tokens."""
+        """Masked prediction on a smaller encoder, whose predictions replace tokens."""
         raise NotImplementedError
 
     @classmethod
@@ -115,7 +115,7 @@ class Ingredients(Generic[E_co]):
         return frozenset(name for name in NAMES if getattr(cls, name) is not getattr(Ingredients, name))
 
     def take(self, name: str) -> Any:
-        """The ingredient of a name."""
+        """The ingredient of this name."""
         return getattr(self, name)()
 
 

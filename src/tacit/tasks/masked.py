@@ -1,6 +1,6 @@
-"""Masked prediction: hide tokens, predict what was there.
+"""Masked prediction: hide tokens, predict their content.
 
-One task for patches, frames, words and items. What is predicted is an argument: `target.of(batch)` gives the input
+One task for patches, frames, words and items. The target is an argument: `target.of(batch)` gives the input
 itself or a teacher's features (float, [B N P], squared error) or identities (integer, [B N], cross-entropy). The loss
 is the mean over hidden tokens alone.
 
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from tacit.core.errors import UserError
 from tacit.core.nn import Decoder, variety
 from tacit.core.types import Batch, Dropping, Encoder, Masking, Output, ViewMaker
-from tacit.tasks.base import Task, looks, mean_of_all
+from tacit.tasks.base import Task, mean_of_all, preview_of
 from tacit.tasks.ingredients import MaskMaker, Target
 
 
@@ -90,7 +90,7 @@ class Masked(Task):
         return Output(mean_of_all(losses, seen["weight"][mask] if "weight" in seen else None), metrics, {})
 
     def compare(self, seen: Batch, mask: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss [M] at each of the hidden places, and metrics of all."""
+        """The loss [M] at each hidden position, and metrics of all."""
         if self.loss is not None:
             return self.loss(self.states(seen, mask)[mask], truth), {}
         answer = self.answer(seen, mask)  # [M P]
@@ -101,13 +101,13 @@ class Masked(Task):
         return nn.functional.cross_entropy(answer, truth, reduction="none"), metrics
 
     def answer(self, batch: Batch, mask: Tensor) -> Tensor:
-        """What the task answers at the M hidden places alone, [M P]."""
+        """Predictions at the M hidden positions alone, [M P]."""
         if self.drop:
             return self.predict(batch, mask)[mask].float()
         return self.decoder(self.states(batch, mask)[mask]).float()
 
     def predict(self, batch: Batch, mask: Tensor) -> Tensor:
-        """What the task answers at every place, [B N P], having seen only where `mask` [B N] is False."""
+        """Predictions at every position, [B N P], from the tokens where `mask` [B N] is False."""
         if isinstance(self.encoder, Dropping) and self.drop:
             shown = int((~mask[0]).sum())
             keep = mask.int().argsort(dim=1, stable=True)[:, :shown]  # [B K] visible places in order
@@ -115,7 +115,7 @@ class Masked(Task):
         return self.decoder(self.states(batch, mask))
 
     def states(self, batch: Batch, mask: Tensor) -> Tensor:
-        """The encoder's tokens [B N D] where those under `mask` are hidden from it."""
+        """The encoder's tokens [B N D] with those under `mask` hidden from it."""
         if self.corrupt is not None:
             return self.encoder(self.corrupt(batch, mask)).tokens
         assert isinstance(self.encoder, Masking)
@@ -125,16 +125,16 @@ class Masked(Task):
         seen = self.views(batch, 0)
         mask = self.masks(seen, self.progress)
         if self.corrupt is not None:
-            filled = looks(seen).clone()
+            filled = preview_of(seen).clone()
             filled[mask] = self.answer(seen, mask).argmax(1)
-            return {"input": looks(seen), "shown": looks(self.corrupt(seen, mask)), "filled in": filled}
+            return {"input": preview_of(seen), "shown": preview_of(self.corrupt(seen, mask)), "filled in": filled}
         if self.picture is None:
-            return {"input": looks(seen)}
+            return {"input": preview_of(seen)}
         truth, answer = self.target(seen), self.predict(seen, mask).float()
         hidden = torch.where(mask[..., None], torch.zeros_like(truth), truth)
         filled = torch.where(mask[..., None], answer, truth)
         return {
-            "input": looks(seen),
+            "input": preview_of(seen),
             "shown": self.picture(hidden, seen),
             "reconstruction": self.picture(filled, seen),
         }

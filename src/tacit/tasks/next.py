@@ -1,4 +1,4 @@
-"""Next prediction: say what comes, from what has come.
+"""Next prediction: predict a later token from all earlier ones.
 
 One task for frames and items. The encoder must be `Causal`: the state h_t of token t knows tokens 1 to t alone. With
 n = `ahead` the loss is the mean, over all tokens t whose token t + n lies inside the sequence, of
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from tacit.core.errors import UserError
 from tacit.core.types import Batch, Causal, Encoder, Output, ViewMaker
-from tacit.tasks.base import Task, looks, mean_of_all
+from tacit.tasks.base import Task, mean_of_all, preview_of
 from tacit.tasks.ingredients import Target
 
 
@@ -83,15 +83,15 @@ class Next(Task):
         return nn.functional.cross_entropy(answer, truth, reduction="none"), {"accuracy": accuracy}
 
     def answer(self, states: Tensor) -> Tensor:
-        """What is said of the token `ahead`, [... P]."""
+        """The prediction for the token `ahead`, [... P]."""
         assert self.decoder is not None
         return self.decoder(states).float()
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         seen = self.views(batch, 0)
         if self.picture is None:
-            return {"input": looks(seen)}
-        told = self.answer(self.encoder(seen).tokens)
-        foreseen = self.target(seen).clone()  # its first tokens, of which nothing can be said
-        foreseen[:, self.ahead :] = told[:, : -self.ahead]
-        return {"input": looks(seen), "foreseen": self.picture(foreseen, seen)}
+            return {"input": preview_of(seen)}
+        predicted = self.answer(self.encoder(seen).tokens)
+        foreseen = self.target(seen).clone()  # its first tokens, which cannot be predicted
+        foreseen[:, self.ahead :] = predicted[:, : -self.ahead]
+        return {"input": preview_of(seen), "foreseen": self.picture(foreseen, seen)}

@@ -1,4 +1,4 @@
-"""Rotation prediction: to say which way is up, one must know what is in the picture.
+"""Rotation prediction: recognising which way is up requires knowing the content of the picture.
 
 Gidaris, Singh & Komodakis 2018, "Unsupervised Representation Learning by Predicting Image Rotations",
 arXiv:1803.07728. Every image is shown in all four quarter turns r and a linear classifier on the pooled features names
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from tacit.core.nn import together
 from tacit.core.types import Batch, Encoder, Output, ViewMaker
-from tacit.tasks.base import Task, looks
+from tacit.tasks.base import Task, preview_of
 from tacit.tasks.ingredients import Turns
 
 
 class Rotation(Task):
-    """Transformation prediction; of square images the `turns` are by quarters."""
+    """Transformation prediction; for square images the `turns` are quarter turns."""
 
     needs = frozenset({"whole", "turns"})
 
@@ -44,9 +44,9 @@ class Rotation(Task):
         return Output(nn.functional.cross_entropy(logits, turn), {"accuracy": accuracy.detach()}, {})
 
     def vain(self, batch: Batch) -> str:
-        alike = all(bool((looks(turn(batch)) == looks(batch)).all()) for turn in self.turns.values())
+        alike = all(bool((preview_of(turn(batch)) == preview_of(batch)).all()) for turn in self.turns.values())
         return "the examples look the same however they are turned" if alike else ""
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         seen = self.views(batch, 0)
-        return {name: looks(turn(seen)) for name, turn in self.turns.items()}
+        return {name: preview_of(turn(seen)) for name, turn in self.turns.items()}

@@ -24,7 +24,7 @@ from torch.nn.functional import normalize
 from tacit.core import gathering
 from tacit.core.nn import mlp, together
 from tacit.core.types import Batch, Encoder, Output, ViewMaker
-from tacit.tasks.base import Task, looks
+from tacit.tasks.base import Task, preview_of
 
 
 class SimCLR(Task):
@@ -50,7 +50,7 @@ class SimCLR(Task):
         self.encoder = encoder
         self.views = views
         self.temperature = temperature
-        self.fewest_in_part = 2 if hidden else 1  # batch norm makes opposites of two views that are alone
+        self.fewest_in_part = 2 if hidden else 1  # batch norm makes two views alone opposites
         self.head = mlp(encoder.dim, hidden, out) if hidden else nn.Identity()
 
     @property
@@ -70,7 +70,7 @@ class SimCLR(Task):
         """NT-Xent of this rank's rows [B 2 D]; `agreement` is the share of views that are nearest to their partner."""
         z, rows = embeddings, len(embeddings)
         everyone = gathering.gather(z).flatten(0, 1)  # [W*B*2 D]
-        mine = torch.arange(2 * rows, device=z.device) + 2 * rows * gathering.rank()  # where my views are in it
+        mine = torch.arange(2 * rows, device=z.device) + 2 * rows * gathering.rank()  # this rank's views in it
         similarity = z.flatten(0, 1) @ everyone.T / self.temperature  # [2B W*B*2]
         similarity = similarity.scatter(1, mine[:, None], -math.inf)
         partner = mine ^ 1  # views of one example are neighbours
@@ -79,4 +79,4 @@ class SimCLR(Task):
         return Output(loss, {"agreement": agreement.detach()}, {})
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        return {f"view {view + 1}": looks(self.views(batch, view)) for view in (0, 1)}
+        return {f"view {view + 1}": preview_of(self.views(batch, view)) for view in (0, 1)}

@@ -7,7 +7,7 @@ covariance matrix, the loss is (Algorithm 1)
     25 mean (Z - Z')^2 + 25 (v(Z) + v(Z')) + c(Z) + c(Z')
     v(Z) = mean over features j of max(0, 1 - sqrt(C(Z)_jj + 0.0001)),    c(Z) = sum over i != j of C(Z)_ij^2 / D
 
-Nothing is told apart from anything: no negatives, no teacher. The covariance is that of the global batch.
+There are no negatives and no teacher. The covariance is that of the global batch.
 
 Departure: the expander is four times as wide as the features, as the paper's is on ResNet-50's 2,048, but never wider
 than 1,024.
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tacit.core import gathering
 from tacit.core.nn import together
 from tacit.core.types import Batch, Encoder, Output, ViewMaker
-from tacit.tasks.base import Task, looks
+from tacit.tasks.base import Task, preview_of
 
 WIDEST = 1024
 
@@ -34,7 +34,7 @@ class VICReg(Task):
     """
 
     needs = frozenset({"views"})
-    fewest = fewest_in_part = 2  # of one alone there is no deviation, and batch norm leaves nothing
+    fewest = fewest_in_part = 2  # one alone has no deviation, and batch norm leaves nothing
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class VICReg(Task):
         return self.compared(self.embed(batch))
 
     def embed(self, batch: Batch) -> Tensor:
-        """What the expander makes of both views, [B 2 D]."""
+        """The expander's outputs for both views, [B 2 D]."""
         both = together([self.views(batch, view) for view in (0, 1)])  # [2B ...]
         z: Tensor = self.expander(self.encoder(both).pooled).float()  # [2B D]
         return z.view(2, -1, z.shape[1]).transpose(0, 1)
@@ -85,4 +85,4 @@ class VICReg(Task):
         return Output(loss, {name: value.detach() for name, value in metrics.items()}, {})
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        return {f"view {view + 1}": looks(self.views(batch, view)) for view in (0, 1)}
+        return {f"view {view + 1}": preview_of(self.views(batch, view)) for view in (0, 1)}

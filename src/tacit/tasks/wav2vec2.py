@@ -1,4 +1,4 @@
-"""wav2vec 2.0: of hidden places, tell the quantised latent that was there from those of other hidden places.
+"""wav2vec 2.0: at hidden positions, identify the true quantised latent among those of other hidden positions.
 
 Baevski, Zhou, Mohamed & Auli 2020, "wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations",
 arXiv:2006.11477. With z_t the latents, c_t what the encoder says at t where some of them are hidden, and q_t the latent
@@ -28,12 +28,12 @@ from tacit.core import gathering, keys
 from tacit.core.errors import UserError
 from tacit.core.nn import variety
 from tacit.core.types import Batch, Encoder, Latent, Output, ViewMaker
-from tacit.tasks.base import Task, looks
+from tacit.tasks.base import Task, preview_of
 from tacit.tasks.ingredients import Books, MaskMaker
 
 
 class Wav2Vec2(Task):
-    """Contrast of hidden places for encoders of latents; `out` is where q lives.
+    """Contrast of hidden positions for encoders of latents; `out` is the dimension of q.
 
     `temperatures` of the quantiser are the first and the last one; `kappa` is that of the contrast.
     """
@@ -76,11 +76,11 @@ class Wav2Vec2(Task):
         seen = self.views(batch, 0)
         mask = self.masks(seen, self.progress)  # [B N]
         latents, valid = self.encoder.latents(seen)  # [B N C]
-        told = self.project(self.encoder.together(latents, valid, mask)).float()  # [B N out]
+        predicted = self.project(self.encoder.together(latents, valid, mask)).float()  # [B N out]
         first, last = self.temperatures
         temperature = first * (last / first) ** self.progress
         wanted, code, chance = self.quantiser(latents, seen["key"], temperature)
-        losses, right = self.contrast(told, wanted, code, mask, seen["key"])
+        losses, right = self.contrast(predicted, wanted, code, mask, seen["key"])
         here = mask.sum()
         everywhere = gathering.mean(here.float()).clamp(min=1.0)
         unused = 1 - self.in_use(chance[mask])
@@ -89,10 +89,12 @@ class Wav2Vec2(Task):
         metrics = {"accuracy": right / here.clamp(min=1), "codes_used": used / chance.shape[3]}
         return Output(losses / everywhere + self.diversity * unused, metrics, {})
 
-    def contrast(self, told: Tensor, wanted: Tensor, code: Tensor, mask: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum over hidden places of the loss, and at how many the right one was nearest."""
+    def contrast(
+        self, predicted: Tensor, wanted: Tensor, code: Tensor, mask: Tensor, key: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The sum of the loss over hidden positions, and at how many the right latent was nearest."""
         similar = (
-            nn.functional.normalize(told, dim=2) @ nn.functional.normalize(wanted, dim=2).mT / self.kappa
+            nn.functional.normalize(predicted, dim=2) @ nn.functional.normalize(wanted, dim=2).mT / self.kappa
         )  # [B N N]
         others = self.others(mask, key)  # [B N K]
         same = (code[:, :, None] == code[:, None]).all(3).gather(2, others)  # [B N K]
@@ -123,7 +125,7 @@ class Wav2Vec2(Task):
         return entropy.exp().mean() / chance.shape[2]
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        return {"input": looks(self.views(batch, 0))}
+        return {"input": preview_of(self.views(batch, 0))}
 
 
 class Quantiser(nn.Module):

@@ -24,7 +24,7 @@ from tacit.core.types import Batch
 
 _ROUNDS = 6
 _FEW = 1024  # with halves of a few bits a Feistel network is visibly uneven; so few rows are simply sorted by a hash
-_AHEAD = 2  # batches prepared before they are asked for
+_AHEAD = 2  # batches prepared ahead
 
 
 def shuffled(positions: NDArray[np.int64], n: int, key: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Ways to run the blocks of networks: compiled, or with activations that are computed anew in place of kept."""
+"""Compile the blocks of networks, or recompute their activations (activation checkpointing)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ BACKEND = "inductor"
 
 @contextmanager
 def blockwise(module: nn.Module, *, compiled: bool = False, recomputed: bool = False) -> Iterator[None]:
-    """Within, each block of `module` is `compiled` by itself, and keeps its inputs alone where it is `recomputed`.
+    """Within the context, each block of `module` is `compiled` by itself, and stores only its inputs if `recomputed`.
 
-    Recomputing is gradient checkpointing: Chen et al. 2016, "Training deep nets with sublinear memory cost",
-    arXiv:1604.06174. What is computed is the same, dropout and the counts of batch norms included.
+    Recomputing is activation checkpointing: Chen et al. 2016, "Training deep nets with sublinear memory cost",
+    arXiv:1604.06174. Results are the same, including dropout and the counts of batch norms.
     """
     found = blocks(module)
     for block in found:
@@ -48,7 +48,7 @@ def _recomputed(block: nn.Module, forward: Callable[..., Any], *inputs: Any, **n
 
 @contextmanager
 def _uncounted(block: nn.Module) -> Iterator[None]:
-    """What batch norms count within does not count."""
+    """Undo the counts of batch norms within the context."""
     before = [(buffer, buffer.clone()) for buffer in block.buffers()]
     try:
         yield

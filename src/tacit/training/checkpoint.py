@@ -4,7 +4,7 @@ A checkpoint is a folder `step-00000100` with `state.safetensors`, `state.json` 
 SHA-256 of all others. It is written under a temporary name, flushed to the disk and renamed, so a run killed at any
 moment leaves the previous checkpoint or the new one. Nothing is pickled.
 
-Of tensors that are cut into pieces each process writes its own, the leader beside all else into `state.safetensors`,
+Each process writes its own pieces of sharded tensors, the leader with all else into `state.safetensors`,
 process 1 into `state-1.safetensors` and so on; `pieces` in `state.json` says which rows of a tensor each file holds.
 """
 
@@ -28,16 +28,16 @@ from tacit.core.folders import remove_own, whole_folder
 from tacit.core.records import reading, text_of
 from tacit.training.sharding import cuts, here
 
-VERSION = 2  # 1 knew no pieces
+VERSION = 2  # version 1 had no pieces
 _TENSORS, _STATE, _MANIFEST = "state.safetensors", "state.json", "manifest.json"
 _OWN = (_TENSORS, _STATE, _MANIFEST, "state-*.safetensors")
-_FILE = re.compile(r"state(-\d+)?\.safetensors|state\.json")  # what a manifest can name
+_FILE = re.compile(r"state(-\d+)?\.safetensors|state\.json")  # the names that a manifest may contain
 
 Pieces = dict[str, dict[str, tuple[int, int]]]  # tensor -> file -> the rows from and to that it holds
 
 
 class Tensors(Mapping[str, Tensor]):
-    """The tensors of a checkpoint by name, read from the disk when asked for."""
+    """The tensors of a checkpoint by name, read from the disk on access."""
 
     def __init__(self, folder: Path, pieces: Pieces) -> None:
         from safetensors import safe_open
@@ -66,7 +66,7 @@ class Tensors(Mapping[str, Tensor]):
         return torch.Size(shape if rows is None else [rows[1], *shape[1:]])
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
-        """Rows `start` to `stop - 1`, of which no more than these are read."""
+        """Rows `start` to `stop - 1`; no others are read."""
         parts = []
         for file, rows in self._pieces[name].items():
             first, end = rows or (0, stop)
@@ -78,7 +78,7 @@ class Tensors(Mapping[str, Tensor]):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint, and what was wrong with newer ones that had to be passed over."""
+    """A whole checkpoint, and the faults of newer ones that were skipped."""
 
     step: int
     tensors: Tensors
@@ -92,7 +92,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
 
     Every process must call it: where tensors are cut, each writes its pieces.
     """
-    leads, pieces = ranks.leader(), _pieces(tensors)
+    leads, pieces = ranks.is_leader(), _pieces(tensors)
     if not leads and not pieces:
         return
     final = folder / _name(step)
@@ -102,8 +102,8 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
             own = _write_own(partial, tensors)
             hashes = gathering.gather_bytes(bytes.fromhex(own)) if pieces else [bytes.fromhex(own)]
             if leads:
-                told = {"version": VERSION, "step": step, **state, "pieces": pieces}
-                (partial / _STATE).write_text(json.dumps(told, indent=1))
+                content = {"version": VERSION, "step": step, **state, "pieces": pieces}
+                (partial / _STATE).write_text(json.dumps(content, indent=1))
                 manifest = {_file(process): value.hex() for process, value in enumerate(hashes)}
                 manifest[_STATE] = sha256(partial / _STATE)
                 (partial / _MANIFEST).write_text(json.dumps(manifest, separators=(",", ":")))
@@ -119,8 +119,8 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
 def load(folder: Path) -> Checkpoint | None:
     """The newest whole checkpoint under `folder`, or None where there is none at all; every process must call it.
 
-    Damaged ones are passed over and named in `damaged`. UserError where all are damaged, where one was written by a
-    newer Tacit, or where a pickle is offered.
+    Damaged ones are skipped and named in `damaged`. UserError where all are damaged, where one was written by a newer
+    Tacit, or where it is a pickle.
     """
     name, damaged = ranks.from_leader(lambda: _newest_whole(folder))
     if name is None:
@@ -160,13 +160,13 @@ def _newest_whole(folder: Path) -> tuple[str | None, list[str]]:
 
 
 def _write_own(folder: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write what this process holds, and what is whole where it leads; returns the hash of the file."""
+    """Write this process's pieces and, on the leader, the unsharded tensors; returns the hash of the file."""
     from safetensors.torch import save_file
 
     own = {}
     for name, value in tensors.items():
         rows = cuts(value)
-        start, stop = (0, int(ranks.leader())) if rows is None else rows[gathering.rank()]
+        start, stop = (0, int(ranks.is_leader())) if rows is None else rows[gathering.rank()]
         if start < stop:
             own[name] = here(value).detach().to("cpu", copy=True).contiguous()
     path = folder / _file(gathering.rank())
@@ -191,18 +191,18 @@ def _name(step: int) -> str:
 
 
 def _newest_first(folder: Path) -> Iterator[Path]:
-    """The folders of checkpoints; one without any file of a checkpoint is somebody else's."""
+    """The folders of checkpoints; one without any checkpoint file is not ours."""
     found = [path for path in folder.glob("step-*") if path.is_dir() and re.fullmatch(r"step-\d{8,}", path.name)]
     found = [path for path in found if any((path / name).exists() for name in _OWN[:3])]
     yield from sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
 def _fault(path: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
+    """The fault of a checkpoint, or None."""
     try:
         manifest = json.loads(text_of(path / _MANIFEST))
         for name in {_TENSORS: "", _STATE: "", **manifest}:
-            if not _FILE.fullmatch(name):  # a path would lead to what may block or never end
+            if not _FILE.fullmatch(name):  # a path could lead to a file that blocks or never ends
                 return f"{_MANIFEST} is damaged"
             if not (path / name).exists():
                 return f"{name} is missing"

@@ -49,7 +49,7 @@ __all__ = ["TIMEOUT", "Fabric", "Precision", "all_processes", "make_fabric", "se
 
 @contextmanager
 def all_processes(*, device: str = "auto", timeout: float = TIMEOUT) -> Iterator[None]:
-    """All processes that torchrun or SLURM has started do the block as one run, see `tacit.core.ranks`.
+    """Run the block in all processes of torchrun or SLURM as one run, see `tacit.core.ranks`.
 
     A process that waits longer than `timeout` seconds for another one ends the run. RunFailed where they do not meet.
     """
@@ -61,11 +61,11 @@ def all_processes(*, device: str = "auto", timeout: float = TIMEOUT) -> Iterator
 def make_fabric(
     *, device: str = "auto", precision: Precision = "auto", bf16_pays: bool = False, sharded: bool = False
 ) -> Fabric:
-    """A Fabric for this process, also under torchrun and SLURM; `device` is auto, cpu, cuda or mps.
+    """Make a Fabric for this process, also under torchrun and SLURM; `device` is auto, cpu, cuda or mps.
 
     Precision `auto` is bf16 on CUDA, and on CPUs that compute in it where `bf16_pays`; 32 bits elsewhere. On a CPU that
-    has to emulate it bf16 was measured to be 7 to 14 times slower (see docs/experiments.md). `sharded` cuts what is
-    trained into a piece for each process; alone a process keeps it whole.
+    must emulate it bf16 was measured to be 7 to 14 times slower (see docs/experiments.md). `sharded` shards the trained
+    module over the processes; a single process keeps it whole.
     """
     keep_memory()
     _meet(device, TIMEOUT)
@@ -96,18 +96,18 @@ def _strategy(sharded: bool) -> DDPStrategy | ModelParallelStrategy:
 
 
 def set_up(fabric: Fabric, module: nn.Module, optim: Optim) -> tuple[Any, Any]:
-    """The module as it is trained on this device by all processes, and its optimiser."""
+    """Set up the module and its optimiser for training on this device by all processes."""
     model = fabric.setup_module(module)
     return model, fabric.setup_optimizers(optim.build(module))
 
 
 def shards(fabric: Fabric) -> bool:
-    """Whether what is set up by it is cut into pieces."""
+    """Whether this Fabric shards modules."""
     return isinstance(fabric.strategy, ModelParallelStrategy)
 
 
 def _meet(device: str, timeout: float) -> None:
-    """Have the processes of a launcher find each other, before anything else is done."""
+    """Form the process group of a launcher, before anything else is done."""
     environment = _environment()
     if td.is_initialized():  # by us, or by a person's own script
         ranks.meet_anew(timeout)
@@ -133,7 +133,7 @@ def _meet(device: str, timeout: float) -> None:
 
 
 def _environment() -> TorchElasticEnvironment | SLURMEnvironment | None:
-    """Who has started this process as one of several: torchrun, which also runs inside SLURM, or srun."""
+    """The launcher's environment: that of torchrun, which also runs inside SLURM, or of srun."""
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and SLURMEnvironment.detect():
@@ -143,7 +143,7 @@ def _environment() -> TorchElasticEnvironment | SLURMEnvironment | None:
 
 
 def _processes_here() -> int:
-    """How many of the processes run on this machine; every machine has as many."""
+    """The number of processes on this machine, the same on every machine."""
     tasks, nodes = (int(os.environ.get(name, "1")) for name in ("SLURM_NTASKS", "SLURM_NNODES"))
     return int(os.environ.get("LOCAL_WORLD_SIZE", tasks // nodes))
 
@@ -153,11 +153,11 @@ def _on_cuda(device: str) -> bool:
 
 
 def keep_memory() -> None:
-    """Have glibc keep the memory of freed tensors for the next ones, where the C library is glibc; and oneDNN little.
+    """Make glibc, where present, keep freed memory for the next tensors, and limit oneDNN's cache of kernels.
 
-    Handing every large tensor back to the system and asking for it anew cost a fifth to a quarter of a step's time.
-    oneDNN keeps a kernel for every shape that it has met, about 1 MB each in bf16, and the number of events that are
-    predicted differs from step to step: with its 1,024 kernels a training grew by 4 MB a step.
+    Returning every large tensor to the system and allocating it again cost a fifth to a quarter of a step's time.
+    oneDNN caches a kernel for every shape, about 1 MB each in bf16, and the number of predicted events differs from
+    step to step: with its 1,024 kernels a training grew by 4 MB a step.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
     try:

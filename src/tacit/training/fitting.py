@@ -11,16 +11,16 @@ import psutil
 
 from tacit.training.stepping import OutOfMemory, is_out_of_memory
 
-SHARE = 0.8  # of the memory that is free now; the rest is for what is not training
-MOST = 4096  # examples, beyond which larger batches were not seen to learn more
-LONGEST = 10.0  # seconds of a step, beyond which no larger batch is tried
+SHARE = 0.8  # of the free memory; the rest is for everything else
+MOST = 4096  # examples; larger batches were not seen to learn more
+LONGEST = 10.0  # seconds of a step above which no larger batch is tried
 
 
 def most_that_fit(seconds: Callable[[int], float], start: int, most: int) -> int:
-    """The largest of start, 2 start, 4 start, ... up to `most` of which a step fits into memory.
+    """The largest batch of start, 2 start, 4 start, ... up to `most` whose step fits into memory.
 
-    `seconds(batch_size)` takes real steps, says how long one took, and raises `OutOfMemory` or what torch raises. None
-    larger is tried where a step takes long. `OutOfMemory` where not even `start` fits.
+    `seconds(batch_size)` takes real steps, returns the time of one, and raises `OutOfMemory` or torch's own error. No
+    larger batch is tried where a step takes long. `OutOfMemory` where not even `start` fits.
     """
     fits = 0
     size = start
@@ -42,7 +42,7 @@ def most_that_fit(seconds: Callable[[int], float], start: int, most: int) -> int
 
 
 def free_memory() -> int:
-    """Bytes that this process can still have, by the system and by its control group."""
+    """Bytes still available to this process, by the system and by its control group."""
     free = psutil.virtual_memory().available
     group = Path("/sys/fs/cgroup")
     limit = group / "memory.max"
@@ -53,9 +53,9 @@ def free_memory() -> int:
 
 @contextmanager
 def limited(extra: int) -> Iterator[None]:
-    """Within, this process may map at most `extra` bytes more than now, where Linux is; asking for more is an error.
+    """Limit this process to `extra` more bytes of mapped memory within the context (Linux only); more is an error.
 
-    So a batch that is too large is refused, and does not have the system end the process.
+    So a batch that is too large raises an error, and the system does not kill the process.
     """
     if not sys.platform.startswith("linux"):
         yield

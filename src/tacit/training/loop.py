@@ -37,8 +37,8 @@ from tacit.training.stepping import NonFinite, Stepper, StepSettings
 Row = dict[str, float | int | str]
 Probe = Callable[[Task], Mapping[str, float]]
 
-MOST_STEPS = 1 << 40  # batches are asked for until no more steps are taken
-GO_ON, SAVE, JUMPED = 0, 1, 1 << 10  # what ranks agree on after a step; in between are the numbers of signals
+MOST_STEPS = 1 << 40  # the stream of batches ends with the training
+GO_ON, SAVE, JUMPED = 0, 1, 1 << 10  # the agreement of ranks after a step; values in between are numbers of signals
 
 
 class Source(Protocol):
@@ -50,22 +50,22 @@ class Source(Protocol):
 
 
 class Length(Protocol):
-    """How many steps a training takes, where that may turn out otherwise on the way."""
+    """The number of steps of a training, which may change on the way."""
 
     @property
     def first(self) -> int:
-        """The steps in all, as planned before the first one."""
+        """The total number of steps, as planned before the first one."""
 
     def at(self, step: int) -> int:
-        """The steps in all, as they were known before this one was taken."""
+        """The total number of steps, as known before this one."""
 
     def revise(self, step: int, seconds: float) -> None:
-        """Think again before this step, which comes `seconds` after the start; every process asks at the same ones."""
+        """Revise the total before this step, `seconds` after the start; every process calls it at the same steps."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """A length that stays as it is."""
+    """A fixed length."""
 
     first: int
 
@@ -78,7 +78,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Run:
-    """What pretraining ended with: the trained task and what it took, resumed parts included."""
+    """The result of pretraining: the trained task, its steps and its time, resumed parts included."""
 
     task: Task
     steps: int
@@ -86,11 +86,11 @@ class Run:
     examples_per_second: float
     history: tuple[Row, ...]
     notes: tuple[str, ...] = ()
-    epochs: float = math.nan  # how often it has seen its examples, where that is known
+    epochs: float = math.nan  # epochs seen, if known
 
 
 class Jumped(RunFailed):
-    """The loss jumped at a step, and such steps are to be passed over."""
+    """The loss jumped at a step that must be skipped."""
 
     def __init__(self, text: str, step: int) -> None:
         super().__init__(f"{text} at step {step}")
@@ -119,18 +119,18 @@ def pretrain(
 ) -> Run:
     """Train `task` for `steps` steps on `source`, from its newest checkpoint under `folder` where there is one.
 
-    With a `Length` in place of a number the steps may become more or fewer on the way. What depends on their number,
-    as the learning rate does, follows from the next step on.
+    With a `Length` in place of a number, the number of steps may change on the way. The learning rate and all else that
+    depends on it follow from the next step on.
 
     Writes `folder/checkpoints/<name>/` every `save_every` seconds, at the end and on Ctrl-C or SIGTERM, and about
     `rows` lines to `folder/metrics.jsonl`, `probes` of them with what `probe` measured. `watch` sees each line and the
-    total, `say` hears what a person should know. `settings` say how steps are computed.
+    total, `say` gets messages for the user. `settings` define how steps are computed.
 
-    Where the loss or its gradient is not finite, or the loss jumps, training goes back to the newest checkpoint and
-    passes over that step, at most `skip_bad_steps` times; this needs a `folder`.
+    Where the loss or its gradient is not finite, or the loss jumps, training returns to the newest checkpoint and skips
+    that step, at most `skip_bad_steps` times; this needs a `folder`.
 
     Raises `NonFinite` before a non-finite loss or gradient changes anything, `OutOfMemory` with the remedy,
-    `Interrupted` after the checkpoint that a signal asked for, `RunFailed` on a full disk.
+    `Interrupted` after the checkpoint that follows a signal, `RunFailed` on a full disk.
     """
     length: Length = Steps(steps) if isinstance(steps, int) else steps
     if length.first < 1:
@@ -189,7 +189,7 @@ def check_learning(task: Task, source: Source, name: str, settings: StepSettings
 
 
 class _Training:
-    """Steps from the newest checkpoint on, what is written and said on the way, and going back where a step is bad."""
+    """Takes steps from the newest checkpoint on, writes and logs, and returns to a checkpoint after a bad step."""
 
     def __init__(
         self,
@@ -216,7 +216,7 @@ class _Training:
         self.signals = _Signals()
 
     def to_the_end(self) -> bool:
-        """Train from the newest checkpoint on: whether that ended well; else a bad step is to be passed over."""
+        """Train from the newest checkpoint to the end; False if a bad step must be skipped first."""
         start = self._restore()
         if start == 0 and self.skip_bad_steps:
             self._save(0)
@@ -227,14 +227,14 @@ class _Training:
                 raise
             self.skipped.append(bad.step)
             self.take.optimizer.zero_grad()
-            said = str(bad).partition(";")[0]
-            self.say(f"{said}: going back to the newest checkpoint, and passing over that step")
+            message = str(bad).partition(";")[0]
+            self.say(f"{message}: going back to the newest checkpoint, and passing over that step")
             return False
         return True
 
     @property
     def seconds(self) -> float:
-        """Spent so far, in earlier parts of the run too."""
+        """Seconds spent so far, including earlier parts of the run."""
         return self._before + time.perf_counter() - self._began
 
     def _steps(self, start: int) -> None:
@@ -271,7 +271,7 @@ class _Training:
         self.watch(row, self.take.steps)
 
     def _agree(self, step: int, out: Output) -> None:
-        """What follows from a step on any rank: a jump of the loss, a signal, a checkpoint that is due."""
+        """Agree over ranks on the consequence of a step: a jump of the loss, a signal, a checkpoint that is due."""
         jump = self.spikes.jumped(float(out.loss.detach()))
         due = self.place is not None and time.perf_counter() - self._saved > self.save_every
         agreed = gathering.any_rank(JUMPED if jump else self.signals.received or (SAVE if due else GO_ON))
@@ -286,7 +286,7 @@ class _Training:
                 raise Interrupted(agreed)
 
     def _restore(self) -> int:
-        """Put the newest checkpoint back: the step to go on from."""
+        """Restore the newest checkpoint; returns the step to continue from."""
         task, optimizer, steps, seed = self.take.task, self.take.optimizer.optimizer, self.length.first, self.take.seed
         saved = state.restore(self.place, task, optimizer, steps=steps, seed=seed) if self.place is not None else None
         saved = saved or state.Saved(0)
@@ -323,7 +323,7 @@ def seconds_per_step(
     longest: float = math.inf,
     settings: StepSettings | None = None,
 ) -> float:
-    """How long one step takes, on a copy of the task: at least `steps` steps, more until `seconds` are over.
+    """Time one step on a copy of the task: over at least `steps` steps, and more until `seconds` are over.
 
     Where steps are slow, fewer of them, so that it takes little more than `longest` seconds.
     """
@@ -350,7 +350,7 @@ def seconds_per_step(
 
 
 def _measure(probe: Callable[[Task], Mapping[str, float]], task: Task) -> dict[str, float]:
-    """Ask the probe in eval mode, without letting it move the global generator."""
+    """Run the probe in eval mode, without advancing the global generator."""
     task.eval()
     with torch.random.fork_rng(devices=[]), torch.no_grad(), gathered(task):
         found = dict(probe(task))
@@ -359,12 +359,12 @@ def _measure(probe: Callable[[Task], Mapping[str, float]], task: Task) -> dict[s
 
 
 class _History:
-    """The lines of `metrics.jsonl` that belong to one task; a resumed run takes back lines after its checkpoint."""
+    """The lines of one task in `metrics.jsonl`; a resumed run removes lines after its checkpoint."""
 
     def __init__(self, folder: Path | None, name: str, start: int, *, leader: bool) -> None:
         self.path = folder / "metrics.jsonl" if folder is not None and leader else None
         self.rows: list[Row] = []
-        self.damaged = 0  # lines that were passed over
+        self.damaged = 0  # lines that were skipped
         if self.path is None or not self.path.exists():
             return
         whole = list(read_history(self.path))
@@ -380,7 +380,7 @@ class _History:
                 file.write(_line(row))
 
 
-_CHECK = re.compile(rb', "crc32": "([0-9a-f]{8})"}$')  # the end of a line, of all before it
+_CHECK = re.compile(rb', "crc32": "([0-9a-f]{8})"}$')  # the end of a line: the checksum of all before it
 
 
 def _line(row: Row) -> str:
@@ -389,7 +389,7 @@ def _line(row: Row) -> str:
 
 
 def read_history(path: Path) -> Iterator[Row]:
-    """The whole lines of a `metrics.jsonl`; damaged ones, such as a last one cut off by a kill, are passed over."""
+    """The whole lines of a `metrics.jsonl`; damaged ones, such as a last one cut off by a kill, are skipped."""
     if not path.is_file():
         return
     for line in path.read_bytes().splitlines():
@@ -409,14 +409,14 @@ def read_history(path: Path) -> Iterator[Row]:
 
 
 def _is_number(value: Any) -> bool:
-    """Also one that is not finite, but no whole number that is beyond all others."""
+    """Whether a value is a number, finite or not, but no integer beyond the range of floats."""
     return type(value) is float or (type(value) is int and abs(value) < 1 << 1000)
 
 
 class _Signals:
     """Ctrl-C and SIGTERM set `received`, and the loop stops at the end of its step; a second Ctrl-C stops at once.
 
-    What follows within a second is the first one again, which torchrun hands on.
+    A signal within a second of the first is the same one, repeated by torchrun.
     """
 
     def __init__(self) -> None:

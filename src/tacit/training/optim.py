@@ -54,7 +54,7 @@ class Optim:
         if self.name == "adamw":
             return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=True)
         if self.name == "sgd":
-            fused = not any(isinstance(p, DTensor) for p in trained)  # which PyTorch cannot update so
+            fused = not any(isinstance(p, DTensor) for p in trained)  # the fused optimiser does not support DTensor
             return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, fused=fused)
         return LARS(groups, lr=self.lr, momentum=self.momentum)
 

@@ -27,8 +27,8 @@ SECTIONS = {
 class Profile:
     """`with profile("forward"): ...` adds to `seconds["forward"]`; one that is not `on` does nothing.
 
-    A section inside another one is taken out of it. On an accelerator every section waits until its work is done, which
-    slows the whole down a little.
+    The time of a nested section is not counted in the outer one. On an accelerator every section synchronises, which
+    slows training down a little.
     """
 
     def __init__(self, *, on: bool = False) -> None:
@@ -52,7 +52,7 @@ class Profile:
             self._open.pop()
 
     def _turn(self) -> None:
-        """Give what passed since the last turn to the innermost section."""
+        """Add the time since the last call to the innermost section."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
@@ -62,7 +62,7 @@ class Profile:
 
     @contextmanager
     def within(self, task: nn.Module) -> Iterator[None]:
-        """Tell the views that a task draws from the rest of its forward pass."""
+        """Time a task's drawing of views separately from the rest of its forward pass."""
         drawing = [module for module in task.modules() if callable(getattr(module, "views", None))] if self.on else []
         own: list[Any] = [module.views for module in drawing]
         for module, views in zip(drawing, own, strict=True):
@@ -75,7 +75,7 @@ class Profile:
 
 
 class _Timed:
-    """Views of which each drawing is timed; all else is as it was."""
+    """A view maker whose calls are timed; all else is unchanged."""
 
     def __init__(self, views: Any, profile: Profile) -> None:
         self._views, self._profile = views, profile
@@ -89,7 +89,7 @@ class _Timed:
         return getattr(self._views, name)
 
 
-def told(seconds: Mapping[str, float], steps: int) -> list[str]:
+def profile_lines(seconds: Mapping[str, float], steps: int) -> list[str]:
     """Milliseconds of a step and their share, a line for each section."""
     whole = sum(seconds.values())
     lines = [f"a step took {1e3 * whole / steps:,.1f} ms:"]

@@ -1,7 +1,7 @@
 """Fully sharded training: every process holds a part of each tensor, along its first axis, and whole blocks in turn.
 
 PyTorch's `fully_shard` (Zhao et al. 2023, arXiv:2304.11277) over the blocks of encoders, heads and teachers, each
-gathered while it computes; what lies outside of blocks is gathered for a whole step.
+gathered while it computes; parameters outside of blocks are gathered for a whole step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def shard(module: nn.Module, mesh: Any) -> nn.Module:
     """Cut the parameters of `module` in place, one piece for each process."""
     processes = mesh["data_parallel"]
     for parameter in module.parameters():
-        parameter.data = parameter.data.contiguous()  # nothing else can be cut
+        parameter.data = parameter.data.contiguous()  # other layouts cannot be sharded
     for block in blocks(module):
         fully_shard(block, mesh=processes)
     fully_shard(module, mesh=processes)
@@ -47,35 +47,35 @@ def gathered(module: nn.Module) -> Iterator[None]:
 
 
 def hollow(module: M) -> M:
-    """A copy without the parameters' numbers, to be filled by `fill`."""
+    """A copy without the parameters' values, to be filled by `fill`."""
     memo = {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in module.parameters()}
     return copy.deepcopy(module, memo)
 
 
 def fill(empty: M, module: nn.Module) -> M:
-    """Put the whole tensors of the sharded `module` into the leader's hollow copy. Every process must ask."""
+    """Gather the whole tensors of the sharded `module` into the leader's hollow copy. Every process must call it."""
     state = {}
     for name, value in module.state_dict().items():
         together = whole(value)
-        if ranks.leader():
+        if ranks.is_leader():
             state[name] = together
-    if ranks.leader():
+    if ranks.is_leader():
         empty.load_state_dict(state, assign=True)
     return empty
 
 
 def whole(value: Tensor) -> Tensor:
-    """A tensor with all its pieces. Every process must ask."""
+    """The whole tensor, gathered from all pieces. Every process must call it."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def here(value: Tensor) -> Tensor:
-    """What this process holds of a tensor."""
+    """This process's piece of a tensor."""
     return value.to_local() if isinstance(value, DTensor) else value
 
 
 def cuts(value: Tensor) -> list[tuple[int, int]] | None:
-    """The rows, from and to, that each process holds; None of a tensor that all hold whole."""
+    """The range of rows that each process holds; None for a tensor that is not sharded."""
     if not isinstance(value, DTensor):
         return None
     assert value.placements == (Shard(0),)
@@ -85,7 +85,7 @@ def cuts(value: Tensor) -> list[tuple[int, int]] | None:
 
 
 def alike(piece: Tensor, model: Tensor) -> Tensor:
-    """The piece that this process holds of a tensor cut as `model` is, and laid out so in memory."""
+    """This process's piece of a tensor, sharded and laid out in memory as `model` is."""
     if not isinstance(model, DTensor):
         return torch.empty_like(model).copy_(piece)
     return DTensor.from_local(

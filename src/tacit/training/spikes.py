@@ -1,4 +1,4 @@
-"""Losses that jump: what no longer fits to the losses before it."""
+"""Detect losses that jump far above the earlier ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import statistics
 from collections import deque
 from collections.abc import Iterable
 
-SEEN = 50  # losses that say what is usual
+SEEN = 50  # recent losses that define the usual range
 ENOUGH = 20  # of them before any counts as unusual
 TIMES = 12.0  # mean absolute deviations from the median, beyond which one is unusual; usual ones stay within 6
 
@@ -18,7 +18,7 @@ class Spikes:
         self.recent = deque(recent, SEEN)
 
     def jumped(self, loss: float) -> str:
-        """What to say of this loss if it lies far above the recent ones, else nothing; it then counts among them."""
+        """A message if this loss lies far above the recent ones, else empty; the loss then joins them."""
         usual = statistics.median(self.recent) if len(self.recent) >= ENOUGH else loss
         spread = statistics.fmean(abs(one - usual) for one in self.recent) if self.recent else 0.0
         far = loss - usual > TIMES * spread and loss > 1.5 * abs(usual)

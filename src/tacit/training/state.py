@@ -1,7 +1,7 @@
-"""What a checkpoint holds: the task's state, the optimiser's and how far the run is; put back on any number of ranks.
+"""The content of a checkpoint: the states of task, optimiser and run, restored on any number of ranks.
 
-A tensor is stored under the first of its names. One that is cut into pieces is stored in pieces, see `checkpoint`, and
-put back in whatever pieces it is in then.
+A tensor is stored under the first of its names. A sharded tensor is stored in pieces, see `checkpoint`, and restored
+into the pieces of the current run.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tacit.training.sharding import alike, cuts, here
 
 @dataclass(frozen=True)
 class Saved:
-    """Where a run goes on, and what a person should know of it."""
+    """The state from which a run continues, with notes for the user."""
 
     step: int
     spent: float = 0.0  # seconds
-    skipped: tuple[int, ...] = ()  # steps that were bad
+    skipped: tuple[int, ...] = ()  # bad steps
     recent: tuple[float, ...] = ()  # losses
     notes: tuple[str, ...] = ()
 
@@ -44,7 +44,7 @@ def save(folder: Path, saved: Saved, task: Task, optimizer: torch.optim.Optimize
 
 
 def restore(folder: Path, task: Task, optimizer: torch.optim.Optimizer, *, steps: int, seed: int) -> Saved | None:
-    """Put the newest whole checkpoint under `folder` back, where there is one; every process must call it."""
+    """Restore the newest whole checkpoint under `folder`, if there is one; every process must call it."""
     saved = checkpoint.load(folder)
     if saved is None:
         return None
@@ -56,7 +56,7 @@ def restore(folder: Path, task: Task, optimizer: torch.optim.Optimizer, *, steps
                     f"the checkpoint in {folder} was made with {key} {saved.state[key]!r:.40}, not {value}; "
                     "resume with the same settings or choose another --out"
                 )
-        before, spent, skipped, recent = _told(saved.state)
+        before, spent, skipped, recent = _read_state(saved.state)
         with torch.no_grad():
             for name, tensor in _named(task).items():
                 here(tensor).copy_(_piece(saved.tensors, f"task/{name}", tensor))
@@ -69,8 +69,8 @@ def restore(folder: Path, task: Task, optimizer: torch.optim.Optimizer, *, steps
     return Saved(saved.step, spent, skipped, recent, tuple(notes))
 
 
-def _told(state: Mapping[str, Any]) -> tuple[dict[str, Any], float, tuple[int, ...], tuple[float, ...]]:
-    """What a checkpoint says besides its tensors. TypeError, ValueError or KeyError where that is none of it."""
+def _read_state(state: Mapping[str, Any]) -> tuple[dict[str, Any], float, tuple[int, ...], tuple[float, ...]]:
+    """Read the state of a checkpoint besides its tensors. TypeError, ValueError or KeyError where it is invalid."""
     before, spent = state["build"], float(state["spent"])
     if not isinstance(before, dict) or not _build().keys() <= before.keys() or not spent >= 0:
         raise ValueError("it is no state of a training")
@@ -101,14 +101,14 @@ def _named(task: Task) -> dict[str, Tensor]:
 
 
 def _piece(tensors: checkpoint.Tensors, name: str, model: Tensor) -> Tensor:
-    """Of a stored tensor what this process holds of `model`, which is of the same shape."""
+    """The piece of a stored tensor that this process holds of `model`, which has the same shape."""
     assert tensors.shape(name) == model.shape, name
     rows = cuts(model)
     return tensors[name] if rows is None else tensors.rows(name, *rows[gathering.rank()])
 
 
 def _build() -> dict[str, Any]:
-    """What must not change for a resumed run to be bit-identical."""
+    """The environment that must stay the same for a resumed run to be bit-identical."""
     return {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

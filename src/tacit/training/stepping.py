@@ -1,4 +1,4 @@
-"""One step of training: from a batch to one update, in parts where the whole does not fit into memory.
+"""One step of training: from a batch to one update, in parts if the batch does not fit into memory.
 
 Parts of a batch are computed one after the other and their gradients added, so that memory holds one part. What
 compares examples with one another (`Comparing`) still sees the whole batch, by gradient caching: Gao, Zhang, Han &
@@ -31,15 +31,15 @@ from tacit.training.optim import Optim
 from tacit.training.profiling import Profile
 from tacit.training.sharding import whole
 
-IDLE = 3  # steps that may have nothing to learn at the beginning
+IDLE = 3  # initial steps that may have a gradient of 0
 
 
 @runtime_checkable
 class Comparing(Protocol):
-    """A task whose loss compares examples with one another, and needs nothing of them but embeddings."""
+    """A task whose loss compares examples with one another, by their embeddings alone."""
 
     def embed(self, batch: Batch) -> Tensor:
-        """What stands for each example, [B ...]."""
+        """The embedding of each example, [B ...]."""
         ...
 
     def compared(self, embeddings: Tensor) -> Output:
@@ -50,7 +50,7 @@ class Comparing(Protocol):
 class NonFinite(RunFailed):
     """The loss or its gradient is not a number; `rows` are the data rows of that rank's batch at that step.
 
-    A gradient is the sum over ranks: where no loss says whose it was, `rank` is None and `rows` are those of all.
+    A gradient is the sum over ranks: if no rank's loss is to blame, `rank` is None and `rows` are those of all.
     """
 
     def __init__(self, what: str, step: int, rank: int | None, rows: list[int]) -> None:
@@ -77,16 +77,16 @@ class OutOfMemory(RunFailed):
 
 @dataclass(frozen=True)
 class StepSettings:
-    """How steps are computed: what they cost, not what they learn."""
+    """How steps are computed, which affects their cost but not what they learn."""
 
-    parts: int = 1  # that a batch is computed in
+    parts: int = 1  # in which a batch is computed
     compiled: bool = False  # block by block
-    recomputed: bool = False  # activations, for the backward pass, in place of kept
+    recomputed: bool = False  # activation checkpointing
 
 
 @dataclass
 class Stepper:
-    """Takes the steps of one pretraining; `steps` and `seed` say which one it is."""
+    """Takes the steps of one pretraining, identified by `steps` and `seed`."""
 
     fabric: Fabric
     model: Any  # the task as Fabric set it up
@@ -98,7 +98,7 @@ class Stepper:
     seed: int
     settings: StepSettings = field(default_factory=StepSettings)
     profile: Profile = field(default_factory=Profile)
-    idle: int = 0  # steps from the first on whose gradient was 0, -1 once there was another one
+    idle: int = 0  # initial steps with a gradient of 0; -1 once one was not 0
 
     def __post_init__(self) -> None:
         if self.settings.parts > 1 and isinstance(self.task, Comparing):
@@ -134,7 +134,7 @@ class Stepper:
         return out
 
     def _refuse_idleness(self, idle: bool, step: int) -> None:
-        """UserError where a training began with steps that had nothing to learn, and none that had."""
+        """UserError where all steps of a training so far had a gradient of 0."""
         self.idle = self.idle + 1 if idle and self.idle == step else -1
         if self.idle == min(IDLE, self.steps):
             raise UserError(
@@ -145,13 +145,13 @@ class Stepper:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Within, steps can be taken."""
+        """Context in which steps can be taken."""
         task, settings = self.task.train(), self.settings
         with self.profile.within(task), blockwise(task, compiled=settings.compiled, recomputed=settings.recomputed):
             yield
 
     def _gradients(self, parts: list[Batch], step: int) -> Output:
-        """What the parts come to together, their gradients added."""
+        """The combined output of the parts, with their gradients added."""
         caching = len(parts) > 1 and isinstance(self.task, Comparing)
         at_once, wanted = self._compared(parts, step) if caching else (None, None)
         found: list[Output] = []
@@ -169,14 +169,14 @@ class Stepper:
         return at_once if at_once is not None else _together(found)
 
     def _compared(self, parts: list[Batch], step: int) -> tuple[Output, list[Tensor]]:
-        """What all embeddings come to, and the gradient of each part's."""
+        """The output for all embeddings, and the gradient of each part's embeddings."""
         counts = [(buffer, buffer.clone()) for buffer in self.task.buffers()]
         embedded = []
         with torch.no_grad(), self.profile("forward"):
             for number, part in enumerate(parts):
                 self._seed(step, number)
                 embedded.append(self.model.embed(part))
-            for buffer, before in counts:  # batch norms count what they see again in a moment
+            for buffer, before in counts:  # batch norms count these examples in the second pass
                 buffer.copy_(before)
         embeddings = torch.cat(embedded).requires_grad_()
         out = self.task.compared(embeddings)  # type: ignore[operator]  # it is `Comparing`
@@ -185,16 +185,16 @@ class Stepper:
         return detached, list(torch.split(gradient, [len(part) for part in embedded]))
 
     def _seed(self, step: int, part: int) -> None:
-        """For dropout and whatever else asks the global generator."""
+        """Seed the global generator, for dropout and other draws."""
         torch.manual_seed(keys.fold(self.seed, step, gathering.rank(), part))
 
     def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
-        """Ranks add their gradients up at the last part alone."""
+        """Synchronise gradients over ranks at the last part alone."""
         return nullcontext() if last else self.fabric.no_backward_sync(self.model)
 
 
 def parted(batch: Batch, parts: int) -> list[Batch]:
-    """A batch in so many equal parts. UserError where they cannot be equal."""
+    """Split a batch into `parts` equal parts. UserError where they cannot be equal."""
     rows = len(batch["index"])
     if rows % parts:
         raise UserError(f"{rows} examples per process have no {parts} equal parts; choose another --accumulate")
@@ -205,15 +205,15 @@ def parted(batch: Batch, parts: int) -> list[Batch]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has run out, on whatever device."""
+    """Whether an error means out of memory, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    said = str(error)
-    return "can't allocate memory" in said or "out of memory" in said
+    message = str(error)
+    return "can't allocate memory" in message or "out of memory" in message
 
 
 def _together(found: list[Output]) -> Output:
-    """The outputs of a batch's parts as one: means of losses and metrics, what is carried one after the other."""
+    """Combine the outputs of a batch's parts: means of losses and metrics, carried tensors concatenated."""
     if len(found) == 1:
         return found[0]
     metrics = {name: torch.stack([out.metrics[name] for out in found]).mean(0) for name in found[0].metrics}
@@ -222,12 +222,12 @@ def _together(found: list[Output]) -> Output:
 
 
 def _marked(loss: Tensor) -> Tensor:
-    """The loss, bit by bit; where it is not finite its gradient is not either, and the gradient is what ranks share."""
+    """The loss unchanged, but with a non-finite gradient where it is not finite, since ranks share gradients."""
     return loss * (1 + 0 * loss.detach())
 
 
 def _blamed(loss: Tensor, batch: Batch, step: int) -> NonFinite:
-    """What ended a step whose gradient is not finite: the loss of a rank, or the gradient alone."""
+    """The error of a step whose gradient is not finite: due to the loss of a rank, or to the gradient alone."""
     culprit = gathering.any_rank(0 if bool(torch.isfinite(loss.detach())) else gathering.rank() + 1)
     rows = gathering.gather(batch["index"].to(loss.device))
     if culprit:

@@ -1,1 +1,1 @@
-"""What is fitted on frozen features, and training on labels."""
+"""Probes fitted on frozen features, and training on labels."""

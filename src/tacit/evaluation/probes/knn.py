@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours by cosine: what features say about the target without any training.
+"""Weighted nearest neighbours by cosine: a probe of features without any training.
 
 A neighbour of cosine similarity s votes for its class with weight exp(s / temperature); the k nearest vote (Wu et al.
 2018, "Unsupervised feature learning via non-parametric instance discrimination").
@@ -29,7 +29,7 @@ def knn_predict(
     k: int = K,
     temperature: float = TEMPERATURE,
 ) -> Ints:
-    """The class [n_test] with most votes; of equals the first."""
+    """The class [n_test] with most votes; the first of ties."""
     votes = knn_votes(X_train, y_train, X_test, n_classes, k=k, temperature=temperature)
     return np.asarray(votes.argmax(axis=1), np.int64)
 

@@ -1,4 +1,4 @@
-"""The table of targets, what labels can say: to add one, write a file here and a line below."""
+"""The table of targets, the types of labels: to add one, write a file here and a line below."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tacit.core.errors import UserError, nearest
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.targets.base import Rule, Supervised, Target, Tested, Trainable
 
-# Loaded on first use. The first is meant where nothing is said; a name that begins with "_" is not offered.
+# Loaded on first use. The first is the default; a name that begins with "_" is not offered.
 TARGETS: Mapping[str, str] = {
     "classification": "tacit.evaluation.targets.classification:Classification",
     "multilabel": "tacit.evaluation.targets.multilabel:Multilabel",
@@ -64,8 +64,8 @@ def metrics() -> Mapping[str, Metric]:
 
 @cache
 def protocols() -> Mapping[str, str]:
-    """How features are read, in words, for all targets; where they differ, as the first target has it."""
-    return {name: said for of in reversed(OFFERED) for name, said in make_target(of).protocols.items()}
+    """How features are read, in words, for all targets; where they differ, the first target's words."""
+    return {name: words for of in reversed(OFFERED) for name, words in make_target(of).protocols.items()}
 
 
 def check_metric(name: str) -> None:

@@ -1,4 +1,4 @@
-"""What a target is: how its labels are read, learned, scored, worded and shown. No metric or probe is named here.
+"""The interface of targets: how labels are read, learned, scored, worded and shown. No metric or probe is named here.
 
 Shapes: S draws, n test items; predictions are [S n], or [S n K] where they are scores.
 """
@@ -45,7 +45,7 @@ Rule = Callable[[Positions, Values, Positions], Values]
 
 @dataclass(frozen=True)
 class LabelTexts:
-    """The labels of N examples as they were found, and what decides how they are read."""
+    """The labels of N examples as texts, with the settings to read them."""
 
     text: pa.Array  # string [N], null where unlabelled
     training: NDArray[np.bool_]  # [N] outside the test split; these alone say which classes and labels there are
@@ -64,7 +64,7 @@ class Candidates(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """What is to be predicted of N examples, and which labels were left out."""
+    """The prediction targets of N examples, and the labels that were left out."""
 
     label: Codes  # [N] class numbers, or strata of targets without classes; -1 where unlabelled
     classes: tuple[str, ...] = ()  # names of the classes, or of the labels of which an example can have several
@@ -76,7 +76,7 @@ class Answers:
 
 
 class Known(Protocol):
-    """Anything that holds what is known of N examples, with the fields of `Answers`."""
+    """The resolved labels of N examples, with the fields of `Answers`."""
 
     @property
     def label(self) -> Codes: ...
@@ -89,7 +89,7 @@ class Known(Protocol):
 
 
 class Predictor(NamedTuple):
-    """What a linear probe learned: of raw features X [N d] it predicts decide(X W + b), [N ...]."""
+    """A fitted linear probe: from raw features X [N d] it predicts decide(X W + b), [N ...]."""
 
     W: NDArray[np.float64]  # [d K]
     b: NDArray[np.float64]  # [K]
@@ -101,7 +101,7 @@ class Predictor(NamedTuple):
 
 
 class Tested(NamedTuple):
-    """Which test items count, what is true of them, and what was left out, with the reason."""
+    """Which test items count, their truth, and the items left out, with the reason."""
 
     counts: NDArray[np.bool_]  # [n]
     truth: Values  # of those that count
@@ -109,7 +109,7 @@ class Tested(NamedTuple):
 
 
 class Trainable(NamedTuple):
-    """What training on the labels themselves needs."""
+    """The parts for training on the labels themselves."""
 
     outputs: int  # of the head
     truth: Values  # [n ...] that the loss is given
@@ -119,7 +119,7 @@ class Trainable(NamedTuple):
 
 @dataclass(frozen=True)
 class Target(ABC):
-    """One kind of label."""
+    """One type of label."""
 
     n_classes: int  # classes, or labels of which an item can have several
     scores: bool = False  # predictions shall be probabilities, where classes would do
@@ -137,9 +137,9 @@ class Target(ABC):
     lists: ClassVar[bool] = False  # whether a label may be a list of them
     shared: ClassVar[bool] = True  # whether examples can have the same label, as numbers hardly do
     by_itself: ClassVar[bool] = False  # an example is judged alone, so that parts of one recording are kept together
-    powered: ClassVar[bool] = False  # whether it can be said beforehand which gain a test would show
+    powered: ClassVar[bool] = False  # whether the detectable gain of a test can be estimated beforehand
     of_parts: ClassVar[bool] = False  # labels are those of words or frames
-    asks_next: ClassVar[bool] = False  # what comes next is the answer: no label is read
+    asks_next: ClassVar[bool] = False  # the next event is the answer: no label is read
 
     # ---------------------------------------------------------------- labels
 
@@ -149,16 +149,16 @@ class Target(ABC):
         """The labels that can count, before a split is made. UserError where a column is needed and missing."""
         return Candidates(text)
 
-    def read_labels(self, told: LabelTexts) -> Answers:
-        """What labels say. UserError where they do not suit the target."""
+    def read_labels(self, texts: LabelTexts) -> Answers:
+        """Read the labels. UserError where they do not suit the target."""
         raise NotImplementedError(self.name)
 
     def balanced(self, label: Codes) -> Codes:
-        """What a sealed test set has in the same proportions as the rest [N], negative where unlabelled."""
+        """The strata [N] by which a sealed test set is balanced, negative where unlabelled."""
         return label
 
     def held_whole(self, known: Known) -> NDArray[np.str_] | None:
-        """Names [N] of what a seal must not part where there are no groups; None: it may part all."""
+        """Names [N] of units that a seal must not split where there are no groups; None: it may split all."""
         return None
 
     # ---------------------------------------------------------------- words
@@ -181,26 +181,26 @@ class Target(ABC):
         return str(known.classes[known.label[row]])
 
     def spread(self, labelled: Labelled, *, private: bool) -> str:
-        """What the labels are, one by one or by their spread."""
+        """Describe the labels, one by one or by their spread."""
         sizes = np.bincount(labelled.y, minlength=len(labelled.classes))
         return f"classes: {sizes_of(labelled.classes, sizes, private=private)}"
 
     @property
     def watched(self) -> str:
-        """What `glance` gives, in words."""
+        """The value of `glance`, in words."""
         return f"{self.metrics[0].words}, {list(self.protocols.values())[-1]}"
 
     # ---------------------------------------------------------------- learning and scoring
 
     def read(self, encoder: Any, labelled: Labelled, rows: Positions) -> Mapping[str, Values]:
-        """What an encoder says of these examples, [N ...] by representation: its features, unless another is wanted."""
+        """The encoder's outputs for these examples, [N ...] by representation: its features by default."""
         return features_of(encoder, labelled, rows)
 
     @abstractmethod
     def probe(
         self, part: Part, train: Values, test: Values, draws: Sequence[Positions], seed: int, *, first: int = 0
     ) -> Mapping[str, Values]:
-        """Predictions [S n ...] of every protocol, from what was read of `part.train` and of `part.test`.
+        """Predictions [S n ...] of every protocol, from the outputs for `part.train` and for `part.test`.
 
         `first` is the number of the first of these draws. Where nothing is learned from labels, `part.train` is not
         read, and `train` is empty.
@@ -217,9 +217,9 @@ class Target(ABC):
 
     @abstractmethod
     def glance(self, labelled: Labelled, positions: Positions, features: Floats, encoder: Any) -> float | None:
-        """The usual metric inside the labels of these positions, quickly: what training is watched by.
+        """A quick estimate of the usual metric inside the labels of these positions, for the online probe.
 
-        `features` [n D] are those of `encoder`, which may be asked for more. None where the labels cannot tell.
+        `features` [n D] are those of `encoder`, which may be called for more. None where the labels do not suffice.
         """
 
     @abstractmethod
@@ -255,7 +255,7 @@ class Target(ABC):
         return self.beside
 
     def parts(self, labelled: Labelled, positions: Positions) -> Mapping[str, NDArray[np.bool_]]:
-        """Parts of these test examples, masks [n], that are always looked at apart."""
+        """Parts of these test examples, masks [n], that are always evaluated separately."""
         return {}
 
     def rules(self, labelled: Labelled) -> Mapping[str, Rule]:
@@ -267,7 +267,7 @@ class Target(ABC):
         return None
 
     def rehearse(self, X: Floats, truth: Values) -> bool:
-        """Learn from these once, as the first draw will, to tell how long it takes; False: nothing can be learned."""
+        """Fit once, as on the first draw, to estimate the time; False: nothing can be learned."""
         return False
 
     def metric(self, name: str | None) -> Metric:
@@ -288,8 +288,8 @@ def in_short(lines: Sequence[str]) -> str:
 
 def sizes_of(names: Sequence[str], sizes: NDArray[np.int64], *, private: bool) -> str:
     """`cat 12, dog 7`, the first of them; under `private` the sizes alone."""
-    told = [("" if private else f"{name} ") + f"{size:,}" for name, size in zip(names, sizes.tolist(), strict=True)]
-    return ", ".join(told[:COUNTED]) + (", ..." if len(names) > COUNTED else "")
+    parts = [("" if private else f"{name} ") + f"{size:,}" for name, size in zip(names, sizes.tolist(), strict=True)]
+    return ", ".join(parts[:COUNTED]) + (", ..." if len(names) > COUNTED else "")
 
 
 def varied(truth: Values, unit: NDArray[np.int64]) -> bool:
@@ -358,7 +358,7 @@ class Supervised(Target):
 
         threads = ThreadPoolExecutor(workers or os.cpu_count() or 1)
         with threadpool_limits(1), stage("fitting", len(draws)) as now, threads as pool:
-            # each in a context of its own, so that whoever watches is told from inside a fit too
+            # each in a context of its own, so that progress inside a fit is reported too
             fits = [pool.submit(copy_context().run, predict, s) for s in range(len(draws))]
             return np.stack([fit.result() for fit in fits])
 
@@ -388,13 +388,13 @@ class Supervised(Target):
     ) -> float:
         predicted, truth = [], []
         for draw, fold in rounds:
-            said = labelled.answers[draw]
-            if not self.learnable(said):
+            answers = labelled.answers[draw]
+            if not self.learnable(answers):
                 continue
             learned, held = np.searchsorted(pool, draw), np.searchsorted(pool, fold)
             groups = labelled.group[draw] if labelled.grouped else None
             for table in features:
-                predicted.append(self.fit(table[learned], said, groups, keys.fold(seed, 0))(table[held]))
+                predicted.append(self.fit(table[learned], answers, groups, keys.fold(seed, 0))(table[held]))
                 truth.append(labelled.answers[fold])
         return self.score(np.concatenate(predicted), np.concatenate(truth), metric) if predicted else 0.0
 

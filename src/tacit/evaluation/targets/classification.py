@@ -55,7 +55,7 @@ AVERAGE_PRECISION = Metric("average_precision", "average precision", metrics.ave
 
 @dataclass(frozen=True)
 class Classification(Supervised):
-    """One class per example: class numbers, or probabilities where `scores` are asked for."""
+    """One class per example: class numbers, or probabilities with `scores`."""
 
     name: ClassVar[str] = "classification"
     metrics: ClassVar[Sequence[Metric]] = (BALANCED, ACCURACY, MACRO_F1, AUROC, AVERAGE_PRECISION)
@@ -64,10 +64,10 @@ class Classification(Supervised):
     powered: ClassVar[bool] = True
     link: ClassVar[Literal["softmax"]] = "softmax"
 
-    def read_labels(self, told: LabelTexts) -> Answers:
-        encoded = told.text.dictionary_encode()
+    def read_labels(self, texts: LabelTexts) -> Answers:
+        encoded = texts.text.dictionary_encode()
         refuse_numbers(encoded.dictionary.to_pylist(), len(encoded) - encoded.null_count)
-        return read_classes(told, by_name)
+        return read_classes(texts, by_name)
 
     def fit(self, X: Floats, truth: Values, groups: Groups, seed: int) -> Predictor:
         probe = fit_probe(X, truth, n_classes=self.n_classes, groups=groups, seed=seed)
@@ -190,11 +190,11 @@ def majority_by_type(types: NDArray[np.int64]) -> Rule:
     return rule
 
 
-def read_classes(told: LabelTexts, order: Callable[[str], Any], fewest: int = 2) -> Answers:
+def read_classes(texts: LabelTexts, order: Callable[[str], Any], fewest: int = 2) -> Answers:
     """Classes numbered by `order` of their names; each needs two examples to train on, and there must be `fewest`."""
-    encoded = told.text.dictionary_encode()
+    encoded = texts.text.dictionary_encode()
     names, codes = encoded.dictionary.to_pylist(), codes_of(encoded)
-    counts = np.bincount(codes[told.training & (codes >= 0)], minlength=len(names))
+    counts = np.bincount(codes[texts.training & (codes >= 0)], minlength=len(names))
     kept = sorted((name for name, count in zip(names, counts, strict=True) if count > 1), key=order)
     single = few_of(names, counts == 1)
     if len(kept) < fewest:
@@ -237,12 +237,12 @@ def refuse_numbers(names: Sequence[str], labelled: int) -> None:
         return
     fractional = sum(not number.is_nan() and number != number.to_integral_value() for number in numbers)
     if fractional > CONTINUOUS:
-        told = f"{fractional} distinct fractional numbers such as {names[0]}"
+        shown = f"{fractional} distinct fractional numbers such as {names[0]}"
     elif len(names) > CONTINUOUS and labelled < 2 * len(names):
-        told = f"{len(names)} distinct numbers such as {names[0]} on {labelled} examples"
+        shown = f"{len(names)} distinct numbers such as {names[0]} on {labelled} examples"
     else:
         return
     raise UserError(
-        f"the labels look like measurements, not classes: {told}; to predict the numbers say --target regression, or, "
+        f"the labels look like measurements, not classes: {shown}; to predict the numbers say --target regression, or, "
         "where classes are meant, put the numbers into bins or give each example the name of a class"
     )

@@ -77,8 +77,8 @@ class Compared(Target):
         if not self.comparable(labelled, pool):
             return 0.0
         tested = self.tested(labelled, pool)
-        said = np.stack([self.answers(labelled, pool, cosine(table)) for table in features])[:, None]
-        revealed = self.revealed(said, labelled, pool, tested)
+        predicted = np.stack([self.answers(labelled, pool, cosine(table)) for table in features])[:, None]
+        revealed = self.revealed(predicted, labelled, pool, tested)
         return float(np.mean([metric.value(of[0], tested.truth) for of in revealed]))
 
     def glance(self, labelled: Labelled, positions: Positions, features: Floats, encoder: Any) -> float | None:

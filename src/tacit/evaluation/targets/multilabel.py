@@ -60,13 +60,13 @@ class Multilabel(Supervised):
     link: ClassVar[Literal["sigmoid"]] = "sigmoid"
     lists: ClassVar[bool] = True
 
-    def read_labels(self, told: LabelTexts) -> Answers:
+    def read_labels(self, texts: LabelTexts) -> Answers:
         """A label needs two examples to train on, and one that lacks it; strata are each example's rarest label."""
-        encoded = told.text.dictionary_encode()
+        encoded = texts.text.dictionary_encode()
         codes = codes_of(encoded)
-        cells = _cells(encoded.dictionary.to_pylist(), told.separator, told.missing)
+        cells = _cells(encoded.dictionary.to_pylist(), texts.separator, texts.missing)
         names = sorted(set().union(*cells), key=by_name)
-        trained = codes[told.training & (codes >= 0)]
+        trained = codes[texts.training & (codes >= 0)]
         uses = np.bincount(trained, minlength=len(cells))  # of each cell
         counts = dict.fromkeys(names, 0)
         for cell, times in zip(cells, uses.tolist(), strict=True):

@@ -52,9 +52,9 @@ MOST = 50  # classes; beyond, labels are numbers to be predicted
 
 def weighted_kappa(predicted: NDArray[Any], y: NDArray[Any], unit: NDArray[np.int64]) -> NDArray[np.float64]:
     """Cohen's kappa with quadratic weights, 0 where all are predicted alike; each unit left out in turn, exactly."""
-    said = metrics.classes_of(predicted)
+    found = metrics.classes_of(predicted)
     parts = np.stack(
-        [metrics.sum_by_unit(of, unit) for of in np.broadcast_arrays(1, said, y, said**2 + y**2, (said - y) ** 2)]
+        [metrics.sum_by_unit(of, unit) for of in np.broadcast_arrays(1, found, y, found**2 + y**2, (found - y) ** 2)]
     )
     whole = parts.sum(axis=-1, keepdims=True)
     return metrics.from_jackknife(_kappa(*whole), _kappa(*(whole - parts)))
@@ -62,13 +62,13 @@ def weighted_kappa(predicted: NDArray[Any], y: NDArray[Any], unit: NDArray[np.in
 
 def _kappa(
     n: NDArray[np.float64],
-    said: NDArray[np.float64],
+    predicted: NDArray[np.float64],
     true: NDArray[np.float64],
     squares: NDArray[np.float64],
     off: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """From how many there are, and their sums."""
-    chance = squares - 2 * said * true / n
+    chance = squares - 2 * predicted * true / n
     return np.where(chance > 0, 1 - off / np.where(chance > 0, chance, 1), 0.0)
 
 
@@ -96,10 +96,10 @@ class Ordinal(Supervised):
 
     # ---------------------------------------------------------------- labels, and their words
 
-    def read_labels(self, told: LabelTexts) -> Answers:
+    def read_labels(self, texts: LabelTexts) -> Answers:
         """A class needs two examples to train on, and there must be three."""
-        place = _order(told.text.unique().drop_null().to_pylist())
-        return read_classes(told, place.__getitem__, fewest=3)
+        place = _order(texts.text.unique().drop_null().to_pylist())
+        return read_classes(texts, place.__getitem__, fewest=3)
 
     def counted(self, known: Known, n: int, *, private: bool) -> str:
         ends = "" if private else f", from {known.classes[0]} to {known.classes[-1]}"

@@ -70,9 +70,9 @@ def _checked(scores: Any, n: int, n_items: int, ranker: Any) -> Tensor:
 
     name = getattr(ranker, "name", None) or getattr(ranker, "__name__", type(ranker).__name__)
     if not isinstance(scores, torch.Tensor) or scores.shape != (n, n_items):
-        said = list(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        returned = list(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
         raise UserError(
-            f"{name} answers {n} histories with {said}: to be judged by what it recommends it must score all "
+            f"{name} answers {n} histories with {returned}: to be judged by what it recommends it must score all "
             f"{n_items:,} items of the catalogue, [{n} {n_items}]"
         )
     highest = scores.float().amax(1)  # NaN where one is
@@ -105,7 +105,7 @@ def _first(scores: Tensor, k: int, tie: Tensor, index: Tensor) -> Tensor:
 
 
 def _drawn(scores: Tensor, k: int, tie: Tensor, index: Tensor) -> Tensor:
-    """The same where scores are equal: among these by chance, which is told by history and item."""
+    """The same with ties broken at random, by a hash of sequence and item."""
     import torch
 
     bits = (scores + 0.0).view(torch.int32)  # + 0.0 makes -0.0 the same as 0.0

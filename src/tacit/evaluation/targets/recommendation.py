@@ -1,6 +1,6 @@
 """Recommendation: what does a person use next, among everything that there is? Nothing is learned from labels.
 
-An example is a history, its truth the number of the one item that came next. Encoders are not probed but asked for
+An example is a sequence, its truth the number of the item that came next. Encoders are not probed but called for
 scores of the whole catalogue; the first hundred items are what is predicted, so that none knows what came before all
 have answered. Histories count alike, however long: they are what varies, and each one's gain is a value of its own.
 """

@@ -56,8 +56,8 @@ class Regression(Supervised):
     link: ClassVar[Literal["identity"]] = "identity"
     shared: ClassVar[bool] = False
 
-    def read_labels(self, told: LabelTexts) -> Answers:
-        return read_numbers(told, self.name, "to train on")
+    def read_labels(self, texts: LabelTexts) -> Answers:
+        return read_numbers(texts, self.name, "to train on")
 
     def counted(self, known: Known, n: int, *, private: bool) -> str:
         return f"{n:,} labelled with numbers" + ("" if private else range_of(known))
@@ -114,13 +114,13 @@ def _mean(train: Positions, truth: Values, test: Positions) -> Values:
 # ---------------------------------------------------------------- labels that are numbers
 
 
-def read_numbers(told: LabelTexts, target: str, which: str) -> Answers:
-    """Strata are up to five parts of equal size, ordered by number; `which` says what `told.training` are."""
-    encoded = told.text.dictionary_encode()
+def read_numbers(texts: LabelTexts, target: str, which: str) -> Answers:
+    """Strata are up to five parts of equal size, ordered by number; `which` describes `texts.training`."""
+    encoded = texts.text.dictionary_encode()
     values = np.array([*(_number(cell, target) for cell in encoded.dictionary.to_pylist()), np.nan])
     truth = values[codes_of(encoded)]  # the last serves code -1
     known = np.isfinite(truth)
-    have = np.sort(truth[known & told.training])
+    have = np.sort(truth[known & texts.training])
     if len(have) < FEWEST:
         raise UserError(
             f"--target {target} needs {FEWEST} labelled examples {which}; there are {len(have)}: label more"

@@ -57,13 +57,13 @@ class Retrieval(Compared):
     protocols: ClassVar[Mapping[str, str]] = {"cosine": "search by cosine"}
     groups: ClassVar[str] = "classes"
 
-    def read_labels(self, told: LabelTexts) -> Answers:
+    def read_labels(self, texts: LabelTexts) -> Answers:
         """Without the classes that have one example in all."""
-        encoded = told.text.dictionary_encode()
+        encoded = texts.text.dictionary_encode()
         codes = codes_of(encoded)
         counts = np.bincount(codes[codes >= 0], minlength=len(encoded.dictionary))
         single = few_of(encoded.dictionary.to_pylist(), counts == 1)
-        text = pc.if_else(pa.array(np.append(counts, 0)[codes] > 1), told.text, None)
+        text = pc.if_else(pa.array(np.append(counts, 0)[codes] > 1), texts.text, None)
         found = _like(text, "classes", "two examples of a class make one to be found")
         return replace(found, dropped_classes=single, dropped_rows=single.count)
 
@@ -168,8 +168,8 @@ class Pairs(Retrieval):
         text, unpaired = partnered(text, side)
         return Candidates(text, text, unpaired)
 
-    def read_labels(self, told: LabelTexts) -> Answers:
-        return _like(told.text, "pairs", "a label names a pair, and two examples share it")
+    def read_labels(self, texts: LabelTexts) -> Answers:
+        return _like(texts.text, "pairs", "a label names a pair, and two examples share it")
 
     def held_whole(self, known: Known) -> NDArray[np.str_] | None:
         return None
@@ -194,8 +194,8 @@ class Texts(Retrieval):
 
     lists: ClassVar[bool] = True
 
-    def read_labels(self, told: LabelTexts) -> Answers:
-        return _numbered(told.text)
+    def read_labels(self, texts: LabelTexts) -> Answers:
+        return _numbered(texts.text)
 
 
 def _like(text: pa.Array, what: str, rule: str) -> Answers:

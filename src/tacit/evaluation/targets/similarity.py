@@ -69,10 +69,10 @@ class Similarity(Compared):
             )
         return Candidates(pc.if_else(named.is_valid(), text, None), named, unpaired)
 
-    def read_labels(self, told: LabelTexts) -> Answers:
-        everyone = np.ones(len(told.text), bool)
-        found = read_numbers(replace(told, training=everyone), self.name, "in pairs")
-        refuse_two_scores(found.truth, told.pair)
+    def read_labels(self, texts: LabelTexts) -> Answers:
+        everyone = np.ones(len(texts.text), bool)
+        found = read_numbers(replace(texts, training=everyone), self.name, "in pairs")
+        refuse_two_scores(found.truth, texts.pair)
         return found
 
     def counted(self, known: Known, n: int, *, private: bool) -> str:
