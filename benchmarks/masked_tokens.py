@@ -44,7 +44,7 @@ def ours(asked: Asked) -> Said:
     import numpy as np
     import torch
 
-    from tacit.core.masks import Hiding
+    from tacit.core.masks import MaskSchedule
     from tacit.dataset import open_dataset
     from tacit.encoders import build_encoder
     from tacit.modalities.text.packing import Packed
@@ -73,7 +73,7 @@ def ours(asked: Asked) -> Said:
     task = Masked(
         encoder,
         TextViews(spec, LENGTH),
-        TokenMask(spec, Hiding(RATIO, unit="token")),
+        TokenMask(spec, MaskSchedule(RATIO, unit="token")),
         Target(own_tokens, spec.vocabulary, decoder=encoder.logits),
         corrupt=Corruption(spec, random=0.1, kept=0.1),
     )

@@ -26,7 +26,7 @@ from tacit.encoders import build_encoder
 from tacit.evaluation.features import extract
 from tacit.evaluation.splits import Budget, draw_labels
 from tacit.evaluation.targets.classification import Classification
-from tacit.experiment.plan import hiding_of
+from tacit.experiment.plan import mask_schedule_of
 from tacit.modalities import modality_named
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.language import pseudo_perplexity
@@ -58,7 +58,7 @@ def adjusted(task: Any, told: dict[str, str], dim: int) -> None:
                 part.head = torch.nn.Identity()
         if isinstance(part, Masked):
             assert isinstance(part.masks, TokenMask)
-            part.masks = replace(part.masks, hiding=hiding_of(told.get("mask")) or part.masks.hiding)
+            part.masks = replace(part.masks, hiding=mask_schedule_of(told.get("mask")) or part.masks.hiding)
             shares = {name: float(told[name]) for name in ("random", "kept") if name in told}
             part.corrupt = replace(part.corrupt, **shares)  # type: ignore[type-var]
 

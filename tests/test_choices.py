@@ -9,8 +9,8 @@ import torch
 
 from tacit.core import keys
 from tacit.core.errors import UserError
-from tacit.core.masks import Hiding
-from tacit.experiment.plan import check_hiding, hiding_of
+from tacit.core.masks import MaskSchedule
+from tacit.experiment.plan import check_mask_schedule, mask_schedule_of
 from tacit.experiment.settings import Settings
 from tacit.modalities import modality_named
 from tacit.modalities.image.recipes import RandomMask
@@ -23,26 +23,26 @@ def asked(**settings: Any) -> Settings:
 
 
 def test_shares_and_units() -> None:
-    assert hiding_of(None) is None
-    assert hiding_of("0.3") == Hiding(0.3)
-    assert hiding_of("0.3:0.15") == Hiding(0.3, 0.15)
-    assert hiding_of("0.3:0.15, span") == Hiding(0.3, 0.15, "span")
+    assert mask_schedule_of(None) is None
+    assert mask_schedule_of("0.3") == MaskSchedule(0.3)
+    assert mask_schedule_of("0.3:0.15") == MaskSchedule(0.3, 0.15)
+    assert mask_schedule_of("0.3:0.15, span") == MaskSchedule(0.3, 0.15, "span")
 
 
 @pytest.mark.parametrize("text", ["", "30", "0", "1", "0.3:", "0.3:0.2:0.1", "nan", "span", "0.3,", "0.3,letter"])
 def test_what_is_no_share(text: str) -> None:
     with pytest.raises(UserError, match=rf"--mask {text}: give a share between 0 and 1 \(0.3\)"):
-        hiding_of(text)
+        mask_schedule_of(text)
 
 
 def test_what_nothing_is_hidden_by() -> None:
-    check_hiding(None, asked(), "text")
-    check_hiding(Hiding(0.3), asked(), "image")  # which a run pretrains by masking too
-    check_hiding(Hiding(0.3, unit="span"), asked(tasks="simclr,0.5*electra+simcse"), "text")
+    check_mask_schedule(None, asked(), "text")
+    check_mask_schedule(MaskSchedule(0.3), asked(), "image")  # which a run pretrains by masking too
+    check_mask_schedule(MaskSchedule(0.3, unit="span"), asked(tasks="simclr,0.5*electra+simcse"), "text")
     with pytest.raises(UserError, match=r"no task here masks: name one with --tasks \(electra, masked\)"):
-        check_hiding(Hiding(0.3), asked(), "text")
+        check_mask_schedule(MaskSchedule(0.3), asked(), "text")
     with pytest.raises(UserError, match=r"--mask 0\.3,span: only text is hidden by span; give the share alone"):
-        check_hiding(Hiding(0.3, unit="span"), asked(tasks="masked", mask="0.3,span"), "audio")
+        check_mask_schedule(MaskSchedule(0.3, unit="span"), asked(tasks="masked", mask="0.3,span"), "audio")
 
 
 @pytest.mark.parametrize("kind", ["image", "text", "audio"])
@@ -50,7 +50,7 @@ def test_a_recipe_hides_as_asked(kind: str) -> None:
     encoder: Any = {"image": tiny_encoder, "text": tiny_text_encoder, "audio": tiny_audio_encoder}[kind]()
     shares = {}
     for end in (0.25, None):
-        hiding = Hiding(0.75, end)
+        hiding = MaskSchedule(0.75, end)
         task = modality_named(kind).recipe({"masked": 1.0}, encoder, examples=EXAMPLES, hiding=hiding).task
         assert isinstance(task, Masked)
         seen = task.views(TinyBatches(f"{kind}:masked").batch(0), 0)
@@ -63,4 +63,4 @@ def test_a_recipe_hides_as_asked(kind: str) -> None:
 def test_something_is_seen_and_something_hidden() -> None:
     batch = {"key": keys.batch_keys(0, 0, torch.arange(5))}
     for share, count in ((0.01, 1), (0.5, 2), (0.99, 3)):
-        assert (RandomMask(Hiding(share), 4)(batch, torch.tensor(0.0)).sum(1) == count).all()
+        assert (RandomMask(MaskSchedule(share), 4)(batch, torch.tensor(0.0)).sum(1) == count).all()

@@ -11,7 +11,7 @@ import torch
 from scipy.fft import dct
 
 from tacit.core import keys
-from tacit.core.masks import Hiding
+from tacit.core.masks import MaskSchedule
 from tacit.core.nn import variety
 from tacit.core.types import Batch
 from tacit.modalities.audio.codes import QuantisedTarget
@@ -185,7 +185,7 @@ def test_noise_is_as_loud_as_asked_for() -> None:
 @pytest.mark.parametrize("stride", [1, 4])
 def test_spans_are_hidden_and_to_be_predicted(stride: int) -> None:
     batch = STILL(sounds(), 0)
-    mask = SpanMask(SPEC, stride, Hiding(0.4), 3.0)(batch, torch.tensor(0.0))
+    mask = SpanMask(SPEC, stride, MaskSchedule(0.4), 3.0)(batch, torch.tensor(0.0))
     tokens = -(-batch["frames"] // stride)
     target = FrameTarget(SPEC, stride)(batch)
     assert mask.shape == target.shape[:2] == (len(LENGTHS), -(-batch["mel"].shape[1] // stride))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tacit.core import keys
-from tacit.core.masks import Hiding, unit_mask
+from tacit.core.masks import MaskSchedule, unit_mask
 from tacit.core.text import WORDS, bm25, snippet, tfidf, word_counts, word_pattern
 from tacit.core.types import Batch
 from tacit.evaluation.probes.linear import fit_counts
@@ -94,7 +94,7 @@ def test_packed_rows_stay_as_they_are() -> None:
 def test_words_are_hidden_as_a_whole(seed: int, ratio: float) -> None:
     batch = documents(3, 17, 30)
     batch["key"] = keys.batch_keys(seed, 1, batch["index"])
-    mask = TokenMask(SPEC, Hiding(ratio))(batch, torch.zeros(()))
+    mask = TokenMask(SPEC, MaskSchedule(ratio))(batch, torch.zeros(()))
     assert not (mask & is_special(batch["tokens"], SPEC)).any()
     for row, n in enumerate((3, 17, 30)):
         hidden = mask[row, 1 : n + 1]
@@ -117,7 +117,7 @@ def test_units_are_taken_in_random_order_until_the_share_is_reached() -> None:
 
 def test_the_share_follows_its_schedule() -> None:
     batch = documents(*[60] * 20)
-    mask = TokenMask(SPEC, Hiding(0.4, 0.1, "token"))
+    mask = TokenMask(SPEC, MaskSchedule(0.4, 0.1, "token"))
     shares = [float(mask(batch, torch.tensor(at))[:, 1:61].float().mean()) for at in (0.0, 0.5, 1.0)]
     assert shares == pytest.approx([0.4, 0.25, 0.1])
 
@@ -126,7 +126,7 @@ def test_spans_reach_over_words() -> None:
     batch = documents(*[60] * 200)
     runs = {}
     for unit in ("word", "span"):
-        mask = TokenMask(SPEC, Hiding(0.15, unit=unit), span=4.0)(batch, torch.zeros(()))[:, 1:61]
+        mask = TokenMask(SPEC, MaskSchedule(0.15, unit=unit), span=4.0)(batch, torch.zeros(()))[:, 1:61]
         begins = mask & ~torch.cat([torch.zeros(200, 1, dtype=torch.bool), mask[:, :-1]], 1)
         runs[unit] = float(mask.sum() / begins.sum())
     assert runs["span"] > 1.8 * runs["word"]
@@ -134,7 +134,7 @@ def test_spans_reach_over_words() -> None:
 
 def test_hidden_tokens_show_mask_random_or_themselves() -> None:
     batch = documents(*[60] * 100)
-    mask = TokenMask(SPEC, Hiding(0.5, unit="token"))(batch, torch.zeros(()))
+    mask = TokenMask(SPEC, MaskSchedule(0.5, unit="token"))(batch, torch.zeros(()))
     everywhere = Corruption(SPEC)(batch, mask)["tokens"]
     assert (everywhere[mask] == MASK).all()
     mixed = Corruption(SPEC, random=0.1, kept=0.1)(batch, mask)["tokens"]

@@ -20,7 +20,7 @@ from tacit.experiment.leakage import find_leaks
 from tacit.experiment.log import Log
 from tacit.experiment.opening import Opened
 from tacit.experiment.pacing import FEWEST_STEPS, REPORT_SECONDS, SOON, no_cost, training_seconds
-from tacit.experiment.plan import checked_seeds, hiding_of, mixtures_of, named_tasks
+from tacit.experiment.plan import checked_seeds, mask_schedule_of, mixtures_of, named_tasks
 from tacit.experiment.pretraining import Pretraining
 from tacit.experiment.settings import InspectSettings, settings_of
 from tacit.experiment.validate import validation_cost
@@ -51,7 +51,7 @@ def inspect(data: Any, settings: InspectSettings) -> int:
         opened, architecture = open_split(data, options, build, resolved, log, continued=initial is not None)
     dataset, fabric = opened.dataset, architecture.fabric
     mixtures = mixtures_of(resolved.tasks, dataset.kind)
-    pretraining = Pretraining(opened, architecture, resolved, hiding_of(resolved.mask))
+    pretraining = Pretraining(opened, architecture, resolved, mask_schedule_of(resolved.mask))
     trainings = len(mixtures) * resolved.seeds
     started = time.perf_counter() - began + dataset.notes.decoding_seconds
     print(_about_data(opened))

@@ -10,7 +10,7 @@ from tacit.core.budget import command_began, parse_budget
 from tacit.core.errors import RunFailed
 from tacit.experiment.output import keep_encoder, keep_seal, log_of, open_run, tell_what_to_hand_on, workspace
 from tacit.experiment.pacing import TooFew, no_cost, share_out, too_small
-from tacit.experiment.plan import check_settings, hiding_of, mixtures_of
+from tacit.experiment.plan import check_settings, mask_schedule_of, mixtures_of
 from tacit.experiment.pretraining import Pretraining, train_task
 from tacit.experiment.settings import PretrainSettings, settings_of
 from tacit.experiment.starting import check_room, check_tasks
@@ -39,7 +39,7 @@ def pretrain(data: Any, settings: PretrainSettings) -> Run:
             opened, architecture = open_run(data, resolved, settings.options(), log, space)
             [weights] = mixtures_of(task, opened.dataset.kind).values()
             pretraining = Pretraining(
-                opened, architecture, resolved, hiding_of(resolved.mask), profile=resolved.profile
+                opened, architecture, resolved, mask_schedule_of(resolved.mask), profile=resolved.profile
             )
             check_room(space.path, check_tasks(pretraining, {task: weights}))
             keep_seal(opened, space)

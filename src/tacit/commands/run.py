@@ -14,7 +14,7 @@ from tacit.experiment.baselines import baselines, on_device, open_public
 from tacit.experiment.leakage import log_leaks
 from tacit.experiment.output import keep_encoder, keep_seal, log_of, open_run, tell_what_to_hand_on, workspace
 from tacit.experiment.pacing import REPORT_SECONDS, SOON, TooFew, no_cost, share_out, too_small
-from tacit.experiment.plan import FEWEST_SEEDS, check_settings, hiding_of, mixtures_of
+from tacit.experiment.plan import FEWEST_SEEDS, check_settings, mask_schedule_of, mixtures_of
 from tacit.experiment.pretraining import Pretraining, train_task, training_name
 from tacit.experiment.publish import publish
 from tacit.experiment.settings import RunSettings, settings_of
@@ -57,7 +57,7 @@ def run(data: Any, settings: RunSettings) -> Report:
             labelled = opened.split.labelled is not None
             mixtures = mixtures_of(settings.tasks, opened.dataset.kind)
             pretraining = Pretraining(
-                opened, architecture, resolved, hiding_of(resolved.mask), profile=resolved.profile
+                opened, architecture, resolved, mask_schedule_of(resolved.mask), profile=resolved.profile
             )
             compared = baselines(opened, architecture, public) if labelled else []
             check_start(pretraining, mixtures, compared, resolved, space.path, seeds=resolved.seeds)

@@ -18,8 +18,8 @@ from tacit.core import keys
 UNITS = ("token", "word", "span")  # by which text is masked; a span is several words
 
 
-class Hiding(NamedTuple):
-    """A mask schedule: the share of the tokens that is hidden, linear from the start of training to its end.
+class MaskSchedule(NamedTuple):
+    """The share of the tokens that is hidden, linear from the start of training to its end.
 
     `end` equals the start by default; `unit` applies to text alone, and is a word by default.
     """

@@ -18,7 +18,7 @@ from tacit.dataset import open_dataset
 from tacit.encoders import build_encoder, check_encoder, fresh_twin
 from tacit.experiment.log import Log
 from tacit.experiment.opening import Opened, open_data, split_data
-from tacit.experiment.plan import check_hiding, hiding_of
+from tacit.experiment.plan import check_mask_schedule, mask_schedule_of
 from tacit.experiment.reading import as_trained, changed_settings, open_encoder
 from tacit.experiment.settings import Processes, Settings, Start
 from tacit.modalities import architectures, modality_of, those
@@ -100,9 +100,9 @@ def open_split(
     continued: bool = False,
 ) -> tuple[Opened, Architecture]:
     """Read the data, build the encoder for them, and seal the test rows, which may depend on the encoder's stride."""
-    hiding, private = hiding_of(settings.mask), settings.private
+    hiding, private = mask_schedule_of(settings.mask), settings.private
     dataset = open_data(data, options, log, private=private)
-    check_hiding(hiding, settings, dataset.kind)
+    check_mask_schedule(hiding, settings, dataset.kind)
     architecture = build_architecture(build, dataset.spec, settings, seed=settings.seed, continued=continued)
     opened = split_data(
         dataset,

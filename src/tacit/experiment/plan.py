@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tacit.core.errors import UserError
-from tacit.core.masks import UNITS, Hiding
+from tacit.core.masks import UNITS, MaskSchedule
 from tacit.experiment.settings import Settings
 from tacit.experiment.tasks import check_kind, tasks_of
 from tacit.modalities import MODALITIES, modality_named
@@ -40,7 +40,7 @@ def task_names(text: str) -> list[str]:
     return names
 
 
-def hiding_of(text: str | None) -> Hiding | None:
+def mask_schedule_of(text: str | None) -> MaskSchedule | None:
     """Parse `--mask` as a mask schedule: `0.3`, `0.3:0.15`, `0.3,span`; UserError for anything else."""
     if text is None:
         return None
@@ -55,10 +55,10 @@ def hiding_of(text: str | None) -> Hiding | None:
             f"--mask {text}: give a share between 0 and 1 (0.3), one at each end of the training (0.3:0.15), and of "
             f"text perhaps what is hidden ({', '.join(UNITS)}), as in 0.3,span"
         )
-    return Hiding(found[0], found[1] if len(found) == 2 else None, unit.strip() or None)
+    return MaskSchedule(found[0], found[1] if len(found) == 2 else None, unit.strip() or None)
 
 
-def check_hiding(hiding: Hiding | None, settings: Settings, kind: str) -> None:
+def check_mask_schedule(hiding: MaskSchedule | None, settings: Settings, kind: str) -> None:
     """UserError where no task masks these data, or not by this unit."""
     if hiding is None:
         return
@@ -86,7 +86,7 @@ def check_settings(settings: Settings) -> None:
     checked_seeds(settings.seeds)
     checked_skips(settings.skip_bad_steps)
     checked_parts(settings.accumulate)
-    hiding_of(settings.mask)
+    mask_schedule_of(settings.mask)
     check_machine(settings)
     if settings.seed < 0:
         raise UserError(f"--seed {settings.seed}: give a number from 0 on")

@@ -14,7 +14,7 @@ import torch
 from tacit.core import gathering, keys
 from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
-from tacit.core.masks import Hiding
+from tacit.core.masks import MaskSchedule
 from tacit.core.wording import Ours
 from tacit.experiment.architecture import Architecture
 from tacit.experiment.folder import Workspace
@@ -46,7 +46,7 @@ class Pretraining:
     opened: Opened
     architecture: Architecture
     steps: Steps
-    hiding: Hiding | None = None  # the mask schedule, if not the default
+    hiding: MaskSchedule | None = None  # the mask schedule, if not the default
     profile: bool = False
 
     @property

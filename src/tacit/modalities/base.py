@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from tacit.core.encoder import OwnEncoder
-    from tacit.core.masks import Hiding
+    from tacit.core.masks import MaskSchedule
     from tacit.core.types import Batch, ViewMaker
     from tacit.data.resolved import Spans
     from tacit.data.split import Split
@@ -69,7 +69,7 @@ class Modality(ABC, Generic[S, D]):
     nouns: ClassVar[str]  # what its examples are called
     spec: type[S]
     default_tasks: ClassVar[str]  # that a run compares by default
-    hidden_by: ClassVar[tuple[str, ...]] = ()  # the units that masked prediction may hide it by, see `Hiding`
+    hidden_by: ClassVar[tuple[str, ...]] = ()  # the units that masked prediction may hide it by, see `MaskSchedule`
     owned: ClassVar[bool] = False  # examples consist of identities that nobody else has, such as a shop's items
 
     # ---------------------------------------------------------------- pretraining
@@ -88,7 +88,7 @@ class Modality(ABC, Generic[S, D]):
         examples: int,
         batch_size: int | None = None,
         accelerated: bool = False,
-        hiding: Hiding | None = None,
+        hiding: MaskSchedule | None = None,
     ) -> Recipe:
         """How to pretrain by a task or a weighted sum of tasks; `hiding` replaces the default mask schedule."""
         from tacit.modalities.recipe import make_recipe

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tacit.core.masks import Hiding
+from tacit.core.masks import MaskSchedule
 from tacit.tasks import TASKS, needs, task_class
 from tacit.tasks.base import Task
 from tacit.tasks.mixture import Sum
@@ -29,7 +29,7 @@ class Recipe:
     packed: bool = False
 
 
-def make_task(modality: Modality[Any, Any], name: str, encoder: Any, hiding: Hiding | None = None) -> Task:
+def make_task(modality: Modality[Any, Any], name: str, encoder: Any, hiding: MaskSchedule | None = None) -> Task:
     """Make a task from the modality's ingredients, with the settings that were measured to train well."""
     found: Any = task_class(name)
     using = TASKS[name].using
@@ -48,7 +48,7 @@ def make_recipe(
     examples: int,
     batch_size: int | None = None,
     accelerated: bool = False,
-    hiding: Hiding | None = None,
+    hiding: MaskSchedule | None = None,
 ) -> Recipe:
     """The recipe of a task, or of a weighted sum of tasks; a step takes at most a quarter of the examples."""
     tasks = {name: make_task(modality, name, encoder, hiding) for name in weights}

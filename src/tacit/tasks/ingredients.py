@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
-from tacit.core.masks import Hiding
+from tacit.core.masks import MaskSchedule
 from tacit.core.types import Batch, Encoder, ViewMaker
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Ingredients(Generic[E_co]):
 
     encoder: E_co
     task: str = ""
-    hiding: Hiding | None = None
+    hiding: MaskSchedule | None = None
 
     def views(self) -> ViewMaker:
         """Strongly augmented views of an example, for contrast."""

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from tacit.core.masks import Hiding
+from tacit.core.masks import MaskSchedule
 from tacit.core.types import ViewMaker
 from tacit.modalities.audio.codes import QuantisedTarget
 from tacit.modalities.audio.encoder import AudioEncoder
@@ -20,9 +20,9 @@ from tacit.training.optim import Optim
 
 SEEN = 0.95  # seconds of a view, as in BYOL-A
 WHOLE_SEEN = 2.0  # seconds of a view, for tasks that predict the recording itself
-HIDDEN, SPAN = Hiding(0.4), 3.0  # tokens
+HIDDEN, SPAN = MaskSchedule(0.4), 3.0  # tokens
 CODES = 512  # of the random quantiser
-SPANS = Hiding(0.5), 5.0  # of wav2vec 2.0; tokens
+SPANS = MaskSchedule(0.5), 5.0  # of wav2vec 2.0; tokens
 BOOKS = Books(2, 64)  # of wav2vec 2.0's quantiser
 AHEAD = 1  # tokens of 4 frames each; about the best distance in single frames
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.core import keys
-from tacit.core.masks import Hiding, span_starts, unit_mask
+from tacit.core.masks import MaskSchedule, span_starts, unit_mask
 from tacit.core.types import Batch, Features
 from tacit.modalities.audio.logmel import FLOOR, log_mel
 from tacit.modalities.audio.spec import AudioSpec
@@ -295,7 +295,7 @@ class SpanMask:
 
     spec: AudioSpec
     stride: int  # frames of a token
-    hiding: Hiding
+    hiding: MaskSchedule
     span: float
 
     def __call__(self, batch: Batch, progress: Tensor) -> Tensor:

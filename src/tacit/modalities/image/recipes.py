@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tacit.core import keys
-from tacit.core.masks import Hiding, random_mask
+from tacit.core.masks import MaskSchedule, random_mask
 from tacit.core.nn import as_channels, to_float
 from tacit.core.types import Batch, Dropping, ViewMaker
 from tacit.modalities.image.baselines import ALIGNED, TINY, default_views, patches, unpatches
@@ -42,7 +42,7 @@ class ImageIngredients(Ingredients[ImageEncoder]):
 
     def masks(self) -> MaskMaker:
         drops = isinstance(self.encoder, Dropping)
-        return RandomMask(self.hiding or Hiding(0.75 if drops else 0.5), math.prod(self.encoder.grid))
+        return RandomMask(self.hiding or MaskSchedule(0.75 if drops else 0.5), math.prod(self.encoder.grid))
 
     def target(self) -> Target:
         encoder, channels = self.encoder, self.encoder.spec.channels
@@ -92,7 +92,7 @@ def batch_size(encoder: ImageEncoder, accelerated: bool) -> int:
 class RandomMask:
     """Masks a share of the tokens, at least one and not all, drawn anew for every example."""
 
-    hiding: Hiding
+    hiding: MaskSchedule
     places: int
 
     def __call__(self, batch: Batch, progress: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from tacit.core.masks import Hiding
+from tacit.core.masks import MaskSchedule
 from tacit.core.types import ViewMaker
 from tacit.modalities.series.encoder import SeriesEncoder
 from tacit.modalities.series.spec import SeriesSpec
@@ -17,7 +17,7 @@ from tacit.modalities.series.views import RunMask, SeriesViews, StepTarget
 from tacit.tasks.ingredients import Ingredients, MaskMaker, Target
 from tacit.training.optim import Optim
 
-HIDDEN, RUN = Hiding(0.4), 3.0  # tokens
+HIDDEN, RUN = MaskSchedule(0.4), 3.0  # tokens
 AHEAD = 1  # token
 
 

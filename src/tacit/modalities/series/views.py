@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tacit.core import keys
-from tacit.core.masks import Hiding, span_starts, unit_mask
+from tacit.core.masks import MaskSchedule, span_starts, unit_mask
 from tacit.core.types import Batch
 from tacit.modalities.series.encoder import values_of
 from tacit.modalities.series.spec import SeriesSpec
@@ -134,7 +134,7 @@ class RunMask:
 
     spec: SeriesSpec
     stride: int  # steps of a token
-    hiding: Hiding
+    hiding: MaskSchedule
     run: float
 
     def __call__(self, batch: Batch, progress: Tensor) -> Tensor:

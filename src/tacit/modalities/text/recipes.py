@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tacit.core.masks import Hiding
+from tacit.core.masks import MaskSchedule
 from tacit.core.types import ViewMaker
 from tacit.modalities.recipe import compares
 from tacit.modalities.text.encoder import TextEncoder
@@ -22,7 +22,7 @@ from tacit.training.optim import Optim
 
 PACKING = {"masked", "electra"}  # tasks that learn from single tokens, so that rows may hold several documents
 DROPOUT = 0.1  # of an encoder whose dropout makes the two views of a text
-HIDDEN = Hiding(0.3)
+HIDDEN = MaskSchedule(0.3)
 SMALLER = {"tiny": "nano", "small": "tiny", "base": "small"}
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tacit.core import keys
-from tacit.core.masks import Hiding, span_starts, unit_mask
+from tacit.core.masks import MaskSchedule, span_starts, unit_mask
 from tacit.core.types import Batch
 from tacit.modalities.text.spec import TextSpec
 
@@ -87,7 +87,7 @@ class TokenMask:
     """Hides a share of each row's tokens: words as a whole, or spans of `span` words on average, or single tokens."""
 
     spec: TextSpec
-    hiding: Hiding
+    hiding: MaskSchedule
     span: float = 3.0  # words
 
     def __call__(self, batch: Batch, progress: Tensor) -> Tensor:
