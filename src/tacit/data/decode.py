@@ -51,7 +51,7 @@ _BATCH_BYTES = 4 << 20  # per request
 class Decoded(NamedTuple):
     """One decoded example; where `data` is None, `reason` says why."""
 
-    content: bytes  # 16-byte hash of the example's content
+    content: bytes  # 16-byte hash of the example's content; several where a file holds several examples, or none
     data: bytes | None
     reason: str = ""
     found: tuple[str, ...] = ()  # changes made to it that the user should know of

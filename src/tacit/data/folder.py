@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tacit.core.errors import UserError
 from tacit.data.inside import homes_of
 from tacit.data.opened import TABLE_SUFFIXES
-from tacit.data.signs import AllSigns, choose, of_suffix, suffix_of
+from tacit.data.signs import BEGINNING, AllSigns, by_beginning, choose, of_suffix, suffix_of
 from tacit.data.source import Source, digest, each, spread
 
 _ABOUT = ("README", "LICENSE", "NOTICE")
@@ -108,6 +108,8 @@ def _list(
     homes = homes_of(root)
     for entry, name in _files(root, skipped):
         kind = of_suffix(signs, suffix_of(name))
+        if kind is None and not (_is_about(name) or entry.is_symlink()):
+            kind = _unnamed(entry, signs)
         if kind is None:
             others[suffix_of(name)] += not _is_about(name)
             continue
@@ -154,6 +156,15 @@ def _files(root: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[os.DirE
                         skipped.append((folder + entry.name, "a link that leads nowhere"))
         except PermissionError:
             skipped.append((folder, "the folder may not be read"))
+
+
+def _unnamed(entry: os.DirEntry[str], signs: AllSigns) -> str | None:
+    """The modality of a file whose ending is of none, by how it begins."""
+    try:
+        with open(entry.path, "rb") as file:
+            return by_beginning(signs, file.read(BEGINNING))
+    except OSError:
+        return None
 
 
 def _buffers(names: pa.Array) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from typing import NamedTuple, TypeAlias
 
 from tacit.core.errors import UserError
@@ -18,11 +19,14 @@ class Signs(NamedTuple):
     texts: tuple[str, ...] = ()  # usual names of columns of text other than labels and ids
     when_named: frozenset[str] = frozenset()  # further endings, where the modality is named
     begins: str = ""  # "module:function" that tells whether bytes are the beginning of an example
+    unnamed: str = ""  # the same for a file whose ending tells nothing
     notes: frozenset[str] = frozenset()  # endings of files that may document data of another modality
 
 
 AllSigns: TypeAlias = Mapping[str, Signs]
 """Signs by modality, in order of precedence for samples that hold files of several."""
+
+BEGINNING = 352  # bytes
 
 # A README.txt among a thousand photographs is no second modality.
 _A_FEW = 0.01
@@ -45,6 +49,15 @@ def named(signs: AllSigns, wanted: str | None) -> AllSigns:
 def of_suffix(signs: AllSigns, suffix: str) -> str | None:
     """The modality of files that end in `suffix` (with its dot, lower case)."""
     return next((name for name, of in signs.items() if suffix in of.suffixes), None)
+
+
+def by_beginning(signs: AllSigns, data: bytes) -> str | None:
+    """The modality of a file whose ending tells nothing, from its first `BEGINNING` bytes."""
+    for name, of in signs.items():
+        module, _, function = of.unnamed.partition(":")
+        if of.unnamed and getattr(import_module(module), function)(data):
+            return name
+    return None
 
 
 def choose(signs: AllSigns, found: Mapping[str, int], wanted: str | None, where: str) -> str:

@@ -90,14 +90,16 @@ class Kept:
         default_factory=dict
     )  # for texts: converted, cleaned, cut; for sounds: silent, ...
     remarks: tuple[str, ...] = ()
-    part: NDArray[np.int64] | None = None  # [N] where listed examples became several each: the number within
+    # [N] where listed examples became several each: the number within, -1 for one that did not
+    part: NDArray[np.int64] | None = None
 
     def named(self, listed: pa.Array) -> pa.Array:
         """The ids of the stored examples, from those of the listing."""
         names = listed.take(pa.array(self.rows))
         if self.part is None:
             return names
-        return pc.binary_join_element_wise(names, pa.array(self.part).cast(pa.string()), "#")
+        part = pa.array(self.part, mask=self.part < 0).cast(pa.string())
+        return pc.binary_join_element_wise(names, part, "#", null_handling="skip")
 
 
 class Damaged(Exception):
@@ -121,6 +123,7 @@ class Written(NamedTuple):
     blank: Sequence[int] = ()
     counts: Mapping[str, int] = MappingProxyType({})
     remarks: Sequence[str] = ()
+    parts: Sequence[int] = ()  # how many examples each readable one became, where not all became one
 
 
 def keep(
@@ -173,15 +176,21 @@ def _remembered(memo: Path, folders: Path, n: int, load: Callable[[Path], Store]
     if saved is None or folder is None or read_meta(folder) is None:
         return None
     bad = tuple((int(row), str(reason)) for row, reason in saved.get("bad", ()))
-    blank = saved.get("blank", [])
+    blank, parts = saved.get("blank", []), saved.get("parts")
+    rows = np.delete(np.arange(n), [row for row, _ in bad] + blank)
+    part: NDArray[np.int64] | None = None
+    if parts:
+        rows = np.repeat(rows, parts)
+        part = np.concatenate([np.arange(many) if many != 1 else np.array([-1]) for many in parts])
     return Kept(
         load(folder),
-        np.delete(np.arange(n), [row for row, _ in bad] + blank),
+        rows,
         bad,
         int(saved["duplicates"]),
         blank=len(blank),
         counts=saved.get("counts", {}),
         remarks=tuple(saved["remarks"]),
+        part=part,
     )
 
 
@@ -195,6 +204,7 @@ def _write(memo: Path, folders: Path, write: Callable[[Path], Written]) -> None:
     distinct = np.unique(content.view(">u8").reshape(-1, 2), axis=0)
     saved = {"cache": final.name, "duplicates": len(content) - len(distinct)}
     saved |= {"bad": found.bad, "blank": found.blank, "counts": dict(found.counts), "remarks": found.remarks}
+    saved |= {"parts": found.parts} if found.parts else {}
     write_sealed(memo, saved)
 
 

@@ -35,7 +35,7 @@ MAX_PIXELS = 80_000_000
 VERSION = 4
 
 # Changes to an image that a person should know of, or that its plan did not foresee.
-FINDINGS = ("opacity", "frames", "shallow", "bands", "clipped", "eight", "colour", "deep", "wide")
+FINDINGS = ("opacity", "frames", "shallow", "bands", "clipped", "eight", "windowed", "colour", "deep", "wide")
 UNFORESEEN = FINDINGS[-3:]
 
 _DEEP = ("I", "F")  # modes with these prefixes hold more than 8 bits

@@ -15,6 +15,7 @@ from tacit.data.decode import Plan as AnyPlan
 from tacit.data.worker import content_hash
 from tacit.modalities.image import decode as pixels
 from tacit.modalities.image import worker
+from tacit.modalities.image.dicom import About
 from tacit.modalities.image.framing import Framing
 
 
@@ -39,8 +40,8 @@ class Plan(AnyPlan):
 
     @classmethod
     def answered(cls, content: bytes, result: bytes) -> Decoded:
-        found, square = worker.answered(result)
-        return Decoded(content, square, "", found)
+        contents, found, squares = worker.answered(content, result)
+        return Decoded(contents, squares, "", found)
 
     def in_memory(self, item: Any) -> Decoded:
         """Decode a PIL image, or pixels [H W] or [H W C]."""
@@ -59,6 +60,8 @@ class Plan(AnyPlan):
     @classmethod
     def probe_in_memory(cls, item: Any, what: str) -> Decoded:
         content = _content_of(item)
+        if what == "about":
+            return Decoded(content, json.dumps(None).encode())
         if not isinstance(item, Image.Image):
             return Decoded(content, json.dumps(pixels.probe_array(item)).encode())
         if what == "values":
@@ -78,6 +81,13 @@ def values(pool: Pool, items: Iterable[Item]) -> Iterator[pixels.Values]:
         if outcome.data is not None and (summary := json.loads(outcome.data)) is not None:
             numbers, low, high, some = summary
             yield pixels.Values(numbers, low, high, np.array(some, np.float64))
+
+
+def abouts(pool: Pool, items: Iterable[Item]) -> Iterator[About | None]:
+    """What headers tell of each image; None where there is none of DICOM, or it cannot be read."""
+    for outcome in pool.probe(items, "about"):
+        told = None if outcome.data is None else json.loads(outcome.data)
+        yield None if told is None else About(*told)
 
 
 def _content_of(item: Any) -> bytes:

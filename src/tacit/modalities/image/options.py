@@ -27,11 +27,14 @@ ENCODERS = {
     "vit_base": "tacit.modalities.image.vit:ViT",
 }
 
+PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima")  # or any other, or none
+VOLUME_ENDINGS = (".nii", ".nii.gz", ".mgh", ".mgz", ".mgh.gz", ".mnc")
+
 SIGNS = Signs(
     nouns="images",
-    suffixes=frozenset(
-        [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"],
-    ),
+    suffixes=frozenset([*PICTURES, *DICOM_ENDINGS, *VOLUME_ENDINGS]),
+    unnamed="tacit.modalities.image.medical:known",
     columns=("image", "img", "picture", "photo", "pixels", "bytes"),
 )
 

@@ -176,7 +176,7 @@ def _glimpse(
         plan = choose_plan(source, image_size, pool, reads, framing)  # also starts the workers
         began, sample = time.perf_counter(), []
         for outcome in pool.decode(items, plan):
-            sample += [outcome.data] if outcome.data is not None else []
+            sample += [outcome.data] if outcome.data else []
             if sample and time.perf_counter() - began > patience / 2:
                 break
         spent = time.perf_counter() - began
@@ -224,17 +224,24 @@ def _decode_once(
     with Pool(Plan) as pool:
         plan = choose_plan(source, image_size, pool, reads, framing, met)
         _refuse_too_large(len(source), plan, folder.parent)
-        bad = _write(source, plan, pool, folder, keeping, found)
+        bad, parts = _write(source, plan, pool, folder, keeping, found)
     content = read_content(folder)
     if not len(content):
-        raise nothing_readable(source, "image", bad[0][1], bad[0][0])
+        row, reason = bad[0] if bad else (0, "holds no image")
+        raise nothing_readable(source, "image", reason, row)
     images = np.memmap(folder / "images.bin", plan.dtype, "r")
     spec = _measured(images.reshape(-1, plan.channels, plan.size, plan.size), plan)
     meta = {"n": len(content), **asdict(plan), "data_hash": hash_of(content), "spec": asdict(spec)}
     write_meta(folder, meta, ("images.bin", CONTENT))
     highest = int(images[:: max(1, len(images) // (1 << 22))].max())
     form = [*asdict(plan).values(), pixels.VERSION, pixels.versions()]
-    return Written(form, bad, remarks=_remarks(plan, found, len(content), highest))
+    remarks = _remarks(plan, found, len(content), highest)
+    if without := parts.count(0):
+        remarks.append(f"{without:,} files hold no image (reports, plans, doses, masks) and were left out")
+    several = parts if any(many != 1 for many in parts) else []
+    if several:
+        remarks.append(f"{len(content):,} images are frames or slices of {sum(map(bool, parts)):,} files")
+    return Written(form, bad, remarks=remarks, parts=several)
 
 
 def _remarks(plan: Plan, found: Mapping[str, int], n: int, highest: int) -> list[str]:
@@ -256,6 +263,8 @@ def _remarks(plan: Plan, found: Mapping[str, int], n: int, highest: int) -> list
         "shallow": "have 16 bits a channel, of which 8 were read, as there is colour among them",
         "bands": "hold bands beyond red, green and blue, which were left out",
     }
+    if found["windowed"]:
+        remarks.append(f"{found['windowed']:,} files were read by the window or table that their header gives")
     if plan.strict and plan.channels == 1:
         counted["colour"] = "are stored in colour with channels that agree, and were read as grey"
     remarks += [f"{found[name]:,} of {n:,} images {what}" for name, what in counted.items() if found[name] and what]
@@ -273,9 +282,13 @@ def _refuse_too_large(n: int, plan: Plan, folder: Path) -> None:
 
 def _write(
     source: Source, plan: Plan, pool: Pool, folder: Path, keeping: Keeping, found: Counter[str]
-) -> list[tuple[int, str]]:
-    """Write images.bin and content.bin; returns the bad examples' numbers and reasons, counts in `found`."""
+) -> tuple[list[tuple[int, str]], list[int]]:
+    """Write images.bin and content.bin; counts in `found`.
+
+    Returns the bad examples' numbers and reasons, and how many images each of the others holds.
+    """
     bad: list[tuple[int, str]] = []
+    parts: list[int] = []
     n = len(source)
     with (folder / "images.bin").open("wb") as images, (folder / CONTENT).open("wb") as content:
         for row, outcome in enumerate(pool.decode(source.items(), plan)):
@@ -289,9 +302,10 @@ def _write(
                 found.update(outcome.found)
                 images.write(outcome.data)
                 content.write(outcome.content)
+                parts.append(len(outcome.content) // 16)
             if keeping.progress is not None and (row % 256 == 255 or row + 1 == n):
                 keeping.progress(row + 1, n)
-    return bad
+    return bad, parts
 
 
 def _measured(images: NDArray[Any], plan: Plan) -> ImageSpec:
