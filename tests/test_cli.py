@@ -16,7 +16,7 @@ import pytest
 
 import tacit
 import tacit.experiment.settings as concerns
-from tacit import cli
+from tacit import cli, flags
 from tacit.commands import COMMANDS
 from tacit.commands.command import command
 from tacit.core.errors import UserError
@@ -45,7 +45,7 @@ def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr().out
     assert "usage: tacit" in shown
     assert "Args:" not in shown
-    description = cli.describe(name).doc
+    description = flags.describe(name).doc
     assert " ".join(shown.split()).count(" ".join(description.split("\n\n")[0].split())) == 1
     if name in {"run", "pretrain", "evaluate", "embed", "inspect"}:
         assert "--label-column" in shown
@@ -144,7 +144,7 @@ def test_flags_stand_in_groups_and_switches_take_nothing(capsys: pytest.CaptureF
     assert call("run", "--help") == 0
     shown = capsys.readouterr().out
     titles = [title for title in concerns.GROUPS if title != concerns.OWN]
-    places = [shown.index(f"\n{title}:\n") for title in (cli.FIRST, *titles)]
+    places = [shown.index(f"\n{title}:\n") for title in (flags.FIRST, *titles)]
     assert places == sorted(places)
     assert places[0] < shown.index("--labels") < shown.index("--budget") < places[1]
     assert places[3] < shown.index("--image-size") < places[4]
@@ -164,13 +164,13 @@ def test_help_and_signature_agree(name: str) -> None:
     """Help is read from the file of a command; Python sees what was loaded."""
     module, _, function = COMMANDS[name].partition(":")
     found = getattr(import_module(module), function)
-    described = cli.describe(name)
+    described = flags.describe(name)
     parameters = [p for p in inspect.signature(found).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    flags = {flag.name: flag.default for flag in described.flags}
+    defaults = {flag.name: flag.default for flag in described.flags}
     python_only = {name for name, of in keywords(DataOptions).items() if not of.flag}
     for parameter in (of for of in parameters if of.name not in python_only):
         if parameter.kind is not parameter.VAR_POSITIONAL:
-            assert flags[parameter.name] == (... if parameter.default is parameter.empty else parameter.default)
+            assert defaults[parameter.name] == (... if parameter.default is parameter.empty else parameter.default)
     assert all(flag.help for flag in described.flags)
     assert function not in tacit.__all__ or getattr(tacit, function) is found
 
@@ -210,7 +210,7 @@ def test_a_flag_of_a_modality_is_one_field_of_its_options(tmp_path: Path) -> Non
         """
 import inspect, os, sys
 import tacit
-from tacit import cli
+from tacit import cli, flags
 
 def call(*words):
     try:

@@ -43,8 +43,8 @@ BELOW["encoders"] = {*BELOW["dataset"], "dataset"}
 BELOW["formats"] = {*BELOW["encoders"], "encoders"}
 BELOW["experiment"] = {*BELOW["formats"], "formats"}
 BELOW["commands"] = {*BELOW["experiment"], "experiment"}
-for top in ("settings", "cli", "__main__", "__init__"):
-    BELOW[top] = {*BELOW["commands"], "commands", "settings", "cli"}
+for top in ("flags", "cli", "__main__", "__init__"):
+    BELOW[top] = {*BELOW["commands"], "commands", "flags", "cli"}
 # Commands that belong to one modality name it.
 OF_A_MODALITY = {
     "commands/recommend.py": {"events"},
