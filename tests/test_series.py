@@ -16,6 +16,7 @@ import torch
 import tacit
 from tacit.core.errors import UserError
 from tacit.encoders import build_encoder, load_encoder, save_encoder
+from tacit.experiment.reading import as_trained
 from tacit.formats import handover
 from tacit.modalities import architectures
 from tacit.modalities.series.baselines import Kernels, PlainValues, Statistics
@@ -113,6 +114,92 @@ def test_arrays_are_series(tmp_path: Path, cached) -> None:
     with pytest.raises(UserError):
         cached(x)
     assert cached(np.stack([x, x], 1), kind="series").spec.channels == 2
+
+
+def csv_files(folder: Path, *texts: str) -> str:
+    folder.mkdir()
+    for number, text in enumerate(texts):
+        (folder / f"{number}.csv").write_text(text)
+    return str(folder)
+
+
+def test_channels_of_files_go_by_their_names(tmp_path: Path, cached) -> None:
+    x, y = np.random.default_rng(0).normal(size=(2, 20)).round(3)
+    texts = [",b,a\n", ",a,b\n", ",a,b,c\n"]
+    for number, (one, other) in enumerate(zip(x, y, strict=True)):
+        texts[0] += f"{number},{other},{one}\n"
+        texts[1] += f"{number},{one},{other}\n"
+        texts[2] += f"{number},{one},{other},0\n"
+    dataset = cached(csv_files(tmp_path / "two", *texts), kind="series", max_bad=0.5)
+    assert (dataset.spec.names, len(dataset)) == (("b", "a"), 2)  # pandas' index is no channel
+    for series in dataset.cache.series(np.array([0, 1])):
+        np.testing.assert_allclose(series, np.float32(np.stack([y, x], 1)))
+    named = cached(csv_files(tmp_path / "named", *texts), series_column=["a"])
+    assert [of.tolist() for of in named.cache.series(np.arange(3))] == [np.float32(x)[:, None].tolist()] * 3
+
+
+@pytest.mark.parametrize(("first", "steps"), [("0.5,NA", 20), ("0,1", 20), ("0,1,2", 19), ("x,y", 19), ("0.5,1,", 20)])
+def test_a_first_line_of_numbers_is_one_of_them(tmp_path: Path, cached, first: str, steps: int) -> None:
+    """But counted columns are names, as pandas writes them."""
+    text = "\n".join([first, *[",".join(["7"] * (first.count(",") + 1))] * 19])
+    dataset = cached(csv_files(tmp_path / "files", text, text), kind="series")
+    assert dataset.cache.lengths.tolist() == [steps, steps]
+
+
+def test_times_of_files_put_them_in_order_and_at_the_steps_of_the_first(tmp_path: Path, cached) -> None:
+    texts = ["time,x\n" + "".join(f"{t},{t * t}\n" for t in times) for times in (range(20), range(38, -1, -2))]
+    dataset = cached(csv_files(tmp_path / "files", *texts), kind="series")
+    assert dataset.spec.step == 1
+    slow = np.interp(np.arange(39), np.arange(0, 39, 2), np.arange(0, 39, 2) ** 2)
+    for series, right in zip(dataset.cache.series(np.array([0, 1])), (np.arange(20) ** 2, slow), strict=True):
+        np.testing.assert_allclose(series[:, 0], right, rtol=1e-6)
+
+
+def test_later_data_are_read_at_the_steps_of_training(tmp_path: Path, cached) -> None:
+    def long(name: str, step: int) -> str:
+        rows = [f"s{of},{t},{t + of}" for of in range(3) for t in range(0, 60, step)]
+        (tmp_path / name).write_text("\n".join(["id,time,value", *rows, "s0,0,2"]))
+        return str(tmp_path / name)
+
+    dataset = cached(long("train.csv", 2))
+    encoder = build_encoder("series_convnet", dataset.spec)
+    later = cached(long("later.csv", 6), **as_trained(encoder, {}))
+    assert (later.cache.lengths[0], later.spec.step) == (28, 2)
+    filled = np.interp(np.arange(0, 55, 2), np.arange(0, 55, 6), [1, *range(6, 55, 6)])  # 0 and 2 at once are 1
+    np.testing.assert_allclose(later.cache.series(np.array([0]))[0][:, 0], filled, rtol=1e-6)
+    told = " ".join(later.notes.remarks)
+    assert "1 series were measured at other times than every 2" in told
+    assert "1 values have the time of another" in told
+    with pytest.raises(UserError, match="--series-step"):
+        cached(long("train.csv", 2), test=long("later.csv", 6))
+
+
+@pytest.mark.parametrize("form", ["arrays", "lists"])
+def test_the_axis_that_is_alike_counts_channels(tmp_path: Path, cached, form: str) -> None:
+    """Also of a series with as many steps as channels, or fewer."""
+    series = [np.random.default_rng(n).normal(size=(steps, 12)) for n, steps in enumerate((10, 30, 12, 40))]
+    data: Any = series if form == "arrays" else pa.table({"series": [of.tolist() for of in series]})
+    dataset = cached(data, kind="series")
+    for found, right in zip(dataset.cache.series(np.arange(4)), series, strict=True):
+        np.testing.assert_allclose(found, np.float32(right))
+
+
+def test_numbers_are_read_for_what_they_are(tmp_path: Path, cached) -> None:
+    values = np.random.default_rng(0).normal(size=(4, 20))
+    masked = cached(np.ma.masked_greater(values, 1.0), kind="series")
+    assert masked.cache.series(np.arange(4))[0].max() <= 1
+    assert cached(torch.tensor(values).bfloat16(), kind="series").kind == "series"
+    large = cached(pa.table({"series": [[2**60 + 1000 * k for k in range(20)]] * 2}))
+    assert "2 series vary by so little beside their size" in " ".join(large.notes.remarks)
+    with pytest.raises(UserError):
+        cached(pa.table({"series": [[[[1.0, 2.0]] * 9] * 2] * 4}), kind="series")
+
+
+def test_a_label_that_varies_within_a_series_is_refused(tmp_path: Path, cached) -> None:
+    rows = [f"s{of},{t},{t},{t % 2}" for of in range(3) for t in range(20)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,time,value,label", *rows]))
+    with pytest.raises(UserError, match="varies within a series"):
+        cached(str(tmp_path / "t.csv"), label_column="label")
 
 
 def test_what_is_no_series_is_left_out_and_said(tmp_path: Path, cached) -> None:

@@ -86,9 +86,9 @@ class Series:
                 "length": {"shape": ["batch"], "dtype": "int64", "range": [1, self.longest]},
             },
             "output": outputs_of("tokens", encoder.dim),
-            "preprocessing": f"{spec.channels} channels at regular steps, at most {self.longest}; longer series are "
-            "cut, and their pooled averaged by length; length counts the steps of each, padded to the longest; gaps "
-            "are filled along straight lines; the graph takes values relative to their mean itself",
+            "preprocessing": f"{spec.channels} channels at regular steps{self._step}, at most {self.longest}; longer "
+            "series are cut, and their pooled averaged by length; length counts the steps of each, padded to the "
+            "longest; gaps are filled along straight lines; the graph takes values relative to their mean itself",
             "channels": spec.channels,
             "steps": self.longest,
             "token": {"steps": encoder.stride},
@@ -102,11 +102,16 @@ class Series:
 
     def left_to_do(self, deep: bool) -> list[str]:
         return [
-            "bring values to regular steps, and fill gaps along straight lines",
+            f"bring values to regular steps{self._step}, and fill gaps along straight lines",
             f"cut after {self.longest} steps; tacit predict reads longer series in several windows",
             f"float32, padded to the longest of a batch, series [B T {self.encoder.spec.channels}]",
             "length [B] int64 counts the steps of each",
         ]
+
+    @property
+    def _step(self) -> str:
+        step = self.encoder.spec.step
+        return f" of {step:,.6g} in the unit of the times" if step else ""
 
     @property
     def words(self) -> Words:

@@ -102,7 +102,8 @@ class Series(Modality[SeriesSpec, SeriesStore]):
         return f"series of {own.channels} channels, and those of {name} have {other.channels}"
 
     def options_of(self, spec: SeriesSpec) -> dict[str, Any]:
-        return {"length": spec.length, "relative_to": spec.relative_to}
+        columns = {"series_column": list(spec.names)} if spec.names else {}
+        return {"length": spec.length, "relative_to": spec.relative_to, "series_step": spec.step, **columns}
 
     def adapt(self, encoder: Any, spec: Any) -> Any:
         return encoder

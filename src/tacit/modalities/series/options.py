@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -33,12 +34,15 @@ class Options(ModalityOptions):
 
     Args:
         series_column: the table's column of lists of numbers, each a series; several are the channels of one. Of a long
-            table, which has a row for every moment, its column of values, or several. Default: the one column of lists,
-            or of a usual name
+            table, which has a row for every moment, its column of values, or several; of CSV files, each a series,
+            those that are channels. Default: the one column of lists, or of a usual name; of files all columns of
+            numbers
         series_id_column: the column of a long table that says which series a row belongs to; default: one of a usual
             name
-        series_time_column: the column of a long table that says when; times may be irregular. Default: one of a usual
-            name, else the rows' order
+        series_time_column: the column of a long table or of CSV files that says when; times may be irregular. Default:
+            one of a usual name, else the rows' order
+        series_step: how far apart values lie in time once they are at regular steps, in seconds where times are dates;
+            default: the median of the data, and of later data that of the training data
         length: Of time series, how many steps, 8 to 16,384; default: as many as nearly all have, at most 1,024. Longer
             ones are embedded in several windows
         relative_to: whose mean and deviation the values of a series are taken relative to: the whole data's (data) or
@@ -52,6 +56,7 @@ class Options(ModalityOptions):
     series_column: str | Sequence[str] | None = None
     series_id_column: str | None = None
     series_time_column: str | None = None
+    series_step: float | None = None
     length: int | None = None
     relative_to: str | None = None
 
@@ -66,6 +71,8 @@ class Options(ModalityOptions):
         return self.series_id_column is not None or self.series_time_column is not None
 
     def check(self) -> None:
+        if self.series_step is not None and not 0 < self.series_step < math.inf:
+            raise UserError(f"--series-step {self.series_step} is no length of time; give a number above 0")
         if self.relative_to not in (None, *RELATIVE):
             near = nearest(str(self.relative_to), RELATIVE)
             raise UserError(f"--relative-to {self.relative_to} is none{near}; choose from {', '.join(RELATIVE)}")

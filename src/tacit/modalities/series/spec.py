@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tacit.core.spec import SpecOf, numbers, whole
+from tacit.core.spec import SpecOf, number, numbers, whole
 
 if TYPE_CHECKING:
     from tacit.modalities.series.encoder import SeriesEncoder  # noqa: F401  (the base class names it)
@@ -20,7 +20,8 @@ class SeriesSpec(SpecOf["SeriesEncoder"]):
     """Time series of several channels at regular steps, of which an encoder sees at most `length` at once.
 
     `mean` and `std` are those of each channel in the training data. Values are normalised by the mean and deviation of
-    `relative_to`: the data, or each series.
+    `relative_to`: the data, or each series. A `step` is so many seconds, or whatever the times of the data counted;
+    `names` are the channels' where they came from columns of files.
     """
 
     kind: ClassVar[str] = "series"
@@ -30,6 +31,8 @@ class SeriesSpec(SpecOf["SeriesEncoder"]):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     relative_to: str = "data"
+    step: float | None = None
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert len(self.mean) == len(self.std) == self.channels, self
@@ -45,7 +48,13 @@ class SeriesSpec(SpecOf["SeriesEncoder"]):
         relative_to = values.get("relative_to", "data")
         if relative_to not in ("data", "series"):
             raise ValueError(f"relative_to is {relative_to!r:.40}")
-        return cls(**counts, mean=mean, std=std, relative_to=relative_to)
+        step, names = values.get("step"), values.get("names") or ()
+        if step is not None and not number(step, "step") > 0:
+            raise ValueError(f"step is {step!r:.40}")
+        texts = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+        if not texts or len(names) not in (0, counts["channels"]):
+            raise ValueError(f"names are {names!r:.40}")
+        return cls(**counts, mean=mean, std=std, relative_to=relative_to, step=step, names=tuple(names))
 
 
 SIZES = {"channels": MOST_CHANNELS, "length": MOST_STEPS}

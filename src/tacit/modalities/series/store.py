@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,17 +35,20 @@ from tacit.data.store import (
     read_content,
     write_meta,
 )
+from tacit.modalities.series.files import CsvFiles
 from tacit.modalities.series.options import LENGTHS, Options
 from tacit.modalities.series.spec import MOST_CHANNELS, SeriesSpec
-from tacit.modalities.series.tables import as_series
+from tacit.modalities.series.tables import Steps
 
 if TYPE_CHECKING:
     from tacit.core.types import Batch
 
-FORMAT = 1
+FORMAT = 2  # 1 read some files otherwise
 LENGTH = 1024  # steps of a window at most, by default
 NEARLY_ALL = 0.95  # share of series that fit into a window, where they are no longer than that
 APART = 4.0  # ratio of deviations between and within series from which on each is normalised by itself
+LOST = 0.01  # of the deviation of a series, by which single precision may change its values
+COARSE = "vary by so little beside their size that single precision loses it; subtract a constant from each"
 LEAST = 8  # steps of a series
 LONGEST = 1 << 20  # first steps of a series in a batch, at most
 
@@ -139,29 +143,36 @@ def open_series(source: Source, options: Options, keeping: Keeping) -> Kept:
     if options.length is not None and not LENGTHS[0] <= options.length <= LENGTHS[1]:
         raise UserError(f"--length {options.length} is out of range; choose {LENGTHS[0]} to {LENGTHS[1]:,} steps")
 
+    steps: Sequence[Steps] = source.about or ()
+
     def load(folder: Path) -> SeriesStore:
         store = SeriesStore.load(folder)
-        length = options.length or store.spec.length
-        return replace(
-            store, spec=replace(store.spec, length=length, relative_to=options.relative_to or store.spec.relative_to)
-        )
+        length, relative_to = options.length or store.spec.length, options.relative_to or store.spec.relative_to
+        step = steps[0].step if steps else store.spec.step
+        return replace(store, spec=replace(store.spec, length=length, relative_to=relative_to, step=step))
 
     known = [source.fingerprint, "series", FORMAT]
-    return keep(source, "series", known, keeping, load, lambda folder: _write(source, folder, keeping))
+    if source.by_path:
+        known += [options.channels, options.series_time_column, options.series_step]
+    files = CsvFiles(options)
+    return keep(source, "series", known, keeping, load, lambda folder: _write(source, files, steps, folder, keeping))
 
 
-def _write(source: Source, folder: Path, keeping: Keeping) -> Written:
+def _write(source: Source, files: CsvFiles, steps: Sequence[Steps], folder: Path, keeping: Keeping) -> Written:
     """Write the series into a folder."""
     bad: list[tuple[int, str]] = []
     starts, content = array("q", [0]), bytearray()
-    gaps, moments = 0, Moments()
+    gaps, coarse, moments = 0, 0, Moments()
     with (folder / "values.bin").open("wb") as file:
         for row, item in enumerate(source.items()):
-            series = _usable(as_series(item), moments.channels)
+            values = _values(item, files)
+            series = _usable(values, moments.channels)
             if isinstance(series, Unreadable):
                 bad.append((row, series.reason))
                 check_bad(source, bad, row + 1, keeping.max_bad)
             else:
+                assert not isinstance(values, Unreadable)
+                coarse += _is_coarse(values, series)
                 known = np.isfinite(series)
                 gaps += not known.all()
                 series = filled(series, known)
@@ -174,14 +185,39 @@ def _write(source: Source, folder: Path, keeping: Keeping) -> Written:
     hashes = np.frombuffer(bytes(content), "V16")
     if not len(hashes):
         raise nothing_readable(source, "series", bad[0][1], bad[0][0])
-    hashes.tofile(folder / CONTENT)
-    np.asarray(starts, np.int64).tofile(folder / "starts.bin")
+    (folder / CONTENT).write_bytes(content)
+    (folder / "starts.bin").write_bytes(starts.tobytes())
     places = np.asarray(starts, np.int64)
-    spec = moments.spec(places[1:] - places[:-1])
+    names = tuple(files.names or ()) if source.by_path else ()
+    spec = replace(moments.spec(places[1:] - places[:-1]), names=names, step=files.steps.step)
     meta = {"format": FORMAT, "data_hash": hash_of(hashes), "spec": asdict(spec)}
     write_meta(folder, meta, ("values.bin", "starts.bin", CONTENT))
-    remarks = [f"{gaps:,} series have gaps, filled along straight lines between neighbours"] if gaps else []
-    return Written(["series", FORMAT], bad, remarks=remarks)
+    remarks = [line for of in steps for line in of.remarks] + files.remarks
+    remarks += [f"{gaps:,} series have gaps, filled along straight lines between neighbours"] if gaps else []
+    remarks += [f"{coarse:,} series {COARSE}"] if coarse else []
+    form = ["series", FORMAT, *([names, files.steps.step] if source.by_path else [])]
+    return Written(form, bad, remarks=remarks)
+
+
+def _values(item: Any, files: CsvFiles) -> NDArray[np.float64] | Unreadable:
+    """An example as [T C], NaN where missing: an array or a CSV file; bytes are unreadable."""
+    if isinstance(item, Unreadable):
+        return item
+    if isinstance(item, Path):
+        return files(item)
+    if isinstance(item, bytes):
+        return Unreadable("bytes in a shard or a table are no series; give lists of numbers, or files of CSV")
+    return np.asarray(item, np.float64)
+
+
+def _is_coarse(values: NDArray[np.float64], series: NDArray[np.float32]) -> bool:
+    """Whether single precision loses what happens in a series, which varies by little beside its size."""
+    for channel in range(series.shape[1]):
+        exact = values[np.isfinite(series[:, channel]), channel]
+        spread = exact.std() if len(exact) else 0.0
+        if spread and np.abs(exact - exact.astype(np.float32)).max() > LOST * spread:
+            return True
+    return False
 
 
 def _usable(series: NDArray[np.float64] | Unreadable, channels: int) -> NDArray[np.float32] | Unreadable:

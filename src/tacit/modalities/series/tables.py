@@ -20,10 +20,9 @@ from tacit.core.archives import arrays_in
 from tacit.core.errors import UserError
 from tacit.data.labels import LABEL_NAMES
 from tacit.data.named import as_column, as_text
-from tacit.data.opened import OpenTable, is_text, read_table, row_ids
+from tacit.data.opened import OpenTable, is_text, row_ids
 from tacit.data.places import stamp_of
 from tacit.data.source import ROWS, Source, Unreadable, digest, spread
-from tacit.data.streamed import Streamed
 from tacit.data.tables import Table, is_bytes
 from tacit.data.times import when_of
 from tacit.modalities.series.options import Options
@@ -54,40 +53,56 @@ def plain(column: str) -> str:
     return column.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
-# ---------------------------------------------------------------- one example
+@dataclass
+class Steps:
+    """How the times of series became regular steps; counted while the series are read."""
+
+    step: float | None = None
+    resampled: int = 0  # series
+    averaged: int = 0  # values of equal times
+
+    def on_grid(self, time: Values, values: Values) -> Values | Unreadable:
+        """Bring values [n C] at ascending times [n] to regular steps [T C]; NaN where there is no measurement."""
+        assert self.step is not None
+        if len(time) < 2:
+            return values
+        place = (time - time[0]) / self.step
+        last = round(float(place[-1]))
+        if last + 1 > UNEVEN * len(time):
+            return Unreadable(f"its {len(time):,} values lie {last:.7g} usual steps apart")
+        nearest = np.rint(place).astype(np.int64)
+        if np.abs(place - nearest).max() <= REGULAR and (np.diff(nearest) > 0).all():
+            found = np.full((last + 1, values.shape[1]), np.nan)
+            found[nearest] = values
+            return found
+        self.resampled += 1
+        self.averaged += int((np.diff(time) == 0).sum())
+        grid, found = np.arange(last + 1, dtype=np.float64), np.full((last + 1, values.shape[1]), np.nan)
+        for channel in range(values.shape[1]):
+            known = np.isfinite(values[:, channel])
+            if known.any():
+                at, where = np.unique(place[known], return_inverse=True)  # average values of equal time
+                mean = np.bincount(where, values[known, channel]) / np.bincount(where)
+                found[:, channel] = np.interp(grid, at, mean)
+        return found
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was done to the values, for the user."""
+        found = []
+        if self.resampled:
+            found.append(
+                f"{self.resampled:,} series were measured at other times than every {self.step:,.6g}, and are brought "
+                "to it along straight lines; --series-step names another step"
+            )
+        if self.averaged:
+            found.append(
+                f"{self.averaged:,} values have the time of another one of the same series, and are averaged with it"
+            )
+        return found
 
 
-def as_series(item: Any) -> Values | Unreadable:
-    """Convert an example to [T C], NaN where missing: an array or a CSV file; bytes are unreadable."""
-    if isinstance(item, Unreadable):
-        return item
-    if isinstance(item, Path):
-        return _of_file(item)
-    if isinstance(item, bytes):
-        return Unreadable("bytes in a shard or a table are no series; give lists of numbers, or files of CSV")
-    return np.asarray(item, np.float64)
-
-
-def _of_file(path: Path) -> Values | Unreadable:
-    """Read a CSV file; each column of numbers is a channel, and a column of times is left out."""
-    try:
-        table = read_table(path)
-    except (UserError, OSError) as error:
-        return Unreadable(str(error).rpartition(": ")[2][:200])
-    columns: list[Values] = []
-    for number, name in enumerate(table.column_names):
-        values = as_numbers(table[name])
-        if values is None:
-            if number == 0 or plain(name) in TIME_NAMES:
-                continue  # dates
-            return Unreadable(f"column {name!r} holds something that is no number")
-        if plain(name) in TIME_NAMES and len(table.column_names) > 1:
-            continue
-        columns.append(values)
-    first = as_numbers(pa.chunked_array([pa.array(table.column_names)]))
-    if first is not None and np.isfinite(first).all() and len(columns) == len(first):  # a file without a header
-        columns = [np.append(name, values) for name, values in zip(first, columns, strict=True)]
-    return np.stack(columns, 1) if columns else Unreadable("it has no column of numbers")
+# ---------------------------------------------------------------- columns of numbers
 
 
 def as_numbers(values: pa.ChunkedArray | pa.Array) -> Values | None:
@@ -98,7 +113,7 @@ def as_numbers(values: pa.ChunkedArray | pa.Array) -> Values | None:
         missing = [word for word in words.to_pylist() if word is None or not word or naming.missing(word)]
         values = pc.if_else(pc.is_in(texts, value_set=pa.array(missing, pa.string())), None, texts)
     try:
-        found = values.cast(pa.float64())
+        found = values.cast(pa.float64(), safe=not pa.types.is_integer(values.type))
         return np.asarray(
             found.to_numpy() if isinstance(found, pa.ChunkedArray) else found.to_numpy(zero_copy_only=False)
         )
@@ -109,13 +124,17 @@ def as_numbers(values: pa.ChunkedArray | pa.Array) -> Values | None:
 # ---------------------------------------------------------------- a column of lists
 
 
-def is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType, *, nested: bool = False) -> bool:
     """Whether a type is a list of numbers, or a list of such lists."""
     kind = _stored(kind)
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+    if not _is_any_list(kind):
         return False
     inner = kind.value_type
-    return is_number(inner) or (pa.types.is_nested(inner) and not pa.types.is_struct(inner) and is_list(inner))
+    return is_number(inner) or (not nested and _is_any_list(inner) and is_list(inner, nested=True))
+
+
+def _is_any_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -147,13 +166,10 @@ def lists_source(listing: Table, columns: Sequence[str]) -> Source:
     """One series per row, from lists in these columns; several columns are channels."""
     table, name = listing.opened, listing.name
     for column in columns:
-        if column not in table.schema.names:
-            raise UserError(
-                f"--series-column {column}: {name} has no such column (it has: {', '.join(table.schema.names)})"
-            )
         kind = table.schema.field(column).type
         if not is_list(kind):
             raise UserError(f"--series-column {column}: {name} holds {kind} there; give lists of numbers")
+    axes = [_channel_axis(table, column) for column in columns]
     others = table.read([c for c in table.schema.names if c not in columns])
     ids, key = row_ids(others, table.rows)
     stamps = table.stamps or [_hashed(table, column) for column in columns]
@@ -164,8 +180,8 @@ def lists_source(listing: Table, columns: Sequence[str]) -> Source:
         key=key,
         by_path=False,
         fingerprint=digest(chain([b"series 1", "\0".join(columns).encode()], stamps)),
-        items=lambda: _cells([table.stream(column) for column in columns]),
-        sample=lambda k: list(_cells([table.sample(column, k) for column in columns])),
+        items=lambda: _cells([table.stream(column) for column in columns], axes),
+        sample=lambda k: list(_cells([table.sample(column, k) for column in columns], axes)),
         columns=others,
         remarks=table.remarks,
         read={"series_column": list(columns)},
@@ -179,15 +195,15 @@ def _hashed(table: OpenTable, column: str) -> bytes:
     return state.digest()
 
 
-def _cells(columns: Sequence[Iterator[pa.Array]]) -> Iterator[Values | Unreadable]:
-    """The series [T C] of each row, from lists [T] of its columns, or a list of lists [C T] or [T C]."""
+def _cells(columns: Sequence[Iterator[pa.Array]], axes: Sequence[int]) -> Iterator[Values | Unreadable]:
+    """The series [T C] of each row, from lists [T] of its columns, or a list of lists whose `axes` are the channels."""
     for row in zip(*(chain.from_iterable(map(_lists, of)) for of in columns), strict=True):
         parts: list[Values] = []
-        for cell in row:
+        for cell, axis in zip(row, axes, strict=True):
             if cell is None:
                 parts = []
                 break
-            parts += [cell] if cell.ndim == 1 else list(channels_first(cell))
+            parts += [cell] if cell.ndim == 1 else list(cell if axis == 0 else cell.T)
         if not parts:
             yield Unreadable("it is empty, or its channels differ in length")
         elif len({len(part) for part in parts}) > 1:
@@ -196,9 +212,32 @@ def _cells(columns: Sequence[Iterator[pa.Array]]) -> Iterator[Values | Unreadabl
             yield np.stack(parts, 1)
 
 
-def channels_first(values: Values) -> Values:
-    """[C T] from [C T] or [T C], assuming no more channels than steps."""
-    return values if values.shape[0] <= values.shape[1] else values.T
+def channel_axis(shapes: NDArray[np.int64]) -> int:
+    """Which axis of series of these shapes [N 2] counts channels: the one that is alike in most, else the shorter."""
+    if not len(shapes):
+        return 0
+    alike = [np.unique(shapes[:, axis], return_counts=True)[1].max() for axis in (0, 1)]
+    if alike[0] != alike[1]:
+        return int(np.argmax(alike))
+    return int(shapes[:, 1].sum() < shapes[:, 0].sum())
+
+
+def _channel_axis(table: OpenTable, column: str) -> int:
+    """The same of a column of lists of lists; 0 of one of lists."""
+    if not _is_any_list(_stored(table.schema.field(column).type).value_type):
+        return 0
+    shapes = [_shapes(chunk) for of in table.stream(column) for chunk in getattr(of, "chunks", [of])]
+    return channel_axis(np.concatenate(shapes) if shapes else np.empty((0, 2), np.int64))
+
+
+def _shapes(chunk: pa.Array) -> NDArray[np.int64]:
+    """How many lists each cell holds, and how long its first one is, [n 2]; of cells that hold some."""
+    chunk = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
+    outer, inner = pc.list_value_length(chunk), pc.fill_null(pc.list_value_length(chunk.flatten()), 0)
+    outer = pc.fill_null(outer, 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    first = (np.cumsum(outer) - outer)[outer > 0]
+    lengths = inner.to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.stack([outer[outer > 0], lengths[first]], 1)
 
 
 def _lists(chunk: pa.Array | pa.ChunkedArray) -> Iterator[Values | None]:
@@ -217,7 +256,7 @@ def _lists(chunk: pa.Array | pa.ChunkedArray) -> Iterator[Values | None]:
             except (ValueError, TypeError):
                 yield None
         return
-    values = np.asarray(chunk.values.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    values = np.asarray(chunk.values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
     offsets, there = chunk.offsets.to_numpy(), chunk.is_valid().to_numpy(zero_copy_only=False)
     for known, begin, end in zip(there.tolist(), offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         yield values[begin:end] if known else None
@@ -259,17 +298,14 @@ def long_roles(schema: pa.Schema, options: Options, name: str, *, must: bool) ->
     return Roles(of, time, values)
 
 
-def long_source(streamed: Streamed, roles: Roles, name: str, whole: pa.Table) -> Source:
+def long_source(listing: Table, roles: Roles, step: float | None, reserved: frozenset[str]) -> Source:
     """One series per id, in order of first occurrence, with values in order of time.
 
-    Irregular times are resampled to the median step by linear interpolation. Other columns are kept where they are
-    constant within each series.
+    Irregular times are resampled to this step, else to the median one, by linear interpolation. Other columns are kept
+    where they are constant within each series; UserError where one is not that is named for labels, groups or splits.
     """
-    for column in roles.values:
-        if column not in streamed.schema.names:
-            raise UserError(
-                f"--series-column {column}: {name} has no such column (it has: {', '.join(streamed.schema.names)})"
-            )
+    streamed, name = listing.streamed, listing.name
+    whole = listing.opened.read(streamed.schema.names)
     encoded = as_text(whole[roles.of]).dictionary_encode()
     of = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     values = []
@@ -290,17 +326,25 @@ def long_source(streamed: Streamed, roles: Roles, name: str, whole: pa.Table) ->
     of, time, table = of[order], time[order], np.stack(values, 1)[order]
     numbers, first = np.unique(of, return_index=True)
     bounds = np.append(first, len(of))
-    step = _step(of, time)
+    steps = Steps(step or step_of(of, time))
     remarks = [f"series by {roles.of!r}, values {', '.join(map(repr, roles.values))}"]
-    remarks.append(f"in time by {roles.time!r}, a step is {step:,.6g}" if roles.time else "in the order of the rows")
+    timed = f"in time by {roles.time!r}, a step is {steps.step:,.6g}"
+    remarks.append(timed if roles.time else "in the order of the rows")
     if (~placed).any():
         remarks.append(f"{int((~placed).sum()):,} rows lack an id or a time, and are left out")
 
     def items() -> Iterator[Values | Unreadable]:
         for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            yield on_grid(time[begin:end], table[begin:end], step)
+            part = table[begin:end]
+            yield part if roles.time is None else steps.on_grid(time[begin:end], part)
 
     others = _constant(whole, roles, encoded)
+    for column in reserved:
+        if column in whole.column_names and column not in (*roles.named, *(others.column_names if others else ())):
+            raise UserError(
+                f"column {column!r} of {name} varies within a series, which has one label, one group and one split: "
+                "give one row for each series in a file, --labels FILE"
+            )
     ids = encoded.dictionary.take(pa.array(numbers))
     stamps = streamed.stamps or [of.tobytes(), time.tobytes(), table.tobytes()]
     return Source(
@@ -309,11 +353,12 @@ def long_source(streamed: Streamed, roles: Roles, name: str, whole: pa.Table) ->
         ids=ids,
         key=roles.of,
         by_path=False,
-        fingerprint=digest(chain([b"long series 1", "\0".join(roles.named).encode()], stamps)),
+        fingerprint=digest(chain([b"long series 1", repr((roles.named, step)).encode()], stamps)),
         items=items,
         sample=lambda k: [],
         columns=others.take(pa.array(numbers)) if others is not None else None,
         remarks=(*streamed.remarks, "; ".join(remarks)),
+        about=(steps,) if roles.time else None,
         read={
             "series_column": list(roles.values),
             "series_id_column": roles.of,
@@ -322,33 +367,10 @@ def long_source(streamed: Streamed, roles: Roles, name: str, whole: pa.Table) ->
     )
 
 
-def _step(of: NDArray[np.int64], time: Values) -> float:
+def step_of(of: NDArray[np.int64], time: Values) -> float:
     """The median time between consecutive values of a series."""
     gaps = np.diff(time)[(of[1:] == of[:-1]) & (np.diff(time) > 0)]
     return float(np.median(gaps)) if len(gaps) else 1.0
-
-
-def on_grid(time: Values, values: Values, step: float) -> Values | Unreadable:
-    """Resample values [n C] at ascending times [n] to regular steps [T C]; NaN where there is no measurement."""
-    if len(time) < 2:
-        return values
-    place = (time - time[0]) / step
-    last = round(float(place[-1]))
-    if last + 1 > UNEVEN * len(time):
-        return Unreadable(f"its {len(time):,} values lie {last:,} usual steps apart")
-    nearest = np.rint(place).astype(np.int64)
-    if np.abs(place - nearest).max() <= REGULAR and (np.diff(nearest) > 0).all():
-        found = np.full((last + 1, values.shape[1]), np.nan)
-        found[nearest] = values
-        return found
-    grid, found = np.arange(last + 1, dtype=np.float64), np.full((last + 1, values.shape[1]), np.nan)
-    for channel in range(values.shape[1]):
-        known = np.isfinite(values[:, channel])
-        if known.any():
-            at, where = np.unique(place[known], return_inverse=True)  # average values of equal time
-            mean = np.bincount(where, values[known, channel]) / np.bincount(where)
-            found[:, channel] = np.interp(grid, at, mean)
-    return found
 
 
 def _constant(whole: pa.Table, roles: Roles, encoded: pa.DictionaryArray) -> pa.Table | None:
@@ -410,9 +432,12 @@ def arrays_source(arrays: Mapping[str, Any], name: str, stamp: bytes | None, *, 
         raise UserError(f"{name}: {len(series)} series need {len(series)} labels, got {len(label)}")
     stamps = [stamp] if stamp is not None else (np.ascontiguousarray(of).tobytes() for of in series)
 
+    shapes = [of.shape for of in series if of.ndim == 2] if isinstance(series, list) else [series.shape[1:]]
+    axis = channel_axis(np.array([of for of in shapes if len(of) == 2], np.int64).reshape(-1, 2))
+
     def one(row: int) -> Values | Unreadable:
         values = np.asarray(series[row], np.float64)
-        return values[:, None] if values.ndim == 1 else channels_first(values).T
+        return values[:, None] if values.ndim == 1 else values.T if axis == 0 else values
 
     return Source(
         name=name,
@@ -428,7 +453,13 @@ def arrays_source(arrays: Mapping[str, Any], name: str, stamp: bytes | None, *, 
 
 
 def _detached(values: Any) -> Any:
-    return values.detach().cpu().numpy() if hasattr(values, "detach") else values
+    """A tensor, a masked array or a pandas series as an array, NaN where masked; anything else as it is."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        return (values.float() if values.is_floating_point() and values.itemsize < 4 else values).numpy()
+    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "fiu":
+        return np.ma.filled(values.astype(np.float64), np.nan)
+    return values.to_numpy() if hasattr(values, "to_numpy") and hasattr(values, "ndim") else values
 
 
 def _listed(values: Any) -> Any:
@@ -454,6 +485,10 @@ def table_source(listing: Table, options: Options, reserved: frozenset[str], *, 
     schema = listing.streamed.schema if must or listing.names() is not None else None
     if schema is None:
         return None
+    for channel in options.channels:
+        if channel not in schema.names:
+            there = ", ".join(schema.names)
+            raise UserError(f"--series-column {channel}: {listing.name} has no such column (it has: {there})")
     taken = frozenset(name for of in listing.signs.values() for name in (*of.columns, *of.texts))
     if must:
         lists = [name for name in options.channels if name in schema.names and is_list(schema.field(name).type)]
@@ -472,9 +507,9 @@ def table_source(listing: Table, options: Options, reserved: frozenset[str], *, 
             raise UserError(
                 f"{listing.name} has no column of lists of numbers, nor columns of ids and values that are known by "
                 f"their names (of {', '.join(schema.names)}): name them with --series-column, --series-id-column and "
-                "--series-time-column"
+                "--series-time-column; series that lie over the columns of rows are read from an array (.npy)"
             )
-        return long_source(listing.streamed, roles, listing.name, listing.opened.read(schema.names))
+        return long_source(listing, roles, options.series_step, reserved)
     column, roles = list_column(schema, taken, reserved), None
     strange = any(is_bytes(of.type) or is_list(of.type) or of.name.lower() in taken for of in schema)
     if column is None and not strange:
@@ -484,7 +519,7 @@ def table_source(listing: Table, options: Options, reserved: frozenset[str], *, 
     if column is not None:
         return lists_source(listing, [column])
     assert roles is not None
-    return long_source(listing.streamed, roles, listing.name, listing.opened.read(schema.names))
+    return long_source(listing, roles, options.series_step, reserved)
 
 
 def _first(listing: Table) -> Callable[[str], pa.Array | None]:
