@@ -170,3 +170,11 @@ def test_groups_stay_the_unit(labelled: Labelled) -> None:
 def test_only_baselines_are_nothing_to_pair(good: Report, labelled: Labelled) -> None:
     with pytest.raises(UserError, match="only baselines"):
         pair(kept(good), kept(evaluate([RAW], labelled, budgets=BUDGETS, draws=2)))
+
+
+def test_a_report_is_there_once_all_is_that_it_describes(good: Report, tmp_path: Path) -> None:
+    """Whoever finds report.json finds the predictions, the encoder and the page of the same judgement."""
+    for name in ("report.json", "report.html", "seal.json"):
+        (tmp_path / name).write_text("of an earlier judgement")
+    good.keep(tmp_path)
+    assert {path.name for path in tmp_path.glob("*.*")} == {"seal.json", "secret.key", "predictions.npz"}

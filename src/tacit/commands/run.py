@@ -93,8 +93,7 @@ def run(data: Any, settings: RunSettings) -> Report:
         else:
             report = report_without_labels(runs, opened, architecture, transductive=resolved.transductive)
         report = report.with_data(left_out=shares.left_out)
-        if report.predictions is not None:
-            report.predictions.save(space.path)
+        report.keep(space.path)
         chosen = report.data["selected_arm"]
         keep_encoder(opened, chosen, runs[chosen][0], space.path / "encoder")
         report = report.with_data(**beside(runs, chosen, opened, architecture))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tacit.evaluation.sealing import Seal
 
 SCHEMA = 1
-FILE_NAME = "report.json"
+FILE_NAME, PAGE = "report.json", "report.html"
 NAMED = 5  # parts of the population listed in a terminal
 TUNED = "fine-tuned"  # suffix of an arm whose encoder was fine-tuned on the labels
 
@@ -106,10 +106,16 @@ class Report:
         """The same report with more entries in `data`."""
         return replace(self, data={**self.data, **more})
 
-    def keep(self, folder: Path, seal: Seal) -> None:
-        """Make a folder with the seal and the predictions for `tacit compare`, beside the later report."""
+    def keep(self, folder: Path, seal: Seal | None = None) -> None:
+        """Write the predictions for `tacit compare`, and the seal, into the folder of the later report.
+
+        An earlier report is removed first: it describes other predictions, and another encoder.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        seal.save(folder)
+        for name in (FILE_NAME, PAGE):
+            (folder / name).unlink(missing_ok=True)
+        if seal is not None:
+            seal.save(folder)
         if self.predictions is not None:
             self.predictions.save(folder)
 
@@ -155,7 +161,9 @@ class Report:
         """Read `report.json` from a folder. Raises `UserError` where there is none or it cannot be read."""
         path = Path(folder) / FILE_NAME
         if not path.exists():
-            raise UserError(f"no report in {str(folder)!r}: give a folder that holds {FILE_NAME}")
+            raise UserError(
+                f"no report in {str(folder)!r}: give a folder that holds {FILE_NAME}, or continue its run with --resume"
+            )
         with reading(path, "evaluate again"):
             return cls.from_json(read_record(path))
 

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from tacit.core.files import write_whole
 from tacit.core.records import write_record
+from tacit.evaluation.results import FILE_NAME, PAGE
 from tacit.report import charts, maps, tables, words
 from tacit.report.curves import Curve
 from tacit.report.figures import Figures, Neighbours
@@ -98,15 +99,15 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
 
 
 def write(report: Report, figures: Figures | None, folder: str | Path, *, private: bool = False) -> Path:
-    """Write `report.html`, and `report.json` beside it, each whole or not at all; returns the page's path.
+    """Write `report.html`, and `report.json` after it, each whole or not at all; returns the page's path.
 
     The JSON is strict: what is not a finite number is null. Under `private` both leave the data out.
     """
     folder = Path(folder)
     content = _strict(without_data(report) if private else report)
-    write_record(folder / "report.json", content)
-    write_whole(folder / "report.html", render(report, figures, private=private))
-    return folder / "report.html"
+    write_whole(folder / PAGE, render(report, figures, private=private))
+    write_record(folder / FILE_NAME, content)  # last: by it others see that all is there
+    return folder / PAGE
 
 
 def _strict(value: Any) -> Any:
