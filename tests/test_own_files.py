@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ import yaml
 import tacit
 from tacit import cli
 from tacit.core import folders
-from tacit.core.errors import RunFailed, UserError, clear_ends, in_a_line
+from tacit.core.errors import RunFailed, UserError, clear_ends, in_a_line, writing_to
 from tacit.core.files import check_target, whole_file
+from tacit.core.folders import whole_folder
 from tacit.core.records import read_record, reading, write_record
 from tacit.data import cache
 from tacit.evaluation import Predictions, Report, Seal
@@ -537,6 +539,21 @@ def test_a_folder_that_cannot_be_made_or_locked_is_told(tmp_path: Path, monkeypa
 
 
 @posix
+@pytest.mark.parametrize(
+    "text", ["[Errno 27] no", "I/O error: File too large (os error 27)", "[errno 27] File too large"]
+)
+def test_writing_names_the_file_that_is_too_large(text: str, tmp_path: Path) -> None:
+    """Also where a library in Rust or C++ has wrapped the system's error."""
+    error = OSError(27, "File too large") if text.startswith("[Errno") else RuntimeError(text)
+    for place in (whole_file, partial(whole_folder, last="x"), writing_to):
+        with pytest.raises(OSError, match="large") as caught, place(tmp_path / "large"):
+            raise error
+        told = str(in_a_line(caught.value))
+        assert str(tmp_path / "large") in told
+        assert "ulimit -f" in told
+    assert not list(tmp_path.iterdir())
+
+
 def test_output_that_cannot_be_written_ends_in_a_line() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no such device")

@@ -85,12 +85,37 @@ _REMEDIES = {
 }
 
 
-_OF_RUST = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust, such as safetensors, report the system's errors
+# How libraries in Rust, such as safetensors, and arrow report the system's errors.
+_WRAPPED = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]", re.IGNORECASE)
 
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether the disk is full, also where a library has wrapped the system's error in one of its own."""
-    return (isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}) or "No space left" in str(error)
+    found = of_system(error)
+    return found is not None and found.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def of_system(error: BaseException) -> OSError | None:
+    """The system's error, also where a library has wrapped it in one of its own; None for any other."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    number = _WRAPPED.search(str(error)) if isinstance(error, Exception) and not isinstance(error, _Located) else None
+    if number is None:
+        return None
+    code = int(number[1] or number[2])
+    return OSError(code, os.strerror(code))
+
+
+@contextmanager
+def writing_to(place: str | os.PathLike[str]) -> Iterator[None]:
+    """Name this file or folder in errors of the system within the block: where a file is open, they name none."""
+    try:
+        yield
+    except Exception as error:
+        found = of_system(error)
+        if found is None or found.filename is not None:
+            raise
+        raise OSError(found.errno, os.strerror(found.errno or 0), os.fspath(place)) from error
 
 
 def in_a_line(error: OSError | MemoryError) -> UserError | RunFailed:
@@ -124,10 +149,9 @@ def clear_ends(command: Callable[P, T]) -> Callable[P, T]:
         except (OSError, MemoryError) as error:
             raise in_a_line(error) from error
         except Exception as error:
-            number = _OF_RUST.search(str(error))
-            if number is None or isinstance(error, _Located):
+            refused = of_system(error)
+            if refused is None:
                 raise
-            refused = OSError(int(number[1]), os.strerror(int(number[1])))
             raise in_a_line(refused) from refused
 
     return clear

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tacit.core.errors import RunFailed, UserError, is_disk_full
+from tacit.core.errors import RunFailed, UserError, is_disk_full, writing_to
 
 _LITTER_SECONDS = 3600.0  # after which another process's unfinished file counts as litter
 
@@ -48,10 +48,11 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)  # so that the file opened is new, not a link to another
     try:
-        with partial.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        flush(partial)
-        partial.replace(path)
+        with writing_to(path):
+            with partial.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            flush(partial)
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -67,7 +68,9 @@ def whole_file(final: Path) -> Iterator[Path]:
     partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
     sweep(final)
     try:
-        yield partial
+        with writing_to(final):
+            yield partial
+            flush(partial)
         if final.is_file():
             shutil.copymode(final, partial)
         partial.replace(final)

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from tacit.core.errors import RunFailed, UserError, is_disk_full
+from tacit.core.errors import RunFailed, UserError, is_disk_full, writing_to
 from tacit.core.files import flush, sweep, write_whole
 
 MARKER = ".tacit"
@@ -144,7 +144,8 @@ def whole_folder(final: Path, *, last: str, what: str | None = None, known: Coll
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        yield partial
+        with writing_to(final):
+            yield partial
         if what is not None and not there:
             mark(partial, what, files_in(partial))
         for path in sorted(partial.rglob("*")):

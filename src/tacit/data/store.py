@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tacit.core import folders
-from tacit.core.errors import RunFailed, UserError, is_disk_full
+from tacit.core.errors import RunFailed, UserError, is_disk_full, writing_to
 from tacit.core.files import flush, write_whole
 from tacit.core.folders import private_folder
 from tacit.data.source import Source, digest
@@ -154,7 +154,8 @@ def keep(
             kept = glimpse()
         if kept is None:
             try:
-                _write(memo, folders, write)
+                with writing_to(folders):
+                    _write(memo, folders, write)
             except OSError as error:
                 if is_disk_full(error):
                     where = f"the disk is full at {keeping.root}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from tacit.core.archives import arrays_in
 from tacit.core.errors import UserError
-from tacit.core.files import flush
+from tacit.core.files import whole_file
 from tacit.core.records import built, reading
 from tacit.core.secret import FILE_NAME as SECRET
 from tacit.core.secret import secret_in, secret_of
@@ -77,14 +76,8 @@ class Predictions:
                 for (protocol, budget), of in by_key.items()
             },
         }
-        begun = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with begun.open("wb") as file:
-                np.savez_compressed(file, **arrays)
-            flush(begun)
-            begun.replace(path)
-        finally:
-            begun.unlink(missing_ok=True)
+        with whole_file(path) as begun, begun.open("wb") as file:
+            np.savez_compressed(file, **arrays)
         return path
 
     @classmethod

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from tacit.core.budget import clock
-from tacit.core.errors import UserError
+from tacit.core.errors import UserError, writing_to
 from tacit.core.leading import is_leader
 from tacit.core.stages import Stage, watched
 from tacit.core.wording import private_text
@@ -65,7 +65,8 @@ class Log(AbstractContextManager["Log"]):
         if self._board is not None:
             self._board.finalize("finished")
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # every line was flushed; one that could not be has been reported
+                self._file.close()
 
     def __call__(self, text: str = "") -> None:
         if self._private:
@@ -142,8 +143,9 @@ class Log(AbstractContextManager["Log"]):
 
     def _record(self, text: str) -> None:
         if self._file is not None:
-            self._file.write(text + "\n")
-            self._file.flush()
+            with writing_to(self._file.name):
+                self._file.write(text + "\n")
+                self._file.flush()
 
 
 def _board(folder: Path) -> TensorBoardLogger:

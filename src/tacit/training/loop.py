@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import torch
 
 from tacit.core import gathering
-from tacit.core.errors import Interrupted, RunFailed, UserError
+from tacit.core.errors import Interrupted, RunFailed, UserError, writing_to
 from tacit.core.files import write_whole
 from tacit.core.types import Batch, Output
 from tacit.tasks.base import Task
@@ -376,7 +376,7 @@ class _History:
     def append(self, row: Row) -> None:
         self.rows.append(row)
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
+            with writing_to(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.write(_line(row))
 
 

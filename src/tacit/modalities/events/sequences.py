@@ -125,7 +125,7 @@ def _make(source: Source, options: Options, given: Catalogue | None, folder: Pat
     if not len(content):
         left = f"; --k-core {options.k_core} leaves none" if options.k_core is not None else ""
         raise UserError(f"{source.name} holds no event that can be used{left}")
-    content.tofile(folder / CONTENT)
+    (folder / CONTENT).write_bytes(content.tobytes())
     found["once"] = int((counts == 1).sum())
     catalogue, remarks = with_attributes(ids, about.whole if given is None else given.whole, options.item_table, given)
     describe(folder, catalogue, hash_of(content), ordered=form.ordered, timed=form.timed, weighted=form.weighted)

@@ -72,7 +72,7 @@ def spool(parts: Iterable[Part], folder: Path, form: Form, number: dict[str, int
         cuts = np.flatnonzero(np.diff(where[order])) + 1
         for chunk in np.split(order, cuts) if len(order) else ():
             with (folder / f"{where[chunk[0]]}.spool").open("ab") as file:
-                rows[chunk].tofile(file)
+                file.write(rows[chunk].tobytes())
 
 
 def sort(spooled: Path, users: int, folder: Path, form: Form, found: Counter[str], done: Callable[[int], None]) -> None:
@@ -115,13 +115,13 @@ def _sorted(rows: Array, form: Form, files: Mapping[str, IO[bytes]], total: int,
     if form.gap is not None:
         begins[1:] |= np.diff(rows["time"]) > form.gap
     starts = np.flatnonzero(begins)
-    np.ascontiguousarray(rows["item"], np.int32).tofile(files["events"])
+    files["events"].write(np.ascontiguousarray(rows["item"], np.int32).tobytes())
     if form.ordered:
-        np.ascontiguousarray(rows["time"], np.float64).tofile(files["times"])
+        files["times"].write(np.ascontiguousarray(rows["time"], np.float64).tobytes())
     if form.weighted:
-        np.ascontiguousarray(rows["weight"], np.float32).tofile(files["weights"])
-    (total + np.append(starts[1:], len(rows))).astype(np.int64).tofile(files["starts"])
-    user[starts].astype(np.int32).tofile(files["owner"])
+        files["weights"].write(np.ascontiguousarray(rows["weight"], np.float32).tobytes())
+    files["starts"].write((total + np.append(starts[1:], len(rows))).astype(np.int64).tobytes())
+    files["owner"].write(user[starts].astype(np.int32).tobytes())
     return total + len(rows)
 
 
@@ -187,14 +187,14 @@ def _filter(
         for rows, user, item in _chunks(events, starts, owner):
             kept = keeps(user, item)
             begin, end = int(starts[rows.start]), int(starts[rows.stop])
-            renumber[item[kept]].tofile(opened["events"])
+            opened["events"].write(renumber[item[kept]].tobytes())
             for name, column in others.items():
-                column[begin:end][kept].tofile(opened[name])
+                opened[name].write(column[begin:end][kept].tobytes())
             before = np.concatenate([[0], np.cumsum(kept)])
             lengths = np.diff(before[starts[rows.start : rows.stop + 1] - begin])
             there = lengths > 0
-            (total + np.cumsum(lengths[there])).astype(np.int64).tofile(opened["starts"])
-            owner[rows][there].tofile(opened["owner"])
+            opened["starts"].write((total + np.cumsum(lengths[there])).astype(np.int64).tobytes())
+            opened["owner"].write(owner[rows][there].tobytes())
             total += int(lengths.sum())
     found["out_of_core"] += int(starts[-1]) - total
     for name in names:
