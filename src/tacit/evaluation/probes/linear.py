@@ -12,15 +12,18 @@ centroid, one deviation for all.
 
 A report fits thousands of probes, so the solver matters. Features are rotated to their principal axes, which is exact
 under an L2 penalty and leaves min(n, d) dimensions; there Newton's method with conjugate gradients, preconditioned by
-the Hessian's diagonal, starts from the solution at ten times the penalty.
+the Hessian's diagonal, starts from the solution at ten times the penalty. All folds are solved together, in single
+precision, which is enough to choose by.
 
 Shapes: n labelled examples, d features, r <= min(n, d) rotated features, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,8 +38,10 @@ _BLOCK = 8192  # rows that are held in double precision at once
 _KEPT = 2**23  # numbers of which a transpose and squares are kept too
 _PATIENCE = 2  # steps without improvement that end the search
 _ROUGH, _FINE = 3e-4, 1e-6  # how far from its minimum the objective may stay, in nats per example
+_FAR = 1e30  # below all others is the logit of a class without a label
 
 Matrix = NDArray[np.float64]
+Rough = NDArray[np.floating[Any]]  # in single precision while C is searched for
 Ints = NDArray[np.int64]
 
 
@@ -83,13 +88,12 @@ def fit_probe(
     X = np.asarray(X)
     seen = draw_enough(len(y), seed)
     fold = assign_folds(y[seen], None if groups is None else groups[seen], seed=seed)
-    best = (-np.inf, 0.0, False)
+    best: tuple[float, float, bool] = (-np.inf, 0.0, False)
     if fold is not None:
-        for per_feature in scalings:
-            held_out = _HeldOut(X[seen], y[seen], fold, n_classes, per_feature)
-            if held_out.n:
-                best = max(best, (*_search(held_out, grid, beyond), per_feature))
-            del held_out
+        held_out = _HeldOut(X[seen], y[seen], fold, n_classes, scalings)
+        for scaling, per_feature in enumerate(held_out.scalings):
+            best = max(best, (*_search(partial(held_out.score, scaling), grid, beyond), per_feature))
+        del held_out
     score, C, per_feature = best
     if np.isneginf(score):
         W, b = _nearest_centroid(X, y, n_classes)
@@ -155,17 +159,17 @@ def assign_folds(y: Ints, groups: Ints | None, *, seed: int) -> Ints | None:
     return of_group[group]
 
 
-def _search(held_out: _HeldOut, grid: Sequence[float], beyond: int) -> tuple[float, float]:
+def _search(held_out: Callable[[float], float], grid: Sequence[float], beyond: int) -> tuple[float, float]:
     """The best held-out score, and its C."""
     best, at, idle = -np.inf, grid[0], 0
     for C in [*grid, *(grid[-1] * 10.0**i for i in range(1, beyond + 1))]:
-        score = held_out.score(C)
+        score = held_out(C)
         best, at, idle = (score, C, 0) if score > best else (best, at, idle + 1)
         if idle == _PATIENCE:
             break
     if at == grid[0]:
         for C in (grid[0] / 10.0**i for i in range(1, beyond + 1)):
-            score = held_out.score(C)
+            score = held_out(C)
             if score <= best:
                 break
             best, at = score, C
@@ -173,35 +177,74 @@ def _search(held_out: _HeldOut, grid: Sequence[float], beyond: int) -> tuple[flo
 
 
 class _HeldOut:
-    """The log-likelihood of every fold under a probe of the others, as a function of C; what is costly done once."""
+    """The log-likelihood of every fold under a probe of the others, as a function of C, for several scalings.
 
-    def __init__(self, X: Matrix, y: Ints, fold: Ints, n_classes: int, per_feature: bool) -> None:
-        self.folds = []
-        self.n = 0
+    Where the examples of every fold span all features, folds share scaling and axes, those of all examples. Where they
+    do not, each has its own: a deviation that knows the held-out examples would favour one for each feature, and on
+    axes of others a rough solution would keep what no example speaks of.
+    """
+
+    def __init__(self, X: Matrix, y: Ints, fold: Ints, n_classes: int, scalings: Sequence[bool]) -> None:
+        self.trains: list[NDArray[np.bool_]] = []
+        self.tests: list[NDArray[np.bool_]] = []
         for f in range(fold.max() + 1):
             train = fold != f
             known = np.unique(y[train])
             test = (fold == f) & np.isin(y, known)  # a class that was not trained on says nothing about C
             if len(known) > 1 and test.any():
-                path = _Path(X[train], y[train], n_classes, deviation(X[train], per_feature))
-                self.folds.append((path, path.rotate(X[test]), np.searchsorted(known, y[test])))
-                self.n += int(test.sum())
+                self.trains.append(train)
+                self.tests.append(test)
+        self.n = int(np.sum(self.tests))
+        self.scalings = scalings if self.n else ()
+        self.fits: list[_Fits] = []
+        self.held: list[list[tuple[Rough, Ints]]] = []
+        for per_feature in self.scalings:
+            if min(train.sum() for train in self.trains) > X.shape[1]:
+                Z = Axes.of(X, deviation(X, per_feature)).rotate(X, np.float32)
+                self.fits.append(_Fits(Z[None], y[None], np.stack(self.trains, 1)[None], n_classes))
+                self.held.append([])
+            else:
+                self._apart(X, y, n_classes, per_feature)
 
-    def score(self, C: float) -> float:
+    def _apart(self, X: Matrix, y: Ints, n_classes: int, per_feature: bool) -> None:
+        """Each fold on the axes of its own examples, padded to the size of the largest."""
+        most = max(int(train.sum()) for train in self.trains)
+        widest = 1 + min(most, X.shape[1])
+        Z = np.zeros((len(self.trains), most, widest), np.float32)
+        labels, there = np.zeros((len(self.trains), most), np.int64), np.zeros((len(self.trains), most, 1), bool)
+        held = []
+        for at, (train, test) in enumerate(zip(self.trains, self.tests, strict=True)):
+            axes, n = Axes.of(X[train], deviation(X[train], per_feature)), int(train.sum())
+            places = [*range(axes.rotation.shape[1]), widest - 1]  # the last for the intercept
+            Z[at, :n, places] = axes.rotate(X[train], np.float32).T
+            labels[at, :n], there[at, :n] = y[train], True
+            tested = np.zeros((int(test.sum()), widest), np.float32)
+            tested[:, places] = axes.rotate(X[test], np.float32)
+            held.append((tested, y[test]))
+        self.fits.append(_Fits(Z, labels, there, n_classes))
+        self.held.append(held)
+
+    def score(self, scaling: int, C: float) -> float:
+        fits, held = self.fits[scaling], self.held[scaling]
+        V = fits.solve(C, _ROUGH)
+        if not held:
+            surprise = fits.surprise[0].T  # [F n]
+            return -sum(float(of[test].sum()) for of, test in zip(surprise, self.tests, strict=True)) / self.n
         total = 0.0
-        for path, Z, label in self.folds:
-            logits = _log_softmax(Z @ path.solve(C, _ROUGH))
-            total += logits[np.arange(len(label)), label].sum()
-        return float(total / self.n)
+        for (Z, label), of, barred in zip(held, V, fits.barred, strict=True):
+            logits = _log_softmax(Z @ of[:, 0] + barred[0])
+            total += float(logits[np.arange(len(label)), label].sum(dtype=np.float64))
+        return total / self.n
 
 
 def _fit(X: Matrix, y: Ints, C: float, n_classes: int, scale: Matrix, tolerance: float) -> tuple[Matrix, Matrix]:
     """The solution in terms of the raw features."""
-    path = _Path(X, y, n_classes, scale)
-    V = path.solve(C, tolerance)
+    axes = Axes.of(X, scale)
+    fits = _Fits(axes.rotate(X)[None], y[None], np.ones((1, len(X), 1), bool), n_classes)
+    V, known = fits.solve(C, tolerance)[0, :, 0], fits.known[0, 0]  # [r+1 K]
     W, b = np.zeros((X.shape[1], n_classes)), np.full(n_classes, -np.inf)
-    W[:, path.classes] = path.rotation @ V[:-1]
-    b[path.classes] = V[-1] - path.mean @ W[:, path.classes]
+    W[:, known] = axes.rotation @ V[:-1, known]
+    b[known] = V[-1, known] - axes.mean @ W[:, known]
     return W, b
 
 
@@ -226,30 +269,24 @@ def deviation(X: Matrix, per_feature: bool) -> Matrix:
     return np.where(constant | (variance == 0), 1.0, np.sqrt(variance))
 
 
-class _Path:
-    """Solutions for one C after another on the principal axes of the scaled features, each starting from the last."""
+@dataclass(frozen=True)
+class Axes:
+    """The principal axes of scaled features."""
 
-    def __init__(self, X: Matrix, y: Ints, n_classes: int, scale: Matrix) -> None:
-        self.mean = X.mean(axis=0, dtype=np.float64)
-        self.rotation = principal_axes(X, self.mean, scale) / scale[:, None]  # [d r]
-        self.classes = np.flatnonzero(np.bincount(y, minlength=n_classes))
-        self.target = (y[:, None] == self.classes).astype(np.float64)  # [n K]
-        self.Z = self.rotate(X)
-        self.V = np.zeros((self.Z.shape[1], len(self.classes)))
+    mean: Matrix  # [d]
+    rotation: Matrix  # [d r], of centred raw features
 
-    def rotate(self, X: Matrix) -> Matrix:
+    @classmethod
+    def of(cls, X: Matrix, scale: Matrix) -> Axes:
+        mean = X.mean(axis=0, dtype=np.float64)
+        return cls(mean, principal_axes(X, mean, scale) / scale[:, None])
+
+    def rotate(self, X: Matrix, dtype: type[np.floating[Any]] = np.float64) -> Rough:
         """[n r+1], the last column ones for the intercept."""
-        Z = np.ones((len(X), self.rotation.shape[1] + 1))
+        Z = np.ones((len(X), self.rotation.shape[1] + 1), dtype)
         for rows in blocks(len(X)):
             Z[rows, :-1] = (X[rows] - self.mean) @ self.rotation
         return Z
-
-    def solve(self, C: float, tolerance: float) -> Matrix:
-        """V [r+1 K] of the rotated features and the intercept."""
-        penalty = np.full((len(self.V), 1), 2.0 / C if len(self.classes) == 2 else 1.0 / C)
-        penalty[-1] = 0.0
-        self.V = _newton(self.Z, self.target, penalty, self.V, tolerance)
-        return self.V
 
 
 def principal_axes(X: Matrix, mean: Matrix, scale: Matrix) -> Matrix:
@@ -267,82 +304,152 @@ def principal_axes(X: Matrix, mean: Matrix, scale: Matrix) -> Matrix:
     return np.asarray(U[:, squares > 1e-14 * squares[-1]])
 
 
-def _newton(Z: Matrix, target: Matrix, penalty: Matrix, V: Matrix, tolerance: float) -> Matrix:
-    """Minimise the summed loss + penalty |V|^2 / 2 from V [r K], by one step at least.
+class _Fits:
+    """B times F probes, solved together for one C after another, each from the last.
 
-    The Newton decrement, estimated with the preconditioner, tells how far the minimum is.
+    F subsets of the same examples share what takes long, to read the examples; B sets of examples share what each step
+    costs, however few they are. Shapes B n r F K as above; classes that a subset lacks keep weights of 0 and are never
+    likely.
     """
-    kept = Z.size <= _KEPT
-    Zt = np.ascontiguousarray(Z.T) if kept else Z.T
-    squares = Zt * Zt if kept else None
-    loss, P = _loss(Z, target, penalty, V)
-    for taken in range(100):
-        beat()
-        gradient = Zt @ (P - target) + penalty * V
-        inverse = 1.0 / (_curvature(Z, squares, P * (1.0 - P)) + penalty + 1e-12)  # of the Hessian's diagonal
-        if taken and np.vdot(gradient, inverse * gradient) / 2 < tolerance * len(Z):
-            break
-        step = _newton_step(Z, Zt, P, penalty, gradient, inverse)
-        slope = np.vdot(gradient, step)
-        length = 1.0
-        while True:
-            trial, P_trial = _loss(Z, target, penalty, V + length * step)
-            if trial <= loss + 1e-4 * length * slope + 1e-13 * abs(loss) or length < 1e-6:
+
+    def __init__(self, Z: Rough, y: Ints, subset: NDArray[np.bool_], n_classes: int) -> None:
+        self.Z = Z  # [B n r+1]
+        kept = Z.size <= _KEPT
+        self.Zt = np.ascontiguousarray(Z.transpose(0, 2, 1)) if kept else Z.transpose(0, 2, 1)
+        self.squares = self.Zt * self.Zt if kept else None
+        self.subset = None if subset.all() else subset  # [B n F]
+        self.counts = subset.sum(axis=1)  # [B F]
+        label = y[..., None] == np.arange(n_classes)  # [B n K]
+        self.known = (subset[..., None] & label[:, :, None]).any(axis=1)  # [B F K]
+        self.barred = np.where(self.known, 0.0, -_FAR).astype(Z.dtype)
+        self.target = label[:, :, None].astype(Z.dtype)  # [B n 1 K]
+        self.weight = None if self.subset is None else subset[..., None].astype(Z.dtype)  # [B n F 1]
+        self.V = np.zeros((len(Z), Z.shape[2], *self.known.shape[1:]), Z.dtype)  # [B r+1 F K]
+        self.surprise = np.zeros(subset.shape)  # [B n F] negative log-likelihood of each example under each solution
+
+    def solve(self, C: float, tolerance: float) -> Rough:
+        """Minimise every objective, by one step at least; V [B r+1 F K] of the rotated features and the intercept.
+
+        Newton's method; the decrement, estimated with the preconditioner, tells how far a minimum is, which may be
+        `tolerance` nats per example.
+        """
+        two = self.known.sum(axis=2, keepdims=True) == 2  # [B F 1]
+        penalty = np.where(two, 2.0 / C, 1.0 / C).astype(self.V.dtype)[:, None]
+        penalty = penalty.repeat(self.V.shape[1], axis=1)  # [B r+1 F 1]
+        penalty[:, -1] = 0.0
+        enough = tolerance * self.counts
+        loss, P = self._loss(self.V, penalty)
+        active = np.ones(enough.shape, bool)  # [B F]
+        for taken in range(100):
+            beat()
+            gradient = self._back(self._weighted(P - self.target)) + penalty * self.V
+            inverse = 1.0 / (self._curvature(self._weighted(P * (1.0 - P))) + penalty + 1e-12)  # the Hessian's diagonal
+            if taken:
+                active = _dots(gradient, inverse * gradient) / 2 >= enough
+            if not active.any():
                 break
-            length /= 2
-        V, loss, P = V + length * step, trial, P_trial
-    return V
+            step = self._step(P, penalty, gradient, inverse, active)
+            slope = _dots(gradient, step)
+            length = active.astype(self.V.dtype)
+            while True:
+                trial, P = self._loss(self.V + length[:, None, :, None] * step, penalty)
+                worse = trial > loss + 1e-4 * length * slope + _rounding(self.V.dtype) * np.abs(loss)
+                if not (worse := worse & (length >= 1e-6)).any():
+                    break
+                length = np.where(worse, length / 2, length)
+            self.V, loss = self.V + length[:, None, :, None] * step, trial
+        return self.V
+
+    def _loss(self, V: Rough, penalty: Rough) -> tuple[Rough, Rough]:
+        """The objectives [B F], and the probabilities [B n F K] there; keeps the surprise of every example."""
+        logits = self._forward(V)
+        logits += self.barred[:, None]
+        logits -= logits.max(axis=3, keepdims=True)
+        own = (logits * self.target).sum(axis=3)  # [B n F]
+        P = np.exp(logits, out=logits)
+        total = P.sum(axis=3)
+        P /= total[..., None]
+        self.surprise = np.log(total) - own
+        inside = self.surprise if self.subset is None else np.where(self.subset, self.surprise, 0.0)
+        return inside.sum(axis=1, dtype=np.float64) + _dots(penalty * V, V) / 2, P
+
+    def _forward(self, V: Rough) -> Rough:
+        """Z times [B r+1 F K]: [B n F K]."""
+        return np.asarray((self.Z @ V.reshape(*V.shape[:2], -1)).reshape(*self.Z.shape[:2], *V.shape[2:]))
+
+    def _back(self, of: Rough) -> Rough:
+        """The transpose of Z times [B n F K]: [B r+1 F K]."""
+        return np.asarray((self.Zt @ of.reshape(*of.shape[:2], -1)).reshape(self.V.shape))
+
+    def _weighted(self, of: Rough) -> Rough:
+        """[B n F K], 0 outside the subsets; in place."""
+        if self.weight is not None:
+            of *= self.weight
+        return of
+
+    def _curvature(self, of: Rough) -> Rough:
+        """Z squared, times [B n F K]: [B r+1 F K]."""
+        flat = of.reshape(*of.shape[:2], -1)
+        if self.squares is not None:
+            found = self.squares @ flat
+        else:
+            parts = blocks(flat.shape[1])
+            found = np.sum([np.square(self.Z[:, i]).transpose(0, 2, 1) @ flat[:, i] for i in parts], axis=0)
+        return np.asarray(found.reshape(self.V.shape))
+
+    def _step(self, P: Rough, penalty: Rough, gradient: Rough, inverse: Rough, active: NDArray[np.bool_]) -> Rough:
+        """Solve Hessian * step = -gradient by preconditioned conjugate gradients, the closer the smaller the gradient.
+
+        To add the same to all classes changes nothing, so that a Hessian is singular there: all vectors are kept at a
+        mean of 0 over the classes, or what rounding leaves in that direction would grow without bound.
+        """
+        step = np.zeros_like(gradient)
+        residual = self._centred(-gradient)
+        direction = self._centred(inverse * residual)
+        norm = np.where(active, _dots(residual, direction), 0.0)  # [B F]; nothing is learned where nothing varies
+        enough = norm * np.minimum(0.25, np.sqrt(np.sqrt(norm))) ** 2
+        active = norm > 0
+        for _ in range(200):
+            if not active.any():
+                break
+            U = P * self._forward(direction)
+            U -= P * U.sum(axis=3, keepdims=True)
+            bent = self._back(self._weighted(U)) + penalty * direction
+            curved = _dots(direction, bent)
+            active &= (curved > 0) & (curved < np.inf)  # else classes that are parted by all that precision can tell
+            length = _ratio(norm, curved, active, step.dtype)
+            step += length * direction
+            residual -= length * bent
+            scaled = self._centred(inverse * residual)
+            last, norm = norm, np.where(active, _dots(residual, scaled), norm)
+            active &= norm >= enough
+            direction = scaled + _ratio(norm, last, last > 0, step.dtype) * direction
+        return step
+
+    def _centred(self, V: Rough) -> Rough:
+        """V [B r+1 F K] with a mean of 0 over the classes of each subset, and 0 for the others."""
+        if self.known.all():
+            return np.asarray(V - V.mean(axis=3, keepdims=True))
+        known = self.known[:, None]
+        inside = np.where(known, V, 0.0)
+        return np.asarray(
+            np.where(known, inside - inside.sum(axis=3, keepdims=True) / known.sum(axis=3)[..., None], 0.0), V.dtype
+        )
 
 
-def _curvature(Z: Matrix, squares: Matrix | None, weight: Matrix) -> Matrix:
-    """Z squared, times the weights: [r K]."""
-    if squares is not None:
-        return squares @ weight
-    return np.asarray(np.sum([np.square(Z[rows]).T @ weight[rows] for rows in blocks(len(Z))], axis=0))
+def _dots(one: Rough, other: Rough) -> Rough:
+    """The inner products [B F] of [B r F K] and [B r F K]."""
+    return np.asarray((one * other).sum(axis=(1, 3), dtype=np.float64))
 
 
-def _newton_step(Z: Matrix, Zt: Matrix, P: Matrix, penalty: Matrix, gradient: Matrix, inverse: Matrix) -> Matrix:
-    """Solve Hessian * step = -gradient by preconditioned conjugate gradients, the closer the smaller the gradient.
-
-    To add the same to all classes changes nothing, so that the Hessian is singular there: all vectors are kept at a
-    mean of 0 over the classes, or what rounding leaves in that direction would grow without bound.
-    """
-    step = np.zeros_like(gradient)
-    residual = _centred(-gradient)
-    direction = _centred(inverse * residual)
-    norm = float(np.vdot(residual, direction))
-    enough = norm * min(0.25, norm**0.25) ** 2
-    for _ in range(200 if norm else 0):  # where nothing varies, nothing is to be learned
-        U = P * (Z @ direction)
-        U -= P * U.sum(axis=1, keepdims=True)
-        bent = Zt @ U + penalty * direction
-        curved = float(np.vdot(direction, bent))
-        if not 0 < curved < np.inf:  # classes that are parted by all that precision can tell
-            break
-        length = norm / curved
-        step += length * direction
-        residual -= length * bent
-        scaled = _centred(inverse * residual)
-        last, norm = norm, float(np.vdot(residual, scaled))
-        if norm < enough:
-            break
-        direction = scaled + (norm / last) * direction
-    return step
+def _ratio(of: Rough, over: Rough, where: NDArray[np.bool_], dtype: np.dtype[np.floating[Any]]) -> Rough:
+    """of / over, 0 elsewhere, [B F] as [B 1 F 1]."""
+    return np.divide(of, over, out=np.zeros_like(of), where=where).astype(dtype)[:, None, :, None]
 
 
-def _centred(V: Matrix) -> Matrix:
-    """V [r K] with a mean of 0 over the classes."""
-    return np.asarray(V - V.mean(axis=1, keepdims=True))
-
-
-def _loss(Z: Matrix, target: Matrix, penalty: Matrix, V: Matrix) -> tuple[float, Matrix]:
-    """The objective, and the probabilities [n K] there."""
-    logits = Z @ V
-    logits -= logits.max(axis=1, keepdims=True)
-    P = np.exp(logits)
-    total = P.sum(axis=1, keepdims=True)
-    P /= total
-    return float(np.vdot(penalty * V, V) / 2 + np.log(total).sum() - np.vdot(logits, target)), P
+def _rounding(dtype: np.dtype[np.floating[Any]]) -> float:
+    """The relative error of a sum of losses, with room."""
+    return 450 * float(np.finfo(dtype).eps)
 
 
 def blocks(n: int) -> list[slice]:
@@ -350,6 +457,6 @@ def blocks(n: int) -> list[slice]:
     return [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
 
 
-def _log_softmax(logits: Matrix) -> Matrix:
+def _log_softmax(logits: Rough) -> Rough:
     logits = logits - logits.max(axis=1, keepdims=True)
     return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
