@@ -161,6 +161,10 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "colour": lambda: made(COLOUR),
     "deep colour": lambda: made(COLOUR.astype(np.uint16) * 250),
     "luminance and chroma": lambda: made(COLOUR, PhotometricInterpretation="YBR_FULL"),
+    "many values": lambda: made(
+        np.tile(STORED, (13, 17)), RescaleSlope=2, RescaleIntercept=-24, WindowCenter=[9, 1], WindowWidth=[300, 2]
+    ),
+    "many values, white is 0": lambda: made(np.tile(STORED, (13, 17)), PhotometricInterpretation="MONOCHROME1"),
     "frames": lambda: made(np.stack([EIGHT, EIGHT // 2, EIGHT // 3])),
     "enhanced": enhanced,
 }
@@ -325,6 +329,11 @@ def test_volumes_are_slices_of_their_subjects(tmp_path: Path, cached: Callable[.
     assert groups["sub-01/ses-0/anat/T1w.nii.gz#0"] == groups["sub-01/ses-1/anat/T1w.nii.gz#3"]
     assert groups["sub-01/ses-0/anat/T1w.nii.gz#0"] != groups["sub-02/ses-0/anat/T1w.nii.gz#0"]
     assert "6 files are scans of heads" in " ".join(data.notes.lines())
+
+
+def test_a_single_volume_is_read_slice_by_slice(tmp_path: Path, cached: Callable[..., Any]) -> None:
+    nibabel.save(volume((8, 9, 6), (1, 1, 5)), tmp_path / "scan.nii.gz")
+    assert len(cached(tmp_path, image_size=8)) == 6
 
 
 # ---------------------------------------------------------------- whose they are

@@ -136,7 +136,7 @@ def open_source(data: Any, settings: Settings | None = None, root: Path | None =
         read = f"{', '.join(map(str, columns))} is read instead"
         remark = f"{source.name} has no column {lost[0]!r}, which was read in training; {read}"
         source = replace(source, remarks=(*source.remarks, remark))
-    if len(source) < 2:
+    if len(source) < 2 and not reader_named(source.kind).several(source):
         raise UserError(f"{source.name} holds one example; at least two are needed")
     return source
 

@@ -67,6 +67,10 @@ class Reader(ABC, Generic[O]):
         """Complete a source that was found by the suffixes of files or by columns of encoded examples."""
         return source
 
+    def several(self, source: Source) -> bool:
+        """Whether one of these files may hold several examples."""
+        return False
+
     def before_labels(self, options: O, tables: Mapping[Path, pa.Table]) -> O:
         """The options for `claim`, without those that apply to the label files instead."""
         return options

@@ -32,7 +32,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 MAX_PIXELS = 80_000_000
 
 # Part of every cache's key: raise it with any change that may alter a pixel, or a statistic of pixels.
-VERSION = 4
+VERSION = 5
 
 # Changes to an image that a person should know of, or that its plan did not foresee.
 FINDINGS = ("opacity", "frames", "shallow", "bands", "clipped", "eight", "windowed", "colour", "deep", "wide")

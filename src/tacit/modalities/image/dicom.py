@@ -16,6 +16,7 @@ import logging
 import math
 import struct
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,18 @@ _SCREENED = frozenset(["US", "IVUS", "SC", "OT", "XC", "ES", "GM", "DOC"])  # mo
 _SCREEN = tuple(f"1.2.840.10008.5.1.4.1.1.{of}" for of in (7, 6, 3))  # screen captures and ultrasound
 _HEAD = ("HEAD", "BRAIN", "SKULL", "FACE", "ORBIT", "SINUS", "IAC", "NEURO")
 _FACED = frozenset(["CT", "MR", "PT"])
+
+# What decides how a grey value is shown: tables, or else numbers and words.
+_BY_TABLE = ("ModalityLUTSequence", "VOILUTSequence")
+_BY_NUMBER = (
+    *("PhotometricInterpretation", "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept"),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction"),
+)
+_MANY = 1 << 16  # values of a frame, from which on it is quicker to look each of them up
+_KEPT = 64
+_shown_as: dict[
+    tuple[str, ...], NDArray[Any]
+] = {}  # what each value of 16 bits is shown as; slices of a series share it
 
 # All that is ever asked of a header beside how its pixels are read.
 _ASKED = (
@@ -78,6 +91,7 @@ def known(head: bytes) -> bool:
     return group == 8 and element <= 0x60 and length <= 64 and head[8 + length : 10 + length] == b"\x08\0"
 
 
+@cache
 def library() -> Any:
     """pydicom, which says nothing by itself. ValueError where it is not installed."""
     try:
@@ -220,6 +234,19 @@ def _view(ds: Any, number: int) -> Any:
 
 
 def _image(frame: NDArray[Any], view: Any, windowed: bool) -> NDArray[Any]:
+    """A frame by all steps. Where it has many grey values of 16 bits, each value goes through them once."""
+    alone = view.get("PhotometricInterpretation") in _GREY and "BitsStored" in view
+    if not alone or frame.size < _MANY or frame.dtype.itemsize != 2 or any(view.get(name) for name in _BY_TABLE):
+        return _shown(frame, view, windowed)
+    told = (frame.dtype.str, str(windowed), *(str(view.get(name)) for name in _BY_NUMBER))
+    if told not in _shown_as:
+        if len(_shown_as) >= _KEPT:
+            _shown_as.clear()
+        _shown_as[told] = _shown(np.arange(1 << 16, dtype=np.uint16).view(frame.dtype), view, windowed)
+    return _shown_as[told][frame.view(np.uint16)]
+
+
+def _shown(frame: NDArray[Any], view: Any, windowed: bool) -> NDArray[Any]:
     if view.get("PhotometricInterpretation") == "PALETTE COLOR":
         frame = library().pixels.apply_color_lut(frame, view)
         depth = int(view.RedPaletteColorLookupTableDescriptor[2])

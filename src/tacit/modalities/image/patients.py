@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +63,7 @@ def read(source: Source, key: Secret) -> Patients:
     columns: dict[str, list[str | None]] = {name: [] for name in ("patient", *NESTED, *OFFERED)}
     burnt = heads = 0
 
+    @cache
     def hidden(*parts: str) -> str:
         return key.mark(digest([part.encode() for part in parts]).encode(), purpose="tacit.patient")
 

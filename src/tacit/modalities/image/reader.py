@@ -43,6 +43,9 @@ class ImageReader(Reader[Options]):
             return file_source(listing.path)
         return objects_source(listing.value, listing.name) if isinstance(listing, Objects) else None
 
+    def several(self, source: Source) -> bool:
+        return patients.medical(source)
+
     def join(self, train: Source, test: Source) -> Source:
         joined, of, others = join(train, test), train.about, test.about
         if of is None or others is None or of.numbers != others.numbers:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 LARGEST = 64  # px that larger images are resized to, unless a size is set; 96 takes a CPU over twice as long
 _PROBED = 256  # images whose headers decide size, channels and depth
+_SCALED = 1_024  # images whose numbers give one scale for all
 _MEASURED = 2_000  # images whose pixels give mean and standard deviation
 _GLIMPSED = 1_024  # images, at most, that stand for all in a glimpse
 _LEAST_STD = 1e-3
@@ -163,7 +164,8 @@ def _scale(source: Source, pool: Pool, *, wide: bool) -> pixels.Scale | None:
     """The one scale for all of these images; None where their types define black and white."""
     if source.about is not None:
         return pixels.scale_of(source.about)
-    several = list(values(pool, source.items())) if wide else []
+    some = source.sample(_SCALED) if wide else []
+    several = list(values(pool, some)) or list(values(pool, source.items() if wide else []))
     return pixels.scale_of(pixels.Values.together(several)) if several else None
 
 
