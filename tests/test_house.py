@@ -19,14 +19,14 @@ from packaging.utils import canonicalize_name
 
 import tacit
 from tacit.data.options import LabelOptions, Reading
-from tacit.modalities import options_of
+from tacit.modalities import MODALITIES, options_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "tacit"
 LONGEST = 600  # lines
 
-# A file imports from its own part and from these, never from any other. `shared` are the files right under modalities/,
-# `modality` is a folder there, which imports nothing of another one; `table` is modalities/__init__.py.
+# A file imports from its own part and from these, never from any other. `modality` is a folder under modalities/ that
+# the table lists, which imports nothing of another one; `table` is modalities/__init__.py, `shared` all else there.
 BELOW = {
     "core": set(),
     "tasks": {"core"},
@@ -74,7 +74,7 @@ def part(name: str) -> str:
         return inside[0]
     if len(inside) == 1:
         return "table"
-    return inside[1] if (SOURCE / "modalities" / inside[1]).is_dir() else "shared"
+    return inside[1] if f"tacit.modalities.{inside[1]}" in MODALITIES.values() else "shared"
 
 
 def module(file: Path) -> str:

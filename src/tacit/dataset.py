@@ -21,7 +21,7 @@ from tacit.data.named import Missing
 from tacit.data.notes import Notes
 from tacit.data.options import LabelOptions, Reading
 from tacit.data.resolved import resolve
-from tacit.data.signs import check_modality
+from tacit.data.signs import check_modality, contested
 from tacit.data.source import ROWS, TEST, TRAIN, VALIDATION, Source
 from tacit.data.store import Keeping, Progress
 from tacit.data.tables import Table, encoded_source
@@ -145,6 +145,10 @@ def _claimed(listing: Listing, settings: Settings) -> Source:
     """Let the modalities claim the listing; the source of the first that does."""
     reading, encoded, reserved = settings.reading, settings.encoded(), settings.reserved()
     if isinstance(listing, Source):
+        for name in contested(signs(), listing.kind) if reading.kind is None else ():
+            found = reader_named(name).claim(listing, settings.options[name], reading, reserved)
+            if found is not None:
+                return found
         return reader_named(listing.kind).claimed(listing, settings.options[listing.kind])
     for name in [] if encoded else reversed(MODALITIES):
         if reading.kind in (None, name) or not isinstance(listing, Table):

@@ -20,6 +20,13 @@ def to_float(image: Tensor) -> Tensor:
     return image.to(torch.float32).div_(_WHITE[image.dtype])
 
 
+def turned(image: Tensor, quarters: int, axes: tuple[int, int]) -> Tensor:
+    """Rotate pixels by a multiple of 90 degrees in the plane of two axes."""
+    if image.dtype == torch.uint16:  # which torch does not turn
+        return torch.rot90(image.view(torch.int16), quarters, axes).view(torch.uint16)
+    return torch.rot90(image, quarters, axes)
+
+
 def as_channels(image: Tensor, channels: int) -> Tensor:
     """Convert images [B C H W] to grey (luminance) or to colour (grey repeated three times)."""
     if image.shape[1] == channels:

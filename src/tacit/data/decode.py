@@ -37,8 +37,8 @@ class Segment(NamedTuple):
 
 
 Item = Any
-"""One example as found: encoded bytes, the `Path` of a file, the reason why it cannot be opened (`Unreadable`), a
-`Segment` of one of these, or an object of the modality that is decoded already (such as pixels)."""
+"""One example as found: encoded bytes, the `Path` of a file, a tuple of several that make up one, the reason why it
+cannot be opened (`Unreadable`), a `Segment` of bytes or a file, or an object that is decoded already."""
 
 COMMAND = [sys.executable, "-P", str(Path(worker.__file__))]
 SECONDS_PER_EXAMPLE = 20.0  # until a result or a sign of life; a photograph takes 0.2 s
@@ -221,9 +221,9 @@ class _Worker:
         request = [worker.LENGTH.pack(len(header)), header, worker.LENGTH.pack(len(batch))]
         for item in batch:
             source, *part = item if isinstance(item, Segment) else Segment(item)
-            payload = os.fsencode(source) if isinstance(source, Path) else source
-            assert isinstance(payload, bytes)
-            kind = b"p" if isinstance(source, Path) else b"b"
+            paths = source if isinstance(source, tuple) else (source,)
+            payload = source if isinstance(source, bytes) else b"\0".join(os.fsencode(path) for path in paths)
+            kind = b"b" if isinstance(source, bytes) else b"p"
             request += [worker.QUESTION.pack(kind, *part, len(payload)), payload]
         self._pipe("stdin").write(b"".join(request))
         self._pipe("stdin").flush()
@@ -280,7 +280,8 @@ class _Worker:
 
 
 def _is_encoded(item: Item) -> bool:
-    return isinstance(_source(item), bytes | Path)
+    source = _source(item)
+    return isinstance(source, bytes | Path) or (isinstance(source, tuple) and not isinstance(source, Unreadable))
 
 
 def _source(item: Item) -> Item:

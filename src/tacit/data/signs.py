@@ -39,11 +39,22 @@ def suffix_of(name: str) -> str:
 
 
 def named(signs: AllSigns, wanted: str | None) -> AllSigns:
-    """The signs where the modality `wanted` is named, which then also claims its further endings."""
-    of = signs.get(wanted or "")
-    return (
-        signs if of is None or wanted is None else {**signs, wanted: of._replace(suffixes=of.suffixes | of.when_named)}
-    )
+    """The signs where the modality `wanted` is named, which then also claims its further endings, from others too."""
+    if wanted is None or wanted not in signs:
+        return signs
+    own = signs[wanted]
+    rest = {
+        name: of._replace(
+            suffixes=of.suffixes - own.when_named, unnamed="" if of.unnamed == own.unnamed else of.unnamed
+        )
+        for name, of in signs.items()
+    }
+    return {**rest, wanted: own._replace(suffixes=own.suffixes | own.when_named)}
+
+
+def contested(signs: AllSigns, kind: str) -> list[str]:
+    """The modalities that further endings of a modality's files may belong to; their readers tell."""
+    return [name for name, of in signs.items() if name != kind and of.when_named & signs[kind].suffixes]
 
 
 def of_suffix(signs: AllSigns, suffix: str) -> str | None:

@@ -4,10 +4,10 @@ It is started by file name with a memory limit and the decoder, "module:function
 only numpy and what that decoder needs, not the rest of the library (0.3 s instead of several). Binary frames on pipes:
 nothing is pickled, and a damaged file can only crash this process.
 
-A request is `<I` length + JSON settings, `<I` number of examples, then per example `<cddiI` (kind, p: path or b: bytes;
-for recordings begin and end in seconds and the channel; payload length) and the payload. Answers are flushed one by
-one, so that the first missing one belongs to the example that crashed: per example `<c16sI` (k: done, r: refused, w:
-still working; content hash; length), then the decoder's result, or the reason as text.
+A request is `<I` length + JSON settings, `<I` number of examples, then per example `<cddiI` (kind, p: paths with NUL
+between, or b: bytes; for recordings begin and end in seconds and the channel; payload length) and the payload. Answers
+are flushed one by one, so that the first missing one belongs to the example that crashed: per example `<c16sI` (k:
+done, r: refused, w: still working; content hash; length), then the decoder's result, or the reason as text.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ MAX_BYTES = 1 << 30  # a single file above 1 GiB is refused unread
 
 
 class Question(NamedTuple):
-    """One example: its bytes or path, and for recordings a segment."""
+    """One example: its bytes or path, of recordings a segment, and the other files where several make up one."""
 
     source: bytes | Path
     start: float = 0.0  # seconds
     end: float = float("inf")
     channel: int = -1  # -1: as the settings specify
+    others: tuple[Path, ...] = ()
 
 
 Decoder = Callable[[Question, dict[str, Any], Callable[[], None]], tuple[bytes, bytes]]
@@ -104,7 +105,10 @@ def limit_memory(extra: int) -> None:
 def _question(requests: BinaryIO) -> Question:
     kind, start, end, channel, length = QUESTION.unpack(requests.read(QUESTION.size))
     payload = requests.read(length)
-    return Question(payload if kind == b"b" else Path(os.fsdecode(payload)), start, end, channel)
+    if kind == b"b":
+        return Question(payload, start, end, channel)
+    first, *others = (Path(os.fsdecode(path)) for path in payload.split(b"\0"))
+    return Question(first, start, end, channel, tuple(others))
 
 
 def read_whole(source: bytes | Path) -> bytes:

@@ -68,7 +68,11 @@ class Pretraining:
     def batches(self, recipe: Recipe, seed: int) -> Batches:
         """The batches of the pretraining rows, as the recipe reads them."""
         opened = self.opened
-        return opened.modality.batches(opened.dataset.cache, opened.split.pretrain, recipe, seed)
+        found = opened.modality.batches(opened.dataset.cache, opened.split.pretrain, recipe, seed)
+        if not opened.modality.kin or opened.dataset.group is None:
+            return found
+        read, group = found.read, torch.from_numpy(opened.dataset.group)
+        return replace(found, read=lambda rows: {**read(rows), "group": group[torch.from_numpy(rows)]})
 
     def largest(self, weights: Mapping[str, float], encoder: OwnEncoder, seed: int) -> tuple[int, int]:
         """The examples per step that fit into memory, by trying; and the default number."""

@@ -26,6 +26,7 @@ MODALITIES = {
     "audio": "tacit.modalities.audio",
     "text": "tacit.modalities.text",
     "series": "tacit.modalities.series",
+    "volume": "tacit.modalities.volume",
     "items": "tacit.modalities.events",
 }
 
@@ -122,9 +123,10 @@ if TYPE_CHECKING:  # the table once more, for type checkers and editors, which c
     from tacit.modalities.image.options import Options as _Image
     from tacit.modalities.series.options import Options as _Series
     from tacit.modalities.text.options import Options as _Text
+    from tacit.modalities.volume.options import Options as _Volume
 
     @dataclass(frozen=True, kw_only=True)
-    class ContentOptions(Reading, _Image, _Audio, _Text, _Series, _Events):
+    class ContentOptions(Reading, _Image, _Audio, _Text, _Series, _Volume, _Events):
         """How the content of data is read; nothing of labels, groups and splits."""
 
     @dataclass(frozen=True, kw_only=True)

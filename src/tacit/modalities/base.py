@@ -70,6 +70,7 @@ class Modality(ABC, Generic[S, D]):
     spec: type[S]
     default_tasks: ClassVar[str]  # that a run compares by default
     hidden_by: ClassVar[tuple[str, ...]] = ()  # the units that masked prediction may hide it by, see `MaskSchedule`
+    kin: ClassVar[bool] = False  # whether examples of one group, such as a patient's scans, are no negatives
     owned: ClassVar[bool] = False  # examples consist of identities that nobody else has, such as a shop's items
 
     # ---------------------------------------------------------------- pretraining

@@ -50,6 +50,13 @@ TASKS = {
         "say by how many quarter turns an image was rotated",
         "Gidaris et al. 2018, arXiv:1803.07728",
     ),
+    "position": Entry(
+        "transformation",
+        "tacit.tasks.rotation:Rotation",
+        "say from which part of a volume some slices are",
+        "Taleb et al. 2020, arXiv:2006.03829",
+        {"turns": "slabs"},
+    ),
     "masked": Entry(
         "reconstruction",
         "tacit.tasks.masked:Masked",

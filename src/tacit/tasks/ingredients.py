@@ -101,6 +101,10 @@ class Ingredients(Generic[E_co]):
         """Transformations of an example that the task distinguishes."""
         raise NotImplementedError
 
+    def slabs(self) -> Turns:
+        """Parts of an example that the task tells apart; the first is no identity here."""
+        raise NotImplementedError
+
     def quantiser(self) -> Books:
         """The shape of the quantiser of an encoder's latents."""
         raise NotImplementedError

@@ -7,6 +7,8 @@ partner is p(i) is
     - z_i . z_p(i) / t + log sum_{k != i} exp(z_i . z_k / t)
 
 averaged over all 2N views (NT-Xent). Negatives come from the global batch: with W ranks, N is W times the local batch.
+Where a batch says to which `group` an example belongs, such as a patient, views of one group are no negatives of each
+other: k leaves them out.
 
 Where both views are the same example and only the encoder's dropout differs between them, this is SimCSE: Gao, Yao &
 Chen 2021, "SimCSE: Simple Contrastive Learning of Sentence Embeddings", arXiv:2104.08821.
@@ -52,6 +54,7 @@ class SimCLR(Task):
         self.temperature = temperature
         self.fewest_in_part = 2 if hidden else 1  # batch norm makes two views alone opposites
         self.head = mlp(encoder.dim, hidden, out) if hidden else nn.Identity()
+        self.width = out if hidden else encoder.dim
 
     @property
     def exported(self) -> Mapping[str, Encoder]:
@@ -61,19 +64,28 @@ class SimCLR(Task):
         return self.compared(self.embed(batch))
 
     def embed(self, batch: Batch) -> Tensor:
-        """Projections of both views, unit length, [B 2 D]."""
+        """Projections of both views, unit length, [B 2 D]; a last number is the example's group, where it has one."""
         both = together([self.views(batch, view) for view in (0, 1)])  # [2B ...]
         z = normalize(self.head(self.encoder(both).pooled).float(), dim=1)  # [2B D]
+        z = torch.cat([z, both["group"][:, None].to(z)], 1) if "group" in both else z
         return z.view(2, -1, z.shape[1]).transpose(0, 1)
 
     def compared(self, embeddings: Tensor) -> Output:
         """NT-Xent of this rank's rows [B 2 D]; `agreement` is the share of views that are nearest to their partner."""
-        z, rows = embeddings, len(embeddings)
-        everyone = gathering.gather(z).flatten(0, 1)  # [W*B*2 D]
+        rows = len(embeddings)
+        everyone = gathering.gather(embeddings).flatten(0, 1)  # [W*B*2 D]
+        z, everyone, groups = (
+            embeddings.flatten(0, 1)[:, : self.width],
+            everyone[:, : self.width],
+            everyone[:, self.width :],
+        )
         mine = torch.arange(2 * rows, device=z.device) + 2 * rows * gathering.rank()  # this rank's views in it
-        similarity = z.flatten(0, 1) @ everyone.T / self.temperature  # [2B W*B*2]
+        similarity = z @ everyone.T / self.temperature  # [2B W*B*2]
         similarity = similarity.scatter(1, mine[:, None], -math.inf)
         partner = mine ^ 1  # views of one example are neighbours
+        if groups.shape[1]:
+            kin = (groups[mine] == groups.T).scatter(1, partner[:, None], value=False)
+            similarity = similarity.masked_fill(kin, -math.inf)
         loss = nn.functional.cross_entropy(similarity, partner)
         agreement = (similarity.argmax(1) == partner).float().mean()
         return Output(loss, {"agreement": agreement.detach()}, {})

@@ -360,7 +360,7 @@ def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], N
 
     The hash is that of the samples: each segment has its own, and a file need not be read twice.
     """
-    source, start, end, channel = question
+    source, start, end, channel, _ = question
     if settings["probe"]:
         return bytes(16), json.dumps(header(source)).encode()
     found = Found()

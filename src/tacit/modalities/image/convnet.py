@@ -1,9 +1,7 @@
 """A very small ConvNet for images of 8 to 96 px, quick on a CPU.
 
-Plain 3x3 convolutions with batch norm and ReLU. Up to 16 px: one at full size, then two that halve the image. Above,
-where a full-size one would cost more than all others together: alternately one that halves the image and one that
-widens it, until a map of at most 4 x 4 is left. Widths double towards `width`, the last.
-Both were measured to learn most in the same time, against fewer, wider, residual and full-size convolutions.
+Plain 3x3 convolutions with batch norm and ReLU, see `halving_layers`; widths double towards `width`, the
+last. Both were measured to learn most in the same time, against fewer, wider, residual and full-size convolutions.
 """
 
 from __future__ import annotations
@@ -17,15 +15,12 @@ from torch import Tensor, nn
 from tacit.core.nn import conv_block
 from tacit.modalities.image.encoder import MapEncoder
 from tacit.modalities.image.spec import ImageSpec
-
-SMALLEST_MAP = 4
-TINY = 16  # px
-NARROWEST = 16  # channels
+from tacit.modalities.layers import halving_layers
 
 
 class ConvNet(MapEncoder):
     def __init__(self, name: str, spec: ImageSpec, *, width: int = 128) -> None:
-        layers = _layers(spec.size, width)
+        layers = halving_layers(spec.size, width)
         stride = math.prod(step for step, _ in layers)
         side = -(-spec.size // stride)
         super().__init__(
@@ -44,14 +39,3 @@ class ConvNet(MapEncoder):
             x = stage(x)
             maps.append(x)
         return maps
-
-
-def _layers(size: int, width: int) -> list[tuple[int, int]]:
-    """(stride, channels) of every convolution for images of `size` px."""
-    if size <= TINY:
-        return [(1, max(NARROWEST, width // 4)), (2, max(NARROWEST, width // 2)), (2, width)]
-    halvings = (-(-size // SMALLEST_MAP) - 1).bit_length()
-    layers = [(2, width)]  # from the last to the first
-    for halving in range(halvings - 1):
-        layers += [(1, max(NARROWEST, width >> halving)), (2, max(NARROWEST, width >> halving + 1))]
-    return layers[::-1]

@@ -15,7 +15,6 @@ from tacit.data.decode import Plan as AnyPlan
 from tacit.data.worker import content_hash
 from tacit.modalities.image import decode as pixels
 from tacit.modalities.image import worker
-from tacit.modalities.image.dicom import About
 from tacit.modalities.image.framing import Framing
 
 
@@ -60,8 +59,6 @@ class Plan(AnyPlan):
     @classmethod
     def probe_in_memory(cls, item: Any, what: str) -> Decoded:
         content = _content_of(item)
-        if what == "about":
-            return Decoded(content, json.dumps(None).encode())
         if not isinstance(item, Image.Image):
             return Decoded(content, json.dumps(pixels.probe_array(item)).encode())
         if what == "values":
@@ -81,13 +78,6 @@ def values(pool: Pool, items: Iterable[Item]) -> Iterator[pixels.Values]:
         if outcome.data is not None and (summary := json.loads(outcome.data)) is not None:
             numbers, low, high, some = summary
             yield pixels.Values(numbers, low, high, np.array(some, np.float64))
-
-
-def abouts(pool: Pool, items: Iterable[Item]) -> Iterator[About | None]:
-    """What headers tell of each image; None where there is none of DICOM, or it cannot be read."""
-    for outcome in pool.probe(items, "about"):
-        told = None if outcome.data is None else json.loads(outcome.data)
-        yield None if told is None else About(*told)
 
 
 def _content_of(item: Any) -> bytes:

@@ -9,6 +9,7 @@ from tacit.core.errors import UserError
 from tacit.core.options import PYTHON_ONLY
 from tacit.core.spec import SpecOf
 from tacit.data.signs import Signs
+from tacit.modalities.medical.names import DICOM_ENDINGS, PICTURES, VOLUME_ENDINGS
 from tacit.modalities.options import ModalityOptions
 
 SIZES = (4, 1024)  # px
@@ -27,14 +28,10 @@ ENCODERS = {
     "vit_base": "tacit.modalities.image.vit:ViT",
 }
 
-PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
-DICOM_ENDINGS = (".dcm", ".dicom", ".ima")  # or any other, or none
-VOLUME_ENDINGS = (".nii", ".nii.gz", ".mgh", ".mgz", ".mgh.gz", ".mnc")
-
 SIGNS = Signs(
     nouns="images",
     suffixes=frozenset([*PICTURES, *DICOM_ENDINGS, *VOLUME_ENDINGS]),
-    unnamed="tacit.modalities.image.medical:known",
+    unnamed="tacit.modalities.medical.files:known",
     columns=("image", "img", "picture", "photo", "pixels", "bytes"),
 )
 

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import metadata
 from itertools import chain
 
-import pyarrow as pa
-
 from tacit.core.errors import UserError
-from tacit.core.folders import private_folder
-from tacit.core.secret import own_secret, secret_of
-from tacit.data.labels import together
 from tacit.data.listing import File, Listing, Objects, Word
 from tacit.data.notes import Notes
 from tacit.data.options import Reading
 from tacit.data.signs import suffix_of
-from tacit.data.source import Source, digest, join
+from tacit.data.source import Source, join
 from tacit.data.store import Keeping, Kept
-from tacit.evaluation.targets import make_target
-from tacit.modalities.image import decode, patients
+from tacit.modalities.image import decode
 from tacit.modalities.image.arrays import digits_source, file_source, objects_source
 from tacit.modalities.image.options import DIGITS, Options
 from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.image.store import open_cache
-from tacit.modalities.reader import Examples, LabelFiles, Reader, read_columns
+from tacit.modalities.medical import patients
+from tacit.modalities.medical.headers import headers, medical
+from tacit.modalities.reader import Examples, LabelFiles, Reader
 
 _ARRAYS = (".npy", ".npz")
 _BEYOND = 0.05  # share of a test set's pixel values that may lie outside the scale of the others
@@ -44,7 +39,7 @@ class ImageReader(Reader[Options]):
         return objects_source(listing.value, listing.name) if isinstance(listing, Objects) else None
 
     def several(self, source: Source) -> bool:
-        return patients.medical(source)
+        return medical(source)
 
     def join(self, train: Source, test: Source) -> Source:
         joined, of, others = join(train, test), train.about, test.about
@@ -70,21 +65,9 @@ class ImageReader(Reader[Options]):
         again: Callable[[Options], Source],
     ) -> Examples:
         """Of medical files also whose they are, and what else their headers tell, where a person asks for it."""
-        if not patients.medical(source):
+        if not medical(source):
             return super().examples(source, labels, options, notes, keeping, again)
-        found = patients.read(source, own_secret() or secret_of(private_folder(keeping.root)))
-        own = {} if source.columns is None else {name: source.columns[name] for name in source.columns.column_names}
-        there = {*own}.union(*(table.column_names for table in labels.tables.values()))
-        asked = {*labels.asked.columns.values()} - there
-        told = {name: column for name, column in found.columns.items() if name in asked}
-        columns = read_columns(replace(source, columns=pa.table({**own, **told})) if told else source, labels, notes)
-        remarks = found.remarks
-        if columns.group is None and make_target(labels.asked.target).by_itself:
-            columns, remarks = replace(columns, group=found.columns["patient"]), (found.grouping, *remarks)
-        source = replace(source, remarks=(*source.remarks, *remarks))
-        read_by = [source.fingerprint, _version("pydicom"), _version("nibabel")]
-        source = replace(source, fingerprint=digest([*map(str.encode, read_by), *patients.beside(source)]))
-        return Examples(*together(source, columns, labels.asked, self.wholes))
+        return patients.examples(source, headers(source), labels, notes, keeping, self.wholes)
 
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
         size, reads = options.image_size, options.reads
@@ -94,14 +77,6 @@ class ImageReader(Reader[Options]):
         assert size is None or isinstance(size, int)
         assert reads is None or isinstance(reads, ImageSpec)
         return open_cache(source, size, keeping, reads, framing)
-
-
-def _version(name: str) -> str:
-    """Of a library that may be missing."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 READER = ImageReader()

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tacit.core import keys
-from tacit.core.masks import MaskSchedule, random_mask
-from tacit.core.nn import as_channels, to_float
+from tacit.core.masks import MaskSchedule
+from tacit.core.nn import as_channels, to_float, turned
 from tacit.core.types import Batch, Dropping, ViewMaker
 from tacit.modalities.image.baselines import ALIGNED, TINY, default_views, patches, unpatches
 from tacit.modalities.image.encoder import ImageEncoder, MapEncoder
 from tacit.modalities.image.spec import ImageSpec
+from tacit.modalities.layers import RandomMask
 from tacit.tasks.ingredients import Ingredients, MaskMaker, Target, Turns
 from tacit.training.optim import Optim
 
@@ -56,7 +56,7 @@ class ImageIngredients(Ingredients[ImageEncoder]):
 
 def quarter_turns(quarters: int, batch: Batch) -> Batch:
     """The images rotated by a multiple of 90 degrees, which leaves no trace of resampling."""
-    return {**batch, "image": torch.rot90(batch["image"], quarters, (2, 3))}
+    return {**batch, "image": turned(batch["image"], quarters, (2, 3))}
 
 
 def measured(task: str, encoder: ImageEncoder) -> dict[str, Any]:
@@ -86,18 +86,6 @@ def default_optim(encoder: ImageEncoder) -> Optim:
 def batch_size(encoder: ImageEncoder, accelerated: bool) -> int:
     """64, with which a CPU learned most; 256 where an accelerator would idle."""
     return 256 if accelerated and encoder.spec.size > TINY else 64
-
-
-@dataclass(frozen=True)
-class RandomMask:
-    """Masks a share of the tokens, at least one and not all, drawn anew for every example."""
-
-    hiding: MaskSchedule
-    places: int
-
-    def __call__(self, batch: Batch, progress: Tensor) -> Tensor:
-        count = min(max(1, round(float(self.hiding.at(progress)) * self.places)), self.places - 1)
-        return random_mask(keys.split(batch["key"], "mask"), self.places, count / self.places)
 
 
 @dataclass(frozen=True)

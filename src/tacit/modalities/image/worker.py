@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from tacit.data.worker import Question, content_hash, read_whole
-from tacit.modalities.image import decode, dicom, medical
+from tacit.modalities.image import decode, medical
 from tacit.modalities.image.framing import Framing
+from tacit.modalities.medical import files
 
 # Before the pixels of an answer: which of `decode.FINDINGS` were made, a bit each; and of a file that may hold several
 # images or none how many it holds, whose hashes then come before the pixels.
@@ -25,12 +26,10 @@ _SIGN = 1.0  # seconds between signs of life
 
 def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], None]) -> tuple[bytes, bytes]:
     """A `tacit.data.worker.Decoder`: returns findings and pixels, or the requested header or values as JSON."""
-    if form := medical.form(question.source):
+    if form := files.form(question.source):
         return bytes(_HASH), _of_medical(question.source, form, settings, at_work)
     data = read_whole(question.source)
     content = content_hash(data)
-    if settings["probe"] == "about":
-        return content, json.dumps(None).encode()
     if settings["probe"] == "values":
         return content, as_json(decode.values(data))
     if settings["probe"]:
@@ -42,8 +41,6 @@ def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], N
 
 def _of_medical(source: bytes | Path, form: str, settings: dict[str, Any], at_work: Callable[[], None]) -> bytes:
     """The same of all images of a medical file."""
-    if settings["probe"] == "about":
-        return json.dumps(dicom.about(source) if form == medical.DICOM else None).encode()
     if settings["probe"] == "values":
         return as_json(medical.values(source, form))
     if settings["probe"]:
@@ -53,7 +50,7 @@ def _of_medical(source: bytes | Path, form: str, settings: dict[str, Any], at_wo
     size, channels, dtype, framing = _form(settings)
     windowed = how["scale"] is None or how["scale"].numbers in decode.BY_TYPE
     contents, squares, last = [], [], time.monotonic()
-    for image in medical.images(source, form, windowed=windowed):
+    for image in files.images(source, form, windowed=windowed):
         deep, grey = image.dtype != np.uint8, image.ndim == 2
         if grey and image.dtype.kind == "f" and windowed:
             if how["strict"]:

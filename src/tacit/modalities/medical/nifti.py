@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.modalities.image.dicom import INSTALL
+from tacit.modalities.medical.dicom import INSTALL, About
 
 HEAD = 352  # bytes that tell
 
@@ -43,8 +43,8 @@ def packed(head: bytes) -> bool:
     return head[:2] == b"\x1f\x8b" or head[:4] == _MGH
 
 
-def read(source: bytes | Path) -> tuple[NDArray[Any], int]:
-    """The volumes [X Y Z V] or, in colour, [X Y Z V 3], and the axis that they are cut along.
+def read(source: bytes | Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """The volumes [X Y Z V] or, in colour, [X Y Z V 3], and the spacing [3] in mm.
 
     ValueError where they cannot be read.
     """
@@ -74,12 +74,26 @@ def read(source: bytes | Path) -> tuple[NDArray[Any], int]:
         raise ValueError("its voxels are complex numbers; save their magnitude")
     axes = data.ndim - len(colour)
     data = data.reshape(*(*data.shape[:axes], 1, 1, 1)[:3], -1, *colour)
-    return data, _axis(data.shape[:3], spacing)
+    return data, np.asarray(spacing, np.float64)
+
+
+def about(source: bytes | Path) -> About | None:
+    """The shape of the volumes of a file; None where it cannot be read."""
+    try:
+        import nibabel
+
+        shape = _opened(source, nibabel).shape
+    except (MemoryError, OSError):
+        raise
+    except Exception:
+        return None
+    return About(shape=(*shape, 1, 1, 1)[:3], dicom=False)
 
 
 def images(source: bytes | Path) -> Iterator[NDArray[Any]]:
     """Each slice [H W]: uint8 as it is stored, anything else as float32; in colour [H W 3] of uint8."""
-    data, axis = read(source)
+    data, spacing = read(source)
+    axis = _axis(data.shape[:3], spacing)
     for volume in range(data.shape[3]):
         for place in range(data.shape[axis]):
             part = np.take(data[:, :, :, volume], place, axis=axis)

@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.modalities.medical.geometry import AXIAL
+
 HEAD = 132  # bytes that tell: the preamble and DICM
 MAX_PIXELS = 80_000_000  # of a frame, as of a picture
 INSTALL = 'pip install "tacit-learn[medical]"'
@@ -34,7 +36,7 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _EXTENDED_JPEG = "1.2.840.10008.1.2.4.51"  # of 8 or 12 bits
 _NO_IMAGES = frozenset(["SEG", "RTDOSE"])  # modalities of grids that lie over images
 _GREY = ("MONOCHROME1", "MONOCHROME2")
-_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")  # of enhanced objects, for all frames or for one
+_READ_BY = ("PixelValueTransformationSequence", "FrameVOILUTSequence")  # of enhanced objects, for all frames or for one
 _SCREENED = frozenset(["US", "IVUS", "SC", "OT", "XC", "ES", "GM", "DOC"])  # modalities that often show text
 _SCREEN = tuple(f"1.2.840.10008.5.1.4.1.1.{of}" for of in (7, 6, 3))  # screen captures and ultrasound
 _HEAD = ("HEAD", "BRAIN", "SKULL", "FACE", "ORBIT", "SINUS", "IAC", "NEURO")
@@ -57,6 +59,8 @@ _ASKED = (
     *("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID"),
     *("Modality", "BodyPartExamined", "Laterality", "ImageLaterality", "Manufacturer", "ManufacturerModelName"),
     *("InstitutionName", "ProtocolName", "BurnedInAnnotation", "SOPClassUID", "SpecificCharacterSet"),
+    *("AccessionNumber", "TemporalPositionIdentifier", "EchoNumbers"),
+    *("Rows", "Columns", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient"),
 )
 
 
@@ -75,6 +79,20 @@ class About(NamedTuple):
     protocol: str = ""
     burnt: bool = False  # text may be part of the pixels
     head: bool = False  # a scan from which a face may be made
+    accession: str = ""
+    moment: str = ""  # of several scans under one name, which one
+    shape: tuple[int, ...] = ()  # frames or slices, rows and columns; () where there is no image
+    position: tuple[float, ...] = ()  # mm, of the first value; () where a header does not tell
+    orientation: tuple[float, ...] = ()  # of rows and of columns
+    dicom: bool = True
+
+
+class Place(NamedTuple):
+    """Where a frame lies in the patient, in mm."""
+
+    position: tuple[float, ...]  # of its first value
+    orientation: tuple[float, ...]  # of rows and of columns, cosines
+    spacing: tuple[float, ...]  # of rows and of columns
 
 
 def known(head: bytes) -> bool:
@@ -192,6 +210,8 @@ def about(source: bytes | Path) -> About:
         patient = ("id", told["PatientID"], told["IssuerOfPatientID"])
     elif told["PatientName"]:
         patient = ("name", told["PatientName"].upper(), told["PatientBirthDate"])
+    size = [int(told[name] or 0) for name in ("Rows", "Columns")]
+    frames = int(told["NumberOfFrames"] or 1)
     shows_text = modality in _SCREENED or told["SOPClassUID"].startswith(_SCREEN)
     return About(
         patient,
@@ -206,7 +226,47 @@ def about(source: bytes | Path) -> About:
         told["ProtocolName"],
         burnt == "YES" or (shows_text and burnt != "NO"),
         modality in _FACED and part.upper().startswith(_HEAD),
+        told["AccessionNumber"],
+        " ".join((told["TemporalPositionIdentifier"], told["EchoNumbers"])),
+        (frames, *size) if all(size) and modality not in _NO_IMAGES else (),
+        _numbers(ds.get("ImagePositionPatient"), 3),
+        _numbers(ds.get("ImageOrientationPatient"), 6),
     )
+
+
+def places(ds: Any) -> list[Place]:
+    """Where each frame lies; frames that do not say so lie one after the other. ValueError where it makes no sense."""
+    try:
+        frames = int(ds.get("NumberOfFrames") or 1)
+        return [_place(ds, number) for number in range(frames)]
+    except Exception:
+        raise ValueError("its header does not say where its slices lie") from None
+
+
+def _place(ds: Any, number: int) -> Place:
+    groups = _groups(ds, number)
+
+    def told(sequence: str, name: str, many: int) -> tuple[float, ...]:
+        items = [group[sequence][0] for group in groups if group.get(sequence)]
+        return next((found for item in (*items, ds) if (found := _numbers(item.get(name), many))), ())
+
+    orientation = told("PlaneOrientationSequence", "ImageOrientationPatient", 6) or AXIAL
+    spacing = told("PixelMeasuresSequence", "PixelSpacing", 2) or (1.0, 1.0)
+    position = told("PlanePositionSequence", "ImagePositionPatient", 3)
+    if int(ds.get("NumberOfFrames") or 1) > 1 and not any(group.get("PlanePositionSequence") for group in groups):
+        apart = told("PixelMeasuresSequence", "SpacingBetweenSlices", 1) or told("", "SliceThickness", 1) or (1.0,)
+        normal = np.cross(orientation[:3], orientation[3:])
+        position = tuple((np.asarray(position or (0.0, 0.0, 0.0)) + number * apart[0] * normal).tolist())
+    return Place(position or (0.0, 0.0, 0.0), orientation, spacing)
+
+
+def _numbers(value: Any, many: int) -> tuple[float, ...]:
+    """So many finite numbers; () for any others."""
+    try:
+        found = tuple(float(of) for of in (value if many > 1 else [value]))
+    except (TypeError, ValueError):
+        return ()
+    return found if len(found) == many and all(map(math.isfinite, found)) else ()
 
 
 def _text(value: Any) -> str:
@@ -216,13 +276,19 @@ def _text(value: Any) -> str:
 # ---------------------------------------------------------------- the steps
 
 
-def _view(ds: Any, number: int) -> Any:
-    """The elements by which a frame is read: the file's, and of enhanced objects those of all frames and of this."""
+def _groups(ds: Any, number: int) -> list[Any]:
+    """What enhanced objects tell of all frames, and of this one."""
     groups = []
     for name, place in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", number)):
         sequence = ds.get(name)
         groups += [sequence[place]] if sequence and place < len(sequence) else []
-    items = [group[name][0] for group in groups for name in _GROUPS if group.get(name)]
+    return groups
+
+
+def _view(ds: Any, number: int) -> Any:
+    """The elements by which a frame is read: the file's, and of enhanced objects those of all frames and of this."""
+    groups = _groups(ds, number)
+    items = [group[name][0] for group in groups for name in _READ_BY if group.get(name)]
     if not items:
         return ds
     view = ds.group_dataset(0x0028)

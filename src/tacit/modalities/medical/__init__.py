@@ -1,0 +1,1 @@
+"""Medical files below images and volumes: how DICOM, NIfTI and others are read, and whose they are."""

@@ -1,0 +1,1 @@
+"""Volumes, such as CT and MR scans."""
