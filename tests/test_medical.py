@@ -343,7 +343,9 @@ def test_patients_are_groups_unless_told_otherwise(tmp_path: Path, cached: Calla
     folder = tmp_path / "ct"
     slices(folder, 8, StudyInstanceUID="1.2.3", Manufacturer="zebra")
     for name, told in {
-        "issuer": {"PatientID": "P0", "IssuerOfPatientID": "elsewhere"},
+        "issuer": {"PatientID": "P0", "IssuerOfPatientID": "here"},  # which the other files of P0 may leave out
+        "one": {"PatientID": "P9", "IssuerOfPatientID": "here"},
+        "other": {"PatientID": "P9", "IssuerOfPatientID": "elsewhere"},
         "name": {"PatientName": "Doe^Jane", "PatientBirthDate": "19310227"},
         "again": {"PatientName": "DOE^JANE", "PatientBirthDate": "19310227"},
         "nobody": {"StudyInstanceUID": "1.2.4"},
@@ -353,15 +355,16 @@ def test_patients_are_groups_unless_told_otherwise(tmp_path: Path, cached: Calla
     groups = dict(zip(data.ids.to_pylist(), data.group.tolist(), strict=True))
     assert groups["0.dcm"] == groups["1.dcm"] != groups["2.dcm"]
     assert groups["name.dcm"] == groups["again.dcm"] != groups["nobody.dcm"]
-    assert groups["issuer.dcm"] != groups["0.dcm"]
-    assert len({*groups.values()}) == 7
+    assert groups["issuer.dcm"] == groups["0.dcm"]
+    assert groups["one.dcm"] != groups["other.dcm"]
+    assert len({*groups.values()}) == 8
     said = " ".join(data.notes.lines())
-    assert "grouped by patient (7)" in said
+    assert "grouped by patient (8)" in said
     assert "2 of manufacturer" in said
     assert not re.search("zebra|horse|Doe", said)
     other = cached(folder, image_size=8, group_column="study", holdout="manufacturer=horse")
-    assert len(np.unique(other.group)) == 5
-    assert (other.split == TEST).sum() == 4
+    assert len(np.unique(other.group)) == 7
+    assert (other.split == TEST).sum() == 6
     assert other.columns is None
     save(made(STORED, PatientID="P0", Manufacturer="horse"), folder / "moved.dcm")
     with pytest.raises(UserError, match="both sides of the test split"):

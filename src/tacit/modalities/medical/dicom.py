@@ -148,7 +148,11 @@ def read(data: bytes) -> Any:
 
 def holds_image(ds: Any) -> bool:
     """Whether there is one: no report, plan or directory, and no mask or dose that lies over one."""
-    return any(name in ds for name in _PIXELS) and str(ds.get("Modality", "")) not in _NO_IMAGES
+    try:
+        modality = str(ds.get("Modality", ""))
+    except Exception:  # of an element that is damaged
+        modality = ""
+    return any(name in ds for name in _PIXELS) and modality not in _NO_IMAGES
 
 
 def form(ds: Any) -> tuple[int, int, bool, bool, bool]:

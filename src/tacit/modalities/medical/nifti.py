@@ -72,6 +72,8 @@ def read(source: bytes | Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
         data, colour = np.stack([data[name] for name in "RGB"], axis=-1), (3,)
     if data.dtype.kind not in "iufb":
         raise ValueError("its voxels are complex numbers; save their magnitude")
+    if not data.size:
+        raise ValueError("holds no voxel")
     axes = data.ndim - len(colour)
     data = data.reshape(*(*data.shape[:axes], 1, 1, 1)[:3], -1, *colour)
     return data, np.asarray(spacing, np.float64)

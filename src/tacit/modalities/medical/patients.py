@@ -88,6 +88,9 @@ def read(source: Source, abouts: Sequence[About | None], key: Secret) -> Patient
     """What cannot be read has no name but its file's, and is told when it is decoded."""
     columns: dict[str, list[str | None]] = {name: [] for name in ("patient", *NESTED, *OFFERED)}
     burnt = heads = 0
+    # An issuer that some files of a PatientID leave out tells nobody apart.
+    named = [about.patient for about in abouts if about is not None and about.patient[:1] == ("id",)]
+    unissued = {patient[1] for patient in named if not patient[2]}
 
     @cache
     def hidden(*parts: str) -> str:
@@ -100,6 +103,8 @@ def read(source: Source, abouts: Sequence[About | None], key: Secret) -> Patient
         if about is not None and about.dicom:
             study, series = about.study, about.series
             patient = tuple(about.patient) or (("study", study) if study else patient)
+            if patient[0] == "id" and patient[1] in unissued:
+                patient = (*patient[:2], "")
             burnt, heads = burnt + about.burnt, heads + about.head
         elif subject:
             patient = ("bids", subject[1])
