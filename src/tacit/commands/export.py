@@ -11,6 +11,7 @@ from tacit.experiment.heads import open_head
 from tacit.experiment.reading import open_encoder
 from tacit.formats.write import export as write
 from tacit.formats.write import nameless
+from tacit.modalities import modality_of
 
 
 @guarded
@@ -52,9 +53,16 @@ def export(
         opened, head = open_encoder(encoder, offline=offline), None
     if without_ids:
         opened, head = nameless(opened, head)
-    if isinstance(encoder, str | Path) and was_private(Path(encoder)):
+    private = isinstance(encoder, str | Path) and was_private(Path(encoder))
+    if private:
         opened.reading = {}
     done = write(opened, to, Path(out), head=head)
     for key, value in done.items():
         print(f"{key}: {value}")
+    if private:
+        held = [modality_of(opened.spec).holds(opened.spec)]
+        if head is not None and head.classes and not without_ids:
+            held.append(f"the names of its {len(head.classes):,} classes; --without-ids leaves them out")
+        for what in filter(None, held):
+            print(f"it holds of the data: {what}")
     return 0

@@ -105,6 +105,9 @@ class Series(Modality[SeriesSpec, SeriesStore]):
         columns = {"series_column": list(spec.names)} if spec.names else {}
         return {"length": spec.length, "relative_to": spec.relative_to, "series_step": spec.step, **columns}
 
+    def holds(self, spec: SeriesSpec) -> str:
+        return "encoder.json holds the names of the columns that are channels" if spec.names else ""
+
     def adapt(self, encoder: Any, spec: Any) -> Any:
         return encoder
 
