@@ -16,6 +16,7 @@ from tacit.evaluation.sealing import Seal, count_read, seal
 from tacit.evaluation.splits import draw_labels, make_folds, plan_budgets, plan_for_pools, primary_budget
 
 CLASSES = ("a", "b", "c")
+CLASSES_AT = (0, 1, 2)
 
 
 def labels(*counts: int) -> NDArray[np.int64]:
@@ -111,16 +112,16 @@ def test_draws_are_filled_and_nested(counts: list[int], n_groups: int, seed: int
             assert np.isin(a, b).all()
 
 
-def test_draws_spread_over_groups() -> None:
-    """Of 4 groups with 5 examples of each class, 4 labels per class are 4 groups, not one group's 4 examples."""
+def test_draws_spread_over_half_of_the_groups() -> None:
+    """Of 4 groups with 5 examples of each class, 4 labels per class are 2 of each of two groups."""
     y = np.tile(labels(5, 5), 4)
     group = np.repeat(np.arange(4), 10)
-    plan = plan_budgets(y, CLASSES, [4, 8])
+    plan = plan_budgets(y, CLASSES, [4, 8], group=group)
     drawn = draw_labels(y, group, np.arange(40), plan.budgets, seed=0)
     for draw in drawn["4 per class"]:
-        assert (np.bincount(group[draw]) == 2).all()
+        assert sorted(np.bincount(group[draw], minlength=4)) == [0, 0, 4, 4]
     for draw in drawn["8 per class"]:
-        assert (np.bincount(group[draw]) == 4).all()
+        assert sorted(np.bincount(group[draw], minlength=4)) == [0, 0, 8, 8]
 
 
 def test_draws_differ() -> None:
@@ -268,3 +269,59 @@ def test_a_seal_of_groups_asks_for_groups() -> None:
     sealed = seal(y, group, content, seed=0)
     with pytest.raises(UserError, match="name the column with --group-column"):
         sealed.place(None, content)
+
+
+def grouped_pool(groups: int, per_class: int = 60) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Three classes that every group has."""
+    y = labels(per_class, per_class, per_class)
+    return y, np.arange(len(y)) % groups
+
+
+@pytest.mark.parametrize("groups", [2, 4, 5, 40])
+def test_a_draw_of_labels_is_a_draw_of_groups(groups: int) -> None:
+    """Half of the groups at most; two draws in a row take different ones; shares count groups, not labels."""
+    y, group = grouped_pool(groups)
+    plan = plan_budgets(y, CLASSES, [2, 20, 1.0], group=group)
+    drawn = draw_labels(y, group, np.arange(len(y)), plan.budgets, seed=1)
+    for budget, n in zip(plan.budgets, (2, 20), strict=False):
+        taken = [set(group[draw]) for draw in drawn[budget.name]]
+        for of in CLASSES_AT:
+            for draw in drawn[budget.name]:
+                assert len(set(group[draw][y[draw] == of])) == min(n, groups // 2)
+        assert not taken[0] & taken[1] or n > 2
+        assert budget.pool_share == pytest.approx(min(n, groups // 2) / groups)
+        assert budget.pool_df == pytest.approx(groups - 1)
+    assert plan.budgets[-1].pool_share == 1.0
+
+
+def test_more_labels_than_half_of_the_groups_hold_come_from_the_others() -> None:
+    y, group = grouped_pool(4)
+    [budget] = plan_budgets(y, CLASSES, [45], group=group).budgets
+    for draw in draw_labels(y, group, np.arange(len(y)), [budget], seed=1)[budget.name]:
+        of_first = np.bincount(group[draw][y[draw] == 0], minlength=4)
+        assert sorted(of_first) == [0, 15, 15, 15]
+    assert budget.pool_share == pytest.approx(0.75)
+
+
+def test_groups_of_one_class_each_are_drawn_class_by_class() -> None:
+    y = labels(24, 24, 24)
+    group = np.arange(72) // 6  # four groups of each class
+    [budget] = plan_budgets(y, CLASSES, [10], group=group).budgets
+    for draw in draw_labels(y, group, np.arange(72), [budget], seed=1)[budget.name]:
+        assert [len(set(group[draw][y[draw] == c])) for c in CLASSES_AT] == [2, 2, 2]
+    assert budget.pool_share == pytest.approx(0.5)
+    assert budget.pool_df == pytest.approx(3 * (4 - 1))
+
+
+def test_without_groups_draws_are_the_first_of_each_class_in_random_order() -> None:
+    from tacit.evaluation.splits import _generator
+
+    y = np.random.default_rng(0).integers(0, 3, 90)
+    budgets = plan_budgets(y, CLASSES, [5, 20]).budgets
+    pool = np.arange(90)
+    drawn = draw_labels(y, pool + 7, pool, budgets, seed=3)
+    for s in range(10):
+        order = _generator(3, "draw", s).permutation(pool)
+        for budget, n in zip(budgets, (5, 20), strict=True):
+            naive = np.sort(np.concatenate([order[y[order] == c][:n] for c in range(3)]))
+            assert (drawn[budget.name][s] == naive).all()

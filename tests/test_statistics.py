@@ -8,13 +8,16 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from tacit.evaluation.statistics import (
-    DrawVariance,
+    Component,
     Estimate,
     crossed,
+    design_effect,
     detectable_difference,
     draw_variance,
     holm,
     influence,
+    rarest,
+    second_way,
     smoothing,
 )
 
@@ -129,7 +132,7 @@ def test_overlapping_draws_by_simulation() -> None:
 
 def test_a_single_draw_says_nothing_about_others() -> None:
     values = simulate(np.random.default_rng(6), draws=1)
-    alone, borrowed = crossed(values), crossed(values, pool_share=1.0, draw=DrawVariance(0.01, 9))
+    alone, borrowed = crossed(values), crossed(values, pool_share=1.0, draw=Component(0.01, 9))
     assert not alone.covers_draws
     assert borrowed.covers_draws
     assert borrowed.se**2 == pytest.approx(alone.se**2 + 0.01)
@@ -157,6 +160,65 @@ def test_leaving_out_the_draws_would_be_wrong() -> None:
         half = 1.96 * np.sqrt(estimate.unit_variance / estimate.units)
         missed += not abs(estimate.mean) <= half
     assert missed >= 300 * 0.15
+
+
+def test_degrees_of_freedom_are_those_of_the_classes() -> None:
+    """Of balanced accuracy over a class of 5 and one of 400, against Welch 1947 on the classes' own hits."""
+    rng = np.random.default_rng(13)
+    y, unit = np.repeat([0, 1], [5, 400]), np.arange(405)
+    hits = (rng.random(405) < 0.6).astype(float)
+    values = influence(hits[None, None], y, unit)
+    estimate = crossed(values, stratum=rarest(unit, y, 405))
+    parts = np.array([hits[y == c].var(ddof=1) / (y == c).sum() for c in (0, 1)])
+    welch = parts.sum() ** 2 / (parts**2 / [4, 399]).sum()
+    assert estimate.df == pytest.approx(welch, rel=0.15)  # leaving one out weighs small classes a little more
+    assert estimate.df < 7
+    assert crossed(values).df > 400
+
+
+def test_a_unit_is_of_the_rarest_class_that_it_holds() -> None:
+    unit, of_class = np.array([0, 0, 1, 1, 2, 3]), np.array([0, 1, 0, 2, 0, 1])
+    assert rarest(unit, of_class, 5).tolist() == [1, 2, 0, 1, 3]
+
+
+@pytest.mark.parametrize("groups", [4, 10])
+def test_groups_count_by_what_their_items_are_worth(groups: int) -> None:
+    """A gain of exactly 10 points in each of a few groups is a gain; copies within a group are worth one item."""
+    per_group = 100
+    unit = np.repeat(np.arange(groups), per_group)
+    gain = (np.arange(len(unit)) % 10 == 0).astype(float)  # in every tenth item of every group
+    values = influence(gain[None, None], np.zeros(len(unit), np.int64), unit)
+    alike = design_effect(gain, values.mean((0, 1)))
+    assert alike == pytest.approx(0.0, abs=1e-9)
+    low, high = crossed(values, extra=smoothing(np.zeros(len(unit), np.int64), unit, max(1.0, alike))).interval()
+    assert 0.05 < low < 0.1 < high < 0.15
+    copied = (np.arange(groups) == 0).astype(float)[unit]
+    values = influence(copied[None, None], np.zeros(len(unit), np.int64), unit)
+    assert design_effect(copied, values.mean((0, 1))) == pytest.approx(per_group, rel=0.4)
+    assert design_effect(np.zeros(len(unit)), np.zeros(groups)) is None
+
+
+def test_a_second_way_of_being_alike_against_the_sums_of_all_pairs() -> None:
+    """Cameron, Gelbach & Miller: the variance by units, and by the second way, less that by both, pair by pair."""
+    rng = np.random.default_rng(14)
+    unit, second = rng.integers(0, 8, 60), rng.integers(0, 5, 60)
+    values = rng.normal(size=60) + rng.normal(size=5)[second]
+    [component] = second_way(values, unit, second)
+    e = values - values.mean()
+    alone = sum(e[i] * e[j] for i in range(60) for j in range(60) if second[i] == second[j])
+    both = sum(e[i] * e[j] for i in range(60) for j in range(60) if second[i] == second[j] and unit[i] == unit[j])
+    n = len(set(zip(unit.tolist(), second.tolist(), strict=True)))
+    assert component.value == pytest.approx((alone * 5 / 4 - both * n / (n - 1)) / 60**2)
+    assert component.df == 4
+
+
+def test_draws_know_no_more_than_the_groups_that_they_draw_from() -> None:
+    values = simulate(np.random.default_rng(15), draw_sd=0.1)
+    plain, few = draw_variance(values), draw_variance(values, pool_df=3)
+    assert plain is not None
+    assert few is not None
+    assert (plain.value, plain.df) == (few.value, pytest.approx(9))
+    assert few.df == pytest.approx(1 / (1 / 9 + 1 / 3))
 
 
 def test_power_at_the_detectable_difference() -> None:

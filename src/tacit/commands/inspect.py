@@ -151,7 +151,8 @@ def _about_labels(opened: Opened) -> str:
 def _about_budgets(labelled: Labelled, *, private: bool) -> list[str]:
     """What each label budget could show, as a table."""
     tested = labelled.test if len(labelled.test) else labelled.train
-    plan = plan_budgets(labelled.y[labelled.train], labelled.classes)
+    train = labelled.train
+    plan = plan_budgets(labelled.y[train], labelled.classes, group=labelled.group[train])
     primary = primary_budget(plan.budgets)
     units = class_units(labelled.y[tested], labelled.unit[tested], len(labelled.classes))
     lines = ["", f"{'labels':<16}{'in all':>8}{'draws':>7}   gain that 80 % of such tests would show"]

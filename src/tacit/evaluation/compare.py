@@ -18,10 +18,10 @@ from typing import Literal
 import numpy as np
 
 from tacit.core.errors import UserError
-from tacit.evaluation.differences import draw_variance_of
+from tacit.evaluation.differences import Sheet, draw_variance_of
 from tacit.evaluation.predictions import Predictions
 from tacit.evaluation.splits import Budget, Positions
-from tacit.evaluation.statistics import LEVEL, DrawVariance, Estimate, crossed, holm
+from tacit.evaluation.statistics import LEVEL, Component, Estimate, holm
 from tacit.evaluation.targets import make_target
 from tacit.evaluation.verdict import exactly, in_points, interval_in_points, labels_in_words, what_it_would_take
 
@@ -59,13 +59,12 @@ def pair(one: Predictions, other: Predictions, *, protocol: str | None = None) -
     target = make_target(one.target, 0)
     metric = target.metric(one.metric)
     unit = np.unique(one.unit[here], return_inverse=True)[1]
-    extra = target.smoothing(one.truth[here], unit)
     noun = target.examples if len(np.unique(unit)) == len(unit) else "groups"
     theirs_at = {budget.name: budget for budget in other.budgets}
     protocol = protocol or next(iter(target.protocols))
     found: list[Paired] = []
     reasons: list[str] = []
-    smaller: DrawVariance | None = None
+    smaller: Component | None = None
     for budget in one.budgets:
         ours = one.predicted[one.judged].get((protocol, budget.name))
         theirs = other.predicted[other.judged].get((protocol, budget.name))
@@ -76,11 +75,15 @@ def pair(one: Predictions, other: Predictions, *, protocol: str | None = None) -
         if not len(s):
             reasons.append(f"{budget.name}: probed on other draws of the labels")
             continue
-        first = metric.influence(ours[:, s][:, :, here], one.truth[here], unit)
-        second = metric.influence(theirs[:, t][:, :, there], other.truth[there], unit)
-        values = (first.mean(0) - second.mean(0))[None]
-        smaller = draw_variance_of(target, values, budget, smaller)
-        estimate = crossed(values, pool_share=budget.pool_share, draw=smaller, extra=extra)
+        key = protocol, budget.name
+        sheet = Sheet(target, one.truth[here], unit, {"": {key: ours[:, s][:, :, here]}})
+        other_sheet = Sheet(target, other.truth[there], unit, {"": {key: theirs[:, t][:, :, there]}})
+        first, second = (of.measured(metric, "", protocol, budget) for of in (sheet, other_sheet))
+        assert first is not None
+        assert second is not None
+        gain = first.averaged().less(second)
+        smaller = draw_variance_of(target, gain.values, budget, smaller)
+        estimate = sheet.estimate(metric, gain, budget, smaller, (first, second))
         found.append(Paired(budget, estimate, len(here), noun, metric.margin))
     return found, reasons
 

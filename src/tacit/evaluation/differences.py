@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,16 @@ from tacit.evaluation.arms import Arm, Labelled
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.selection import Selection
 from tacit.evaluation.splits import Budget, Plan, Positions
-from tacit.evaluation.statistics import DrawVariance, crossed, draw_variance
+from tacit.evaluation.statistics import (
+    Component,
+    Estimate,
+    crossed,
+    design_effect,
+    draw_variance,
+    second_way,
+    smoothing,
+    spread_of_seeds,
+)
 from tacit.evaluation.targets.base import Target
 from tacit.evaluation.verdict import Comparison
 
@@ -48,55 +58,129 @@ class Predicted:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """One arm under one protocol at one budget, by a metric."""
+
+    values: NDArray[np.float64]  # influence values [P S U]
+    by_item: NDArray[np.float64] | None = None  # what each item [n] adds, where it is not a unit of its own
+
+    def less(self, other: Measured) -> Measured:
+        """The paired difference, on the draws that both have; the other one's seeds are averaged."""
+        draws = min(self.values.shape[1], other.values.shape[1])
+        by_item = None if self.by_item is None or other.by_item is None else self.by_item - other.by_item
+        return Measured(self.values[:, :draws] - other.values[:, :draws].mean(0, keepdims=True), by_item)
+
+    def averaged(self) -> Measured:
+        """Its seeds as one: about these checkpoints."""
+        return Measured(self.values.mean(0, keepdims=True), self.by_item)
+
+    def alike(self) -> float | None:
+        """How many times fewer units its items are worth than they are, as they come in groups."""
+        return 1.0 if self.by_item is None else design_effect(self.by_item, self.values.mean((0, 1)))
+
+
+@dataclass(frozen=True)
 class Sheet:
     """Every arm's predictions for the test items that count, beside the truth."""
 
+    target: Target
     truth: NDArray[Any]  # [n ...]
     unit: NDArray[np.int64]  # [n]
-    extra: float  # see statistics.smoothing
     predicted: Mapping[str, Mapping[Key, NDArray[Any]]]  # arm -> (protocol, budget) -> [P S n ...]
+    second: NDArray[np.int64] | None = None  # [n] see `Target.second_units`
+    part: bool = False  # of the population, which may lack classes: all items are of one
 
-    def values(self, metric: Metric, arm: str, protocol: str, budget: Budget) -> NDArray[np.float64] | None:
-        """Influence values [P S U] of an arm under a protocol; scratch and rules stand under each."""
+    @cached_property
+    def _strata(self) -> NDArray[np.int64]:
+        if self.part:
+            return np.zeros(int(self.unit.max()) + 1, np.int64)
+        return self.target.strata(self.truth, self.unit)
+
+    @cached_property
+    def _smoothing(self) -> Callable[[float], float]:
+        if self.part:
+            return cache(partial(smoothing, np.zeros(len(self.unit), np.int64), self.unit))
+        return cache(partial(self.target.smoothing, self.truth, self.unit))
+
+    def measured(self, metric: Metric, arm: str, protocol: str, budget: Budget) -> Measured | None:
+        """An arm under a protocol; scratch and rules stand under each."""
         of_arm = self.predicted[arm]
         found = next((of_arm[key] for p in (protocol, SCRATCH, RULE) if (key := (p, budget.name)) in of_arm), None)
-        return None if found is None else metric.influence(found, self.truth, self.unit)
+        if found is None:
+            return None
+        values, by_item = metric.influence(found, self.truth, self.unit), None
+        if (metric.discrete or self.second is not None) and len(self.unit) > values.shape[-1]:
+            by_item = (metric.by_item or metric.influence)(found, self.truth, np.arange(len(self.unit))).mean((0, 1))
+        return Measured(values, by_item)
 
-    def only(self, items: NDArray[np.bool_], metric: Metric) -> Sheet:
+    def estimate(
+        self,
+        metric: Metric,
+        of: Measured,
+        budget: Budget,
+        draw: Component | None,
+        among: Sequence[Measured] = (),
+        more: Sequence[Component] = (),
+    ) -> Estimate:
+        """The mean of what was measured, or of the difference of two (`among`), with its error.
+
+        `more` are components that only the caller knows.
+        """
+        extra = 0.0
+        if metric.discrete:
+            alike = of.alike()
+            if alike is None:  # no item tells the two apart
+                alike = max((effect for each in among if (effect := each.alike()) is not None), default=math.inf)
+            extra = self._smoothing(max(1.0, alike))
+        if self.second is not None and of.by_item is not None:
+            more = [*more, *second_way(of.by_item, self.unit, self.second)]
+        return crossed(
+            of.values,
+            pool_share=budget.pool_share,
+            draw=draw,
+            extra=extra,
+            stratum=self._strata,
+            more=more,
+        )
+
+    def only(self, items: NDArray[np.bool_]) -> Sheet:
         """The same for some of the items; if all are of one group, they are the units themselves."""
         unit = np.unique(self.unit[items], return_inverse=True)[1]
         unit = unit if unit.max() else np.arange(len(unit))
         predicted = {arm: {key: p[:, :, items] for key, p in of.items()} for arm, of in self.predicted.items()}
-        return Sheet(self.truth[items], unit, 1.0 / (unit.max() + 1) ** 2 if metric.discrete else 0.0, predicted)
+        second = None if self.second is None else self.second[items]
+        return replace(self, truth=self.truth[items], unit=unit, predicted=predicted, second=second, part=True)
 
 
 def compare(arm: str, protocol: str, predicted: Predicted, sheet: Sheet, metric: Metric) -> list[Comparison]:
     """Paired differences with every baseline at every budget where both were measured, on the draws both have."""
-    comparisons = []
-    for baseline in (other.name for other in predicted.arms if other.kind == "baseline"):
-        draw: DrawVariance | None = None
-        for budget in predicted.plan.budgets:
-            ours, theirs = (sheet.values(metric, name, protocol, budget) for name in (arm, baseline))
+    baselines = [other.name for other in predicted.arms if other.kind == "baseline"]
+    draws: dict[str, Component | None] = dict.fromkeys(baselines)
+    found: dict[str, list[Comparison]] = {name: [] for name in baselines}
+    for budget in predicted.plan.budgets:
+        ours = sheet.measured(metric, arm, protocol, budget)
+        for baseline in baselines if ours is not None else ():
+            theirs = sheet.measured(metric, baseline, protocol, budget)
             if ours is None or theirs is None:
                 continue
-            n_draws = min(ours.shape[1], theirs.shape[1])
-            values = ours[:, :n_draws] - theirs[:, :n_draws].mean(0, keepdims=True)  # [P S U]
-            draw = draw_variance_of(predicted.target, values, budget, draw)
-            estimate = crossed(values, pool_share=budget.pool_share, draw=draw, extra=sheet.extra)
+            gain = ours.less(theirs)
+            draws[baseline] = draw_variance_of(predicted.target, gain.values, budget, draws[baseline])
+            of_seeds = spread_of_seeds(theirs.values)
+            estimate = sheet.estimate(metric, gain, budget, draws[baseline], (ours, theirs), of_seeds)
             cut = f"{steps} steps" if (steps := predicted.shortened.get((baseline, SCRATCH))) else ""
-            comparisons.append(Comparison(baseline, budget, estimate, cut))
-    return comparisons
+            found[baseline].append(Comparison(baseline, budget, estimate, cut))
+    return [comparison for of in found.values() for comparison in of]
 
 
 def draw_variance_of(
-    target: Target, values: NDArray[np.float64], budget: Budget, smaller: DrawVariance | None
-) -> DrawVariance | None:
+    target: Target, values: NDArray[np.float64], budget: Budget, smaller: Component | None
+) -> Component | None:
     """How much another draw of labels would change; from the next smaller budget where this one cannot tell.
 
     Draws that take most of the pool are nearly the same. The variance falls as labels grow, so that of a smaller
     budget is an upper bound. Where nothing is learned from labels, no draw changes anything.
     """
     if not target.needs_labels:
-        return DrawVariance(0.0, math.inf)
-    own = draw_variance(values, budget.pool_share)
+        return Component(0.0, math.inf)
+    own = draw_variance(values, budget.pool_share, budget.pool_df)
     return own if budget.pool_share <= CLEAR_SHARE or smaller is None else smaller

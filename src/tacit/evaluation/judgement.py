@@ -10,20 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
-from tacit.evaluation.arms import Arm
+from tacit.evaluation.arms import Arm, Labelled
 from tacit.evaluation.differences import RULE, SCRATCH, TUNED, Predicted, Sheet, compare, draw_variance_of
 from tacit.evaluation.labels_saved import Point, labels_saved
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.pairwise import compare_all
 from tacit.evaluation.predictions import Predictions, draw_names, item_names, truth_names
 from tacit.evaluation.results import ArmRecord, Claim, Report, Result, Verdict
-from tacit.evaluation.splits import Budget
-from tacit.evaluation.statistics import DrawVariance, Estimate, crossed
+from tacit.evaluation.splits import Budget, class_units
+from tacit.evaluation.statistics import Component, Estimate
 from tacit.evaluation.subgroups import by_subgroup
-from tacit.evaluation.targets.base import Tested
+from tacit.evaluation.targets.base import Target, Tested
 from tacit.evaluation.verdict import Comparison, Setting, is_failure, judge, nothing_to_judge
 
 CHOSEN = "/chosen without each fold"  # no arm has this name: see _chosen_by_fold
+FEW_GROUPS = 3  # fewer training groups tell nothing of others
 
 
 def judge_predictions(predicted: Predicted) -> Report:
@@ -74,11 +75,13 @@ def _judged(predicted: Predicted) -> Report:
         arm: {key: target.revealed(p, labelled, positions, tested) for key, p in of.items()}
         for arm, of in {**predicted.predictions, **_chosen_by_fold(predicted)}.items()
     }
-    sheet = Sheet(tested.truth, unit, target.smoothing(tested.truth, unit), revealed)
+    second = target.second_units(labelled, positions[tested.counts])
+    sheet = Sheet(target, tested.truth, unit, revealed, second)
     setting = Setting(
         n_test=n_test,
         n_units=int(unit.max()) + 1,
         one_group=labelled.one_group,
+        **_taught_by(labelled, target),
         public=labelled.own or _any_public(predicted.arms),
         missing=predicted.missing,
         transductive=labelled.transductive,
@@ -137,6 +140,19 @@ def _judged(predicted: Predicted) -> Report:
         gains=tuple(gains),
         predictions=_kept(predicted, sheet, tested),
     )
+
+
+def _taught_by(labelled: Labelled, target: Target) -> dict[str, Any]:
+    """How many groups teach, where these are too few to tell what others would: for a `Setting`."""
+    if not (target.needs_labels and labelled.grouped):
+        return {}
+    group, y = labelled.group[labelled.train], labelled.y[labelled.train]
+    in_all = len(np.unique(group))
+    fewest = in_all
+    if target.by_class:
+        labels, groups = np.bincount(y), class_units(y, group, int(y.max()) + 1)
+        fewest = int(groups[groups < labels].min(initial=in_all))
+    return {"taught_by": fewest, "taught_all": fewest == in_all} if fewest < FEW_GROUPS else {}
 
 
 def _any_public(arms: Sequence[Arm]) -> bool | None:
@@ -203,19 +219,18 @@ def _results(predicted: Predicted, sheet: Sheet, setting: Setting) -> list[Resul
     results = []
     for arm in predicted.arms:
         for protocol in (*target.protocols, TUNED, SCRATCH, RULE):
-            draw: DrawVariance | None = None
+            draw: Component | None = None
             for budget in predicted.plan.budgets:
                 if (protocol, budget.name) not in sheet.predicted[arm.name]:
                     continue
                 scored = sheet.predicted[arm.name][protocol, budget.name].dtype.kind == "f"
                 others = [m for m in everything if m is not metric and (scored or not m.scores)]
                 for of in (metric, *(others if budget == predicted.primary else ())):
-                    values = sheet.values(of, arm.name, protocol, budget)
-                    assert values is not None
-                    own = draw_variance_of(target, values, budget, draw if of is metric else None)
+                    found = sheet.measured(of, arm.name, protocol, budget)
+                    assert found is not None
+                    own = draw_variance_of(target, found.values, budget, draw if of is metric else None)
                     draw = own if of is metric else draw
-                    extra = sheet.extra if of.discrete else 0.0
-                    estimate = crossed(values, pool_share=budget.pool_share, draw=own, extra=extra)
+                    estimate = sheet.estimate(of, found, budget, own)
                     results.append(_result(arm, protocol, of, budget, estimate, setting))
     return results
 

@@ -44,6 +44,7 @@ class Metric(NamedTuple):
     discrete: bool = True  # made of hits and ranks, of which few test items have few; see `statistics.smoothing`
     margin: float = MARGIN
     in_units: bool = False  # in those of the labels; the others are fractions of 1
+    by_item: Influence | None = None  # a quicker one that tells how alike the items of a group are
 
     def value(self, predicted: NDArray[Any], truth: NDArray[Any]) -> float:
         """Of predictions [n ...], every item a unit of its own."""

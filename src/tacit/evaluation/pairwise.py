@@ -7,7 +7,7 @@ from typing import Any
 
 from tacit.evaluation.compare import Paired, decide
 from tacit.evaluation.differences import Predicted, Sheet, draw_variance_of
-from tacit.evaluation.statistics import DrawVariance, crossed
+from tacit.evaluation.statistics import Component
 
 
 def compare_all(predicted: Predicted, sheet: Sheet, protocol: str, unit: str) -> list[dict[str, Any]]:
@@ -18,15 +18,15 @@ def compare_all(predicted: Predicted, sheet: Sheet, protocol: str, unit: str) ->
     names = [arm.name for arm in predicted.arms if arm.encoders]
     found: dict[tuple[str, str], Paired] = {}
     for one, other in combinations(names, 2):
-        draw: DrawVariance | None = None
+        draw: Component | None = None
         for budget in predicted.plan.budgets:
-            ours, theirs = (sheet.values(predicted.metric, name, protocol, budget) for name in (one, other))
+            ours, theirs = (sheet.measured(predicted.metric, name, protocol, budget) for name in (one, other))
             assert ours is not None
             assert theirs is not None
-            values = (ours.mean(0) - theirs.mean(0))[None]
-            draw = draw_variance_of(predicted.target, values, budget, draw)
+            gain = ours.averaged().less(theirs)
+            draw = draw_variance_of(predicted.target, gain.values, budget, draw)
             if budget == predicted.primary:
-                estimate = crossed(values, pool_share=budget.pool_share, draw=draw, extra=sheet.extra)
+                estimate = sheet.estimate(predicted.metric, gain, budget, draw, (ours, theirs))
                 found[one, other] = Paired(budget, estimate, len(sheet.truth), unit, predicted.metric.margin)
                 break
     rows = []

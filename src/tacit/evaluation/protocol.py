@@ -158,6 +158,7 @@ def plan_for(
         draws,
         by_class=target.by_class,
         primary=primary,
+        group=labelled.group,
     )
     return plan, primary_budget(plan.budgets, primary)
 

@@ -114,7 +114,7 @@ def _choose(
     if target.needs_labels:
         by_class = target.by_class
         if primary is None:
-            plan = plan_budgets(labelled.y[pool], labelled.classes, by_class=by_class)
+            plan = plan_budgets(labelled.y[pool], labelled.classes, by_class=by_class, group=labelled.group[pool])
             primary = primary_budget(plan.budgets).name
         rounds = _rounds(labelled, pool, unplanned(primary, draws=1, by_class=by_class), seed)
     inside = np.searchsorted(extracted, pool)

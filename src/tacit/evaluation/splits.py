@@ -2,6 +2,11 @@
 
 Positions are numbers 0..N-1 into the labelled examples. Draws are the same for every encoder, and nested: what draw s
 takes at 5 labels per class it takes at 10 as well.
+
+Where examples come in groups, a draw of labels is a draw of groups: it takes them from half of a class's groups at
+most, as long as these have enough. How draws differ then shows what other groups would have changed, as the delete-d
+jackknife does (Shao & Wu 1989, "A general theory for jackknife variance estimation"); draws that all take all groups
+would hide it. Every second draw takes the other half, so that groups count alike.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ PRIMARY_PER_CLASS, PRIMARY_IN_ALL = 10, 100
 RARE = 0.05  # of the labels: nobody who labels what comes finds as many of such a class as of the other
 MANY_DRAWS, FEW_DRAWS = 10, 5  # up to 20 labels per class, and above: draws differ less the more they hold
 MANY_IN_ALL = 200
+ENDLESS = 1e9  # degrees of freedom beyond which a t distribution is a normal one
 CROSS_FITTING_BELOW = 100
 N_FOLDS = 5
 # Labels times classes of one probe: beyond it takes minutes, a hundred times over, and matrices of 80 MB.
@@ -47,8 +53,9 @@ class Budget:
     share: float | None
     total: int  # labels in one draw
     draws: int
-    pool_share: float  # what share of a class's labels one draw takes, averaged over the classes
+    pool_share: float  # what share of a class's groups, or labels, one draw takes; averaged over the classes
     in_all: int | None = None
+    pool_df: float = ENDLESS  # degrees of freedom in which the pool tells how much others would differ
 
     def take(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Labels to take of each class (or stratum), given how many there are [K]."""
@@ -65,6 +72,14 @@ class Plan(NamedTuple):
 
     budgets: list[Budget]
     dropped: list[str]
+
+
+class _Pool(NamedTuple):
+    """What draws are made from, by class [K]; of several pools the least of each."""
+
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]  # that hold the class; as many as labels where there are none
+    groups_in_all: int
 
 
 UNLABELLED = Budget("no labels", None, None, 0, 1, 0.0, 0)  # of what learns nothing from labels
@@ -117,6 +132,7 @@ def plan_budgets(
     draws: int | None = None,
     *,
     by_class: bool = True,
+    group: NDArray[np.int64] | None = None,
 ) -> Plan:
     """The label budgets that the training labels `y` (class numbers; negative: unknown) can fill.
 
@@ -124,7 +140,7 @@ def plan_budgets(
     has one draw. Where one of two classes is rare, and where labels have no classes (`by_class`; y are strata then),
     labels are counted in all. Raises `UserError` where fewer than two classes have labels, or too many for a probe.
     """
-    return plan_for_pools(y, [np.flatnonzero(y >= 0)], classes, wanted, draws, by_class=by_class)
+    return plan_for_pools(y, [np.flatnonzero(y >= 0)], classes, wanted, draws, by_class=by_class, group=group)
 
 
 def plan_for_pools(
@@ -136,6 +152,7 @@ def plan_for_pools(
     *,
     by_class: bool = True,
     primary: int | float | str | None = None,
+    group: NDArray[np.int64] | None = None,
 ) -> Plan:
     """Like `plan_budgets`, for budgets that each of several pools (the folds' training parts) must fill.
 
@@ -144,9 +161,10 @@ def plan_for_pools(
     if primary is not None and wanted is not None:
         wanted = [*wanted, primary]
     width = len(classes) if by_class else 1 + max(int(y[pool].max(initial=0)) for pool in pools)
-    counts = np.min([np.bincount(y[pool], minlength=width) for pool in pools], axis=0)
+    least = _least(y, np.arange(len(y)) if group is None else group, pools, width)
     if by_class:
-        return _plan_by_class(counts, classes, wanted, draws, primary)
+        return _plan_by_class(least, classes, wanted, draws, primary)
+    counts = least.labels
     budgets, dropped = [], []
     for item in wanted if wanted is not None else (*IN_ALL, *SHARES, *([] if primary is None else [primary])):
         trial = unplanned(item, 1, by_class=False)
@@ -157,18 +175,27 @@ def plan_for_pools(
         if reason:
             dropped.append(reason)
         else:
-            budgets.append(_filled(trial, counts, take, MANY_IN_ALL, draws))
+            budgets.append(_filled(trial, least, take, MANY_IN_ALL, draws))
     return _sorted(budgets, dropped)
 
 
+def _least(y: NDArray[np.int64], group: NDArray[np.int64], pools: Sequence[Positions], n_classes: int) -> _Pool:
+    """The fewest labels and groups of each class that any of these pools has."""
+    return _Pool(
+        np.min([np.bincount(y[pool], minlength=n_classes) for pool in pools], axis=0),
+        np.min([class_units(y[pool], group[pool], n_classes) for pool in pools], axis=0),
+        min(len(np.unique(group[pool])) for pool in pools),
+    )
+
+
 def _plan_by_class(
-    counts: NDArray[np.int64],
+    pool: _Pool,
     classes: Sequence[str],
     wanted: Sequence[int | float | str] | None,
     draws: int | None,
     primary: int | float | str | None,
 ) -> Plan:
-    present = counts > 0
+    counts, present = pool.labels, pool.labels > 0
     if present.sum() < 2:
         names = ", ".join(name for name, here in zip(classes, present, strict=True) if here) or "none"
         raise UserError(f"labels to train on exist for fewer than two classes ({names}): label more examples")
@@ -194,7 +221,7 @@ def _plan_by_class(
         if reason:
             dropped.append(reason)
         else:
-            budgets.append(_filled(trial, counts, take, 20 * n_classes, draws))
+            budgets.append(_filled(trial, pool, take, 20 * n_classes, draws))
     return _sorted(budgets, dropped)
 
 
@@ -207,11 +234,33 @@ def _refused(trial: Budget, counts: NDArray[np.int64], take: NDArray[np.int64], 
     return ""
 
 
-def _filled(trial: Budget, counts: NDArray[np.int64], take: NDArray[np.int64], many: int, draws: int | None) -> Budget:
-    everything, present = bool((take == counts).all()), counts > 0
+def _filled(trial: Budget, pool: _Pool, take: NDArray[np.int64], many: int, draws: int | None) -> Budget:
+    everything = bool((take == pool.labels).all())
     n_draws = 1 if everything else draws or (MANY_DRAWS if take.sum() <= many else FEW_DRAWS)
-    pool_share = 1.0 if everything else float((take[present] / counts[present]).mean())
-    return replace(trial, total=int(take.sum()), draws=n_draws, pool_share=pool_share)
+    share, df = _share_of_groups(take, pool)
+    return replace(trial, total=int(take.sum()), draws=n_draws, pool_share=1.0 if everything else share, pool_df=df)
+
+
+def _share_of_groups(take: NDArray[np.int64], pool: _Pool) -> tuple[float, float]:
+    """What share of the pool's groups a draw takes, and the degrees of freedom in which their variance is known.
+
+    A class counts by what it adds to that variance: the less, the more groups a draw takes of it (Satterthwaite 1946).
+    One that lies in one group alone shows nothing of other groups: its labels count.
+    """
+    drawn = take > 0
+    take, labels, groups = take[drawn], pool.labels[drawn], pool.groups[drawn]
+    units = np.where(groups < 2, labels, groups)
+    used = np.maximum(np.minimum(take, half_of(units)), np.ceil(units * take / labels))  # half of them, if they suffice
+    weight = (1 / used) / (1 / used).sum()
+    df = 1 / (weight**2 / np.maximum(units - 1, 1)).sum()
+    if (groups > 1).all():  # the same groups may serve all classes
+        df = min(df, max(pool.groups_in_all - 1, 1))
+    return min(1.0, round(float((weight * used / units).sum()), 12)), float(df)
+
+
+def half_of(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many of so many groups a draw takes at most, as long as they hold enough labels."""
+    return np.maximum(groups // 2, 1)
 
 
 def _sorted(budgets: Sequence[Budget], dropped: list[str]) -> Plan:
@@ -241,31 +290,48 @@ def draw_labels(
 ) -> dict[str, list[Positions]]:
     """The draws of each budget, by name: positions out of `pool`, sorted.
 
-    Each class is walked in random order, first one example of every group, then a second of every group, and so on, so
-    that n labels are as many independent cases as the data can give.
+    The groups of each class are walked in random order: first one example of each of the first half, then a second,
+    and so on, so that n labels are as many independent cases as half of the groups can give; then the others, one by
+    one.
     """
-    counts = np.bincount(y[pool])
+    label, counts = y[pool], np.bincount(y[pool])
+    unit = in_order_of_appearance(group[pool])
+    n_units = int(unit.max(initial=-1)) + 1
+    cells, cell = np.unique(label * n_units + unit, return_inverse=True)  # the pairs of class and group that occur
+    of_class, of_unit = np.divmod(cells, n_units)
+    half = half_of(np.bincount(of_class))[of_class]
     drawn: dict[str, list[Positions]] = {budget.name: [] for budget in budgets}
     for s in range(max(budget.draws for budget in budgets)):
-        shuffled = _generator(seed, "draw", s).permutation(pool)
-        label = y[shuffled]
-        turn = _rank_within(label, group[shuffled])  # its rank within its group and class
-        order = np.lexsort((turn, label))
-        place = np.empty(len(pool), np.int64)  # its rank within its class
-        place[order] = np.arange(len(pool)) - np.searchsorted(label[order], label[order])
+        shuffled = np.argsort(_generator(seed, "draw", s).permutation(len(pool)))  # each one's place in random order
+        turn = _rank_within(cell, shuffled)
+        walked = shuffled  # groups, in random order
+        if n_units < len(pool):
+            walked = _generator(seed, "groups", s // 2).permutation(n_units) * (-1) ** s
+        late = (_rank_within(of_class, walked[of_unit]) >= half)[cell]
+        first, then = np.where(late, (walked[unit], turn), (turn, walked[unit]))
+        order = np.empty(len(pool), np.int64)
+        order[np.lexsort((then, first, late))] = np.arange(len(pool))
+        place = _rank_within(label, order)
         for budget in budgets:
             if s < budget.draws:
-                drawn[budget.name].append(np.sort(shuffled[place < budget.take(counts)[label]]))
+                drawn[budget.name].append(np.sort(pool[place < budget.take(counts)[label]]))
     return drawn
 
 
-def _rank_within(label: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each element, how many before it share its label and group."""
-    pair = np.unique(np.stack([label, group]), axis=1, return_inverse=True)[1].ravel()
-    order = np.argsort(pair, kind="stable")
-    rank = np.empty(len(pair), np.int64)
-    rank[order] = np.arange(len(pair)) - np.searchsorted(pair[order], pair[order])
+def _rank_within(part: NDArray[np.int64], key: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rank of each element by its key among those of the same part."""
+    order = np.lexsort((key, part))
+    rank = np.empty(len(part), np.int64)
+    rank[order] = np.arange(len(part)) - np.searchsorted(part[order], part[order])
     return rank
+
+
+def in_order_of_appearance(group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same groups, numbered as they appear."""
+    _, first, unit = np.unique(group, return_index=True, return_inverse=True)
+    number = np.empty(len(first), np.int64)
+    number[np.argsort(first)] = np.arange(len(first))
+    return number[unit]
 
 
 def strata(y: NDArray[np.int64], unit: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -299,5 +365,6 @@ def make_folds(
 
 def class_units(y: NDArray[np.int64], group: NDArray[np.int64], n_classes: int) -> NDArray[np.int64]:
     """How many groups hold each class [K]."""
-    pairs = np.unique(np.stack([y, group]), axis=1)
-    return np.bincount(pairs[0], minlength=n_classes)
+    unit = np.unique(group, return_inverse=True)[1]
+    n_units = len(unit) and int(unit.max()) + 1
+    return np.bincount(np.unique(y * n_units + unit) // max(1, n_units), minlength=n_classes)

@@ -15,6 +15,13 @@ Var_u holds already; Var_p the variance of the seeds' means, for a claim about t
 labelled pool that one draw takes. Draws from a small pool overlap, so their spread shows only 1 - f of what drawing
 afresh would; to first order (Hoeffding 1948, "A class of statistics with asymptotically normal distribution") dividing
 by 1 - f restores it, and a share f of it is common to all draws and does not average out. At f = 0 this is Var_s / S.
+Where labels come in groups, f is the share of the groups, and a pool of G of them knows Var_s no better than G - 1
+degrees of freedom do, however many draws there are.
+
+Var_u is the sum of what the units of each class add to it, each with the degrees of freedom of its class (Welch 1947):
+of five rare cases among a thousand items not a thousand degrees are known, but four. A baseline of several untrained
+encoders adds the variance of their means, and where units are alike in a second way (queries of one class, and of one
+patient) so does the variance by that one, less what both have counted (Cameron, Gelbach & Miller 2011).
 
 Sources: Satterthwaite 1946, "An approximate distribution of estimates of variance components"; Efron & Stein 1981, "The
 jackknife estimate of variance"; Schuirmann 1987 (two one-sided tests); Holm 1979; Agresti & Min 2005, "Simple improved
@@ -41,11 +48,11 @@ POWER = 0.80
 ASSUMED_UNIT_VARIANCE = 0.125
 ASSUMED_DRAW_DEVIATION = 0.15
 
-_ENDLESS = 1e9  # degrees of freedom beyond which a t distribution is a normal one
+ENDLESS = 1e9  # degrees of freedom beyond which a t distribution is a normal one
 
 
-class DrawVariance(NamedTuple):
-    """How much the metric would vary between sets of labels drawn afresh, and how well that is known."""
+class Component(NamedTuple):
+    """A component of variance, and how well it is known."""
 
     value: float
     df: float
@@ -133,19 +140,44 @@ def influence(
     return values - values.mean(-1, keepdims=True) + recall.mean(-1)[..., None]  # type: ignore[no-any-return]
 
 
-def smoothing(y: NDArray[np.int64], unit: NDArray[np.int64]) -> float:
+def smoothing(y: NDArray[np.int64], unit: NDArray[np.int64], alike: float = math.inf) -> float:
     """What one more pair of discordant test units, shared by the classes, would add to se^2.
 
     Accuracies are discrete: on a small test set two encoders can agree by luck on every unit, and a variance of 0 would
     claim certainty. Half a pseudo-observation on either side (Agresti & Min 2005) prevents it, and is next to nothing
-    beside Var_u / U once there are hundreds of units.
+    beside Var_u / U once there are hundreds of units. Groups of items count as many units as their items are worth,
+    which is `alike` times fewer than they are (see `design_effect`), and never fewer than there are groups.
     """
-    pairs = np.unique(np.stack([y, unit]), axis=1)
-    units_per_class = np.unique(pairs[0], return_counts=True)[1]
-    return float((1.0 / units_per_class**2).sum() / len(units_per_class) ** 3)
+    n_units = int(unit.max()) + 1
+    units_per_class = np.unique(np.unique(y * n_units + unit) // n_units, return_counts=True)[1]
+    worth = np.maximum(units_per_class, np.unique(y, return_counts=True)[1] / alike)
+    return float((1.0 / worth**2).sum() / len(worth) ** 3)
 
 
-def draw_variance(values: NDArray[np.float64], pool_share: float = 0.0) -> DrawVariance | None:
+def rarest(unit: NDArray[np.int64], of_class: NDArray[np.int64], n_units: int) -> NDArray[np.int64]:
+    """The class [U] of each unit, of several the one in the fewest units, from pairs of a unit and a class it holds.
+
+    Units that hold none are of one more class.
+    """
+    n_classes = int(of_class.max(initial=-1)) + 1
+    held_by, of_class = np.divmod(np.unique(unit * n_classes + of_class), max(1, n_classes))
+    units = np.bincount(of_class, minlength=n_classes)  # that hold each class
+    order = np.lexsort((of_class, units[of_class], held_by))
+    holding, first = np.unique(held_by[order], return_index=True)
+    found = np.full(n_units, n_classes, np.int64)
+    found[holding] = of_class[order[first]]
+    return found
+
+
+def design_effect(by_item: NDArray[np.float64], by_unit: NDArray[np.float64]) -> float | None:
+    """How many times the variance of a mean grows because items come in units, by what each item [n] and each unit [U]
+    adds to it; None where all items add the same.
+    """
+    alone = by_item.var(ddof=1) / len(by_item)
+    return float(by_unit.var(ddof=1) / len(by_unit) / alone) if alone > 0 else None
+
+
+def draw_variance(values: NDArray[np.float64], pool_share: float = 0.0, pool_df: float = ENDLESS) -> Component | None:
     """The variance between labels drawn afresh, from values [P S U]; None where one draw cannot tell."""
     table = values.mean(0)  # [S U]
     draws, units = table.shape
@@ -154,41 +186,76 @@ def draw_variance(values: NDArray[np.float64], pool_share: float = 0.0) -> DrawV
     by_draw, by_unit = table.mean(1, keepdims=True), table.mean(0, keepdims=True)
     residual = ((table - by_draw - by_unit + table.mean()) ** 2).sum() / ((draws - 1) * (units - 1))
     component = max(0.0, float(by_draw.var(ddof=1) - residual / units))
-    return DrawVariance(component / (1 - pool_share), draws - 1)
+    return Component(component / (1 - pool_share), 1 / (1 / (draws - 1) + 1 / pool_df))
 
 
 def crossed(
-    values: NDArray[np.float64], *, pool_share: float = 0.0, draw: DrawVariance | None = None, extra: float = 0.0
+    values: NDArray[np.float64],
+    *,
+    pool_share: float = 0.0,
+    draw: Component | None = None,
+    extra: float = 0.0,
+    stratum: NDArray[np.int64] | None = None,
+    more: Sequence[Component] = (),
 ) -> Estimate:
     """The mean of values [P S U] with its standard error and degrees of freedom, as the module's formula has it.
 
     P = 1 makes a claim about this checkpoint, P >= 3 one about the recipe. `draw` stands in for the variance between
     draws where the values cannot show it (a budget that takes the whole pool); `extra` is added to se^2 (see
-    `smoothing`).
+    `smoothing`); `stratum` [U] parts the units by class, and `more` are further parts of se^2.
     """
     seeds, draws, units = values.shape
     assert units >= 2
     assert 0 <= pool_share <= 1
     draw = draw or draw_variance(values, pool_share)
-    unit_variance = float(values.mean((0, 1)).var(ddof=1)) + extra * units
-    parts = [(unit_variance / units, units - 1.0)]
+    of_units = _unit_parts(values.mean((0, 1)), np.zeros(units, np.int64) if stratum is None else stratum, extra)
+    of_unit = sum(value for value, _ in of_units)
+    parts = [*of_units, *more]
     if draw is not None:
-        parts.append((draw.value * ((1 - pool_share) / draws + pool_share), draw.df))
+        parts.append(Component(draw.value * ((1 - pool_share) / draws + pool_share), draw.df))
     if seeds > 1:
-        parts.append((float(values.mean((1, 2)).var(ddof=1)) / seeds, seeds - 1.0))
+        parts.append(Component(float(values.mean((1, 2)).var(ddof=1)) / seeds, seeds - 1.0))
     variance = sum(value for value, _ in parts)
     doubt = sum(value**2 / df for value, df in parts)
     return Estimate(
         mean=float(values.mean()),
         se=math.sqrt(variance),
-        df=min(variance**2 / doubt, _ENDLESS) if doubt > 0 else _ENDLESS,
-        unit_variance=unit_variance,
-        fixed_variance=variance - parts[0][0],
+        df=min(variance**2 / doubt, ENDLESS) if doubt > 0 else ENDLESS,
+        unit_variance=of_unit * units,
+        fixed_variance=variance - of_unit,
         seeds=seeds,
         draws=draws,
         units=units,
         covers_draws=draw is not None,
     )
+
+
+def _unit_parts(values: NDArray[np.float64], stratum: NDArray[np.int64], extra: float) -> list[Component]:
+    """What the units of each stratum add to se^2, `extra` shared out by how much one of them weighs."""
+    units = len(values)
+    size = np.bincount(stratum)
+    squares = np.bincount(stratum, np.square(values - values.mean()))[size > 0] / (units * (units - 1))
+    size = size[size > 0]
+    weight = 1.0 / size**2
+    variances = squares + extra * weight / weight.sum()
+    return [Component(value, max(n - 1.0, 1.0)) for value, n in zip(variances.tolist(), size.tolist(), strict=True)]
+
+
+def spread_of_seeds(values: NDArray[np.float64]) -> list[Component]:
+    """What another choice of the seeds of values [P S U] would change in their mean; nothing where there is one."""
+    seeds = len(values)
+    return [Component(float(values.mean((1, 2)).var(ddof=1)) / seeds, seeds - 1.0)] if seeds > 1 else []
+
+
+def second_way(values: NDArray[np.float64], unit: NDArray[np.int64], second: NDArray[np.int64]) -> list[Component]:
+    """What a second way of being alike adds to se^2 of a mean over items [n], beyond that of their units."""
+
+    def clustered(of: NDArray[np.int64]) -> tuple[float, int]:
+        sums = np.bincount(np.unique(of, return_inverse=True)[1], values - values.mean())
+        return float(np.square(sums).sum()) / len(values) ** 2 * len(sums) / max(1, len(sums) - 1), len(sums)
+
+    (alone, n), (both, _) = clustered(second), clustered(unit * (int(second.max()) + 1) + second)
+    return [Component(max(0.0, alone - both), max(n - 1.0, 1.0))]
 
 
 def holm(p: Sequence[float]) -> NDArray[np.float64]:
@@ -215,4 +282,4 @@ def detectable_difference(
     assert min(units.min(), labels_total, draws) > 0
     of_units = ASSUMED_UNIT_VARIANCE * (1 / units).sum() / len(units) ** 2
     of_draws = ASSUMED_DRAW_DEVIATION**2 / labels_total * ((1 - pool_share) / draws + pool_share)
-    return min(1.0, _power_factor(_ENDLESS) * math.sqrt(of_units + of_draws))
+    return min(1.0, _power_factor(ENDLESS) * math.sqrt(of_units + of_draws))

@@ -2,6 +2,8 @@
 
 An encoder can gain on average and harm a part. Every part of ten test items or more gets its figure and the gain over
 every baseline there; parts where the arm does worse, after Holm over parts and baselines, are named. They may overlap.
+Figures are listed worst first, and the worst of many looks worse than it is: their intervals hold for all of the parts
+at once (Šidák 1967).
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.evaluation.differences import Predicted, Sheet, compare
+from tacit.evaluation.differences import Predicted, Sheet, compare, draw_variance_of
 from tacit.evaluation.splits import Plan
-from tacit.evaluation.statistics import LEVEL, Estimate, crossed, holm
+from tacit.evaluation.statistics import LEVEL, Estimate, holm
 from tacit.evaluation.targets.base import Tested
 
 FEWEST = 10  # test items: a figure of fewer says nothing
@@ -42,11 +44,11 @@ def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: st
     for name, inside in parts[:MOST]:
         if inside.sum() < FEWEST:
             break
-        here = sheet.only(inside, metric)
-        values = here.values(metric, arm, protocol, predicted.primary)
-        assert values is not None
-        share = predicted.primary.pool_share
-        own = crossed(values, pool_share=share, extra=here.extra)
+        here = sheet.only(inside)
+        measured = here.measured(metric, arm, protocol, predicted.primary)
+        assert measured is not None
+        draw = draw_variance_of(predicted.target, measured.values, predicted.primary, None)
+        own = here.estimate(metric, measured, predicted.primary, draw)
         compared = compare(arm, protocol, predicted, here, metric)
         found.append((name, int(inside.sum()), own, {c.baseline: c.estimate for c in compared}))
     if len(found) < 2:
@@ -64,7 +66,7 @@ def by_subgroup(predicted: Predicted, sheet: Sheet, tested: Tested, protocol: st
             "measure": measure,
             "in_units": metric.in_units,
         }
-        row |= _figures("mean", own)
+        row |= {"among": len(found)} | _figures("mean", own, level=LEVEL ** (1 / len(found)))
         row |= {"low": max(row["low"], metric.low), "high": min(row["high"], metric.high)}
         if gains:
             better = [b for b, gain in gains.items() if gain.covers_draws and adjusted[b] < 1 - LEVEL]
@@ -90,8 +92,8 @@ def _parts(predicted: Predicted, sheet: Sheet, tested: Tested) -> dict[str, NDAr
     return always | {names[number]: part == number for number in largest}
 
 
-def _figures(name: str, estimate: Estimate, sign: int = 1) -> dict[str, float]:
+def _figures(name: str, estimate: Estimate, sign: int = 1, level: float = LEVEL) -> dict[str, float]:
     """With its interval; a gain is positive where less of an error is left."""
-    low, high = sorted(sign * bound for bound in estimate.interval())
+    low, high = sorted(sign * bound for bound in estimate.interval(level))
     around = ("low", "high") if name == "mean" else ("gain_low", "gain_high")
     return {name: sign * estimate.mean, around[0]: low, around[1]: high}

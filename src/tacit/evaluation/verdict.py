@@ -47,6 +47,8 @@ class Setting:
     transductive: bool = False
     n_folds: int = 0  # of cross-fitting; 0: a sealed test set
     one_group: bool = False  # all test items are of one group, of several
+    taught_by: int = 0  # training groups, where the labels, or those of some class, come from fewer than three
+    taught_all: bool = True  # whether that is true of all labels
     left_out: tuple[str, ...] = ()  # classes
     missing: tuple[str, ...] = ()  # mandatory baselines that cannot be had here
     examples: str = "items"  # the noun of what is tested
@@ -248,6 +250,11 @@ def _circumstances(
     parts = {f"{measure}, {tested}": True}
     if setting.one_group:
         parts["all of one group, of which alone this speaks: other groups may do otherwise"] = True
+    if setting.taught_by:
+        some = "the labels" if setting.taught_all else "the labels of some class"
+        groups = "training groups" if setting.taught_by > 1 else "training group"
+        said = f"{some} come from {setting.taught_by} {groups}, of which alone this speaks: others may teach otherwise"
+        parts[said] = True
     if setting.n_folds:
         parts[f"by {setting.n_folds}-fold cross-fitting: too few labels for a sealed test set"] = True
     if setting.left_out:

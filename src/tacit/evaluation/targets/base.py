@@ -242,7 +242,15 @@ class Target(ABC):
         """Which of these test items [n] can still be tested when only they are left."""
         return np.ones(len(truth), bool)
 
-    def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
+    def second_units(self, labelled: Labelled, positions: Positions) -> NDArray[np.int64] | None:
+        """A second way [n] in which these positions are alike, beside `units`; None where there is none."""
+        return None
+
+    def strata(self, truth: Values, unit: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The part of the test set [U] whose degrees of freedom each unit 0..U-1 belongs to, such as its class."""
+        return np.zeros(int(unit.max()) + 1, np.int64)
+
+    def smoothing(self, truth: Values, unit: NDArray[np.int64], alike: float) -> float:
         """What discreteness adds to se^2; see `statistics.smoothing`."""
         return 0.0
 

@@ -18,7 +18,7 @@ from tacit.evaluation.metrics import Metric
 from tacit.evaluation.probes.knn import knn_leave_one_out, knn_votes
 from tacit.evaluation.probes.linear import fit_probe
 from tacit.evaluation.splits import Positions, class_units
-from tacit.evaluation.statistics import smoothing
+from tacit.evaluation.statistics import rarest, smoothing
 from tacit.evaluation.targets.base import (
     Answers,
     Candidates,
@@ -48,7 +48,7 @@ SMOOTHING = 0.1  # of the labels in training: a few hundred examples are learned
 
 BALANCED = Metric("balanced_accuracy", "balanced accuracy", metrics.balanced_accuracy)
 ACCURACY = Metric("accuracy", "accuracy", metrics.accuracy)
-MACRO_F1 = Metric("macro_f1", "macro F1", metrics.macro_f1)
+MACRO_F1 = Metric("macro_f1", "macro F1", metrics.macro_f1, by_item=metrics.balanced_accuracy)
 AUROC = Metric("auroc", "AUROC", metrics.auroc, scores=True)
 AVERAGE_PRECISION = Metric("average_precision", "average precision", metrics.average_precision, scores=True)
 
@@ -129,8 +129,11 @@ class Classification(Supervised):
             raise UserError("fewer than two classes were tested in both: judge both on the same data")
         return steady
 
-    def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
-        return smoothing(truth, unit)
+    def strata(self, truth: Values, unit: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rarest(unit, truth, int(unit.max()) + 1)
+
+    def smoothing(self, truth: Values, unit: NDArray[np.int64], alike: float) -> float:
+        return smoothing(truth, unit, alike)
 
     def trainable(self, truth: Values) -> Trainable:
         from torch.nn import functional

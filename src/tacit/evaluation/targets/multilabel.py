@@ -18,7 +18,7 @@ from tacit.evaluation.metrics import Metric, testable
 from tacit.evaluation.probes.knn import knn_average
 from tacit.evaluation.probes.linear import fit_probe
 from tacit.evaluation.splits import Positions
-from tacit.evaluation.statistics import smoothing
+from tacit.evaluation.statistics import rarest, smoothing
 from tacit.evaluation.targets.base import (
     Answers,
     Floats,
@@ -168,9 +168,14 @@ class Multilabel(Supervised):
             raise UserError("no label can be tested in both: judge both on the same data")
         return np.ones(len(truth), bool)
 
-    def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
+    def strata(self, truth: Values, unit: NDArray[np.int64]) -> NDArray[np.int64]:
+        item, label = np.nonzero(truth[:, testable(truth, unit)] > 0)
+        return rarest(unit[item], label, int(unit.max()) + 1)
+
+    def smoothing(self, truth: Values, unit: NDArray[np.int64], alike: float) -> float:
         labels = np.flatnonzero(testable(truth, unit))
-        return float(np.mean([smoothing(truth[:, c].astype(np.int64), unit) for c in labels]) / len(labels) ** 2)
+        each = [smoothing(truth[:, c].astype(np.int64), unit, alike) for c in labels]
+        return float(np.mean(each) / len(labels) ** 2)
 
     def trainable(self, truth: Values) -> Trainable:
         from torch.nn import functional

@@ -136,8 +136,8 @@ class Ordinal(Supervised):
             raise UserError("the classes to be tested are too few, or all but the same: label more examples")
         return Tested(np.ones(len(y), bool), y, [])
 
-    def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
-        return smoothing(np.zeros_like(truth), unit)
+    def smoothing(self, truth: Values, unit: NDArray[np.int64], alike: float) -> float:
+        return smoothing(np.zeros_like(truth), unit, alike)
 
     def trainable(self, truth: Values) -> Trainable:
         from torch.nn import functional

@@ -100,7 +100,7 @@ class Recommendation(Target):
         place = np.where(hit.any(axis=-1), 1 + hit.argmax(axis=-1), 0)
         return np.concatenate([place[..., None], lists[..., :SHOWN]], axis=-1, dtype=np.int32)
 
-    def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
+    def smoothing(self, truth: Values, unit: NDArray[np.int64], alike: float) -> float:
         return 1.0 / len(truth) ** 2
 
     def asides(self, labelled: Labelled) -> Sequence[Metric]:

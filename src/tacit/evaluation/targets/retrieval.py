@@ -132,6 +132,10 @@ class Retrieval(Compared):
         """Classes: queries of one share what they seek, so that one item more or less changes them all."""
         return labelled.y[positions]
 
+    def second_units(self, labelled: Labelled, positions: Positions) -> NDArray[np.int64] | None:
+        """Groups: queries of one person or place succeed or fail together, whatever they seek."""
+        return labelled.group[positions] if labelled.grouped and not labelled.one_group else None
+
     def revealed(self, predicted: Values, labelled: Labelled, positions: Positions, tested: Tested) -> Values:
         """Whether each result is relevant [P S n 10]."""
         y = labelled.y[positions]
@@ -145,7 +149,7 @@ class Retrieval(Compared):
         order = np.argsort(found < 0, axis=-1, kind="stable")  # what comes after one that is gone moves up
         return np.take_along_axis(found, order, axis=-1)
 
-    def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
+    def smoothing(self, truth: Values, unit: NDArray[np.int64], alike: float) -> float:
         return 1.0 / len(truth) ** 2
 
     def rules(self, labelled: Labelled) -> Mapping[str, Rule]:
