@@ -127,7 +127,7 @@ def test_schema(report: Report) -> None:
         "arm protocol metric budget labels_per_class labels_total mean low high draws seeds n_test n_groups"
     )
     assert " ".join(content["verdict"]) == (
-        "outcome claim protocol arm baseline budget gain low high transductive text circumstances"
+        "outcome claim protocol arm baseline budget gain low high transductive text circumstances margin"
     )
 
 

@@ -135,7 +135,7 @@ def test_an_awful_baseline_does_not_flatten_the_chart() -> None:
     assert max(dots) - min(dots) > 150
     assert "lower than drawn" not in str(charts.curves(lines[:1], 900, "r2", unit="labels in all"))
     gains = [charts.Gain("awful", 9.2, -20.0, 40.0), charts.Gain("raw", 0.3, 0.2, 0.4)]
-    drawn = str(charts.gains(gains, 900, "r2", "transfers"))
+    drawn = str(charts.gains(gains, 900, "r2", "transfers", 0.01))
     assert "+920.0 [−2000.0, 4000.0]" in drawn
     assert all(190 <= float(x) <= 750 for x in re.findall(r' x[12]="(-?[\d.]+)"', drawn))
 

@@ -271,6 +271,22 @@ def test_a_seal_of_groups_asks_for_groups() -> None:
         sealed.place(None, content)
 
 
+def test_a_class_that_cannot_be_tested_does_not_set_the_budgets() -> None:
+    y, pool = labels(50, 50, 3), [np.arange(103)]
+    assert primary_budget(plan_for_pools(y, pool, CLASSES).budgets).name == "2 per class"
+    plan = plan_for_pools(y, pool, CLASSES, filling=np.array([True, True, False]))
+    primary = primary_budget(plan.budgets)
+    assert primary.name == "10 per class"
+    [draw, *_] = draw_labels(y, np.arange(103), pool[0], [primary], seed=0)["10 per class"]
+    assert np.bincount(y[draw]).tolist() == [10, 10, 3]
+
+
+def test_many_small_classes_are_cross_fitted_not_refused() -> None:
+    small, large = np.repeat(np.arange(50), 3), np.repeat(np.arange(50), 8)
+    assert seal(small, None, hashes(150), seed=0).source == "cross-fitting"
+    assert seal(large, None, hashes(400), seed=0).source == "hash"
+
+
 def grouped_pool(groups: int, per_class: int = 60) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Three classes that every group has."""
     y = labels(per_class, per_class, per_class)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -60,10 +62,58 @@ def test_harms_only_after_holm() -> None:
 def test_equivalent() -> None:
     [verdict] = judge("a", "linear", [TEN], at_ten(pixels=estimate(0.001, 0.002), random=estimate(0.1)), SETTING)
     assert (verdict.outcome, verdict.baseline) == ("equivalent", "pixels")
-    assert (
-        "NO EVIDENCE, equivalent: at 10 labels per class this checkpoint (a) and pixels differ by less" in verdict.text
-    )
+    assert verdict.text.startswith("NO EVIDENCE, equivalent: at 10 labels per class this checkpoint (a) and the best")
+    assert "baseline, pixels, differ by less" in verdict.text
     assert "than 1 point;" in verdict.text
+
+
+def test_equivalent_to_the_best_baseline_alone() -> None:
+    """Equal to the untrained twin and behind a public encoder is no equivalence."""
+    gains = {"random": estimate(0.0, 0.002), "public": estimate(-0.04, 0.03)}
+    [verdict] = judge("a", "linear", [TEN], at_ten(**gains), SETTING)
+    assert (verdict.outcome, verdict.baseline) == ("underpowered", "public")
+
+
+def test_harm_at_the_declared_budget_is_not_diluted_by_the_others() -> None:
+    """-5.0 [-8.2, -1.8] over one of three baselines, whatever was measured at five other budgets."""
+    others = [Budget(f"{n} per class", n, None, 10 * n, 10, 0.1) for n in (1, 2, 20, 50, 100)]
+    gains = at_ten(pixels=estimate(-0.05, 0.0163), random=estimate(0.0), scratch=estimate(0.0))
+    gains += [Comparison(name, at, estimate(0.0)) for at in others for name in ("pixels", "random", "scratch")]
+    [verdict] = judge("a", "linear", [TEN], gains, SETTING)
+    assert (verdict.outcome, verdict.baseline) == ("harms", "pixels")
+
+
+@pytest.mark.parametrize("margin", [0.002, 0.01])
+def test_sentences_do_not_contradict_their_intervals(margin: float) -> None:
+    rng = np.random.default_rng(1)
+    setting = replace(SETTING, margin=margin)
+    for _ in range(300):
+        gains = {name: estimate(rng.normal(0, 0.03), rng.choice([0.001, 0.004, 0.012])) for name in "bcd"}
+        others = {f"arm {n}": at_ten(b=estimate(rng.normal(0, 0.01))) for n in range(3)}
+        family = None if rng.random() < 0.5 else {"a": at_ten(**gains), **others}
+        [verdict] = judge("a", "linear", [TEN], at_ten(**gains), setting, family=family)
+        assert verdict.low is not None
+        assert verdict.high is not None
+        low, high, said = verdict.low, verdict.high, verdict.text
+        assert ("exploratory" in said) == (family is not None)
+        if verdict.outcome == "transfers":
+            assert low > 0
+        elif verdict.outcome == "harms":
+            assert high < 0
+        elif verdict.outcome == "equivalent":
+            assert -margin < low < high < margin
+            assert min(gains.values(), key=lambda gain: gain.mean).mean == verdict.gain
+        else:
+            assert ("was not shown to beat" in said) == (low <= 0 <= high)
+        if ", by less than" in said:
+            assert max(-low, high) < margin
+
+
+def test_a_gain_below_the_margin_says_so() -> None:
+    for se, said in ((0.001, ", by less than 1 point;"), (0.0022, ", perhaps by less than 1 point;")):
+        [verdict] = judge("a", "linear", [TEN], at_ten(pixels=estimate(0.006, se)), SETTING)
+        assert verdict.outcome == "transfers"
+        assert said in verdict.text
 
 
 def test_underpowered_says_what_it_would_take() -> None:

@@ -44,6 +44,7 @@ def evaluate(encoder: Any, data: Any = None, *, settings: EvaluateSettings) -> R
             primary=settings.primary_budget,
             budgets=settings.label_budgets,
             metric=settings.metric,
+            margin=settings.margin,
             seed=settings.seed,
             deadline=judging_deadline(settings.budget, command_began()),
         )

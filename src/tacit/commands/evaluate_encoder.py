@@ -135,6 +135,7 @@ def evaluate_encoder(encoder: Any, data: Any, settings: EvaluateSettings) -> Rep
                 primary=resolved.primary_budget,
                 budgets=resolved.label_budgets,
                 metric=resolved.metric,
+                margin=resolved.margin,
                 seed=sealed.seed,
                 copied=copied,
                 train_everywhere=resolved.train_every_budget,
@@ -208,7 +209,7 @@ def _subject(encoder: Any, *, offline: bool) -> tuple[str, Any]:
 
 
 def as_the_run(run: Path, settings: EvaluateSettings) -> tuple[EvaluateSettings, dict[str, Any]]:
-    """Fill in the target and the metric of a run, unless another target is named."""
+    """Fill in the target, the metric and its margin of a run, unless another target is named."""
     options = settings.options()
     if not is_run(run):
         return settings, options
@@ -220,9 +221,10 @@ def as_the_run(run: Path, settings: EvaluateSettings) -> tuple[EvaluateSettings,
     if target_named(**target) != target_named(**target_settings(run_settings)):
         return settings, options
     metric = settings.metric if settings.metric is not None else run_settings.get("metric")
+    margin = settings.margin if settings.margin is not None else run_settings.get("margin")
     if options.get("holdout") is None and run_settings.get("holdout") in EVENT_SEALS:
         options = {**options, "holdout": run_settings["holdout"]}
-    return replace(settings, metric=metric), {**options, **target}
+    return replace(settings, metric=metric, margin=margin), {**options, **target}
 
 
 def as_remembered(run: Path, settings: EvaluateSettings) -> tuple[Any, EvaluateSettings, dict[str, Any]]:

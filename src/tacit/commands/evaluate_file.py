@@ -87,6 +87,7 @@ def evaluate_file(source: Any, data: Any, settings: EvaluateSettings) -> Report:
                 primary=settings.primary_budget,
                 budgets=settings.label_budgets,
                 metric=settings.metric,
+                margin=settings.margin,
                 seed=sealed.seed,
                 missing=(*MISSING, *(TRAINED if target_of(labelled).needs_labels else ())),
                 deadline=deadline,

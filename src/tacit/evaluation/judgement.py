@@ -224,7 +224,7 @@ def _results(predicted: Predicted, sheet: Sheet, setting: Setting) -> list[Resul
                 if (protocol, budget.name) not in sheet.predicted[arm.name]:
                     continue
                 scored = sheet.predicted[arm.name][protocol, budget.name].dtype.kind == "f"
-                others = [m for m in everything if m is not metric and (scored or not m.scores)]
+                others = [m for m in everything if m.name != metric.name and (scored or not m.scores)]
                 for of in (metric, *(others if budget == predicted.primary else ())):
                     found = sheet.measured(of, arm.name, protocol, budget)
                     assert found is not None

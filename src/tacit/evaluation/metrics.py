@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from tacit.core.errors import UserError
 from tacit.evaluation.statistics import influence
 
 Floats = NDArray[np.float64]
@@ -49,6 +50,13 @@ class Metric(NamedTuple):
     def value(self, predicted: NDArray[Any], truth: NDArray[Any]) -> float:
         """Of predictions [n ...], every item a unit of its own."""
         return float(self.influence(predicted, truth, np.arange(len(truth))).mean())
+
+
+def margin_of(points: float) -> float:
+    """A margin of equivalence in points as a fraction; UserError for one that is none."""
+    if not 0 < points <= 100:
+        raise UserError(f"--margin {points:g}: give the points below which a difference does not matter, such as 1")
+    return points / 100
 
 
 def classes_of(predicted: NDArray[Any]) -> Ints:

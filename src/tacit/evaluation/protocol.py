@@ -22,7 +22,7 @@ from tacit.evaluation.agenda import Agenda
 from tacit.evaluation.arms import Arm, Labelled, Part, as_arms, parts_of, scoring, target_of
 from tacit.evaluation.differences import Predicted
 from tacit.evaluation.judgement import judge_predictions
-from tacit.evaluation.metrics import Metric
+from tacit.evaluation.metrics import Metric, margin_of
 from tacit.evaluation.results import Report
 from tacit.evaluation.selection import ENOUGH, Selection, select
 from tacit.evaluation.splits import UNLABELLED, Budget, Plan, Positions, draw_labels, plan_for_pools, primary_budget
@@ -40,6 +40,7 @@ def evaluate(
     primary: int | float | str | None = None,
     budgets: Sequence[int | float | str] | None = None,
     metric: str | None = None,
+    margin: float | None = None,
     draws: int | None = None,
     seed: int = 0,
     selection: Selection | None = None,
@@ -58,11 +59,12 @@ def evaluate(
     Budgets are labels per class (10), shares (0.1) or names ("10 per class", "10 %", "100 in all"); a bare number is
     in all where labels have no classes. `primary` is the one that the verdict is about: unless given, 10 per class
     (100 in all) or the largest below that fits. `metric` is what it is about, by default the first of the target's
-    (see `targets`). `draws` overrides the number of draws per budget. Arms trained from scratch are measured at the
-    primary budget (with `train_everywhere` at each), on `scratch_draws` draws, and so is the chosen arm once more,
-    fine-tuned: the same training from a better start, with a verdict of its own. `missing` are the mandatory baselines
-    that cannot be had here, which the verdict then names. `copied` names the test positions that have a copy among
-    what was pretrained on: the report then gives the verdict without them too, as `data["without_copies"]`.
+    (see `targets`), `margin` the points below which a difference is of no practical size. `draws` overrides the
+    number of draws per budget. Arms trained from scratch are measured at the primary budget (with `train_everywhere`
+    at each), on `scratch_draws` draws, and so is the chosen arm once more, fine-tuned: the same training from a
+    better start, with a verdict of its own. `missing` are the mandatory baselines that cannot be had here, which the
+    verdict then names. `copied` names the test positions that have a copy among what was pretrained on: the report
+    then gives the verdict without them too, as `data["without_copies"]`.
 
     With a `deadline` the least that gives a verdict is judged in any case, all else as far as time allows, see
     `agenda`; `scratch_seconds` says about how long one training on the labels takes, `enough` by how many training
@@ -74,6 +76,8 @@ def evaluate(
     if seed < 0:
         raise UserError(f"the seed {seed} is negative: give a number from 0 on")
     by = target_of(labelled).metric(metric)
+    if margin is not None:
+        by = by._replace(margin=margin_of(margin))
     parts = parts_of(labelled, seed)
     plan, main = plan_for(labelled, parts, budgets, primary, draws)
     check_testable(labelled)
@@ -159,6 +163,7 @@ def plan_for(
         by_class=target.by_class,
         primary=primary,
         group=labelled.group,
+        filling=target.filling(labelled),
     )
     return plan, primary_budget(plan.budgets, primary)
 

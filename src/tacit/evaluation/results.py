@@ -79,6 +79,7 @@ class Verdict:
     transductive: bool
     text: str
     circumstances: tuple[str, ...] = ()  # clauses of the text, `Ours`, that name nothing of a person's
+    margin: float | None = None  # differences below it are of no practical size; earlier reports have the metric's
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "circumstances": list(self.circumstances)}

@@ -22,11 +22,14 @@ from tacit.core.errors import UserError
 from tacit.core.records import built, read_record, reading, write_record
 from tacit.core.secret import FILE_NAME as SECRET
 from tacit.core.secret import secret_in, secret_of
-from tacit.evaluation.splits import CROSS_FITTING_BELOW, strata
+from tacit.evaluation.splits import CROSS_FITTING_BELOW, class_units, strata
 
 FILE_NAME = "seal.json"
 VERSION = 2  # version 1 hid nothing
 TEST_FRACTION = 0.3
+CROSS_FITTING_ALWAYS = (
+    1_000  # labels: up to so many small classes are tested in turn; of more the large ones are sealed
+)
 # The held-out events of seals of sequences: of each the last event, or the first after a moment.
 EVENT_SEALS: dict[str, Literal["last event", "later event"]] = {"last": "last event", "time": "later event"}
 EVENTS_KEPT: Mapping[str, str] = {
@@ -152,8 +155,9 @@ def seal(
     `group` holds the group column's values, None without one: then each content is a group of its own. With a given
     `split` (1 is test) that is the seal. Else, from 100 labels on, of the labelled groups of each class (and of those
     that mix classes) the 30 % with the smallest hash of (seed, group) are sealed; examples of equal content count as
-    one group. Below 100 labels nothing is sealed, and evaluation cross-fits. Raises `UserError` where a group spans
-    the given split, or where there is one group only.
+    one group. Below 100 labels nothing is sealed, and evaluation cross-fits; so it does up to 1,000 where most classes
+    are too small to part, such as 50 of three members. Raises `UserError` where a group spans the given split, or where
+    there is one group only.
     """
     content = content_digests(content_hashes)
     groups = _group_digests(group, content)
@@ -177,7 +181,18 @@ def seal(
         members = np.flatnonzero(stratum == s)
         count = round(test_fraction * len(members))
         chosen[members[np.argsort(rank[members], kind="stable")[:count]]] = True
+    if len(labelled) <= CROSS_FITTING_ALWAYS and chosen.sum() > 1 and _too_few(y[labelled], unit, chosen):
+        return Seal(seed, "cross-fitting", {})
     return Seal(seed, "hash", {content[i]: groups[i] for i in labelled[chosen[unit]].tolist()})
+
+
+def _too_few(y: NDArray[np.int64], unit: NDArray[np.int64], chosen: NDArray[np.bool_]) -> bool:
+    """Whether fewer than half of the classes would have two sealed units, without which none can be tested."""
+    n_classes = int(y.max()) + 1
+    inside = chosen[unit]
+    tested = class_units(y[inside], unit[inside], n_classes) if inside.any() else np.zeros(n_classes, np.int64)
+    there = np.bincount(y, minlength=n_classes) > 0
+    return bool((tested[there] >= 2).mean() < 0.5)
 
 
 def _of_given_split(

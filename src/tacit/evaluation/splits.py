@@ -153,17 +153,19 @@ def plan_for_pools(
     by_class: bool = True,
     primary: int | float | str | None = None,
     group: NDArray[np.int64] | None = None,
+    filling: NDArray[np.bool_] | None = None,
 ) -> Plan:
     """Like `plan_budgets`, for budgets that each of several pools (the folds' training parts) must fill.
 
-    The `primary` one is planned besides, if it can be filled and is not among them.
+    The `primary` one is planned besides, if it can be filled and is not among them. `filling` are the classes that a
+    budget must have labels of; of others it takes what there is.
     """
     if primary is not None and wanted is not None:
         wanted = [*wanted, primary]
     width = len(classes) if by_class else 1 + max(int(y[pool].max(initial=0)) for pool in pools)
     least = _least(y, np.arange(len(y)) if group is None else group, pools, width)
     if by_class:
-        return _plan_by_class(least, classes, wanted, draws, primary)
+        return _plan_by_class(least, classes, wanted, draws, primary, filling)
     counts = least.labels
     budgets, dropped = [], []
     for item in wanted if wanted is not None else (*IN_ALL, *SHARES, *([] if primary is None else [primary])):
@@ -194,6 +196,7 @@ def _plan_by_class(
     wanted: Sequence[int | float | str] | None,
     draws: int | None,
     primary: int | float | str | None,
+    filling: NDArray[np.bool_] | None = None,
 ) -> Plan:
     counts, present = pool.labels, pool.labels > 0
     if present.sum() < 2:
@@ -205,7 +208,8 @@ def _plan_by_class(
             f"{n_classes:,} classes are too many for the linear probe, which takes at most {math.isqrt(MOST_CELLS):,}: "
             "merge them into coarser classes, or judge some of them"
         )
-    rarest = int(np.flatnonzero(present)[counts[present].argmin()])
+    needed = present if filling is None or (present & filling).sum() < 2 else present & filling
+    rarest = int(np.flatnonzero(needed)[counts[needed].argmin()])
     budgets: list[Budget] = []
     dropped: list[str] = []
     rare = n_classes == 2 and counts[rarest] < RARE * counts.sum()
@@ -216,7 +220,7 @@ def _plan_by_class(
         reason = _refused(trial, counts, take, n_classes)
         if trial.per_class is not None and counts[rarest] < trial.per_class:
             reason = f"{trial.name}: class {classes[rarest]} has only {counts[rarest]} training labels"
-        elif trial.per_class is None and take[present].min() < 1:
+        elif trial.per_class is None and take[needed].min() < 1:
             reason = f"{trial.name}: leaves no label of class {classes[rarest]}"
         if reason:
             dropped.append(reason)

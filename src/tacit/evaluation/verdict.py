@@ -2,14 +2,15 @@
 
 TRANSFERS       every baseline is beaten: each difference's 95 % interval lies above 0; never where the training of one
                 was cut short
-HARMS           some baseline did better, after Holm over all baselines and budgets; it is named
-equivalent      within the margin (1 point) of some baseline, by two one-sided tests after Holm over the baselines
+HARMS           some baseline did better, after Holm over the baselines; it is named
+equivalent      to the best baseline: its difference's 95 % interval lies within the margin (two one-sided tests of
+                2.5 %), and no other baseline can be better by more
 underpowered    none of these: says what difference the test could have shown, and what it would take
 collapsed       the encoder failed its label-free alarms: whatever it scores is no transfer
 
 All baselines must be beaten at once, so TRANSFERS of the arm that was chosen, at the budget that was declared, needs no
-correction; to be beaten by any of them is one chance out of many, so HARMS does, and so do the verdicts on all the
-other arms and budgets.
+correction; to be beaten by any of them is one chance out of many, so HARMS does. The verdicts on all other arms and
+budgets are exploratory, say so, and are corrected together.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def judge(
     With a `family`, the comparisons of all arms, the verdicts are among many that nobody declared beforehand: to beat
     every baseline then needs Holm over arms and budgets, and to be beaten is corrected over the arms too.
     """
-    harmful = {key[1:] for key in _harmful(family or {arm: comparisons}) if key[0] == arm}
+    declared = {arm: [c for c in comparisons if c.budget in budgets]}
+    harmful = {key[1:] for key in _harmful(family or declared) if key[0] == arm}
     beating = None if family is None else {budget for of, budget in _beating(family) if of == arm}
     everyone = list(dict.fromkeys(c.baseline for c in comparisons))
     verdicts = []
@@ -102,7 +104,7 @@ def judge(
         if cut and outcome == "transfers":
             outcome = "none"
         sentence = _sentence(outcome, f"this {claim} ({arm})", budget, decisive, len(here), partly, setting, cut=cut)
-        circumstances = _circumstances(protocol, decisive, setting, absent)
+        circumstances = _circumstances(protocol, decisive, setting, absent, exploratory=family is not None)
         low, high = decisive.estimate.interval() if decisive else (None, None)
         verdicts.append(
             Verdict(
@@ -116,6 +118,7 @@ def judge(
                 low=low,
                 high=high,
                 transductive=setting.transductive,
+                margin=setting.margin,
                 text="; ".join([sentence, *circumstances]),
                 circumstances=tuple(Ours(clause) for clause, plain in circumstances.items() if plain),
             )
@@ -170,9 +173,9 @@ def _decide(
         return "harms", min(harms, key=lambda c: c.estimate.mean)
     if beaten:
         return "transfers", closest
-    same = holm([c.estimate.equivalent(margin) if c.estimate.covers_draws else 1.0 for c in here])
-    if same.min() < 1 - LEVEL:
-        return "equivalent", here[int(same.argmin())]
+    near = all(c.estimate.covers_draws and c.estimate.interval()[0] > -margin for c in here)
+    if near and closest.estimate.interval()[1] < margin:
+        return "equivalent", closest
     return "underpowered", hardest
 
 
@@ -204,19 +207,32 @@ def _sentence(
     if outcome == "collapsed":
         return f"COLLAPSED: {subject} failed its label-free alarms; {at}its gain over {baseline} was {figures}"
     if outcome == "harms":
-        return f"HARMS: {at}{subject} did worse than {baseline}; gain {figures}"
+        return f"HARMS: {at}{subject} did worse than {baseline}{_small(estimate, setting.margin)}; gain {figures}"
     if outcome == "transfers":
         beaten = "every baseline" if n_baselines > 1 else "its only baseline"
         beaten += " measured there" if others_absent else ""
         gain = "smallest gain" if n_baselines > 1 else "gain"
-        return f"TRANSFERS: {at}{subject} beat {beaten}; {gain} {figures} over {baseline}"
+        small = _small(estimate, setting.margin)
+        return f"TRANSFERS: {at}{subject} beat {beaten}{small}; {gain} {figures} over {baseline}"
     if outcome == "equivalent":
-        return (
-            f"NO EVIDENCE, equivalent: {at}{subject} and {baseline} differ by less than "
-            f"{exactly(setting.margin)}; gain {figures}"
-        )
-    sentence = f"NO EVIDENCE, underpowered: {at}{subject} was not shown to beat {baseline}; gain {figures}"
+        best = f"the best baseline, {baseline}," if n_baselines > 1 else baseline
+        less = f"differ by less than {exactly(setting.margin)}"
+        return f"NO EVIDENCE, equivalent: {at}{subject} and {best} {less}; gain {figures}"
+    low, high = estimate.interval()
+    shown = f"was not shown to beat {baseline}; gain {figures}"
+    if estimate.covers_draws and (low > 0 or high < 0):  # by itself, but not among all that were compared
+        what = "beat" if low > 0 else "did worse than"
+        shown = f"{what} {baseline} by itself, but not after correction for all comparisons; gain {figures}"
+    sentence = f"NO EVIDENCE, underpowered: {at}{subject} {shown}"
     return f"{sentence}; {what_it_would_take(estimate, setting.unit, setting.margin)}"
+
+
+def _small(estimate: Estimate, margin: float) -> str:
+    """Whether a difference is of any practical size, where it may be of none."""
+    if abs(estimate.mean) >= margin:
+        return ""
+    certain = max(map(abs, estimate.interval())) < margin
+    return f", by less than {exactly(margin)}" if certain else f", perhaps by less than {exactly(margin)}"
 
 
 def what_it_would_take(estimate: Estimate, unit: str, margin: float) -> str:
@@ -235,7 +251,7 @@ def what_it_would_take(estimate: Estimate, unit: str, margin: float) -> str:
 
 
 def _circumstances(
-    protocol: str, decisive: Comparison | None, setting: Setting, absent: Sequence[str]
+    protocol: str, decisive: Comparison | None, setting: Setting, absent: Sequence[str], *, exploratory: bool
 ) -> dict[str, bool]:
     """What a verdict must say besides its figures: clauses, and whether each names nothing of a person's."""
     tested = f"{setting.n_test:,} test {setting.examples}"
@@ -248,6 +264,8 @@ def _circumstances(
     if decisive and decisive.estimate.seeds > 1:
         measure += f", {decisive.estimate.seeds} pretraining seeds"
     parts = {f"{measure}, {tested}": True}
+    if exploratory:
+        parts["exploratory: not declared beforehand, and corrected together with all that were not"] = True
     if setting.one_group:
         parts["all of one group, of which alone this speaks: other groups may do otherwise"] = True
     if setting.taught_by:

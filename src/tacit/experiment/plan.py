@@ -78,6 +78,7 @@ def check_mask_schedule(hiding: MaskSchedule | None, settings: Settings, kind: s
 
 def check_settings(settings: Settings) -> None:
     """UserError for a setting that is wrong for any data: raised before they are read, which may take long."""
+    from tacit.evaluation.metrics import margin_of
     from tacit.evaluation.sealing import Seal
     from tacit.evaluation.splits import unplanned
     from tacit.evaluation.targets import check_metric
@@ -98,6 +99,8 @@ def check_settings(settings: Settings) -> None:
             unplanned(budget, 1)
     if settings.metric is not None:
         check_metric(settings.metric)
+    if settings.margin is not None:
+        margin_of(settings.margin)
     if settings.seal is not None:
         Seal.load(settings.seal)
 

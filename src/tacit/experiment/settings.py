@@ -175,6 +175,8 @@ class Judging(LabelBudgets):
             or average_precision of classes; r2 or d2_absolute_error of numbers; ndcg@10/test-gallery or
             recall@1/test-gallery of searches; spearman/cosine of scored pairs; ndcg@10/full/seen-filtered or
             hr@10/full/seen-filtered of recommendations; ... The target's usual one by default.
+        margin: Points below which a difference is of no practical size: what "equivalent" means. By default 1, and 0.2
+            of recommendations.
         train_every_budget: Train from scratch and fine-tune at every label budget, not at the primary one alone: ten
             times as long, within the same share of a time budget.
     """
@@ -183,6 +185,7 @@ class Judging(LabelBudgets):
 
     against: list[str] | None = None
     metric: str | None = None
+    margin: float | None = None
     train_every_budget: bool = False
 
 

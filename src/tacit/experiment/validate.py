@@ -105,6 +105,7 @@ def validate(
             labelled,
             primary=settings.primary_budget,
             metric=settings.metric,
+            margin=settings.margin,
             budgets=settings.label_budgets,
             seed=seed,
             selection=selection,

@@ -41,9 +41,9 @@ class Gain:
     high: float
 
 
-def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str) -> Markup:
-    """The gain over each baseline with its interval, against zero."""
-    percent, zone = words.is_fraction(metric), words.margin(metric)
+def gains(rows: Sequence[Gain], width: int, metric: str, outcome: str, zone: float) -> Markup:
+    """The gain over each baseline with its interval, against zero; within the `zone` it is of no practical size."""
+    percent = words.is_fraction(metric)
     narrow = width < 480
     left, right, row, top = (14, 14, 58, 10) if narrow else (190, 150, 34, 8)
     height = top + row * len(rows) + 40

@@ -187,7 +187,8 @@ def _gains(report: Report, verdict: Report, metric: str) -> Markup | None:
         if name and words.is_number(row.get("gain"))
     ]
     rows.sort(key=lambda row: row.gain)
-    return _both(lambda width: charts.gains(rows, width, metric, verdict["outcome"])) if rows else None
+    zone = words.margin(metric, verdict.get("margin"))
+    return _both(lambda width: charts.gains(rows, width, metric, verdict["outcome"], zone)) if rows else None
 
 
 def _popularity(report: Report, verdict: Report, metric: str) -> Markup | None:

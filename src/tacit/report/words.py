@@ -34,7 +34,7 @@ OUTCOMES: dict[str, tuple[str, str, str]] = {
     "underpowered": (
         "No evidence of a gain: underpowered",
         "?",
-        "At least one interval includes zero. That does not show that there is no difference: "
+        "No gain over every baseline was shown. That does not show that there is none: "
         "this test set and these draws cannot tell.",
     ),
     "collapsed": (
@@ -120,8 +120,10 @@ def is_fraction(metric: str) -> bool:
     return metric not in metrics() or not metrics()[metric].in_units
 
 
-def margin(metric: str) -> float:
-    """The margin of equivalence of a metric: differences up to it have no practical size."""
+def margin(metric: str, given: Any = None) -> float:
+    """The margin of equivalence: that of a verdict, or in earlier reports of its metric."""
+    if is_number(given):
+        return float(given)
     return metrics()[metric].margin if metric in metrics() else MARGIN
 
 
@@ -254,17 +256,22 @@ def sentence(verdict: Mapping[str, Any], metric: str) -> str:
     arm, baseline = verdict.get("arm") or "this encoder", verdict.get("baseline") or "the closest baseline"
     at = capital(at_budget(verdict.get("budget")))
     subject = f"the {arm} " + ("recipe" if verdict.get("claim") == "recipe" else "checkpoint")
-    size = f"{gain(verdict.get('gain'), metric)} {interval(verdict.get('low'), verdict.get('high'), metric)}".strip()
+    low, high = verdict.get("low"), verdict.get("high")
+    size = f"{gain(verdict.get('gain'), metric)} {interval(low, high, metric)}".strip()
     if outcome == "none":
         return f"{at}, {subject} against {baseline}: {size}; but the training of another baseline was cut short."
+    zone = margin(metric, verdict.get("margin"))
+    within = "one point" if zone == MARGIN else f"{100 * zone:g} points"
     if outcome == "transfers":
-        return f"{at}, {subject} beat every baseline; the smallest gain, over {baseline}, is {size}."
+        small = f", by less than {within}" if is_number(high) and high < zone else ""
+        return f"{at}, {subject} beat every baseline{small}; the smallest gain, over {baseline}, is {size}."
     if outcome == "collapsed":
         return f"{title(subject)} has collapsed."
     if outcome == "harms":
         return f"{at}, {subject} scored below {baseline}: {size}."
-    within = "one point" if margin(metric) == MARGIN else f"{100 * margin(metric):g} points"
     ending = f"within {within} of it" if outcome == "equivalent" else "the interval includes zero"
+    if outcome != "equivalent" and is_number(low) and is_number(high) and not low <= 0 <= high:
+        ending = "not beyond doubt among all that was compared"
     return f"{at}, {subject} against {baseline}: {size}; {ending}."
 
 

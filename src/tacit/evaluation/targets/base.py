@@ -226,6 +226,10 @@ class Target(ABC):
     def tested(self, labelled: Labelled, positions: Positions) -> Tested:
         """Raises `UserError` where too little can be tested."""
 
+    def filling(self, labelled: Labelled) -> NDArray[np.bool_]:
+        """The classes [K] that a budget must have labels of: those that can be tested."""
+        return np.ones(max(1, len(labelled.classes)), bool)
+
     def revealed(self, predicted: Values, labelled: Labelled, positions: Positions, tested: Tested) -> Values:
         """Predictions [P S n ...] of the items that count, in the form that the metrics read."""
         return np.asarray(predicted[:, :, tested.counts])

@@ -98,7 +98,7 @@ class Classification(Supervised):
         return len(np.unique(truth)) > 1
 
     def score(self, predicted: Values, truth: Values, metric: Metric) -> float:
-        if metric is not BALANCED:
+        if metric.name != BALANCED.name:
             return super().score(predicted, truth, metric)
         right = metrics.classes_of(predicted) == truth  # in a small fold a class may have one item alone
         return float(np.mean([right[truth == c].mean() for c in np.unique(truth)]))
@@ -107,7 +107,7 @@ class Classification(Supervised):
         y = labelled.y[positions]
         if len(y) and y.min() < 0:
             raise UserError(f"{(y < 0).sum()} test examples have no label: leave them out of the test positions")
-        units = class_units(y, self.units(labelled, positions), self.n_classes)
+        units = self._test_units(labelled, positions)
         trained = np.bincount(labelled.y[labelled.train], minlength=self.n_classes)
         noun = "groups" if labelled.grouped and not labelled.one_group else "items"
         left_out = []
@@ -122,6 +122,15 @@ class Classification(Supervised):
         if counts.sum() < 2:
             raise UserError(f"fewer than two classes can be tested ({in_short(left_out)}): label more examples")
         return Tested(counts[y], y[counts[y]], left_out)
+
+    def _test_units(self, labelled: Labelled, positions: Positions) -> NDArray[np.int64]:
+        """How many units of each class [K] can be tested on."""
+        return class_units(labelled.y[positions], self.units(labelled, positions), self.n_classes)
+
+    def filling(self, labelled: Labelled) -> NDArray[np.bool_]:
+        tested = labelled.tested[labelled.y[labelled.tested] >= 0]
+        enough = self._test_units(labelled, tested) >= 2
+        return enough if enough.sum() > 1 else np.ones(self.n_classes, bool)
 
     def steady(self, truth: Values, unit: NDArray[np.int64]) -> NDArray[np.bool_]:
         steady: NDArray[np.bool_] = (class_units(truth, unit, int(truth.max(initial=0)) + 1) >= 2)[truth]
