@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,44 @@ def test_the_same_again_in_any_order(report: Report) -> None:
     again = evaluate([RANDOM, RAW, USELESS, GOOD], problem(), budgets=BUDGETS, draws=5)
     assert again.verdict == report.verdict
     assert set(again.results) == set(report.results)
+
+
+@pytest.mark.parametrize("groups", [None, 12])
+def test_the_order_of_rows_changes_nothing(groups: int | None) -> None:
+    """Draws, folds and figures, of all labels too; to the digits that another order of sums leaves."""
+    plain = problem(240, groups=groups, n_test=120)
+    content = np.array([number.to_bytes(16, "big") for number in range(240)], "V16")
+    reports = []
+    for order in (np.arange(240), np.random.default_rng(1).permutation(240)):
+        sides = (np.flatnonzero(np.isin(order, side)) for side in (plain.train, plain.test))
+        labelled = Labelled(
+            *(partial(lambda order, positions: plain.fetch(order[positions]), order), plain.y[order], plain.classes),
+            *(plain.group[order], *sides),
+            content=content[order],
+        )
+        reports.append(evaluate([GOOD, USELESS, RAW], labelled, budgets=[5, 1.0], draws=2, primary=5))
+    for one, other in zip(*(report.gains for report in reports), strict=True):
+        assert [one[key] for key in ("gain", "low", "high")] == pytest.approx(
+            [other[key] for key in ("gain", "low", "high")], abs=1e-9
+        )
+
+
+def test_copies_are_one_unit() -> None:
+    """Five copies of every example, without a group column, do not make the interval narrower than one of each."""
+    plain = problem(240, n_test=120)
+    of = np.repeat(np.arange(240), 5)
+    content = np.array([int(number).to_bytes(16, "big") for number in range(240)], "V16")
+    copied = Labelled(
+        *(lambda positions: plain.fetch(of[positions]), plain.y[of], plain.classes, np.arange(1200)),
+        *(np.flatnonzero(of >= 120), np.flatnonzero(of < 120)),
+        content=content[of],
+    )
+    once, five = (
+        evaluate([GOOD, RAW], labelled, budgets=[5], draws=DRAWS)
+        for labelled in (replace(plain, content=content), copied)
+    )
+    assert "600 test items in 120 groups" in five.verdict.text
+    assert five.gains[0]["high"] - five.gains[0]["low"] > 0.7 * (once.gains[0]["high"] - once.gains[0]["low"])
 
 
 def test_test_labels_are_read_last(monkeypatch: pytest.MonkeyPatch) -> None:

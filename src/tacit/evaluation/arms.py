@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
-from tacit.evaluation.splits import N_FOLDS, Positions, make_folds
+from tacit.evaluation.splits import N_FOLDS, Positions, connected, in_order_of_appearance, make_folds
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,6 +72,11 @@ class Labelled:
         return len(np.unique(self.group)) < len(self.group)
 
     @property
+    def numbered(self) -> bool:
+        """Whether the groups' numbers say something: which belong together, or an order of their own."""
+        return self.content is not None or self.grouped
+
+    @property
     def tested(self) -> Positions:
         """The sealed examples; in cross-fitting all, each in its fold."""
         return self.test if len(self.test) else self.train
@@ -113,6 +118,31 @@ def target_of(labelled: Labelled) -> Target:
     from tacit.evaluation.targets import make_target
 
     return make_target(labelled.target, len(labelled.classes))
+
+
+def in_one_order(labelled: Labelled) -> Labelled:
+    """The same examples, with groups numbered by content, so that nothing depends on the order of rows.
+
+    Where examples are judged alone, those of equal content are of one group: copies say nothing more.
+    """
+    if labelled.content is None:
+        return labelled
+    group, content = labelled.group, np.unique(labelled.content, return_inverse=True)[1]
+    if target_of(labelled).by_itself and int(content.max(initial=-1)) + 1 < len(content):
+        together = connected(group, content)
+        if not len(np.intersect1d(together[labelled.train], together[labelled.test])):  # as a given split may part them
+            group = together
+    order = np.argsort(content, kind="stable")
+    number = np.empty(len(group), np.int64)
+    number[order] = in_order_of_appearance(group[order])
+    return replace(labelled, group=number)
+
+
+def sorted_by_content(labelled: Labelled, positions: Positions) -> Positions:
+    """The same positions in an order of their own, where contents are known."""
+    if labelled.content is None:
+        return positions
+    return positions[np.argsort(labelled.content[positions], kind="stable")]
 
 
 def scoring(target: Target, metric: Metric) -> Target:

@@ -19,7 +19,17 @@ import numpy as np
 from tacit.core.budget import NEVER, Deadline
 from tacit.core.errors import UserError
 from tacit.evaluation.agenda import Agenda
-from tacit.evaluation.arms import Arm, Labelled, Part, as_arms, parts_of, scoring, target_of
+from tacit.evaluation.arms import (
+    Arm,
+    Labelled,
+    Part,
+    as_arms,
+    in_one_order,
+    parts_of,
+    scoring,
+    sorted_by_content,
+    target_of,
+)
 from tacit.evaluation.differences import Predicted
 from tacit.evaluation.judgement import judge_predictions
 from tacit.evaluation.metrics import Metric, margin_of
@@ -71,6 +81,7 @@ def evaluate(
     labels at most depths are chosen. `progress` gets the fraction done and the current step. Raises
     `UserError` where labels, groups or budgets cannot support a judgement.
     """
+    labelled = in_one_order(labelled)
     trainable = target_of(labelled).needs_labels and labelled.tokens is None  # scratch.py has no head for each token
     arms = [arm for arm in as_arms(arms) if arm.build is None or trainable]
     if seed < 0:
@@ -82,7 +93,7 @@ def evaluate(
     plan, main = plan_for(labelled, parts, budgets, primary, draws)
     check_testable(labelled)
     drawn = [
-        draw_labels(p.labelled.y, labelled.group, in_one_order(labelled, p.train), plan.budgets, seed=seed)
+        draw_labels(p.labelled.y, labelled.group, sorted_by_content(labelled, p.train), plan.budgets, seed=seed)
         if main is not UNLABELLED
         else {main.name: [np.empty(0, np.int64)]}
         for p in parts
@@ -166,13 +177,6 @@ def plan_for(
         filling=target.filling(labelled),
     )
     return plan, primary_budget(plan.budgets, primary)
-
-
-def in_one_order(labelled: Labelled, positions: Positions) -> Positions:
-    """The same positions, ordered by content where that is known: draws then do not depend on how data were listed."""
-    if labelled.content is None:
-        return positions
-    return positions[np.argsort(labelled.content[positions], kind="stable")]
 
 
 def _scored(target: Target, by: Metric, arms: Sequence[Arm], parts: Sequence[Part], plan: Plan) -> Target:

@@ -22,7 +22,7 @@ from tacit.core.errors import UserError
 from tacit.core.records import built, read_record, reading, write_record
 from tacit.core.secret import FILE_NAME as SECRET
 from tacit.core.secret import secret_in, secret_of
-from tacit.evaluation.splits import CROSS_FITTING_BELOW, class_units, strata
+from tacit.evaluation.splits import CROSS_FITTING_BELOW, class_units, connected, strata
 
 FILE_NAME = "seal.json"
 VERSION = 2  # version 1 hid nothing
@@ -167,7 +167,8 @@ def seal(
     if len(labelled) < CROSS_FITTING_BELOW:
         return Seal(seed, "cross-fitting", {})
 
-    unit = _units([groups[i] for i in labelled.tolist()], [content[i] for i in labelled.tolist()])
+    of_group, of_content = (np.array([of[i] for i in labelled.tolist()]) for of in (groups, content))
+    unit = connected(of_group, of_content)  # examples of one group, or of equal content, belong together
     n_units = int(unit.max()) + 1
     if n_units < 2:
         raise UserError("all labelled examples belong to one group: label some of another group, or drop the groups")
@@ -207,19 +208,6 @@ def _of_given_split(
             more = f" and {len(spanning) - 1} more" if len(spanning) > 1 else ""
             raise UserError(f"group {str(spanning[0])!r}{more} spans training and test: put each group on one side")
     return {content[i]: groups[i] for i in np.flatnonzero(test).tolist()}
-
-
-def _units(groups: Sequence[str], content: Sequence[str]) -> NDArray[np.int64]:
-    """Number the connected parts [N]: examples of one group, or of equal content, belong together."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    by_group = np.unique(np.array(groups), return_inverse=True)[1]
-    by_content = np.unique(np.array(content), return_inverse=True)[1] + by_group.max() + 1
-    n = int(by_content.max()) + 1
-    links = coo_array((np.ones(len(by_group), bool), (by_group, by_content)), shape=(n, n))
-    part = connected_components(links, directed=False)[1]
-    return np.unique(part[by_group], return_inverse=True)[1].astype(np.int64)
 
 
 def short_digest(text: str) -> str:

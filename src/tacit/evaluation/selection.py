@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.stages import stage
-from tacit.evaluation.arms import Arm, Labelled, as_arms, parts_of, scoring, target_of
+from tacit.evaluation.arms import Arm, Labelled, as_arms, in_one_order, parts_of, scoring, sorted_by_content, target_of
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.splits import (
     Budget,
@@ -63,14 +63,14 @@ def select(
     An arm whose alarms say FAIL is chosen only where all do. In cross-fitting the choice is made anew without each
     fold; what is returned on top is the choice by all labels, for use after the verdict.
     """
-    arms = [arm for arm in as_arms(arms) if arm.encoders]
+    arms, labelled = [arm for arm in as_arms(arms) if arm.encoders], in_one_order(labelled)
     by = target_of(labelled).metric(metric)
     target = scoring(target_of(labelled), by)
     parts = parts_of(labelled, seed)
     hidden = labelled.without(labelled.test)
     if not (target.needs_labels or (len(labelled.test) and len(labelled.train))):  # there are no labels to choose by
         return _unchosen(arms)
-    pool = _enough(labelled.train, seed, enough)
+    pool = _enough(sorted_by_content(labelled, labelled.train), seed, enough)
     features = {arm.name: [target.read(encoder, hidden, pool) for encoder in arm.encoders] for arm in arms}
 
     def choose(labelled: Labelled, pool_: Positions) -> Selection:
@@ -92,7 +92,7 @@ def _unchosen(arms: Sequence[Arm]) -> Selection:
 
 def _enough(train: Positions, seed: int, enough: int) -> Positions:
     if len(train) <= enough:
-        return train
+        return np.sort(train)
     return np.sort(np.random.default_rng(seed).choice(train, enough, replace=False))
 
 
@@ -144,7 +144,8 @@ def _rounds(labelled: Labelled, pool: Positions, budget: Budget, seed: int) -> l
         group = np.arange(len(group))  # a single group can only be validated on itself
     rounds = []
     for fold in make_folds(y, group, pool, seed=seed + 1):
-        [draw] = draw_labels(y, group, np.setdiff1d(pool, fold), [budget], seed=seed + 1)[budget.name]
+        rest = sorted_by_content(labelled, np.setdiff1d(pool, fold))
+        [draw] = draw_labels(y, group, rest, [budget], seed=seed + 1)[budget.name]
         some = np.random.default_rng(seed).permutation(draw)[:LEARNED_FROM]
-        rounds.append((np.sort(some), fold))
+        rounds.append((some, fold))
     return rounds

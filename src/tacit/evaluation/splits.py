@@ -15,7 +15,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -292,7 +292,7 @@ def _usual(budget: Budget) -> int:
 def draw_labels(
     y: NDArray[np.int64], group: NDArray[np.int64], pool: Positions, budgets: Sequence[Budget], *, seed: int
 ) -> dict[str, list[Positions]]:
-    """The draws of each budget, by name: positions out of `pool`, sorted.
+    """The draws of each budget, by name: positions out of `pool`, in its order.
 
     The groups of each class are walked in random order: first one example of each of the first half, then a second,
     and so on, so that n labels are as many independent cases as half of the groups can give; then the others, one by
@@ -318,7 +318,7 @@ def draw_labels(
         place = _rank_within(label, order)
         for budget in budgets:
             if s < budget.draws:
-                drawn[budget.name].append(np.sort(pool[place < budget.take(counts)[label]]))
+                drawn[budget.name].append(pool[place < budget.take(counts)[label]])
     return drawn
 
 
@@ -336,6 +336,18 @@ def in_order_of_appearance(group: NDArray[np.int64]) -> NDArray[np.int64]:
     number = np.empty(len(first), np.int64)
     number[np.argsort(first)] = np.arange(len(first))
     return number[unit]
+
+
+def connected(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.int64]:
+    """Number the connected parts [N]: examples that share a number of either kind belong together."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    one, other = (np.unique(of, return_inverse=True)[1] for of in (one, other))
+    other = other + int(one.max(initial=-1)) + 1
+    n = int(other.max(initial=-1)) + 1
+    part = connected_components(coo_array((np.ones(len(one), bool), (one, other)), shape=(n, n)), directed=False)[1]
+    return np.unique(part[one], return_inverse=True)[1].astype(np.int64)
 
 
 def strata(y: NDArray[np.int64], unit: NDArray[np.int64]) -> NDArray[np.int64]:

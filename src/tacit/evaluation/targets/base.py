@@ -380,7 +380,7 @@ class Supervised(Target):
         labelled = part.labelled
         taken = [np.searchsorted(part.train, draw) for draw in draws]
         truth = labelled.answers[part.train]
-        groups = labelled.group[part.train] if labelled.grouped else None
+        groups = labelled.group[part.train] if labelled.numbered else None
         linear = self.linear(train, truth, taken, test, groups=groups, seed=seed, first=first)
         near = []
         with stage("asking neighbours", len(taken)) as now:
@@ -404,7 +404,7 @@ class Supervised(Target):
             if not self.learnable(answers):
                 continue
             learned, held = np.searchsorted(pool, draw), np.searchsorted(pool, fold)
-            groups = labelled.group[draw] if labelled.grouped else None
+            groups = labelled.group[draw] if labelled.numbered else None
             for table in features:
                 predicted.append(self.fit(table[learned], answers, groups, keys.fold(seed, 0))(table[held]))
                 truth.append(labelled.answers[fold])
