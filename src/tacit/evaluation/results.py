@@ -247,8 +247,9 @@ def _subgroups(rows: Sequence[Mapping[str, Any]], examples: str) -> list[str]:
     unit = 1 if worst.get("in_units", worst["metric"] == "mae") else 100  # earlier reports do not say it
     mean, low, high = (unit * worst[key] for key in ("mean", "low", "high"))
     figure = f"{mean:.3g} [{low:.3g}, {high:.3g}]" if unit == 1 else f"{mean:.1f} % [{low:.1f}, {high:.1f}]"
-    of = f" of {worst['among']}" if "among" in worst else ""  # earlier reports did not correct for it
-    lines = [f"worst part{of}: {worst['subgroup']} ({worst['items']:,} test {examples}), {worst['measure']}: {figure}"]
+    if "among" in worst:  # earlier reports did not correct for it
+        figure += f", as the worst of {worst['among']}"
+    lines = [f"worst part: {worst['subgroup']} ({worst['items']:,} test {examples}), {worst['measure']}: {figure}"]
     harmed = [row for row in rows if row.get("harmed")]
     for row in harmed[:NAMED]:
         size, low, high = (unit * row[key] for key in ("gain", "gain_low", "gain_high"))
