@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from tacit.evaluation.metrics import MARGIN
 from tacit.evaluation.targets import Target, metrics, protocols
@@ -111,7 +111,7 @@ MEANINGS: dict[str, str] = {
 }
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
