@@ -320,7 +320,7 @@ def test_tokens_of_an_encoder_are_judged_where_they_stand() -> None:
         Arm("noise", "baseline", rule=majority_by_type(np.zeros(N, np.int64))),
     ]
     stored = [arm("good", x[:, :8]), arms[1]]
-    one, other = (evaluate(a, of, budgets=[5], draws=2) for a, of in ((arms, placed), (stored, labelled)))
+    one, other = (evaluate(a, of, budgets=[5], draws=3) for a, of in ((arms, placed), (stored, labelled)))
     assert one.results == other.results
     assert one.verdict.outcome == "transfers"
 
