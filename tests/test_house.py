@@ -38,6 +38,7 @@ BELOW = {
 BELOW["shared"] = BELOW.keys() | set()
 BELOW["modality"] = {*BELOW["shared"], "shared"}
 BELOW["table"] = {*BELOW["shared"], "shared"}
+BELOW["pair"] = {*BELOW["modality"], "table"}  # made of any two others, by the table
 BELOW["dataset"] = {*BELOW["table"], "table"}
 BELOW["encoders"] = {*BELOW["dataset"], "dataset"}
 BELOW["formats"] = {*BELOW["encoders"], "encoders"}

@@ -16,11 +16,13 @@ from tacit.experiment.tasks import tasks_of
 from tacit.modalities import MODALITIES
 from tacit.tasks import TASKS, needs, parse_mixture, task_class
 from tacit.tasks.byol import BYOL
+from tacit.tasks.clip import Clip
 from tacit.tasks.ingredients import NAMES, Target
 from tacit.tasks.masked import Masked
 from tacit.tasks.mixture import Sum
 from tacit.tasks.next import Next
 from tacit.tasks.rotation import Rotation
+from tacit.tasks.siglip import SigLIP
 from tacit.tasks.simclr import SimCLR
 from tacit.tasks.vicreg import VICReg
 from tacit.training.engine import make_fabric
@@ -82,7 +84,11 @@ def test_previews_are_pictures(mixture: str) -> None:
     with torch.no_grad():
         pictures = task.preview(batch)
     assert pictures
-    for picture in pictures.values():
+    for name, picture in pictures.items():
+        if "text.tokens" in batch:  # of pairs each side in its own form
+            assert len(picture) == len(batch["index"])
+            assert picture.dtype == torch.int64 if name.endswith("text") else picture.is_floating_point()
+            continue
         if "tokens" in batch:
             assert (len(picture), picture.dtype) == (len(batch["tokens"]), torch.int64)
             continue
@@ -162,6 +168,25 @@ def test_byol_equals_the_loop_over_views(batch: Batch) -> None:
     out = task(batch)
     assert float(out.loss) == pytest.approx(total / len(batch["key"]), rel=1e-4)
     assert 0 < float(out.metrics["spread"]) < 1.1
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+@torch.no_grad()
+def test_losses_of_pairs_equal_the_double_loop(name: str) -> None:
+    task = tiny_recipe(f"pair:{name}").task
+    assert isinstance(task, Clip | SigLIP)
+    batch = TinyBatches(f"pair:{name}", 8).batch(0)
+    one, other = (task.encoder.embed(side, view(batch, 0)) for side, view in task.sides.items())
+    scale, total = float(task.log_scale.exp()), 0.0
+    logit = [[scale * float(x @ y) for y in other] for x in one]
+    for i in range(8):
+        if isinstance(task, SigLIP):
+            signed = [(logit[i][j] + float(task.bias)) * (1 if i == j else -1) for j in range(8)]
+            total += sum(math.log1p(math.exp(-value)) for value in signed)
+        else:
+            ways = [[logit[i][j] for j in range(8)], [logit[j][i] for j in range(8)]]
+            total += sum(math.log(sum(map(math.exp, way))) - logit[i][i] for way in ways) / 2
+    assert float(task(batch).loss) == pytest.approx(total / 8, rel=1e-4)
 
 
 def test_a_teacher_is_the_moving_average() -> None:

@@ -22,6 +22,8 @@ from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.spec import ImageSpec
+from tacit.modalities.pair.encoder import Towers
+from tacit.modalities.pair.spec import PairSpec
 from tacit.modalities.recipe import Recipe
 from tacit.modalities.series.encoder import SeriesEncoder
 from tacit.modalities.series.spec import SeriesSpec
@@ -35,6 +37,7 @@ PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 TEXT_SPEC = TextSpec("", 24, 69, PAD, CLS, SEP, MASK, UNKNOWN, (PAD, UNKNOWN, CLS, SEP, MASK))
 AUDIO_SPEC = AudioSpec(rate=4000, seconds=1.0, window=100, hop=40, mels=16, low=50.0, high=2000.0, mean=-7.5, std=4.0)
 SERIES_SPEC = SeriesSpec(channels=2, length=48, mean=(1.0, -20.0), std=(0.5, 8.0))
+PAIR_SPEC = PairSpec({"image": SPEC, "text": TEXT_SPEC})
 ITEMS, ATTRIBUTES = 40, 5
 CATALOGUE = Catalogue(
     pa.array([f"item {n}" for n in range(ITEMS)]),
@@ -55,6 +58,8 @@ MIXTURES = [
     *(f"series:{name}" for name in tasks_of("series")),
     *(f"items:{name}" for name in tasks_of("items")),
     "items:next+0.1*simclr",
+    *(f"pair:{name}" for name in tasks_of("pair")),
+    "pair:siglip+0.5*image:simclr",
 ]
 
 # Each task once, each kind of data with several and a sum: for what does not depend on the two together, as the way
@@ -64,6 +69,7 @@ COVER = [
     *("text:byol", "text:simcse", "text:electra", "text:masked+0.5*simclr"),
     *("audio:simclr", "audio:bestrq", "audio:next", "audio:wav2vec2", "series:byol", "series:masked"),
     *("items:simclr", "items:next", "items:attributes"),
+    *("pair:clip", "pair:siglip+0.5*image:simclr"),
 ]
 
 
@@ -74,6 +80,14 @@ def digits() -> Tensor:
 
     images = torch.from_numpy(load_digits().images)
     return (images * (255 / 16)).round().to(torch.uint8)[:, None]
+
+
+@cache
+def classes() -> Tensor:
+    """What each of the digits shows, int64 [1797]."""
+    from sklearn.datasets import load_digits
+
+    return torch.from_numpy(load_digits().target).long()
 
 
 @cache
@@ -121,8 +135,8 @@ def waves() -> tuple[Tensor, Tensor]:
 
 
 def kind_and_tasks(mixture: str) -> tuple[str, str]:
-    kind, _, tasks = mixture.rpartition(":")
-    return kind or "image", tasks
+    kind, _, tasks = mixture.partition(":")
+    return (kind, tasks) if tasks else ("image", kind)
 
 
 def tiny_encoder(name: str = "convnet", seed: int = 0) -> ImageEncoder:
@@ -162,6 +176,14 @@ def tiny_item_encoder(name: str = "sasrec_nano", seed: int = 0, **options: float
     return found
 
 
+def tiny_towers(seed: int = 0) -> Towers:
+    torch.manual_seed(seed)
+    parts: dict[str, OwnEncoder] = {"image": tiny_encoder(seed=seed), "text": tiny_text_encoder("bert_bag", seed)}
+    found = build_encoder("towers", PAIR_SPEC, parts=parts, out=16)
+    assert isinstance(found, Towers)
+    return found
+
+
 def tiny_recipe(mixture: str, *, encoder: str | None = None, batch_size: int = 32, seed: int = 0) -> Recipe:
     kind, tasks = kind_and_tasks(mixture)
     built: OwnEncoder
@@ -179,6 +201,8 @@ def tiny_recipe(mixture: str, *, encoder: str | None = None, batch_size: int = 3
         built = tiny_item_encoder(
             encoder or modality_named("items").default_encoder(ITEM_SPEC, parse_mixture(tasks)), seed
         )
+    elif kind == "pair":
+        built = tiny_towers(seed)
     else:
         built = tiny_encoder(encoder or "convnet", seed)
     return modality_named(kind).recipe(parse_mixture(tasks), built, examples=EXAMPLES, batch_size=batch_size)
@@ -210,7 +234,7 @@ class TinyBatches:
         positions = torch.arange(rank * share, (rank + 1) * share)
         rows = (step * self.batch_size + positions) % EXAMPLES
         read = {"image": self.images, "text": self.texts, "audio": self.sounds, "items": self.histories}
-        read |= {"series": self.series}
+        read |= {"series": self.series, "pair": self.pairs}
         return {**read[self.kind](rows), "index": rows, "key": keys.batch_keys(self.seed, step, positions)}
 
     def images(self, rows: Tensor) -> Batch:
@@ -235,6 +259,11 @@ class TinyBatches:
 
     def histories(self, rows: Tensor) -> Batch:
         return {"tokens": histories()[rows], "valid": histories()[rows] != ITEM_SPEC.pad}
+
+    def pairs(self, rows: Tensor) -> Batch:
+        """Digits with a document each, one of ten for each class."""
+        sides = {"image": self.images(rows), "text": self.texts(classes()[rows])}
+        return {f"{side}.{field}": value for side, own in sides.items() for field, value in own.items()}
 
     def stream(self, start: int, stop: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         for step in range(start, stop):

@@ -30,11 +30,14 @@ from tacit.modalities import (
     ContentOptions,
     DataOptions,
     built_in,
+    combinator,
     file_endings,
     next_up,
     options_of,
     reader_named,
+    sides,
     signs,
+    usual_target,
 )
 from tacit.modalities.options import ModalityOptions, flag
 from tacit.modalities.reader import LabelFiles
@@ -69,8 +72,15 @@ class Settings:
             of.check()
 
     def of_one_modality(self) -> Settings:
-        """Set the modality that a named column implies. UserError where two columns imply different ones."""
+        """Set the modality that named columns imply: pairs, where they are of two that can be paired.
+
+        UserError where they imply different ones.
+        """
         named = {name: setting for name, of in self.options.items() if (setting := of.named())}
+        both = combinator()
+        two = self.reading.kind is None and len(named) == 2 and named.keys() <= {*sides()}
+        if two or self.reading.kind == both:
+            return replace(self, reading=replace(self.reading, kind=both))
         if len(named) > 1:
             raise UserError(f"{' and '.join(list(named.values())[:2])} exclude each other; choose one")
         for kind, setting in named.items():
@@ -111,9 +121,13 @@ class Settings:
         own_file = self.labels.files and not self.labels.by_folder  # the columns may be those of the label file
         return frozenset() if own_file else frozenset(self.labels.label_spec().columns.values())
 
+    def options_for(self, modality: str) -> ModalityOptions:
+        """The options of one modality, which may be made of those of others."""
+        return self.options[modality].over(self.options)
+
     def refuse_others(self, source: Source) -> None:
         """UserError for an option of a modality other than that of the source."""
-        own = {name for of in (Reading, LabelOptions, options_of()[source.kind]) for name in of.names()}
+        own = {*Reading.names(), *LabelOptions.names(), *self.options_for(source.kind).accepted()}
         for kind, of in self.options.items():
             for name, value in of.given().items():
                 if kind != source.kind and (name not in own or name in of.own_words):
@@ -150,12 +164,14 @@ def _claimed(listing: Listing, settings: Settings) -> Source:
             if found is not None:
                 return found
         return reader_named(listing.kind).claimed(listing, settings.options[listing.kind])
-    for name in [] if encoded else reversed(MODALITIES):
+    both = combinator()
+    for name in [both] if reading.kind == both else [] if encoded else reversed(MODALITIES):
         if reading.kind in (None, name) or not isinstance(listing, Table):
             reader = reader_named(name)
-            found = reader.claim(listing, settings.options[name], reading, reserved)
+            own = settings.options_for(name)
+            found = reader.claim(listing, own, reading, reserved)
             if found is not None:
-                return reader.claimed(found, settings.options[name])
+                return reader.claimed(found, own)
     if isinstance(listing, Word):
         raise UserError(
             f"{listing.name}: no such file or folder (and not the built-in {' or '.join(map(repr, built_in()))})"
@@ -215,7 +231,7 @@ def _opened(data: Any, settings: Settings, progress: Progress | None) -> Dataset
         return reader_named(sources[0].kind).join(*sources) if len(sources) == 2 else sources[0]
 
     source = opened({})
-    kind, reader, own = source.kind, reader_named(source.kind), settings.options[source.kind]
+    kind, reader, own = source.kind, reader_named(source.kind), settings.options_for(source.kind)
     label_spec = label_spec.without("time") if reader.own_time else label_spec
     notes = Notes(listed=len(source), left_aside=few(*source.left_aside()), missing=Missing(label_spec.kept))
     if reader.grouped_by:
@@ -234,6 +250,8 @@ def _opened(data: Any, settings: Settings, progress: Progress | None) -> Dataset
     for count, number in kept.counts.items():
         setattr(notes, count, number)
     unnamed, held = labels.target is None and labels.multilabel is None, reader.holds_next(own)
+    if unnamed and (usual := usual_target(kind)) is not None:
+        label_spec = replace(label_spec, target=usual)
     label_spec = label_spec.for_modality(next_up(kind), labelled=columns.label is not None, unnamed=unnamed, held=held)
     split = None if source.split is None else source.split[kept.rows]
     rows, ids = pa.array(kept.rows), kept.named(source.ids)

@@ -14,13 +14,13 @@ from tacit.evaluation import Labelled, detectable_difference, plan_budgets, prim
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.splits import class_units
 from tacit.evaluation.targets.base import sizes_of
-from tacit.experiment.architecture import adapted, as_read_by, chosen_encoder, initial_encoder, open_split
+from tacit.experiment.architecture import beginning, open_split
 from tacit.experiment.baselines import baselines
 from tacit.experiment.leakage import find_leaks
 from tacit.experiment.log import Log
 from tacit.experiment.opening import Opened
 from tacit.experiment.pacing import FEWEST_STEPS, REPORT_SECONDS, SOON, no_cost, training_seconds
-from tacit.experiment.plan import checked_seeds, mask_schedule_of, mixtures_of, named_tasks
+from tacit.experiment.plan import checked_seeds, mask_schedule_of, mixtures_of
 from tacit.experiment.pretraining import Pretraining
 from tacit.experiment.settings import InspectSettings, settings_of
 from tacit.experiment.validate import validation_cost
@@ -43,12 +43,9 @@ def inspect(data: Any, settings: InspectSettings) -> int:
     timed = budget.unit == "seconds"
     began = time.perf_counter()
     with Log(quiet=True, private=resolved.private) as log:
-        build = chosen_encoder(resolved.encoder, offline=resolved.offline, tasks=named_tasks(resolved))
-        initial = initial_encoder(resolved, offline=resolved.offline)
-        if initial is not None:
-            build, options = adapted(initial), as_read_by(initial, options)
+        build, options, continued = beginning(resolved, options)
         options = {**options, "patience": PATIENCE}
-        opened, architecture = open_split(data, options, build, resolved, log, continued=initial is not None)
+        opened, architecture = open_split(data, options, build, resolved, log, continued=continued)
     dataset, fabric = opened.dataset, architecture.fabric
     mixtures = mixtures_of(resolved.tasks, dataset.kind)
     pretraining = Pretraining(opened, architecture, resolved, mask_schedule_of(resolved.mask))

@@ -49,6 +49,11 @@ class OwnEncoder(nn.Module, ABC):
         """A short description of the encoder."""
         return self.name
 
+    @property
+    def parts(self) -> Mapping[str, OwnEncoder]:
+        """The encoders inside this one, each saved as an encoder of its own; their weights are below `inner`."""
+        return {}
+
     def forget_names(self) -> None:
         """Remove names from the user's data, such as ids of items, from the spec."""
 

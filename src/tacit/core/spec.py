@@ -28,6 +28,11 @@ class SpecOf(Generic[E_co]):
     kind: ClassVar[str]  # the modality's name
 
     @property
+    def parts(self) -> Mapping[str, Spec]:
+        """The specs of the modalities that an example is made of; empty where it is of one alone."""
+        return {}
+
+    @property
     def short(self) -> str:
         """A short form for people, where it stands for a setting."""
         return "the encoder's own"

@@ -96,6 +96,12 @@ def tfidf(texts: Sequence[str], *, characters: bool) -> tuple[Any, Any]:
     return weights, weights
 
 
+def terms_of(texts: Sequence[str]) -> Callable[[Sequence[str]], Any]:
+    """TF-IDF of words and word pairs as they occur in these texts, for any texts: sparse [n d]."""
+    weights = _fitted(texts, characters=False, fewest=2)
+    return lambda some: weights.transform(some)
+
+
 def bm25(texts: Sequence[str]) -> tuple[Any, Any]:
     """Word counts of each text, and the BM25 weights of the words; sparse [n d] both.
 

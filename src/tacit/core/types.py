@@ -22,6 +22,8 @@ begins; `segment` [B N] int64 where a row holds several documents, each of which
 
 Numbers over time: `values` [B T C] float, as an encoder takes them, 0 where an example has ended.
 
+Pairs: the fields of both sides, each with the name of its side and a dot in front (`image.image`, `text.tokens`).
+
 Events: `tokens` [B N] int64, a whole sequence in order of time: 0 is padding, 1 the mask, item i of a catalogue i + 2;
 `valid` [B N] False where padding; `weight` [B N] float32 where events have one.
 """
@@ -106,6 +108,23 @@ class Latent(Encoder, Protocol):
 
     def together(self, latents: Tensor, valid: Tensor, mask: Tensor) -> Tensor:
         """Tokens [B N D] of latents, valid where `valid` [B N] is True and hidden where `mask` [B N] is."""
+        ...
+
+
+@runtime_checkable
+class TwoSided(Encoder, Protocol):
+    """An encoder of pairs, which embeds either side by itself into one space."""
+
+    def embed(self, side: str, batch: Batch) -> Tensor:
+        """The unit embeddings [B D] of a batch of this side."""
+        ...
+
+    def sides(self, batch: Batch) -> dict[str, Tensor]:
+        """Those of both sides of a batch of pairs, by the name of the side."""
+        ...
+
+    def by_name(self, classes: Sequence[str]) -> Tensor:
+        """Those of classes [K D], by what they are called."""
         ...
 
 

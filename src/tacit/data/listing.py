@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -49,6 +49,14 @@ class File:
 
 
 @dataclass(frozen=True)
+class Files:
+    """Files of several modalities, in a folder or in tar shards, which are listed a modality at a time."""
+
+    name: str
+    of: Callable[[str], Source]  # the files of a modality; UserError where there are none
+
+
+@dataclass(frozen=True)
 class Objects:
     """Objects in memory other than tables: arrays, or a list of texts, paths or images."""
 
@@ -62,7 +70,7 @@ class Objects:
         return listed and all(isinstance(of, str | os.PathLike) for of in self.value)
 
 
-Listing: TypeAlias = "Source | Table | File | Objects | Word"
+Listing: TypeAlias = "Source | Table | File | Files | Objects | Word"
 """Data as given; a `Source` where the endings of files identify the modality."""
 
 
@@ -104,7 +112,8 @@ class Lister:
         """Tables with the same columns, or tar shards."""
         suffixes = {suffix_of(place.name) for place in places}
         if suffixes == {TAR}:
-            return tar_source(places, name, self.signs, self.kind, private_folder(self.kept))
+            kept = private_folder(self.kept)
+            return self._files(name, lambda kind: tar_source(places, name, self.signs, kind, kept))
         if not suffixes or not suffixes <= TABLE_SUFFIXES:
             raise UserError(f"{name} matches no tables (.parquet, .csv, .jsonl) and no tar shards (.tar)")
         return Table(name, places, self.signs)
@@ -123,7 +132,12 @@ class Lister:
             shards = sorted(folder.glob(f"*{ending}"))
             if shards and (folder != path or not holds_files(path, self.signs)):
                 return self._from_places(_of_one_split(shards, path), path.name)
-        return folder_source(path, self.signs, self.kind)
+        return self._files(path.name, lambda kind: folder_source(path, self.signs, kind))
+
+    def _files(self, name: str, of: Callable[[str | None], Source]) -> Listing:
+        """The files of one modality, or of whichever is asked for later."""
+        several = self.kind is not None and self.signs[self.kind].several
+        return Files(name, of) if several else of(self.kind)
 
     def _from_memory(self, data: Any) -> Listing:
         if hasattr(data, "with_format") and hasattr(data, "features"):  # a datasets.Dataset, its selection applied

@@ -23,7 +23,7 @@ class Reading(Options):
     """Where the data lie, and where they are kept once they are decoded.
 
     Args:
-        kind: what the data are, where they do not say by themselves (image, volume, text, audio, series, items)
+        kind: what the data are, where they do not say by themselves (image, volume, text, audio, series, items, pair)
         path_column: the table's column of paths to images or sounds
         cache: the folder for decoded data; default: the user's own cache folder
         max_bad: the fraction of unreadable files from which on the data are refused

@@ -21,6 +21,7 @@ class Signs(NamedTuple):
     begins: str = ""  # "module:function" that tells whether bytes are the beginning of an example
     unnamed: str = ""  # the same for a file whose ending tells nothing
     notes: frozenset[str] = frozenset()  # endings of files that may document data of another modality
+    several: bool = False  # examples are made of those of several modalities
 
 
 AllSigns: TypeAlias = Mapping[str, Signs]

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tacit.core import keys
 from tacit.core.errors import UserError, nearest
 from tacit.core.folders import whole_folder
 from tacit.core.records import reading
@@ -39,11 +40,19 @@ def is_own(encoder: object) -> bool:
     return isinstance(encoder, OwnEncoder)
 
 
-def build_encoder(name: str, spec: SpecOf[E], *, offline: bool = False, **options: Any) -> E:
+def build_encoder(
+    name: str,
+    spec: SpecOf[E],
+    *,
+    offline: bool = False,
+    parts: Mapping[str, OwnEncoder | str] | None = None,
+    **options: Any,
+) -> E:
     """Build an encoder for data of `spec` with random weights from torch's generator; `hf:NAME` has weights of its own.
 
     `options` are the architecture's: `patch` (px) for ViTs, `width` for ConvNets, `dropout` for Transformers over text,
-    sound and events; None is the default. With `offline`, `hf:NAME` uses no network. `hf:NAME` reads text by its own
+    sound and events; None is the default. Of an encoder of several modalities `parts` are the encoders of some, or
+    their names; others are the default ones. With `offline`, `hf:NAME` uses no network. `hf:NAME` reads text by its own
     tokenizer, whatever `spec` has.
     UserError where the encoder reads another modality.
     """
@@ -67,9 +76,25 @@ def build_encoder(name: str, spec: SpecOf[E], *, offline: bool = False, **option
         raise UserError(f"the encoder {name} has no option {option!r}; it has {', '.join(accepted) or 'none'}")
     if not 0 <= options.get("dropout", 0) < 1:
         raise UserError(f"a dropout of {options['dropout']} is no share; choose one of 0 or more, and below 1")
+    if spec.parts or parts:
+        options["parts"] = _parts(spec, parts or {}, offline=offline)
     encoder: E = build(name, spec, **options)
     encoder.source = {"name": name, "revision": None, "licence": None}
     return encoder
+
+
+def _parts(spec: Spec, given: Mapping[str, OwnEncoder | str], *, offline: bool) -> dict[str, OwnEncoder]:
+    """The encoder of each part of a spec, as given or built. UserError for one that is no part."""
+    usual = modality_of(spec).default_parts(spec)
+    for part in given:
+        if part not in usual:
+            raise UserError(f"{part} is no side of these data; theirs are {' and '.join(usual) or 'none'}")
+    found: dict[str, OwnEncoder] = {}
+    for part, name in usual.items():
+        of = given.get(part, name)
+        found[part] = build_encoder(of, spec.parts[part], offline=offline) if isinstance(of, str) else of
+        _check_modality(found[part].name, found[part].spec.kind, spec.parts[part])
+    return found
 
 
 def _check_modality(name: str, modality: str, spec: Spec) -> None:
@@ -147,8 +172,9 @@ def fresh_twin(encoder: E, seed: int) -> E:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         listed = encoder.name in architectures()
+        parts = {part: fresh_twin(of, keys.fold(seed, part)) for part, of in encoder.parts.items()} or None
         twin: OwnEncoder = (
-            build_encoder(encoder.name, encoder.spec, **encoder.options) if listed else encoder.untrained()
+            build_encoder(encoder.name, encoder.spec, parts=parts, **encoder.options) if listed else encoder.untrained()
         )
         return twin  # type: ignore[return-value]  # of the class of `encoder`
 
@@ -184,9 +210,10 @@ def _without_trace(found: saved.Saved, folder: Path) -> OwnEncoder:
         if left < 0:
             raise ValueError("it describes more weights than the files beside it hold")
 
+    parts = {part: load_encoder(folder / part) for part in found.spec.parts} or None
     counting = register_module_parameter_registration_hook(count)
     try:
         with torch.random.fork_rng(devices=[]):
-            return build_encoder(found.name, found.spec, **found.options)
+            return build_encoder(found.name, found.spec, parts=parts, **found.options)
     finally:
         counting.remove()

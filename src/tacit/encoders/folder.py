@@ -16,7 +16,7 @@ from tacit.core.errors import UserError
 from tacit.core.files import sha256
 from tacit.core.records import read_record, reading, write_record
 from tacit.core.spec import Spec
-from tacit.modalities import modality_named
+from tacit.modalities import modality_named, options_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +39,7 @@ KNOWN = (
 )
 _CONFIG = "config.json"  # beside the weights; Hugging Face's library builds the network from it
 _AGAIN = "export the encoder again"
+_INNER = "inner."  # before the names of the weights of an encoder inside another, which has a folder of its own
 PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
 
 
@@ -91,7 +92,13 @@ def write(encoder: OwnEncoder, folder: Path, card: Mapping[str, Any]) -> None:
     import torch
     from safetensors.torch import save_file
 
-    state = encoder.state_dict()
+    for name, part in encoder.parts.items():
+        (folder / name).mkdir()
+        part.reading = {of: column for of, column in encoder.reading.items() if of in _read_by(part)}
+        write(part, folder / name, card)
+    state = {
+        name: value for name, value in encoder.state_dict().items() if not (encoder.parts and name.startswith(_INNER))
+    }
     model = encoder.hugging_face()
     if model is not None:
         from tacit.encoders.hf import quiet
@@ -125,6 +132,11 @@ def write(encoder: OwnEncoder, folder: Path, card: Mapping[str, Any]) -> None:
     if (folder / _CONFIG).is_file():
         description["files"] = {_CONFIG: sha256(folder / _CONFIG)}  # a number of it changes what the weights mean
     write_record(folder / DESCRIPTION, description, indent=2)
+
+
+def _read_by(encoder: OwnEncoder) -> tuple[str, ...]:
+    """The settings of reading that mean something to an encoder: those of its modality, and the column of paths."""
+    return (*options_of()[encoder.spec.kind].names(), "path_column")
 
 
 def read(folder: Path) -> Saved:
@@ -184,6 +196,8 @@ def restore(encoder: OwnEncoder, folder: Path) -> None:
         found = {f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}
         weights |= {name: tensor for name, tensor in found.items() if name in state}
         weights |= {name: weights[other] for name, other in tied(state, weights.keys()).items()}
+    if encoder.parts:  # read from their own folders
+        weights |= {name: value for name, value in encoder.state_dict().items() if name.startswith(_INNER)}
     try:
         encoder.load_state_dict(weights)
     except RuntimeError as error:

@@ -196,3 +196,33 @@ def evaluation_mode(encoder: Any) -> Iterator[None]:
     finally:
         for module, training in was.items():
             module.training = training
+
+
+def both_sides(
+    encoder: Any,
+    fetch: Callable[[NDArray[np.int64]], Batch],
+    rows: NDArray[np.int64],
+    named: NDArray[np.float32] | None,
+    *,
+    batch_size: int = 256,
+) -> NDArray[np.float32]:
+    """The embeddings of both sides of these pairs one after the other, and the nearest class of `named`, [n 2D+1].
+
+    `named` holds the embeddings [K D] of classes; without them the last column is -1. UserError where the encoder does
+    not embed two sides, or its embeddings are not finite.
+    """
+    import torch
+
+    if not hasattr(encoder, "sides"):
+        name = getattr(encoder, "name", type(encoder).__name__)
+        raise UserError(f"{name} embeds one side of a pair; only an encoder of pairs can be judged by what it matches")
+    device, parts = device_of(encoder), []
+    with evaluation_mode(encoder), torch.no_grad(), stage("embedding", len(rows)) as now:
+        for start in range(0, len(rows), batch_size):
+            batch = fetch(rows[start : start + batch_size])
+            there = {name: value.to(device) for name, value in batch.items()}
+            one, other = (side.float().cpu().numpy() for side in encoder.sides(there).values())
+            nearest = (one @ named.T).argmax(1) if named is not None else np.full(len(one), -1)
+            parts.append(np.concatenate([one, other, nearest[:, None].astype(np.float32)], axis=1))
+            now.step(len(one))
+    return _finite({"pooled": np.concatenate(parts)})["pooled"]

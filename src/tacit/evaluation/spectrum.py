@@ -161,6 +161,13 @@ def idle_codes(used: float) -> Iterator[Alarm]:
         yield Alarm("WARN", "codes_used", used, 0.1, text)
 
 
+def unmoved(share: float) -> Iterator[Alarm]:
+    """The alarm where the loss of telling pairs apart is still that of guessing."""
+    if share >= 0.98:
+        text = f"nothing was learned: the loss is {share:.0%} of what guessing costs"
+        yield Alarm("FAIL", "of_guessing", share, 0.98, text)
+
+
 def _least_rank(d: Diagnosis) -> float:
     """The rank of a few examples says little about the encoder: n centred rows cannot reach above n - 1."""
     return min(10, d.dim / 8, (d.n - 1) / 2)

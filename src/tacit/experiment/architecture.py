@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -18,10 +18,10 @@ from tacit.dataset import open_dataset
 from tacit.encoders import build_encoder, check_encoder, fresh_twin
 from tacit.experiment.log import Log
 from tacit.experiment.opening import Opened, open_data, split_data
-from tacit.experiment.plan import check_mask_schedule, mask_schedule_of
+from tacit.experiment.plan import check_mask_schedule, mask_schedule_of, named_tasks
 from tacit.experiment.reading import as_trained, changed_settings, open_encoder
 from tacit.experiment.settings import Processes, Settings, Start
-from tacit.modalities import architectures, modality_of, those
+from tacit.modalities import architectures, asked_by, combinator, modality_of, sides, those
 from tacit.training.engine import Fabric, make_fabric
 
 if TYPE_CHECKING:
@@ -178,3 +178,60 @@ def as_judged(encoder: OwnEncoder, options: dict[str, Any]) -> dict[str, Any]:
 def adapted(encoder: OwnEncoder) -> Callable[[Spec], OwnEncoder]:
     """A function that adapts this encoder to the data once they are known."""
     return lambda spec: modality_of(encoder.spec).adapt(encoder, spec)
+
+
+# ---------------------------------------------------------------- how a run begins
+
+
+class Beginning(NamedTuple):
+    """How the encoder is made once the data are known, and how the data are read for it."""
+
+    build: Callable[[Spec], OwnEncoder]
+    options: dict[str, Any]  # of `open_dataset`
+    continued: bool  # from weights that it came with
+
+
+def beginning(settings: Settings, options: dict[str, Any]) -> Beginning:
+    """How the settings begin a run: the kind of data that its tasks ask for, and new weights or given ones."""
+    tasks = named_tasks(settings)
+    if options.get("kind") is None and (kind := asked_by(tasks)) is not None:
+        options = {**options, "kind": kind}
+    names, sources = by_side(settings.encoder), by_side(settings.init)
+    if names or sources or settings.freeze is not None:
+        return _of_sides(settings, options, names, sources)
+    initial = initial_encoder(settings, offline=settings.offline)
+    if initial is None:
+        return Beginning(chosen_encoder(settings.encoder, offline=settings.offline, tasks=tasks), options, False)
+    return Beginning(adapted(initial), as_read_by(initial, options), True)
+
+
+def by_side(text: str | None) -> dict[str, str]:
+    """`image=resnet18,text=hf:NAME` as what is named for each side of pairs; empty for what names one encoder."""
+    terms = [term.strip().partition("=") for term in (text or "").split(",")]
+    named = {side: value for side, _, value in terms if side in sides() and value}
+    return named if len(named) == len(terms) else {}
+
+
+def _of_sides(
+    settings: Settings, options: dict[str, Any], names: Mapping[str, str], sources: Mapping[str, str]
+) -> Beginning:
+    """Towers of which some are named, come with weights, or are frozen."""
+    if twice := sorted(names.keys() & sources.keys()):
+        raise UserError(f"--init brings the architecture of the side {twice[0]}; leave it out of --encoder")
+    if (settings.encoder is not None and not names) or (settings.init is not None and not sources):
+        raise UserError("--freeze and encoders of sides are of pairs: name each as SIDE=NAME, such as image=resnet18")
+    frozen = [side.strip() for side in (settings.freeze or "").split(",") if side.strip()]
+    for name in names.values():
+        check_encoder(name)
+    given = {side: open_encoder(source, offline=settings.offline) for side, source in sources.items()}
+    for encoder in given.values():
+        options = as_read_by(encoder, options)
+
+    def build(spec: Spec) -> OwnEncoder:
+        if not spec.parts:
+            raise UserError(f"--encoder, --init and --freeze name sides, and the data are of kind {spec.kind}")
+        towers = {side: modality_of(of.spec).adapt(of, spec.parts[side]) for side, of in given.items()}
+        name = modality_of(spec).default_encoder(spec, ())
+        return build_encoder(name, spec, parts={**names, **towers}, frozen=frozen, offline=settings.offline)
+
+    return Beginning(build, {**options, "kind": combinator()}, bool(given))

@@ -12,11 +12,10 @@ from tacit.core.secret import FILE_NAME as SECRET
 from tacit.core.secret import own_secret
 from tacit.encoders import save_encoder
 from tacit.evaluation import Seal
-from tacit.experiment.architecture import Architecture, adapted, as_read_by, chosen_encoder, initial_encoder, open_split
+from tacit.experiment.architecture import Architecture, beginning, open_split
 from tacit.experiment.folder import CONFIG, LOG, Workspace, default_folder
 from tacit.experiment.log import Log
 from tacit.experiment.opening import Opened
-from tacit.experiment.plan import named_tasks
 from tacit.experiment.resuming import go_on_with_the_same
 from tacit.experiment.settings import PretrainSettings, RunFolder, RunSettings, Settings
 from tacit.training.loop import Run
@@ -47,13 +46,10 @@ def open_run(
     data: Any, settings: Settings, options: dict[str, Any], log: Log, space: Workspace
 ) -> tuple[Opened, Architecture]:
     """Open the data and the encoder of a run, with the test set that an earlier part of the run has sealed."""
-    build = chosen_encoder(settings.encoder, offline=settings.offline, tasks=named_tasks(settings))
-    initial = initial_encoder(settings, offline=settings.offline)
-    if initial is not None:
-        build, options = adapted(initial), as_read_by(initial, options)
+    build, options, continued = beginning(settings, options)
     source = space.path if (space.path / "seal.json").exists() else settings.seal
     seal = Seal.load(source) if source is not None else None
-    opened, architecture = open_split(data, options, build, settings, log, seal=seal, continued=initial is not None)
+    opened, architecture = open_split(data, options, build, settings, log, seal=seal, continued=continued)
     if settings.transductive and opened.split.held is not None:
         raise UserError(
             "--transductive: what histories hold before the tested event is always known, and what came must not be; "

@@ -19,6 +19,7 @@ from tacit.core.archives import arrays_in
 from tacit.core.errors import UserError
 from tacit.core.files import whole_file
 from tacit.core.secret import Secret, secret_in, secret_of
+from tacit.core.spec import Spec
 from tacit.data.source import each
 from tacit.experiment.folder import BEGUN_ON
 
@@ -46,13 +47,22 @@ class Begun(NamedTuple):
 
         names = b"".join(hashed(name.encode()) for name in each(dataset.ids))
         contents = b"".join(hashed(content) for content in dataset.content.tolist())
-        spec = {name: value for name, value in vars(dataset.spec).items() if name not in _MEASURED}
+        form = _form(dataset.spec)
+        if dataset.spec.parts:  # `content` is that of the first part alone
+            form["data_hash"] = hashed(dataset.data_hash.encode()).hex()
         return cls(
             np.frombuffer(names, np.uint64),
             np.frombuffer(contents, np.uint64),
             np.array([zlib.crc32(opened.split.pretrain.astype(np.int64).tobytes())], np.uint32),
-            json.dumps({"kind": dataset.kind, **spec}),
+            json.dumps({"kind": dataset.kind, **form}),
         )
+
+
+def _form(spec: Spec) -> dict[str, Any]:
+    """The settings in a spec, and in those of its parts."""
+    if spec.parts:
+        return {f"{part}.{name}": value for part, of in spec.parts.items() for name, value in _form(of).items()}
+    return {name: value for name, value in vars(spec).items() if name not in _MEASURED}
 
 
 def go_on_with_the_same(folder: Path, opened: Opened) -> None:

@@ -44,13 +44,15 @@ class Start:
             modernbert_ nano, tiny, small or base for text; audio_convnet, and audio_, audio_causal_, ast_ or wav2vec2_
             nano, tiny, small or base for sound; series_convnet, series_causal, and patchtst_ nano, tiny, small or base
             for time series; sasrec_ and bert4rec_ nano, tiny or small for histories of items; chosen from the data and
-            the tasks by default.
+            the tasks by default. Of pairs one for each side: image=resnet18,text=bert_nano.
         init: An encoder to go on from with its weights, and of text with its tokenizer: a run folder, an exported
-            folder, or hf:FOLDER_OR_NAME. The report of a run compares before with after.
+            folder, or hf:FOLDER_OR_NAME. The report of a run compares before with after. Of pairs for one side or
+            both: image=RUN,text=hf:NAME.
         add_words: A file of words, one per line, that the tokenizer of --init learns as single tokens: those of a
             trade. Each starts as the mean of the tokens that it was split into.
         mask: How much masked prediction hides: a share of the tokens (0.3), or one that changes over the training
             (0.3:0.15); of text also by what (token, word or span), as in 0.3,span. Chosen by measurement by default.
+        freeze: Of pairs, the side whose encoder keeps the weights that it came with, such as image.
     """
 
     group: ClassVar[str] = "pretraining"
@@ -59,6 +61,7 @@ class Start:
     init: str | None = None
     add_words: str | None = None
     mask: str | None = None
+    freeze: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +70,8 @@ class Tasks:
 
     Args:
         tasks: Names separated by commas; `a+0.4*b` trains one encoder on a weighted sum. `tacit tasks` lists them. By
-            default simclr,rotation,masked for images, simclr,masked for sound and time series, simclr for text, and
-            next for histories of items.
+            default simclr,rotation,masked for images, simclr,masked for sound and time series, simclr for text, next
+            for histories of items, and siglip for pairs.
         budget: A time for the whole command (90s, 10m, 2h), or steps or epochs for each task (5000steps, 20epochs).
         seeds: How many times each task is pretrained, each with other initial weights, order and views, under its share
             of the budget. With 1 the verdict is about this checkpoint, with 3 or more about the recipe.

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.wording import Ours
+from tacit.data.source import VALIDATION
 from tacit.data.split import Split
 from tacit.evaluation.sealing import EVENTS_KEPT
 from tacit.evaluation.targets import make_target
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 Rows = NDArray[np.int64]
 _SHOWN = 3  # examples that a line names
+MOST_CHOSEN_BY, FEW_CHOSEN_BY = 1_000, 50  # groups held out to choose by
 
 
 def has_seen(judged: Seal, kept_out: Seal) -> bool:
@@ -72,7 +75,13 @@ def split_dataset(
             "none of the sealed test examples has a label here: name the label file that the seal was made with as "
             "well (--labels FIRST --labels MORE)"
         )
-    rows = np.flatnonzero(known & (places.free | places.sealed))
+    free = places.free
+    if target.unseen and sealed.items and not transductive:
+        chosen_by = held_for_choice(dataset, free, sealed.seed)
+        rows = np.flatnonzero(known & (chosen_by | places.sealed))
+        free = free & ~chosen_by
+    else:
+        rows = np.flatnonzero(known & (free | places.sealed))
     group = np.arange(len(everything)) if dataset.group is None else dataset.group
     frames = None if dataset.spans is None else modality.units(dataset.cache, dataset.spans, rows, stride)
     rows = frames.row if frames else rows
@@ -94,7 +103,21 @@ def split_dataset(
         own=modality.owned,
     )
     untested = places.missing + int((places.sealed & ~known).sum())
-    return Split(everything if transductive else np.flatnonzero(places.free), rows, labelled, sealed, untested)
+    return Split(everything if transductive else np.flatnonzero(free), rows, labelled, sealed, untested)
+
+
+def held_for_choice(dataset: Dataset, free: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+    """A small part of the free examples, [N], that is chosen by and not pretrained on; groups and copies stay whole.
+
+    Those of the validation split where the data have one, else a twentieth, at most 1,000 groups.
+    """
+    if dataset.split is not None and (chosen := free & (dataset.split == VALIDATION)).any():
+        return np.asarray(chosen)
+    content = np.ascontiguousarray(dataset.content).view(">u8").reshape(-1, 2)
+    unit = np.unique(content, axis=0, return_inverse=True)[1].reshape(-1) if dataset.group is None else dataset.group
+    units = np.random.default_rng(keys.fold(seed, "chosen by")).permutation(np.unique(unit[free]))
+    many = max(min(len(units) // 20, MOST_CHOSEN_BY), min(len(units) // 4, FEW_CHOSEN_BY))
+    return free & np.isin(unit, units[:many])
 
 
 def about_seal(dataset: Dataset, split: Split, *, private: bool = False) -> str:

@@ -137,11 +137,12 @@ def diagnoses(
     """The label-free diagnosis of every task by pretraining seed, and of the untrained encoder.
 
     Measured on examples that were pretrained on, the same for all. An encoder whose RankMe fell during its training, by
-    the online probe, is warned of, and so is a quantiser that has come to use few of its codes.
+    the online probe, is warned of, and so is a quantiser that has come to use few of its codes. A loss that is
+    still that of guessing has failed.
     """
     from tacit.evaluation.features import extract
-    from tacit.evaluation.spectrum import diagnose, idle_codes, rank_falls
-    from tacit.tasks import TASKS, parse_mixture
+    from tacit.evaluation.spectrum import diagnose, idle_codes, rank_falls, unmoved
+    from tacit.tasks import TASKS, of_whole, parse_mixture
 
     chance = np.random.default_rng(keys.fold(architecture.seed, "diagnosis"))
     rows = np.sort(chance.permutation(opened.split.pretrain)[: DIAGNOSED // haste])
@@ -154,7 +155,7 @@ def diagnoses(
     untrained = measured(architecture.untrained()[0])
     found: dict[str, list[Diagnosis]] = {}
     for name, of in runs.items():
-        classifying = all(TASKS[part].family in CLASSIFYING for part in parse_mixture(name))
+        classifying = all(TASKS[of_whole(part)].family in CLASSIFYING for part in parse_mixture(name))
         known = {"untrained_spread": untrained.std_normalised, "classification_pretext": classifying}
         found[name] = []
         for run in of:
@@ -162,7 +163,8 @@ def diagnoses(
             ranks = rank_readings(run.history)
             falls = rank_falls(ranks[-1], max(ranks)) if ranks else ()
             idle = [alarm for used in codes_used(run.history) for alarm in idle_codes(used)]
-            found[name].append(replace(diagnosis, alarms=(*diagnosis.alarms, *falls, *idle)))
+            stuck = [alarm for share in of_guessing(run.history) for alarm in unmoved(share)]
+            found[name].append(replace(diagnosis, alarms=(*diagnosis.alarms, *falls, *idle, *stuck)))
     return {**found, UNTRAINED: [untrained]}
 
 
@@ -207,6 +209,13 @@ def codes_used(history: Sequence[Mapping[str, Any]]) -> list[float]:
     """The share of its codes that a task's quantiser used last, for each part of a sum that has one."""
     last = history[-1] if history else {}
     return [float(value) for key, value in last.items() if key.rpartition("/")[2] == "codes_used"]
+
+
+def of_guessing(history: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The loss of each part of a task that knows what guessing costs, as a share of that; over the last tenth."""
+    last = history[-max(1, len(history) // 10) :]
+    names = [key for key in (last[-1] if last else {}) if key.rpartition("/")[2] == "of_guessing"]
+    return [float(np.mean([row[name] for row in last if name in row])) for name in names]
 
 
 def first_fall(history: Sequence[Mapping[str, Any]]) -> str:

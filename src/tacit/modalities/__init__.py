@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -28,6 +29,7 @@ MODALITIES = {
     "series": "tacit.modalities.series",
     "volume": "tacit.modalities.volume",
     "items": "tacit.modalities.events",
+    "pair": "tacit.modalities.pair",
 }
 
 
@@ -111,6 +113,27 @@ def next_up(modality: str) -> str | None:
     return target
 
 
+def combinator() -> str:
+    """The modality whose examples are made of those of several others."""
+    return next(name for name, of in signs().items() if of.several)
+
+
+def sides() -> tuple[str, ...]:
+    """The modalities that can be a side of a pair: a table holds their examples in a column."""
+    return tuple(name for name, of in signs().items() if of.columns or of.texts)
+
+
+def asked_by(tasks: Collection[str]) -> str | None:
+    """The modality that one of these tasks asks for by its name; None where all learn from any data."""
+    return next((name for name in MODALITIES if {*getattr(_options(name), "TASKS", ())} & {*tasks}), None)
+
+
+def usual_target(modality: str) -> str | None:
+    """The target of a modality that has one of its own, whether there are labels or not."""
+    target: str | None = getattr(_options(modality), "TARGET", None)
+    return target
+
+
 def _options(modality: str) -> Any:
     return import_module(f"{MODALITIES[modality]}.options")
 
@@ -121,12 +144,13 @@ if TYPE_CHECKING:  # the table once more, for type checkers and editors, which c
     from tacit.modalities.audio.options import Options as _Audio
     from tacit.modalities.events.options import Options as _Events
     from tacit.modalities.image.options import Options as _Image
+    from tacit.modalities.pair.options import Options as _Pair
     from tacit.modalities.series.options import Options as _Series
     from tacit.modalities.text.options import Options as _Text
     from tacit.modalities.volume.options import Options as _Volume
 
     @dataclass(frozen=True, kw_only=True)
-    class ContentOptions(Reading, _Image, _Audio, _Text, _Series, _Volume, _Events):
+    class ContentOptions(Reading, _Image, _Audio, _Text, _Series, _Volume, _Events, _Pair):
         """How the content of data is read; nothing of labels, groups and splits."""
 
     @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tacit.modalities.hf_folder import Public
     from tacit.modalities.recipe import Recipe
     from tacit.report import Points, Recommended
+    from tacit.tasks.base import Task
     from tacit.training.batches import Batches
 
 Rows = NDArray[np.int64]
@@ -79,6 +80,10 @@ class Modality(ABC, Generic[S, D]):
     def default_encoder(self, spec: S, tasks: Collection[str]) -> str:
         """The architecture that suits these data and these pretext tasks."""
 
+    def default_parts(self, spec: S) -> Mapping[str, str]:
+        """The architecture of each part of an encoder, where it is made of those of other modalities."""
+        return {}
+
     ingredients: type[Ingredients[Any]]  # for pretext tasks; a modality has the tasks that it has all ingredients for
 
     def recipe(
@@ -103,6 +108,12 @@ class Modality(ABC, Generic[S, D]):
             accelerated=accelerated,
             hiding=hiding,
         )
+
+    def task(self, name: str, encoder: Any, hiding: MaskSchedule | None = None) -> Task:
+        """The task of this name on an encoder, made of the ingredients; `hiding` replaces the default mask schedule."""
+        from tacit.modalities.recipe import make_task
+
+        return make_task(self, name, encoder, hiding)
 
     def measured(self, task: str, encoder: Any) -> Mapping[str, Any]:
         """Settings of a task that were measured to train well here, in place of the task's own defaults."""
@@ -168,6 +179,10 @@ class Modality(ABC, Generic[S, D]):
     @abstractmethod
     def baselines(self, store: D, split: Split, seed: int) -> list[Arm]:
         """The arms that learn nothing from unlabelled data but counts."""
+
+    def plain(self, store: D, rows: Rows, seed: int) -> Callable[[Rows], Any] | None:
+        """Features [n d] of examples, perhaps sparse, that are counted over `rows` and not learned; None for none."""
+        return None
 
     def baselines_seconds(self, store: D, split: Split) -> tuple[float, Callable[[int], float]]:
         """Estimated seconds to evaluate the baselines beyond those of any encoder: once, and for a number of labels."""

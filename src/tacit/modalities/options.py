@@ -30,6 +30,14 @@ class ModalityOptions(Options):
         others = [name for name, words in cls.own_words.items() if settings.get(name) not in words]
         return replace(own, **dict.fromkeys(others)) if others else own
 
+    def over(self, others: Mapping[str, ModalityOptions]) -> ModalityOptions:
+        """These options with those of all modalities, where examples are made of those of several."""
+        return self
+
+    def accepted(self) -> frozenset[str]:
+        """The settings that mean something to data of this modality."""
+        return frozenset(self.names())
+
     def named(self) -> str:
         """The setting that claims the data for this modality, as on the command line; empty for none."""
         return next((flag(name, getattr(self, name)) for name in self.columns if getattr(self, name)), "")

@@ -51,7 +51,7 @@ def make_recipe(
     hiding: MaskSchedule | None = None,
 ) -> Recipe:
     """The recipe of a task, or of a weighted sum of tasks; a step takes at most a quarter of the examples."""
-    tasks = {name: make_task(modality, name, encoder, hiding) for name in weights}
+    tasks = {name: modality.task(name, encoder, hiding) for name in weights}
     task = next(iter(tasks.values())) if len(tasks) == 1 else Sum(tasks, weights)
     most = max(2, min(modality.batch_size(encoder, weights, accelerated), examples // 4))
     return Recipe(

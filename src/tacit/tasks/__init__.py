@@ -102,11 +102,29 @@ TASKS = {
         "say which tokens a small generator has replaced",
         "Clark et al. 2020, arXiv:2003.10555",
     ),
+    "clip": Entry(
+        "contrast",
+        "tacit.tasks.clip:Clip",
+        "tell which caption belongs to an image, and which image to a caption",
+        "Radford et al. 2021, arXiv:2103.00020",
+    ),
+    "siglip": Entry(
+        "contrast",
+        "tacit.tasks.siglip:SigLIP",
+        "say of every image and every caption whether they belong together",
+        "Zhai et al. 2023, arXiv:2303.15343",
+    ),
 }
+
+
+def of_whole(name: str) -> str:
+    """The task of a name that may begin with the side of pairs that it learns from, as in image:simclr."""
+    return name.rpartition(":")[2]
 
 
 def check_task(name: str) -> None:
     """UserError with the nearest name where `name` is not in the table; imports nothing."""
+    name = of_whole(name)
     if name not in TASKS:
         raise UserError(f"no pretext task named {name!r}{nearest(name, TASKS)}; `tacit tasks` lists them")
 
@@ -114,14 +132,14 @@ def check_task(name: str) -> None:
 def task_class(name: str) -> type[Task]:
     """The class of a name in `TASKS`."""
     check_task(name)
-    module, _, cls = TASKS[name].where.partition(":")
+    module, _, cls = TASKS[of_whole(name)].where.partition(":")
     found: type[Task] = getattr(import_module(module), cls)
     return found
 
 
 def needs(name: str) -> frozenset[str]:
     """The ingredients that a modality must have for the task of this name."""
-    using = TASKS[name].using
+    using = TASKS[of_whole(name)].using
     return frozenset(using.get(need, need) for need in task_class(name).needs)
 
 

@@ -65,6 +65,10 @@ class Ingredients(Generic[E_co]):
         """Strongly augmented views of an example, for contrast."""
         raise NotImplementedError
 
+    def sides(self) -> Mapping[str, ViewMaker]:
+        """A weakly augmented example of each side of a pair, by the name of the side."""
+        raise NotImplementedError
+
     def dropout(self) -> ViewMaker:
         """The unchanged example, for an encoder whose own dropout makes two views of it."""
         raise NotImplementedError

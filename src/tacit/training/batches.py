@@ -17,6 +17,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tacit.core import keys
 from tacit.core.errors import UserError
@@ -81,6 +82,7 @@ class Batches:
     among: NDArray[np.int64] | Span  # the rows to train on
     batch_size: int  # of the global batch: all ranks together
     seed: int = 0
+    drawn: Callable[[NDArray[np.int64], Tensor], Batch] | None = None  # `read` where keys draw what of a row is read
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or not len(self.among):
@@ -103,8 +105,8 @@ class Batches:
             raise UserError(f"a batch of {self.batch_size} cannot be shared equally by {world} processes")
         share = self.batch_size // world
         mine = slice(rank * share, (rank + 1) * share)
-        batch = self.read(self.rows(step)[mine])
-        return {**batch, "key": keys.batch_keys(self.seed, step, torch.arange(self.batch_size)[mine])}
+        rows, key = self.rows(step)[mine], keys.batch_keys(self.seed, step, torch.arange(self.batch_size)[mine])
+        return {**(self.read(rows) if self.drawn is None else self.drawn(rows, key)), "key": key}
 
     def stream(self, start: int, stop: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of steps start..stop-1, prepared ahead by one thread that ends with the iterator."""

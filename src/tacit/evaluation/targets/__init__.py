@@ -20,6 +20,7 @@ TARGETS: Mapping[str, str] = {
     "pairs": "tacit.evaluation.targets.retrieval:Pairs",
     "similarity": "tacit.evaluation.targets.similarity:Similarity",
     "tokens": "tacit.evaluation.targets.classification:Tokens",
+    "matching": "tacit.evaluation.targets.matching:Matching",
     "recommendation": "tacit.evaluation.targets.recommendation:Recommendation",
     "repeats": "tacit.evaluation.targets.recommendation:Repeats",
     "_texts": "tacit.evaluation.targets.retrieval:Texts",

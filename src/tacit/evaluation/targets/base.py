@@ -140,6 +140,8 @@ class Target(ABC):
     powered: ClassVar[bool] = False  # whether the detectable gain of a test can be estimated beforehand
     of_parts: ClassVar[bool] = False  # labels are those of words or frames
     asks_next: ClassVar[bool] = False  # the next event is the answer: no label is read
+    matches: ClassVar[bool] = False  # both sides of pairs are embedded, and sought by one another
+    unseen: ClassVar[bool] = False  # what is chosen by must be as new to an encoder as what is tested
 
     # ---------------------------------------------------------------- labels
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from tacit.core.spec import Spec
 from tacit.data.copies import Copies
 from tacit.data.split import Split
 from tacit.evaluation import Arm
+from tacit.evaluation.features import extract
 from tacit.modalities.base import Modality
 from tacit.modalities.graph import GraphIO
 from tacit.modalities.image import decode, export, recipes
@@ -68,6 +69,11 @@ class Images(Modality[ImageSpec, Cache]):
     def baselines(self, store: Cache, split: Split, seed: int) -> list[Arm]:
         plain = PixelStatistics.fit(store.batch, split.pretrain, store.spec, seed=seed)
         return [Arm("pixels", "baseline", encoders=(plain,), encoder="pixels and their principal components", own=True)]
+
+    def plain(self, store: Cache, rows: NDArray[np.int64], seed: int) -> Callable[[NDArray[np.int64]], Any]:
+        """The leading principal components of the pixels."""
+        found = PixelStatistics.fit(store.batch, rows, store.spec, seed=seed)
+        return lambda some: extract(found, store.batch, some)["depth0"]
 
     def compatible(self, spec: ImageSpec, other: ImageSpec) -> bool:
         if (spec.size, spec.framing) != (other.size, other.framing):

@@ -17,7 +17,7 @@ from tacit.core.budget import quickest
 from tacit.core.encoder import OwnEncoder
 from tacit.core.masks import UNITS
 from tacit.core.spec import Spec
-from tacit.core.text import ENOUGH, WORDS, bm25, snippet, tfidf, word_counts, word_pattern
+from tacit.core.text import ENOUGH, WORDS, bm25, snippet, terms_of, tfidf, word_counts, word_pattern
 from tacit.data.split import Split
 from tacit.evaluation import Arm
 from tacit.evaluation.arms import target_of
@@ -161,6 +161,11 @@ class Texts(Modality[TextSpec, Corpus]):
             return float(spent * (max(chosen_by, chosen_by**1.5) + more))
 
         return counting, fitting
+
+    def plain(self, store: Corpus, rows: NDArray[np.int64], seed: int) -> Callable[[NDArray[np.int64]], Any]:
+        """TF-IDF of words and pairs."""
+        weigh = terms_of(store.texts(rows))
+        return lambda some: weigh(store.texts(some))
 
     def compatible(self, spec: TextSpec, other: TextSpec) -> bool:
         return spec.tokenizer == other.tokenizer

@@ -1,0 +1,1 @@
+"""Pairs: two modalities side by side, such as images with captions."""
