@@ -55,7 +55,7 @@ OF_A_MODALITY = {
 
 PUBLIC = {
     *("run", "inspect", "pretrain", "evaluate", "compare", "predict", "next_labels", "embed", "export", "fill_mask"),
-    *("recommend", "doctor", "clean"),
+    *("recommend", "search", "doctor", "clean"),
     *("load_encoder", "open_dataset", "wrap", "Report", "Task", "Encoder", "Batch", "Features", "Output"),
     *("UserError", "RunFailed", "Interrupted"),
 }

@@ -192,3 +192,19 @@ def test_a_run_on_pairs_matches_what_it_has_not_seen(tmp_path: Path) -> None:
     assert torch.equal(towers(batch).pooled, image(image.prepare([picture(400)[0]])).pooled)
     assert isinstance(towers, Towers)
     assert [*towers.sides(batch)] == ["image", "text"]
+    found = tacit.search(
+        tmp_path / "run",
+        "a red square",
+        data=str(tmp_path / "shapes.parquet"),
+        index=str(tmp_path / "index.parquet"),
+        out=str(tmp_path / "found.html"),
+        k=5,
+    )
+    again = tacit.search(tmp_path / "run", image=picture(400)[0], index=str(tmp_path / "index.parquet"), k=360)
+    assert sum(colour[int(name)] == "red" for name in found.ids) >= 3
+    assert len(again.ids) == 360
+    assert again.scores == sorted(again.scores, reverse=True)
+    assert (tmp_path / "found.html").read_text().count("<img") == 5
+    tacit.export(tmp_path / "run", to="safetensors", out=str(tmp_path / "exported"))
+    exported = tacit.load_encoder(tmp_path / "exported")
+    assert torch.equal(exported(batch).pooled, towers(batch).pooled)

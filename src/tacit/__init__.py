@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tacit.commands.pretrain import pretrain
     from tacit.commands.recommend import recommend
     from tacit.commands.run import run
+    from tacit.commands.search import search
     from tacit.core.errors import Interrupted, RunFailed, UserError
     from tacit.core.types import Batch, Encoder, Features, Output
     from tacit.encoders import wrap
@@ -47,6 +48,7 @@ _HOME = {
     "export": "commands.export",
     "fill_mask": "commands.fill_mask",
     "recommend": "commands.recommend",
+    "search": "commands.search",
     "doctor": "commands.doctor",
     "clean": "commands.clean",
     "load_encoder": "commands.opening",
@@ -75,6 +77,7 @@ __all__ = [  # noqa: RUF022  (the order in which one meets them)
     "export",
     "fill_mask",
     "recommend",
+    "search",
     "doctor",
     "clean",
     "load_encoder",

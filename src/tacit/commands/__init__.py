@@ -18,6 +18,7 @@ COMMANDS = {  # in the order in which a user meets them
     "export": "tacit.commands.export:export",
     "fill-mask": "tacit.commands.fill_mask:fill_mask",
     "recommend": "tacit.commands.recommend:recommend",
+    "search": "tacit.commands.search:search",
     "tasks": "tacit.commands.tasks:tasks",
     "doctor": "tacit.commands.doctor:doctor",
     "clean": "tacit.commands.clean:clean",

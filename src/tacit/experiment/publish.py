@@ -19,6 +19,7 @@ from tacit.evaluation.targets import make_target
 from tacit.experiment.architecture import Architecture
 from tacit.experiment.folder import environment
 from tacit.experiment.opening import Opened
+from tacit.modalities.base import Matched
 from tacit.report import Figures, Neighbours, Picture, Points, write
 from tacit.report.figures import MAPPED, flatten
 from tacit.training.loop import Run
@@ -83,12 +84,13 @@ def _figures(
     rows = _shown_rows(opened, seed)
     pooled = extract(encoder, opened.dataset.batch, rows)["pooled"]
     judged = opened.split.labelled if opened.split.held else None
+    both = modality.matched(opened.dataset.cache, encoder, rows)
     given = {key: str(value) for key, value in settings.items() if value not in (None, False)}
     return replace(
         figures,
-        gallery=_gallery(opened, rows, pooled),
+        gallery=_sought(opened, rows, *both) if both else _gallery(opened, rows, pooled),
         points=(None if judged is None else modality.map_of(encoder, judged, name))
-        or _map(opened, rows, pooled, name, hurried),
+        or (_map_of_both(opened, rows, *both, name, hurried) if both else _map(opened, rows, pooled, name, hurried)),
         recommended=[] if judged is None else modality.recommended(encoder, judged, seed),
         samples={task: _samples(opened, architecture, run) for task, run in runs.items()},
         config=yaml.safe_dump(given, sort_keys=False),
@@ -119,6 +121,38 @@ def _gallery(opened: Opened, rows: NDArray[np.int64], pooled: NDArray[np.float32
         found = [(_heard(opened, int(rows[n])), float(similarity[n])) for n in nearest]
         gallery.append(Neighbours(_heard(opened, int(rows[query])), found, make_target(opened.dataset.target).shared))
     return gallery
+
+
+def _sought(opened: Opened, rows: NDArray[np.int64], one: Matched, other: Matched) -> list[Neighbours]:
+    """Captions spread evenly over the shown examples, each with what it finds; its own is named as it is."""
+    gallery = []
+    for query in np.unique(np.linspace(0, len(rows) - 1, QUERIES).astype(int)).tolist():
+        similarity = one.embedding @ other.embedding[query]
+        nearest = np.argsort(-similarity)[: min(NEAREST, len(rows))].tolist()
+        names = opened.dataset.ids.take(rows[[query, *nearest]]).to_pylist()
+        found = [
+            (Picture(one.pictures[n], name, name), float(similarity[n]))
+            for n, name in zip(nearest, names[1:], strict=True)
+        ]
+        gallery.append(Neighbours(Picture(other.pictures[query], names[0], names[0]), found, sought=True))
+    return gallery
+
+
+def _map_of_both(
+    opened: Opened, rows: NDArray[np.int64], one: Matched, other: Matched, name: str, hurried: bool
+) -> Points:
+    """Both sides of the shown examples on one map."""
+    flat, method = flatten(np.concatenate([one.embedding, other.embedding]), hurried=hurried)
+    ids = opened.dataset.ids.take(rows).to_pylist()
+    return Points(
+        x=flat[:, 0].tolist(),
+        y=flat[:, 1].tolist(),
+        label=[side.side for side in (one, other) for _ in rows],
+        id=[*ids, *(of if isinstance(of, str) else name for of, name in zip(other.pictures, ids, strict=True))],
+        arm=name,
+        method=method,
+        noun="sides of examples",
+    )
 
 
 def _map(opened: Opened, rows: NDArray[np.int64], pooled: NDArray[np.float32], name: str, hurried: bool) -> Points:

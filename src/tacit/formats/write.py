@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tacit.core.errors import UserError
+from tacit.core.folders import files_in
 from tacit.encoders import check_free, written
 from tacit.encoders import folder as saved
 from tacit.formats import format_named, handover
@@ -17,7 +19,7 @@ from tacit.formats.base import as_function
 
 if TYPE_CHECKING:
     from tacit.core.encoder import OwnEncoder
-    from tacit.formats.base import Copy
+    from tacit.formats.base import Copy, Format
     from tacit.formats.head import Head
 
 # A float32 network computed by other kernels differs by rounding; a larger difference means another function.
@@ -40,31 +42,48 @@ def export(
     UserError where the encoder has no such form, a package is missing or `out` holds other things.
     """
     out, form = Path(out), format_named(to)
-    form.check(encoder)
+    towers = encoder.parts or {"": encoder}
+    if encoder.parts and head is not None:
+        raise UserError(f"a head is of one encoder: export that of a side, such as encoder/{next(iter(towers))}")
+    for tower in towers.values():
+        form.check(tower)
     check_free(out)
     training = encoder.training
     encoder.eval()
     try:
         with written(out) as folder:
             saved.write(encoder, folder, card or {})
-            if head is None:
-                form.write(encoder, folder)
-            else:
-                heads.write(encoder, head, form, folder)
-            both = None if head is None else form.headed(encoder, head, folder)
-            original, copy = both or (as_function(encoder), form.copy(encoder, folder))
-            difference, scale = _compare(encoder, original, copy, to)
-            files = sorted(path.name for path in folder.iterdir())
+            found = {name: _added(tower, form, folder / name, head, to) for name, tower in towers.items()}
+            files = files_in(folder) if encoder.parts else sorted(path.name for path in folder.iterdir())
     finally:
         encoder.train(training)
-    kind = handover(encoder)
+    difference, scale = (max(of) for of in zip(*found.values(), strict=True))
+    notes = [(f"{name}: " if name else "") + _note(tower, form, *found[name]) for name, tower in towers.items()]
+    if encoder.parts:
+        notes.append("encoder.safetensors holds the linear map of each side into the space that both share")
+    note = "; ".join(notes)
+    done = {"to": to, "out": str(out), "files": files, "difference": difference, "scale": scale, "note": note}
+    return done if head is None else {**done, "caller": "; ".join(handover(encoder).left_to_do(head.deep))}
+
+
+def _added(encoder: OwnEncoder, form: Format, folder: Path, head: Head | None, to: str) -> tuple[float, float]:
+    """Add the files of a format to the folder of an encoder; the largest difference of the copy, and the scale."""
+    if head is None:
+        form.write(encoder, folder)
+    else:
+        heads.write(encoder, head, form, folder)
+    both = None if head is None else form.headed(encoder, head, folder)
+    original, copy = both or (as_function(encoder), form.copy(encoder, folder))
+    return _compare(encoder, original, copy, to)
+
+
+def _note(encoder: OwnEncoder, form: Format, difference: float, scale: float) -> str:
     note = f"largest difference to the original {difference:.1e}, of features up to {scale:.1f}"
     if encoder.hugging_face() is None:
         note += "; Hugging Face's library cannot express this encoder, so there is no config.json"
-    if form.windows and (longer := kind.longer()):
+    if form.windows and (longer := handover(encoder).longer()):
         note += f"; {longer}"
-    done = {"to": to, "out": str(out), "files": files, "difference": difference, "scale": scale, "note": note}
-    return done if head is None else {**done, "caller": "; ".join(kind.left_to_do(head.deep))}
+    return note
 
 
 def nameless(encoder: OwnEncoder, head: Head | None) -> tuple[OwnEncoder, Head | None]:

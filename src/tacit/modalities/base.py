@@ -50,6 +50,14 @@ class Units(NamedTuple):
     content: NDArray[np.void]  # [n] 16-byte hash
 
 
+class Matched(NamedTuple):
+    """One side of n examples: its name, its embeddings in the space of both, and how people see it."""
+
+    side: str
+    embedding: NDArray[np.float32]  # [n D]
+    pictures: Sequence[Any]  # [n]
+
+
 S = TypeVar("S", bound=Spec)
 D = TypeVar("D", bound=Store)
 
@@ -271,6 +279,10 @@ class Modality(ABC, Generic[S, D]):
 
     def map_of(self, encoder: Any, labelled: Labelled, name: str) -> Points | None:
         """A map of next events, where these are the target; None for the usual map of the examples."""
+        return None
+
+    def matched(self, store: D, encoder: Any, rows: Rows) -> tuple[Matched, Matched] | None:
+        """Both sides of these examples, of which the second asks for the first; None where an example has one."""
         return None
 
     def recommended(self, encoder: Any, labelled: Labelled, seed: int) -> list[Recommended]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tacit.report.curves import Curve
 from tacit.report.figures import Figures, Neighbours, Picture, Points, Recommended
+from tacit.report.found import found_page
 from tacit.report.page import render, write
 from tacit.report.private import private_report, without_data
 
@@ -14,6 +15,7 @@ __all__ = [
     "Picture",
     "Points",
     "Recommended",
+    "found_page",
     "private_report",
     "render",
     "without_data",

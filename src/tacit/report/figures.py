@@ -30,12 +30,14 @@ class Picture:
 class Neighbours:
     """An example and its nearest others by cosine similarity, nearest first.
 
-    With `classes`, labels are equal or not; numbers are only near each other.
+    With `classes`, labels are equal or not; numbers are only near each other. With `sought`, the example is a query of
+    the other side of pairs, and the label names what it was said of.
     """
 
     query: Picture
     nearest: Sequence[tuple[Picture, float]]
     classes: bool = True
+    sought: bool = False
 
 
 @dataclass(frozen=True)

@@ -328,4 +328,5 @@ def _neighbours(row: Neighbours) -> dict[str, Any]:
         for picture, similarity in list(row.nearest)[:8]
     ]
     shown = _shown(query.image, 80, query.sound)
-    return {"image": shown, "picture": query, "nearest": near, "marked": row.classes and query.label}
+    marked = row.classes and query.label
+    return {"image": shown, "picture": query, "nearest": near, "marked": marked, "sought": row.sought}

@@ -19,8 +19,9 @@ from tacit.data.copies import Copies
 from tacit.data.split import Split
 from tacit.evaluation import Arm
 from tacit.evaluation.arms import target_of
+from tacit.evaluation.features import both_sides
 from tacit.modalities import modality_named, sides
-from tacit.modalities.base import Modality
+from tacit.modalities.base import Matched, Modality
 from tacit.modalities.graph import GraphIO
 from tacit.modalities.pair.baselines import mapped
 from tacit.modalities.pair.encoder import Towers
@@ -200,6 +201,14 @@ class PairModality(Modality[PairSpec, Pairs]):
     def sounds(self, store: Pairs, rows: Rows) -> Sequence[bytes | None]:
         side = store.spec.first
         return modality_named(side).sounds(store.sides[side].store, store.only(side, rows))
+
+    def matched(self, store: Pairs, encoder: Towers, rows: Rows) -> tuple[Matched, Matched]:
+        both = np.split(both_sides(encoder, store.batch, rows, None)[:, :-1], 2, axis=1)
+        one, other = (
+            Matched(name, of, modality_named(name).pictures(side.store, side.rows[rows]))
+            for (name, side), of in zip(store.sides.items(), both, strict=True)
+        )
+        return one, other
 
     def shown(self, store: Pairs, preview: Tensor) -> Sequence[Any]:
         """As the side whose examples have this form shows them."""
