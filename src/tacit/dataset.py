@@ -16,7 +16,7 @@ from tacit.data.cache import clean, default_root
 from tacit.data.dataset import Dataset
 from tacit.data.labels import grouped, read_labels
 from tacit.data.layouts import with_folder_labels
-from tacit.data.listing import File, Lister, Listing, Objects, Word
+from tacit.data.listing import File, Files, Lister, Listing, Objects, Word
 from tacit.data.named import Missing
 from tacit.data.notes import Notes
 from tacit.data.options import LabelOptions, Reading
@@ -178,6 +178,7 @@ def _claimed(listing: Listing, settings: Settings) -> Source:
         )
     if isinstance(listing, File):
         raise UserError(f"{listing.name}: give a folder, or a file of .parquet, .csv, .jsonl, .tar, .txt, .npz or .npy")
+    assert not isinstance(listing, Files), "the modality of several others claims these, or says why not"
     named, bare = reading.path_column, isinstance(listing, Objects)
     if isinstance(listing, Objects):  # a list of paths to files
         listing, named = Table(listing.name, pa.table({"file": [*map(str, listing.value)]}), signs()), "file"

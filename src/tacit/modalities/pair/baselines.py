@@ -10,6 +10,7 @@ from tacit.evaluation import Arm
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.probes.knn import unit_rows
 from tacit.evaluation.splits import Positions
+from tacit.evaluation.targets.matching import Matching
 from tacit.modalities import modality_named
 from tacit.modalities.pair.store import Pairs
 
@@ -23,6 +24,8 @@ def mapped(store: Pairs, split: Split, seed: int) -> list[Arm]:
     """Ridge regression from the plain features of the second side to those of the first, on the pretraining pairs."""
     labelled = split.labelled
     assert labelled is not None
+    target = target_of(labelled)
+    assert isinstance(target, Matching)
     rows = np.sort(np.random.default_rng(seed).permutation(split.pretrain)[:MOST])
     first, second = store.sides
     plain = {
@@ -42,8 +45,6 @@ def mapped(store: Pairs, split: Split, seed: int) -> list[Arm]:
         one = unit_rows((np.asarray(seen(store.only(first, tested)), np.float64) - middle) / spread)
         other = unit_rows(model.predict(said(store.only(second, tested))))
         table = np.concatenate([one, other, np.full((len(test), 1), -1.0)], axis=1)
-        found: NDArray[np.int32] = target.found(labelled, test, table)
-        return found
+        return target.found(labelled, test, table)
 
-    target = target_of(labelled)
     return [Arm("counts", "baseline", rule=rule, encoder="ridge from plain to plain features of the sides", own=True)]

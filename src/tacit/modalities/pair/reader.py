@@ -280,7 +280,7 @@ def _flat(table: OpenTable, columns: Sequence[str]) -> tuple[pa.Table, Rows, boo
 
 
 def _claimed(side: str, table: Table, options: Sided, columns: Sequence[str]) -> Source:
-    own: ModalityOptions = replace(options.each[side], **{f"{side}_column": tuple(columns)})  # type: ignore[arg-type]
+    own: ModalityOptions = replace(options.each[side], **{f"{side}_column": tuple(columns)})
     reader = reader_named(side)
     source = reader.claim(table, own, Reading(kind=side), frozenset())
     if source is None:

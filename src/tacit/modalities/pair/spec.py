@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tacit.core.spec import Spec, SpecOf
 
 if TYPE_CHECKING:
-    pass
+    from tacit.modalities.pair.encoder import Towers  # noqa: F401  (its name is a string below)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class Pairs:
     @cached_property
     def data_hash(self) -> str:
         return digest(
-            part for side in self.sides.values() for part in (side.store.data_hash.encode(), _bytes(side.rows))
+            part for side in self.sides.values() for part in (side.store.data_hash.encode(), side.rows.tobytes())
         )
 
     @property
@@ -144,7 +144,3 @@ def of_side(batch: Mapping[str, Any], side: str) -> dict[str, Any]:
 
 def _numbers(content: NDArray[np.void]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(content).view(">u8").reshape(-1, 2)
-
-
-def _bytes(rows: Rows) -> memoryview:
-    return memoryview(np.ascontiguousarray(rows).view(np.uint8))
