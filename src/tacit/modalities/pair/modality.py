@@ -29,7 +29,7 @@ from tacit.modalities.pair.recipes import OfSide, OnSide, PairIngredients, measu
 from tacit.modalities.pair.spec import PairSpec
 from tacit.modalities.pair.store import Drawn, Pairs, of_side
 from tacit.modalities.recipe import Recipe
-from tacit.tasks.base import Task, preview_of
+from tacit.tasks.base import Task
 from tacit.training.batches import Batches
 from tacit.training.optim import Optim
 
@@ -212,12 +212,9 @@ class PairModality(Modality[PairSpec, Pairs]):
 
     def shown(self, store: Pairs, preview: Tensor) -> Sequence[Any]:
         """As the side whose examples have this form shows them."""
-        form = (preview.ndim, preview.is_floating_point())
-        forms = {}
-        for name, side in store.sides.items():
-            seen = preview_of(side.store.batch(side.rows[:1]))
-            forms[seen.ndim, seen.is_floating_point()] = forms[seen.ndim, True] = name
-        name = forms.get(form, store.spec.first)
+        tokens = preview.ndim == 2 and not preview.is_floating_point()
+        fits = (name for name, of in store.sides.items() if ("tokens" in of.store.batch(of.rows[:1])) == tokens)
+        name = next(fits, store.spec.first)
         return modality_named(name).shown(store.sides[name].store, preview)
 
 
