@@ -151,7 +151,7 @@ class Matching(Target):
     def units(self, labelled: Labelled, positions: Positions) -> NDArray[np.int64]:
         return labelled.group[positions] if labelled.grouped else _identities(labelled, positions)[0]
 
-    def smoothing(self, truth: Values, unit: NDArray[np.int64]) -> float:
+    def smoothing(self, truth: Values, unit: NDArray[np.int64], alike: float) -> float:
         return 1.0 / len(truth) ** 2
 
     def asides(self, labelled: Labelled) -> Sequence[Metric]:
