@@ -77,7 +77,7 @@ def test_unknown_labels_do_not_count() -> None:
 def test_primary_budget() -> None:
     budgets = plan_budgets(labels(30, 30), CLASSES).budgets
     assert primary_budget(budgets).name == "10 per class"
-    assert primary_budget(plan_budgets(labels(7, 70), CLASSES).budgets).name == "5 per class"
+    assert primary_budget(plan_budgets(labels(9, 70), CLASSES).budgets).name == "5 per class"
     assert primary_budget(budgets, 20).name == "20 per class"
     assert primary_budget(budgets, "10 %").name == "10 %"
     with pytest.raises(UserError, match="primary budget 50 cannot be filled: choose from 1 per class"):
@@ -285,6 +285,21 @@ def test_many_small_classes_are_cross_fitted_not_refused() -> None:
     small, large = np.repeat(np.arange(50), 3), np.repeat(np.arange(50), 8)
     assert seal(small, None, hashes(150), seed=0).source == "cross-fitting"
     assert seal(large, None, hashes(400), seed=0).source == "hash"
+
+
+def test_draws_at_natural_prevalence_are_not_stratified() -> None:
+    """Of 3 % positives 100 labels hold now 1, now 6, but never none; each draw is nested in the next larger."""
+    y = labels(970, 30)
+    budgets = plan_budgets(y, CLASSES, ["50 in all", "100 in all"], draws=40).budgets
+    drawn = draw_labels(y, np.arange(1000), np.arange(1000), budgets, seed=0)
+    positives = [int(y[draw].sum()) for draw in drawn["100 in all"]]
+    assert all(len(draw) == 100 for draw in drawn["100 in all"])
+    assert min(positives) >= 1
+    assert len(set(positives)) > 3
+    assert np.mean(positives) == pytest.approx(3, abs=4 * np.sqrt(3 / 40))
+    for small, large in zip(drawn["50 in all"], drawn["100 in all"], strict=True):
+        assert set(small) <= set(large)
+        assert y[small].sum() >= 1
 
 
 def grouped_pool(groups: int, per_class: int = 60) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

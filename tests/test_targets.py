@@ -358,6 +358,8 @@ def test_a_rare_event_is_budgeted_in_all() -> None:
     rare = replace(labelled, y=y, classes=("no", "yes"))
     report = evaluate([arm("good", x[:, :8] + 2 * y[:, None]), arm("raw", x[:, 8:], "baseline")], rare, draws=3)
     assert report.verdict.budget.endswith("in all")
+    assert report.metric == "auroc"
+    assert "; AUROC, linear probe" in report.verdict.text
     assert {"auroc", "average_precision"} <= {r.metric for r in report.results}
 
 

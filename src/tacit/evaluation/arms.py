@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
-from tacit.evaluation.splits import N_FOLDS, Positions, connected, in_order_of_appearance, make_folds
+from tacit.evaluation.splits import N_FOLDS, Positions, connected, in_order_of_appearance, is_rare, make_folds
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,7 +117,11 @@ def target_of(labelled: Labelled) -> Target:
     """The target of these labels."""
     from tacit.evaluation.targets import make_target
 
-    return make_target(labelled.target, len(labelled.classes))
+    made = make_target(labelled.target, len(labelled.classes))
+    if made.by_class and made.n_classes == 2:
+        y = labelled.y[labelled.train if len(labelled.train) else labelled.test]
+        made = replace(made, rare=is_rare(np.bincount(y[y >= 0], minlength=2)))
+    return made
 
 
 def in_one_order(labelled: Labelled) -> Labelled:

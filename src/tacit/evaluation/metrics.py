@@ -117,7 +117,10 @@ def auroc(scores: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
 
 
 def average_precision(scores: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
-    """Mean of the precision at each true item, ranked by score; mean over classes or labels as in `auroc`."""
+    """Mean of the precision at each true item, ranked by score; mean over classes or labels as in `auroc`.
+
+    Of two classes the rarer one's alone.
+    """
     return _over_labels(_average_precision, scores, y, unit)
 
 
@@ -157,6 +160,8 @@ def _over_labels(one: Influence, scores: NDArray[Any], y: NDArray[Any], unit: In
     assert scores.dtype.kind == "f", "this metric needs scores"
     true = y if y.ndim == 2 else y[:, None] == np.arange(scores.shape[-1])
     labels = np.flatnonzero(testable(true, unit))
+    if y.ndim == 1 and len(labels) == 2:  # the rarer one is what is looked for
+        labels = labels[::-1][[true[:, labels[::-1]].sum(axis=0).argmin()]]
     assert len(labels), "no label can be tested"
     total = sum(one(scores[..., c], true[:, c] > 0, unit) for c in labels)
     return np.asarray(total / len(labels), np.float64)

@@ -28,7 +28,7 @@ PER_CLASS = (1, 2, 5, 10, 20, 50, 100)
 IN_ALL = (10, 20, 50, 100, 200, 500, 1000)  # where labels have no classes, or one of two is rare
 SHARES = (0.01, 0.1, 1.0)
 PRIMARY_PER_CLASS, PRIMARY_IN_ALL = 10, 100
-RARE = 0.05  # of the labels: nobody who labels what comes finds as many of such a class as of the other
+RARE = 0.1  # of the labels: nobody who labels what comes finds as many of such a class as of the other
 MANY_DRAWS, FEW_DRAWS = 10, 5  # up to 20 labels per class, and above: draws differ less the more they hold
 MANY_IN_ALL = 200
 ENDLESS = 1e9  # degrees of freedom beyond which a t distribution is a normal one
@@ -55,6 +55,7 @@ class Budget:
     draws: int
     pool_share: float  # what share of a class's groups, or labels, one draw takes; averaged over the classes
     in_all: int | None = None
+    natural: bool = False  # a draw takes what comes, whatever its class
     pool_df: float = ENDLESS  # degrees of freedom in which the pool tells how much others would differ
 
     def take(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -212,7 +213,7 @@ def _plan_by_class(
     rarest = int(np.flatnonzero(needed)[counts[needed].argmin()])
     budgets: list[Budget] = []
     dropped: list[str] = []
-    rare = n_classes == 2 and counts[rarest] < RARE * counts.sum()
+    rare = is_rare(counts)
     usual = [f"{n} in all" for n in IN_ALL] if rare else [*PER_CLASS]
     for item in wanted if wanted is not None else (*usual, *SHARES, *([] if primary is None else [primary])):
         trial = unplanned(item, 1, by_class=not rare or "per class" in str(item))
@@ -225,8 +226,15 @@ def _plan_by_class(
         if reason:
             dropped.append(reason)
         else:
+            trial = replace(trial, natural=rare and trial.per_class is None)
             budgets.append(_filled(trial, pool, take, 20 * n_classes, draws))
     return _sorted(budgets, dropped)
+
+
+def is_rare(counts: NDArray[np.int64]) -> bool:
+    """Whether one of two classes is so rare, by their labels [K], that labels are counted in all."""
+    present = counts[counts > 0]
+    return len(present) == 2 and bool(present.min() < RARE * present.sum())
 
 
 def _refused(trial: Budget, counts: NDArray[np.int64], take: NDArray[np.int64], n_classes: int) -> str:
@@ -241,8 +249,16 @@ def _refused(trial: Budget, counts: NDArray[np.int64], take: NDArray[np.int64], 
 def _filled(trial: Budget, pool: _Pool, take: NDArray[np.int64], many: int, draws: int | None) -> Budget:
     everything = bool((take == pool.labels).all())
     n_draws = 1 if everything else draws or (MANY_DRAWS if take.sum() <= many else FEW_DRAWS)
-    share, df = _share_of_groups(take, pool)
+    if trial.natural:
+        share, df = _share_of_groups(take.sum(keepdims=True), _whole(pool))
+    else:
+        share, df = _share_of_groups(take, pool)
     return replace(trial, total=int(take.sum()), draws=n_draws, pool_share=1.0 if everything else share, pool_df=df)
+
+
+def _whole(pool: _Pool) -> _Pool:
+    """The same as if all were of one class."""
+    return _Pool(pool.labels.sum(keepdims=True), np.array([pool.groups_in_all]), pool.groups_in_all)
 
 
 def _share_of_groups(take: NDArray[np.int64], pool: _Pool) -> tuple[float, float]:
@@ -301,25 +317,54 @@ def draw_labels(
     label, counts = y[pool], np.bincount(y[pool])
     unit = in_order_of_appearance(group[pool])
     n_units = int(unit.max(initial=-1)) + 1
-    cells, cell = np.unique(label * n_units + unit, return_inverse=True)  # the pairs of class and group that occur
-    of_class, of_unit = np.divmod(cells, n_units)
-    half = half_of(np.bincount(of_class))[of_class]
+    walks = {
+        natural: _Walk(np.zeros_like(label) if natural else label, unit) for natural in {b.natural for b in budgets}
+    }
     drawn: dict[str, list[Positions]] = {budget.name: [] for budget in budgets}
     for s in range(max(budget.draws for budget in budgets)):
         shuffled = np.argsort(_generator(seed, "draw", s).permutation(len(pool)))  # each one's place in random order
-        turn = _rank_within(cell, shuffled)
         walked = shuffled  # groups, in random order
         if n_units < len(pool):
             walked = _generator(seed, "groups", s // 2).permutation(n_units) * (-1) ** s
-        late = (_rank_within(of_class, walked[of_unit]) >= half)[cell]
-        first, then = np.where(late, (walked[unit], turn), (turn, walked[unit]))
-        order = np.empty(len(pool), np.int64)
-        order[np.lexsort((then, first, late))] = np.arange(len(pool))
-        place = _rank_within(label, order)
+        places = {natural: walk.places(shuffled, walked) for natural, walk in walks.items()}
         for budget in budgets:
             if s < budget.draws:
-                drawn[budget.name].append(pool[place < budget.take(counts)[label]])
+                place = places[budget.natural]
+                taken = _first(place, label, budget.total) if budget.natural else place < budget.take(counts)[label]
+                drawn[budget.name].append(pool[taken])
     return drawn
+
+
+class _Walk:
+    """The order in which examples are drawn, class by class and group by group."""
+
+    def __init__(self, label: NDArray[np.int64], unit: NDArray[np.int64]) -> None:
+        self.label, self.unit = label, unit
+        n_units = int(unit.max(initial=-1)) + 1
+        cells, self.cell = np.unique(label * n_units + unit, return_inverse=True)  # pairs of class and group that occur
+        self.of_class, self.of_unit = np.divmod(cells, n_units)
+        self.half = half_of(np.bincount(self.of_class))[self.of_class]
+
+    def places(self, shuffled: NDArray[np.int64], walked: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Each one's place within its class, from random orders of the examples and of the groups."""
+        turn = _rank_within(self.cell, shuffled)
+        late = (_rank_within(self.of_class, walked[self.of_unit]) >= self.half)[self.cell]
+        first, then = np.where(late, (walked[self.unit], turn), (turn, walked[self.unit]))
+        order = np.empty(len(turn), np.int64)
+        order[np.lexsort((then, first, late))] = np.arange(len(turn))
+        return _rank_within(self.label, order)
+
+
+def _first(place: NDArray[np.int64], label: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
+    """The first n by place; where these lack a class, its first one instead of the last of them."""
+    taken = place < n
+    for c in np.unique(label):
+        own = np.flatnonzero(label == c)
+        first = own[place[own].argmin()]
+        if place[first] >= n:
+            taken[place == n - 1] = False
+            taken[first] = True
+    return taken
 
 
 def _rank_within(part: NDArray[np.int64], key: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -177,7 +177,8 @@ class Judging(LabelBudgets):
         metric: The metric of the verdict and of the choice among tasks: balanced_accuracy, accuracy, macro_f1, auroc
             or average_precision of classes; r2 or d2_absolute_error of numbers; ndcg@10/test-gallery or
             recall@1/test-gallery of searches; spearman/cosine of scored pairs; ndcg@10/full/seen-filtered or
-            hr@10/full/seen-filtered of recommendations; ... The target's usual one by default.
+            hr@10/full/seen-filtered of recommendations; ... The target's usual one by default; auroc where one of two
+            classes is rarer than 10 %.
         margin: Points below which a difference is of no practical size: what "equivalent" means. By default 1, and 0.2
             of recommendations.
         train_every_budget: Train from scratch and fine-tune at every label budget, not at the primary one alone: ten

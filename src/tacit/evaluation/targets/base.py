@@ -123,6 +123,7 @@ class Target(ABC):
 
     n_classes: int  # classes, or labels of which an item can have several
     scores: bool = False  # predictions shall be probabilities, where classes would do
+    rare: bool = False  # one of two classes is rare
 
     name: ClassVar[str]
     metrics: ClassVar[Sequence[Metric]]  # that a verdict can be about, the usual one first

@@ -94,6 +94,10 @@ class Classification(Supervised):
             return None
         return knn_leave_one_out(features, y, self.n_classes, groups=group)
 
+    def metric(self, name: str | None) -> Metric:
+        """By default AUROC where one of two classes is rare: recall at one threshold then says little of an encoder."""
+        return AUROC if name is None and self.rare and AUROC in self.metrics else super().metric(name)
+
     def learnable(self, truth: Values) -> bool:
         return len(np.unique(truth)) > 1
 
