@@ -60,8 +60,10 @@ def opened(case: str, folder: Path, n: int, size: int) -> None:
         data = open_dataset(str(folder), cache=str(folder.parent / "cache"))
         seconds, worked = time.perf_counter() - began, processor_seconds() - worked
         assert len(data) == n
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         own, workers = (resource.getrusage(of).ru_maxrss for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         memory = {"own_mb": round(own / 1024), "worker_mb": round(workers / 1024)}
+        memory["own_without_mapped_files_mb"] = round(int(status["RssAnon"].split()[0]) / 1024)
         speed = {"per_second": round(n / seconds, 1), "processor_ms": round(1000 * worked / n, 2)}
         speed["per_second_of_two_idle_cores"] = round(2 * n / worked, 1)
         load = {"load": round(os.getloadavg()[0], 1), "time": time.strftime("%H:%M")}

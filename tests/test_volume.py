@@ -194,7 +194,7 @@ def test_a_private_run_on_volumes_leaves_nothing_of_a_header(
     tacit.pretrain(str(folder), task="simclr", out=str(out), labels=str(tmp_path / "few.csv"), **ask)
     shown = capsys.readouterr()
     check_nothing_told([out, cache], shown.out + shown.err)
-    assert "read as 8 volumes" in shown.err
+    assert "8 volumes of 8 x 16 x 16 voxels" in shown.err
 
 
 # ---------------------------------------------------------------- encoders and tasks
@@ -221,6 +221,15 @@ def test_encoders_have_tokens_in_three_dimensions_and_hide_them(name: str) -> No
     low, high = np.quantile(scan(0), (0.005, 0.995))
     wanted = ((scan(0) - low) / (high - low)).clip(0, 1)
     np.testing.assert_allclose(own[0, 0].numpy() / 65535, wanted, atol=0.02)
+
+
+def test_a_graph_takes_volumes_one_by_one_and_many_at_a_time(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from tacit.formats.write import export
+
+    torch.manual_seed(0)
+    done = export(build_encoder("volume_slices", SPEC, width=32), "onnx", tmp_path / "graph")
+    assert done["difference"] < 1e-4
 
 
 def test_tasks_learn_and_turns_keep_every_voxel() -> None:

@@ -29,6 +29,8 @@ from tacit.modalities.series.encoder import SeriesEncoder
 from tacit.modalities.series.spec import SeriesSpec
 from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.spec import TextSpec
+from tacit.modalities.volume.encoder import VolumeEncoder
+from tacit.modalities.volume.spec import VolumeSpec
 from tacit.tasks import parse_mixture
 from tacit.tasks.base import Task
 
@@ -36,6 +38,7 @@ SPEC = ImageSpec(size=8, channels=1, mean=(0.3,), std=(0.37,))
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
 TEXT_SPEC = TextSpec("", 24, 69, PAD, CLS, SEP, MASK, UNKNOWN, (PAD, UNKNOWN, CLS, SEP, MASK))
 AUDIO_SPEC = AudioSpec(rate=4000, seconds=1.0, window=100, hop=40, mels=16, low=50.0, high=2000.0, mean=-7.5, std=4.0)
+VOLUME_SPEC = VolumeSpec(6, 8, (2.0, 1.0, 1.0), 2, mean=0.3, std=0.3)
 SERIES_SPEC = SeriesSpec(channels=2, length=48, mean=(1.0, -20.0), std=(0.5, 8.0))
 PAIR_SPEC = PairSpec({"image": SPEC, "text": TEXT_SPEC})
 ITEMS, ATTRIBUTES = 40, 5
@@ -56,6 +59,7 @@ MIXTURES = [
     *(f"audio:{name}" for name in tasks_of("audio")),
     "audio:masked+0.5*simclr",
     *(f"series:{name}" for name in tasks_of("series")),
+    *("volume:simclr", "volume:position"),
     *(f"items:{name}" for name in tasks_of("items")),
     "items:next+0.1*simclr",
     *(f"pair:{name}" for name in tasks_of("pair")),
@@ -68,6 +72,7 @@ COVER = [
     *("simclr", "vicreg", "rotation", "masked", "simclr+0.4*rotation"),
     *("text:byol", "text:simcse", "text:electra", "text:masked+0.5*simclr"),
     *("audio:simclr", "audio:bestrq", "audio:next", "audio:wav2vec2", "series:byol", "series:masked"),
+    *("volume:simclr", "volume:masked"),
     *("items:simclr", "items:next", "items:attributes"),
     *("pair:clip", "pair:siglip+0.5*image:simclr"),
 ]
@@ -134,6 +139,16 @@ def waves() -> tuple[Tensor, Tensor]:
     return both * torch.tensor(SERIES_SPEC.std) + torch.tensor(SERIES_SPEC.mean), lengths
 
 
+@cache
+def balls() -> Tensor:
+    """Balls on one of eight levels, large or small, in noise, above what grows brighter: uint16 [512 1 6 8 8]."""
+    row = torch.arange(EXAMPLES)[:, None, None, None]
+    at = torch.meshgrid(*(torch.linspace(0, 7, n) for n in (6, 8, 8)), indexing="ij")
+    apart = (at[0] - row % 8) ** 2 + (at[1] - 3) ** 2 + (at[2] - 4) ** 2
+    noise = torch.rand(EXAMPLES, 6, 8, 8, generator=torch.Generator().manual_seed(0))
+    return (30_000 * (apart < 4 + 5 * (row % 2)) + 9_000 * noise + 3_000 * at[0]).to(torch.uint16)[:, None]
+
+
 def kind_and_tasks(mixture: str) -> tuple[str, str]:
     kind, _, tasks = mixture.partition(":")
     return (kind, tasks) if tasks else ("image", kind)
@@ -169,6 +184,13 @@ def tiny_series_encoder(name: str = "series_convnet", seed: int = 0) -> SeriesEn
     return found
 
 
+def tiny_volume_encoder(name: str = "volume_slices", seed: int = 0) -> VolumeEncoder:
+    torch.manual_seed(seed)
+    found = build_encoder(name, VOLUME_SPEC, width=32)
+    assert isinstance(found, VolumeEncoder)
+    return found
+
+
 def tiny_item_encoder(name: str = "sasrec_nano", seed: int = 0, **options: float) -> ItemEncoder:
     torch.manual_seed(seed)
     found = build_encoder(name, ITEM_SPEC, **options)
@@ -197,6 +219,8 @@ def tiny_recipe(mixture: str, *, encoder: str | None = None, batch_size: int = 3
         built = tiny_series_encoder(
             encoder or modality_named("series").default_encoder(SERIES_SPEC, parse_mixture(tasks)), seed
         )
+    elif kind == "volume":
+        built = tiny_volume_encoder(encoder or "volume_slices", seed)
     elif kind == "items":
         built = tiny_item_encoder(
             encoder or modality_named("items").default_encoder(ITEM_SPEC, parse_mixture(tasks)), seed
@@ -234,7 +258,7 @@ class TinyBatches:
         positions = torch.arange(rank * share, (rank + 1) * share)
         rows = (step * self.batch_size + positions) % EXAMPLES
         read = {"image": self.images, "text": self.texts, "audio": self.sounds, "items": self.histories}
-        read |= {"series": self.series, "pair": self.pairs}
+        read |= {"series": self.series, "pair": self.pairs, "volume": lambda rows: {"image": balls()[rows]}}
         return {**read[self.kind](rows), "index": rows, "key": keys.batch_keys(self.seed, step, positions)}
 
     def images(self, rows: Tensor) -> Batch:

@@ -19,7 +19,7 @@ from tacit.modalities.image.options import DIGITS, Options
 from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.image.store import open_cache
 from tacit.modalities.medical import patients
-from tacit.modalities.medical.headers import headers, medical
+from tacit.modalities.medical.headers import forget, headers, medical
 from tacit.modalities.reader import Examples, LabelFiles, Reader
 
 _ARRAYS = (".npy", ".npz")
@@ -67,7 +67,9 @@ class ImageReader(Reader[Options]):
         """Of medical files also whose they are, and what else their headers tell, where a person asks for it."""
         if not medical(source):
             return super().examples(source, labels, options, notes, keeping, again)
-        return patients.examples(source, headers(source), labels, notes, keeping, self.wholes)
+        abouts = headers(source)
+        forget()
+        return patients.examples(source, abouts, labels, notes, keeping, self.wholes)
 
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
         size, reads = options.image_size, options.reads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, ClassVar
 
 import pyarrow.compute as pc
@@ -66,10 +67,20 @@ def headers_if(source: Source, worth: Callable[[Sequence[About | None]], bool]) 
     return _last[0][1]
 
 
+def forget() -> None:
+    """Keep nothing of what was asked last."""
+    _last.clear()
+
+
 def _asked(pool: Pool, items: Iterable[Item]) -> Iterator[About | None]:
     for outcome in pool.probe(items, "about"):
         told = None if outcome.data is None else json.loads(outcome.data)
-        yield None if told is None else About._make(tuple(of) if isinstance(of, list) else of for of in told)
+        yield None if told is None else About._make(map(_kept, told))
+
+
+def _kept(value: Any) -> Any:
+    """One object for all equal words, and no lists."""
+    return intern(value) if isinstance(value, str) else tuple(map(_kept, value)) if isinstance(value, list) else value
 
 
 def _items(source: Source) -> Iterator[Item]:

@@ -38,13 +38,13 @@ class SliceNet(MapEncoder):
         self.mask_token = nn.Parameter(torch.zeros(1), requires_grad=False)
 
     def maps(self, x: Tensor) -> Sequence[Tensor]:
-        B, (P, _, _) = len(x), self.grid
+        P = self.grid[0]
         x = nn.functional.pad(x, (0, 0, 0, 0, 0, P * NEIGHBOURS - x.shape[2]))  # [B 1 3P H W]
-        x = x.reshape(B * P, NEIGHBOURS, *x.shape[3:]).contiguous(memory_format=torch.channels_last)
+        x = x.reshape(-1, NEIGHBOURS, *x.shape[3:]).contiguous(memory_format=torch.channels_last)
         maps = []
         for stage in self.stages:
             x = stage(x)  # [B*P F_i H_i W_i]
-            maps.append(x.view(B, P, *x.shape[1:]).transpose(1, 2))
+            maps.append(x.view(-1, P, *x.shape[1:]).transpose(1, 2))
         return maps
 
     pooling = "mean over slices, rows and columns"

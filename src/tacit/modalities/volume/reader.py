@@ -17,7 +17,7 @@ from tacit.data.options import Reading
 from tacit.data.source import Source, spread
 from tacit.data.store import Keeping, Kept
 from tacit.modalities.medical import patients
-from tacit.modalities.medical.headers import headers, headers_if, medical
+from tacit.modalities.medical.headers import forget, headers, headers_if, medical
 from tacit.modalities.reader import Examples, LabelFiles, Reader
 from tacit.modalities.volume.options import Options
 from tacit.modalities.volume.stacks import Stacks, are_volumes, stacks_of
@@ -84,6 +84,7 @@ def _stacked(source: Source, found: Stacks, *remarks: str) -> Source:
     names = source.ids.to_pylist()
     root = Path(source.root)
     abouts = headers(source)
+    forget()
     ids = list(_named(found.files, names))
 
     def item(rows: list[int]) -> Any:

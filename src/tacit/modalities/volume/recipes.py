@@ -89,5 +89,5 @@ def whole_views(spec: VolumeSpec) -> VolumeViews:
 def default_optim(encoder: VolumeEncoder) -> Optim:
     """AdamW; ConvNets take a higher rate than Transformers and hardly any decay."""
     if isinstance(encoder, MapEncoder):
-        return Optim("adamw", lr=3e-3, weight_decay=1e-4, warmup=0.1, betas=(0.9, 0.999))
+        return Optim("adamw", lr=1e-2, weight_decay=1e-4, warmup=0.1, betas=(0.9, 0.999))
     return Optim("adamw", lr=1e-3, weight_decay=0.05, warmup=0.1, betas=(0.9, 0.95))
