@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tacit.evaluation.labels_saved import Curve, Point, labels_saved
+from tacit.evaluation.labels_saved import Curve, Gap, Point, labels_saved
 from tacit.evaluation.splits import UNLABELLED, Budget
 from tacit.evaluation.statistics import Estimate, crossed
 from tacit.evaluation.verdict import Comparison, Setting, is_failure, judge, nothing_to_judge
@@ -262,28 +262,55 @@ def test_curves_rise_and_are_read_in_log_n() -> None:
     assert bumpy.needed(0.775) == (pytest.approx(40 * np.sqrt(2)), False)
     assert bumpy.needed(0.95) == (80.0, True)
     assert bumpy.needed(0.1) == (10.0, False)
-    assert bumpy.at(40 * np.sqrt(2)) == pytest.approx(0.775)
+
+
+def gaps(*points: tuple[int, float], se: float = 0.01) -> list[Gap]:
+    return [Gap(labels, 10, estimate(gap, se)) for labels, gap in points]
 
 
 def test_labels_saved() -> None:
-    curves = {
-        "simclr": curve((10, 0.7), (100, 0.8)),
-        "pixels": curve((10, 0.6), (100, 0.75), (1000, 0.85)),
-        "random": curve((10, 0.5), (100, 0.6), (1000, 0.7)),
-        "scratch": curve((100, 0.4)),
+    of = {
+        "pixels": gaps((10, -0.2), (100, -0.05), (1000, 0.05)),
+        "random": gaps((10, -0.3), (100, -0.2), (1000, -0.1)),
+        "scratch": gaps((100, -0.4)),
     }
-    gains = {"pixels": estimate(0.05), "random": estimate(0.2), "scratch": estimate(0.4)}
-    saved = labels_saved("simclr", 100, curves, gains, "linear")
+    saved = labels_saved("simclr", 100, of, "linear")
     assert saved["baseline"] == "pixels"
     assert saved["baseline_labels"] == round(100 * 10**0.5)
     assert saved["saved"] == 216
-    assert saved["low"] < 316 < saved["high"]
+    assert saved["low"] == round(100 * 10 ** (0.5 - 0.196))  # where the gap's upper bound, 0.0196 above it, is closed
+    assert saved["high"] == round(100 * 10 ** (0.5 + 0.196))
     assert not saved["at_least"]
     assert [row["baseline"] for row in saved["baselines"]] == ["pixels", "random"]
     assert saved["baselines"][1]["at_least"]
     assert saved["text"].startswith("labels saved: pixels needs about 316 labels [")
-    never = labels_saved("simclr", 100, curves, {"random": estimate(0.2)}, "linear")
+    assert "scratch" not in saved["text"]
+    near = labels_saved("simclr", 100, {**of, "scratch": gaps((100, -0.01))}, "linear")
+    assert near["text"].endswith("; scratch was nearer there, at one budget alone")
+    never = labels_saved("simclr", 100, {"random": of["random"]}, "linear")
     assert "random needs at least 1,000 labels [at least 1,000" in never["text"]
-    worse = labels_saved("random", 100, curves, {"pixels": estimate(-0.15)}, "linear")
+    worse = labels_saved("random", 100, {"pixels": gaps((10, 0.0), (100, 0.15))}, "linear")
     assert worse["text"].startswith("labels saved: none; pixels does with about 10 [")
-    assert labels_saved("simclr", 100, curves, {"scratch": estimate(0.4)}, "linear") == {}
+    assert labels_saved("simclr", 100, {"scratch": gaps((100, -0.4))}, "linear") == {}
+
+
+def test_labels_saved_cover_the_truth() -> None:
+    """Two arms on curves known at any n, on shared draws and items: the interval holds the error of both."""
+    rng = np.random.default_rng(3)
+    budgets, truth, held, found = (20, 50, 100, 200, 500), 170.0, 0, []
+
+    def height(labels: float) -> float:
+        return 0.5 + 0.1 * np.log(labels)
+
+    for _ in range(300):
+        item = rng.normal(0, 0.3, 400)
+        arm = height(truth) + rng.normal(0, 0.01, (10, 1)) + item + rng.normal(0, 0.3, (10, 400))
+        of = []
+        for n in budgets:
+            baseline = height(n) + rng.normal(0, 0.01, (10, 1)) + item + rng.normal(0, 0.3, (10, 400))
+            of.append(Gap(n, 10, crossed((baseline - arm)[None])))
+        saved = labels_saved("arm", 100, {"baseline": of}, "linear")
+        held += saved["low"] <= truth <= saved["high"]
+        found.append(saved["baseline_labels"])
+    assert 0.92 <= held / 300 <= 0.985
+    assert np.median(found) == pytest.approx(truth, rel=0.05)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.evaluation.arms import Arm, Labelled
+from tacit.evaluation.labels_saved import Gap
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.selection import Selection
 from tacit.evaluation.splits import Budget, Plan, Positions
@@ -73,6 +74,10 @@ class Measured:
     def averaged(self) -> Measured:
         """Its seeds as one: about these checkpoints."""
         return Measured(self.values.mean(0, keepdims=True), self.by_item)
+
+    def repeated(self, draws: int) -> Measured:
+        """Its single draw beside each of so many."""
+        return Measured(np.repeat(self.values, draws, axis=1), self.by_item)
 
     def alike(self) -> float | None:
         """How many times fewer units its items are worth than they are, as they come in groups."""
@@ -170,6 +175,30 @@ def compare(arm: str, protocol: str, predicted: Predicted, sheet: Sheet, metric:
             cut = f"{steps} steps" if (steps := predicted.shortened.get((baseline, SCRATCH))) else ""
             found[baseline].append(Comparison(baseline, budget, estimate, cut))
     return [comparison for of in found.values() for comparison in of]
+
+
+def gaps_to(arm: str, baseline: str, protocol: str, predicted: Predicted, sheet: Sheet, metric: Metric) -> list[Gap]:
+    """A baseline at every budget of the primary one's kind, and with all labels, less the arm at the primary one."""
+    primary, gaps = predicted.primary, []
+    ours = sheet.measured(metric, arm, protocol, primary)
+    alone: Component | None = None  # how much other labels would change the baseline by itself
+    draw: Component | None = None
+    for budget in predicted.plan.budgets:
+        theirs = sheet.measured(metric, baseline, protocol, budget)
+        alike = (budget.per_class is None) == (primary.per_class is None) or budget.share == 1.0
+        if ours is None or theirs is None or not alike or not budget.total:
+            continue
+        alone = draw_variance_of(predicted.target, theirs.values, budget, alone)
+        more = [*spread_of_seeds(theirs.values), *spread_of_seeds(ours.values)]
+        fuller = max(budget, primary, key=lambda of: of.pool_share)
+        if theirs.values.shape[1] == 1 and ours.values.shape[1] > 1:  # one draw of the one beside all of the other
+            theirs = theirs.repeated(ours.values.shape[1])
+            fuller, more = primary, [*more, *([alone] if alone else [])]
+        gap = theirs.averaged().less(ours)
+        draw = draw_variance_of(predicted.target, gap.values, fuller, draw)
+        estimate = sheet.estimate(metric, gap, fuller, draw, (ours, theirs), more)
+        gaps.append(Gap(budget.total, budget.draws, estimate))
+    return gaps
 
 
 def draw_variance_of(

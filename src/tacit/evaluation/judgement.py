@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
 from tacit.evaluation.arms import Arm, Labelled
-from tacit.evaluation.differences import RULE, SCRATCH, TUNED, Predicted, Sheet, compare, draw_variance_of
-from tacit.evaluation.labels_saved import Point, labels_saved
+from tacit.evaluation.differences import RULE, SCRATCH, TUNED, Predicted, Sheet, compare, draw_variance_of, gaps_to
+from tacit.evaluation.labels_saved import labels_saved
 from tacit.evaluation.metrics import Metric
 from tacit.evaluation.pairwise import compare_all
 from tacit.evaluation.predictions import Predictions, draw_names, item_names, truth_names
@@ -124,10 +124,11 @@ def _judged(predicted: Predicted) -> Report:
             if source == arm.name:  # the declared comparison needs no correction among all of them either
                 declared = arm.name, usual, predicted.primary.name
                 verdicts = [main if (v.arm, v.protocol, v.budget) == declared else v for v in verdicts]
-            at_primary = {c.baseline: c.estimate for c in compared if c.budget == predicted.primary and not c.cut}
-            curves = _curves(results, predicted.primary, usual, metric)
-            if curves and source == arm.name:  # an arm that folds chose differently has no curve of its own
-                saved = labels_saved(arm.name, predicted.primary.total, curves, at_primary, usual)
+            if source == arm.name:  # an arm that folds chose differently has no curve of its own
+                cut = {c.baseline for c in compared if c.cut}
+                baselines = [of.name for of in predicted.arms if of.kind == "baseline" and of.name not in cut]
+                gaps = {name: gaps_to(arm.name, name, usual, predicted, sheet, metric) for name in baselines}
+                saved = labels_saved(arm.name, predicted.primary.total, gaps, usual)
     return Report(
         verdict=main,
         verdicts=tuple(verdicts),
@@ -252,16 +253,6 @@ def _result(arm: Arm, protocol: str, metric: Metric, budget: Budget, estimate: E
         n_test=setting.n_test,
         n_groups=setting.n_units,
     )
-
-
-def _curves(results: Sequence[Result], primary: Budget, protocol: str, metric: Metric) -> dict[str, list[Point]]:
-    """Learning curves over the budgets of the primary one's kind, and all labels; of baselines without features too."""
-    curves: dict[str, list[Point]] = {}
-    for r in results:
-        alike = (r.labels_per_class is None) == (primary.per_class is None) or r.budget == "100 %"
-        if r.protocol in (protocol, RULE, SCRATCH) and r.metric == metric.name and alike and r.labels_total:
-            curves.setdefault(r.arm, []).append(Point(r.labels_total, r.mean, r.draws))
-    return curves
 
 
 def _record(arm: Arm) -> ArmRecord:

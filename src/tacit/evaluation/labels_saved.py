@@ -1,7 +1,10 @@
 """Labels saved: how many labels the best baseline needs to match the arm.
 
-Each learning curve is made to rise by isotonic regression (Barlow & Brunk 1972), weighted by draws, and read linearly
-in log n between its budgets. Beyond its last budget nothing is extrapolated: "at least N".
+What a baseline lacks at each of its budgets, to the arm at its own, is a paired difference with an interval of its
+own, which holds the error of both. These gaps are made to close by isotonic regression (Barlow & Brunk 1972),
+weighted by draws, and read linearly in log n between the budgets; the labels at which the gap is closed have as their
+interval those at which its upper and its lower bound are (Fieller 1954). Beyond the last budget nothing is
+extrapolated: "at least N".
 """
 
 from __future__ import annotations
@@ -23,6 +26,14 @@ class Point(NamedTuple):
     draws: int
 
 
+class Gap(NamedTuple):
+    """A baseline at one of its budgets, less the arm at its own."""
+
+    labels: int
+    draws: int
+    estimate: Estimate
+
+
 class Curve:
     """A rising learning curve over log n."""
 
@@ -35,10 +46,6 @@ class Curve:
         weights = np.bincount(at, weight)
         means = np.bincount(at, weight * np.array([p.mean for p in points])) / weights
         self.means: NDArray[np.float64] = isotonic_regression(means, weights=weights).x
-
-    def at(self, labels: float) -> float:
-        """The metric at this many labels."""
-        return float(np.interp(np.log(labels), np.log(self.labels), self.means))
 
     def needed(self, target: float) -> tuple[float, bool]:
         """The fewest labels that reach `target`; True with it where even the most measured do not."""
@@ -53,23 +60,21 @@ class Curve:
         return float(np.exp(np.log(self.labels[i - 1]) * (1 - part) + np.log(self.labels[i]) * part)), False
 
 
-def labels_saved(
-    arm: str, labels: int, curves: Mapping[str, Sequence[Point]], gains: Mapping[str, Estimate], protocol: str
-) -> dict[str, Any]:
+def labels_saved(arm: str, labels: int, gaps: Mapping[str, Sequence[Gap]], protocol: str) -> dict[str, Any]:
     """The labels that `arm` saves at `labels` labels against each baseline, the best baseline first.
 
-    `curves` holds the learning curves of the arm and the baselines, `gains` the paired differences at `labels`. The
-    interval comes from the gain's: the labels at which the baseline gains its lower and its upper bound. Empty where
-    no baseline has a curve of two budgets or more.
+    `gaps` are those of every baseline. Those of one budget alone have no curve: where such a one is ahead at `labels`,
+    the text says so. Empty where no baseline has two budgets or more.
     """
-    target = Curve(curves[arm]).at(labels)
     rows: list[dict[str, Any]] = []
-    for name, gain in gains.items():
-        if len(curves.get(name, ())) < 2:
+    for name, of in gaps.items():
+        if len(of) < 2:
             continue
-        curve = Curve(curves[name])
-        needed, at_least = curve.needed(target)
-        low, high = (curve.needed(curve.at(labels) + bound) for bound in gain.interval())
+        bounds = [gap.estimate.interval() for gap in of]
+        (needed, at_least), low, high = (
+            Curve([Point(gap.labels, value, gap.draws) for gap, value in zip(of, values, strict=True)]).needed(0.0)
+            for values in ([gap.estimate.mean for gap in of], [b[1] for b in bounds], [b[0] for b in bounds])
+        )
         rows.append(
             {
                 "baseline": name,
@@ -85,13 +90,16 @@ def labels_saved(
         return {}
     rows.sort(key=lambda row: (row["at_least"], row["baseline_labels"]))
     best = rows[0]
+    here = {name: gap.estimate.mean for name, of in gaps.items() for gap in of if gap.labels == labels}
+    ahead = [name for name, of in gaps.items() if len(of) < 2 and here.get(name, -1) > here.get(best["baseline"], -1)]
     return {
         "arm": arm,
         "protocol": protocol,
         "labels": labels,
         **best,
         "saved": best["baseline_labels"] - labels,
-        "text": _text(arm, labels, best),
+        "text": _text(arm, labels, best)
+        + (f"; {', '.join(ahead)} was nearer there, at one budget alone" * bool(ahead)),
         "baselines": rows,
     }
 
