@@ -116,6 +116,8 @@ def test_new_data_need_no_labels(first: Path, folder: Path, tmp_path: Path, caps
     whole = tacit.predict(str(first), str(folder / "images"))
     capsys.readouterr()
     part = tacit.predict(str(first), str(tmp_path / "new"))
+    with pytest.raises(UserError, match="--by-group"):
+        tacit.predict(str(first), str(tmp_path / "new"), by_group=True)
     assert "verdict precedes this probe" in capsys.readouterr().out
     assert part["class"].to_pylist() == whole["class"].to_pylist()[150:156]
     np.testing.assert_allclose(part["p(finding-1)"], whole["p(finding-1)"].to_numpy()[150:156], atol=1e-5)

@@ -371,6 +371,15 @@ def test_patients_are_groups_unless_told_otherwise(tmp_path: Path, cached: Calla
         cached(folder, image_size=8, holdout="manufacturer=horse")
 
 
+def test_the_answer_for_a_patient_is_the_mean_over_what_is_theirs() -> None:
+    from tacit.commands.predict import pooled
+
+    first, mean = pooled(np.array([[0.2, 0.8], [0.9, 0.1], [0.6, 0.4]]), np.array([7, 3, 7]))
+    assert first.tolist() == [0, 1]
+    np.testing.assert_allclose(mean, [[0.4, 0.6], [0.9, 0.1]])
+    assert pooled(np.array([2, 0, 1]), np.array([1, 1, 1]))[1].tolist() == [1]  # ordered classes
+
+
 def planted(number: int) -> dict[str, Any]:
     """Elements that name somebody, in every representation of text, dates, times, UIDs and numbers."""
     return {

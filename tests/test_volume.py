@@ -132,6 +132,9 @@ def test_files_of_a_series_are_one_volume(tmp_path: Path, cached: Callable[..., 
     assert "lie where another does" in said
     assert "1 files hold no image" in said
     assert cached(folder, kind="image", image_size=16).kind == "image"
+    for path in sorted((folder / "p1").iterdir()):
+        path.rename(path.with_suffix(""))  # any ending, or none
+    assert cached(folder, kind="volume").data_hash == data.data_hash
 
 
 def test_labels_by_patient_are_those_of_each_scan(tmp_path: Path, cached: Callable[..., Any]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tacit.commands.command import command
 from tacit.core.errors import UserError
@@ -34,7 +35,7 @@ PRECEDES = (
 
 @command(PredictSettings)
 def predict(run: str, data: Any, settings: PredictSettings) -> pa.Table:
-    """Predict the class, the labels or the number of every example, by the run's target.
+    """Predict the class, the labels or the number of every example or patient, by the run's target.
 
     Columns by the run's target: `id`, `class`, `p(CLASS)` for each class; of several labels each `id`, `labels` (those
     above one half, parted by the run's separator), `p(LABEL)` for each; of numbers `id`, `prediction`. They come from a
@@ -58,15 +59,21 @@ def predict(run: str, data: Any, settings: PredictSettings) -> pa.Table:
     tell(dataset, overridden(chosen.encoder, given), private=bool(chosen.settings.get("private")))
     chosen.check(taught, dataset)
     learned, predicted = learned_target(taught), _predict(chosen, dataset, fit_head(chosen, taught))
+    ids = dataset.ids
+    if settings.by_group:
+        if dataset.group is None:
+            raise UserError("--by-group: these data do not say by themselves what belongs together; leave it out")
+        first, predicted = pooled(predicted, dataset.group)
+        ids = ids.take(pa.array(first))
     columns = learned.columns(predicted, taught.classes, chosen.settings.get("multilabel") or SEPARATOR)
-    table = pa.table({"id": dataset.ids, **columns})
+    table = pa.table({"id": ids, **columns})
     known = int((taught.label >= 0).sum())
     print(
         f"{learned.protocols['linear']} on {chosen.arm} ({chosen.depth}), refitted on all {known:,} labels: {PRECEDES}"
     )
     where = target if target is not None else "not written, for want of --out"
     shown = "" if private else f" ({_in_short(next(iter(columns.values())))})"
-    print(f"{len(dataset):,} predictions{shown}: {where}")
+    print(f"{len(table):,} predictions{shown}: {where}")
     if target is not None:
         _write(table.replace_schema_metadata({"tacit": PRECEDES}), target)
     return table
@@ -97,6 +104,17 @@ def _predict(chosen: Chosen, dataset: Dataset, probe: Predictor) -> Values:
         rows = np.arange(start, min(start + AT_ONCE, len(dataset)), dtype=np.int64)
         parts.append(probe(chosen.features(dataset, rows)))
     return np.concatenate(parts)
+
+
+def pooled(predicted: Values, group: NDArray[np.int64]) -> tuple[NDArray[np.int64], Values]:
+    """The first example of each of G groups, in order, and the mean over each group's answers [G ...]."""
+    _, first, of = np.unique(group, return_index=True, return_inverse=True)
+    total = np.zeros((len(first), *predicted.shape[1:]))
+    np.add.at(total, of, predicted)
+    mean = total / np.bincount(of).reshape(-1, *[1] * (predicted.ndim - 1))
+    order = np.argsort(first)
+    mean = mean[order] if predicted.dtype.kind == "f" else np.rint(mean[order])
+    return first[order], mean.astype(predicted.dtype)
 
 
 def _in_short(answers: Values) -> str:

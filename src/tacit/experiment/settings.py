@@ -387,6 +387,7 @@ class PredictSettings(OfARun, ContentOptions):
         labels: The label file to learn from in place of the run's, or `folders`.
         label_column: The column of labels in place of the run's.
         labelled: The data to learn from, where the run's have moved or were objects in Python.
+        by_group: One answer for each patient, or recording: the mean over its examples, by the id of the first.
         private: Print no class and no name; so where the run was private. The file holds what it holds.
     """
 
@@ -396,6 +397,7 @@ class PredictSettings(OfARun, ContentOptions):
     labels: str | None = None
     label_column: str | None = None
     labelled: Any = None
+    by_group: bool = False
     private: bool = False
 
     def reading(self) -> dict[str, Any]:
