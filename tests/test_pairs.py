@@ -21,8 +21,10 @@ from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.dataset import Dataset
 from tacit.evaluation.targets.matching import places
+from tacit.modalities import modality_named
 from tacit.modalities.pair.encoder import Towers
 from tacit.modalities.pair.store import Drawn, Pairs
+from tests.tiny import tiny_towers
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 60, 220), "white": (240, 240, 240)}
 SHAPES = ("square", "bar", "frame")
@@ -144,7 +146,7 @@ def test_what_cannot_be_paired_is_counted_or_refused_in_a_line(tmp_path: Path) -
     with pytest.raises(UserError, match="--sides image,smell: smell cannot be a side"):
         opened(good, tmp_path, sides="image,smell")
     with pytest.raises(UserError, match="the sides are image and text"):
-        tacit.run(good, kind="pair", tasks="siglip+audio:simclr", budget="1steps", out=str(tmp_path / "run"))
+        modality_named("pair").task("audio:simclr", tiny_towers())
     long = opened(table(caption=[f"{picture(i)[1]} {'very ' * 5000 * (i == 3)}long" for i in range(24)]), tmp_path)
     assert long.batch(np.arange(24))["text.tokens"].shape[1] <= 2048
 
@@ -167,17 +169,18 @@ def test_places_equal_the_loop_over_the_gallery() -> None:
         assert places(one, other, asks, has).tolist() == list(naive_places(one, other, asks.tolist(), has.tolist()))
 
 
+@pytest.mark.slow
 def test_a_run_on_pairs_matches_what_it_has_not_seen(tmp_path: Path) -> None:
-    numbers = range(360)
+    numbers = range(240)
     colour = [picture(i)[1].split()[1] for i in numbers]
     words = [f"{picture(i)[1]} no. {i}" for i in numbers]  # every caption another one
-    pq.write_table(table(360, caption=words, colour=colour), tmp_path / "shapes.parquet")
+    pq.write_table(table(240, caption=words, colour=colour), tmp_path / "shapes.parquet")
     report = tacit.run(
         str(tmp_path / "shapes.parquet"),
         text_column="caption",
         label_column="colour",
         tasks="siglip",
-        budget="60steps",
+        budget="40steps",
         batch_size=64,
         cache=str(tmp_path / "cache"),
         out=str(tmp_path / "run"),
@@ -200,9 +203,9 @@ def test_a_run_on_pairs_matches_what_it_has_not_seen(tmp_path: Path) -> None:
         out=str(tmp_path / "found.html"),
         k=5,
     )
-    again = tacit.search(tmp_path / "run", image=picture(400)[0], index=str(tmp_path / "index.parquet"), k=360)
+    again = tacit.search(tmp_path / "run", image=picture(400)[0], index=str(tmp_path / "index.parquet"), k=240)
     assert sum(colour[int(name)] == "red" for name in found.ids) >= 3
-    assert len(again.ids) == 360
+    assert len(again.ids) == 240
     assert again.scores == sorted(again.scores, reverse=True)
     assert (tmp_path / "found.html").read_text().count("<img") == 5
     tacit.export(tmp_path / "run", to="safetensors", out=str(tmp_path / "exported"))

@@ -34,6 +34,10 @@ class ModalityOptions(Options):
         """These options with those of all modalities, where examples are made of those of several."""
         return self
 
+    def as_captions(self) -> ModalityOptions:
+        """These options where examples are what is said of those of another modality, and nothing else is asked."""
+        return self
+
     def accepted(self) -> frozenset[str]:
         """The settings that mean something to data of this modality."""
         return frozenset(self.names())

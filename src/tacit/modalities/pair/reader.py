@@ -93,7 +93,10 @@ class PairReader(Reader[Options]):
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
         assert isinstance(options, Sided)
         joined: Joined = source.about
-        kept = {side: reader_named(side).store(of, options.each[side], keeping) for side, of in joined.sources.items()}
+        kept = {}
+        for number, (side, of) in enumerate(joined.sources.items()):
+            own = options.each[side].as_captions() if number else options.each[side]
+            kept[side] = reader_named(side).store(of, own, keeping)
         stored = {side: _stored(of, len(joined.sources[side]))[joined.rows[side]] for side, of in kept.items()}
         whole = np.all([rows >= 0 for rows in stored.values()], axis=0)
         if not whole.any():

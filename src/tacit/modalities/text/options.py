@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from tacit.core.errors import UserError
@@ -68,6 +68,10 @@ class Options(ModalityOptions):
     def texts(self) -> tuple[str, ...]:
         """The columns that make up a text."""
         return (self.text_column,) if isinstance(self.text_column, str) else tuple(self.text_column or ())
+
+    def as_captions(self) -> Options:
+        """Words in small letters: a class is then called the same alone as within a caption, and in the plural."""
+        return self if self.tokenizer is not None else replace(self, tokenizer="wordpiece", lowercase=True)
 
     def check(self) -> None:
         least, most = VOCABULARIES

@@ -1,0 +1,82 @@
+"""What pairs come to: one JSON line per arm and metric of a run, and one for a tower against its single-modality twin.
+
+    python benchmarks/pairs.py fashion FOLDER [--steps 700] [--size 60] [--tasks siglip] [--twin] [--out FOLDER]
+    python benchmarks/pairs.py emoji FOLDER [--steps 300] [--size 64]
+
+`fashion`: FOLDER holds train.parquet and val.parquet of product photos with their names (`text`) and `articleType`.
+Pretrained on train, judged on val: searches both ways, the kinds of products by their names alone, and with --twin the
+image tower's probe at 5 labels per class against an encoder that was pretrained on the same images without the names,
+for as many steps. `emoji`: FOLDER holds all.parquet of emoji with their names, those of one base kept together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from record import record
+
+import tacit
+
+
+def run(case: str, data: str, asked: argparse.Namespace, folder: Path, **settings: Any) -> Any:
+    began = time.perf_counter()
+    report = tacit.run(
+        data,
+        text_column="text",
+        image_size=asked.size,
+        tasks=asked.tasks,
+        budget=f"{asked.steps}steps",
+        out=str(folder),
+        overwrite=True,
+        **settings,
+    )
+    how = {"steps": asked.steps, "px": asked.size, "minutes": round((time.perf_counter() - began) / 60, 1)}
+    for of in report.results:
+        score = {"mean": round(of.mean, 4), "low": round(of.low, 4), "high": round(of.high, 4), "pairs": of.n_test}
+        record(f"pairs {case} {of.arm} {of.metric}", **score, **how)
+    record(f"pairs {case} verdict", text=report.verdict.text, **how)
+    return report
+
+
+def fashion(asked: argparse.Namespace, folder: Path) -> None:
+    data, test = str(asked.folder / "train.parquet"), str(asked.folder / "val.parquet")
+    labels = {"label_column": "articleType", "test": test}
+    run("fashion", data, asked, folder / "pairs", **labels)
+    if not asked.twin:
+        return
+    twin = folder / "twin"
+    alike = {"kind": "image", "image_size": asked.size, "batch_size": 256, "overwrite": True}
+    tacit.pretrain(data, task="simclr", budget=f"{asked.steps}steps", out=str(twin), **labels, **alike)
+    tower, against = str(folder / "pairs" / "encoder" / "image"), [str(twin)]
+    report = tacit.evaluate(tower, data, primary_budget=5, label_budgets=["5 per class"], against=against, **labels)
+    for gain in report.gains:
+        if gain["baseline"] == str(twin):
+            record("pairs fashion tower against its twin at 5 labels per class", **gain, steps=asked.steps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", choices=["fashion", "emoji"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--tasks", default="siglip")
+    parser.add_argument("--twin", action="store_true")
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    usual = {"fashion": (700, 60), "emoji": (300, 64)}[asked.case]
+    asked.steps, asked.size = asked.steps or usual[0], asked.size or usual[1]
+    with tempfile.TemporaryDirectory() as folder:
+        where = asked.out or Path(folder)
+        if asked.case == "fashion":
+            fashion(asked, where)
+        else:
+            run("emoji", str(asked.folder / "all.parquet"), asked, where, group_column="base")
+
+
+if __name__ == "__main__":
+    main()
