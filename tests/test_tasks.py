@@ -32,6 +32,7 @@ from tests.tiny import (
     MIXTURES,
     SERIES_SPEC,
     TinyBatches,
+    learning,
     tiny_audio_encoder,
     tiny_encoder,
     tiny_recipe,
@@ -47,42 +48,34 @@ def batch() -> Batch:
     return TinyBatches(batch_size=16).batch(0)
 
 
-@pytest.mark.parametrize("mixture", MIXTURES)
+@pytest.mark.parametrize("mixture", learning())
 def test_the_loss_falls(mixture: str) -> None:
     batch_size, steps = (64, 24) if mixture in SLOW else (32, 18)
     plan = tiny_recipe(mixture, batch_size=batch_size)
     source, fabric = TinyBatches(mixture, batch_size), make_fabric(device="cpu")
     run = pretrain(plan.task, source, steps=steps, optim=plan.optim, fabric=fabric, rows=steps)
     losses = [float(row["loss"]) for row in run.history]
-    assert sum(losses[-5:]) < 0.97 * sum(losses[:5])
+    assert sum(losses[-5:]) < sum(losses[:5]) - 0.03 * abs(sum(losses[:5]))
 
 
 @pytest.mark.parametrize("mixture", MIXTURES)
-def test_the_loss_is_a_function_of_key_and_weights(mixture: str) -> None:
-    task, batch = tiny_recipe(mixture).task, TinyBatches(mixture, 16).batch(0)
-    task = without_dropout(task)  # torch's own generator draws what is dropped
-    first, again = task(batch), task(batch)
-    assert torch.equal(first.loss, again.loss)
+def test_a_task_keeps_its_contract(mixture: str) -> None:
+    task, batch = without_dropout(tiny_recipe(mixture).task), TinyBatches(mixture, 16).batch(0)
+    encoder = task.exported["encoder"]
+    assert isinstance(encoder, torch.nn.Module)
+    assert {id(p) for p in encoder.parameters()} <= {id(p) for p in task.parameters()}
+    out, again = task(batch), task(batch)  # the loss is a function of key and weights
+    assert torch.equal(out.loss, again.loss)
     other = task({**batch, "key": keys.split(batch["key"], "other")})
     if mixture not in ("rotation", "text:simcse", "audio:next"):  # whose views of what is tiny or short draw nothing
-        assert not torch.equal(first.loss, other.loss)
-
-
-@pytest.mark.parametrize("mixture", MIXTURES)
-def test_metrics_are_detached_and_gradients_reach_everything_trained(mixture: str) -> None:
-    task = tiny_recipe(mixture).task
-    out = task(TinyBatches(mixture, 16).batch(0))
+        assert not torch.equal(out.loss, other.loss)
     assert all(not value.requires_grad and value.ndim == 0 for value in out.metrics.values())
+    assert all(not value.requires_grad and len(value) == 16 for value in out.carry.values())
     out.loss.backward()
     missing = [name for name, p in task.named_parameters() if p.requires_grad and p.grad is None]
     assert missing == []
-
-
-@pytest.mark.parametrize("mixture", MIXTURES)
-def test_previews_are_pictures(mixture: str) -> None:
-    task, batch = tiny_recipe(mixture).task.eval(), TinyBatches(mixture, 16).batch(0)
     with torch.no_grad():
-        pictures = task.preview(batch)
+        pictures = task.eval().preview(batch)
     assert pictures
     for name, picture in pictures.items():
         if "text.tokens" in batch:  # of pairs each side in its own form
@@ -91,25 +84,14 @@ def test_previews_are_pictures(mixture: str) -> None:
             continue
         if "tokens" in batch:
             assert (len(picture), picture.dtype) == (len(batch["tokens"]), torch.int64)
-            continue
-        if "audio" in batch:  # log-mel frames
+        elif "audio" in batch:  # log-mel frames
             assert (len(picture), picture.shape[2]) == (len(batch["audio"]), AUDIO_SPEC.mels)
-            continue
-        if "series" in batch:
+        elif "series" in batch:
             assert (len(picture), picture.shape[2]) == (len(batch["series"]), SERIES_SPEC.channels)
-            continue
-        assert picture.shape == batch["image"].shape
-        assert float(picture.min()) >= 0
-        assert float(picture.max()) <= 1
-
-
-@pytest.mark.parametrize("mixture", MIXTURES)
-def test_the_exported_encoder_is_the_trained_one(mixture: str) -> None:
-    task = tiny_recipe(mixture).task
-    names = {id(p) for p in task.parameters()}
-    encoder = task.exported["encoder"]
-    assert isinstance(encoder, torch.nn.Module)
-    assert {id(p) for p in encoder.parameters()} <= names
+        else:
+            assert picture.shape == batch["image"].shape
+            assert float(picture.min()) >= 0
+            assert float(picture.max()) <= 1
 
 
 def test_two_views_differ(batch: Batch) -> None:

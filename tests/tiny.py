@@ -31,7 +31,7 @@ from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.volume.encoder import VolumeEncoder
 from tacit.modalities.volume.spec import VolumeSpec
-from tacit.tasks import parse_mixture
+from tacit.tasks import TASKS, needs, parse_mixture
 from tacit.tasks.base import Task
 
 SPEC = ImageSpec(size=8, channels=1, mean=(0.3,), std=(0.37,))
@@ -52,7 +52,7 @@ EXAMPLES = 512
 
 # Every task of every kind, and a sum; what is not of images carries its kind in front.
 MIXTURES = [
-    *tasks_of("image"),
+    *(name for name in tasks_of("image") if name != "colour"),  # these images have none
     "simclr+0.4*rotation",
     *(f"text:{name}" for name in tasks_of("text")),
     "text:masked+0.5*simclr",
@@ -69,13 +69,24 @@ MIXTURES = [
 # Each task once, each kind of data with several and a sum: for what does not depend on the two together, as the way
 # through the loop does not.
 COVER = [
-    *("simclr", "vicreg", "rotation", "masked", "simclr+0.4*rotation"),
-    *("text:byol", "text:simcse", "text:electra", "text:masked+0.5*simclr"),
-    *("audio:simclr", "audio:bestrq", "audio:next", "audio:wav2vec2", "series:byol", "series:masked"),
-    *("volume:simclr", "volume:masked"),
-    *("items:simclr", "items:next", "items:attributes"),
-    *("pair:clip", "pair:siglip+0.5*image:simclr"),
+    *("simclr", "vicreg", "rotation", "masked", "simclr+0.4*rotation", "mocov3", "nnclr", "swav", "jigsaw"),
+    *("text:byol", "text:simcse", "text:electra", "text:masked+0.5*simclr", "text:tsdae", "text:simsiam"),
+    *("audio:simclr", "audio:bestrq", "audio:next", "audio:wav2vec2", "audio:barlow", "series:byol", "series:masked"),
+    *("series:data2vec", "items:simclr", "items:next", "items:attributes", "items:sigreg", "ijepa"),
+    *("volume:simclr", "volume:masked", "pair:clip", "pair:siglip+0.5*image:simclr"),
 ]
+
+
+def learning() -> list[str]:
+    """The mixtures by which each task is seen to learn; what needs nothing but views, on two kinds of data."""
+    kinds = ("text", "audio", "series", "items")
+    by_views = [name for name in TASKS if needs(name) == {"views"} and name != "simclr"]
+    found = []
+    for mixture in MIXTURES:
+        kind, tasks = kind_and_tasks(mixture)
+        if kind == "image" or tasks not in by_views or kind == kinds[by_views.index(tasks) % len(kinds)]:
+            found.append(mixture)
+    return found
 
 
 @cache
@@ -228,7 +239,7 @@ def tiny_recipe(mixture: str, *, encoder: str | None = None, batch_size: int = 3
     elif kind == "pair":
         built = tiny_towers(seed)
     else:
-        built = tiny_encoder(encoder or "convnet", seed)
+        built = tiny_encoder(encoder or modality_named("image").default_encoder(SPEC, parse_mixture(tasks)), seed)
     return modality_named(kind).recipe(parse_mixture(tasks), built, examples=EXAMPLES, batch_size=batch_size)
 
 

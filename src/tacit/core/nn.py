@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tacit.core.types import Batch
 
+WIDEST = 1024  # features of an expander whose width is not given
 _LUMA = (0.299, 0.587, 0.114)
 _WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
@@ -70,6 +71,16 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
         nn.BatchNorm1d(hidden),
         nn.ReLU(inplace=True),
         nn.Linear(hidden, outputs),
+    )
+
+
+def expander(inputs: int, width: int | None = None, outputs: int | None = None) -> nn.Sequential:
+    """A projection head of three layers with batch norm between them (Zbontar et al. 2021); at most `WIDEST` wide."""
+    width = width or min(4 * inputs, WIDEST)
+    return nn.Sequential(
+        *(nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)),
+        *(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)),
+        nn.Linear(width, outputs or width, bias=False),
     )
 
 

@@ -69,4 +69,4 @@ def compares(tasks: Iterable[str]) -> bool:
 
 def hides(name: str) -> bool:
     """Whether a task masks tokens."""
-    return bool(needs(name) & {"masks", "generator"})
+    return bool(needs(name) & {"masks", "blocks", "generator"})

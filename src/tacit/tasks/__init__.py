@@ -32,11 +32,47 @@ TASKS = {
         "tell two views of the same example from views of all others",
         "Chen et al. 2020, arXiv:2002.05709",
     ),
+    "mocov3": Entry(
+        "contrast",
+        "tacit.tasks.mocov3:MoCoV3",
+        "tell what a slower copy of the encoder says of another view from what it says of all others",
+        "Chen et al. 2021, arXiv:2104.02057",
+    ),
+    "nnclr": Entry(
+        "contrast",
+        "tacit.tasks.nnclr:NNCLR",
+        "tell the nearest earlier neighbour of a view from those of all others",
+        "Dwibedi et al. 2021, arXiv:2104.14548",
+    ),
     "byol": Entry(
         "self-prediction",
         "tacit.tasks.byol:BYOL",
         "predict what a slower copy of the encoder says of another view",
         "Grill et al. 2020, arXiv:2006.07733; Niizumi et al. 2021, arXiv:2103.06695",
+    ),
+    "simsiam": Entry(
+        "self-prediction",
+        "tacit.tasks.simsiam:SimSiam",
+        "predict the projection of another view, which no gradient reaches",
+        "Chen & He 2021, arXiv:2011.10566",
+    ),
+    "swav": Entry(
+        "clustering",
+        "tacit.tasks.swav:SwAV",
+        "predict from one view the cluster of the other",
+        "Caron et al. 2020, arXiv:2006.09882",
+    ),
+    "barlow": Entry(
+        "decorrelation",
+        "tacit.tasks.barlow:BarlowTwins",
+        "make features equal over two views and different from one another",
+        "Zbontar et al. 2021, arXiv:2103.03230",
+    ),
+    "sigreg": Entry(
+        "decorrelation",
+        "tacit.tasks.sigreg:SIGReg",
+        "bring views together while features stay an isotropic Gaussian",
+        "Balestriero & LeCun 2025, arXiv:2511.08544",
     ),
     "vicreg": Entry(
         "decorrelation",
@@ -57,11 +93,36 @@ TASKS = {
         "Taleb et al. 2020, arXiv:2006.03829",
         {"turns": "slabs"},
     ),
+    "jigsaw": Entry(
+        "transformation",
+        "tacit.tasks.jigsaw:Jigsaw",
+        "say in which order the pieces of an image were put",
+        "Noroozi & Favaro 2016, arXiv:1603.09246",
+    ),
+    "colour": Entry(
+        "reconstruction",
+        "tacit.tasks.colour:Colourisation",
+        "predict the colours of an image from its grey copy",
+        "Zhang et al. 2016, arXiv:1603.08511; Larsson et al. 2017, arXiv:1703.04044",
+    ),
     "masked": Entry(
         "reconstruction",
         "tacit.tasks.masked:Masked",
         "fill in the parts that were hidden",
         "He et al. 2022, arXiv:2111.06377; Xie et al. 2022, arXiv:2111.09886; Devlin et al. 2018, arXiv:1810.04805",
+    ),
+    "data2vec": Entry(
+        "self-prediction",
+        "tacit.tasks.latent:LatentPrediction",
+        "predict what a slower copy of the encoder makes of hidden parts",
+        "Baevski et al. 2022, arXiv:2202.03555",
+    ),
+    "ijepa": Entry(
+        "self-prediction",
+        "tacit.tasks.latent:LatentPrediction",
+        "predict it at hidden blocks from the visible parts alone",
+        "Assran et al. 2023, arXiv:2301.08243",
+        {"masks": "blocks"},
     ),
     "bestrq": Entry(
         "reconstruction",
@@ -95,6 +156,12 @@ TASKS = {
         "say which attributes the next item has",
         "Zhou et al. 2020, arXiv:2008.07873",
         {"target": "attributes"},
+    ),
+    "tsdae": Entry(
+        "reconstruction",
+        "tacit.tasks.tsdae:TSDAE",
+        "hold in one vector what rebuilds a text of which most words were left out",
+        "Wang et al. 2021, arXiv:2104.06979",
     ),
     "electra": Entry(
         "detection",

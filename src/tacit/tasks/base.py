@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core import gathering
-from tacit.core.types import Batch, Encoder, Output
+from tacit.core.nn import together
+from tacit.core.types import Batch, Encoder, Output, ViewMaker
 
 
 class Task(nn.Module, ABC):
@@ -55,6 +56,47 @@ class Task(nn.Module, ABC):
 
         Images [B C H W] in [0, 1], numbers over time [B T C], or numbers of tokens [B N].
         """
+
+
+class Viewing(Task):
+    """A task on random views of each example; abstract."""
+
+    needs = frozenset({"views"})
+    fewest = fewest_in_part = 2  # one example alone has nothing to differ from, and batch norm leaves nothing of it
+
+    def __init__(self, encoder: Encoder, views: ViewMaker) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.views = views
+
+    @property
+    def exported(self) -> Mapping[str, Encoder]:
+        return {"encoder": self.encoder}
+
+    def two_views(self, batch: Batch) -> Batch:
+        """First views of all examples, then second ones, [2B ...]."""
+        return together([self.views(batch, view) for view in (0, 1)])
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        return {f"view {view + 1}": preview_of(self.views(batch, view)) for view in (0, 1)}
+
+
+def by_example(z: Tensor) -> Tensor:
+    """First views, then second ones [2B D] -> both views of each example [B 2 D]."""
+    return z.view(2, -1, z.shape[1]).transpose(0, 1)
+
+
+def of_one_group(batch: Batch) -> Tensor | None:
+    """Whether the examples of all ranks are others of the same group, such as a patient, [B W*B]; None without groups.
+
+    What is of one group is no negative of each other.
+    """
+    if "group" not in batch:
+        return None
+    mine, everyone = batch["group"], gathering.gather(batch["group"])
+    same = mine[:, None] == everyone
+    own = torch.arange(len(mine), device=mine.device) + len(mine) * gathering.rank()
+    return same.scatter(1, own[:, None], False)
 
 
 class Teacher(nn.ModuleDict):

@@ -19,20 +19,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from tacit.core.nn import mlp, together
+from tacit.core.nn import mlp
 from tacit.core.types import Batch, Encoder, Output, ViewMaker
-from tacit.tasks.base import Task, Teacher, preview_of
+from tacit.tasks.base import Teacher, Viewing
 
 
-class BYOL(Task):
+class BYOL(Viewing):
     """Self-prediction for any modality that has views.
 
     `hidden` and `out` are the widths of projector and predictor, which are thrown away afterwards; `momentum` is the
     teacher's at the start.
     """
-
-    needs = frozenset({"views"})
-    fewest = fewest_in_part = 2  # with one alone, batch norm leaves only which view is which
 
     def __init__(
         self,
@@ -43,9 +40,7 @@ class BYOL(Task):
         out: int = 256,
         momentum: float = 0.996,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.views = views
+        super().__init__(encoder, views)
         self.head = mlp(encoder.dim, hidden, out)
         self.predictor = mlp(out, hidden, out)
         self.teacher = Teacher(self._taught(), momentum)
@@ -54,12 +49,8 @@ class BYOL(Task):
         assert isinstance(self.encoder, nn.Module)
         return {"encoder": self.encoder, "head": self.head}
 
-    @property
-    def exported(self) -> Mapping[str, Encoder]:
-        return {"encoder": self.encoder}
-
     def forward(self, batch: Batch) -> Output:
-        both = together([self.views(batch, view) for view in (0, 1)])  # [2B ...]
+        both = self.two_views(batch)  # [2B ...]
         predicted = self.predictor(self.head(self.encoder(both).pooled))  # [2B D]
         with torch.no_grad():
             wanted = self.teacher["head"](self.teacher["encoder"](both).pooled)  # [2B D]
@@ -80,6 +71,3 @@ class BYOL(Task):
 
     def after_step(self, carry: Mapping[str, Tensor]) -> None:
         self.teacher.follow(self._taught(), self.progress)
-
-    def preview(self, batch: Batch) -> dict[str, Tensor]:
-        return {f"view {view + 1}": preview_of(self.views(batch, view)) for view in (0, 1)}

@@ -50,6 +50,28 @@ class Books(NamedTuple):
     codes: int
 
 
+class Vocabulary(NamedTuple):
+    """The identities of tokens: how many there are, and the most tokens of an example."""
+
+    size: int
+    longest: int
+
+
+class Pieces(NamedTuple):
+    """The pieces of an example: how many, and `put(batch, order [B P])`, which puts piece order[:, p] in place p."""
+
+    number: int
+    put: Callable[[Batch, Tensor], Batch]
+
+
+class Colours(NamedTuple):
+    """What an example loses in grey: `without(batch)` removes it, `of(batch)` is it, of every token [B N P]."""
+
+    width: int  # P
+    without: Callable[[Batch], Batch]
+    of: Callable[[Batch], Tensor]
+
+
 @dataclass(frozen=True)
 class Ingredients(Generic[E_co]):
     """A modality's ingredients for one encoder and `task`, since the best ones may differ between tasks.
@@ -69,6 +91,14 @@ class Ingredients(Generic[E_co]):
         """A weakly augmented example of each side of a pair, by the name of the side."""
         raise NotImplementedError
 
+    def parts(self) -> ViewMaker:
+        """Strongly augmented views of a small part of an example."""
+        raise NotImplementedError
+
+    def noisy(self) -> ViewMaker:
+        """An example with most of its tokens left out."""
+        raise NotImplementedError
+
     def dropout(self) -> ViewMaker:
         """The unchanged example, for an encoder whose own dropout makes two views of it."""
         raise NotImplementedError
@@ -81,6 +111,10 @@ class Ingredients(Generic[E_co]):
         """The mask maker: which tokens to hide."""
         raise NotImplementedError
 
+    def blocks(self) -> MaskMaker:
+        """The mask maker of large blocks: as many tokens in every row."""
+        raise NotImplementedError
+
     def corrupt(self) -> Callable[[Batch, Tensor], Batch]:
         """Hides the tokens under a mask in the batch itself, for encoders without a mask token of their own."""
         raise NotImplementedError
@@ -91,6 +125,10 @@ class Ingredients(Generic[E_co]):
 
     def codes(self) -> Target:
         """Codes of tokens by a random, untrained quantiser."""
+        raise NotImplementedError
+
+    def vocabulary(self) -> Vocabulary:
+        """The identities of tokens."""
         raise NotImplementedError
 
     def attributes(self) -> Target:
@@ -107,6 +145,14 @@ class Ingredients(Generic[E_co]):
 
     def slabs(self) -> Turns:
         """Parts of an example that the task tells apart; the first is no identity here."""
+        raise NotImplementedError
+
+    def pieces(self) -> Pieces:
+        """The pieces of an example that can be put in another order."""
+        raise NotImplementedError
+
+    def colours(self) -> Colours:
+        """The colours of an example."""
         raise NotImplementedError
 
     def quantiser(self) -> Books:

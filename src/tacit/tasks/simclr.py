@@ -17,27 +17,23 @@ Chen 2021, "SimCSE: Simple Contrastive Learning of Sentence Embeddings", arXiv:2
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from tacit.core import gathering
-from tacit.core.nn import mlp, together
+from tacit.core.nn import mlp
 from tacit.core.types import Batch, Encoder, Output, ViewMaker
-from tacit.tasks.base import Task, preview_of
+from tacit.tasks.base import Viewing, by_example
 
 
-class SimCLR(Task):
+class SimCLR(Viewing):
     """Contrast for any modality that has views.
 
     `hidden` and `out` are the widths of the projection head, which is thrown away afterwards; with a `hidden` of 0
     there is none, and the features themselves are contrasted.
     """
-
-    needs = frozenset({"views"})
-    fewest = 2
 
     def __init__(
         self,
@@ -48,27 +44,21 @@ class SimCLR(Task):
         out: int = 256,
         temperature: float = 0.2,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.views = views
+        super().__init__(encoder, views)
         self.temperature = temperature
         self.fewest_in_part = 2 if hidden else 1  # batch norm makes two views alone opposites
         self.head = mlp(encoder.dim, hidden, out) if hidden else nn.Identity()
         self.width = out if hidden else encoder.dim
-
-    @property
-    def exported(self) -> Mapping[str, Encoder]:
-        return {"encoder": self.encoder}
 
     def forward(self, batch: Batch) -> Output:
         return self.compared(self.embed(batch))
 
     def embed(self, batch: Batch) -> Tensor:
         """Projections of both views, unit length, [B 2 D]; a last number is the example's group, where it has one."""
-        both = together([self.views(batch, view) for view in (0, 1)])  # [2B ...]
+        both = self.two_views(batch)  # [2B ...]
         z = normalize(self.head(self.encoder(both).pooled).float(), dim=1)  # [2B D]
         z = torch.cat([z, both["group"][:, None].to(z)], 1) if "group" in both else z
-        return z.view(2, -1, z.shape[1]).transpose(0, 1)
+        return by_example(z)
 
     def compared(self, embeddings: Tensor) -> Output:
         """NT-Xent of this rank's rows [B 2 D]; `agreement` is the share of views that are nearest to their partner."""
@@ -89,6 +79,3 @@ class SimCLR(Task):
         loss = nn.functional.cross_entropy(similarity, partner)
         agreement = (similarity.argmax(1) == partner).float().mean()
         return Output(loss, {"agreement": agreement.detach()}, {})
-
-    def preview(self, batch: Batch) -> dict[str, Tensor]:
-        return {f"view {view + 1}": preview_of(self.views(batch, view)) for view in (0, 1)}

@@ -15,26 +15,19 @@ than 1,024.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor, nn
+from torch import Tensor
 
 from tacit.core import gathering
-from tacit.core.nn import together
+from tacit.core.nn import expander
 from tacit.core.types import Batch, Encoder, Output, ViewMaker
-from tacit.tasks.base import Task, preview_of
-
-WIDEST = 1024
+from tacit.tasks.base import Viewing, by_example
 
 
-class VICReg(Task):
+class VICReg(Viewing):
     """Invariance without collapse for any modality that has views; `width` is the expander's, thrown away afterwards.
 
     `spread` is the mean deviation of a feature of the expander, 0 where all examples are the same.
     """
-
-    needs = frozenset({"views"})
-    fewest = fewest_in_part = 2  # one alone has no deviation, and batch norm leaves nothing
 
     def __init__(
         self,
@@ -46,29 +39,17 @@ class VICReg(Task):
         variance: float = 25.0,
         covariance: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.views = views
+        super().__init__(encoder, views)
         self.invariance, self.variance, self.covariance = invariance, variance, covariance
-        width = width or min(4 * encoder.dim, WIDEST)
-        self.expander = nn.Sequential(
-            *(nn.Linear(encoder.dim, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)),
-            *(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)),
-            nn.Linear(width, width, bias=False),
-        )
-
-    @property
-    def exported(self) -> Mapping[str, Encoder]:
-        return {"encoder": self.encoder}
+        self.expander = expander(encoder.dim, width)
 
     def forward(self, batch: Batch) -> Output:
         return self.compared(self.embed(batch))
 
     def embed(self, batch: Batch) -> Tensor:
         """The expander's outputs for both views, [B 2 D]."""
-        both = together([self.views(batch, view) for view in (0, 1)])  # [2B ...]
-        z: Tensor = self.expander(self.encoder(both).pooled).float()  # [2B D]
-        return z.view(2, -1, z.shape[1]).transpose(0, 1)
+        z: Tensor = self.expander(self.encoder(self.two_views(batch)).pooled)
+        return by_example(z.float())
 
     def compared(self, embeddings: Tensor) -> Output:
         """The loss of this rank's rows [B 2 D], by the spread and covariance of those of all ranks."""
@@ -83,6 +64,3 @@ class VICReg(Task):
         loss = self.invariance * apart + self.variance * narrow + self.covariance * alike
         metrics = {"invariance": apart, "variance": narrow, "covariance": alike, "spread": deviation.mean()}
         return Output(loss, {name: value.detach() for name, value in metrics.items()}, {})
-
-    def preview(self, batch: Batch) -> dict[str, Tensor]:
-        return {f"view {view + 1}": preview_of(self.views(batch, view)) for view in (0, 1)}

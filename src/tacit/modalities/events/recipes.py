@@ -16,6 +16,7 @@ from tacit.core.types import ViewMaker
 from tacit.modalities.events.encoder import ItemEncoder
 from tacit.modalities.events.spec import ItemSpec
 from tacit.modalities.events.views import AttributeLoss, ItemMask, ItemViews, SampledSoftmax
+from tacit.modalities.recipe import hides
 from tacit.modalities.tokens import Corruption, own_tokens
 from tacit.tasks.ingredients import Ingredients, MaskMaker, Target
 from tacit.training.optim import Optim
@@ -26,8 +27,8 @@ MASKED_SHARE, LAST_SHARE = 0.3, 0.2  # of events; of histories in which only the
 
 
 def default_encoder(spec: ItemSpec, tasks: Collection[str]) -> str:
-    """A causal encoder, which all tasks but masked prediction can train."""
-    return "bert4rec_nano" if "masked" in tasks else "sasrec_nano"
+    """A causal encoder, which all tasks can train but those that hide items."""
+    return "bert4rec_nano" if any(hides(task) for task in tasks) else "sasrec_nano"
 
 
 @dataclass(frozen=True)

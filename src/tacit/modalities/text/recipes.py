@@ -16,13 +16,14 @@ from tacit.modalities.text.encoder import TextEncoder
 from tacit.modalities.text.spec import TextSpec
 from tacit.modalities.text.views import TextViews, TokenMask
 from tacit.modalities.tokens import Corruption, own_tokens
-from tacit.tasks.ingredients import Ingredients, MaskMaker, Target
+from tacit.tasks.ingredients import Ingredients, MaskMaker, Target, Vocabulary
 from tacit.tasks.masked import Masked
 from tacit.training.optim import Optim
 
 PACKING = {"masked", "electra"}  # tasks that learn from single tokens, so that rows may hold several documents
 DROPOUT = 0.1  # of an encoder whose dropout makes the two views of a text
 HIDDEN = MaskSchedule(0.3)
+LEFT_OUT = 0.6  # of the words of a text that is to be rebuilt
 SMALLER = {"tiny": "nano", "small": "tiny", "base": "small"}
 
 
@@ -45,6 +46,12 @@ class TextIngredients(Ingredients[TextEncoder]):
 
     def whole(self) -> TextViews:
         return whole_views(self.encoder.spec)
+
+    def noisy(self) -> TextViews:
+        return replace(self.whole(), delete=LEFT_OUT)
+
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.encoder.spec.vocabulary, self.encoder.spec.length)
 
     def masks(self) -> MaskMaker:
         return TokenMask(self.encoder.spec, self.hiding or HIDDEN)
