@@ -29,7 +29,8 @@ from tacit.tasks.base import Teacher, Viewing, by_example, of_one_group
 class MoCoV3(Viewing):
     """Contrast with a teacher for any modality that has views.
 
-    `hidden`, by default twice the features, and `out` are the widths of projector and predictor; `momentum` is the teacher's at the start.
+    `hidden`, by default twice the features, and `out` are the widths of projector and predictor;
+    `momentum` is the teacher's at the start.
     """
 
     def __init__(

@@ -31,7 +31,8 @@ from tacit.tasks.base import Viewing, by_example, of_one_group
 class NNCLR(Viewing):
     """Contrast with neighbours for any modality that has views.
 
-    `hidden`, by default twice the features, and `out` are the widths of projector and predictor; `queue` is how many projections are remembered.
+    `hidden`, by default twice the features, and `out` are the widths of projector and predictor;
+    `queue` is how many projections are remembered.
     """
 
     remembered: Tensor  # [Q D], the next place to be written first

@@ -64,7 +64,8 @@ class SIGReg(Viewing):
         if self.parts is not None and self.crops:
             crops = together([self.parts(batch, 2 + number) for number in range(self.crops)])
             z = torch.cat([z, self.projector(self.encoder(crops).pooled)])
-        return z.float().view(2 + self.crops, -1, z.shape[1]).transpose(0, 1)
+        views: Tensor = z.float().view(2 + self.crops, -1, z.shape[1]).transpose(0, 1)
+        return views
 
     def compared(self, embeddings: Tensor) -> Output:
         """The loss of this rank's projections [B V D] among those of all ranks."""
@@ -84,11 +85,13 @@ class SIGReg(Viewing):
             waves = gathering.total(torch.stack([angle.cos().sum(0), angle.sin().sum(0)])) / n  # [2 V A T]
         bell = (-t.square() / 2).exp()
         distance = (waves[0] - bell).square() + waves[1].square()  # [V A T]
-        return 2 * n * torch.trapezoid(distance * bell, dx=FURTHEST / (KNOTS - 1), dim=-1).mean()
+        statistic: Tensor = 2 * n * torch.trapezoid(distance * bell, dx=FURTHEST / (KNOTS - 1), dim=-1).mean()
+        return statistic
 
     def _directions(self, embeddings: Tensor) -> Tensor:
         """Random unit directions [D A], the same on all ranks and drawn anew at every step."""
         dim = embeddings.shape[2]
         step = torch.tensor([keys.fold(round(float(self.progress) * 2**24), "directions")], device=embeddings.device)
         drawn = keys.normal(step, "directions", dim * self.directions).view(dim, self.directions)
-        return drawn / drawn.norm(dim=0).clamp(min=math.sqrt(torch.finfo(drawn.dtype).tiny))
+        directions: Tensor = drawn / drawn.norm(dim=0).clamp(min=math.sqrt(torch.finfo(drawn.dtype).tiny))
+        return directions

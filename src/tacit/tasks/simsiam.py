@@ -30,7 +30,9 @@ class SimSiam(Viewing):
     def __init__(self, encoder: Encoder, views: ViewMaker, *, width: int | None = None) -> None:
         super().__init__(encoder, views)
         projector = expander(encoder.dim, width)
-        width = projector[-1].out_features
+        last = projector[-1]
+        assert isinstance(last, nn.Linear)
+        width = last.out_features
         self.projector = nn.Sequential(*projector, nn.BatchNorm1d(width, affine=False))
         self.predictor = mlp(width, max(1, width // 4), width)
 

@@ -30,8 +30,9 @@ TURNS = 3  # of normalising columns and rows
 class SwAV(Viewing):
     """Swapped prediction of clusters for any modality that has views.
 
-    `hidden`, by default twice the features, and `out` are the projector's widths, `prototypes` the number of clusters. `agreement` is the share of
-    views whose most likely cluster is that of the other view, `used` how many clusters are in use (a perplexity).
+    `hidden`, by default twice the features, and `out` are the projector's widths, `prototypes` the number of clusters.
+    `agreement` is the share of views whose most likely cluster is that of the other view, `used` how many clusters are
+    in use (a perplexity).
     """
 
     def __init__(

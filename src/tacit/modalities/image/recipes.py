@@ -45,17 +45,19 @@ class ImageIngredients(Ingredients[ImageEncoder]):
 
     def parts(self) -> ViewMaker:
         views = default_views(self.encoder.spec, "simclr")
-        return replace(views, crop=tuple(PART * share for share in views.crop))
+        return replace(views, crop=(PART * views.crop[0], PART * views.crop[1]))
 
     def whole(self) -> ViewMaker:
         return default_views(self.encoder.spec, self.task)
 
     def masks(self) -> MaskMaker:
-        share = 0.75 if isinstance(self.encoder, Dropping) and self.task == "masked" else 0.5
+        drops = isinstance(self.encoder, Dropping)
+        share = 0.75 if drops and self.task == "masked" else 0.5
         return RandomMask(self.hiding or MaskSchedule(share), math.prod(self.encoder.grid))
 
     def blocks(self) -> MaskMaker:
-        if not isinstance(self.encoder, Dropping):
+        drops = isinstance(self.encoder, Dropping)
+        if not drops:
             raise UserError(
                 f"the encoder {self.encoder.name} cannot leave parts out, as {self.task!r} must; "
                 "choose --encoder vit_tiny"
