@@ -79,6 +79,7 @@ worker.main()
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     """Every worker that a test starts."""
+    decode.end_idle_workers()
     processes: list[subprocess.Popen[bytes]] = []
 
     class Recorded(subprocess.Popen[bytes]):
@@ -199,6 +200,19 @@ def test_leaving_early_leaves_no_process_behind(started: list[subprocess.Popen[b
     next(outcomes)
     assert started
     outcomes.close()
+    decode.end_idle_workers()
+    assert all(process.poll() is not None for process in started)
+
+
+def test_the_next_pool_takes_the_workers_of_the_last(started: list[subprocess.Popen[bytes]], tmp_path: Path):
+    for _ in range(3):
+        assert len(list(decode_all([png(1)], PLAN, workers=1))) == 1
+    assert len(started) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)  # where relative paths mean something else
+        list(decode_all([png(1)], PLAN, workers=1))
+    assert len(started) == 2
+    decode.end_idle_workers()
     assert all(process.poll() is not None for process in started)
 
 

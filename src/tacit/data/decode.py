@@ -6,6 +6,7 @@ each worker limits its own memory. Examples that are decoded already (arrays, PI
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import math
@@ -44,6 +45,7 @@ COMMAND = [sys.executable, "-P", str(Path(worker.__file__))]
 SECONDS_PER_EXAMPLE = 20.0  # until a result or a sign of life; a photograph takes 0.2 s
 MEMORY = 2 << 30  # bytes a worker may take for one example; 80 megapixels in CMYK need 1.0 GB
 START_SECONDS = 120.0
+REST_SECONDS = 5.0  # for which a worker without work is kept
 
 _BATCH_BYTES = 4 << 20  # per request
 
@@ -89,6 +91,8 @@ def _processors() -> int:
 class Pool:
     """Worker processes of one modality (default: one per available processor), started on demand, and the thread that
     supervises them.
+
+    Those that are idle at the end rest for a while, for the next pool: several are opened one after the other.
     """
 
     def __init__(self, form: type[Plan], workers: int | None = None) -> None:
@@ -98,8 +102,10 @@ class Pool:
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()  # started ones first
         self._live: set[_Worker] = set()
         self._closed = threading.Event()
-        for _ in range(n):
-            self._idle.put(None)
+        rested = _rest.take(form.decoder, n)
+        self._live.update(rested)
+        for process in [*[None] * (n - len(rested)), *rested]:
+            self._idle.put(process)
 
     def __enter__(self) -> Pool:
         self._watch = threading.Thread(target=self._supervise, daemon=True, name="tacit-supervisor")
@@ -108,12 +114,25 @@ class Pool:
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()
+        for process in self._drained():
+            self._live.discard(process)
+            _rest.add(process)
         for process in list(self._live):
             process.kill()  # also frees the threads that wait for it
         self._threads.shutdown(wait=True, cancel_futures=True)
         for process in list(self._live):
             process.close()
         self._watch.join()
+
+    def _drained(self) -> list[_Worker]:
+        """The idle workers; whoever still asks for one starts another, which the closed pool ends."""
+        idle = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        for _ in idle:
+            self._idle.put(None)
+        return [process for process in idle if process is not None]
 
     def decode(self, items: Iterable[Item], plan: Plan) -> Iterator[Decoded]:
         """Decode each item, in order."""
@@ -190,6 +209,7 @@ class _Worker:
     """One decoding process and the pipes to it."""
 
     def __init__(self, decoder: str) -> None:
+        self.kind = _kind(decoder)
         package = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         # One example at a time per process: threads inside numpy would only map memory.
@@ -277,6 +297,55 @@ class _Worker:
         with self._pipe("stderr") as pipe:
             for line in pipe:
                 self._errors.append(line)
+
+
+def _kind(decoder: str) -> tuple[object, ...]:
+    """What a worker is started with, by which another may take its place; paths are relative to where that was."""
+    try:
+        here = os.getcwd()
+    except OSError:  # which has been removed
+        here = ""
+    return decoder, MEMORY, *COMMAND, here, os.environ.get("PYTHONPATH")
+
+
+class _Rest:
+    """Idle workers between two pools: to start one takes as long as to decode hundreds of images."""
+
+    def __init__(self) -> None:
+        self._resting: list[tuple[float, _Worker]] = []  # since when, on the clock of `time.monotonic`
+        self._lock = threading.Lock()
+        atexit.register(self.dismiss, 0.0)
+
+    def add(self, process: _Worker) -> None:
+        with self._lock:
+            self._resting.append((time.monotonic(), process))
+        timer = threading.Timer(REST_SECONDS + 0.1, self.dismiss)
+        timer.daemon = True
+        timer.start()
+
+    def take(self, decoder: str, most: int) -> list[_Worker]:
+        """At most so many workers with this decoder."""
+        with self._lock:
+            alike = [entry for entry in self._resting if entry[1].kind == _kind(decoder)][:most]
+            self._resting = [entry for entry in self._resting if entry not in alike]
+        return [process for _, process in alike]
+
+    def dismiss(self, seconds: float = REST_SECONDS) -> None:
+        """End those that have rested for so long."""
+        now = time.monotonic()
+        with self._lock:
+            gone = [process for since, process in self._resting if now - since >= seconds]
+            self._resting = [entry for entry in self._resting if entry[1] not in gone]
+        for process in gone:
+            process.close()
+
+
+_rest = _Rest()
+
+
+def end_idle_workers() -> None:
+    """End those that no pool has, at once."""
+    _rest.dismiss(0.0)
 
 
 def _is_encoded(item: Item) -> bool:
