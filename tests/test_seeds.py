@@ -31,7 +31,7 @@ from tacit.experiment.pacing import no_cost
 from tacit.experiment.settings import Settings
 from tacit.experiment.split import has_seen
 from tacit.experiment.validate import first_fall, validation_cost, worst_alarms
-from tests.tiny import digits
+from tests.tiny import digit_labels, digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_fits")]
 
@@ -42,7 +42,7 @@ LABELLED, FEW, ALL = 110, 60, 130
 def _brief() -> Iterator[None]:
     """One label budget is judged, and training from scratch, which nothing here looks at, takes 3 steps, not 200."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tacit.commands.run.validation_cost", lambda *_, **__: no_cost)
+        patch.setattr("tacit.commands.run.training_cost", lambda *_, **__: no_cost)
         patch.setattr(splits, "PER_CLASS", (2,))
         patch.setattr(splits, "SHARES", ())
         patch.setattr(finetune, "train_on_labels", partial(finetune.train_on_labels, steps=3))
@@ -52,9 +52,7 @@ def _brief() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """130 digits as files, 110 of them labelled in one file and 60 in another."""
-    from sklearn.datasets import load_digits
-
-    root, target = tmp_path_factory.mktemp("digits"), load_digits().target
+    root, target = tmp_path_factory.mktemp("digits"), digit_labels()
     (root / "images").mkdir()
     for row in range(ALL):
         Image.fromarray(digits()[row, 0].numpy()).save(root / "images" / f"scan{row:04d}.png")

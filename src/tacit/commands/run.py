@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tacit.commands.command import command
@@ -13,13 +14,20 @@ from tacit.evaluation import Report
 from tacit.experiment.baselines import baselines, on_device, open_public
 from tacit.experiment.leakage import log_leaks
 from tacit.experiment.output import keep_encoder, keep_seal, log_of, open_run, tell_what_to_hand_on, workspace
-from tacit.experiment.pacing import REPORT_SECONDS, SOON, TooFew, no_cost, share_out, too_small
+from tacit.experiment.pacing import REPORT_SECONDS, SOON, Cost, TooFew, no_cost, share_out, too_small
 from tacit.experiment.plan import FEWEST_SEEDS, check_settings, mask_schedule_of, mixtures_of
 from tacit.experiment.pretraining import Pretraining, train_task, training_name
 from tacit.experiment.publish import publish
 from tacit.experiment.settings import RunSettings, settings_of
 from tacit.experiment.starting import check_start
-from tacit.experiment.validate import beside, failed, report_without_labels, validate, validation_cost
+from tacit.experiment.validate import (
+    beside,
+    failed,
+    report_without_labels,
+    training_cost,
+    validate,
+    validation_cost,
+)
 from tacit.report import private_report
 from tacit.training.engine import all_processes
 from tacit.training.loop import Run
@@ -63,7 +71,11 @@ def run(data: Any, settings: RunSettings) -> Report:
             check_start(pretraining, mixtures, compared, resolved, space.path, seeds=resolved.seeds)
             keep_seal(opened, space)
             leaks = log_leaks(opened, log) if ranks.is_leader() else None
-            cost = validation_cost(opened, compared, resolved, architecture=architecture) if labelled else no_cost
+            cost: Callable[[int], Cost] = no_cost
+            if labelled and budget.unit == "seconds":
+                cost = validation_cost(opened, compared, resolved, architecture=architecture)
+            elif labelled:
+                cost = training_cost(opened, architecture=architecture)
             on_device(compared, None)
         shares, plan, scratch = share_out(budget, began, cost, list(mixtures), resolved.seeds, space, log)
         runs: dict[str, list[Run]] = {}

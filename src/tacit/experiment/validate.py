@@ -341,6 +341,16 @@ def validation_cost(
     return cost
 
 
+def training_cost(opened: Opened, *, architecture: Architecture) -> Callable[[int], Cost]:
+    """The cost of judging without a time limit: how long one training on the labels takes, which decides how many are
+    done, and nothing else.
+    """
+    from tacit.experiment.baselines import scratch_seconds
+
+    seconds = scratch_seconds(opened, architecture)
+    return lambda pretrained: Cost(0.0, 0.0, seconds)
+
+
 def _some(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most `most` of these, to estimate the time of all."""
     return np.sort(np.random.default_rng(0).permutation(positions)[:most])
