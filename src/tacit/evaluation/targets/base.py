@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # it has no types
 
 from tacit.core import keys
 from tacit.core.columns import Codes, Few
@@ -372,7 +373,7 @@ class Supervised(Target):
             return found
 
         threads = ThreadPoolExecutor(workers or os.cpu_count() or 1)
-        with threadpool_limits(1), stage("fitting", len(draws)) as now, threads as pool:
+        with _libraries().limit(limits=1), stage("fitting", len(draws)) as now, threads as pool:
             # each in a context of its own, so that progress inside a fit is reported too
             fits = [pool.submit(copy_context().run, predict, s) for s in range(len(draws))]
             return np.stack([fit.result() for fit in fits])
@@ -423,6 +424,12 @@ class Supervised(Target):
     def score(self, predicted: Values, truth: Values, metric: Metric) -> float:
         """The metric of predictions [n ...], also where it is too little for an interval."""
         return metric.value(predicted, truth)
+
+
+@cache
+def _libraries() -> Any:
+    """The BLAS libraries that are loaded, NumPy's among them: looking for them takes as long as a few small probes."""
+    return ThreadpoolController()
 
 
 def score_columns(scores: Values, names: Sequence[str]) -> dict[str, Values]:
