@@ -39,6 +39,8 @@ TORCH = "torch==2.13.0"
 TORCH_FLOOR = (2, 11)
 QUICKSTART = ["run", "digits", "--budget", "150s", "--primary-budget", "2", "--out", "runs/quickstart", "--overwrite"]
 
+TYPES = [str(PYTHON), "-m", "mypy"]
+
 # Imported once after installing: that proves the install, and compiles the part of it that runs use.
 HEAVY = "torch, transformers.models.vit.modeling_vit, lightning_fabric, scipy.stats, sklearn.linear_model"
 
@@ -70,25 +72,24 @@ def quickstart() -> None:
 
 
 def test() -> None:
-    """Lint, types, every test."""
+    """Lint, types, every test; types are checked beside the tests, whose output comes first."""
     install()
     lint()
     # One file stays in one process, so that what its tests share is built once; the order is that of tests/conftest.py.
     many = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
-    become([str(PYTHON), "-m", "pytest", *many, *sys.argv[2:]])
+    both([str(PYTHON), "-m", "pytest", *many, *sys.argv[2:]], TYPES)
 
 
 def check() -> None:
     """Lint, types, the quick tests."""
     install()
     lint()
-    become([str(PYTHON), "-m", "pytest", "-m", "not slow", "-q", *sys.argv[2:]])
+    both([str(PYTHON), "-m", "pytest", "-m", "not slow", "-q", *sys.argv[2:]], TYPES)
 
 
 def lint() -> None:
     run([PYTHON, "-m", "ruff", "check", "--quiet", "."])
     run([PYTHON, "-m", "ruff", "format", "--check", "--quiet", "."])
-    run([PYTHON, "-m", "mypy"])
 
 
 def lock() -> None:
@@ -211,6 +212,27 @@ def run(command: Sequence[str | Path], failure: str = "") -> None:
         if failure:
             print(failure, file=sys.stderr)
         sys.exit(code)
+
+
+def both(command: list[str], beside: list[str]) -> None:
+    """Run two commands at once, and end with the first exit code that is not 0; what `beside` says comes at the end.
+
+    Ctrl-C reaches both from the terminal, SIGTERM from here; this process outlives them.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+        children = [subprocess.Popen(command), subprocess.Popen(beside, stdout=said, stderr=subprocess.STDOUT)]
+
+        def end(*_: object) -> None:
+            for child in children:
+                child.terminate()
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, end)
+        codes = [child.wait() for child in children]
+        said.seek(0)
+        say(said.read().rstrip())
+    code = next((code for code in codes if code), 0)
+    sys.exit(code if code >= 0 else 128 - code)
 
 
 def become(command: list[str]) -> None:

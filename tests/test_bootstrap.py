@@ -59,3 +59,13 @@ def test_torch_is_found_without_importing_it(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(bootstrap, "PYTHON", Path(sys.executable))
     assert bootstrap.torch_in_venv() == tuple(int(part) for part in torch.__version__.split(".")[:2])
     assert bootstrap.torch_in_venv() >= bootstrap.TORCH_FLOOR
+
+
+@pytest.mark.parametrize(("one", "other", "code"), [(0, 0, 0), (3, 0, 3), (0, 1, 1), (3, 1, 3)])
+def test_two_commands_at_once_end_with_the_first_failure(one: int, other: int, code: int) -> None:
+    commands = [
+        [sys.executable, "-c", f"print('{said}'); exit({end})"] for said, end in (("first", one), ("last", other))
+    ]
+    program = f"import bootstrap; bootstrap.both(*{commands!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=SCRIPT.parent)
+    assert (done.returncode, done.stdout.split()) == (code, ["first", "last"]), done.stderr
