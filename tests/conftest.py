@@ -9,12 +9,14 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+
+from tests import few
 
 # Before anything imports numpy or torch, and inherited by the processes that tests start.
 for _pool in ("OMP", "MKL", "OPENBLAS", "NUMEXPR"):
@@ -66,35 +68,49 @@ def cached(tmp_path: Path) -> Callable[..., Any]:
 @pytest.fixture(scope="module")
 def brief() -> Iterator[None]:
     """Training on labels for five steps: what a command does with the figure is tested, not the figure."""
-    from tacit.evaluation.probes import finetune
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune, "train_on_labels", partial(finetune.train_on_labels, steps=5))
+        few.brief(patch)
         yield
 
 
 @pytest.fixture(scope="module")
 def few_strengths() -> Iterator[None]:
-    """Probes choose among 3 strengths of their penalty: for tests of what is done with a probe, not of its choice."""
-    from tacit.evaluation.probes import linear
-
+    """For tests of what is done with a probe, not of the choice of its penalty."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(linear.fit_probe.__kwdefaults__, "grid", (1e-3, 1e-1, 10.0))
-        patch.setitem(linear.fit_probe.__kwdefaults__, "beyond", 0)
+        few.few_strengths(patch)
         yield
 
 
 @pytest.fixture(scope="module")
 def few_fits(few_strengths: None) -> Iterator[None]:
-    """Labels are drawn 3 times at a budget, probes choose among 3 strengths, and maps are made in fewer steps."""
-    from tacit.evaluation import splits
-    from tacit.report import figures
-
+    """For tests of what is done with a judgement."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(splits, "MANY_DRAWS", 3)
-        patch.setattr(splits, "FEW_DRAWS", 3)
-        patch.setattr(figures, "MAPPING", 250)
+        few.few_fits(patch)
         yield
+
+
+@pytest.fixture
+def usual_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are as wide and deep as people have them."""
+    from tests import narrow
+
+    narrow.with_usual_sizes(monkeypatch)
+
+
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small models have one block, and the exporter's table of operators is made once: graphs take it seconds each."""
+    from tests.narrow import make_shallow
+
+    pytest.importorskip("onnxscript")
+    registration = pytest.importorskip("torch.onnx._internal.exporter._registration")
+    make_shallow(monkeypatch)
+    monkeypatch.setattr(registration.ONNXRegistry, "from_torchlib", staticmethod(_operators(registration)))
+
+
+@cache
+def _operators(registration: Any) -> Callable[..., Any]:
+    return cache(registration.ONNXRegistry.from_torchlib)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -20,7 +20,7 @@ import pytest
 import tacit
 from tacit.evaluation import Report, splits
 from tacit.evaluation.results import ArmRecord, Verdict
-from tests.tiny import digits
+from tests.tiny import digit_labels, digits
 
 STEPS = 3
 TASK = "simclr"
@@ -44,9 +44,8 @@ class Made(NamedTuple):
 def make(root: Path) -> Made:
     """All of it below `root`."""
     from PIL import Image
-    from sklearn.datasets import load_digits
 
-    target = load_digits().target
+    target = digit_labels()
     rows = np.flatnonzero(target < 2)[:60]
     data, cache = root / "data", root / "cache"
     data.mkdir(parents=True)

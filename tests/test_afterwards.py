@@ -24,7 +24,7 @@ from tacit.evaluation.features import extract
 from tacit.evaluation.probes.linear import fit_probe
 from tacit.experiment.split import split_dataset
 from tacit.report import without_data
-from tests.tiny import digits
+from tests.tiny import digit_labels, digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
@@ -35,9 +35,7 @@ FEW: dict[str, Any] = {"label_budgets": ["2", "5"], "primary_budget": 5}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """200 digits as files; the labels of the first 120, and those of 40 more that came later."""
-    from sklearn.datasets import load_digits
-
-    root, target = tmp_path_factory.mktemp("digits"), load_digits().target
+    root, target = tmp_path_factory.mktemp("digits"), digit_labels()
     (root / "images").mkdir()
     for row in range(ALL):
         Image.fromarray(digits()[row, 0].numpy()).save(root / "images" / f"scan{row:04d}.png")

@@ -328,6 +328,7 @@ def test_dropout() -> None:
     assert fresh_twin(built, 0).options == {"dropout": 0.5}
 
 
+@pytest.mark.usefixtures("usual_sizes")
 def test_sizes() -> None:
     with torch.device("meta"):
         built = {name: build_encoder(name, SPEC) for name, of in architectures().items() if of.modality == "audio"}

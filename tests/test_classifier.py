@@ -17,7 +17,7 @@ from tacit import cli
 from tacit.core.errors import UserError
 from tacit.evaluation import Report, Verdict
 from tests.made import change_settings
-from tests.tiny import digits
+from tests.tiny import digit_labels, digits
 
 NAMES = ["finding-0", "finding-1", "finding-2"]
 ALL = 90
@@ -26,14 +26,12 @@ ALL = 90
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """90 digits as files, 60 of them labelled, and a run of a moment."""
-    from sklearn.datasets import load_digits
-
     root = tmp_path_factory.mktemp("digits")
     (root / "images").mkdir()
     lines = ["file,label"]
     for row in range(ALL):
         Image.fromarray(digits()[row, 0].numpy()).save(root / "images" / f"{row:02d}.png")
-        lines += [f"{row:02d}.png,{NAMES[load_digits().target[row] % 3]}"] * (row < 60)
+        lines += [f"{row:02d}.png,{NAMES[digit_labels()[row] % 3]}"] * (row < 60)
     (root / "few.csv").write_text("\n".join(lines))
     tacit.pretrain(str(root / "images"), labels=str(root / "few.csv"), budget="3steps", out=str(root / "run"))
     return root
@@ -63,14 +61,11 @@ def from_the_readme(exported: Path, image: Path, monkeypatch: pytest.MonkeyPatch
     return found
 
 
-@pytest.mark.parametrize("depth", ["grid2", pytest.param("depth0", marks=pytest.mark.slow)])
-def test_one_graph_from_pixels_to_probabilities(
-    depth: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("onnxscript")
+@pytest.mark.usefixtures("shallow")
+def test_one_graph_from_pixels_to_probabilities(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
-    run = judged(folder, tmp_path / "run", depth)
+    run = judged(folder, tmp_path / "run", "grid2")
     expected = predicted(run, folder)
     with pytest.raises(SystemExit) as ended:
         cli.main(["export", str(run), "--to", "onnx", "--with-head", "--out", str(tmp_path / "out")])
@@ -78,13 +73,13 @@ def test_one_graph_from_pixels_to_probabilities(
     session = onnxruntime.InferenceSession(tmp_path / "out" / "encoder.onnx", providers=["CPUExecutionProvider"])
     said = session.get_modelmeta().custom_metadata_map
     assert json.loads(said["classes"]) == NAMES
-    assert json.loads(said["representation"]) == depth
+    assert json.loads(said["representation"]) == "grid2"
     assert [(given.name, given.type) for given in session.get_inputs()] == [("image", "tensor(uint8)")]
     pixels = digits()[:ALL].numpy()
     for size in (1, 7, ALL):
         embedding, probabilities = session.run(["embedding", "probabilities"], {"image": pixels[:size]})
         np.testing.assert_allclose(probabilities, expected[:size], atol=1e-4)
-        assert embedding.shape == (size, {"grid2": 512, "depth0": 32}[depth])
+        assert embedding.shape == (size, 4 * tacit.load_encoder(run).dim)
     assert np.abs(expected - expected.mean(axis=0)).max() > 0.1  # they do differ
     pasted = from_the_readme(tmp_path / "out", folder / "images" / "07.png", monkeypatch)
     assert pasted["classes"] == NAMES

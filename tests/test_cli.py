@@ -117,15 +117,6 @@ def test_lists_may_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     assert "labels: few.csv\n" in capsys.readouterr().out
 
 
-def test_help_is_instant() -> None:
-    """Nothing heavy is imported for help: torch would take seconds."""
-    script = "import sys, tacit.cli\ntry: tacit.cli.main(['--help'])\nexcept SystemExit: pass\n"
-    script += (
-        "assert not {'torch', 'sklearn', 'transformers', 'scipy', 'pyarrow'} & set(sys.modules), sorted(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
-
-
 @pytest.mark.parametrize("name", ["run", "evaluate", "embed"])
 def test_help_on_a_command_loads_no_torch(name: str) -> None:
     script = f"import sys, tacit.cli\ntry: tacit.cli.main([{name!r}, '--help'])\nexcept SystemExit: pass\n"

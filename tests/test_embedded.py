@@ -26,7 +26,10 @@ from tacit.data.options import LabelOptions
 from tacit.data.resolved import resolve
 from tacit.evaluation import Seal
 
+pytestmark = pytest.mark.usefixtures("few_strengths")
+
 N = 240
+FEW: dict[str, Any] = {"label_budgets": ["2"], "primary_budget": 2}
 
 
 @cache
@@ -70,7 +73,7 @@ def test_several_files_are_judged_on_the_same_examples(tmp_path: Path, capsys: p
     order = np.random.default_rng(0).permutation(N)[:225]
     np.savez(tmp_path / "few.npz", embedding=principal(1)[order], id=np.array(IDS)[order])
     others = [f"--against={tmp_path / name}" for name in ("noise.parquet", "few.npz")]
-    assert call(judged, *others, "--primary-budget=5", f"--out={tmp_path / 'report'}") == 0
+    assert call(judged, *others, "--primary-budget=5", "--label-budgets=5", f"--out={tmp_path / 'report'}") == 0
     told = capsys.readouterr()
     assert told.out.startswith("TRANSFERS: at 5 labels per class this checkpoint (pca) beat every baseline")
     assert "225 embeddings are in all 3 files by id (scan" in told.err
@@ -99,7 +102,7 @@ def test_several_files_are_judged_on_the_same_examples(tmp_path: Path, capsys: p
 @pytest.mark.slow
 def test_alone_there_are_figures_and_no_verdict_and_no_torch(tmp_path: Path) -> None:
     path = save(tmp_path / "pca.parquet", principal(4)[:90], kind=digits()[1][:90])
-    words = ["evaluate", str(path), "--label-column=kind", "--primary-budget=2"]
+    words = ["evaluate", str(path), "--label-column=kind", "--primary-budget=2", "--label-budgets=2"]
     code = (
         "import sys; from tacit import cli\n"
         f"try: cli.main({words!r})\n"
@@ -119,7 +122,7 @@ def test_alone_there_are_figures_and_no_verdict_and_no_torch(tmp_path: Path) -> 
 @pytest.mark.usefixtures("few_fits")
 def test_private_reports_hold_no_names(tmp_path: Path) -> None:
     path = save(tmp_path / "secret.name.parquet", principal(4)[:90], label=digits()[1][:90])
-    tacit.evaluate(str(path), primary_budget=2, private=True, out=str(tmp_path / "report"))
+    tacit.evaluate(str(path), **FEW, private=True, out=str(tmp_path / "report"))
     for name in ("report.json", "report.html"):
         text = (tmp_path / "report" / name).read_text()
         assert not [word for word in ("digit-", "scan0", "secret") if word in text]
@@ -177,14 +180,14 @@ def test_labels_come_from_a_file_or_from_the_folders_in_the_ids(tmp_path: Path) 
     half = list(zip(IDS, labels, strict=True))[:120]
     save(tmp_path / "pca.parquet", principal(4), label=["not these"] * N)
     file = labels_file(tmp_path / "labels.csv", [*half, *((f"elsewhere{i}", "digit-0") for i in range(300))])
-    report = tacit.evaluate(str(tmp_path / "pca.parquet"), labels=str(file), primary_budget=2)
+    report = tacit.evaluate(str(tmp_path / "pca.parquet"), labels=str(file), **FEW)
     assert report.data["n_train"] + report.data["n_test"] == 120
     assert report.data["classes"] == ["digit-0", "digit-1", "digit-2"]
     in_folders = {
         "embedding": principal(4)[:90],
         "id": [f"{label}/{name}" for label, name in zip(labels[:90], IDS[:90], strict=True)],
     }
-    report = tacit.evaluate(in_folders, labels="folders", primary_budget=2)
+    report = tacit.evaluate(in_folders, labels="folders", **FEW)
     assert report.data["classes"] == ["digit-0", "digit-1", "digit-2"]
     assert report.verdict.arm == "embeddings"
 
@@ -192,7 +195,7 @@ def test_labels_come_from_a_file_or_from_the_folders_in_the_ids(tmp_path: Path) 
 def test_a_column_of_the_given_split_is_kept(tmp_path: Path) -> None:
     split = ["test" if i % 3 == 0 else "train" for i in range(90)]
     save(tmp_path / "pca.parquet", principal(4)[:90], label=digits()[1][:90], part=split)
-    report = tacit.evaluate(str(tmp_path / "pca.parquet"), split_column="part", primary_budget=1)
+    report = tacit.evaluate(str(tmp_path / "pca.parquet"), split_column="part", label_budgets=["1"])
     assert (report.data["n_test"], report.data["n_train"]) == (30, 60)
     few = tacit.evaluate(str(tmp_path / "pca.parquet"), split_column="part", label_budgets=["2 per class", "100 %"])
     assert {row.budget for row in few.results} == {"2 per class", "100 %"}
@@ -378,14 +381,14 @@ def test_a_seal_serves_other_embeddings_and_later_labels(tmp_path: Path) -> None
     ids = [f"scan {i}" for i in range(n)]
     first = {"embedding": x, "id": ids, "label": [c if i < 120 else "" for i, c in enumerate(y)]}
     other = {"embedding": x[::-1, 2:], "id": ids[::-1], "label": y[::-1]}
-    one = tacit.evaluate(first, out=str(tmp_path / "one"), primary_budget=2)
-    two = tacit.evaluate(other, out=str(tmp_path / "two"), seal=str(tmp_path / "one"), primary_budget=2)
+    one = tacit.evaluate(first, out=str(tmp_path / "one"), **FEW)
+    two = tacit.evaluate(other, out=str(tmp_path / "two"), seal=str(tmp_path / "one"), **FEW)
     assert one.data["n_test"] == two.data["n_test"]
     assert two.data["n_train"] == one.data["n_train"] + 30
     assert (one.data["seal_reads"], two.data["seal_reads"]) == (1, 2)
     assert Seal.load(tmp_path / "one").items == Seal.load(tmp_path / "two").items
     again = {**first, "label": y}
-    tacit.evaluate(again, out=str(tmp_path / "again"), seal=str(tmp_path / "one"), primary_budget=2)
+    tacit.evaluate(again, out=str(tmp_path / "again"), seal=str(tmp_path / "one"), **FEW)
     compared = tacit.compare(str(tmp_path / "again"), str(tmp_path / "two"))
     assert "test items" in compared.verdicts[0]
 
@@ -399,5 +402,5 @@ def test_copies_across_a_given_split_do_not_train() -> None:
         "id": [f"scan {i}" for i in range(n + 20)],
         "split": [*["train"] * 80, *["test"] * 40, *["train"] * 20],
     }
-    report = tacit.evaluate(twice, primary_budget=2)
+    report = tacit.evaluate(twice, **FEW)
     assert (report.data["n_train"], report.data["n_test"]) == (80, 40)

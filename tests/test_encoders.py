@@ -347,6 +347,7 @@ def test_hugging_face_refusals(tmp_path: Path) -> None:
         load_encoder(f"hf:{vit}")
 
 
+@pytest.mark.usefixtures("usual_sizes")
 def test_vit_layouts() -> None:
     with torch.device("meta"):
         counts = {
@@ -411,6 +412,7 @@ def test_a_fresh_twin_has_the_shape_and_other_weights(encoder: ImageEncoder) -> 
     )
 
 
+@pytest.mark.usefixtures("usual_sizes")
 def test_unknown_names_and_options() -> None:
     with pytest.raises(UserError, match="did you mean 'resnet18'"):
         build_encoder("resnet-18", COLOUR)

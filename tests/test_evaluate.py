@@ -20,6 +20,9 @@ from tacit.core.errors import UserError
 from tacit.core.types import Batch, Features
 from tacit.evaluation import Arm, Labelled, Report, Selection, evaluate, protocol, select
 from tacit.evaluation.judgement import Predicted
+from tests import few
+
+pytestmark = pytest.mark.usefixtures("few_strengths")
 
 N_CLASSES = 3
 PRIMARY = ("linear", "10 per class")
@@ -266,7 +269,7 @@ def test_a_collapsed_arm_is_not_chosen_and_not_praised() -> None:
 
 
 def test_cross_fitting_below_100_labels() -> None:
-    report = evaluate([GOOD, RAW], problem(96, n_test=0), budgets=[5, 1.0], draws=DRAWS)
+    report = evaluate([GOOD, RANDOM], problem(96, n_test=0), budgets=[5, 1.0], draws=DRAWS)
     assert report.data["cross_fitting_folds"] == 5
     assert "by 5-fold cross-fitting" in report.verdict.text
     assert report.verdict.outcome == "transfers"
@@ -442,7 +445,8 @@ def test_training_from_scratch_is_compared_on_its_own_draws() -> None:
     assert by_budget["5 per class"].outcome == "none"
 
 
-def test_every_budget_can_be_trained_on() -> None:
+def test_every_budget_can_be_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    few.brief(monkeypatch)
     tuned = arm("tuned", Learner(0), task="simclr")
     scratch = Arm("scratch", "baseline", build=Learner, views=lambda batch, view: batch)
     report = evaluate([tuned, scratch], problem(), budgets=BUDGETS, draws=2, scratch_draws=2, train_everywhere=True)

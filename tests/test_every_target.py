@@ -20,7 +20,7 @@ import tacit
 from tacit import cli
 from tacit.core.errors import UserError
 from tacit.evaluation import Predictions, Report, Seal
-from tests.tiny import digits
+from tests.tiny import digit_labels, digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
@@ -34,9 +34,7 @@ TOLD: dict[str, dict[str, Any]] = {
 
 
 def number(row: int) -> int:
-    from sklearn.datasets import load_digits
-
-    return int(load_digits().target[row])
+    return int(digit_labels()[row])
 
 
 def several(row: int) -> str:
@@ -170,7 +168,13 @@ def test_nothing_is_learned_to_search(runs: Callable[[str], Path], folder: Path,
 @pytest.mark.parametrize("target", ["regression", "multilabel"])
 @pytest.mark.parametrize("to", ["onnx", "safetensors"])
 def test_an_exported_head_says_what_predict_says(
-    to: Any, target: str, runs: Callable[[str], Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    to: Any,
+    target: str,
+    runs: Callable[[str], Path],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shallow: None,
 ) -> None:
     run, out = runs(target), tmp_path / "out"
     table = tacit.predict(str(run), str(folder / "images"))

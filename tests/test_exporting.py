@@ -33,14 +33,10 @@ def encoder() -> ImageEncoder:
         pytest.param("resnet18", COLOUR, marks=pytest.mark.slow),
     ],
 )
-def test_onnx(name: str, spec: ImageSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxscript")
+@pytest.mark.usefixtures("shallow")
+def test_onnx(name: str, spec: ImageSpec, tmp_path: Path) -> None:
     import onnxruntime
 
-    from tacit.modalities.image import vit
-
-    # Two of twelve blocks: the exporter takes a second for each.
-    monkeypatch.setitem(vit.LAYOUTS, "vit_tiny", vit.LAYOUTS["vit_tiny"] | {"num_hidden_layers": 2})
     torch.manual_seed(0)
     encoder = build_encoder(name, spec)
     report = export(encoder, "onnx", tmp_path / "out", card={"task": "rotation"})

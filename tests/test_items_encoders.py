@@ -199,6 +199,7 @@ def test_saved_and_loaded_it_says_the_same_of_ids(name: str, tmp_path: Path) -> 
 
 
 @by_name
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("to", ["hf", "onnx", "safetensors"])
 def test_copies_say_what_the_encoder_says(name: str, to: str, tmp_path: Path) -> None:
     done = export(shaken(name), to, tmp_path / to)  # type: ignore[arg-type]

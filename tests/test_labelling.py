@@ -21,7 +21,7 @@ from tacit.evaluation import Seal
 from tacit.evaluation.targets import make_target
 from tacit.experiment.split import split_dataset
 from tests.made import change_settings
-from tests.tiny import digits
+from tests.tiny import digit_labels, digits
 
 pytest.importorskip("skactiveml")
 
@@ -29,9 +29,7 @@ LISTED, LABELLED, ALL, PATIENTS = 200, 130, 240, 40
 
 
 def target(row: int) -> str:
-    from sklearn.datasets import load_digits
-
-    return f"finding-{load_digits().target[row] % 3}"
+    return f"finding-{digit_labels()[row] % 3}"
 
 
 def scan(row: int) -> str:

@@ -17,6 +17,7 @@ from tacit.experiment.log import Log
 from tacit.experiment.opening import Opened
 from tacit.experiment.settings import Settings
 from tests.test_data_duplicates import brighter, pairs_of_digits
+from tests.tiny import digit_labels
 
 TEST, COPIED = 60, 12
 SIDE = 20  # px
@@ -25,10 +26,8 @@ SIDE = 20  # px
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """240 drawings of two digits, labelled by the left one; of 60 for the test, 12 are brighter copies of others."""
-    from sklearn.datasets import load_digits
-
     root = tmp_path_factory.mktemp("drawings")
-    images, target = pairs_of_digits(SIDE)[:240].copy(), load_digits().target[:240] % 3
+    images, target = pairs_of_digits(SIDE)[:240].copy(), digit_labels()[:240] % 3
     for row in range(COPIED):
         images[row], target[row] = brighter(images[100 + row]), target[100 + row]
     lines = ["file,label,split"]

@@ -101,7 +101,12 @@ def test_embeddings_are_judged_and_reported(tmp_path: Path) -> None:
     for private in (False, True):
         out = tmp_path / f"out-{private}"
         report = tacit.evaluate(
-            str(tmp_path / "good.npz"), against=against, target="ordinal", out=str(out), private=private
+            str(tmp_path / "good.npz"),
+            against=against,
+            target="ordinal",
+            label_budgets=["10"],
+            out=str(out),
+            private=private,
         )
         assert report.verdict.outcome == "transfers"
         page = (out / "report.html").read_text("utf-8")

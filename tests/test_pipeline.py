@@ -17,8 +17,10 @@ from PIL import Image
 import tacit
 from tacit import cli
 from tacit.core.errors import RunFailed, UserError
+from tacit.evaluation import splits
 from tacit.experiment.pacing import Cost
-from tests.tiny import digits
+from tests.clock import count_steps
+from tests.tiny import digit_labels, digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief", "few_fits")]
 
@@ -29,10 +31,8 @@ FEW: dict[str, Any] = {"label_budgets": ["5"], "primary_budget": 5}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """240 digits as PNG files in subfolders; 160 of them labelled in a file with semicolons."""
-    from sklearn.datasets import load_digits
-
     root = tmp_path_factory.mktemp("digits")
-    target = load_digits().target
+    target = digit_labels()
     with (root / "labels.csv").open("w", newline="") as file:
         writer = csv.writer(file, delimiter=";")
         writer.writerow(["file", "label"])
@@ -126,9 +126,7 @@ def test_a_function_is_judged_by_its_name(folder: Path, tmp_path: Path, monkeypa
 
 def test_selection_never_sees_test_labels(folder: Path, tmp_path: Path) -> None:
     """Poison the sealed labels: nothing before the final report may change."""
-    from sklearn.datasets import load_digits
-
-    target = load_digits().target
+    target = digit_labels()
     told = {}
     for name, turn in (("clean", 0), ("poisoned", 1)):
         with (tmp_path / f"{name}.csv").open("w") as file:
@@ -158,10 +156,13 @@ def test_half_of_a_time_is_trained_and_what_fits_is_judged(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tacit.commands.run.validation_cost", lambda *_, **__: lambda encoders: Cost(1.0, 30.0, 0.1))
+    monkeypatch.setattr(splits, "PER_CLASS", (10,))
+    monkeypatch.setattr(splits, "SHARES", (1.0,))
+    count_steps(monkeypatch, 0.1)
     told = {"budget": "14s", "label_budgets": None, "primary_budget": None}
     report = run(folder, tmp_path / "timed", **told)
     trained = sum(arm.seconds for arm in report.arms if arm.kind == "pretrained")
-    assert trained >= 0.45 * 14  # half of it, but for a machine that has other things to do
+    assert trained >= 0.45 * 14  # half of it, but for the steps that were timed
     assert {"10 per class", "100 %"} & {result.budget for result in report.results}
     assert "s of pretraining for 2 tasks" in capsys.readouterr().err
     plan = json.loads((tmp_path / "timed" / "plan.json").read_text())

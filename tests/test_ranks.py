@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from tacit import cli
 from tacit.core import gathering, ranks
 from tacit.core.budget import parse_budget
 from tacit.core.errors import UserError
-from tacit.evaluation.probes import finetune
 from tacit.experiment.folder import Workspace
 from tacit.experiment.pacing import planned_steps
 from tacit.training.engine import all_processes, make_fabric
 from tacit.training.loop import Row, pretrain
 from tacit.training.optim import Optim
+from tests import few
+from tests.clock import count_steps
 from tests.processes import finish, start_ranks, two_ranks, two_tasks
 from tests.tiny import EXAMPLES, TinyBatches, tiny_recipe
 
@@ -31,9 +31,11 @@ pytestmark = pytest.mark.slow
 
 
 def as_command(folder: str, *words: str) -> None:
-    """A command as a process of its own says and ends it; what it trains on labels alone, it trains briefly."""
+    """A command as a process of its own says and ends it, with little of all that judging repeats."""
     torch.set_num_threads(1)
-    finetune.train_on_labels = partial(finetune.train_on_labels, steps=5)
+    patch = pytest.MonkeyPatch()
+    for little in (few.brief, few.few_strengths, few.few_fits):
+        little(patch)
     for name in ("stdout", "stderr"):
         handle = os.open(f"{folder}/{name}-{_number()}", os.O_WRONLY | os.O_CREAT)
         os.dup2(handle, getattr(sys, f"__{name}__").fileno())
@@ -79,7 +81,8 @@ class Among(TinyBatches):
 
 
 def decided(folder: str) -> None:
-    """Each process believes to have another time left."""
+    """Each process believes to have another time left; a step takes as long on every machine."""
+    count_steps(pytest.MonkeyPatch(), 0.05)
     with all_processes(device="cpu"), Workspace(Path(folder, "run"), {}) as space:
         plan, left = tiny_recipe("simclr"), 6.0 + 50 * gathering.rank()
         source: Any = Among("simclr")

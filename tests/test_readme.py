@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tacit import cli
+from tacit.evaluation import splits
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
@@ -45,6 +46,8 @@ def test_links_lead_somewhere(page: str) -> None:
 @pytest.mark.usefixtures("brief", "few_fits")
 def test_python_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(splits, "PER_CLASS", (10,))
+    monkeypatch.setattr(splits, "SHARES", ())
     blocks = [
         block
         for page in ("README.md", "docs/after.md")

@@ -248,7 +248,7 @@ def test_embeddings_judged_in_private(tmp_path: Path) -> None:
         str(tmp_path / f"{CANARY}.npz"),
         against=[str(tmp_path / f"{CANARY}_other.npz")],
         worst_group=f"{CANARY}_site",
-        primary_budget=5,
+        label_budgets=["5"],
         out=str(tmp_path / "out"),
         private=True,
     )

@@ -13,7 +13,7 @@ from tacit.core import keys
 from tacit.evaluation.probes import finetune
 from tacit.evaluation.probes.finetune import TUNING_RATE, train_on_labels
 from tacit.evaluation.targets.classification import Classification
-from tests.tiny import digits, tiny_encoder
+from tests.tiny import digit_labels, digits, tiny_encoder
 
 
 def fetch(rows):
@@ -32,9 +32,7 @@ def noisy(batch, view):
 
 @pytest.fixture(scope="module")
 def target():
-    from sklearn.datasets import load_digits
-
-    return load_digits().target.astype(np.int64)
+    return digit_labels()
 
 
 def train(target, rows=None, seed=0, start=build, scores=False, **more):

@@ -23,7 +23,7 @@ from tacit.core.errors import Interrupted
 from tacit.evaluation import Report, Seal, splits
 from tacit.evaluation.probes import finetune
 from tacit.evaluation.spectrum import METRICS, Alarm, Diagnosis
-from tacit.experiment import pretraining
+from tacit.experiment import pacing, pretraining
 from tacit.experiment.architecture import chosen_encoder, open_split
 from tacit.experiment.baselines import baselines
 from tacit.experiment.log import Log
@@ -182,6 +182,7 @@ def test_proxies_stand_in_the_report(three: Path) -> None:
 
 
 def test_a_fall_of_the_rank_is_told_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "READINGS", 6)
     ranks = iter([10.0, 30.0, 20.0, 14.0, 13.0, 15.0])
     monkeypatch.setattr(pretraining, "online_probe", lambda *_: lambda task: {"rankme": next(ranks)})
     tacit.pretrain(str(folder / "images"), task="simclr", budget="6steps", out=str(tmp_path / "fell"))

@@ -265,6 +265,7 @@ def test_others_open_patchtst_without_tacit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("name", ["series_convnet", "patchtst_nano"])
 def test_graphs_say_the_same(name: str, tmp_path: Path) -> None:
     save_encoder(tiny_series_encoder(name).eval(), tmp_path / "encoder")

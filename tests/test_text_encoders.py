@@ -333,6 +333,7 @@ def test_wrong_kinds(everything: dict[str, TextEncoder]) -> None:
         everything["bert_nano"](wrong)
 
 
+@pytest.mark.usefixtures("usual_sizes")
 def test_sizes() -> None:
     with torch.device("meta"):
         built = {

@@ -117,10 +117,10 @@ def test_a_tokenizer_that_frames_nothing_is_taught_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("name", NAMES)
 @torch.inference_mode()
 def test_onnx(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
     import onnxruntime
 
     encoder = texts.encoder(name)
@@ -145,45 +145,39 @@ def test_onnx(name: str, tmp_path: Path) -> None:
         session.run(["pooled", "tokens"], feed)
 
 
-def head_for(encoder: TextEncoder, depth: str = "depth0") -> Head:
+def head_for(encoder: TextEncoder) -> Head:
     rng = np.random.default_rng(0)
     W, b = rng.standard_normal((encoder.dim, 3)), rng.standard_normal(3)
-    return Head(W, b, "softmax", "classification", ("a", "b", "c"), depth, False, 30)
+    return Head(W, b, "softmax", "classification", ("a", "b", "c"), "depth0", False, 30)
 
 
-@torch.inference_mode()
-def test_onnx_with_a_head(tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
+@pytest.mark.slow
+@pytest.mark.usefixtures("shallow")
+def test_a_head_and_the_lines_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a graph and beside the encoder: what the README of the folder says to type runs, and gives the same."""
     import onnxruntime
 
     encoder = texts.encoder("bert_nano")
     head = head_for(encoder)
-    report = export(encoder, "onnx", tmp_path / "out", head=head)
-    assert report["difference"] < 1e-4
-    assert "tokenise with tokenizer.json" in report["caller"]
-    readme = (tmp_path / "out" / "README.md").read_text()
-    assert "What is left to do to a text first" in readme
-    session = onnxruntime.InferenceSession(tmp_path / "out" / "encoder.onnx", providers=["CPUExecutionProvider"])
+    answers = {}
+    for to in ("onnx", "safetensors"):
+        report = export(encoder, to, tmp_path / to, head=head)
+        assert report["difference"] < 1e-4
+        assert "tokenise with tokenizer.json" in report["caller"]
+        monkeypatch.chdir(tmp_path / to)
+        readme = (tmp_path / to / classifier.README).read_text()
+        assert "What is left to do to a text first" in readme
+        names: dict[str, object] = {}
+        with torch.no_grad():
+            exec(readme.split("```python\n")[1].split("```")[0], names)
+        answers[to] = torch.as_tensor(names["probabilities"])
+    torch.testing.assert_close(answers["onnx"].double(), answers["safetensors"], rtol=0, atol=1e-5)
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "encoder.onnx", providers=["CPUExecutionProvider"])
     batch = encoder.prepare(SHORT)
     feed = {"input_ids": batch["tokens"].numpy(), "attention_mask": batch["valid"].long().numpy()}
     embedding, probabilities = session.run(["embedding", "probabilities"], feed)
-    wanted = encoder(batch, depths=[0]).depths[0].numpy()
+    with torch.inference_mode():
+        wanted = encoder(batch, depths=[0]).depths[0].numpy()
     assert np.abs(embedding - wanted).max() < 1e-5
     logits = torch.from_numpy(wanted @ head.W + head.b)
     assert np.abs(probabilities - logits.softmax(1).numpy()).max() < 1e-5
-
-
-@pytest.mark.slow
-def test_the_readme_says_lines_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxscript")
-    encoder = texts.encoder("bert_nano")
-    answers = {}
-    for to in ("onnx", "safetensors"):
-        export(encoder, to, tmp_path / to, head=head_for(encoder, "pooled"))
-        monkeypatch.chdir(tmp_path / to)
-        lines = (tmp_path / to / classifier.README).read_text().split("```python\n")[1].split("```")[0]
-        names: dict[str, object] = {}
-        with torch.no_grad():
-            exec(lines, names)
-        answers[to] = torch.as_tensor(names["probabilities"])
-    torch.testing.assert_close(answers["onnx"].double(), answers["safetensors"], rtol=0, atol=1e-5)

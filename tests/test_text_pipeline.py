@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.writerow(["file", "label"])
         for row in range(ALL):
             topic = list(THINGS)[row % 2]
-            words = [chance.choice(THINGS[topic]) for _ in range(chance.randint(8, 40))]
+            words = [chance.choice(THINGS[topic]) for _ in range(chance.randint(4, 12))]
             text = " ".join(f"the {word} and the {chance.choice(THINGS[topic])}," for word in words)
             (root / "notes" / f"note{row:03d}.txt").write_text(f"Dear Secretplace, {text} as ever.")
             if row < LABELLED:
@@ -223,8 +223,8 @@ def test_the_encoder_is_of_use(finished: Path, folder: Path, tmp_path: Path) -> 
     np.testing.assert_allclose(np.array(table["embedding"][:3].to_pylist()), pooled, rtol=1e-4, atol=1e-5)
     predicted = tacit.predict(str(finished), str(folder / "notes"), out=str(tmp_path / "predicted.csv"))
     assert set(predicted["class"].to_pylist()) <= set(THINGS)
-    tacit.export(str(finished), to="onnx", out=str(tmp_path / "onnx"))
-    assert (tmp_path / "onnx" / "tokenizer.json").exists()
+    tacit.export(str(finished), to="hf", out=str(tmp_path / "hf"))
+    assert (tmp_path / "hf" / "tokenizer.json").exists()
     chosen = tacit.next_labels(str(finished), str(folder / "notes"), n=4)
     assert len(chosen) == 4
 

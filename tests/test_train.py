@@ -166,7 +166,7 @@ def test_two_processes_equal_one_at_equal_global_batch(tmp_path: Path) -> None:
         pretrain(alone, TinyBatches(mixture), steps=3, optim=descent(mixture), fabric=make_fabric(device="cpu"))
         one = alone.state_dict()
         # Batch norm of maps that lie channels last rounds by the order of examples, and the head's makes it large.
-        atol = {"audio": 1e-3, "volume": 1e-4}.get(kind_and_tasks(mixture)[0], 2e-5)
+        atol = {"audio": 1e-3, "volume": 1e-3}.get(kind_and_tasks(mixture)[0], 2e-5)
         for name, value in load_file(tmp_path / f"{mixture}.safetensors").items():
             torch.testing.assert_close(
                 value, one[name], rtol=2e-4, atol=atol, msg=lambda m, n=f"{mixture} {name}": f"{n}: {m}"

@@ -71,7 +71,7 @@ def test_words_are_judged_by_their_tags(tmp_path: Path, capsys: pytest.CaptureFi
         texts.encoder("bert_nano"), tmp_path / "in.parquet", out=tmp_path / "out.parquet", words=True, **options
     )
     report = tacit.evaluate(
-        tmp_path / "out.parquet", target="tokens", group_column="sentence", label_column="tags", primary_budget=10
+        tmp_path / "out.parquet", target="tokens", group_column="sentence", label_column="tags", label_budgets=["10"]
     )
     assert {arm.name for arm in report.arms} == {"out", "majority by type"}
     best = max(row.mean for row in report.results if row.arm == "out" and row.protocol == "linear")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
+import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tacit.core import keys
@@ -33,6 +35,7 @@ from tacit.modalities.volume.encoder import VolumeEncoder
 from tacit.modalities.volume.spec import VolumeSpec
 from tacit.tasks import TASKS, needs, parse_mixture
 from tacit.tasks.base import Task
+from tests import narrow  # noqa: F401
 
 SPEC = ImageSpec(size=8, channels=1, mean=(0.3,), std=(0.37,))
 PAD, UNKNOWN, CLS, SEP, MASK = range(5)
@@ -99,11 +102,16 @@ def digits() -> Tensor:
 
 
 @cache
-def classes() -> Tensor:
-    """What each of the digits shows, int64 [1797]."""
+def digit_labels() -> NDArray[np.int64]:
+    """What each of them shows [1797]."""
     from sklearn.datasets import load_digits
 
-    return torch.from_numpy(load_digits().target).long()
+    return np.asarray(load_digits().target, np.int64)
+
+
+def classes() -> Tensor:
+    """The same as a tensor."""
+    return torch.from_numpy(digit_labels())
 
 
 @cache
