@@ -35,6 +35,7 @@ Key = tuple[str, str]  # protocol, budget
 SCRATCH = "scratch"
 TUNED = "finetune"
 RULE = "rule"
+MOST_KEPT = 2**22  # numbers that were measured and are kept to be compared again: 32 MB
 CLEAR_SHARE = 0.5  # of the pool; draws that take more overlap too much to show their own variance
 
 
@@ -96,6 +97,11 @@ class Sheet:
     part: bool = False  # of the population, which may lack classes: all items are of one
 
     @cached_property
+    def _known(self) -> dict[tuple[str, ...], Measured]:
+        """What was measured before: a baseline is compared with every arm."""
+        return {}
+
+    @cached_property
     def _strata(self) -> NDArray[np.int64]:
         if self.part:
             return np.zeros(int(self.unit.max()) + 1, np.int64)
@@ -110,13 +116,19 @@ class Sheet:
     def measured(self, metric: Metric, arm: str, protocol: str, budget: Budget) -> Measured | None:
         """An arm under a protocol; scratch and rules stand under each."""
         of_arm = self.predicted[arm]
-        found = next((of_arm[key] for p in (protocol, SCRATCH, RULE) if (key := (p, budget.name)) in of_arm), None)
-        if found is None:
+        at = next((key for p in (protocol, SCRATCH, RULE) if (key := (p, budget.name)) in of_arm), None)
+        if at is None:
             return None
-        values, by_item = metric.influence(found, self.truth, self.unit), None
-        if (metric.discrete or self.second is not None) and len(self.unit) > values.shape[-1]:
-            by_item = (metric.by_item or metric.influence)(found, self.truth, np.arange(len(self.unit))).mean((0, 1))
-        return Measured(values, by_item)
+        name = metric.name, arm, *at
+        if name not in self._known:
+            values, by_item = metric.influence(of_arm[at], self.truth, self.unit), None
+            if (metric.discrete or self.second is not None) and len(self.unit) > values.shape[-1]:
+                by_item = metric.of_items(of_arm[at], self.truth)
+            found = Measured(values, by_item)
+            if sum(of.values.size for of in self._known.values()) > MOST_KEPT:
+                self._known.clear()
+            self._known[name] = found
+        return self._known[name]
 
     def estimate(
         self,

@@ -45,7 +45,13 @@ class Metric(NamedTuple):
     discrete: bool = True  # made of hits and ranks, of which few test items have few; see `statistics.smoothing`
     margin: float = MARGIN
     in_units: bool = False  # in those of the labels; the others are fractions of 1
-    by_item: Influence | None = None  # a quicker one that tells how alike the items of a group are
+    by_item: Callable[[NDArray[Any], NDArray[Any]], Floats] | None = None  # as below, but quicker
+
+    def of_items(self, predicted: NDArray[Any], truth: NDArray[Any]) -> Floats:
+        """What each item [n] adds to the mean over seeds and draws of predictions [P S n ...]."""
+        if self.by_item is not None:
+            return self.by_item(predicted, truth)
+        return np.asarray(self.influence(predicted, truth, np.arange(len(truth))).mean((0, 1)))
 
     def value(self, predicted: NDArray[Any], truth: NDArray[Any]) -> float:
         """Of predictions [n ...], every item a unit of its own."""
@@ -70,6 +76,11 @@ def classes_of(predicted: NDArray[Any]) -> Ints:
 def balanced_accuracy(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
     """Mean over the classes of the share of their items that is recognised; each class in two units or more."""
     return influence(classes_of(predicted) == y, y, unit)
+
+
+def recalled(predicted: NDArray[Any], y: NDArray[Any]) -> Floats:
+    """What each item [n] adds to balanced accuracy, which is linear in hits: these are averaged first."""
+    return influence((classes_of(predicted) == y).mean((0, 1)), y, np.arange(len(y)))
 
 
 def accuracy(predicted: NDArray[Any], y: NDArray[Any], unit: Ints) -> Floats:
