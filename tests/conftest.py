@@ -34,8 +34,9 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # Files that take longest come first: a long one at the end would leave the other workers without work.
 _LONG = (
-    *("text_pipeline", "pipeline", "ranks", "train", "tasks", "every_target", "audio_pipeline", "text_export"),
-    *("audio_export", "calibration", "targets", "items_run", "sharding", "leaks", "wav2vec2", "afterwards", "readme"),
+    *("tasks", "train", "targets", "audio_export", "text_export", "ranks", "pipeline", "evaluate", "every_target"),
+    *("text_pipeline", "sharding", "calibration", "agenda", "encoders", "items_encoders", "series", "wav2vec2"),
+    *("audio_pipeline", "items_run", "starting", "embedded", "exporting", "seeds", "afterwards", "contributing"),
 )
 
 
