@@ -21,7 +21,10 @@ Floats = NDArray[np.float64]
 
 
 def mapped(store: Pairs, split: Split, seed: int) -> list[Arm]:
-    """Ridge regression from the plain features of the second side to those of the first, on the pretraining pairs."""
+    """Ridge regression from the plain features of the second side to those of the first, on the pretraining pairs.
+
+    Where classes are told by their names, it says the commonest.
+    """
     labelled = split.labelled
     assert labelled is not None
     target = target_of(labelled)
@@ -35,6 +38,9 @@ def mapped(store: Pairs, split: Split, seed: int) -> list[Arm]:
     if seen is None or said is None:
         return []
 
+    known = labelled.y[labelled.train]  # of those that are chosen by
+    commonest = float(np.bincount(known).argmax()) if len(known) else -1.0
+
     def rule(train: Positions, truth: object, test: Positions) -> NDArray[np.int32]:
         from sklearn.linear_model import Ridge
 
@@ -44,7 +50,7 @@ def mapped(store: Pairs, split: Split, seed: int) -> list[Arm]:
         tested = split.rows[test]
         one = unit_rows((np.asarray(seen(store.only(first, tested)), np.float64) - middle) / spread)
         other = unit_rows(model.predict(said(store.only(second, tested))))
-        table = np.concatenate([one, other, np.full((len(test), 1), -1.0)], axis=1)
+        table = np.concatenate([one, other, np.full((len(test), 1), commonest)], axis=1)
         return target.found(labelled, test, table)
 
     return [Arm("counts", "baseline", rule=rule, encoder="ridge from plain to plain features of the sides", own=True)]
