@@ -60,7 +60,7 @@ def test_columns_of_starts_and_ends_are_those_named(tmp_path: Path, cached):
         ({"start_column": "when"}, "--start-column when: the data has no such column"),
         ({"end_column": "path"}, "--end-column path: .* no number"),
         ({"end_column": "to", "kind": "image"}, "--end-column to contradicts --kind image"),
-        ({"end_column": "to", "text_column": "path"}, "exclude each other"),
+        ({"end_column": "to", "text_column": "path"}, "all 3 pairs have the same text"),
     ],
 )
 def test_stretches_that_cannot_be_meant(tmp_path: Path, cached, settings: dict[str, str], message: str):

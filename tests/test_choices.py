@@ -39,7 +39,7 @@ def test_what_nothing_is_hidden_by() -> None:
     check_mask_schedule(None, asked(), "text")
     check_mask_schedule(MaskSchedule(0.3), asked(), "image")  # which a run pretrains by masking too
     check_mask_schedule(MaskSchedule(0.3, unit="span"), asked(tasks="simclr,0.5*electra+simcse"), "text")
-    with pytest.raises(UserError, match=r"no task here masks: name one with --tasks \(electra, masked\)"):
+    with pytest.raises(UserError, match=r"no task here masks: name one with --tasks \(data2vec, electra, masked\)"):
         check_mask_schedule(MaskSchedule(0.3), asked(), "text")
     with pytest.raises(UserError, match=r"--mask 0\.3,span: only text is hidden by span; give the share alone"):
         check_mask_schedule(MaskSchedule(0.3, unit="span"), asked(tasks="masked", mask="0.3,span"), "audio")

@@ -64,7 +64,7 @@ def test_histories_and_items_are_embedded(trained: Path, folder: Path):
     tacit.embed(str(trained), data, out=str(folder / "people.parquet"), device="cpu")
     people = pq.read_table(folder / "people.parquet")
     assert people.num_rows == 20
-    assert people.schema.field("embedding").type.list_size == 64
+    assert people.schema.field("embedding").type.list_size == tacit.load_encoder(trained).dim
     tacit.embed(str(trained), data, out=str(folder / "items.parquet"), of_items=True, device="cpu")
     assert sorted(map(int, pq.read_table(folder / "items.parquet")["item"].to_pylist())) == list(range(20))
     with pytest.raises(UserError, match="--of-items: the encoder convnet reads images"):

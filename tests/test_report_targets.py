@@ -149,12 +149,16 @@ def test_what_was_measured_once_shows_its_interval_too() -> None:
 
 def test_a_curve_is_of_draws_of_one_kind() -> None:
     """Ten per cent of the labels at their prevalence would put a dent into a curve of balanced draws."""
-    content = judged("classification").to_json()
-    names = {r["budget"] for r in content["results"]}
-    assert {"10 %", "100 %"} <= names
-    assert "100 % of the labels\n" in page("classification")
-    assert "10 % of the labels\n" not in page("classification").replace("100 % of", "")
-    assert "10 % of the labels\n" in page("multilabel").replace("100 % of", "")
+    said = {}
+    for name, fewest in (("classification", 5), ("multilabel", 30)):
+        labelled, x = problem(name)
+        arms = [arm("good", x[:, :8]), arm("raw", x[:, 1:9], "baseline")]
+        content = evaluate(arms, labelled, budgets=[fewest, "10 %", "100 %"], draws=2).to_json()
+        assert {"10 %", "100 %"} <= {r["budget"] for r in content["results"]}
+        said[name] = render(content)
+    assert "100 % of the labels\n" in said["classification"]
+    assert "10 % of the labels\n" not in said["classification"].replace("100 % of", "")
+    assert "10 % of the labels\n" in said["multilabel"].replace("100 % of", "")
 
 
 def test_parts_of_the_population() -> None:

@@ -170,8 +170,9 @@ def test_what_is_wrong_is_said_before_the_first_step(name: str, here: Path, tmp_
 
 @pytest.mark.usefixtures("untrained")
 def test_a_full_disk_is_noticed_at_the_start(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = iter([1e6])  # where decoded images are kept
-    monkeypatch.setattr(starting.shutil, "disk_usage", lambda folder: SimpleNamespace(free=next(free, 1e4)))
+    monkeypatch.setattr(
+        starting.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1e4 if folder == tmp_path / "run" else 1e9)
+    )
     with pytest.raises(UserError, match=r"the disk has 0\.00 GB free at .*, and checkpoints and encoders take about"):
         run(here, tmp_path / "run", tasks="simclr,rotation")
 

@@ -42,7 +42,7 @@ from tests.tiny import (
 
 # These learn little by little, so that a fall shows later than in the others; one shows none in a narrow model.
 SLOW = dict.fromkeys(["audio:vicreg", "audio:bestrq", "audio:wav2vec2", "items:simcse"], 24)
-SLOW |= dict.fromkeys(["text:masked", "audio:simclr", "audio:masked", "items:masked"], 48)
+SLOW |= dict.fromkeys(["text:masked", "audio:simclr", "audio:masked", "audio:data2vec", "items:masked"], 48)
 WIDE = "audio:bestrq"
 
 
