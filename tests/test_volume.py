@@ -274,3 +274,16 @@ def test_views_of_one_patient_are_no_negatives() -> None:
         others = [k for k in range(12) if k != i and (k == i ^ 1 or of[k] != of[i])]
         total += float(-flat[i] @ flat[i ^ 1] / 0.5 + torch.logsumexp(flat[others] @ flat[i] / 0.5, 0))
     assert float(found) == pytest.approx(total / 12, rel=1e-5)
+
+
+def test_baselines_tell_volumes_apart_without_training() -> None:
+    from tacit.modalities.volume.baselines import Intensities, Voxels
+
+    plain = Voxels.fit(lambda rows: {name: of[rows] for name, of in batch(6).items()}, np.arange(6), SPEC, seed=0)
+    found = plain(batch(6), depths=(0, 1))
+    assert found.pooled.shape == (6, plain.dim) == found.depths[1].shape
+    whole, components = found.pooled - plain.mean, found.depths[0]
+    torch.testing.assert_close(components.square().sum(1), whole.square().sum(1), rtol=1e-3, atol=1e-3)
+    shares = Intensities()(batch(6)).pooled
+    assert shares.shape == (6, Intensities.dim)
+    torch.testing.assert_close(shares[:, :32].square().sum(1), torch.ones(6))
