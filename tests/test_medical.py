@@ -267,7 +267,9 @@ def test_errors_quote_nothing(tmp_path: Path) -> None:
     private = made(STORED)
     private.file_meta.TransferSyntaxUID = pydicom.uid.UID("1.2.3.zebra")
     word = dicom.read(misspelt(made(STORED), tmp_path / "word"))
+    flat = made(STORED, RescaleSlope=0, RescaleIntercept=5)
     said = {"shorter than its header says": short, "in a private way": private, "its header does not say": word}
+    said["its rescale slope is 0"] = flat
     for words, ds in said.items():
         with pytest.raises(ValueError, match=words) as caught:
             list(dicom.images(ds))

@@ -173,6 +173,8 @@ def images(ds: Any, *, windowed: bool = True) -> Iterator[NDArray[Any]]:
     width, height, *_ = form(ds)
     if width * height > MAX_PIXELS:
         raise ValueError(f"{width} x {height} px, more than the {MAX_PIXELS // 1_000_000} megapixels that are decoded")
+    if _view(ds, 0).get("RescaleSlope") == 0:
+        raise ValueError("its rescale slope is 0, which leaves one grey value for all") from None
     frames, number = _frames(ds), 0
     while True:
         try:
