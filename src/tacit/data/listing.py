@@ -20,6 +20,7 @@ from tacit.data.hub import library_cache, named_dataset, saved_dataset
 from tacit.data.named import as_column
 from tacit.data.opened import TABLE_SUFFIXES, stamps_of
 from tacit.data.places import Place, find, is_url
+from tacit.data.plain import plain
 from tacit.data.shards import PACKED, tar_source
 from tacit.data.shards import SUFFIX as TAR
 from tacit.data.signs import AllSigns, named, suffix_of
@@ -160,7 +161,7 @@ def _of_one_split(shards: list[Path], folder: Path) -> list[Path]:
 def _table(data: Any) -> pa.Table:
     """Convert a data frame to arrow. UserError where a column mixes types."""
     try:
-        return pa.table(data)
+        return plain(pa.table(data))
     except (pa.ArrowException, TypeError) as error:
         if hasattr(data, "items"):  # a frame of pandas, of which a column may mix its types
             return pa.table({str(name): as_column(column) for name, column in data.items()})

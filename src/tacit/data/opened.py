@@ -20,6 +20,7 @@ from tacit.data.class_names import own_class_names
 from tacit.data.delimited import read_csv
 from tacit.data.named import as_text, distinct, holds_rounded
 from tacit.data.places import Place, reaching, stamp_of
+from tacit.data.plain import plain_schema
 from tacit.data.rows import concatenated, read_json_lines
 from tacit.data.signs import suffix_of
 from tacit.data.source import ROWS, spread
@@ -94,7 +95,7 @@ def open_tables(paths: Sequence[Place]) -> OpenTable:
     for path in paths:
         with reading(path):
             files.append(parquet(path))
-    schema = files[0].schema_arrow
+    schema = plain_schema(files[0].schema_arrow)
     _refuse_other_columns(paths, [file.schema_arrow.names for file in files])
 
     def stream(column: str) -> Iterator[pa.Array]:

@@ -113,16 +113,23 @@ def read_json_lines(path: Place) -> pa.Table:
 
 
 def table_of(rows: list[dict[str, Any]], without: Collection[str] = ()) -> pa.Table:
-    """Convert rows to columns; values of mixed types become their JSON text."""
+    """Convert rows to columns. Beside lists, a single value is a list of one; other mixed types become JSON text."""
     names = list(dict.fromkeys(name for row in rows for name in row if name not in without))
     return pa.table({name: _array([row.get(name) for row in rows]) for name in names})
 
 
 def _array(values: list[Any]) -> pa.Array:
     try:
-        return pa.array(values)
+        return pa.array(_all_lists(values))
     except (pa.ArrowException, UnicodeEncodeError, OverflowError):
         return pa.array([None if value is None else _as_text(value) for value in values], pa.string())
+
+
+def _all_lists(values: list[Any]) -> list[Any]:
+    """The values, each in a list of its own where others are lists."""
+    if not any(isinstance(value, list) for value in values):
+        return values
+    return [value if value is None or isinstance(value, list) else [value] for value in values]
 
 
 def _as_text(value: Any) -> str:
@@ -143,9 +150,5 @@ def concatenated(parts: Sequence[pa.Table], sizes: Sequence[int] | None = None) 
             tables = [pa.table({name: chunk}) for chunk in chunks]
             columns[name] = pa.concat_tables(tables, promote_options="permissive")[name]
         except pa.ArrowException:
-            columns[name] = pa.chunked_array([_array_of_text(chunk) for chunk in chunks])
+            columns[name] = _array([value for chunk in chunks for value in chunk.to_pylist()])
     return pa.table(columns)
-
-
-def _array_of_text(values: pa.ChunkedArray) -> pa.Array:
-    return pa.array([None if value is None else _as_text(value) for value in values.to_pylist()], pa.string())

@@ -13,6 +13,7 @@ from tacit.core.errors import UserError
 from tacit.data.delimited import open_delimited
 from tacit.data.opened import LINES, PARQUET, is_text, parquet, reading, refuse_twice, stamps_of
 from tacit.data.places import Place
+from tacit.data.plain import plain_schema
 from tacit.data.rows import json_rows, table_of
 from tacit.data.signs import suffix_of
 from tacit.data.unpacking import batches
@@ -57,7 +58,9 @@ def _open(path: Place) -> Streamed:
     with reading(path):
         if suffix in PARQUET:
             file = parquet(path)
-            return Streamed(file.schema_arrow, lambda columns: batches(file, path, _ROWS, columns=list(columns)), [])
+            return Streamed(
+                plain_schema(file.schema_arrow), lambda columns: batches(file, path, _ROWS, columns=list(columns)), []
+            )
         if suffix in LINES:
             return _lines(path)
         return _csv(path)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tacit.data.places import Place, size_of
+from tacit.data.plain import plain
 
 _ROWS = 4096  # at most, read at a time
 _TIMES = 1000  # bytes per byte of a file, at most: tables of a nearly constant label give hundreds
@@ -27,7 +28,7 @@ def batches(file: pq.ParquetFile, place: Place, rows: int = _ROWS, **which: Any)
         left -= batch.nbytes
         if left < 0:
             raise OSError(f"it unpacks to more than {_TIMES:,} times its size, as a bomb does")
-        yield batch
+        yield plain(batch)
 
 
 def read_columns(file: pq.ParquetFile, place: Place, columns: Sequence[str] | None = None) -> pa.Table:
@@ -40,5 +41,5 @@ def read_columns(file: pq.ParquetFile, place: Place, columns: Sequence[str] | No
             raise OSError(f"its columns take more than the {free / 1e9:.1f} GB of memory that are free")
         parts.append(batch)
     if not parts:
-        return file.read(names)
+        return plain(file.read(names))
     return pa.Table.from_batches(parts).replace_schema_metadata(file.schema_arrow.metadata)
