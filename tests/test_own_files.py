@@ -382,7 +382,7 @@ def test_the_configuration_is_whole_and_resuming_leaves_it(tmp_path: Path, monke
     with pytest.raises(UserError, match="not as it was written"):
         settings_of(tmp_path / "run")
     text = file.read_text()
-    file.write_text(text[: text.rindex("#")])  # as its last line says
+    file.write_text(text[text.index("\n") + 1 : text.rindex("#")])  # as its last line says
     assert settings_of(tmp_path / "run")["seed"] == 1
 
 
@@ -434,6 +434,17 @@ def test_a_pipe_as_data_is_refused(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / name)
         with fuzzing.limit(10), pytest.raises(UserError, match="is a pipe, a socket or a device"):
             tacit.open_dataset(str(tmp_path / name))
+
+
+def test_settings_that_were_cut_short_are_no_settings(it: Made) -> None:
+    file = it.run / "config.yaml"
+    lines = file.read_text().splitlines(keepends=True)
+    for kept in range(len(lines)):
+        file.write_text("".join(lines[:kept]))
+        with pytest.raises(UserError, match=r"config\.yaml"):
+            settings_of(it.run)
+    file.write_text("".join(lines[1:-1]))
+    assert settings_of(it.run)["data"]
 
 
 # ---------------------------------------------------------------- records
