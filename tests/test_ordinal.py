@@ -12,8 +12,12 @@ from sklearn.metrics import cohen_kappa_score, mean_absolute_error
 
 import tacit
 from tacit.core.errors import UserError
+from tacit.encoders import build_encoder
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.targets import make_target
+from tacit.formats import format_named
+from tacit.formats.head import Head, write
+from tacit.modalities.image.spec import ImageSpec
 from tests.test_data_targets import known
 from tests.test_targets import TEST, problem
 
@@ -90,6 +94,14 @@ def test_the_order_is_that_of_the_numbers(labels: list[Any], order: tuple[str, .
 def test_labels_without_an_order_are_refused(labels: list[Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         known(labels + labels, target="ordinal")
+
+
+def test_what_an_exported_head_says_is_a_place_among_the_classes(tmp_path: Path) -> None:
+    encoder = build_encoder("convnet", ImageSpec(8, 1, (0.5,), (0.25,)))
+    W = np.zeros((encoder.dim, 1))
+    head = Head(W, np.ones(1), "identity", "ordinal", ("mild", "bad", "worst"), "pooled", deep=False, labels=30)
+    write(encoder, head, format_named("safetensors"), tmp_path)
+    assert "place among ordered classes: 0 is mild, 1 is bad, 2 is worst." in (tmp_path / "README.md").read_text()
 
 
 def test_embeddings_are_judged_and_reported(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
     embedding = a representation of the encoder, chosen by the run's evaluation
     probabilities = softmax(embedding W + b)    of classes
     probabilities = sigmoid(embedding W + b)    of labels, of which an example can have several
-    prediction    = embedding W + b             of a number
+    prediction    = embedding W + b             of a number, or of the place among ordered classes
 
 As ONNX it is one graph, `image` integers [B C S S], or `input_ids` and `attention_mask` int64 [B N], or `audio` float32
 [B S] and `length` int64 [B] -> `embedding` [B D] and `probabilities` [B K] or `prediction` [B], with the classes in its
@@ -14,6 +14,7 @@ as resizing, `README.md` lists for the caller, with the lines to paste.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -141,8 +142,15 @@ def _meaning(head: Head, words: Words) -> str:
         "softmax": f"Classes, in the order of the probabilities: {names}.",
         "sigmoid": f"Labels, in the order of the probabilities, one for each: {names}. "
         f"{_a(words.one).capitalize()} can have several, or\nnone: `tacit predict` names those above one half.",
-        "identity": "The prediction is a number, in the unit of the labels that it was learned from.",
+        "identity": _rank(head.classes)
+        if head.classes
+        else "The prediction is a number, in the unit of the labels that it was learned from.",
     }[head.link]
+
+
+def _rank(classes: Sequence[str]) -> str:
+    places = ", ".join(f"{place} is {name}" for place, name in enumerate(classes))
+    return f"The prediction is a place among ordered classes: {places}.\n`tacit predict` names the class nearest to it."
 
 
 def usage(head: Head, words: Words) -> str:
