@@ -1,6 +1,7 @@
 """Tacit side by side with its peers.
 
     python -m benchmarks [NAME ...] [--data FOLDER] [--rounds N]
+    python -m benchmarks [NAME ...] --before CHECKOUT
     python -m benchmarks --list
     python -m benchmarks --table        write the table of docs/benchmarks.md anew, from benchmarks/results
 
@@ -8,7 +9,9 @@ Every side of a case runs in a process of its own, all of them in turn, so many 
 an environment of its own under benchmarks/.peers, in the versions that benchmarks/peers.py pins. A ratio says how many
 times as much ours does as the peer in the same round: their median, and the least and the most. What is printed is also
 appended to benchmarks/results/compared.jsonl. A case without its data, its device or any of its peers is skipped, and a
-line says so. The data are real and not part of Tacit; --data names a folder that has them as `--list` calls them.
+line says so. With --before, another checkout of Tacit takes the place of the peers, so that a change shows what it
+costs; its figures are appended to benchmarks/results/before.jsonl. The data are real and not part of Tacit; --data
+names a folder that has them as `--list` calls them.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +34,19 @@ from benchmarks.cases import CASES, Case
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 OURS = "tacit"
+BEFORE = HERE / "results" / "before.jsonl"
 
 Figures = dict[str, float]  # of one part in one round: `rate`, of which more is better, and what else a side tells
+
+
+@dataclass(frozen=True)
+class Side:
+    """A side of a case as it is run: the name that its script calls it, the interpreter, and the checkout it is of."""
+
+    name: str
+    label: str
+    python: Path
+    root: Path = ROOT
 
 
 class Failed(Exception):
@@ -47,6 +62,7 @@ def main() -> int:
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--data", type=Path, default=ROOT / "data")
     parser.add_argument("--rounds", type=int)
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT")
     asked = parser.parse_args()
     if asked.list:
         listing()
@@ -61,22 +77,23 @@ def main() -> int:
     print(f"{'case':28} {'Tacit':>10} {'peer':>10} {'':15} ratio (least to most)  peer", flush=True)
     for name in asked.names or CASES:
         try:
-            run(name, CASES[name], asked.data, asked.rounds or CASES[name].rounds)
+            run(name, CASES[name], asked.data, asked.rounds or CASES[name].rounds, asked.before)
         except Failed as why:
             print(f"{name}: {why}", flush=True)
             failures += 1
     return min(1, failures)
 
 
-def run(name: str, case: Case, data: Path, rounds: int) -> None:
+def run(name: str, case: Case, data: Path, rounds: int, before: Path | None) -> None:
     """Print and append what a case finds, or why it is skipped."""
+    sides, results = (peers_of(name, case), figures.COMPARED) if before is None else ([earlier(before)], BEFORE)
     why = missing(case, data)
     if why:
         print(f"{name}: skipped, {why}", flush=True)
         return
-    for found in compared(name, case, data, rounds):
+    for found in compared(name, case, sides, data, rounds):
         print(told(found), flush=True)
-        with figures.COMPARED.open("a", encoding="utf-8") as file:
+        with results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(found) + "\n")
 
 
@@ -103,54 +120,67 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def compared(name: str, case: Case, data: Path, rounds: int) -> Iterator[dict[str, Any]]:
-    """A line for every part of the case and every peer that could be installed."""
-    pythons = {OURS: Path(sys.executable)}
+def peers_of(name: str, case: Case) -> list[Side]:
+    """The peers of a case that can be installed; a line says which cannot."""
+    sides = []
     for side, (peer, label) in case.peers.items():
         try:
-            pythons[side] = peers.python_of(peer)
+            sides.append(Side(side, label, peers.python_of(peer)))
         except peers.NotInstalled as why:
             print(f"{name}: {label} does not install here: {why}", flush=True)
-    if len(pythons) == 1:
+    return sides
+
+
+def earlier(checkout: Path) -> Side:
+    """Tacit as it is in another checkout, by this interpreter."""
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return Side(OURS, f"Tacit at {commit}", Path(sys.executable), checkout.resolve())
+
+
+def compared(name: str, case: Case, others: list[Side], data: Path, rounds: int) -> Iterator[dict[str, Any]]:
+    """A line for every part of the case and every other side."""
+    if not others:
         return
-    said: dict[str, list[Any]] = {side: [] for side in pythons}
+    sides = [Side(OURS, "Tacit", Path(sys.executable)), *others]
+    said: list[list[Any]] = [[] for _ in sides]
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
-            for side, python in pythons.items():
-                said[side].append(one_side(case, side, python, data, Path(folder), number))
-    for side in list(pythons)[1:]:
-        for part in said[OURS][0]:
-            mine, other = ([of[part] for of in said[who]] for who in (OURS, side))
+            for side, rows in zip(sides, said, strict=True):
+                rows.append(one_side(case, side, data, Path(folder), number))
+    for side, rows in list(zip(sides, said, strict=True))[1:]:
+        for part in said[0][0]:
+            mine, other = ([of[part] for of in who] for who in (said[0], rows))
             yield line(f"{name}/{part}", case, side, mine, other)
 
 
-def one_side(case: Case, side: str, python: Path, data: Path, folder: Path, number: int) -> Any:
+def one_side(case: Case, side: Side, data: Path, folder: Path, number: int) -> Any:
     """What one side says of every part; its last words where it fails."""
-    command = [str(python), str(HERE / case.script), side, "--device", case.on, "--round", str(number)]
-    command += ["--folder", str(folder), "--data", str((data / case.data).resolve())]
+    command = [str(side.python), str(side.root / "benchmarks" / case.script), side.name, "--device", case.on]
+    command += ["--round", str(number), "--folder", str(folder), "--data", str((data / case.data).resolve())]
     threads = {} if case.threads is None else {"OMP_NUM_THREADS": str(case.threads)}
-    given = {**os.environ, **threads, "PYTHONPATH": str(ROOT / "src"), "PYTHONNOUSERSITE": "1"}
+    given = {**os.environ, **threads, "PYTHONPATH": str(side.root / "src"), "PYTHONNOUSERSITE": "1"}
     done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
-        raise Failed(f"{case.script} {side} failed: {last}")
+        raise Failed(f"{case.script} {side.name} failed: {last}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def line(
-    name: str, case: Case, side: str, mine: list[dict[str, float]], other: list[dict[str, float]]
+    name: str, case: Case, side: Side, mine: list[dict[str, float]], other: list[dict[str, float]]
 ) -> dict[str, Any]:
     """Ours and the peer's, medians over the rounds; and of the ratios of the rounds the median, least and most."""
     from benchmarks.record import described
 
-    found: dict[str, Any] = {"case": name, "side": side, "peer": case.peers[side][1], "unit": case.unit}
+    found: dict[str, Any] = {"case": name, "side": side.name, "peer": side.label, "unit": case.unit}
     for key in ("rate", "per_processor_second"):
         if key in mine[0]:
             ratios = sorted(ours[key] / theirs[key] for ours, theirs in zip(mine, other, strict=True))
-            found[key] = [digits(statistics.median(values[key] for values in side)) for side in (mine, other)]
+            found[key] = [digits(statistics.median(values[key] for values in who)) for who in (mine, other)]
             found[f"{key}_ratio"] = [digits(statistics.median(ratios)), digits(ratios[0]), digits(ratios[-1])]
     for key in [key for key in mine[0] if f"{key}_ratio" not in found]:
-        found[key] = [digits(statistics.median(values[key] for values in side)) for side in (mine, other)]
+        found[key] = [digits(statistics.median(values[key] for values in who)) for who in (mine, other)]
     return {**found, "rounds": len(mine), **described()}
 
 
