@@ -149,6 +149,19 @@ def test_labels_by_patient_are_those_of_each_scan(tmp_path: Path, cached: Callab
         cached(folder, labels=str(tmp_path / "other.csv"))
 
 
+def test_files_of_freesurfer_are_volumes_and_patients_never_share_one(
+    tmp_path: Path, cached: Callable[..., Any]
+) -> None:
+    for number in range(2):
+        place = tmp_path / f"{number}"
+        place.mkdir()
+        nibabel.save(nibabel.MGHImage(scan(number).astype(np.float32), np.eye(4)), place / "t1.mgz")
+        series(tmp_path / f"ct{number}", scan(number), PatientID=f"P{number}")  # of one SeriesInstanceUID
+    data = cached(tmp_path)
+    assert data.kind == "volume"
+    assert data.ids.to_pylist() == ["0/t1.mgz", "1/t1.mgz", "ct0", "ct1"]
+
+
 def test_frames_and_axes_of_time_are_volumes_of_their_own(tmp_path: Path, cached: Callable[..., Any]) -> None:
     for number in range(2):
         frames = np.concatenate([scan(number), scan(number + 2)])

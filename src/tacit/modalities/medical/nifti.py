@@ -89,7 +89,7 @@ def about(source: bytes | Path) -> About | None:
         raise
     except Exception:
         return None
-    return About(shape=(*shape, 1, 1, 1)[:3], dicom=False)
+    return About(shape=tuple(map(int, (*shape, 1, 1, 1)[:3])), dicom=False)
 
 
 def images(source: bytes | Path) -> Iterator[NDArray[Any]]:

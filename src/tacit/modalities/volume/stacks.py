@@ -40,7 +40,7 @@ def stacks_of(abouts: Sequence[About | None], names: Sequence[str]) -> Stacks:
                 found.append([row])
         else:
             of = about.series or about.study or names[row].rpartition("/")[0]
-            series.setdefault((of, about.shape, about.moment), []).append(row)
+            series.setdefault((about.patient[:2], of, about.shape, about.moment), []).append(row)
     for rows in series.values():
         slices = [about for row in rows if (about := abouts[row]) is not None]
         try:
