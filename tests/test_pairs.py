@@ -208,6 +208,11 @@ def test_a_run_on_pairs_matches_what_it_has_not_seen(tmp_path: Path) -> None:
     assert len(again.ids) == 240
     assert again.scores == sorted(again.scores, reverse=True)
     assert (tmp_path / "found.html").read_text().count("<img") == 5
+    (tmp_path / "words.txt").write_text("a red bar\na blue frame\n")
+    with pytest.raises(UserError, match=r"words.txt holds texts, and this encoder reads images; give it images$"):
+        tacit.search(tmp_path / "run", "a red square", data=str(tmp_path / "words.txt"))
+    with pytest.raises(UserError, match="say what is sought"):
+        tacit.search(tmp_path / "run", " ", data=str(tmp_path / "shapes.parquet"))
     tacit.export(tmp_path / "run", to="safetensors", out=str(tmp_path / "exported"))
     exported = tacit.load_encoder(tmp_path / "exported")
     assert torch.equal(exported(batch).pooled, towers(batch).pooled)

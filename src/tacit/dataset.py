@@ -12,6 +12,7 @@ import pyarrow as pa
 from tacit.core.columns import few
 from tacit.core.errors import UserError
 from tacit.core.options import keywords, takes
+from tacit.core.spec import SpecOf
 from tacit.data.cache import clean, default_root
 from tacit.data.dataset import Dataset
 from tacit.data.labels import grouped, read_labels
@@ -131,8 +132,10 @@ class Settings:
         for kind, of in self.options.items():
             for name, value in of.given().items():
                 if kind != source.kind and (name not in own or name in of.own_words):
-                    held = f"no {signs()[kind].nouns} but {signs()[source.kind].nouns}"
-                    raise UserError(f"{flag(name, value)}: {source.name} holds {held}; leave it out")
+                    there, read = signs()[source.kind].nouns, signs()[kind].nouns
+                    if isinstance(value, SpecOf):
+                        raise UserError(f"{source.name} holds {there}, and this encoder reads {read}; give it {read}")
+                    raise UserError(f"{flag(name, value)}: {source.name} holds no {read} but {there}; leave it out")
 
 
 def open_source(data: Any, settings: Settings | None = None, root: Path | None = None) -> Source:

@@ -80,7 +80,7 @@ def search(
         overwrite: Replace files of that name.
         offline: Use no network.
     """
-    if (query is None) == (image is None):
+    if (query is None) == (image is None) or (query is not None and not query.strip()):
         raise UserError('say what is sought: words, as in tacit search RUN "red shoe", or an example with --image FILE')
     if k < 1:
         raise UserError(f"--k {k}: give how many are to be found, 1 or more")
