@@ -89,16 +89,19 @@ def fit_probe(
     seen = draw_enough(len(y), seed)
     fold = assign_folds(y[seen], None if groups is None else groups[seen], seed=seed)
     best: tuple[float, float, bool] = (-np.inf, 0.0, False)
+    known: dict[bool, Axes] = {}
     if fold is not None:
         held_out = _HeldOut(X[seen], y[seen], fold, n_classes, scalings)
         for scaling, per_feature in enumerate(held_out.scalings):
             best = max(best, (*_search(partial(held_out.score, scaling), grid, beyond), per_feature))
+        known = held_out.axes if len(seen) == len(y) else {}  # the axes of all examples
         del held_out
     score, C, per_feature = best
     if np.isneginf(score):
         W, b = _nearest_centroid(X, y, n_classes)
         return Probe(W, b, None, False, float("nan"))
-    W, b = _fit(X, y, C, n_classes, deviation(X, per_feature), _FINE)
+    axes = known.get(per_feature) or Axes.of(X, deviation(X, per_feature))
+    W, b = _fit(X, y, C, n_classes, axes, _FINE)
     return Probe(W, b, C, per_feature, score)
 
 
@@ -118,7 +121,7 @@ def fit_logistic(X: ArrayLike, y: Ints, C: float, n_classes: int, *, tolerance: 
     `tolerance`: about how far the objective over C may stay from its minimum, in nats per example.
     """
     X = np.asarray(X)
-    return _fit(X, y, C, n_classes, np.ones(X.shape[1]), tolerance)
+    return _fit(X, y, C, n_classes, Axes.of(X, np.ones(X.shape[1])), tolerance)
 
 
 def draw_enough(n: int, seed: int) -> Ints:
@@ -198,9 +201,11 @@ class _HeldOut:
         self.scalings = scalings if self.n else ()
         self.fits: list[_Fits] = []
         self.held: list[list[tuple[Rough, Ints]]] = []
+        self.axes: dict[bool, Axes] = {}  # those that folds share, by scaling
         for per_feature in self.scalings:
             if min(train.sum() for train in self.trains) > X.shape[1]:
-                Z = Axes.of(X, deviation(X, per_feature)).rotate(X, np.float32)
+                self.axes[per_feature] = Axes.of(X, deviation(X, per_feature))
+                Z = self.axes[per_feature].rotate(X, np.float32)
                 self.fits.append(_Fits(Z[None], y[None], np.stack(self.trains, 1)[None], n_classes))
                 self.held.append([])
             else:
@@ -237,9 +242,8 @@ class _HeldOut:
         return total / self.n
 
 
-def _fit(X: Matrix, y: Ints, C: float, n_classes: int, scale: Matrix, tolerance: float) -> tuple[Matrix, Matrix]:
+def _fit(X: Matrix, y: Ints, C: float, n_classes: int, axes: Axes, tolerance: float) -> tuple[Matrix, Matrix]:
     """The solution in terms of the raw features."""
-    axes = Axes.of(X, scale)
     fits = _Fits(axes.rotate(X)[None], y[None], np.ones((1, len(X), 1), bool), n_classes)
     V, known = fits.solve(C, tolerance)[0, :, 0], fits.known[0, 0]  # [r+1 K]
     W, b = np.zeros((X.shape[1], n_classes)), np.full(n_classes, -np.inf)
