@@ -155,7 +155,10 @@ def compared(name: str, case: Case, others: list[Side], data: Path, rounds: int)
 
 
 def one_side(case: Case, side: Side, data: Path, folder: Path, number: int) -> Any:
-    """What one side says of every part; its last words where it fails."""
+    """What one side says of every part; its last words where it fails. Another checkout has a folder of its own."""
+    if side.root != ROOT:
+        folder = folder / "before"
+        folder.mkdir(exist_ok=True)
     command = [str(side.python), str(side.root / "benchmarks" / case.script), side.name, "--device", case.on]
     command += ["--round", str(number), "--folder", str(folder), "--data", str((data / case.data).resolve())]
     threads = {} if case.threads is None else {"OMP_NUM_THREADS": str(case.threads)}
