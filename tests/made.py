@@ -92,9 +92,14 @@ def pretrain(made: Made, **settings: Any) -> Any:
 def change_settings(run: Path, before: str, after: str) -> None:
     """Change a run's settings by hand, as their last line says how."""
     file = run / "config.yaml"
-    text, _, _ = file.read_text().partition("# SHA-256")
+    text = unsealed(file)
     assert before in text
     file.write_text(text.replace(before, after))
+
+
+def unsealed(config: Path) -> str:
+    """Settings without the lines about their SHA-256, as one who changes them leaves them."""
+    return "".join(line for line in config.read_text().splitlines(keepends=True) if "SHA-256" not in line)
 
 
 def judge(vectors: Path, **settings: Any) -> Report:

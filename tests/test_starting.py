@@ -27,6 +27,7 @@ from tacit.experiment import starting
 from tacit.experiment.folder import settings_of
 from tacit.experiment.pacing import Cost
 from tacit.training.stepping import Stepper
+from tests import made
 from tests.tiny import digits, tiny_audio_encoder, tiny_encoder
 
 ROWS, SPEAKERS = 120, 4
@@ -347,7 +348,7 @@ def test_a_run_folder_is_judged_on_what_it_remembers(
 
 def test_what_a_run_folder_does_not_remember(trained: Path, tmp_path: Path) -> None:
     lost = shutil.copytree(trained, tmp_path / "run")
-    config = (lost / "config.yaml").read_text().partition("# SHA-256")[0]
+    config = made.unsealed(lost / "config.yaml")
     (lost / "config.yaml").write_text(config.replace(f"data: {settings_of(trained)['data']}", "data: <numpy.ndarray>"))
     with pytest.raises(UserError, match="does not remember its data, an object in Python: name the data"):
         tacit.evaluate(str(lost))
