@@ -16,8 +16,6 @@ from PIL import Image
 
 from tacit.core.errors import RunFailed, UserError
 from tacit.data import decode, store
-from tacit.data.opened import read_table
-from tacit.data.rows import concatenated
 from tacit.dataset import TEST, TRAIN, Dataset, clean, default_root, open_dataset, open_source
 from tacit.modalities.image import store as cache_module
 
@@ -373,34 +371,6 @@ def test_a_table_of_paths_starts_from_its_own_folder(tmp_path: Path, cached, kin
     assert values(dataset) == [0, 1, 2]
     assert dataset.columns is not None
     assert dataset.columns["label"].to_pylist() == ["a", "b", "a"]
-
-
-def test_views_of_arrow_are_read_like_its_plain_types(tmp_path: Path, cached):
-    """Polars hands over views of strings; a list of views cannot be cast by arrow itself."""
-    words, cells = [f"word {i}" for i in range(6)], [{"bytes": png(i), "path": f"{i}.png"} for i in range(6)]
-    views = pa.struct([("bytes", pa.binary_view()), ("path", pa.string_view())])
-    texts = pa.table({"text": pa.array(words, pa.string_view()), "label": pa.array([*"aabbaa"], pa.string_view())})
-    images = pa.table({"image": pa.array(cells, views)})
-    curves = pa.table({"values": pa.array([[float(i)] * 9 + [1.0] for i in range(6)], pa.list_view(pa.float32()))})
-    for name, table in (("texts", texts), ("images", images)):
-        pq.write_table(table, tmp_path / f"{name}.parquet")
-    for data in (texts, tmp_path / "texts.parquet"):
-        dataset = cached(data, label_column="label")
-        assert dataset.cache.texts(np.arange(6)) == words
-        assert dataset.columns["label"].to_pylist() == [*"aabbaa"]
-    for data in (images, tmp_path / "images.parquet"):
-        assert values(cached(data)) == [0, 1, 2, 3, 4, 5]
-    batch = cached(curves, series_column=["values"]).cache.batch(np.array([2]))
-    assert batch["series"].flatten()[:9].tolist() == [2] * 9
-
-
-def test_beside_lists_a_single_value_is_a_list_of_one(tmp_path: Path):
-    lines = ['{"words": ["a", "b"]}', '{"words": "c"}', '{"words": null}']
-    (tmp_path / "t.jsonl").write_text("\n".join(lines))
-    table = read_table(tmp_path / "t.jsonl")
-    assert table["words"].to_pylist() == [["a", "b"], ["c"], None]
-    other = pa.table({"words": ["d"]})
-    assert concatenated([table, other])["words"].to_pylist() == [["a", "b"], ["c"], None, ["d"]]
 
 
 def test_missing_files_of_a_table_are_bad_examples(tmp_path: Path, cached):

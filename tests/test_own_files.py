@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -445,6 +446,15 @@ def test_settings_that_were_cut_short_are_no_settings(it: Made) -> None:
             settings_of(it.run)
     file.write_text("".join(lines[1:-1]))
     assert settings_of(it.run)["data"]
+    older = "data: digits\nseed: 0\n"
+    last = (
+        f"# SHA-256 of the lines above; delete this line where you change them: {sha256(older.encode()).hexdigest()}\n"
+    )
+    file.write_text(older + last)
+    assert settings_of(it.run)["seed"] == 0
+    file.write_text(older.replace("0", "1") + last)
+    with pytest.raises(UserError, match="not as it was written"):
+        settings_of(it.run)
 
 
 # ---------------------------------------------------------------- records

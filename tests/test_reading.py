@@ -23,8 +23,10 @@ from tacit.core.errors import UserError
 from tacit.data.delimited import open_delimited, read_csv
 from tacit.data.encodings import CannotRead, decoded
 from tacit.data.opened import read_table
+from tacit.data.rows import concatenated
 from tacit.dataset import Settings, open_dataset, open_source
 from tacit.modalities.text.texts import file_texts
+from tests.test_data_open import png, values
 
 
 def read(path: Path, data: bytes | str, encoding: str = "utf-8") -> tuple[dict[str, list[str]], str]:
@@ -510,3 +512,31 @@ def test_names_of_columns_that_occur_again_are_said(tmp_path: Path):
     part = "text,label\n" + "".join(f"{text},1\n" for text in ROWS)
     _, said = read(tmp_path / "table.csv", 3 * part)
     assert said == "table.csv: 2 rows repeat the line that names the columns, as where files were joined; take them out"
+
+
+def test_views_of_arrow_are_read_like_its_plain_types(tmp_path: Path, cached):
+    """Polars hands over views of strings; a list of views cannot be cast by arrow itself."""
+    words, cells = [f"word {i}" for i in range(6)], [{"bytes": png(i), "path": f"{i}.png"} for i in range(6)]
+    views = pa.struct([("bytes", pa.binary_view()), ("path", pa.string_view())])
+    texts = pa.table({"text": pa.array(words, pa.string_view()), "label": pa.array([*"aabbaa"], pa.string_view())})
+    images = pa.table({"image": pa.array(cells, views)})
+    curves = pa.table({"values": pa.array([[float(i)] * 9 + [1.0] for i in range(6)], pa.list_view(pa.float32()))})
+    for name, table in (("texts", texts), ("images", images)):
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    for data in (texts, tmp_path / "texts.parquet"):
+        dataset = cached(data, label_column="label")
+        assert dataset.cache.texts(np.arange(6)) == words
+        assert dataset.columns["label"].to_pylist() == [*"aabbaa"]
+    for data in (images, tmp_path / "images.parquet"):
+        assert values(cached(data)) == [0, 1, 2, 3, 4, 5]
+    batch = cached(curves, series_column=["values"]).cache.batch(np.array([2]))
+    assert batch["series"].flatten()[:9].tolist() == [2] * 9
+
+
+def test_beside_lists_a_single_value_is_a_list_of_one(tmp_path: Path):
+    lines = ['{"words": ["a", "b"]}', '{"words": "c"}', '{"words": null}']
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    table = read_table(tmp_path / "t.jsonl")
+    assert table["words"].to_pylist() == [["a", "b"], ["c"], None]
+    other = pa.table({"words": ["d"]})
+    assert concatenated([table, other])["words"].to_pylist() == [["a", "b"], ["c"], None, ["d"]]

@@ -133,7 +133,7 @@ def _all_lists(values: list[Any]) -> list[Any]:
 
 
 def _as_text(value: Any) -> str:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else json.dumps(value)
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def concatenated(parts: Sequence[pa.Table], sizes: Sequence[int] | None = None) -> pa.Table:

@@ -53,7 +53,7 @@ _FREE |= {"accumulate", "gradient_checkpointing", "compile", "skip_bad_steps"}
 # Settings of evaluation, on which no training depends: where they differ, the encoders are evaluated again.
 JUDGING = ("against", "metric", "primary_budget", "label_budgets", "train_every_budget", "margin")
 _SETTINGS = "# The settings of a run, with their SHA-256 in the last line.\n"
-_DIGEST = "# SHA-256 of the lines above; delete this line and the first where you change them: "
+_DIGEST = "# SHA-256 of the lines above;"
 
 
 class Workspace(AbstractContextManager["Workspace"]):
@@ -369,10 +369,11 @@ def settings_of(run: Path, *, trust: bool = False) -> RunSettings:
     if not file.exists():
         raise UserError(f"{run} holds no run of Tacit (no {CONFIG}); name the folder that `tacit run` wrote")
     with reading(file, "restore it from a copy, or start the run again with --overwrite"):
-        text, _, digest = text_of(file).partition(_DIGEST)
+        text, _, last = text_of(file).partition(_DIGEST)
+        digest = last.rpartition(": ")[2].strip()
         if text.startswith(_SETTINGS) and not digest:
             raise ValueError("its last line, the SHA-256, is gone; where you changed it, delete the first line too")
-        if digest and digest.strip() != hashlib.sha256(text.encode()).hexdigest():  # an older Tacit wrote none
+        if digest and digest != hashlib.sha256(text.encode()).hexdigest():  # an older Tacit wrote none
             raise ValueError("it is not as it was written, by the SHA-256 in its last line")
         settings = plain_yaml(text)
         if (
@@ -410,7 +411,8 @@ def _write_config(file: Path, config: Mapping[str, Any]) -> None:
     import yaml
 
     text = _SETTINGS + yaml.safe_dump(dict(config), sort_keys=False)
-    write_whole(file, f"{text}{_DIGEST}{hashlib.sha256(text.encode()).hexdigest()}\n")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_whole(file, f"{text}{_DIGEST} delete this line and the first where you change them: {digest}\n")
 
 
 def default_folder(data: Any) -> Path:
