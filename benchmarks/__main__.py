@@ -86,11 +86,11 @@ def main() -> int:
 
 def run(name: str, case: Case, data: Path, rounds: int, before: Path | None) -> None:
     """Print and append what a case finds, or why it is skipped."""
-    sides, results = (peers_of(name, case), figures.COMPARED) if before is None else ([earlier(before)], BEFORE)
     why = missing(case, data)
     if why:
         print(f"{name}: skipped, {why}", flush=True)
         return
+    sides, results = (peers_of(name, case), figures.COMPARED) if before is None else ([earlier(before)], BEFORE)
     for found in compared(name, case, sides, data, rounds):
         print(told(found), flush=True)
         with results.open("a", encoding="utf-8") as file:
