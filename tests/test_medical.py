@@ -364,6 +364,14 @@ def test_patients_are_groups_unless_told_otherwise(tmp_path: Path, cached: Calla
     assert "grouped by patient (8)" in said
     assert "2 of manufacturer" in said
     assert not re.search("zebra|horse|Doe", said)
+    (tmp_path / "ill.csv").write_text("PatientID,ill\nP0,yes\nP1,no\nP9,yes\nP77,no\nP2,no\n")
+    labelled = cached(folder, image_size=8, labels=[str(tmp_path / "ill.csv")])
+    assert labelled.label.tolist().count(-1) == 7  # two of P9, and those of whom no row is
+    assert any(
+        "3 of 5 rows of the label file have a PatientID found here; 1 have none: row 4; 1 have one that several "
+        "patients share, and label nobody: row 3" in line
+        for line in labelled.notes.lines()
+    )
     other = cached(folder, image_size=8, group_column="study", holdout="manufacturer=horse")
     assert len(np.unique(other.group)) == 7
     assert (other.split == TEST).sum() == 6

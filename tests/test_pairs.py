@@ -208,6 +208,16 @@ def test_a_run_on_pairs_matches_what_it_has_not_seen(tmp_path: Path) -> None:
     assert len(again.ids) == 240
     assert again.scores == sorted(again.scores, reverse=True)
     assert (tmp_path / "found.html").read_text().count("<img") == 5
+    whole = (tmp_path / "index.parquet").read_bytes()
+    middle = len(whole) // 2
+    for damaged in (whole[:-3], whole[:middle], whole[: middle - 1] + bytes([whole[middle - 1] ^ 1]) + whole[middle:]):
+        (tmp_path / "index.parquet").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"is damaged .*; delete it, and name the data with --data to make it anew"):
+            tacit.search(tmp_path / "run", "a red square", index=str(tmp_path / "index.parquet"))
+    (tmp_path / "mine.html").write_text("<meta http-equiv=Content-Security-Policy content=x>")
+    for own in ({"out": str(tmp_path / "mine.html"), "overwrite": True}, {"index": str(tmp_path / "mine.html")}):
+        with pytest.raises(UserError, match=r"was not written by|is no index of"):
+            tacit.search(tmp_path / "run", "a red square", data=str(tmp_path / "shapes.parquet"), **own)
     (tmp_path / "words.txt").write_text("a red bar\na blue frame\n")
     with pytest.raises(UserError, match=r"words.txt holds texts, and this encoder reads images; give it images$"):
         tacit.search(tmp_path / "run", "a red square", data=str(tmp_path / "words.txt"))

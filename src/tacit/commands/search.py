@@ -14,13 +14,14 @@ from tacit.commands.command import guarded
 from tacit.core.errors import UserError
 from tacit.core.files import check_place, check_target, whole_file, write_whole
 from tacit.core.parts import fingerprint
+from tacit.core.records import reading
 from tacit.core.stages import stage
 from tacit.dataset import open_dataset
 from tacit.evaluation.features import evaluation_mode
 from tacit.experiment.log import Log
 from tacit.experiment.reading import as_trained, open_encoder
 from tacit.modalities import modality_of, reads, signs
-from tacit.report import Picture, found_page
+from tacit.report import PAGE_MADE_BY, Picture, found_page
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +49,14 @@ class Searched(NamedTuple):
     ids: pa.Array  # string [N]
     embedding: Unit
     described: str
+
+
+class Kept(NamedTuple):
+    """What an index holds, and of which encoder and data."""
+
+    searched: Searched
+    encoder: str
+    data: str
 
 
 @guarded
@@ -140,21 +149,18 @@ def _embed(encoder: Any, side: str, batch: Batch) -> Unit:
 def _searched(encoder: OwnEncoder, side: str, dataset: Dataset | None, index: Path | None) -> Searched:
     """The embedded examples: from the index, or embedded now and written to it."""
     weights = fingerprint(encoder)
-    if index is not None and index.is_file():
-        table = pq.read_table(index)
-        about = table.schema.metadata or {}
-        if about.get(b"made by") != MADE_BY:
-            raise UserError(f"--index {index} is no index of tacit search; name another file")
-        same = about[b"encoder"].decode() == weights
-        if dataset is None and not same:
+    if index is not None and index.exists():
+        kept = _kept(index)
+        if dataset is None and kept.encoder != weights:
             raise UserError(f"--index {index} was made by another encoder; name the data with --data to make it anew")
-        if same and (dataset is None or about[b"data"].decode() == dataset.data_hash):
-            flat = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            ids = table["id"].combine_chunks()
-            ids = ids if isinstance(ids, pa.Array) else pa.concat_arrays(ids.chunks)
-            return Searched(ids, flat.reshape(len(table), -1).astype(np.float32), about[b"described"].decode())
+        if kept.encoder == weights and (dataset is None or kept.data == dataset.data_hash):
+            return kept.searched
     if dataset is None:
         raise UserError("say what is searched: --data FOLDER, or an --index that is there already")
+    if index is not None:
+        check_place(index, flag="--index")
+        if index.exists() and not index.stat().st_mode & 0o222:
+            raise UserError(f"--index {index} is read-only and of other data; choose another --index")
     rows, parts = np.arange(len(dataset), dtype=np.int64), []
     with Log() as log, log.working("embedding"), stage("examples", len(rows)) as now:
         for start in range(0, len(rows), AT_ONCE):
@@ -173,6 +179,22 @@ def _searched(encoder: OwnEncoder, side: str, dataset: Dataset | None, index: Pa
     return found
 
 
+def _kept(index: Path) -> Kept:
+    """What an index holds; UserError where it is none, or is not whole."""
+    if not index.is_file() or index.read_bytes()[:4] != b"PAR1":
+        raise UserError(f"--index {index} is no index of tacit search; name another file")
+    with reading(index, "delete it, and name the data with --data to make it anew"):
+        table = pq.read_table(index, page_checksum_verification=True)
+        about = table.schema.metadata or {}
+        if about.get(b"made by") != MADE_BY:
+            raise UserError(f"--index {index} is no index of tacit search; name another file")
+        embedding = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        ids = table["id"].combine_chunks()
+        ids = ids if isinstance(ids, pa.Array) else pa.concat_arrays(ids.chunks)
+        found = Searched(ids, embedding.reshape(len(table), -1).astype(np.float32), about[b"described"].decode())
+        return Kept(found, about[b"encoder"].decode(), about[b"data"].decode())
+
+
 def _seen(tower: OwnEncoder, example: Any) -> Any:
     """The example as it is shown in the page."""
     from tacit.tasks.base import preview_of
@@ -184,4 +206,4 @@ def _seen(tower: OwnEncoder, example: Any) -> Any:
 def _is_page(path: Path) -> bool:
     """Whether a file is the page of an earlier search."""
     with path.open("rb") as file:
-        return b"Content-Security-Policy" in file.read(400)
+        return PAGE_MADE_BY.encode() in file.read(400)

@@ -32,15 +32,15 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def check_place(path: Path) -> None:
+def check_place(path: Path, flag: str = "--out") -> None:
     """UserError where this file or folder could not be written, before anything is computed for it."""
     above = path.absolute()
     there = next(folder for folder in (above, *above.parents) if folder.exists() or folder.is_symlink())
     there = there.parent if there == above and not there.is_dir() else there
     if not there.is_dir():
-        raise UserError(f"{path} cannot be written, because {there} is no folder; choose another --out")
+        raise UserError(f"{path} cannot be written, because {there} is no folder; choose another {flag}")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"{path} cannot be written: {there} is not yours to write in; choose another --out")
+        raise UserError(f"{path} cannot be written: {there} is not yours to write in; choose another {flag}")
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from tacit.report.curves import Curve
 from tacit.report.figures import Figures, Neighbours, Picture, Points, Recommended
-from tacit.report.found import found_page
+from tacit.report.found import PAGE_MADE_BY, found_page
 from tacit.report.page import render, write
 from tacit.report.private import private_report, without_data
 
 __all__ = [
+    "PAGE_MADE_BY",
     "Curve",
     "Figures",
     "Neighbours",

@@ -10,6 +10,7 @@ from tacit.report.curves import Curve
 from tacit.report.figures import Picture
 from tacit.report.images import PIXELATED_BELOW, data_uri, thumbnail
 
+PAGE_MADE_BY = '<meta name=generator content="tacit search">'  # a page without it is somebody's own
 SIDE = 160  # px of a thumbnail
 LIMIT = 20_000  # bytes of one
 _STYLE = """
@@ -32,11 +33,13 @@ def found_page(query: Picture | str, found: Sequence[tuple[Picture, float]], *, 
     )
     return str(
         Markup(
-            "<!doctype html><html lang=en><meta charset=utf-8>"
+            "<!doctype html><html lang=en><meta charset=utf-8>{made_by}"
             "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; style-src "
             "'unsafe-inline'\"><meta name=viewport content='width=device-width'><title>{said}</title>"
             "<style>{style}</style><h1>{said}</h1><p>{searched}</p>{asked}<ol>{rows}</ol></html>\n"
-        ).format(said=said, style=Markup(_STYLE), searched=searched, asked=asked, rows=rows)
+        ).format(
+            made_by=Markup(PAGE_MADE_BY), said=said, style=Markup(_STYLE), searched=searched, asked=asked, rows=rows
+        )
     )
 
 

@@ -64,11 +64,13 @@ def examples(
 ) -> Examples:
     """The examples and their columns: grouped by patient unless told otherwise; `abouts` are their headers [N]."""
     found = read(source, abouts, own_secret() or secret_of(private_folder(keeping.root)))
-    labels = labels._replace(
-        tables={
-            path: by_name(table, source, abouts, {*labels.asked.columns.values()})
-            for path, table in labels.tables.items()
-        }
+    others = {*labels.asked.columns.values()}
+    named = {path: by_name(table, source, abouts, found, others) for path, table in labels.tables.items()}
+    labels = labels._replace(tables={path: table for path, (table, *_) in named.items()})
+    source = replace(
+        source,
+        aliases=(*source.aliases, *(key for _, key, _ in named.values() if key)),
+        remarks=(*source.remarks, *(remark for *_, remark in named.values() if remark)),
     )
     own = {} if source.columns is None else {name: source.columns[name] for name in source.columns.column_names}
     there = {*own}.union(*(table.column_names for table in labels.tables.values()))
@@ -128,19 +130,22 @@ def read(source: Source, abouts: Sequence[About | None], key: Secret) -> Patient
 # ---------------------------------------------------------------- labels by identifier
 
 
-def by_name(table: pa.Table, source: Source, abouts: Sequence[About | None], others: Collection[str] = ()) -> pa.Table:
+def by_name(
+    table: pa.Table, source: Source, abouts: Sequence[About | None], patients: Patients, others: Collection[str] = ()
+) -> tuple[pa.Table, str, str]:
     """A label file that names patients, studies or series, with a row for each of their examples in their place.
 
-    Any other table comes back as it is. UserError where no identifier is known here.
+    Also the column added, which names these, and a remark that counts rows: identifiers stand nowhere else. Any other
+    table comes back as it is, with two empty texts. UserError where no identifier is known here.
     """
     columns = {flat(name): name for name in reversed(table.column_names)}
     if any(flat(name) in columns for name in PATH_NAMES):
-        return table
+        return table, "", ""
     named = ((of, columns[usual]) for of, names in _IDENTIFIERS.items() for usual in names if usual in columns)
     role, column = next(named, ("", ""))
     own = {} if source.columns is None else source.columns.column_names
     if not role or column in own:
-        return table
+        return table, "", ""
     known: dict[str, list[int]] = {}
     for row, (name, about) in enumerate(zip(each(source.ids), abouts, strict=True)):
         for identifier in {*_identifiers(role, name, about)}:
@@ -151,15 +156,33 @@ def by_name(table: pa.Table, source: Source, abouts: Sequence[About | None], oth
         for identifier, rows in known.items():
             bare.setdefault(without_zeros(identifier), []).extend(rows)
         known, texts = bare, [without_zeros(text) for text in texts]
-    meant = [(number, row) for number, text in enumerate(texts) for row in known.get(text, ())]
-    if not meant:
+    if not any(text in known for text in texts):
         raise UserError(
             f"no {column!r} of the label file is that of a header here ({len(known):,} differ among {len(source):,} "
             "examples); check that it belongs to these data, or name examples by a column 'file'"
         )
+    whose = patients.columns["patient"].to_pylist()
+    shared = {identifier for identifier, rows in known.items() if len({whose[row] for row in rows}) > 1}
+    meant = [(number, row) for number, text in enumerate(texts) if text not in shared for row in known.get(text, ())]
     kept = table if column in others else table.drop_columns([column])
-    kept = kept.take(pa.array([number for number, _ in meant]))
-    return kept.append_column(source.key, source.ids.take(pa.array([row for _, row in meant])))
+    kept = kept.take(pa.array([number for number, _ in meant], pa.int64()))
+    key = f"{column} of headers"
+    kept = kept.append_column(key, source.ids.take(pa.array([row for _, row in meant], pa.int64())))
+    return kept, key, _counted(column, texts, known, shared)
+
+
+def _counted(column: str, texts: Sequence[str], known: Collection[str], shared: Collection[str]) -> str:
+    """How many rows of a label file name what headers have, and which do not, by their numbers."""
+    none = [row for row, text in enumerate(texts, 1) if text not in known]
+    several = [row for row, text in enumerate(texts, 1) if text in shared]
+    told = (
+        f"{len(texts) - len(none) - len(several):,} of {len(texts):,} rows of the label file have a {column} found here"
+    )
+    for rows, what in ((none, "have none"), (several, "have one that several patients share, and label nobody")):
+        if rows:
+            few = f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows[:3]))}{', ...' if len(rows) > 3 else ''}"
+            told += f"; {len(rows):,} {what}: {few}"
+    return told
 
 
 def _identifiers(role: str, name: str, about: About | None) -> Iterator[str]:
