@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import tacit
 from tacit.core.errors import UserError
 from tacit.data.source import TEST
+from tacit.encoders import build_encoder
 from tacit.modalities.medical import dicom, nifti
 from tests.test_private import left_in
 
@@ -238,6 +240,12 @@ def test_one_rule_for_all_where_a_window_lacks(tmp_path: Path, cached: Callable[
     slices(tmp_path / "shown", 6)
     windowed = cached(tmp_path / "shown", image_size=16)
     assert windowed.spec.scale.numbers == "uint16"
+    for own, folder in ((data, "ct"), (windowed, "shown")):  # an encoder prepares a file as its data were read
+        given = [tmp_path / folder / name for name in own.ids.to_pylist()]
+        prepared = build_encoder("convnet", own.spec).prepare(given)["image"]
+        assert torch.equal(prepared, own.batch(np.arange(len(own)))["image"])
+    with pytest.raises(UserError, match="has no window of its own"):
+        build_encoder("convnet", windowed.spec).prepare(tmp_path / "ct" / "bare.dcm")
     with pytest.raises(UserError, match=r"bare\.dcm: has no window of its own"):  # and an encoder reads as it has read
         cached(tmp_path / "ct", image_size=windowed.spec)
 
@@ -335,7 +343,10 @@ def test_volumes_are_slices_of_their_subjects(tmp_path: Path, cached: Callable[.
 
 def test_a_single_volume_is_read_slice_by_slice(tmp_path: Path, cached: Callable[..., Any]) -> None:
     nibabel.save(volume((8, 9, 6), (1, 1, 5)), tmp_path / "scan.nii.gz")
-    assert len(cached(tmp_path, image_size=8)) == 6
+    data = cached(tmp_path, image_size=8)
+    assert len(data) == 6
+    prepared = build_encoder("convnet", data.spec).prepare(tmp_path / "scan.nii.gz")["image"]
+    assert torch.equal(prepared, data.batch(np.arange(6))["image"])
 
 
 # ---------------------------------------------------------------- whose they are

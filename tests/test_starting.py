@@ -174,7 +174,7 @@ def test_a_full_disk_is_noticed_at_the_start(here: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(
         starting.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1e4 if folder == tmp_path / "run" else 1e9)
     )
-    with pytest.raises(UserError, match=r"the disk has 0\.00 GB free at .*, and checkpoints and encoders take about"):
+    with pytest.raises(UserError, match=r"the disk has 0\.0 MB free at .*, and checkpoints and encoders take about"):
         run(here, tmp_path / "run", tasks="simclr,rotation")
 
 

@@ -106,8 +106,8 @@ def check_room(folder: Path, sizes: Sequence[tuple[int, int]], seeds: int = 1) -
     free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if free < needed:
         raise UserError(
-            f"the disk has {free / 1e9:,.2f} GB free at {folder}, and checkpoints and encoders take about "
-            f"{needed / 1e9:,.2f} GB: free some space, choose another --out, or a smaller --encoder"
+            f"the disk has {free / 1e6:,.1f} MB free at {folder}, and checkpoints and encoders take about "
+            f"{needed / 1e6:,.1f} MB: free some space, choose another --out, or a smaller --encoder"
         )
 
 

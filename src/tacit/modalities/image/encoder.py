@@ -19,9 +19,10 @@ from tacit.core.encoder import OwnEncoder
 from tacit.core.errors import UserError
 from tacit.core.nn import to_float
 from tacit.core.types import Batch, Features
-from tacit.modalities.image import decode
+from tacit.modalities.image import decode, medical
 from tacit.modalities.image.framing import Framing
 from tacit.modalities.image.spec import ImageSpec
+from tacit.modalities.medical import files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -87,29 +88,34 @@ class ImageEncoder(OwnEncoder):
         """Paths, PIL images or arrays as a batch on the encoder's device, prepared as for its training.
 
         An array is one image [H W] or [H W C], or a stack of images. Its numbers are scaled as in training; if
-        those were of another type, integers are scaled by their type, and floats are in [0, 1]. Returns `image`
-        [B C size size] and `index` [B]. UserError names inputs that are no images, or that the encoder cannot read.
+        those were of another type, integers are scaled by their type, and floats are in [0, 1]. A medical file gives as
+        many images as it holds. Returns `image` [B C size size] and `index` [B]. UserError names inputs that are no
+        images, or that the encoder cannot read.
         """
         pictures = _several(images, self.spec.channels)
         scale = self.spec.scale
         arrays = [picture for picture in pictures if isinstance(picture, np.ndarray)]
         if scale is None and arrays and len({array.dtype for array in arrays}) == 1:  # trained by an older Tacit
             scale = _found(arrays)
-        squares = [self._square(picture, scale) for picture in pictures]
+        squares = [square for picture in pictures for square in self._squares(picture, scale)]
         if len({square.dtype for square in squares}) > 1:  # 8 and 16 bits mixed: 255 becomes 65535
             squares = [square if square.dtype == np.uint16 else square.astype(np.uint16) * 257 for square in squares]
         image = torch.from_numpy(np.stack(squares)).to(self.mean.device)  # [B C S S]
         return {"image": image, "index": torch.arange(len(image), device=image.device)}
 
-    def _square(self, picture: Picture, scale: decode.Scale | None) -> NDArray[np.generic]:
-        size, channels, framing = self.spec.size, self.spec.channels, self.spec.framing
-        strict = self.spec.scale is not None
+    def _squares(self, picture: Picture, scale: decode.Scale | None) -> list[NDArray[np.generic]]:
+        """One of a picture, and of a medical file as many as it holds images."""
+        form = (self.spec.size, self.spec.channels, None, self.spec.framing)
+        how: dict[str, Any] = {"scale": scale, "strict": self.spec.scale is not None}
         try:
             if isinstance(picture, np.ndarray):
-                return decode.array_to_square(picture, size, channels, None, framing, scale=scale, strict=strict)
+                return [decode.array_to_square(picture, *form, **how)]
             if isinstance(picture, Image):
-                return decode.to_square(picture, size, channels, None, framing, scale=scale, strict=strict)
-            return decode.decode(Path(picture), size, channels, None, framing, scale=scale, strict=strict)
+                return [decode.to_square(picture, *form, **how)]
+            path = Path(picture)
+            if medical_form := files.form(path):
+                return [square for _, square in medical.squares(path, medical_form, *form, **how)]
+            return [decode.decode(path, *form, **how)]
         except (OSError, ValueError) as error:
             what = f"an array of shape {picture.shape}" if isinstance(picture, np.ndarray) else str(picture)
             raise UserError(f"cannot prepare {what}: {error}") from None

@@ -1,14 +1,18 @@
-"""What a medical file tells before its images are decoded: their form, and numbers without black and white."""
+"""The images of a medical file as squares, and what it tells before: their form, and numbers without black and white."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tacit.data.worker import read_whole
-from tacit.modalities.image.decode import Header, Values
+from tacit.modalities.image.decode import BY_TYPE, Header, Scale, Values, array_to_square
+from tacit.modalities.image.framing import Framing
 from tacit.modalities.medical import dicom, files, nifti
 
 _LOOKED_AT = 32  # images of a file whose values stand for all of them
@@ -41,3 +45,34 @@ def values(source: bytes | Path, form: str) -> Values | None:
         return None
     together = np.concatenate(some).astype(np.float64)
     return Values("float", low, high, together[:: 1 + len(together) // _MOST])
+
+
+def squares(
+    source: bytes | Path,
+    form: str,
+    size: int,
+    channels: int,
+    dtype: np.dtype[Any] | None,
+    framing: Framing | None,
+    *,
+    scale: Scale | None,
+    strict: bool,
+    found: set[str] | None = None,
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Each image of a file with its square, as `decode.decode` gives it for a picture.
+
+    ValueError where images have no window of their own, while those that an encoder was trained on had.
+    """
+    found = set() if found is None else found
+    windowed = scale is None or scale.numbers in BY_TYPE
+    for image in files.images(source, form, windowed=windowed):
+        deep, grey = image.dtype != np.uint8, image.ndim == 2
+        if grey and image.dtype.kind == "f" and windowed:
+            if strict:
+                raise ValueError("has no window of its own, by which the encoder's images were read")
+            found.add("wide")
+        found |= {"windowed"} if grey and image.dtype == np.uint16 else set()
+        found |= {"colour"} if channels == 1 and not grey else set()
+        found |= {"deep" if channels == 1 else "shallow"} if deep and dtype == np.uint8 else set()
+        own = scale if image.dtype.kind == "f" else None  # others have their own black and white
+        yield image, array_to_square(image, size, channels, dtype, framing, scale=own, strict=strict, found=found)

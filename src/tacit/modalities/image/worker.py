@@ -46,22 +46,10 @@ def _of_medical(source: bytes | Path, form: str, settings: dict[str, Any], at_wo
     if settings["probe"]:
         return json.dumps(medical.header(source, form)).encode()
     found: set[str] = set()
-    how = _how(settings, found)
-    size, channels, dtype, framing = _form(settings)
-    windowed = how["scale"] is None or how["scale"].numbers in decode.BY_TYPE
     contents, squares, last = [], [], time.monotonic()
-    for image in files.images(source, form, windowed=windowed):
-        deep, grey = image.dtype != np.uint8, image.ndim == 2
-        if grey and image.dtype.kind == "f" and windowed:
-            if how["strict"]:
-                raise ValueError("has no window of its own, by which the encoder's images were read")
-            found.add("wide")
-        found |= {"windowed"} if grey and image.dtype == np.uint16 else set()
-        found |= {"colour"} if channels == 1 and not grey else set()
-        found |= {"deep" if channels == 1 else "shallow"} if deep and dtype == np.uint8 else set()
+    for image, square in medical.squares(source, form, *_form(settings), **_how(settings, found)):
         contents.append(content_hash(f"{image.dtype} {image.shape}".encode() + image.tobytes()))
-        own = how if image.dtype.kind == "f" else {**how, "scale": None}  # others have their own black and white
-        squares.append(decode.array_to_square(image, size, channels, dtype, framing, **own).tobytes())
+        squares.append(square.tobytes())
         if time.monotonic() - last > _SIGN:
             at_work()
             last = time.monotonic()
