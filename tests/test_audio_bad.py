@@ -112,5 +112,5 @@ def test_settings_of_sounds_are_for_sounds(cached, setting: dict[str, Any]):
     for data in (np.zeros((4, 8, 8), np.uint8), pa.table({"text": ["some words", "and some more"]})):
         with pytest.raises(UserError, match=r"no sounds but (images|texts); leave it out"):
             cached(data, **setting)
-    with pytest.raises(UserError, match="give sounds as a folder"):
+    with pytest.raises(UserError, match="--kind audio is not read from a ndarray: give a folder"):
         cached(np.zeros((4, 800)), kind="audio")

@@ -449,7 +449,18 @@ def test_objects_that_would_have_to_be_unpickled_are_refused(tmp_path: Path, cac
         ({"x": np.zeros((4, 8, 8), np.uint8), "y": np.zeros(3)}, "4 images need 4 labels"),
         ({"a": np.zeros((4, 8, 8), np.uint8), "b": np.zeros((4, 8, 8), np.uint8)}, "name the images x"),
         (np.zeros((1, 8, 8), np.uint8), "at least two"),
-        (object(), "cannot read object as data"),
+        (object(), "object cannot be read as data: give a folder, a file"),
+        (None, "NoneType cannot be read as data"),
+        (iter([1, 2]), "cannot be read as data"),
+        ({1, 2}, "set cannot be read as data"),
+        (io.BytesIO(b"abc"), "BytesIO cannot be read as data"),
+        (np.zeros((4, 0, 8)), r"\[N H W\].*got \[4, 0, 8\]"),
+        ([Image.new("L", (0, 3))] * 4, "has no pixels"),
+        (np.ma.masked_array(np.ones((4, 8, 8), np.uint8), np.eye(8)[None].repeat(4, 0)), "values that are no numbers"),
+        *(
+            ({"x": np.zeros((4, 8, 8), np.uint8), "y": labels}, "one value for each row is expected, not a")
+            for labels in ({0, 1, 2, 3}, {0: 1}, iter("abab"), 7, "abab")
+        ),
     ],
 )
 def test_arrays_that_are_no_images_say_why(cached, data, message):
@@ -482,6 +493,7 @@ def test_tensors_lists_and_arrow_streams(tmp_path: Path, cached):
     paths = [tmp_path / "pets" / name for name in ("cat/0.png", "dog/1.png", "cat/2.png", "dog/3.png")]
     for data in (
         torch.from_numpy(images),
+        torch.from_numpy(images).to_sparse(),
         list(images),
         [picture(i) for i in range(4)],
         paths,
@@ -495,6 +507,31 @@ def test_pandas_and_datasets(cached):
     pandas = pytest.importorskip("pandas", reason="an optional input")
     frame = pandas.DataFrame({"image": [png(i) for i in range(4)], "label": ["a", "b", "a", None]})
     assert values(cached(frame)) == [0, 1, 2, 3]
+
+
+def test_columns_of_texts_are_lists_of_texts(cached):
+    pandas = pytest.importorskip("pandas", reason="an optional input")
+    texts = ["some words", "and some more", "and others"]
+    missing = cached([*texts * 20, ""], kind="text")
+    for column in (
+        pandas.Series,
+        pandas.Index,
+        pandas.Categorical,
+        pa.array,
+        np.array,
+        lambda of: pa.chunked_array([of]),
+    ):
+        assert cached(column(texts * 20), kind="text").data_hash == cached(texts * 20, kind="text").data_hash
+    for gaps in (pandas.Series([*texts * 20, None]), pa.array([*texts * 20, None])):
+        assert cached(gaps, kind="text").data_hash == missing.data_hash
+    with pytest.raises(UserError, match="--kind text is not read from a list"):
+        cached(np.array(["words", 3], object), kind="text")
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], np.array(["a", "b"]), pa.array(["a"]), iter("ab"), 7, {"a": 1}])
+def test_labels_in_memory_go_with_the_data(cached, labels: object):
+    with pytest.raises(UserError, match=r"labels= names files, and is|a: no such file"):
+        cached(np.zeros((2, 8, 8), np.uint8), labels=labels)
 
 
 def test_a_lazy_pil_image_that_breaks_is_a_bad_example(cached):

@@ -137,6 +137,19 @@ def test_files_of_a_series_are_one_volume(tmp_path: Path, cached: Callable[..., 
     assert cached(folder, kind="volume").data_hash == data.data_hash
 
 
+def test_masks_and_gaps_among_scans_are_counted(tmp_path: Path, cached: Callable[..., Any]) -> None:
+    for number in range(3):
+        voxels = scan(number).astype(np.float32) + 2000  # no CT: each has a range of its own
+        voxels[:, :2] = np.nan
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / f"scan{number}.nii.gz")
+        nibabel.save(
+            nibabel.Nifti1Image((scan(number) > 0).astype(np.uint8), np.eye(4)), tmp_path / f"s{number}.nii.gz"
+        )
+    said = " ".join(cached(tmp_path).notes.lines())
+    assert "3 of 6 volumes hold voxels that are no numbers, read as black" in said
+    assert "3 of 6 volumes hold few different values, as masks do" in said
+
+
 def test_labels_by_patient_are_those_of_each_scan(tmp_path: Path, cached: Callable[..., Any]) -> None:
     folder = tmp_path / "scans"
     several(folder, 8)

@@ -183,6 +183,9 @@ def _claimed(listing: Listing, settings: Settings) -> Source:
         raise UserError(f"{listing.name}: give a folder, or a file of .parquet, .csv, .jsonl, .tar, .txt, .npz or .npy")
     assert not isinstance(listing, Files), "the modality of several others claims these, or says why not"
     named, bare = reading.path_column, isinstance(listing, Objects)
+    if isinstance(listing, Objects) and not listing.paths:
+        what = type(listing.value).__name__
+        raise UserError(f"--kind {reading.kind} is not read from a {what}: give a folder, a table, or a list of paths")
     if isinstance(listing, Objects):  # a list of paths to files
         listing, named = Table(listing.name, pa.table({"file": [*map(str, listing.value)]}), signs()), "file"
     source = encoded_source(listing, reading.kind, encoded[1] if encoded else None, named)
@@ -229,7 +232,7 @@ def _opened(data: Any, settings: Settings, progress: Progress | None) -> Dataset
 
     def opened(options: Mapping[str, ModalityOptions]) -> Source:
         given = replace(settings, options={**before, **options})
-        sources = [open_source(d, given, root) for d in (data, labels.test) if d is not None]
+        sources = [open_source(d, given, root) for d in (data, *(() if labels.test is None else (labels.test,)))]
         if labels.by_folder:
             sources = [with_folder_labels(source, Missing(label_spec.kept)) for source in sources]
         return reader_named(sources[0].kind).join(*sources) if len(sources) == 2 else sources[0]

@@ -25,7 +25,7 @@ from tacit.core.archives import arrays_in
 from tacit.core.errors import UserError
 from tacit.data.class_names import own_class_names
 from tacit.data.joining import differ_by_zeros
-from tacit.data.named import Missing, as_column, as_text, refuse_rounded, table_as_text
+from tacit.data.named import Missing, as_column, as_numpy, as_text, refuse_rounded, table_as_text
 from tacit.data.opened import reading
 from tacit.data.source import ROWS, Source
 from tacit.data.unpacking import read_columns
@@ -272,7 +272,7 @@ def _text(values: Any, key: str, name: str, *, lists: bool) -> pa.Array:
                 return as_text(pa.array(values), lists=True)
             shape = list(np.shape(values)) if hasattr(values, "shape") else [len(values)]
             if len(shape) == 2:
-                array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+                array = np.asarray(as_numpy(values))
                 if lists and shape[1] != 1:
                     return table_as_text(array)
                 values = array[:, 0] if shape[1] == 1 else array
@@ -289,8 +289,7 @@ def _text(values: Any, key: str, name: str, *, lists: bool) -> pa.Array:
 def _matrix(values: Any, name: str) -> Matrix:
     """Embeddings [N D] from an array or a column of lists; NaN where a number is missing."""
     if not isinstance(values, pa.ChunkedArray):
-        values = values.detach().cpu() if hasattr(values, "detach") else values  # a torch tensor on any device
-        array = np.asarray(values)
+        array = np.asarray(as_numpy(values))
         if array.ndim != 2 or array.dtype.kind not in "fiub":
             raise UserError(f"{EMBEDDING!r} of {name} is {array.dtype} {list(array.shape)}: numbers [N D] are expected")
         return _single(array)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
 from tacit.core.errors import UserError
@@ -143,9 +144,34 @@ class Lister:
     def _from_memory(self, data: Any) -> Listing:
         if hasattr(data, "with_format") and hasattr(data, "features"):  # a datasets.Dataset, its selection applied
             return Table(IN_MEMORY, with_class_names(data.with_format("arrow")[:], data.features), self.signs)
+        if _is_column(data):  # of texts, of paths, or of numbers
+            return Objects(_listed(data))
         if hasattr(data, "__arrow_c_stream__"):  # pyarrow, pandas, polars
             return Table(IN_MEMORY, _table(data), self.signs)
+        if not hasattr(data, "__len__") or isinstance(data, bytes | Set):
+            raise UserError(
+                f"{type(data).__name__} cannot be read as data: give a folder, a file, a table, arrays, or a list of "
+                "paths, images or texts"
+            )
         return Objects(data)
+
+
+def _is_column(data: Any) -> bool:
+    """Whether these are single values of one column, of pyarrow, pandas, polars or numpy."""
+    if isinstance(data, pa.Array | pa.ChunkedArray):
+        return not pa.types.is_struct(data.type)
+    if isinstance(data, np.ndarray):
+        return data.ndim == 1 and data.dtype.kind in "OUST"
+    return hasattr(data, "dtype") and not hasattr(data, "detach") and np.ndim(data) == 1
+
+
+def _listed(column: Any) -> Any:
+    """Texts as a list, missing ones empty; any others as a list of the objects, or as they are."""
+    values = column.to_pylist() if isinstance(column, pa.Array | pa.ChunkedArray) else list(column)
+    texts = [isinstance(value, str | os.PathLike) for value in values]
+    if any(texts) and as_column(column).null_count == len(texts) - sum(texts):
+        return [os.fspath(value) if one else "" for value, one in zip(values, texts, strict=True)]
+    return values if getattr(getattr(column, "dtype", None), "kind", "") == "O" else column
 
 
 def _of_one_split(shards: list[Path], folder: Path) -> list[Path]:

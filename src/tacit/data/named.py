@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +92,17 @@ def refuse_rounded(values: pa.Array | pa.ChunkedArray, what: str) -> None:
         )
 
 
+def as_numpy(values: Any) -> Any:
+    """A tensor, a masked array or a pandas series as an array, NaN where numbers are masked; anything else as it is."""
+    if hasattr(values, "detach") and hasattr(values, "to_dense"):  # torch, on any device
+        values = values.detach().to_dense().cpu()
+        return (values.float() if values.is_floating_point() and values.itemsize < 4 else values).numpy()
+    if isinstance(values, np.ma.MaskedArray):
+        gaps = values.dtype.kind in "fiu" and np.ma.is_masked(values)
+        return np.ma.filled(values.astype(np.float64), np.nan) if gaps else np.ma.getdata(values)
+    return values.to_numpy() if hasattr(values, "to_numpy") and hasattr(values, "ndim") else values
+
+
 def as_column(values: Any) -> pa.Array:
     """Convert arrow, pandas, polars, numpy, torch or a list with gaps to an arrow column.
 
@@ -98,8 +110,7 @@ def as_column(values: Any) -> pa.Array:
     """
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return one_array(values)
-    if hasattr(values, "detach"):  # a torch tensor on any device
-        values = values.detach().cpu().numpy()
+    values = as_numpy(values) if hasattr(values, "detach") else values
     if hasattr(values, "to_arrow"):
         return one_array(values.to_arrow())
     if isinstance(values, np.ma.MaskedArray):
@@ -108,6 +119,8 @@ def as_column(values: Any) -> pa.Array:
         values = [name.decode("utf-8", "replace") for name in values.tolist()]
     if isinstance(values, np.ndarray) and values.ndim != 1:
         raise UserError(f"one value for each row is expected, not {list(values.shape)}")
+    if not hasattr(values, "__len__") or isinstance(values, str | bytes | Set | Mapping):  # nothing in order
+        raise UserError(f"one value for each row is expected, not a {type(values).__name__}; pass a list or an array")
     try:
         found = pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):

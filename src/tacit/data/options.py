@@ -94,9 +94,13 @@ class LabelOptions(Options):
         """The label files, or "folders" alone."""
         if self.labels is None:
             return []
-        return (
-            [Path(self.labels)] if isinstance(self.labels, str | os.PathLike) else [Path(file) for file in self.labels]
-        )
+        files = [self.labels] if isinstance(self.labels, str | os.PathLike) else self.labels
+        if not isinstance(files, list | tuple) or not all(isinstance(file, str | os.PathLike) for file in files):
+            raise UserError(
+                f"labels= names files, and is a {type(self.labels).__name__} here; pass labels in memory with "
+                "the data, as {'x': examples, 'y': labels}"
+            )
+        return [Path(file) for file in files]
 
     @property
     def by_folder(self) -> bool:

@@ -56,12 +56,12 @@ class Reader(ABC, Generic[O]):
     grouped_by: ClassVar[str] = ""  # the column that groups examples where no other is named
     own_time: ClassVar[bool] = False  # whether the time column orders events within an example, and makes no split
 
-    @abstractmethod
     def claim(self, listing: Listing, options: O, reading: Reading, reserved: frozenset[str]) -> Source | None:
         """The examples of these data; None where they are of another modality. UserError where they cannot be read.
 
         `reserved` are columns of labels, groups, splits and times: none is content unless an option names it.
         """
+        return None
 
     def claimed(self, source: Source, options: O) -> Source:
         """Complete a source that was found by the suffixes of files or by columns of encoded examples."""

@@ -11,9 +11,7 @@ import pyarrow as pa
 
 from tacit.core.errors import UserError
 from tacit.data.labels import together
-from tacit.data.listing import Listing, Objects
 from tacit.data.notes import Notes
-from tacit.data.options import Reading
 from tacit.data.source import Source
 from tacit.data.store import Keeping, Kept
 from tacit.modalities.audio.channels import separated
@@ -29,12 +27,6 @@ class AudioReader(Reader[Options]):
     options = Options
     wholes = "recordings"
     grouped_by = "speaker"
-
-    def claim(self, listing: Listing, options: Options, reading: Reading, reserved: frozenset[str]) -> Source | None:
-        if isinstance(listing, Objects) and reading.kind == self.name and not listing.paths:
-            kind = type(listing.value).__name__
-            raise UserError(f"{kind}: give sounds as a folder, a table, or a list of paths to files")
-        return None
 
     def claimed(self, source: Source, options: Options) -> Source:
         """Cut recordings into the segments that columns of the source name."""

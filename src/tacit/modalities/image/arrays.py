@@ -16,7 +16,7 @@ from PIL import Image
 
 from tacit.core.archives import arrays_in
 from tacit.core.errors import UserError
-from tacit.data.named import as_column, as_text, table_as_text
+from tacit.data.named import as_column, as_numpy, as_text, table_as_text
 from tacit.data.places import stamp_of
 from tacit.data.source import ROWS, TEST, TRAIN, Source, digest, spread
 from tacit.modalities.image import decode
@@ -56,7 +56,7 @@ def arrays_source(arrays: Mapping[str, Any], name: str, stamp: str | None = None
     if len(found) != 1:
         raise UserError(f"{name} holds the arrays {', '.join(arrays)}; name the images x and the labels y")
     images = np.asarray(arrays[found[0]])
-    if images.ndim not in (3, 4) or not len(images):
+    if images.ndim not in (3, 4) or not images.size:
         raise UserError(f"{name}: images have the shape [N H W], [N H W C] or [N C H W], got {list(images.shape)}")
     if images.ndim == 4 and images.shape[3] > 4 and images.shape[1] <= 4:
         images = images.transpose(0, 2, 3, 1)  # [N H W C]
@@ -101,10 +101,8 @@ def objects_source(data: Any, name: str) -> Source | None:
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:
-    if hasattr(value, "detach"):  # a torch tensor, on any device
-        value = value.detach().cpu()
     try:
-        array = np.asarray(value)
+        array = np.asarray(as_numpy(value))
     except ValueError:
         raise UserError("images of different sizes: give them as a list of PIL images or of paths") from None
     if array.dtype == object:
@@ -114,8 +112,8 @@ def _array(value: Any) -> np.ndarray[Any, Any]:
 
 def _label_text(given: Any, name: str) -> pa.Array:
     """Labels [N] in any container, or a table of 0 and 1 [N L]."""
-    given = given.detach().cpu().numpy() if hasattr(given, "detach") else given
-    shape = list(np.shape(given)) if hasattr(given, "shape") else [len(given)]
+    given = as_numpy(given) if hasattr(given, "detach") else given
+    shape = list(np.shape(given)) if hasattr(given, "shape") else [-1]
     if len(shape) not in (1, 2):
         raise UserError(f"{name}: one label for each image is expected, got the shape {shape}")
     if len(shape) == 1:

@@ -293,6 +293,8 @@ def to_square(
     requested, or many of its values lie outside the scale.
     """
     found = set() if found is None else found
+    if 0 in image.size:
+        raise ValueError("has no pixels")
     look_at(image, found)
     numbers = _deep_numbers(image) if image.mode.startswith(_DEEP) else ""
     transparent, four = image.info.get("transparency"), _is_four_bands(image)
@@ -351,6 +353,8 @@ def array_to_square(
     """
     found = set() if found is None else found
     array = _channels_last(array)  # [H W C]
+    if not array.size:
+        raise ValueError("has no pixels")
     numbers = numbers_of(array.dtype)
     rule = scale_for(numbers, scale) if scale is not None else scale_of(Values.of(lambda: iter([array])))
     if array.dtype == np.bool_:

@@ -1,4 +1,4 @@
-"""The images of a medical file as squares, and what it tells before: their form, and numbers without black and white."""
+"""The images of a medical file as squares; and before, their form, and numbers without black and white."""
 
 from __future__ import annotations
 

@@ -36,7 +36,9 @@ class ImageReader(Reader[Options]):
             return digits_source()
         if isinstance(listing, File) and suffix_of(listing.path.name) in _ARRAYS:
             return file_source(listing.path)
-        return objects_source(listing.value, listing.name) if isinstance(listing, Objects) else None
+        if isinstance(listing, Objects) and reading.kind in (None, self.name):
+            return objects_source(listing.value, listing.name)
+        return None
 
     def several(self, source: Source) -> bool:
         return medical(source)

@@ -19,7 +19,7 @@ from tacit.core import naming
 from tacit.core.archives import arrays_in
 from tacit.core.errors import UserError
 from tacit.data.labels import LABEL_NAMES
-from tacit.data.named import as_column, as_text
+from tacit.data.named import as_column, as_numpy, as_text
 from tacit.data.opened import OpenTable, is_text, row_ids
 from tacit.data.places import stamp_of
 from tacit.data.source import ROWS, Source, Unreadable, digest, spread
@@ -427,7 +427,7 @@ def arrays_source(arrays: Mapping[str, Any], name: str, stamp: bytes | None, *, 
             raise UserError(f"{name}: give series as numbers [N T] or [N C T], or a list of arrays [T] or [C T]")
         return None
     labels = next((arrays[key] for key in TARGET_NAMES if arrays.get(key) is not None), None)
-    label = None if labels is None else as_text(as_column(_detached(labels)), lists=True)
+    label = None if labels is None else as_text(as_column(as_numpy(labels)), lists=True)
     if label is not None and len(label) != len(series):
         raise UserError(f"{name}: {len(series)} series need {len(series)} labels, got {len(label)}")
     stamps = [stamp] if stamp is not None else (np.ascontiguousarray(of).tobytes() for of in series)
@@ -452,21 +452,11 @@ def arrays_source(arrays: Mapping[str, Any], name: str, stamp: bytes | None, *, 
     )
 
 
-def _detached(values: Any) -> Any:
-    """A tensor, a masked array or a pandas series as an array, NaN where masked; anything else as it is."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        return (values.float() if values.is_floating_point() and values.itemsize < 4 else values).numpy()
-    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "fiu":
-        return np.ma.filled(values.astype(np.float64), np.nan)
-    return values.to_numpy() if hasattr(values, "to_numpy") and hasattr(values, "ndim") else values
-
-
 def _listed(values: Any) -> Any:
     """Series as an array or list of rows; None where there are none."""
-    values = _detached(values)
+    values = as_numpy(values)
     if isinstance(values, list | tuple) and values:
-        rows = [_detached(of) for of in values]
+        rows = [as_numpy(of) for of in values]
         if not all(isinstance(of, np.ndarray | list | tuple) for of in rows):
             return None
         arrays = [np.asarray(of) for of in rows]

@@ -33,6 +33,14 @@ MOST = 1 << 28  # voxels that are decoded
 SOME = 4096  # values of a volume that stand for all
 ENDS = (0.005, 0.995)  # quantiles that are black and white where a volume has its own
 
+# What a person should know of a volume, and how it is told.
+FINDINGS = {
+    "gaps": "hold voxels that are no numbers, read as black",
+    "few": "hold few different values, as masks do that lie beside scans; leave them out if that is what they are",
+    "flat": "have one value in all voxels once they are read",
+}
+_FEW = 32  # different values
+
 Sources = Sequence[bytes | Path]
 
 
@@ -135,6 +143,13 @@ def fit(scan: Scan, grid: Grid, ends: Range | None) -> NDArray[np.uint16]:  # [D
     whole = np.tensordot(turned[0], np.stack(slices), 1)  # [D H W]
     deep: NDArray[np.uint16] = np.rint(65535 * whole).clip(0, 65535).astype(np.uint16)
     return deep
+
+
+def findings(voxels: NDArray[Any], read: NDArray[np.uint16]) -> tuple[str, ...]:
+    """Which of `FINDINGS` are made of a volume and what was read from it."""
+    gaps = voxels.dtype.kind == "f" and not np.isfinite(voxels).all()
+    found = {"gaps": gaps, "few": len(np.unique(sample(voxels, SOME))) <= _FEW, "flat": read.min() == read.max()}
+    return tuple(name for name, made in found.items() if made)
 
 
 def laid(voxels: NDArray[Any], axis: int) -> NDArray[Any]:

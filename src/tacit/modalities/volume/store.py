@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -64,7 +65,8 @@ class VolumePlan(Plan):
 
     @classmethod
     def answered(cls, content: bytes, result: bytes) -> Decoded:
-        return Decoded(*worker.answered(result))
+        hashes, found, voxels = worker.answered(result)
+        return Decoded(hashes, voxels, found=found)
 
     @property
     def nbytes(self) -> int:
@@ -177,6 +179,7 @@ def _range(values: Sequence[NDArray[np.float64]]) -> Range | None:
 def _decode(source: Source, options: Options, reads: VolumeSpec | None, folder: Path, keeping: Keeping) -> Written:
     bad: list[tuple[int, str]] = []
     parts: list[int] = []
+    found = Counter[str]()
     n = len(source)
     with Pool(VolumePlan) as pool:
         plan = choose_plan(source, options, reads, pool)
@@ -195,6 +198,7 @@ def _decode(source: Source, options: Options, reads: VolumeSpec | None, folder: 
                     volumes.write(outcome.data)
                     content.write(outcome.content)
                     parts.append(len(outcome.content) // 16)
+                    found.update(outcome.found)
                 if keeping.progress is not None:
                     keeping.progress(row + 1, n)
     hashes = read_content(folder)
@@ -204,7 +208,10 @@ def _decode(source: Source, options: Options, reads: VolumeSpec | None, folder: 
     spec = _measured(voxels, plan)
     write_meta(folder, {"data_hash": hash_of(hashes), "spec": asdict(spec)}, ("volumes.bin", CONTENT))
     several = parts if any(many != 1 for many in parts) else []
-    remarks = [_how_read(plan)]
+    told = [
+        f"{found[name]:,} of {len(hashes):,} volumes {what}" for name, what in decode.FINDINGS.items() if found[name]
+    ]
+    remarks = [_how_read(plan), *told]
     if several:
         remarks.append(f"{len(hashes):,} volumes are those of {len(parts):,} files, of which some hold several")
     return Written(["volume", decode.VERSION, *asdict(plan).values()], bad, remarks=remarks, parts=several)

@@ -12,7 +12,7 @@ from tacit.modalities.volume import decode
 from tacit.modalities.volume.decode import Grid
 from tacit.modalities.volume.spec import Range
 
-_MANY = struct.Struct("<i")  # volumes of an answer, whose hashes and voxels follow
+_MANY = struct.Struct("<II")  # volumes of an answer, and bytes of what was found, which follows with hashes and voxels
 _HASH = 16  # bytes
 
 
@@ -26,16 +26,20 @@ def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], N
         return bytes(_HASH), json.dumps(told).encode()
     grid = Grid(settings["axis"], tuple(settings["shape"]), tuple(settings["spacing"]))
     ends = None if settings["range"] is None else Range(*settings["range"])
-    contents, volumes = [], []
+    contents, volumes, found = [], [], []
     for scan in decode.scans(sources, at_work):
-        volumes.append(decode.fit(scan, grid, ends).tobytes())
+        volume = decode.fit(scan, grid, ends)
+        volumes.append(volume.tobytes())
+        found += decode.findings(scan.voxels, volume)
         contents.append(content_hash(f"{scan.voxels.dtype} {scan.voxels.shape}".encode() + scan.voxels.tobytes()))
         at_work()
-    return bytes(_HASH), b"".join([_MANY.pack(len(volumes)), *contents, *volumes])
+    told = json.dumps(found).encode()
+    return bytes(_HASH), b"".join([_MANY.pack(len(volumes), len(told)), told, *contents, *volumes])
 
 
-def answered(result: bytes) -> tuple[bytes, bytes]:
-    """The hashes and the voxels of the volumes of an answer."""
-    (many,) = _MANY.unpack_from(result)
-    end = _MANY.size + _HASH * many
-    return result[_MANY.size : end], result[end:]
+def answered(result: bytes) -> tuple[bytes, tuple[str, ...], bytes]:
+    """The hashes, the findings and the voxels of the volumes of an answer."""
+    many, told = _MANY.unpack_from(result)
+    begin = _MANY.size + told
+    end = begin + _HASH * many
+    return result[begin:end], tuple(json.loads(result[_MANY.size : begin])), result[end:]
