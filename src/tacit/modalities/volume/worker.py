@@ -33,8 +33,8 @@ def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], N
         found += decode.findings(scan.voxels, volume)
         contents.append(content_hash(f"{scan.voxels.dtype} {scan.voxels.shape}".encode() + scan.voxels.tobytes()))
         at_work()
-    told = json.dumps(found).encode()
-    return bytes(_HASH), b"".join([_MANY.pack(len(volumes), len(told)), told, *contents, *volumes])
+    findings = json.dumps(found).encode()
+    return bytes(_HASH), b"".join([_MANY.pack(len(volumes), len(findings)), findings, *contents, *volumes])
 
 
 def answered(result: bytes) -> tuple[bytes, tuple[str, ...], bytes]:
