@@ -26,7 +26,8 @@ def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], N
         return bytes(_HASH), json.dumps(told).encode()
     grid = Grid(settings["axis"], tuple(settings["shape"]), tuple(settings["spacing"]))
     ends = None if settings["range"] is None else Range(*settings["range"])
-    contents, volumes, found = [], [], []
+    contents, volumes = [], []
+    found: list[str] = []
     for scan in decode.scans(sources, at_work):
         volume = decode.fit(scan, grid, ends)
         volumes.append(volume.tobytes())
