@@ -41,7 +41,7 @@ from tacit.modalities import (
     usual_target,
 )
 from tacit.modalities.options import ModalityOptions, flag
-from tacit.modalities.reader import LabelFiles
+from tacit.modalities.reader import Found, LabelFiles
 
 __all__ = ["READING", "TEST", "TRAIN", "VALIDATION", "Dataset", "Notes", "clean", "default_root", "open_dataset"]
 
@@ -245,8 +245,9 @@ def _opened(data: Any, settings: Settings, progress: Progress | None) -> Dataset
         source, label_spec = grouped(source, tables, label_spec, reader.grouped_by)
     settings.refuse_others(source)
     label_files = LabelFiles(labels, label_spec, tables)
-    found = reader.examples(source, label_files, own, notes, keeping, lambda other: opened({kind: other}))
-    source, columns = found.source, found.columns
+    found = Found(source, own, label_files, notes, keeping, lambda other: opened({kind: other}))
+    examples = reader.examples(found)
+    source, columns = examples.source, examples.columns
     kept = reader.store(source, own, keeping)
     if len(kept.rows) < 2:
         raise UserError(f"{source.name} holds {len(kept.rows)} readable example; at least two are needed")
@@ -262,7 +263,7 @@ def _opened(data: Any, settings: Settings, progress: Progress | None) -> Dataset
     label_spec = label_spec.for_modality(next_up(kind), labelled=columns.label is not None, unnamed=unnamed, held=held)
     split = None if source.split is None else source.split[kept.rows]
     rows, ids = pa.array(kept.rows), kept.named(source.ids)
-    resolved = found.finish(resolve(columns.take(kept.rows), label_spec, split, ids, notes), kept)
+    resolved = examples.finish(resolve(columns.take(kept.rows), label_spec, split, ids, notes), kept)
     return Dataset(
         name=source.name,
         kind=kind,

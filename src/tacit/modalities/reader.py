@@ -34,6 +34,31 @@ class LabelFiles(NamedTuple):
     tables: Mapping[Path, pa.Table]
 
 
+@dataclass(frozen=True)
+class Found(Generic[O]):
+    """Examples as they were found in the data, and how their columns are to be read."""
+
+    source: Source
+    options: O
+    labels: LabelFiles
+    notes: Notes  # filled in by what reads
+    keeping: Keeping
+    again: Callable[[O], Source]  # the same data, found by other options
+
+    def columns(self) -> Columns:
+        """The columns of the label files, or else of the data."""
+        source, notes, wanted = self.source, self.notes, self.labels.asked
+        if self.labels.tables:
+            notes.labels_from = f"file {', '.join(file.name for file in self.labels.tables)}"
+            return file_columns(source, self.labels.tables, notes, wanted.columns, lists=wanted.lists)
+        columns = own_columns(source, wanted.columns, notes.missing, lists=wanted.lists)
+        by_folder, column = self.labels.options.by_folder, self.labels.options.label_column
+        notes.unlabelled = 0 if by_folder or columns.label is None else columns.label.null_count
+        of_data = "the data themselves" if columns.label is not None else ""
+        notes.labels_from = f"column {column}" if column else FOLDERS if by_folder else of_data
+        return columns
+
+
 def _as_resolved(labels: Labels, kept: Kept) -> Labels:
     return labels
 
@@ -79,18 +104,9 @@ class Reader(ABC, Generic[O]):
         """Two sources as one, the second held out as the test split."""
         return join(train, test)
 
-    def examples(
-        self,
-        source: Source,
-        labels: LabelFiles,
-        options: O,
-        notes: Notes,
-        keeping: Keeping,
-        again: Callable[[O], Source],
-    ) -> Examples:
-        """The examples and their columns; `again` reads the same data by other options."""
-        columns = read_columns(source, labels, notes)
-        return Examples(*together(source, columns, labels.asked, self.wholes))
+    def examples(self, found: Found[O]) -> Examples:
+        """The examples and their columns."""
+        return Examples(*together(found.source, found.columns(), found.labels.asked, self.wholes))
 
     @abstractmethod
     def store(self, source: Source, options: O, keeping: Keeping) -> Kept:
@@ -99,17 +115,3 @@ class Reader(ABC, Generic[O]):
     def holds_next(self, options: O) -> bool:
         """Whether the next events of every example are held out, for targets that predict them."""
         return False
-
-
-def read_columns(source: Source, labels: LabelFiles, notes: Notes) -> Columns:
-    """Read the columns of the examples from the label files, or else from the data; fills in `notes`."""
-    wanted, lists = labels.asked, labels.asked.lists
-    if labels.tables:
-        notes.labels_from = f"file {', '.join(file.name for file in labels.tables)}"
-        return file_columns(source, labels.tables, notes, wanted.columns, lists=lists)
-    columns = own_columns(source, wanted.columns, notes.missing, lists=lists)
-    by_folder, column = labels.options.by_folder, labels.options.label_column
-    notes.unlabelled = 0 if by_folder or columns.label is None else columns.label.null_count
-    found = "the data themselves" if columns.label is not None else ""
-    notes.labels_from = f"column {column}" if column else FOLDERS if by_folder else found
-    return columns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from tacit.core.errors import UserError
 from tacit.data.labels import together
-from tacit.data.notes import Notes
 from tacit.data.source import Source
 from tacit.data.store import Keeping, Kept
 from tacit.modalities.audio.channels import separated
@@ -19,7 +18,7 @@ from tacit.modalities.audio.options import SEPARATE, WHOLE, Options
 from tacit.modalities.audio.segments import SPAN, segments_of
 from tacit.modalities.audio.spans import FRAMES, marked, read_spans, span_columns, whole_columns, with_spans
 from tacit.modalities.audio.store import open_recordings
-from tacit.modalities.reader import Examples, LabelFiles, Reader, read_columns
+from tacit.modalities.reader import Examples, Found, Reader
 
 
 class AudioReader(Reader[Options]):
@@ -48,15 +47,8 @@ class AudioReader(Reader[Options]):
         ours = not options.whole and span_columns(tables, *options.span)
         return replace(options, start_column=None, end_column=None) if ours else options
 
-    def examples(
-        self,
-        source: Source,
-        labels: LabelFiles,
-        options: Options,
-        notes: Notes,
-        keeping: Keeping,
-        again: Callable[[Options], Source],
-    ) -> Examples:
+    def examples(self, found: Found[Options]) -> Examples:
+        source, labels, options, notes = found.source, found.labels, found.options, found.notes
         specification, frames = labels.asked, labels.asked.of_parts
         spans = {} if options.whole else span_columns(labels.tables, *options.span)
         named = (
@@ -67,17 +59,17 @@ class AudioReader(Reader[Options]):
         if frames and options.channels == SEPARATE:
             raise UserError(f"--channels {SEPARATE} and --target tokens exclude each other; choose one")
         if named is None:
-            columns = read_columns(source, labels, notes)
+            columns = found.columns()
         else:
             notes.labels_from = f"file {', '.join(file.name for file in labels.tables)}"
             if frames:
                 columns = whole_columns(source, named)
                 finish = partial(with_spans, named=named, specification=specification, notes=notes)
                 return Examples(*together(source, columns, specification, self.wholes), finish)
-            source, columns = marked(source, named, notes, keeping.root)
+            source, columns = marked(source, named, notes, found.keeping.root)
             notes.listed = len(source)
         if options.channels == SEPARATE:
-            source, of = separated(source, keeping.root)
+            source, of = separated(source, found.keeping.root)
             columns, notes.listed = columns.take(of), len(source)
         return Examples(*together(source, columns, specification, self.wholes))
 

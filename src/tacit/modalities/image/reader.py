@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 
 from tacit.core.errors import UserError
 from tacit.data.listing import File, Listing, Objects, Word
-from tacit.data.notes import Notes
 from tacit.data.options import Reading
 from tacit.data.signs import suffix_of
 from tacit.data.source import Source, join
@@ -20,7 +18,7 @@ from tacit.modalities.image.spec import ImageSpec
 from tacit.modalities.image.store import open_cache
 from tacit.modalities.medical import patients
 from tacit.modalities.medical.headers import forget, headers, medical
-from tacit.modalities.reader import Examples, LabelFiles, Reader
+from tacit.modalities.reader import Examples, Found, Reader
 
 _ARRAYS = (".npy", ".npz")
 _BEYOND = 0.05  # share of a test set's pixel values that may lie outside the scale of the others
@@ -57,21 +55,13 @@ class ImageReader(Reader[Options]):
             )
         return replace(joined, about=of._replace(blocks=lambda: chain(of.blocks(), others.blocks())))
 
-    def examples(
-        self,
-        source: Source,
-        labels: LabelFiles,
-        options: Options,
-        notes: Notes,
-        keeping: Keeping,
-        again: Callable[[Options], Source],
-    ) -> Examples:
-        """Of medical files also whose they are, and what else their headers tell, where a person asks for it."""
-        if not medical(source):
-            return super().examples(source, labels, options, notes, keeping, again)
-        abouts = headers(source)
+    def examples(self, found: Found[Options]) -> Examples:
+        """Of medical files also the patients, and other columns of their headers that a person names."""
+        if not medical(found.source):
+            return super().examples(found)
+        abouts = headers(found.source)
         forget()
-        return patients.examples(source, abouts, labels, notes, keeping, self.wholes)
+        return patients.examples(found, abouts, self.wholes)
 
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
         size, reads = options.image_size, options.reads

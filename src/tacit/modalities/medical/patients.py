@@ -26,14 +26,12 @@ from tacit.core.secret import Secret, own_secret, secret_of
 from tacit.data.joining import flat
 from tacit.data.labels import together
 from tacit.data.named import as_text
-from tacit.data.notes import Notes
 from tacit.data.opened import PATH_NAMES
 from tacit.data.source import Source, digest, each
-from tacit.data.store import Keeping
 from tacit.evaluation.targets import make_target
 from tacit.modalities.medical.dicom import About
 from tacit.modalities.medical.names import VOLUME_ENDINGS
-from tacit.modalities.reader import Examples, LabelFiles, read_columns
+from tacit.modalities.reader import Examples, Found, O
 
 OFFERED = ("manufacturer", "model", "site", "protocol", "modality", "body_part", "laterality")  # to part by
 NESTED = ("study", "series", "file")  # other things than patients to group by
@@ -59,13 +57,12 @@ class Patients(NamedTuple):
     remarks: tuple[str, ...]
 
 
-def examples(
-    source: Source, abouts: Sequence[About | None], labels: LabelFiles, notes: Notes, keeping: Keeping, wholes: str
-) -> Examples:
+def examples(found: Found[O], abouts: Sequence[About | None], wholes: str) -> Examples:
     """The examples and their columns: grouped by patient unless told otherwise; `abouts` are their headers [N]."""
-    found = read(source, abouts, own_secret() or secret_of(private_folder(keeping.root)))
+    source, labels = found.source, found.labels
+    known = read(source, abouts, own_secret() or secret_of(private_folder(found.keeping.root)))
     others = {*labels.asked.columns.values()}
-    named = {path: by_name(table, source, abouts, found, others) for path, table in labels.tables.items()}
+    named = {path: by_name(table, source, abouts, known, others) for path, table in labels.tables.items()}
     labels = labels._replace(tables={path: table for path, (table, *_) in named.items()})
     source = replace(
         source,
@@ -75,11 +72,12 @@ def examples(
     own = {} if source.columns is None else {name: source.columns[name] for name in source.columns.column_names}
     there = {*own}.union(*(table.column_names for table in labels.tables.values()))
     asked = {*labels.asked.columns.values()} - there
-    told = {name: column for name, column in found.columns.items() if name in asked}
-    columns = read_columns(replace(source, columns=pa.table({**own, **told})) if told else source, labels, notes)
-    remarks = found.remarks
+    told = {name: column for name, column in known.columns.items() if name in asked}
+    read_from = replace(source, columns=pa.table({**own, **told})) if told else source
+    columns = replace(found, source=read_from, labels=labels).columns()
+    remarks = known.remarks
     if columns.group is None and make_target(labels.asked.target).by_itself:
-        columns, remarks = replace(columns, group=found.columns["patient"]), (found.grouping, *remarks)
+        columns, remarks = replace(columns, group=known.columns["patient"]), (known.grouping, *remarks)
     source = replace(source, remarks=(*source.remarks, *remarks))
     read_by = [source.fingerprint, _version("pydicom"), _version("nibabel")]
     source = replace(source, fingerprint=digest([*map(str.encode, read_by), *_beside(source)]))

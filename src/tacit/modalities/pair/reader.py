@@ -7,7 +7,7 @@ other side, such as captions. Of files, those with one name but for the ending b
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
 from tacit.data.listing import Files, Listing
-from tacit.data.notes import Notes
 from tacit.data.opened import OpenTable, is_text
 from tacit.data.options import Reading
 from tacit.data.resolved import Labels
@@ -30,7 +29,7 @@ from tacit.modalities import reader_named, sides, signs
 from tacit.modalities.options import ModalityOptions
 from tacit.modalities.pair.options import CAPTIONS, Options, Sided
 from tacit.modalities.pair.store import Pairs, Side
-from tacit.modalities.reader import Examples, LabelFiles, Reader, read_columns
+from tacit.modalities.reader import Examples, Found, Reader
 
 Rows = NDArray[np.int64]
 
@@ -78,17 +77,8 @@ class PairReader(Reader[Options]):
         listed = np.concatenate([one.listed, len(train) + other.listed])
         return replace(join(train, test), about=Joined(sources, rows, listed))
 
-    def examples(
-        self,
-        source: Source,
-        labels: LabelFiles,
-        options: Options,
-        notes: Notes,
-        keeping: Keeping,
-        again: Callable[[Options], Source],
-    ) -> Examples:
-        columns = read_columns(source, labels, notes)
-        return Examples(source, columns, _finished)
+    def examples(self, found: Found[Options]) -> Examples:
+        return Examples(found.source, found.columns(), _finished)
 
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
         assert isinstance(options, Sided)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +11,13 @@ import pyarrow as pa
 
 from tacit.core.text import whole_signs
 from tacit.data.listing import File, Listing, Objects
-from tacit.data.notes import Notes
 from tacit.data.opened import LINES, OpenTable
 from tacit.data.options import Reading
 from tacit.data.signs import suffix_of
 from tacit.data.source import Source
 from tacit.data.store import Keeping, Kept
 from tacit.data.tables import Table, is_bytes, path_columns
-from tacit.modalities.reader import Examples, LabelFiles, Reader, read_columns
+from tacit.modalities.reader import Examples, Found, Reader
 from tacit.modalities.text.halves import halved
 from tacit.modalities.text.lines import line_source
 from tacit.modalities.text.options import SIGNS, Options
@@ -41,21 +40,13 @@ class TextReader(Reader[Options]):
             return _table(listing, options.texts, reserved, must=must)
         return None
 
-    def examples(
-        self,
-        source: Source,
-        labels: LabelFiles,
-        options: Options,
-        notes: Notes,
-        keeping: Keeping,
-        again: Callable[[Options], Source],
-    ) -> Examples:
-        columns = read_columns(source, labels, notes)
-        texts = source.read.get("text_column", options.texts)
-        if labels.asked.scores_pairs and len(texts) == 2:
-            halves = [again(replace(options, text_column=(column,))) for column in texts]
+    def examples(self, found: Found[Options]) -> Examples:
+        source, columns = found.source, found.columns()
+        texts = source.read.get("text_column", found.options.texts)
+        if found.labels.asked.scores_pairs and len(texts) == 2:
+            halves = [found.again(replace(found.options, text_column=(column,))) for column in texts]
             source, of = halved(source, halves, texts)
-            columns, notes.listed = replace(columns.take(of), pair=source.whole), len(source)
+            columns, found.notes.listed = replace(columns.take(of), pair=source.whole), len(source)
         return Examples(source, columns)
 
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:

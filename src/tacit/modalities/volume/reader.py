@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,12 @@ import pyarrow as pa
 
 from tacit.core.errors import UserError
 from tacit.data.listing import Listing
-from tacit.data.notes import Notes
 from tacit.data.options import Reading
 from tacit.data.source import Source, spread
 from tacit.data.store import Keeping, Kept
 from tacit.modalities.medical import patients
 from tacit.modalities.medical.headers import forget, headers, headers_if, medical
-from tacit.modalities.reader import Examples, LabelFiles, Reader
+from tacit.modalities.reader import Examples, Found, Reader
 from tacit.modalities.volume.options import Options
 from tacit.modalities.volume.stacks import Stacks, are_volumes, stacks_of
 from tacit.modalities.volume.store import open_volumes
@@ -63,17 +62,9 @@ class VolumeReader(Reader[Options]):
     def several(self, source: Source) -> bool:
         return True
 
-    def examples(
-        self,
-        source: Source,
-        labels: LabelFiles,
-        options: Options,
-        notes: Notes,
-        keeping: Keeping,
-        again: Callable[[Options], Source],
-    ) -> Examples:
-        """Whose they are, and what else their headers tell, where a person asks for it."""
-        return patients.examples(source, source.about, labels, notes, keeping, self.wholes)
+    def examples(self, found: Found[Options]) -> Examples:
+        """With the patients, and other columns of the headers that a person names."""
+        return patients.examples(found, found.source.about, self.wholes)
 
     def store(self, source: Source, options: Options, keeping: Keeping) -> Kept:
         return open_volumes(source, options, keeping)
