@@ -15,15 +15,16 @@ def plain_yaml(text: str) -> Any:
 
     if len(text) > _LARGEST:
         raise ValueError(f"it has {len(text):,} characters, and settings have {_LARGEST:,} at most")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C, where PyYAML was built with it
     deep = 0
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for event in yaml.parse(text, Loader=loader):
             if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
                 raise ValueError(f"it has an anchor or an alias ({event.anchor:.20}): write its value out instead")
             deep += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if deep > _DEEPEST:
                 raise ValueError(f"it is nested deeper than {_DEEPEST} levels")
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=loader)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())[:200]) from None
 
