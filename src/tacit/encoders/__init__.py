@@ -170,7 +170,7 @@ def fresh_twin(encoder: E, seed: int) -> E:
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        keys.seed_torch(seed)
         listed = encoder.name in architectures()
         parts = {part: fresh_twin(of, keys.fold(seed, part)) for part, of in encoder.parts.items()} or None
         twin: OwnEncoder = (

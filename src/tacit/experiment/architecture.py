@@ -82,7 +82,7 @@ def build_architecture(
 ) -> Architecture:
     """Build the encoder for these data, and set up the device."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(keys.fold(seed, "encoder"))
+        keys.seed_torch(keys.fold(seed, "encoder"))
         encoder = build(spec)
     pays = modality_of(spec).bf16_pays(encoder)
     fabric = make_fabric(device=settings.device, precision=settings.precision, bf16_pays=pays, sharded=settings.shard)

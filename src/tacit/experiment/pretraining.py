@@ -117,7 +117,7 @@ def train_task(
     opened, architecture = pretraining.opened, pretraining.architecture
     seed = keys.fold(architecture.seed_of(number), "pretrain")
     encoder = architecture.start(opened, number)
-    torch.manual_seed(keys.fold(seed, name))
+    keys.seed_torch(keys.fold(seed, name))
     recipe = _recipe(pretraining, name, weights, encoder, seed, space, log)
     own_name = training_name(name, number)
     source = pretraining.batches(recipe, seed)

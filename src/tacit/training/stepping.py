@@ -186,7 +186,7 @@ class Stepper:
 
     def _seed(self, step: int, part: int) -> None:
         """Seed the global generator, for dropout and other draws."""
-        torch.manual_seed(keys.fold(self.seed, step, gathering.rank(), part))
+        keys.seed_torch(keys.fold(self.seed, step, gathering.rank(), part))
 
     def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
         """Synchronise gradients over ranks at the last part alone."""

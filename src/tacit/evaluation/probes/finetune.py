@@ -81,7 +81,7 @@ def train_on_labels(
     From scratch `start` builds new weights; to fine-tune it copies a pretrained encoder, and `lr` is `TUNING_RATE`.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(keys.fold(seed, "scratch"))
+        keys.seed_torch(keys.fold(seed, "scratch"))
         return _train(start(seed), fetch, rows, training, seed, views, steps, seconds, lr)
 
 
