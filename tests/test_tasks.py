@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
 
+import tacit
 from tacit.core import keys
 from tacit.core.errors import UserError
 from tacit.core.nn import to_float
@@ -69,6 +72,7 @@ def test_a_task_keeps_its_contract(mixture: str) -> None:
     encoder = task.exported["encoder"]
     assert isinstance(encoder, torch.nn.Module)
     assert {id(p) for p in encoder.parameters()} <= {id(p) for p in task.parameters()}
+    assert task.vain(batch) == ""
     out, again = task(batch), task(batch)  # the loss is a function of key and weights
     assert torch.equal(out.loss, again.loss)
     other = task({**batch, "key": keys.split(batch["key"], "other")})
@@ -97,6 +101,21 @@ def test_a_task_keeps_its_contract(mixture: str) -> None:
             assert picture.shape == batch["image"].shape
             assert float(picture.min()) >= 0
             assert float(picture.max()) <= 1
+
+
+def test_every_task_of_images_is_trained_by_the_command(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
+    for name in tasks_of("image"):
+        tacit.pretrain(
+            images,
+            task=name,
+            budget="1steps",
+            batch_size=8,
+            out=str(tmp_path / name),
+            cache=str(tmp_path),
+            device="cpu",
+        )
+        assert (tmp_path / name / "encoder").is_dir()
 
 
 def test_two_views_differ(batch: Batch) -> None:

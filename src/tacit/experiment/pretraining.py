@@ -217,7 +217,8 @@ def check_examples(task: Any, opened: Opened, name: str) -> None:
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(np.int64)]
     if len(rows) > 1 and len(np.unique(dataset.content[rows])) == 1:
         raise UserError(f"{name}: all {len(rows):,} examples to learn from are copies of one; give others")
-    if reason := task.vain(dataset.batch(some)):
+    batch = {**dataset.batch(some), "key": keys.batch_keys(0, 0, torch.from_numpy(some))}  # as in a step
+    if reason := task.vain(batch):
         raise UserError(f"{name}: {reason}, so that nothing can be learned; choose another task or other data")
 
 
