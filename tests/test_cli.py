@@ -75,6 +75,8 @@ def test_tasks_lists_all_with_their_papers(capsys: pytest.CaptureFixture[str]) -
         (["evaluate", "no_such_module:encode", "digits"], "there is no module 'no_such_module'"),
         (["evaluate", "runs/mine"], "tacit evaluate runs/mine DATA"),
         (["evaluate", "runs/mine", "digits", "more"], "unknown setting more"),
+        (["run", "digits", "--batch-size", "1.5"], "--batch-size 1.5: give a whole number or auto"),
+        (["run", "digits", "--volume-spacing", "nan"], "--volume-spacing nan: give a number"),
         (["evaluate", "no/such/encoder", "digits", "--seal", "no/such/run"], "no seal at"),
         (["compare", "only/one"], "two run folders or more"),
         (["compare", "no/such/run", "nor/this"], "no report in"),

@@ -221,6 +221,12 @@ def test_a_run_on_pairs_matches_what_it_has_not_seen(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("a red bar\na blue frame\n")
     with pytest.raises(UserError, match=r"words.txt holds texts, and this encoder reads images; give it images$"):
         tacit.search(tmp_path / "run", "a red square", data=str(tmp_path / "words.txt"))
+    for use in (
+        lambda: tacit.predict(str(tmp_path / "run"), str(tmp_path / "shapes.parquet")),
+        lambda: tacit.export(str(tmp_path / "run"), to="onnx", with_head=True, out=str(tmp_path / "onnx")),
+    ):
+        with pytest.raises(UserError, match="was judged by matching, and nothing is learned for that"):
+            use()
     with pytest.raises(UserError, match="say what is sought"):
         tacit.search(tmp_path / "run", " ", data=str(tmp_path / "shapes.parquet"))
     tacit.export(tmp_path / "run", to="safetensors", out=str(tmp_path / "exported"))

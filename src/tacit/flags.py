@@ -62,6 +62,9 @@ class _Help(HelpFormatter):
         return text
 
 
+_KINDS = {"int": "a whole number", "float": "a number", "str": "a word", "bool": "true or false"}  # of values
+
+
 class _Parser(ArgumentParser):
     """Errors in one line with the nearest valid name; flags shown with dashes."""
 
@@ -82,6 +85,11 @@ class _Parser(ArgumentParser):
             named = re.search(r"[Kk]ey \"(\w+)\"", text)
             what = f"--{named[1].replace('_', '-')}" if named and named[1] in self.known else "a setting"
             text = f"{what} was given a value that it does not take; `{self.prog} --help` lists them"
+        elif wrong := re.match(r'Parser key "(\w+)": (.*)(?:Got value|Given value): (.*)', text):
+            kinds = [_KINDS.get(kind, "") for kind in re.findall(r"Expected an? <class '(\w+)'>", wrong[2])]
+            words = re.findall(r"'(\w+)'", " ".join(re.findall(r"typing\.Literal\[(.*?)\]", wrong[2])))
+            wanted = " or ".join(dict.fromkeys([*filter(None, kinds), *words])) or "another value"
+            text = f"--{wrong[1].replace('_', '-')} {wrong[3]}: give {wanted}"
         print(f"tacit: error: {text}", file=sys.stderr)
         raise SystemExit(2)
 

@@ -131,12 +131,7 @@ def labelled_data(
 
     UserError where there are none, or where nothing is learned for the run's target.
     """
-    target = target_named(**target_settings(chosen.settings))
-    if not make_target(target, 0).needs_labels:
-        raise UserError(
-            f"{chosen.folder} was judged by {target}, and nothing is learned for that: write the embeddings with "
-            "tacit embed, and search them by cosine"
-        )
+    _check_learned(chosen, target_named(**target_settings(chosen.settings)))
     overrides: dict[str, Any] = {}
     names = ["data", *HOW_LABELLED]
     if labelled is not None:
@@ -149,6 +144,7 @@ def labelled_data(
     remedies = {"data": "pass it as labelled= (--labelled)", "test": "name all labelled data by --labelled"}
     options = remembered(chosen.folder, chosen.settings, overrides, names, remedies)
     dataset = open_dataset(options.pop("data"), **{**chosen.learned, **options})
+    _check_learned(chosen, dataset.target)  # which the data may have decided
     if dataset.spans is not None:
         raise UserError(
             f"{chosen.folder} was judged by frames, and there is no head for these: load its encoder instead"
@@ -156,6 +152,15 @@ def labelled_data(
     if not (dataset.label >= 0).any():
         raise UserError(f"{chosen.folder} has no labels to learn from; name them with --labels FILE or --label-column")
     return dataset
+
+
+def _check_learned(chosen: Chosen, target: str) -> None:
+    """UserError where there is nothing to learn for a target."""
+    if not isinstance(make_target(target, 0), Supervised):
+        raise UserError(
+            f"{chosen.folder} was judged by {target}, and nothing is learned for that: write the embeddings with "
+            "tacit embed, and search them by cosine"
+        )
 
 
 def learned_target(labelled: Dataset) -> Supervised:

@@ -124,6 +124,8 @@ def about_seal(dataset: Dataset, split: Split, *, private: bool = False) -> str:
     """Describe in a line how an earlier seal matches the data."""
     assert split.seal is not None
     kept, tested, ids = len(split.seal.items), [], dataset.ids
+    if not kept:
+        return Ours("the seal keeps no examples, since there were too few labels for a test set: all are cross-fitted")
     if split.labelled is not None:
         tested = np.unique(split.rows[split.labelled.test]).tolist()
     some = ", ".join(ids[int(row)].as_py() for row in tested[:_SHOWN]) + (", ..." if len(tested) > _SHOWN else "")
