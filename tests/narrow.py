@@ -11,6 +11,7 @@ from tacit.modalities.audio.convnet import AudioConvNet
 from tacit.modalities.events import bert4rec, sasrec
 from tacit.modalities.image import resnet, vit
 from tacit.modalities.image.convnet import ConvNet
+from tacit.modalities.series import convnet as series_convnet
 from tacit.modalities.series import patchtst
 from tacit.modalities.series.convnet import SeriesConvNet
 from tacit.modalities.text import bert
@@ -41,6 +42,7 @@ def make_shallow(patch: pytest.MonkeyPatch) -> None:
         one = {name: 1 for name in BLOCKS if name in nano} if isinstance(nano, dict) else {}
         patch.setitem(layouts, "nano", nano | one if one else nano._replace(blocks=1))
     patch.setitem(vit.LAYOUTS, "vit_tiny", vit.LAYOUTS["vit_tiny"] | {"num_hidden_layers": 1})
+    patch.setattr(series_convnet, "BLOCKS", 2)  # the second with a dilation
     patch.setitem(resnet.LAYOUTS, "resnet18", resnet.LAYOUTS["resnet18"] | {"depths": [1] * 4})
 
 

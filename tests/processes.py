@@ -5,11 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from functools import cache
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+OUTPUT = "printed.txt"
 LIMIT = 300.0  # seconds after which a child counts as hung
 
 
@@ -36,6 +39,36 @@ def finish(*processes: ForkServerProcess) -> list[int]:
         process.join()
     assert not hung, "a child process hung"
     return [int(process.exitcode or 0) for process in processes]
+
+
+class Done(NamedTuple):
+    """How a program has ended, and what it has printed."""
+
+    code: int
+    out: str
+
+
+def run_anew(program: str, *words: str, folder: Path, package: Path | None = None) -> Done:
+    """Run a Python program in `folder`, in a process that holds the libraries but nothing of this Tacit.
+
+    It imports the Tacit beside it in `package`, where there is one.
+    """
+    done = finish(start(_anew, program, words, folder, package))
+    return Done(done[0], (folder / OUTPUT).read_text())
+
+
+def _anew(program: str, words: Sequence[str], folder: Path, package: Path | None) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tacit"]:
+        del sys.modules[name]
+    if package is not None:
+        sys.path.insert(0, str(package))
+        os.environ |= {"PYTHONPATH": str(package), "TACIT_CACHE": str(folder / "cache")}
+    os.chdir(folder)
+    with open(OUTPUT, "w") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+        sys.argv = ["-c", *words]
+        exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})
 
 
 def two_ranks(function: Callable[..., None], *arguments: Any) -> list[int]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from tacit.formats.head import Head
 from tacit.formats.write import export
 from tacit.modalities.audio.encoder import AudioEncoder
 from tests import recordings as made
+from tests.processes import run_anew
 from tests.recordings import SPEC, WINDOW, recordings
 
 NAMES = ["audio_convnet", "audio_nano"]  # that Hugging Face's library cannot express
@@ -114,9 +113,8 @@ def test_copies_open_without_tacit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         logits = torch.from_numpy(deep @ head.W + head.b)
         answer = torch.as_tensor(names["probabilities"]).double()
         torch.testing.assert_close(answer, logits.softmax(1), rtol=0, atol=1e-4)
-    program = [sys.executable, "-I", "-c", ALONE]
-    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = run_anew(ALONE, folder=tmp_path)
+    assert done.code == 0, done.out[-2000:]
     found = np.load(tmp_path / "found.npz")
     assert np.abs(found["onnx"] - deep[0]).max() < 1e-4
     with torch.inference_mode():

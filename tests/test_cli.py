@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from tacit.core.errors import UserError
 from tacit.core.options import keywords
 from tacit.dataset import open_dataset
 from tacit.modalities import MODALITIES, DataOptions
+from tests.processes import run_anew
 
 SOURCE = Path(tacit.__file__).parent
 
@@ -199,8 +199,7 @@ def test_a_flag_of_a_modality_is_one_field_of_its_options(tmp_path: Path) -> Non
     )
     options.write_text(text.replace("    rate: int", "    gain: float = 0.0\n    rate: int"))
     (tmp_path / "settings.yaml").write_text("gain: 3\n")
-    (tmp_path / "script.py").write_text(
-        """
+    program = """
 import inspect, os, sys
 import tacit
 from tacit import cli, flags
@@ -224,12 +223,9 @@ from tacit.experiment.settings import RunSettings
 with workspace("digits", RunSettings(out="run", gain=5.0)):
     assert settings_of(__import__("pathlib").Path("run"))["gain"] == 5.0
 """
-    )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    script = [sys.executable, "script.py"]
-    done = subprocess.run(script, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr
-    told = " ".join(done.stdout.split())
+    done = run_anew(program, folder=tmp_path, package=tmp_path)
+    assert done.code == 0, done.out
+    told = " ".join(done.out.split())
     assert told.count("decibels that sounds are raised by") == 2
     assert "gain: 3.0" in told
     assert "gain: 4.0" in told

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests.processes import run_anew
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCKS = [textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)]
 USE = """
 import numpy as np, pathlib, sys, tacit
+assert tacit.__file__.startswith(sys.path[0])
 folder = pathlib.Path(sys.argv[1])
 bits = np.random.default_rng(0).integers(0, 2, (120, 8))
 lines = ["file,label"]
@@ -58,7 +58,5 @@ def test_the_steps_add_a_modality_and_a_task(tmp_path: Path) -> None:
     follow(tmp_path / "src" / "tacit")
     data = tmp_path / "data"
     data.mkdir()
-    places = {"PYTHONPATH": str(tmp_path / "src"), "TACIT_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-c", USE, str(data)]
-    told = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, timeout=300)
-    assert told.returncode == 0, told.stderr[-3000:]
+    done = run_anew(USE, str(data), folder=tmp_path, package=tmp_path / "src")
+    assert done.code == 0, done.out[-3000:]
