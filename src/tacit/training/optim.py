@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from tacit.core.errors import UserError
 
@@ -54,6 +53,8 @@ class Optim:
         if self.name == "adamw":
             return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=True)
         if self.name == "sgd":
+            from torch.distributed.tensor import DTensor  # takes a second, and many a command trains nothing
+
             fused = not any(isinstance(p, DTensor) for p in trained)  # the fused optimiser does not support DTensor
             return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, fused=fused)
         return LARS(groups, lr=self.lr, momentum=self.momentum)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from tacit.core.errors import UserError
 from tacit.evaluation import ranked
-from tacit.evaluation.metrics import Influence, Metric
+from tacit.evaluation.metrics import Influence, Metric, ranks
 from tacit.evaluation.splits import Positions
 from tacit.evaluation.targets.base import Floats, Target, Tested, Values
 from tacit.evaluation.targets.ranking import rank
@@ -105,7 +104,7 @@ class Recommendation(Target):
 
     def asides(self, labelled: Labelled) -> Sequence[Metric]:
         uses = popularity(labelled)
-        percentile = (rankdata(uses) - 1) / max(1, len(uses) - 1)
+        percentile = (ranks(uses) - 1) / max(1, len(uses) - 1)
         bias = ranked.popularity_bias(percentile)
         return COVERAGE._replace(influence=ranked.coverage(len(uses))), BIAS._replace(influence=bias)
 
