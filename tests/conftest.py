@@ -6,6 +6,7 @@ Warnings are errors, see pyproject.toml.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import socket
 import sys
@@ -50,6 +51,9 @@ def pytest_collection_finish() -> None:
     """What was imported stays until the end: the collector of garbage need not look through it again and again."""
     gc.collect()
     gc.freeze()
+    for logger in logging.Logger.manager.loggerDict.values():  # else pytest attaches to each of torch's, at every test
+        if isinstance(logger, logging.Logger):
+            logger.propagate = True
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +79,7 @@ def cached(tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def brief() -> Iterator[None]:
-    """Training on labels for five steps: what a command does with the figure is tested, not the figure."""
+    """Training on labels for two steps: what a command does with the figure is tested, not the figure."""
     with pytest.MonkeyPatch.context() as patch:
         few.brief(patch)
         yield

@@ -39,10 +39,10 @@ def few_fits(patch: pytest.MonkeyPatch) -> None:
 
 
 def brief(patch: pytest.MonkeyPatch) -> None:
-    """Training on labels takes 5 steps."""
+    """Training on labels takes 2 steps."""
     from tacit.evaluation.probes import finetune
 
-    patch.setattr(finetune, "train_on_labels", partial(finetune.train_on_labels, steps=5))
+    patch.setattr(finetune, "train_on_labels", partial(finetune.train_on_labels, steps=2))
 
 
 def _defaults(function: Any) -> dict[str, Any]:

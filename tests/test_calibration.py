@@ -17,6 +17,7 @@ CELLS = (
     Cell(seeds=3),
 )
 TIMES = 44  # each; 220 in all would notice twice the nominal error with 90 % power
+DRAWS = 4  # of the labels, in place of 10
 OTHER = 100_000  # numbers that the benchmark does not come to
 
 
@@ -28,7 +29,7 @@ def _quick() -> Iterator[None]:
 
 @pytest.mark.slow
 def test_intervals_miss_and_nulls_transfer_no_more_often_than_they_say() -> None:
-    verdicts = [null(cell, OTHER + number) for cell in CELLS for number in range(TIMES)]
+    verdicts = [null(cell, OTHER + number, draws=DRAWS) for cell in CELLS for number in range(TIMES)]
     n = len(verdicts)
     most = binom.ppf(0.90, n, 0.05)
     assert binom.sf(most, n, 0.10) > 0.9  # what twice as many would look like
@@ -41,5 +42,5 @@ def test_intervals_miss_and_nulls_transfer_no_more_often_than_they_say() -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS[:1])
 def test_a_clear_gain_is_found(cell: Cell) -> None:
-    outcomes = [null(cell, OTHER + number, gain=0.4).outcome for number in range(20)]
+    outcomes = [null(cell, OTHER + number, gain=0.4, draws=DRAWS).outcome for number in range(20)]
     assert outcomes.count("transfers") >= 18

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from sklearn import metrics as sk
 
 from tacit.evaluation import metrics
@@ -120,6 +120,12 @@ def test_intervals_hold_what_they_promise(name: str) -> None:
         low, high = crossed(values[None, None]).interval()
         held += low <= whole <= high
     assert 0.90 <= held / 400 <= 0.985
+
+
+@pytest.mark.parametrize("shape", [(0,), (1, 1), (4, 0), (2, 3, 50)])
+def test_ranks_are_scipys(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).integers(0, 9, shape).astype(np.float32)
+    np.testing.assert_array_equal(metrics.ranks(x), rankdata(x, axis=-1))
 
 
 def test_large_numbers_keep_their_digits() -> None:

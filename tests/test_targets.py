@@ -175,6 +175,7 @@ def _poisoned(labelled: Labelled) -> Labelled:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_strengths")
 @pytest.mark.parametrize("name", TARGETS)
 def test_shuffled_labels_hardly_ever_transfer(name: str) -> None:
     """At most 5 % of 20 runs, and binomial error: 3."""

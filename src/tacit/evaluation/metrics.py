@@ -196,10 +196,10 @@ def ranks(x: NDArray[Any]) -> Floats:
 def _auroc(score: NDArray[Any], positive: NDArray[np.bool_], unit: Ints) -> Floats:
     """From the components of DeLong: for each item, the share of the other class that it is ranked rightly against."""
     m, n = int(positive.sum()), int((~positive).sum())
-    rank = ranks(score, axis=-1)
+    rank = ranks(score)
     right = np.empty(score.shape)
-    right[..., positive] = (rank[..., positive] - ranks(score[..., positive], axis=-1)) / n
-    right[..., ~positive] = 1 - (rank[..., ~positive] - ranks(score[..., ~positive], axis=-1)) / m
+    right[..., positive] = (rank[..., positive] - ranks(score[..., positive])) / n
+    right[..., ~positive] = 1 - (rank[..., ~positive] - ranks(score[..., ~positive])) / m
     area = right[..., positive].mean(-1, keepdims=True)
     drop = [
         sum_by_unit(np.where(which, right - area, 0.0), unit) / (which.sum() - np.bincount(unit, which))
