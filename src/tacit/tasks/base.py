@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from tacit.core import gathering
 from tacit.core.nn import together
@@ -97,6 +98,23 @@ def of_one_group(batch: Batch) -> Tensor | None:
     same = mine[:, None] == everyone
     own = torch.arange(len(mine), device=mine.device) + len(mine) * gathering.rank()
     return same.scatter(1, own[:, None], False)
+
+
+def contrast(
+    anchors: Tensor, candidates: Tensor, temperature: float, spared: Tensor | None, *, weight: float
+) -> tuple[Tensor, Tensor]:
+    """InfoNCE of the anchors [B 2 D] of this rank, each among other views of all ranks' candidates [W*B 2 D].
+
+    The sum over both views, times `weight`; and the share of anchors that are nearest to their own example.
+    """
+    own = torch.arange(len(anchors), device=anchors.device) + len(anchors) * gathering.rank()
+    loss, nearest = anchors.new_zeros(()), anchors.new_zeros(())
+    for view in (0, 1):
+        similarity = anchors[:, view] @ candidates[:, 1 - view].T / temperature  # [B W*B]
+        similarity = similarity if spared is None else similarity.masked_fill(spared, -math.inf)
+        loss = loss + weight * cross_entropy(similarity, own)
+        nearest = nearest + (similarity.argmax(1) == own).float().mean() / 2
+    return loss, nearest
 
 
 class Teacher(nn.ModuleDict):

@@ -13,17 +13,16 @@ Departure: batch norm sees both views at once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 
 from tacit.core import gathering
 from tacit.core.nn import mlp
 from tacit.core.types import Batch, Encoder, Output, ViewMaker
-from tacit.tasks.base import Teacher, Viewing, by_example, of_one_group
+from tacit.tasks.base import Teacher, Viewing, by_example, contrast, of_one_group
 
 
 class MoCoV3(Viewing):
@@ -68,13 +67,7 @@ class MoCoV3(Viewing):
         """
         queries, keys = normalize(queries, dim=2), normalize(keys, dim=2)
         keys = gathering.gather(keys)  # [W*B 2 D]
-        own = torch.arange(len(queries), device=queries.device) + len(queries) * gathering.rank()
-        loss, nearest = queries.new_zeros(()), queries.new_zeros(())
-        for view in (0, 1):
-            similarity = queries[:, view] @ keys[:, 1 - view].T / self.temperature  # [B W*B]
-            similarity = similarity if spared is None else similarity.masked_fill(spared, -math.inf)
-            loss = loss + 2 * self.temperature * cross_entropy(similarity, own)
-            nearest = nearest + (similarity.argmax(1) == own).float().mean() / 2
+        loss, nearest = contrast(queries, keys, self.temperature, spared, weight=2 * self.temperature)
         return Output(loss, {"agreement": nearest, "spread": keys.flatten(0, 1).var(0).sum().sqrt()}, {})
 
     def after_step(self, carry: Mapping[str, Tensor]) -> None:

@@ -15,17 +15,16 @@ Departure: the queue is short, since it must have turned over often in a short t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 
 from tacit.core import gathering
 from tacit.core.nn import mlp
 from tacit.core.types import Batch, Encoder, Output, ViewMaker
-from tacit.tasks.base import Viewing, by_example, of_one_group
+from tacit.tasks.base import Viewing, by_example, contrast, of_one_group
 
 
 class NNCLR(Viewing):
@@ -68,13 +67,7 @@ class NNCLR(Viewing):
         projected = normalize(projected.detach(), dim=2)
         predicted = gathering.gather(normalize(predicted, dim=2))  # [W*B 2 D]
         neighbours = self.remembered[(projected @ self.remembered.T).argmax(2)]  # [B 2 D]
-        own = torch.arange(len(projected), device=projected.device) + len(projected) * gathering.rank()
-        loss, nearest = predicted.new_zeros(()), predicted.new_zeros(())
-        for view in (0, 1):
-            similarity = neighbours[:, view] @ predicted[:, 1 - view].T / self.temperature  # [B W*B]
-            similarity = similarity if spared is None else similarity.masked_fill(spared, -math.inf)
-            loss = loss + cross_entropy(similarity, own) / 2
-            nearest = nearest + (similarity.argmax(1) == own).float().mean() / 2
+        loss, nearest = contrast(neighbours, predicted, self.temperature, spared, weight=1 / 2)
         return Output(loss, {"agreement": nearest}, {"projected": projected[:, 0]})
 
     @torch.no_grad()
