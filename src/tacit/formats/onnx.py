@@ -49,7 +49,7 @@ class Onnx(Format):
 
     def write(self, encoder: OwnEncoder, folder: Path) -> None:
         kind = handover(encoder)
-        write_graph(kind.graph(_module(encoder)), kind.example(), folder / FILE, OUTPUTS, kind.axes)
+        write_graph(_module(encoder), kind.example(), folder / FILE, OUTPUTS, kind.axes)
         (folder / SIDECAR).write_text(json.dumps({**kind.sidecar(), "sha256": sha256(folder / FILE)}, indent=2))
 
     def copy(self, encoder: OwnEncoder, folder: Path) -> Copy:
@@ -60,7 +60,7 @@ class Onnx(Format):
 
         kind, file = handover(encoder), folder / FILE
         inputs = kind.taken(kind.example(), head.deep)
-        write_graph(kind.graph(_module(encoder, head)), inputs, file, ("embedding", head.output), kind.axes)
+        write_graph(_module(encoder, head), inputs, file, ("embedding", head.output), kind.axes)
         model = onnx.load(file)
         onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in description.items()})
         onnx.save(model, file)
@@ -129,11 +129,11 @@ def write_graph(
     with _quiet_exporter():
         program = torch.onnx.export(
             module.eval(),
-            tuple(inputs.values()),
+            kwargs={"inputs": dict(inputs)},
             dynamo=True,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes={name: {at: lengths[of] for at, of in axes[name].items()} for name in inputs},
+            dynamic_shapes={"inputs": {name: {at: lengths[of] for at, of in axes[name].items()} for name in inputs}},
             verbose=False,
         )
         assert program is not None

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tacit.core.types import Features
 
@@ -45,9 +46,6 @@ class GraphIO(Protocol):
     def features(self, encoder: Any, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
         """The features of an encoder, by operations that can be traced."""
 
-    def graph(self, inner: nn.Module) -> nn.Module:
-        """A module that takes the inputs as positional arguments, for tracing, and passes them to `inner` by name."""
-
     def read(self, model: Any, inputs: Inputs) -> Outputs:
         """The outputs of the folder's Hugging Face model, pooled as its description states."""
 
@@ -71,35 +69,51 @@ class GraphIO(Protocol):
         """The words for the README of an encoder with its head."""
 
 
-class Numbers:
+class Numbers(ABC):
     """`input_ids` and `attention_mask` int64 [B N], N at most a window: the graph refuses more."""
 
-    encoder: Any  # of texts or of events
+    fewest: ClassVar[int] = 1  # numbers of an example
 
     axes: Mapping[str, Mapping[int, str]] = {
         "input_ids": {0: "batch", 1: "tokens"},
         "attention_mask": {0: "batch", 1: "tokens"},
     }
 
+    def __init__(self, encoder: Any) -> None:
+        self.encoder = encoder  # of texts or of events
+        self.room = torch.ones(encoder.spec.length, dtype=torch.int64)
+
+    @abstractmethod
+    def drawn(self, lengths: Tensor, longest: int, generator: torch.Generator) -> Tensor:
+        """Random numbers [B longest], of which the first `lengths` [B] count."""
+
+    def example(self) -> Inputs:
+        return self._padded([self.encoder.spec.length - 1, 2], torch.Generator().manual_seed(0))
+
+    def trial(self) -> Iterator[Inputs]:
+        """Random numbers, few and full windows, in batches and alone."""
+        generator, length = torch.Generator().manual_seed(0), self.encoder.spec.length
+        for rows in BATCHES:
+            for longest in (min(5, length), length):
+                rest = torch.randint(self.fewest, longest + 1, (rows - 1,), generator=generator).tolist()
+                yield self._padded([longest, *rest], generator)
+
+    def _padded(self, listed: list[int], generator: torch.Generator) -> Inputs:
+        lengths = torch.tensor(listed)
+        tokens = self.drawn(lengths, max(listed), generator)
+        valid = torch.arange(max(listed)) < lengths[:, None]  # [B N]
+        return {"input_ids": torch.where(valid, tokens, self.encoder.spec.pad), "attention_mask": valid.long()}
+
     def taken(self, inputs: Inputs, deep: bool) -> Inputs:
         return inputs
 
-    def graph(self, inner: nn.Module) -> nn.Module:
-        length = self.encoder.spec.length
-
-        class Graph(nn.Module):
-            room: Tensor
-
-            def __init__(self) -> None:
-                super().__init__()
-                self.inner = inner
-                self.register_buffer("room", torch.ones(length, dtype=torch.int64))
-
-            def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
-                attention_mask = attention_mask * within(self.room, input_ids)
-                return self.inner({"input_ids": input_ids, "attention_mask": attention_mask})
-
-        return Graph()
+    def features(self, encoder: Any, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
+        device = next(encoder.parameters()).device
+        tokens, mask = inputs["input_ids"].to(device), inputs["attention_mask"].to(device)
+        if torch.compiler.is_exporting():
+            mask = mask * within(self.room, tokens)
+        found: Features = encoder.graph(tokens, mask != 0, depths)
+        return found
 
     def compared(self, tokens: Tensor, inputs: Inputs) -> Tensor:
         return tokens * inputs["attention_mask"][:, :, None].to(tokens)

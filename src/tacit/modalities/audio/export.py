@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tacit.core.types import Features
 from tacit.modalities.audio.encoder import AudioEncoder
@@ -62,17 +62,6 @@ class Sounds:
         else:
             mel, frames = encoder.front(audio, length)
         return encoder.graph(mel, frames, depths)
-
-    def graph(self, inner: nn.Module) -> nn.Module:
-        class Graph(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.inner = inner
-
-            def forward(self, audio: Tensor, length: Tensor) -> Any:
-                return self.inner({"audio": audio, "length": length})
-
-        return Graph()
 
     def read(self, model: Any, inputs: Inputs) -> Outputs:
         return self.encoder.read(model, inputs["audio"], inputs["length"])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tacit.core.nn import masked_mean
-from tacit.core.types import Features
-from tacit.modalities.events.encoder import ItemEncoder, at_place
-from tacit.modalities.graph import BATCHES, Inputs, Numbers, Outputs, Words, outputs_of
+from tacit.modalities.events.encoder import at_place
+from tacit.modalities.graph import Inputs, Numbers, Outputs, Words, outputs_of
 
 WORDS = Words(
     "history",
@@ -25,29 +24,9 @@ inputs = {"input_ids": batch["tokens"].numpy(), "attention_mask": batch["valid"]
 class Sequences(Numbers):
     """Histories of items, the latest event last."""
 
-    def __init__(self, encoder: ItemEncoder) -> None:
-        self.encoder = encoder
-
-    def example(self) -> Inputs:
-        return self._histories([self.encoder.spec.length - 1, 2], torch.Generator().manual_seed(0))
-
-    def trial(self) -> Iterator[Inputs]:
-        """Histories of random items, short ones and full windows, in batches and alone."""
-        generator, length = torch.Generator().manual_seed(0), self.encoder.spec.length
-        for rows in BATCHES:
-            for longest in (min(3, length), length):
-                rest = torch.randint(1, longest + 1, (rows - 1,), generator=generator).tolist()
-                yield self._histories([longest, *rest], generator)
-
-    def _histories(self, lengths: list[int], generator: torch.Generator) -> Inputs:
+    def drawn(self, lengths: Tensor, longest: int, generator: torch.Generator) -> Tensor:
         spec = self.encoder.spec
-        valid = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]  # [B N]
-        tokens = torch.randint(spec.first, spec.vocabulary, valid.shape, generator=generator)
-        return {"input_ids": torch.where(valid, tokens, spec.pad), "attention_mask": valid.long()}
-
-    def features(self, encoder: ItemEncoder, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
-        device = encoder.table.device
-        return encoder.graph(inputs["input_ids"].to(device), inputs["attention_mask"].to(device) != 0, depths)
+        return torch.randint(spec.first, spec.vocabulary, (len(lengths), longest), generator=generator)
 
     def read(self, model: Any, inputs: Inputs) -> Outputs:
         tokens, valid = model(**inputs).last_hidden_state, inputs["attention_mask"].bool()

@@ -55,17 +55,6 @@ class Images:
         found: Features = encoder({"image": inputs["image"].to(encoder.mean.device)}, depths=depths)
         return found
 
-    def graph(self, inner: nn.Module) -> nn.Module:
-        class Graph(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.inner = inner
-
-            def forward(self, image: Tensor) -> Any:
-                return self.inner({"image": image})
-
-        return Graph()
-
     def read(self, model: Any, inputs: Inputs) -> Outputs:
         return self.encoder.read(model, inputs["image"])
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tacit.core.types import Features
 from tacit.modalities.graph import BATCHES, Inputs, Outputs, Words, outputs_of, within
@@ -60,17 +60,6 @@ class Series:
         if torch.compiler.is_exporting():
             length = length * within(self.room, series[:, :, 0]).amin(0)
         return encoder.graph(relative(series, length, encoder.spec), length, depths)
-
-    def graph(self, inner: nn.Module) -> nn.Module:
-        class Graph(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.inner = inner
-
-            def forward(self, series: Tensor, length: Tensor) -> Any:
-                return self.inner({"series": series, "length": length})
-
-        return Graph()
 
     def read(self, model: Any, inputs: Inputs) -> Outputs:
         return self.encoder.read(model, inputs["series"], inputs["length"])

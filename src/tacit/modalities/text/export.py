@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from tacit.core.types import Features
-from tacit.modalities.graph import BATCHES, Inputs, Numbers, Outputs, Words, outputs_of
-from tacit.modalities.text.encoder import TextEncoder
+from tacit.modalities.graph import Inputs, Numbers, Outputs, Words, outputs_of
 from tacit.modalities.text.files import beyond_a_window
 
 WORDS = Words(
@@ -25,33 +23,16 @@ inputs = {"input_ids": batch["tokens"].numpy(), "attention_mask": batch["valid"]
 class Texts(Numbers):
     """The graph leaves special tokens out itself."""
 
-    def __init__(self, encoder: TextEncoder) -> None:
-        self.encoder = encoder
+    fewest = 2
 
-    def example(self) -> Inputs:
-        return self._documents([self.encoder.spec.length - 1, 2], torch.Generator().manual_seed(0))
-
-    def trial(self) -> Iterator[Inputs]:
-        """Documents of random numbers, short ones and full windows, in batches and alone."""
-        generator, length = torch.Generator().manual_seed(0), self.encoder.spec.length
-        for rows in BATCHES:
-            for longest in (min(5, length), length):
-                rest = torch.randint(2, longest + 1, (rows - 1,), generator=generator).tolist()
-                yield self._documents([longest, *rest], generator)
-
-    def _documents(self, lengths: list[int], generator: torch.Generator) -> Inputs:
+    def drawn(self, lengths: Tensor, longest: int, generator: torch.Generator) -> Tensor:
         spec = self.encoder.spec
-        valid = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]  # [B N]
-        tokens = torch.randint(0, spec.vocabulary, valid.shape, generator=generator)
+        tokens = torch.randint(0, spec.vocabulary, (len(lengths), longest), generator=generator)
         if spec.cls >= 0:
             tokens[:, 0] = spec.cls
         if spec.sep >= 0:
-            tokens.scatter_(1, torch.tensor(lengths)[:, None] - 1, spec.sep)
-        return {"input_ids": torch.where(valid, tokens, spec.pad), "attention_mask": valid.long()}
-
-    def features(self, encoder: TextEncoder, inputs: Inputs, depths: Sequence[int] = ()) -> Features:
-        device = encoder.special.device
-        return encoder.graph(inputs["input_ids"].to(device), inputs["attention_mask"].to(device) != 0, depths)
+            tokens.scatter_(1, lengths[:, None] - 1, spec.sep)
+        return tokens
 
     def read(self, model: Any, inputs: Inputs) -> Outputs:
         tokens = model(**inputs).last_hidden_state

@@ -50,17 +50,6 @@ class Volumes:
         found: Features = encoder({"image": inputs["image"].to(encoder.mask_token.device)}, depths=depths)
         return found
 
-    def graph(self, inner: nn.Module) -> nn.Module:
-        class Graph(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.inner = inner
-
-            def forward(self, image: Tensor) -> Any:
-                return self.inner({"image": image})
-
-        return Graph()
-
     def read(self, model: Any, inputs: Inputs) -> Outputs:
         found: Outputs = self.encoder.read(model, inputs["image"])
         return found
