@@ -42,6 +42,22 @@ _LONG = (
 )
 
 
+# They start processes by a server, which takes 9 s to start: one worker has all of them.
+_BY_SERVER = ("audio_export", "cli", "contributing", "faults", "parts", "ranks", "sharding", "train")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "by server" if Path(file).stem.removeprefix("test_") in _BY_SERVER else file
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {f"test_{name}.py": number for number, name in enumerate(_LONG)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
