@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from tacit.evaluation.probes.linear import assign_folds, fit_logistic, fit_probe
+from tacit.evaluation.probes.linear import Products, assign_folds, deviation, fit_logistic, fit_probe, turned
 from tacit.evaluation.targets.classification import Classification
 
 
@@ -117,6 +117,22 @@ def test_folds_are_even_and_keep_groups_whole():
     for g in np.unique(groups):
         assert len(set(fold[groups == g])) == 1
     assert np.bincount(fold).min() > len(y) / 6
+
+
+@pytest.mark.parametrize(("n", "d"), [(12, 40), (30, 24)])
+def test_products_of_all_examples_give_those_of_each_subset(n: int, d: int) -> None:
+    X, _ = blobs(n, d, 3)
+    X = (X + 50).astype(np.float32)
+    train = np.arange(n) % 3 > 0
+    of = turned(X[train], deviation(X[train], False))
+    own, other = Products(X).apart(train, ~train)
+    np.testing.assert_allclose(own @ own.T, of.Z @ of.Z.T, atol=1e-9)
+    np.testing.assert_allclose(other @ own.T, of.axes.turn(X[~train]) @ of.Z.T, atol=1e-9)
+    whole, wanted = Products(X).turned(), turned(X, deviation(X, False))
+    V = np.ones((whole.Z.shape[1], 2))
+    np.testing.assert_allclose(whole.axes.turn(X), whole.Z, atol=1e-8)
+    np.testing.assert_allclose(whole.Z @ whole.Z.T, wanted.Z @ wanted.Z.T, atol=1e-9)
+    np.testing.assert_allclose((X - X.mean(0)) @ whole.axes.back(V), whole.Z @ V, atol=1e-4)
 
 
 def test_as_many_folds_as_the_rarest_class_has_groups():

@@ -20,10 +20,10 @@ Shapes: n labelled examples, d features, r <= min(n, d) rotated features, K clas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
+from copy import copy
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,7 +35,8 @@ GRID = tuple(10.0**power for power in range(-5, 2))
 FOLDS = 3
 ENOUGH = 10_000  # examples to choose C and the scaling by
 _BLOCK = 8192  # rows that are held in double precision at once
-_KEPT = 2**23  # numbers of which a transpose and squares are kept too
+_KEPT = 2**24  # numbers of which a transpose and squares are kept too
+_LIGHT = 2**17  # numbers of which a step costs no more than to call for it
 _PATIENCE = 2  # steps without improvement that end the search
 _ROUGH, _FINE = 3e-4, 1e-6  # how far from its minimum the objective may stay, in nats per example
 _FAR = 1e30  # below all others is the logit of a class without a label
@@ -89,19 +90,22 @@ def fit_probe(
     seen = draw_enough(len(y), seed)
     fold = assign_folds(y[seen], None if groups is None else groups[seen], seed=seed)
     best: tuple[float, float, bool] = (-np.inf, 0.0, False)
-    known: dict[bool, Axes] = {}
+    known: dict[bool, Turned] = {}
+    near: Rough | None = None
     if fold is not None:
         held_out = _HeldOut(X[seen], y[seen], fold, n_classes, scalings)
-        for scaling, per_feature in enumerate(held_out.scalings):
-            best = max(best, (*_search(partial(held_out.score, scaling), grid, beyond), per_feature))
-        known = held_out.axes if len(seen) == len(y) else {}  # the axes of all examples
+        chosen = zip(held_out.best(grid, beyond), held_out.scalings, strict=True)
+        best = max([best, *((*of, per_feature) for of, per_feature in chosen)])
+        if len(seen) == len(y):
+            known, near = held_out.turned, held_out.near.get(best[1:])  # of all examples
+            if held_out.products is not None and not best[2] and len(y) <= X.shape[1]:
+                known = {False: held_out.products.turned()}
         del held_out
     score, C, per_feature = best
     if np.isneginf(score):
         W, b = _nearest_centroid(X, y, n_classes)
         return Probe(W, b, None, False, float("nan"))
-    axes = known.get(per_feature) or Axes.of(X, deviation(X, per_feature))
-    W, b = _fit(X, y, C, n_classes, axes, _FINE)
+    W, b = _fit(known.get(per_feature) or turned(X, deviation(X, per_feature)), y, C, n_classes, _FINE, near)
     return Probe(W, b, C, per_feature, score)
 
 
@@ -121,7 +125,7 @@ def fit_logistic(X: ArrayLike, y: Ints, C: float, n_classes: int, *, tolerance: 
     `tolerance`: about how far the objective over C may stay from its minimum, in nats per example.
     """
     X = np.asarray(X)
-    return _fit(X, y, C, n_classes, Axes.of(X, np.ones(X.shape[1])), tolerance)
+    return _fit(turned(X, np.ones(X.shape[1])), y, C, n_classes, tolerance)
 
 
 def draw_enough(n: int, seed: int) -> Ints:
@@ -162,17 +166,17 @@ def assign_folds(y: Ints, groups: Ints | None, *, seed: int) -> Ints | None:
     return of_group[group]
 
 
-def _search(held_out: Callable[[float], float], grid: Sequence[float], beyond: int) -> tuple[float, float]:
-    """The best held-out score, and its C."""
+def _search(grid: Sequence[float], beyond: int) -> Generator[float, float, tuple[float, float]]:
+    """Ask for the held-out score of one C after another; the best score, and its C."""
     best, at, idle = -np.inf, grid[0], 0
     for C in [*grid, *(grid[-1] * 10.0**i for i in range(1, beyond + 1))]:
-        score = held_out(C)
+        score = yield C
         best, at, idle = (score, C, 0) if score > best else (best, at, idle + 1)
         if idle == _PATIENCE:
             break
     if at == grid[0]:
         for C in (grid[0] / 10.0**i for i in range(1, beyond + 1)):
-            score = held_out(C)
+            score = yield C
             if score <= best:
                 break
             best, at = score, C
@@ -199,55 +203,109 @@ class _HeldOut:
                 self.tests.append(test)
         self.n = int(np.sum(self.tests))
         self.scalings = scalings if self.n else ()
-        self.fits: list[_Fits] = []
-        self.held: list[list[tuple[Rough, Ints]]] = []
-        self.axes: dict[bool, Axes] = {}  # those that folds share, by scaling
-        for per_feature in self.scalings:
-            if min(train.sum() for train in self.trains) > X.shape[1]:
-                self.axes[per_feature] = Axes.of(X, deviation(X, per_feature))
-                Z = self.axes[per_feature].rotate(X, np.float32)
-                self.fits.append(_Fits(Z[None], y[None], np.stack(self.trains, 1)[None], n_classes))
-                self.held.append([])
+        self.near: dict[tuple[float, bool], Rough] = {}  # [r+1 K] the mean solution of folds that share axes
+        self.turned: dict[bool, Turned] = {}  # of all examples where folds share axes, by scaling
+        self.held: list[list[tuple[Rough, Ints]]] = []  # by scaling, of folds with axes of their own
+        self.known: dict[tuple[int, ...], _Fits] = {}  # of several scalings together
+        self.products: Products | None = None
+        if not self.n:
+            return
+        everything = tuple(range(len(scalings)))
+        self.light = len(y) * min(len(y), X.shape[1]) <= _LIGHT
+        if min(train.sum() for train in self.trains) > X.shape[1]:
+            self.turned = {per_feature: turned(X, deviation(X, per_feature)) for per_feature in scalings}
+            Z = _stacked([_with_ones(self.turned[per_feature].Z) for per_feature in scalings])
+            many = len(scalings)
+            subset = np.repeat(np.stack(self.trains, 1)[None], many, 0)
+            self.known[everything] = _Fits(Z, np.repeat(y[None], many, 0), subset, n_classes)
+            return
+        if False in scalings:
+            self.products = Products(X)
+        own: list[Rough] = []
+        for per_feature in scalings:
+            parts = [
+                self._apart(X, train, test, per_feature) for train, test in zip(self.trains, self.tests, strict=True)
+            ]
+            own += [Z for Z, _ in parts]
+            self.held.append([(Z, y[test]) for (_, Z), test in zip(parts, self.tests, strict=True)])
+        Z = _stacked(own)
+        labels, there = np.zeros(Z.shape[:2], np.int64), np.zeros((*Z.shape[:2], 1), bool)
+        for at, train in enumerate([*self.trains] * len(scalings)):
+            labels[at, : train.sum()], there[at, : train.sum()] = y[train], True
+        self.known[everything] = _Fits(Z, labels, there, n_classes)
+
+    def _apart(
+        self, X: Matrix, train: NDArray[np.bool_], test: NDArray[np.bool_], per_feature: bool
+    ) -> tuple[Rough, Rough]:
+        """The examples of `train` on their own axes, and those of `test` on the same."""
+        if self.products is not None and not per_feature:
+            own, other = self.products.apart(train, test)
+        else:
+            found = turned(X[train], deviation(X[train], per_feature))
+            own, other = found.Z, found.axes.turn(X[test])
+        return _with_ones(own), _with_ones(other)
+
+    def best(self, grid: Sequence[float], beyond: int) -> list[tuple[float, float]]:
+        """The best score and its C for each scaling; several are solved together where that is light."""
+        searches = [_search(grid, beyond) for _ in self.scalings]
+        asked: dict[int, float] = {scaling: next(search) for scaling, search in enumerate(searches)}
+        found = [(-np.inf, 0.0)] * len(searches)
+        while asked:
+            C = next(iter(asked.values()))
+            together = tuple(scaling for scaling, of in asked.items() if of == C)
+            together = together if self.light else together[:1]
+            for scaling, score in zip(together, self._scores(together, C), strict=True):
+                try:
+                    asked[scaling] = searches[scaling].send(score)
+                except StopIteration as end:
+                    found[scaling] = end.value
+                    del asked[scaling]
+        return found
+
+    def _scores(self, scalings: tuple[int, ...], C: float) -> list[float]:
+        """For this C and each of these scalings."""
+        everything = next(iter(self.known))
+        each = len(self.trains) if self.held else 1
+        if scalings not in self.known:
+            rows = [scaling * each + at for scaling in scalings for at in range(each)]
+            self.known[scalings] = self.known[everything].only(rows)
+        fits = self.known[scalings]
+        V, scores = fits.solve(C, _ROUGH), []
+        for place, scaling in enumerate(scalings):
+            if not self.held:
+                self.near[C, self.scalings[scaling]] = V[place].mean(axis=1)
+                surprise = fits.surprise[place].T  # [F n]
+                total = -sum(float(of[test].sum()) for of, test in zip(surprise, self.tests, strict=True))
             else:
-                self._apart(X, y, n_classes, per_feature)
-
-    def _apart(self, X: Matrix, y: Ints, n_classes: int, per_feature: bool) -> None:
-        """Each fold on the axes of its own examples, padded to the size of the largest."""
-        most = max(int(train.sum()) for train in self.trains)
-        widest = 1 + min(most, X.shape[1])
-        Z = np.zeros((len(self.trains), most, widest), np.float32)
-        labels, there = np.zeros((len(self.trains), most), np.int64), np.zeros((len(self.trains), most, 1), bool)
-        held = []
-        for at, (train, test) in enumerate(zip(self.trains, self.tests, strict=True)):
-            axes, n = Axes.of(X[train], deviation(X[train], per_feature)), int(train.sum())
-            places = [*range(axes.rotation.shape[1]), widest - 1]  # the last for the intercept
-            Z[at, :n, places] = axes.rotate(X[train], np.float32).T
-            labels[at, :n], there[at, :n] = y[train], True
-            tested = np.zeros((int(test.sum()), widest), np.float32)
-            tested[:, places] = axes.rotate(X[test], np.float32)
-            held.append((tested, y[test]))
-        self.fits.append(_Fits(Z, labels, there, n_classes))
-        self.held.append(held)
-
-    def score(self, scaling: int, C: float) -> float:
-        fits, held = self.fits[scaling], self.held[scaling]
-        V = fits.solve(C, _ROUGH)
-        if not held:
-            surprise = fits.surprise[0].T  # [F n]
-            return -sum(float(of[test].sum()) for of, test in zip(surprise, self.tests, strict=True)) / self.n
-        total = 0.0
-        for (Z, label), of, barred in zip(held, V, fits.barred, strict=True):
-            logits = _log_softmax(Z @ of[:, 0] + barred[0])
-            total += float(logits[np.arange(len(label)), label].sum(dtype=np.float64))
-        return total / self.n
+                total = 0.0
+                own = slice(place * each, (place + 1) * each)
+                for (Z, label), of, barred in zip(self.held[scaling], V[own], fits.barred[own], strict=True):
+                    logits = _log_softmax(Z[:, :-1] @ of[: Z.shape[1] - 1, 0] + of[-1, 0] + barred[0])
+                    total += float(logits[np.arange(len(label)), label].sum(dtype=np.float64))
+            scores.append(total / self.n)
+        return scores
 
 
-def _fit(X: Matrix, y: Ints, C: float, n_classes: int, axes: Axes, tolerance: float) -> tuple[Matrix, Matrix]:
-    """The solution in terms of the raw features."""
-    fits = _Fits(axes.rotate(X)[None], y[None], np.ones((1, len(X), 1), bool), n_classes)
+def _stacked(parts: Sequence[Rough]) -> Rough:
+    """Examples on several axes [B n r+1]: smaller ones are filled up with zeros, the intercept stays last."""
+    Z = np.zeros((len(parts), max(map(len, parts)), max(of.shape[1] for of in parts)), np.float32)
+    for at, of in enumerate(parts):
+        Z[at, : len(of), : of.shape[1] - 1], Z[at, : len(of), -1] = of[:, :-1], of[:, -1]
+    return Z
+
+
+def _fit(
+    found: Turned, y: Ints, C: float, n_classes: int, tolerance: float, near: Rough | None = None
+) -> tuple[Matrix, Matrix]:
+    """The solution in terms of the raw features; `near` [r+1 K] is one nearby, to start from."""
+    axes, Z = found
+    fits = _Fits(_with_ones(Z, np.float64)[None], y[None], np.ones((1, len(Z), 1), bool), n_classes)
+    if near is not None:
+        r = fits.V.shape[1] - 1
+        fits.V[0, :r, 0], fits.V[0, r, 0] = near[:r], near[-1]
     V, known = fits.solve(C, tolerance)[0, :, 0], fits.known[0, 0]  # [r+1 K]
-    W, b = np.zeros((X.shape[1], n_classes)), np.full(n_classes, -np.inf)
-    W[:, known] = axes.rotation @ V[:-1, known]
+    W, b = np.zeros((len(axes.mean), n_classes)), np.full(n_classes, -np.inf)
+    W[:, known] = axes.back(np.asarray(V[:-1, known], np.float64))
     b[known] = V[-1, known] - axes.mean @ W[:, known]
     return W, b
 
@@ -275,37 +333,99 @@ def deviation(X: Matrix, per_feature: bool) -> Matrix:
 
 @dataclass(frozen=True)
 class Axes:
-    """The principal axes of scaled features."""
+    """The principal axes of scaled features, where examples are fewer than features by way of these."""
 
     mean: Matrix  # [d]
-    rotation: Matrix  # [d r], of centred raw features
+    basis: Matrix  # [d m] of centred raw features: the axes themselves, or m examples
+    of_basis: Matrix | None = None  # [m r], the axes in terms of the examples
 
-    @classmethod
-    def of(cls, X: Matrix, scale: Matrix) -> Axes:
-        mean = X.mean(axis=0, dtype=np.float64)
-        return cls(mean, principal_axes(X, mean, scale) / scale[:, None])
+    def turn(self, X: Matrix) -> Matrix:
+        """[N r]."""
+        found = np.concatenate([(X[rows] - self.mean) @ self.basis for rows in blocks(len(X))])
+        return found if self.of_basis is None else found @ self.of_basis
 
-    def rotate(self, X: Matrix, dtype: type[np.floating[Any]] = np.float64) -> Rough:
-        """[n r+1], the last column ones for the intercept."""
-        Z = np.ones((len(X), self.rotation.shape[1] + 1), dtype)
-        for rows in blocks(len(X)):
-            Z[rows, :-1] = (X[rows] - self.mean) @ self.rotation
-        return Z
+    def back(self, V: Matrix) -> Matrix:
+        """Weights [r K] of the axes as weights [d K] of raw features."""
+        return np.asarray(self.basis @ (V if self.of_basis is None else self.of_basis @ V))
+
+
+class Turned(NamedTuple):
+    """Examples on their own principal axes."""
+
+    axes: Axes
+    Z: Matrix  # [n r]
+
+
+def turned(X: Matrix, scale: Matrix) -> Turned:
+    """Find the principal axes of these examples, scaled."""
+    mean = X.mean(axis=0, dtype=np.float64)
+    if len(X) > X.shape[1]:
+        axes = Axes(mean, principal_axes(X, mean, scale) / scale[:, None])
+        return Turned(axes, axes.turn(X))
+    rows = (X - mean) / scale
+    of_rows, Z = _axes_of_products(rows @ rows.T)
+    return Turned(Axes(mean, (rows / scale).T, of_rows), Z)
+
+
+class Products:
+    """The inner products of few examples of many features, from which those of subsets follow: one deviation for all.
+
+    Features are read once, however many subsets there are.
+    """
+
+    def __init__(self, X: Matrix) -> None:
+        self.mean = X.mean(axis=0, dtype=np.float64)
+        self.rows = X - self.mean  # [n d]
+        self.products = self.rows @ self.rows.T  # [n n]
+
+    def turned(self) -> Turned:
+        """All examples on their axes."""
+        within, squared = self._scaled(self.products)
+        of_rows, Z = _axes_of_products(within)
+        return Turned(Axes(self.mean, self.rows.T / squared, of_rows), Z)
+
+    def apart(self, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> tuple[Matrix, Matrix]:
+        """Those of `train` on their own axes, and those of `test` on the same."""
+        within, across = self.products[np.ix_(train, train)], self.products[np.ix_(test, train)]
+        mean, whole = within.mean(axis=0), within.mean()
+        across = across - across.mean(axis=1, keepdims=True) - mean + whole
+        within, squared = self._scaled(within - mean - mean[:, None] + whole)
+        of_rows, Z = _axes_of_products(within)
+        return Z, (across / squared) @ of_rows
+
+    def _scaled(self, within: Matrix) -> tuple[Matrix, float]:
+        """Products of centred examples over the variance of all their features, and that."""
+        squared = max(float(np.trace(within)), 0.0) / (len(within) * self.rows.shape[1]) or 1.0
+        return within / squared, squared
+
+
+def _axes_of_products(products: Matrix) -> tuple[Matrix, Matrix]:
+    """The axes [n r] in terms of n examples, from their inner products, and the examples [n r] on these."""
+    squares, U = np.linalg.eigh(products)
+    kept = squares > max(1e-14 * squares[-1], 0.0)
+    length = np.sqrt(squares[kept])
+    return U[:, kept] / length, U[:, kept] * length
 
 
 def principal_axes(X: Matrix, mean: Matrix, scale: Matrix) -> Matrix:
     """[d r], orthonormal, of X centred and scaled; directions below 1e-7 of the widest are dropped."""
     if len(X) <= X.shape[1]:
         X = (X - mean) / scale
-        squares, U = np.linalg.eigh(X @ X.T)
-        kept = squares > 1e-14 * squares[-1]
-        return np.asarray(X.T @ (U[:, kept] / np.sqrt(squares[kept])))
+        of_rows, _ = _axes_of_products(X @ X.T)
+        return np.asarray(X.T @ of_rows)
     gram = np.zeros((X.shape[1], X.shape[1]))
     for rows in blocks(len(X)):
         part = (X[rows] - mean) / scale
         gram += part.T @ part
     squares, U = np.linalg.eigh(gram)
     return np.asarray(U[:, squares > 1e-14 * squares[-1]])
+
+
+def _with_ones(Z: Matrix, dtype: type[np.floating[Any]] = np.float32) -> Rough:
+    """[n r+1], the last column for the intercept."""
+    found = np.ones((len(Z), Z.shape[1] + 1), dtype)
+    found[:, :-1] = Z
+    return found
 
 
 class _Fits:
@@ -330,6 +450,13 @@ class _Fits:
         self.weight = None if self.subset is None else subset[..., None].astype(Z.dtype)  # [B n F 1]
         self.V = np.zeros((len(Z), Z.shape[2], *self.known.shape[1:]), Z.dtype)  # [B r+1 F K]
         self.surprise = np.zeros(subset.shape)  # [B n F] negative log-likelihood of each example under each solution
+
+    def only(self, rows: Sequence[int]) -> _Fits:
+        """These of the B sets alone, as far as they are solved."""
+        found = copy(self)
+        for name, of in vars(self).items():
+            setattr(found, name, None if of is None else of[rows])
+        return found
 
     def solve(self, C: float, tolerance: float) -> Rough:
         """Minimise every objective, by one step at least; V [B r+1 F K] of the rotated features and the intercept.

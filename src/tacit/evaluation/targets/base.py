@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from tacit.evaluation.arms import Labelled, Part
     from tacit.evaluation.targets.compared import Alike
+
+One = TypeVar("One")
 
 SHOWN = 5  # classes that an error names
 COUNTED = 20  # classes or labels whose sizes are listed
@@ -372,11 +374,8 @@ class Supervised(Target):
             now.step()
             return found
 
-        threads = ThreadPoolExecutor(workers or os.cpu_count() or 1)
-        with _libraries().limit(limits=1), stage("fitting", len(draws)) as now, threads as pool:
-            # each in a context of its own, so that progress inside a fit is reported too
-            fits = [pool.submit(copy_context().run, predict, s) for s in range(len(draws))]
-            return np.stack([fit.result() for fit in fits])
+        with stage("fitting", len(draws)) as now:
+            return np.stack(_in_threads(predict, range(len(draws)), workers))
 
     def probe(
         self, part: Part, train: Floats, test: Floats, draws: Sequence[Positions], seed: int, *, first: int = 0
@@ -402,17 +401,18 @@ class Supervised(Target):
     def validate(
         self, labelled: Labelled, features: Sequence[Floats], pool: Positions, rounds: Any, metric: Metric, seed: int
     ) -> float:
-        predicted, truth = [], []
-        for draw, fold in rounds:
-            answers = labelled.answers[draw]
-            if not self.learnable(answers):
-                continue
+        def predict(one: tuple[Positions, Positions, Floats]) -> Values:
+            draw, fold, table = one
             learned, held = np.searchsorted(pool, draw), np.searchsorted(pool, fold)
             groups = labelled.group[draw] if labelled.numbered else None
-            for table in features:
-                predicted.append(self.fit(table[learned], answers, groups, keys.fold(seed, 0))(table[held]))
-                truth.append(labelled.answers[fold])
-        return self.score(np.concatenate(predicted), np.concatenate(truth), metric) if predicted else 0.0
+            return self.fit(table[learned], labelled.answers[draw], groups, keys.fold(seed, 0))(table[held])
+
+        sound = [(draw, fold) for draw, fold in rounds if self.learnable(labelled.answers[draw])]
+        if not sound:
+            return 0.0
+        predicted = _in_threads(predict, [(draw, fold, table) for draw, fold in sound for table in features])
+        truth = [labelled.answers[fold] for _, fold in sound for _ in features]
+        return self.score(np.concatenate(predicted), np.concatenate(truth), metric)
 
     def glance(self, labelled: Labelled, positions: Positions, features: Floats, encoder: Any) -> float | None:
         half = np.unique(labelled.group[positions], return_inverse=True)[1] % 2 == 1
@@ -424,6 +424,15 @@ class Supervised(Target):
     def score(self, predicted: Values, truth: Values, metric: Metric) -> float:
         """The metric of predictions [n ...], also where it is too little for an interval."""
         return metric.value(predicted, truth)
+
+
+def _in_threads(work: Callable[[One], Values], of: Iterable[One], workers: int | None = None) -> list[Values]:
+    """Do it for each, shared out over threads, by default one per core, with single-threaded BLAS."""
+    threads = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    with _libraries().limit(limits=1), threads as pool:
+        # each in a context of its own, so that progress inside is reported too
+        done = [pool.submit(copy_context().run, work, one) for one in of]
+        return [one.result() for one in done]
 
 
 @cache
