@@ -254,7 +254,7 @@ def test_who_cannot_be_asked_is_counted(folder: Path) -> None:
     rows = [*walks(), {"user": "once", "item": "zyx1", "timestamp": 1_600_000_000}]
     [line, *_] = EVENTS.about_held(split_dataset(opened(rows, folder), seed=0))
     assert line.startswith("60 histories are tested by the event that came next, 60 choose by one before it; ")
-    assert line.endswith("; 1 has too few events to be asked about")
+    assert line.endswith("; 1 has too few events to be tested")
     assert split_dataset(opened(rows, folder, holdout="none"), seed=0).held is None
 
 

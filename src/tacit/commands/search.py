@@ -99,12 +99,12 @@ def search(
     if out is not None:
         check_target(Path(out), overwrite=overwrite, is_own=_is_page, by="tacit search")
         check_place(Path(out))
-    asked = _of_words(encoder, query) if query is not None else _embed(encoder, side, tower.prepare([image]))
+    vector = _of_words(encoder, query) if query is not None else _embed(encoder, side, tower.prepare([image]))
     dataset = None if data is None else open_dataset(data, **as_trained(tower, {}))
     found_in = _searched(encoder, side, dataset, None if index is None else Path(index))
-    if found_in.embedding.shape[1] != asked.shape[1]:
+    if found_in.embedding.shape[1] != vector.shape[1]:
         raise UserError(f"{index} holds embeddings of another encoder; name the data with --data to make it anew")
-    likeness = found_in.embedding @ asked[0]  # [N]
+    likeness = found_in.embedding @ vector[0]  # [N]
     first = np.argpartition(-likeness, min(k, len(likeness)) - 1)[:k]
     first = first[np.argsort(-likeness[first], kind="stable")]
     found = Found(found_in.ids.take(pa.array(first)).to_pylist(), likeness[first].tolist())

@@ -137,7 +137,7 @@ class Lister:
         return self._files(path.name, lambda kind: folder_source(path, self.signs, kind))
 
     def _files(self, name: str, of: Callable[[str | None], Source]) -> Listing:
-        """The files of one modality, or of whichever is asked for later."""
+        """The files of one modality, or of whichever is opened later."""
         several = self.kind is not None and self.signs[self.kind].several
         return Files(name, of) if several else of(self.kind)
 

@@ -271,8 +271,8 @@ def _circumstances(
     if setting.taught_by:
         some = "the labels" if setting.taught_all else "the labels of some class"
         groups = "training groups" if setting.taught_by > 1 else "training group"
-        said = f"{some} come from {setting.taught_by} {groups}, of which alone this speaks: others may teach otherwise"
-        parts[said] = True
+        alone = f"{some} come from {setting.taught_by} {groups}, of which alone this speaks: others may teach otherwise"
+        parts[alone] = True
     if setting.n_folds:
         parts[f"by {setting.n_folds}-fold cross-fitting: too few labels for a sealed test set"] = True
     if setting.left_out:

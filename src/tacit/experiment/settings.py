@@ -195,7 +195,7 @@ class Judging(LabelBudgets):
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """Whether others are asked.
+    """Whether the network may be used.
 
     Args:
         offline: Use no network, also for hf: names.
@@ -244,7 +244,7 @@ class Private:
 
     Args:
         private: Leave every example, id, path and text out of the report, the log, the terminal and the errors. What to
-            hand on of a run folder, and what not, is said at the end.
+            hand on of a run folder, and what not, is printed at the end.
     """
 
     group: ClassVar[str] = "folder"
@@ -305,7 +305,7 @@ class Reading(DataOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Seed, Start, Tasks, Steps, Transductive, Judging, Processes, RunFolder):
-    """All that an experiment is asked but how its data are read."""
+    """All settings of an experiment but how its data are read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ class ModalityOptions(Options):
         return self
 
     def as_captions(self) -> ModalityOptions:
-        """These options where examples are what is said of those of another modality, and nothing else is asked."""
+        """These options where examples describe those of another modality."""
         return self
 
     def accepted(self) -> frozenset[str]:

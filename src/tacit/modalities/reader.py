@@ -30,7 +30,7 @@ class LabelFiles(NamedTuple):
     """The settings of the labels, and the tables of the label files."""
 
     options: LabelOptions
-    asked: LabelSpec
+    spec: LabelSpec
     tables: Mapping[Path, pa.Table]
 
 
@@ -47,7 +47,7 @@ class Found(Generic[O]):
 
     def columns(self) -> Columns:
         """The columns of the label files, or else of the data."""
-        source, notes, wanted = self.source, self.notes, self.labels.asked
+        source, notes, wanted = self.source, self.notes, self.labels.spec
         if self.labels.tables:
             notes.labels_from = f"file {', '.join(file.name for file in self.labels.tables)}"
             return file_columns(source, self.labels.tables, notes, wanted.columns, lists=wanted.lists)
@@ -106,7 +106,7 @@ class Reader(ABC, Generic[O]):
 
     def examples(self, found: Found[O]) -> Examples:
         """The examples and their columns."""
-        return Examples(*together(found.source, found.columns(), found.labels.asked, self.wholes))
+        return Examples(*together(found.source, found.columns(), found.labels.spec, self.wholes))
 
     @abstractmethod
     def store(self, source: Source, options: O, keeping: Keeping) -> Kept:

@@ -31,7 +31,7 @@ class Neighbours:
     """An example and its nearest others by cosine similarity, nearest first.
 
     With `classes`, labels are equal or not; numbers are only near each other. With `sought`, the example is a query of
-    the other side of pairs, and the label names what it was said of.
+    the other side of pairs, and the label names what belongs to it.
     """
 
     query: Picture

@@ -23,8 +23,8 @@ img.tiny { image-rendering: pixelated; } small { color: #666; overflow-wrap: any
 
 def found_page(query: Picture | str, found: Sequence[tuple[Picture, float]], *, searched: str) -> str:
     """The query, and what was found for it, most alike first; `searched` describes what was searched."""
-    said = escape(f"“{query}”") if isinstance(query, str) else escape(query.id)
-    asked = Markup("") if isinstance(query, str) else Markup('<p class="query">{}</p>').format(_shown(query))
+    title = escape(f"“{query}”") if isinstance(query, str) else escape(query.id)
+    example = Markup("") if isinstance(query, str) else Markup('<p class="query">{}</p>').format(_shown(query))
     rows = Markup("").join(
         Markup("<li>{}<small>{}. {:.3f}{}<br>{}</small></li>").format(
             _shown(picture), place, likeness, f", {picture.label}" if picture.label else "", picture.id
@@ -35,10 +35,15 @@ def found_page(query: Picture | str, found: Sequence[tuple[Picture, float]], *, 
         Markup(
             "<!doctype html><html lang=en><meta charset=utf-8>{made_by}"
             "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; style-src "
-            "'unsafe-inline'\"><meta name=viewport content='width=device-width'><title>{said}</title>"
-            "<style>{style}</style><h1>{said}</h1><p>{searched}</p>{asked}<ol>{rows}</ol></html>\n"
+            "'unsafe-inline'\"><meta name=viewport content='width=device-width'><title>{title}</title>"
+            "<style>{style}</style><h1>{title}</h1><p>{searched}</p>{example}<ol>{rows}</ol></html>\n"
         ).format(
-            made_by=Markup(PAGE_MADE_BY), said=said, style=Markup(_STYLE), searched=searched, asked=asked, rows=rows
+            made_by=Markup(PAGE_MADE_BY),
+            title=title,
+            style=Markup(_STYLE),
+            searched=searched,
+            example=example,
+            rows=rows,
         )
     )
 

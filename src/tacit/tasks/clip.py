@@ -55,7 +55,7 @@ class Clip(Task):
         there = embeddings[:, 0] @ everyone[:, 1].T  # [B W*B] from the first side to the second
         back = embeddings[:, 1] @ everyone[:, 0].T
         loss = (nn.functional.cross_entropy(there, mine) + nn.functional.cross_entropy(back, mine)) / 2
-        return Output(loss, told(there, mine, loss, math.log(len(everyone))), {})
+        return Output(loss, metrics_of(there, mine, loss, math.log(len(everyone))), {})
 
     @torch.no_grad()
     def after_step(self, carry: Mapping[str, Tensor]) -> None:
@@ -65,8 +65,8 @@ class Clip(Task):
         return {side: preview_of(view(batch, 0)) for side, view in self.sides.items()}
 
 
-def told(similarity: Tensor, mine: Tensor, loss: Tensor, guessing: float) -> dict[str, Tensor]:
-    """What a step tells: the share of pairs whose partner is nearest, and the loss as a share of that of guessing."""
+def metrics_of(similarity: Tensor, mine: Tensor, loss: Tensor, guessing: float) -> dict[str, Tensor]:
+    """Metrics: the share of pairs whose partner is nearest, and the loss as a share of that of guessing."""
     return {
         "agreement": (similarity.detach().argmax(1) == mine).float().mean(),
         "of_guessing": loss.detach() / guessing,

@@ -38,8 +38,8 @@ class Colourisation(Task):
     def forward(self, batch: Batch) -> Output:
         seen = self.views(batch, 0)
         wanted = self.colours.of(seen)  # [B N P]
-        said = self.head(self.encoder(self.colours.without(seen)).tokens).float()  # [B N P]
-        loss = nn.functional.mse_loss(said, wanted)
+        predicted = self.head(self.encoder(self.colours.without(seen)).tokens).float()  # [B N P]
+        loss = nn.functional.mse_loss(predicted, wanted)
         explained = 1 - loss.detach() / wanted.square().mean().clamp(min=1e-12)
         return Output(loss, {"explained": explained}, {})
 

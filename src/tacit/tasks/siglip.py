@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tacit.core import gathering
 from tacit.core.types import Batch, Encoder, Output, TwoSided, ViewMaker
 from tacit.tasks.base import Task, preview_of
-from tacit.tasks.clip import STEEPEST, told
+from tacit.tasks.clip import STEEPEST, metrics_of
 
 
 class SigLIP(Task):
@@ -59,7 +59,7 @@ class SigLIP(Task):
         loss = -nn.functional.logsigmoid(belongs * similarity).sum(1).mean()
         n = len(captions)
         guessing = math.log(n) + (n - 1) * math.log(n / (n - 1)) if n > 1 else 1.0  # where all are equally likely
-        return Output(loss, told(similarity, mine, loss, guessing), {})
+        return Output(loss, metrics_of(similarity, mine, loss, guessing), {})
 
     @torch.no_grad()
     def after_step(self, carry: Mapping[str, Tensor]) -> None:

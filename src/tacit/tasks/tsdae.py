@@ -54,9 +54,9 @@ class TSDAE(Task):
         seen = self.whole(batch, 0)
         pooled = self.encoder(self.noisy(batch, 0)).pooled  # [B D]
         tokens, valid = seen["tokens"], seen["valid"]
-        said = self.rebuild(pooled, tokens[:, :-1])  # [B N-1 W]
+        states = self.rebuild(pooled, tokens[:, :-1])  # [B N-1 W]
         there = valid[:, 1:]
-        logits = (said[there] @ self.embedding.weight.T.to(said.dtype)).float()  # [M V]
+        logits = (states[there] @ self.embedding.weight.T.to(states.dtype)).float()  # [M V]
         truth = tokens[:, 1:][there]
         losses = nn.functional.cross_entropy(logits, truth, reduction="none")
         accuracy = (logits.detach().argmax(1) == truth).float().mean()

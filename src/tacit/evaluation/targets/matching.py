@@ -93,7 +93,7 @@ class Matching(Target):
     # ---------------------------------------------------------------- labels
 
     def read_labels(self, texts: LabelTexts) -> Answers:
-        """Classes, by which the test is balanced and which are told by their names; none is needed."""
+        """Classes, by which the test is balanced and which are recognised by their names; none is needed."""
         from tacit.core.columns import by_name, codes_of
 
         encoded = texts.text.dictionary_encode()
@@ -155,7 +155,7 @@ class Matching(Target):
         return 1.0 / len(truth) ** 2
 
     def asides(self, labelled: Labelled) -> Sequence[Metric]:
-        """Without classes, or where some example has none, nothing is told by name."""
+        """Without classes, or where some example has none, nothing is recognised by name."""
         named = len(labelled.classes) > 1 and all(labelled.classes)
         return self.beside if named else self.beside[:-1]
 
@@ -185,16 +185,16 @@ def places(queries: Values, gallery: Values, asks: NDArray[np.int64], has: NDArr
     of these; entries of one identity count once. Of entries as similar as the relevant one half come before it.
     """
     entries, first, entry = np.unique(has, return_index=True, return_inverse=True)
-    asked, at, query = np.unique(asks, return_index=True, return_inverse=True)
+    distinct, at, query = np.unique(asks, return_index=True, return_inverse=True)
     entry, query = entry.reshape(-1), query.reshape(-1)
     relevant = np.unique(np.stack([query, entry], axis=1), axis=0)  # [R 2], by query
-    starts = np.searchsorted(relevant[:, 0], np.arange(len(asked) + 1))
+    starts = np.searchsorted(relevant[:, 0], np.arange(len(distinct) + 1))
     shelf = np.ascontiguousarray(gallery[first], np.float32)
-    place = np.empty(len(asked), np.int64)
+    place = np.empty(len(distinct), np.int64)
     rows = max(1, _CELLS // len(entries))
-    for begin in range(0, len(asked), rows):
+    for begin in range(0, len(distinct), rows):
         beat()
-        end = min(begin + rows, len(asked))
+        end = min(begin + rows, len(distinct))
         similarity = np.ascontiguousarray(queries[at[begin:end]], np.float32) @ shelf.T  # [b E]
         mine = relevant[starts[begin] : starts[end]]
         own = similarity[mine[:, 0] - begin, mine[:, 1]]

@@ -118,7 +118,7 @@ seen = torch.arange({encoder.grid[0]}) < tokens
 mask = torch.cat([torch.ones({FIRST}, dtype=torch.bool), seen.repeat({encoder.high})])
 model = AutoModel.from_pretrained(".").eval()
 with torch.inference_mode():
-    said = model(torch.from_numpy(frames)[None], attention_mask=mask[None]).last_hidden_state
-embedding = said[0, {FIRST}:].unflatten(0, ({encoder.high}, -1)).mean(0)[:tokens].mean(0)
+    states = model(torch.from_numpy(frames)[None], attention_mask=mask[None]).last_hidden_state
+embedding = states[0, {FIRST}:].unflatten(0, ({encoder.high}, -1)).mean(0)[:tokens].mean(0)
 ```
 """

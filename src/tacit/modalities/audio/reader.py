@@ -49,7 +49,7 @@ class AudioReader(Reader[Options]):
 
     def examples(self, found: Found[Options]) -> Examples:
         source, labels, options, notes = found.source, found.labels, found.options, found.notes
-        specification, frames = labels.asked, labels.asked.of_parts
+        specification, frames = labels.spec, labels.spec.of_parts
         spans = {} if options.whole else span_columns(labels.tables, *options.span)
         named = (
             read_spans(source, labels.tables, spans, specification, notes) if spans and source.whole is None else None

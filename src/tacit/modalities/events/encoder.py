@@ -275,7 +275,7 @@ class ItemEncoder(OwnEncoder):
         if self.causal:
             what = f"cosine, over {self.temperature:g}," if self.temperature else "product"
             return f"last_hidden_state of the last event; its {what} with the input embeddings scores what comes next"
-        return "the mean of last_hidden_state over the events; what comes next is asked by a mask behind the last one"
+        return "the mean of last_hidden_state over the events; a mask after the last one predicts what comes next"
 
 
 def read_spec(values: Mapping[str, Any], folder: Path) -> ItemSpec:

@@ -147,7 +147,7 @@ def about_held(split: Split) -> list[str]:
     held = split.held
     assert isinstance(held, Held)
     tested = len(held.test)
-    few = f"; {held.left_out:,} {'has' if held.left_out == 1 else 'have'} too few events to be asked about"
+    few = f"; {held.left_out:,} {'has' if held.left_out == 1 else 'have'} too few events to be tested"
     lines = [
         f"{tested:,} histories are tested by the event that came next, {len(held.train):,} choose by one before it"
         + (few if held.left_out else "")

@@ -54,8 +54,8 @@ _shown_as: dict[
     tuple[str, ...], NDArray[Any]
 ] = {}  # what each value of 16 bits is shown as; slices of a series share it
 
-# All that is ever asked of a header beside how its pixels are read.
-_ASKED = (
+# All that is ever read of a header beside how its pixels are read.
+_TAGS = (
     *("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "SeriesInstanceUID"),
     *("Modality", "BodyPartExamined", "Laterality", "ImageLaterality", "Manufacturer", "ManufacturerModelName"),
     *("InstitutionName", "ProtocolName", "BurnedInAnnotation", "SOPClassUID", "SpecificCharacterSet"),
@@ -65,7 +65,7 @@ _ASKED = (
 
 
 class About(NamedTuple):
-    """What a header tells of an image beside its pixels. It is asked for and used, and kept nowhere."""
+    """What a header states of an image beside its pixels. It is read and used, and kept nowhere."""
 
     patient: tuple[str, ...] = ()  # what names them, () where nothing does
     study: str = ""
@@ -191,7 +191,7 @@ def images(ds: Any, *, windowed: bool = True) -> Iterator[NDArray[Any]]:
 
 
 def _frames(ds: Any) -> Iterator[NDArray[Any]]:
-    """The decoded frames. A single one is asked for whole: pydicom 3.0 corrects the sign of JPEG 2000 only there."""
+    """The decoded frames. A single one is read whole: pydicom 3.0 corrects the sign of JPEG 2000 only there."""
     pixels = library().pixels
     if int(ds.get("NumberOfFrames") or 1) == 1:
         yield pixels.pixel_array(ds, index=0)
@@ -204,36 +204,36 @@ def about(source: bytes | Path) -> About:
     pydicom = library()
     where = source if isinstance(source, Path) else io.BytesIO(source)
     try:
-        ds = pydicom.dcmread(where, force=True, stop_before_pixels=True, specific_tags=list(_ASKED))
-        told = {name: _text(ds.get(name)) for name in _ASKED}
+        ds = pydicom.dcmread(where, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
+        tags = {name: _text(ds.get(name)) for name in _TAGS}
     except (MemoryError, OSError):
         raise
     except Exception:
         raise ValueError("not a DICOM file, or its header is damaged") from None
-    modality, part, burnt = told["Modality"], told["BodyPartExamined"], told["BurnedInAnnotation"].upper()
+    modality, part, burnt = tags["Modality"], tags["BodyPartExamined"], tags["BurnedInAnnotation"].upper()
     patient: tuple[str, ...] = ()
-    if told["PatientID"]:
-        patient = ("id", told["PatientID"], told["IssuerOfPatientID"])
-    elif told["PatientName"]:
-        patient = ("name", told["PatientName"].upper(), told["PatientBirthDate"])
-    size = [int(told[name] or 0) for name in ("Rows", "Columns")]
-    frames = int(told["NumberOfFrames"] or 1)
-    shows_text = modality in _SCREENED or told["SOPClassUID"].startswith(_SCREEN)
+    if tags["PatientID"]:
+        patient = ("id", tags["PatientID"], tags["IssuerOfPatientID"])
+    elif tags["PatientName"]:
+        patient = ("name", tags["PatientName"].upper(), tags["PatientBirthDate"])
+    size = [int(tags[name] or 0) for name in ("Rows", "Columns")]
+    frames = int(tags["NumberOfFrames"] or 1)
+    shows_text = modality in _SCREENED or tags["SOPClassUID"].startswith(_SCREEN)
     return About(
         patient,
-        told["StudyInstanceUID"],
-        told["SeriesInstanceUID"],
+        tags["StudyInstanceUID"],
+        tags["SeriesInstanceUID"],
         modality,
         part,
-        told["Laterality"] or told["ImageLaterality"],
-        told["Manufacturer"],
-        told["ManufacturerModelName"],
-        told["InstitutionName"],
-        told["ProtocolName"],
+        tags["Laterality"] or tags["ImageLaterality"],
+        tags["Manufacturer"],
+        tags["ManufacturerModelName"],
+        tags["InstitutionName"],
+        tags["ProtocolName"],
         burnt == "YES" or (shows_text and burnt != "NO"),
         modality in _FACED and part.upper().startswith(_HEAD),
-        told["AccessionNumber"],
-        " ".join((told["TemporalPositionIdentifier"], told["EchoNumbers"])),
+        tags["AccessionNumber"],
+        " ".join((tags["TemporalPositionIdentifier"], tags["EchoNumbers"])),
         (frames, *size) if all(size) and modality not in _NO_IMAGES else (),
         _numbers(ds.get("ImagePositionPatient"), 3),
         _numbers(ds.get("ImageOrientationPatient"), 6),
@@ -252,15 +252,16 @@ def places(ds: Any) -> list[Place]:
 def _place(ds: Any, number: int) -> Place:
     groups = _groups(ds, number)
 
-    def told(sequence: str, name: str, many: int) -> tuple[float, ...]:
+    def found_in(sequence: str, name: str, many: int) -> tuple[float, ...]:
         items = [group[sequence][0] for group in groups if group.get(sequence)]
         return next((found for item in (*items, ds) if (found := _numbers(item.get(name), many))), ())
 
-    orientation = told("PlaneOrientationSequence", "ImageOrientationPatient", 6) or AXIAL
-    spacing = told("PixelMeasuresSequence", "PixelSpacing", 2) or (1.0, 1.0)
-    position = told("PlanePositionSequence", "ImagePositionPatient", 3)
+    orientation = found_in("PlaneOrientationSequence", "ImageOrientationPatient", 6) or AXIAL
+    spacing = found_in("PixelMeasuresSequence", "PixelSpacing", 2) or (1.0, 1.0)
+    position = found_in("PlanePositionSequence", "ImagePositionPatient", 3)
     if int(ds.get("NumberOfFrames") or 1) > 1 and not any(group.get("PlanePositionSequence") for group in groups):
-        apart = told("PixelMeasuresSequence", "SpacingBetweenSlices", 1) or told("", "SliceThickness", 1) or (1.0,)
+        between = found_in("PixelMeasuresSequence", "SpacingBetweenSlices", 1)
+        apart = between or found_in("", "SliceThickness", 1) or (1.0,)
         normal = np.cross(orientation[:3], orientation[3:])
         position = tuple((np.asarray(position or (0.0, 0.0, 0.0)) + number * apart[0] * normal).tolist())
     return Place(position or (0.0, 0.0, 0.0), orientation, spacing)
@@ -310,12 +311,12 @@ def _image(frame: NDArray[Any], view: Any, windowed: bool) -> NDArray[Any]:
     alone = view.get("PhotometricInterpretation") in _GREY and "BitsStored" in view
     if not alone or frame.size < _MANY or frame.dtype.itemsize != 2 or any(view.get(name) for name in _BY_TABLE):
         return _shown(frame, view, windowed)
-    told = (frame.dtype.str, str(windowed), *(str(view.get(name)) for name in _BY_NUMBER))
-    if told not in _shown_as:
+    key = (frame.dtype.str, str(windowed), *(str(view.get(name)) for name in _BY_NUMBER))
+    if key not in _shown_as:
         if len(_shown_as) >= _KEPT:
             _shown_as.clear()
-        _shown_as[told] = _shown(np.arange(1 << 16, dtype=np.uint16).view(frame.dtype), view, windowed)
-    return _shown_as[told][frame.view(np.uint16)]
+        _shown_as[key] = _shown(np.arange(1 << 16, dtype=np.uint16).view(frame.dtype), view, windowed)
+    return _shown_as[key][frame.view(np.uint16)]
 
 
 def _shown(frame: NDArray[Any], view: Any, windowed: bool) -> NDArray[Any]:

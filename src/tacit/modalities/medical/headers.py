@@ -1,4 +1,4 @@
-"""Headers of medical files: asked of in decoding processes while data are opened, and kept nowhere."""
+"""Headers of medical files: read in decoding processes while data are opened, and kept nowhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AT_ONCE = 64  # files of a request
 
 @dataclass(frozen=True)
 class Headers(Plan):
-    """What is asked of a header is in `About`, and nothing is decoded."""
+    """What is read of a header is in `About`, and nothing is decoded."""
 
     decoder: ClassVar[str] = "tacit.modalities.medical.worker:answer"
     batch: ClassVar[int] = _AT_ONCE
@@ -46,7 +46,7 @@ def _ends(source: Source, endings: Sequence[str]) -> Any:
 
 
 _last: list[tuple[str, list[About | None]]] = []  # of the data opened last: two modalities may ask one after the other
-_SOME = 64  # files, evenly spread, that are asked first
+_SOME = 64  # files, evenly spread, that are read first
 
 
 def headers(source: Source) -> list[About | None]:
@@ -68,14 +68,14 @@ def headers_if(source: Source, worth: Callable[[Sequence[About | None]], bool]) 
 
 
 def forget() -> None:
-    """Keep nothing of what was asked last."""
+    """Keep nothing of what was read last."""
     _last.clear()
 
 
 def _asked(pool: Pool, items: Iterable[Item]) -> Iterator[About | None]:
     for outcome in pool.probe(items, "about"):
-        told = None if outcome.data is None else json.loads(outcome.data)
-        yield None if told is None else About._make(map(_kept, told))
+        values = None if outcome.data is None else json.loads(outcome.data)
+        yield None if values is None else About._make(map(_kept, values))
 
 
 def _kept(value: Any) -> Any:
@@ -85,6 +85,6 @@ def _kept(value: Any) -> Any:
 
 def _items(source: Source) -> Iterator[Item]:
     """The files whose headers tell something."""
-    passed = Unreadable("not asked")
+    passed = Unreadable("not read")
     for name, item in zip(each(source.ids), source.items(), strict=True):
         yield passed if name.lower().endswith(PICTURES) else item

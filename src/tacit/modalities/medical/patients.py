@@ -1,4 +1,4 @@
-"""Whose medical images are, and where they come from: asked of headers while data are opened, and kept nowhere.
+"""Whose medical images are, and where they come from: read from headers while data are opened, and kept nowhere.
 
 Patients become keyed hashes at once, by which splits and intervals keep what is theirs together. The other columns are
 used where a person names one of them (`--holdout`, `--worst-group`), and else only counted. A label file may name
@@ -58,10 +58,10 @@ class Patients(NamedTuple):
 
 
 def examples(found: Found[O], abouts: Sequence[About | None], wholes: str) -> Examples:
-    """The examples and their columns: grouped by patient unless told otherwise; `abouts` are their headers [N]."""
+    """The examples, with their headers [N], and their columns: grouped by patient unless another column is named."""
     source, labels = found.source, found.labels
     known = read(source, abouts, own_secret() or secret_of(private_folder(found.keeping.root)))
-    others = {*labels.asked.columns.values()}
+    others = {*labels.spec.columns.values()}
     named = {path: by_name(table, source, abouts, known, others) for path, table in labels.tables.items()}
     labels = labels._replace(tables={path: table for path, (table, *_) in named.items()})
     source = replace(
@@ -71,21 +71,21 @@ def examples(found: Found[O], abouts: Sequence[About | None], wholes: str) -> Ex
     )
     own = {} if source.columns is None else {name: source.columns[name] for name in source.columns.column_names}
     there = {*own}.union(*(table.column_names for table in labels.tables.values()))
-    asked = {*labels.asked.columns.values()} - there
-    told = {name: column for name, column in known.columns.items() if name in asked}
-    read_from = replace(source, columns=pa.table({**own, **told})) if told else source
+    wanted = {*labels.spec.columns.values()} - there
+    offered = {name: column for name, column in known.columns.items() if name in wanted}
+    read_from = replace(source, columns=pa.table({**own, **offered})) if offered else source
     columns = replace(found, source=read_from, labels=labels).columns()
     remarks = known.remarks
-    if columns.group is None and make_target(labels.asked.target).by_itself:
+    if columns.group is None and make_target(labels.spec.target).by_itself:
         columns, remarks = replace(columns, group=known.columns["patient"]), (known.grouping, *remarks)
     source = replace(source, remarks=(*source.remarks, *remarks))
     read_by = [source.fingerprint, _version("pydicom"), _version("nibabel")]
     source = replace(source, fingerprint=digest([*map(str.encode, read_by), *_beside(source)]))
-    return Examples(*together(source, columns, labels.asked, wholes))
+    return Examples(*together(source, columns, labels.spec, wholes))
 
 
 def read(source: Source, abouts: Sequence[About | None], key: Secret) -> Patients:
-    """What cannot be read has no name but its file's, and is told when it is decoded."""
+    """What cannot be read has no name but its file's, and is named when it is decoded."""
     columns: dict[str, list[str | None]] = {name: [] for name in ("patient", *NESTED, *OFFERED)}
     burnt = heads = 0
     # An issuer that some files of a PatientID leave out tells nobody apart.
@@ -173,14 +173,14 @@ def _counted(column: str, texts: Sequence[str], known: Collection[str], shared: 
     """How many rows of a label file name what headers have, and which do not, by their numbers."""
     none = [row for row, text in enumerate(texts, 1) if text not in known]
     several = [row for row, text in enumerate(texts, 1) if text in shared]
-    told = (
+    text = (
         f"{len(texts) - len(none) - len(several):,} of {len(texts):,} rows of the label file have a {column} found here"
     )
     for rows, what in ((none, "have none"), (several, "have one that several patients share, and label nobody")):
         if rows:
             few = f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows[:3]))}{', ...' if len(rows) > 3 else ''}"
-            told += f"; {len(rows):,} {what}: {few}"
-    return told
+            text += f"; {len(rows):,} {what}: {few}"
+    return text
 
 
 def _identifiers(role: str, name: str, about: About | None) -> Iterator[str]:
@@ -190,9 +190,9 @@ def _identifiers(role: str, name: str, about: About | None) -> Iterator[str]:
         yield from (subject[1], f"sub-{subject[1]}")
     if about is not None and about.dicom:
         patient = about.patient[1] if about.patient and about.patient[0] == "id" else ""
-        told = {"patient": patient, "study": about.study, "series": about.series, "accession": about.accession}
-        if told[role]:
-            yield told[role]
+        identifiers = {"patient": patient, "study": about.study, "series": about.series, "accession": about.accession}
+        if identifiers[role]:
+            yield identifiers[role]
 
 
 # ---------------------------------------------------------------- words
@@ -208,8 +208,8 @@ def _remarks(columns: Mapping[str, pa.Array], burnt: int, heads: int) -> Iterato
         )
     if burnt:
         yield (
-            f"{burnt:,} files may show names or dates in their pixels (said, or not excluded of ultrasound and screen "
-            "captures): look at them before anything is handed on"
+            f"{burnt:,} files may show names or dates in their pixels (declared, or not excluded of ultrasound and "
+            "screen captures): look at them before anything is handed on"
         )
     if heads:
         yield f"{heads:,} files are scans of heads, from which faces can be made: deface them before they are handed on"

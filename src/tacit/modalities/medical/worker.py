@@ -11,7 +11,7 @@ from tacit.modalities.medical import dicom, files, nifti
 
 
 def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], None]) -> tuple[bytes, bytes]:
-    """A `tacit.data.worker.Decoder`: what is asked of a header, as JSON; null for a picture."""
+    """A `tacit.data.worker.Decoder`: what is read of a header, as JSON; null for a picture."""
     source = question.source
     form = files.form(source)
     about = dicom.about(source) if form == files.DICOM else nifti.about(source) if form == files.VOLUME else None

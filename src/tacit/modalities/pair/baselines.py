@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 def mapped(store: Pairs, split: Split, seed: int) -> list[Arm]:
     """Ridge regression from the plain features of the second side to those of the first, on the pretraining pairs.
 
-    Where classes are told by their names, it says the commonest.
+    Where classes are recognised by their names, it answers the commonest.
     """
     labelled = split.labelled
     assert labelled is not None
@@ -34,8 +34,8 @@ def mapped(store: Pairs, split: Split, seed: int) -> list[Arm]:
     plain = {
         side: modality_named(side).plain(of.store, store.only(side, rows), seed) for side, of in store.sides.items()
     }
-    seen, said = plain[first], plain[second]
-    if seen is None or said is None:
+    seen, answers = plain[first], plain[second]
+    if seen is None or answers is None:
         return []
 
     known = labelled.y[labelled.train]  # of those that are chosen by
@@ -46,10 +46,10 @@ def mapped(store: Pairs, split: Split, seed: int) -> list[Arm]:
 
         examples = np.asarray(seen(store.only(first, rows)), np.float64)
         middle, spread = examples.mean(0), examples.std(0) + 1e-9
-        model = Ridge(alpha=PENALTY).fit(said(store.only(second, rows)), (examples - middle) / spread)
+        model = Ridge(alpha=PENALTY).fit(answers(store.only(second, rows)), (examples - middle) / spread)
         tested = split.rows[test]
         one = unit_rows((np.asarray(seen(store.only(first, tested)), np.float64) - middle) / spread)
-        other = unit_rows(model.predict(said(store.only(second, tested))))
+        other = unit_rows(model.predict(answers(store.only(second, tested))))
         table = np.concatenate([one, other, np.full((len(test), 1), commonest)], axis=1)
         return target.found(labelled, test, table)
 

@@ -122,8 +122,8 @@ class PairModality(Modality[PairSpec, Pairs]):
     def explain(self, own: PairSpec, other: PairSpec, name: str) -> str:
         if [*own.sides] != [*other.sides]:
             return f"pairs of {' and '.join(own.sides)}, but those of {name} are of {' and '.join(other.sides)}"
-        told = (modality_named(side).explain(of, other.sides[side], name) for side, of in own.sides.items())
-        return next(filter(None, told), "")
+        explained = (modality_named(side).explain(of, other.sides[side], name) for side, of in own.sides.items())
+        return next(filter(None, explained), "")
 
     def options_of(self, spec: PairSpec) -> dict[str, Any]:
         found = {"sides": ",".join(spec.sides)}
@@ -167,7 +167,7 @@ class PairModality(Modality[PairSpec, Pairs]):
         return self._first(store).deep(store.sides[store.spec.first].store)
 
     def copies(self, store: Pairs, rows: Rows, among: Rows) -> Copies:
-        """Of the first side: a caption may be said of many images."""
+        """Of the first side: a caption may describe many images."""
         side = store.spec.first
         own, others = store.only(side, rows), store.only(side, among)
         found = self._first(store).copies(store.sides[side].store, own, np.setdiff1d(others, own))

@@ -1,4 +1,4 @@
-"""What can be said of pairs before torch is there: two modalities side by side, each read by its own settings."""
+"""Pairs, as far as torch is not needed: two modalities side by side, each read by its own settings."""
 
 from __future__ import annotations
 
@@ -48,12 +48,13 @@ class Options(ModalityOptions):
     sides: str | None = None
 
     @property
-    def asked(self) -> tuple[str, ...]:
+    def named_sides(self) -> tuple[str, ...]:
         """The two modalities as named; empty where they are not."""
         return () if self.sides is None else tuple(side.strip() for side in self.sides.split(","))
 
     def check(self) -> None:
-        if self.sides is not None and (len(self.asked) != 2 or len(set(self.asked)) != 2 or not all(self.asked)):
+        named = self.named_sides
+        if self.sides is not None and (len(named) != 2 or len(set(named)) != 2 or not all(named)):
             raise UserError(f"--sides {self.sides}: name two different modalities, such as image,text")
 
     def over(self, others: Mapping[str, ModalityOptions]) -> Sided:

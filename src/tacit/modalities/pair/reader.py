@@ -34,7 +34,7 @@ from tacit.modalities.reader import Examples, Found, Reader
 Rows = NDArray[np.int64]
 
 _NOTE = 16 << 20  # bytes of a JSON file beside an example
-_SHOWN = 0.02  # share of the pairs whose captions are common, from which on that is said
+_SHOWN = 0.02  # share of the pairs whose captions are common, from which on a remark says so
 
 
 @dataclass(frozen=True)
@@ -198,12 +198,12 @@ def _sides_of_table(
     listing: Table, table: OpenTable, options: Sided, reading: Reading, reserved: frozenset[str]
 ) -> tuple[str, str]:
     """The two modalities: those named, or the one that encoded examples or paths are of, and the one of texts."""
-    if options.asked:
+    if options.named_sides:
         known = sides()
-        for side in options.asked:
+        for side in options.named_sides:
             if side not in known:
                 raise UserError(f"--sides {options.sides}: {side} cannot be a side; choose two of {', '.join(known)}")
-        one, other = options.asked
+        one, other = options.named_sides
         return (one, other) if signs()[one].columns else (other, one)
     named = [side for side, of in options.each.items() if signs()[side].columns and of.named()]
     return (named[0] if named else _encoded(listing, None, options, reading).kind), _texts()
@@ -322,11 +322,11 @@ def _of_files(listing: Files, options: Sided) -> Source:
 
 def _listed(listing: Files, options: Sided, texts: str) -> Source:
     """The files of the first side: of the modality named, or of the first that has any here."""
-    asked = [side for side in options.asked if side != texts] or [
+    possible = [side for side in options.named_sides if side != texts] or [
         name for name, of in signs().items() if of.suffixes and name != texts
     ]
     refused: UserError | None = None
-    for side in asked:
+    for side in possible:
         try:
             return reader_named(side).claimed(listing.of(side), options.each[side])
         except UserError as error:

@@ -126,7 +126,7 @@ patches = -(-len(values) // {encoder.stride})  # of {encoder.stride} steps each
 
 model = AutoModel.from_pretrained(".").eval()
 with torch.inference_mode():
-    said = model(past_values=torch.from_numpy(filled)).last_hidden_state
-embedding = said[0].mean(0)[:patches].mean(0)
+    states = model(past_values=torch.from_numpy(filled)).last_hidden_state
+embedding = states[0].mean(0)[:patches].mean(0)
 ```
 """

@@ -66,7 +66,7 @@ class SeriesReader(Reader[Options]):
 
 
 def _without_columns(source: Source | None, options: Options) -> Source | None:
-    """The source of arrays; columns that are named are none of theirs, which is said."""
+    """The source of arrays; named columns are none of theirs, as a remark says."""
     named = options.named() if source is not None else ""
     if source is None or not named:
         return source

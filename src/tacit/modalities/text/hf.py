@@ -56,7 +56,7 @@ class HuggingFaceText(TextEncoder):
     """
 
     alone = False
-    untraceable = "what pads a text would change what is said of it"
+    untraceable = "padding would change the embedding of a text"
 
     def __init__(
         self,

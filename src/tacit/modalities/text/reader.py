@@ -43,7 +43,7 @@ class TextReader(Reader[Options]):
     def examples(self, found: Found[Options]) -> Examples:
         source, columns = found.source, found.columns()
         texts = source.read.get("text_column", found.options.texts)
-        if found.labels.asked.scores_pairs and len(texts) == 2:
+        if found.labels.spec.scores_pairs and len(texts) == 2:
             halves = [found.again(replace(found.options, text_column=(column,))) for column in texts]
             source, of = halved(source, halves, texts)
             columns, found.notes.listed = replace(columns.take(of), pair=source.whole), len(source)

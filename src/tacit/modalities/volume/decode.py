@@ -33,7 +33,7 @@ MOST = 1 << 28  # voxels that are decoded
 SOME = 4096  # values of a volume that stand for all
 ENDS = (0.005, 0.995)  # quantiles that are black and white where a volume has its own
 
-# What a person should know of a volume, and how it is told.
+# What a person should know of a volume, in words.
 FINDINGS = {
     "gaps": "hold voxels that are no numbers, read as black",
     "few": "hold few different values, as masks do that lie beside scans; leave them out if that is what they are",

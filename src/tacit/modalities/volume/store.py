@@ -134,14 +134,14 @@ def choose_plan(source: Source, options: Options, reads: VolumeSpec | None, pool
     if reads is not None:
         return VolumePlan(reads.axis, reads.shape, reads.spacing, reads.range)
     answers = [outcome.data for outcome in pool.probe(source.sample(_PROBED))]
-    told = [json.loads(answer) for answer in answers if answer is not None]
-    if not told:
+    facts = [json.loads(answer) for answer in answers if answer is not None]
+    if not facts:
         raise nothing_readable(source, "volume", pool.why_not(next(iter(source.items()))))
-    shapes, spacings = np.array([of["shape"] for of in told]), np.array([of["spacing"] for of in told])  # [n 3] X Y Z
+    shapes, spacings = np.array([of["shape"] for of in facts]), np.array([of["spacing"] for of in facts])  # [n 3] X Y Z
     axis = int(np.bincount([_coarsest(spacing) for spacing in spacings], minlength=3)[::-1].argmax())
     axis = 2 - axis  # the last one of those that are as frequent
     spacing, shape = _grid(np.median(shapes * spacings, axis=0), np.median(spacings, axis=0), axis, options)
-    return VolumePlan(axis, shape, spacing, _range([np.array(of["values"]) for of in told]))
+    return VolumePlan(axis, shape, spacing, _range([np.array(of["values"]) for of in facts]))
 
 
 def _coarsest(spacing: NDArray[np.float64]) -> int:
@@ -208,10 +208,10 @@ def _decode(source: Source, options: Options, reads: VolumeSpec | None, folder: 
     spec = _measured(voxels, plan)
     write_meta(folder, {"data_hash": hash_of(hashes), "spec": asdict(spec)}, ("volumes.bin", CONTENT))
     several = parts if any(many != 1 for many in parts) else []
-    told = [
+    findings = [
         f"{found[name]:,} of {len(hashes):,} volumes {what}" for name, what in decode.FINDINGS.items() if found[name]
     ]
-    remarks = [_how_read(plan), *told]
+    remarks = [_how_read(plan), *findings]
     if several:
         remarks.append(f"{len(hashes):,} volumes are those of {len(parts):,} files, of which some hold several")
     return Written(["volume", decode.VERSION, *asdict(plan).values()], bad, remarks=remarks, parts=several)

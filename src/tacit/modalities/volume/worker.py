@@ -22,8 +22,8 @@ def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], N
     if settings["probe"]:
         scan = next(decode.scans(sources, at_work))
         values = decode.sample(scan.voxels, decode.SOME)
-        told = {"shape": scan.voxels.shape, "spacing": scan.spacing.tolist(), "values": values.tolist()}
-        return bytes(_HASH), json.dumps(told).encode()
+        facts = {"shape": scan.voxels.shape, "spacing": scan.spacing.tolist(), "values": values.tolist()}
+        return bytes(_HASH), json.dumps(facts).encode()
     grid = Grid(settings["axis"], tuple(settings["shape"]), tuple(settings["spacing"]))
     ends = None if settings["range"] is None else Range(*settings["range"])
     contents, volumes = [], []
@@ -40,7 +40,7 @@ def answer(question: Question, settings: dict[str, Any], at_work: Callable[[], N
 
 def answered(result: bytes) -> tuple[bytes, tuple[str, ...], bytes]:
     """The hashes, the findings and the voxels of the volumes of an answer."""
-    many, told = _MANY.unpack_from(result)
-    begin = _MANY.size + told
+    many, size = _MANY.unpack_from(result)
+    begin = _MANY.size + size
     end = begin + _HASH * many
     return result[begin:end], tuple(json.loads(result[_MANY.size : begin])), result[end:]
