@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from sides import Asked, Said, allow_torchvision, take_side
 
 from tacit.encoders import build_encoder
-from tacit.evaluation.probes.knn import knn_predict
+from tacit.evaluation.probes.knn import knn_votes
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.spec import ImageSpec
 from tacit.training.optim import Optim
@@ -84,7 +84,7 @@ class Watch:
         with standing(encoder):
             some = torch.from_numpy(images).split(500)
             X = np.concatenate([encoder({"image": of}).pooled.float().numpy() for of in some])
-        named = knn_predict(X[:AMONG], labels[:AMONG], X[-HELD:], CLASSES, k=NEIGHBOURS)
+        named = knn_votes(X[:AMONG], labels[:AMONG], X[-HELD:], CLASSES, k=NEIGHBOURS).argmax(1)
         right = float((named == labels[-HELD:]).mean())
         self.answers.append((self.stamps[-1] - self.stamps[0], self.processor[-1] - self.processor[0], right))
         self.stood += time.perf_counter() - began

@@ -22,7 +22,7 @@ from tacit.evaluation import Labelled, evaluate, select
 from tacit.evaluation.arms import Arm, target_of
 from tacit.evaluation.features import Stored, extract
 from tacit.evaluation.probes.finetune import train_on_labels
-from tacit.evaluation.probes.knn import knn_leave_one_out, knn_predict
+from tacit.evaluation.probes.knn import knn_leave_one_out, knn_votes
 from tacit.evaluation.probes.linear import fit_probe
 from tacit.evaluation.probes.ridge import fit_ridge
 from tacit.evaluation.targets import make_target
@@ -119,7 +119,7 @@ LONG: dict[str, tuple[Callable[[], Any], str, int]] = {
     "embedding": (lambda: extract(tiny_encoder(), fetch, ROWS, batch_size=40), "embedding 120 of 120", 4),
     "a probe": (lambda: inside(lambda: fit_probe(X, Y, n_classes=3, seed=0)), "inside 0 of 1", 20),
     "numbers": (lambda: inside(lambda: fit_ridge(X, X[:, 0].astype(float), groups=None, seed=0)), "inside 0 of 1", 3),
-    "neighbours": (lambda: inside(lambda: knn_predict(X, Y, X, 3)), "inside 0 of 1", 2),
+    "neighbours": (lambda: inside(lambda: knn_votes(X, Y, X, 3)), "inside 0 of 1", 2),
     "neighbours at once": (lambda: inside(lambda: knn_leave_one_out(X, Y, 3)), "inside 0 of 1", 2),
     "draws": (
         lambda: make_target("classification", 3).linear(X, Y, [ROWS, ROWS[:60]], X, seed=0),  # type: ignore[attr-defined]

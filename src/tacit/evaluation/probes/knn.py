@@ -20,20 +20,6 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
-def knn_predict(
-    X_train: ArrayLike,
-    y_train: Ints,
-    X_test: ArrayLike,
-    n_classes: int,
-    *,
-    k: int = K,
-    temperature: float = TEMPERATURE,
-) -> Ints:
-    """The class [n_test] with most votes; the first of ties."""
-    votes = knn_votes(X_train, y_train, X_test, n_classes, k=k, temperature=temperature)
-    return np.asarray(votes.argmax(axis=1), np.int64)
-
-
 def knn_votes(
     X_train: ArrayLike,
     y_train: Ints,
