@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import normalize
 
 import tacit
 from tacit.core import keys
@@ -195,6 +196,11 @@ def test_a_run_on_pairs_matches_what_it_has_not_seen(tmp_path: Path) -> None:
     assert torch.equal(towers(batch).pooled, image(image.prepare([picture(400)[0]])).pooled)
     assert isinstance(towers, Towers)
     assert [*towers.sides(batch)] == ["image", "text"]
+    told = towers.by_name(["red", "blue"], [["a red bar", "red"], []])
+    means = [
+        towers.embedding_of("text", of).mean(0) for of in (["a red bar", "red"], ["blue", "a blue", "this is a blue"])
+    ]
+    torch.testing.assert_close(told, normalize(torch.stack(means), dim=1))
     found = tacit.search(
         tmp_path / "run",
         "a red square",

@@ -48,6 +48,7 @@ class Labelled:
     pair: NDArray[np.int64] | None = None  # [N] of each, where two are compared (similarity); negative: none
     popularity: NDArray[np.int64] | None = None  # [I] uses of each item that may be recommended, in what may be learned
     lengths: NDArray[np.int64] | None = None  # [N] of examples that are histories: their events
+    captions: Callable[[], Sequence[str]] | None = None  # of what was pretrained on, where classes are told by names
     own: bool = False  # examples are made of what nobody else has, such as a shop's items: no public encoder reads them
 
     def __post_init__(self) -> None:

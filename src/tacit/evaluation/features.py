@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,17 +198,28 @@ def evaluation_mode(encoder: Any) -> Iterator[None]:
             module.training = training
 
 
+class ByName(NamedTuple):
+    """Classes by their names: embeddings [K D], and what is added to the likeness of each, [K]."""
+
+    embedding: NDArray[np.float32]
+    prior: NDArray[np.float32]
+
+    def classes(self, embeddings: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The class of each of these [n D]."""
+        return np.asarray((embeddings @ self.embedding.T + self.prior).argmax(1))
+
+
 def both_sides(
     encoder: Any,
     fetch: Callable[[NDArray[np.int64]], Batch],
     rows: NDArray[np.int64],
-    named: NDArray[np.float32] | None,
+    named: ByName | None,
     *,
     batch_size: int = 256,
 ) -> NDArray[np.float32]:
-    """The embeddings of both sides of these pairs one after the other, and the nearest class of `named`, [n 2D+1].
+    """The embeddings of both sides of these pairs one after the other, and the likeliest class of `named`, [n 2D+1].
 
-    `named` holds the embeddings [K D] of classes; without them the last column is -1. UserError where the encoder does
+    Without these the last column is -1. UserError where the encoder does
     not embed two sides, or its embeddings are not finite.
     """
     import torch
@@ -222,7 +233,7 @@ def both_sides(
             batch = fetch(rows[start : start + batch_size])
             there = {name: value.to(device) for name, value in batch.items()}
             one, other = (side.float().cpu().numpy() for side in encoder.sides(there).values())
-            nearest = (one @ named.T).argmax(1) if named is not None else np.full(len(one), -1)
+            nearest = named.classes(one) if named is not None else np.full(len(one), -1)
             parts.append(np.concatenate([one, other, nearest[:, None].astype(np.float32)], axis=1))
             now.step(len(one))
     return _finite({"pooled": np.concatenate(parts)})["pooled"]

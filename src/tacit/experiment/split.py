@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,6 +101,7 @@ def split_dataset(
         subgroups=dataset.subgroups,
         pair=None if dataset.pair is None else dataset.pair[rows],
         tokens=frames.tokens if frames else None,
+        captions=partial(modality.captions, dataset.cache, np.flatnonzero(free)) if target.matches else None,
         own=modality.owned,
     )
     untested = places.missing + int((places.sealed & ~known).sum())

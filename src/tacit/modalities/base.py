@@ -281,6 +281,10 @@ class Modality(ABC, Generic[S, D]):
         """A map of next events, where these are the target; None for the usual map of the examples."""
         return None
 
+    def captions(self, store: D, rows: NDArray[np.int64]) -> Sequence[str]:
+        """What is said of these examples, where they are pairs with texts; else nothing."""
+        return ()
+
     def matched(self, store: D, encoder: Any, rows: Rows) -> tuple[Matched, Matched] | None:
         """Both sides of these examples, of which the second asks for the first; None where an example has one."""
         return None

@@ -2,7 +2,7 @@
 
 The gallery is all test examples, or all their captions, each once; relevant is what is paired with the query, and of
 captions that say the same every one. What is predicted is the place of the first relevant one in either direction, and
-the class whose name is nearest to the example, where classes are known. Pairs that share an example are one unit.
+the class that names alone tell of the example, where classes are known. Pairs that share an example are one unit.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from tacit.core.errors import UserError
 from tacit.core.stages import beat
-from tacit.evaluation.features import both_sides
+from tacit.evaluation.features import ByName, both_sides
 from tacit.evaluation.metrics import Floats, Influence, Ints, Metric, mean_by
+from tacit.evaluation.naming import SCALE, Held, held
 from tacit.evaluation.splits import Positions
-from tacit.evaluation.targets.base import Answers, Known, LabelTexts, Rule, Target, Tested, Values
+from tacit.evaluation.targets.base import Answers, Known, LabelTexts, Rule, Target, Tested, Values, in_short
 
 if TYPE_CHECKING:
     from tacit.evaluation.arms import Labelled, Part
@@ -109,13 +110,21 @@ class Matching(Target):
     def spread(self, labelled: Labelled, *, private: bool) -> str:
         examples, captions = _identities(labelled, np.arange(len(labelled.y)))
         counts = (len(np.unique(of)) for of in (examples, captions))
-        return "pairs: {:,} of {:,} examples and {:,} captions".format(len(labelled.y), *counts)
+        told = "pairs: {:,} of {:,} examples and {:,} captions".format(len(labelled.y), *counts)
+        if len(labelled.classes) < 2 or not all(labelled.classes):
+            return told
+        lone = [name for name, n in zip(labelled.classes, _held(labelled).count, strict=True) if not n]
+        which = "" if private or not lone else f" ({in_short(lone)})"
+        return (
+            f"{told}; zero-shot by the names of {len(labelled.classes):,} classes, each as pretraining captions "
+            f"hold it, weighted by how many do; {len(lone):,} that none holds{which} by templates"
+        )
 
     # ---------------------------------------------------------------- scoring
 
     def read(self, encoder: Any, labelled: Labelled, rows: Positions) -> Mapping[str, Values]:
         """Embeddings of both sides one after the other, and the class that is nearest by its name, [n 2D+1]."""
-        named = classes_by_name(encoder, labelled.classes)
+        named = classes_by_name(encoder, labelled)
         return {"pooled": both_sides(encoder, labelled.fetch, rows, named)}
 
     def probe(
@@ -168,14 +177,21 @@ class Matching(Target):
         return {"chance": chance}
 
 
-def classes_by_name(encoder: Any, classes: Sequence[str]) -> NDArray[np.float32] | None:
-    """The embeddings [K D] of classes by their names; None where they or the encoder have none."""
+def classes_by_name(encoder: Any, labelled: Labelled) -> ByName | None:
+    """The classes by their names, as pretraining captions hold them; None where they or the encoder have none."""
+    classes = labelled.classes
     if len(classes) < 2 or not all(classes) or not hasattr(encoder, "by_name"):
         return None
+    found = _held(labelled)
     try:
-        return np.asarray(encoder.by_name(classes).float().cpu().numpy())
+        embedding = np.asarray(encoder.by_name(classes, found.captions).float().cpu().numpy())
     except UserError:  # its second tower reads no text
         return None
+    return ByName(embedding, found.log_prior / np.float32(SCALE))
+
+
+def _held(labelled: Labelled) -> Held:
+    return held(labelled.classes, labelled.captions() if labelled.captions else ())
 
 
 def places(queries: Values, gallery: Values, asks: NDArray[np.int64], has: NDArray[np.int64]) -> NDArray[np.int32]:

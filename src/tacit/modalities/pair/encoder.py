@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -113,11 +114,18 @@ class Towers(OwnEncoder):
             self.train(training)
         return torch.cat(found)
 
-    def by_name(self, classes: Sequence[str], templates: Sequence[str] = TEMPLATES) -> Tensor:
-        """The embeddings [K out] of classes by their names, each the mean over the templates (Radford et al. 2021)."""
-        texts = [template.format(name) for name in classes for template in templates]
-        each = self.embedding_of(self.spec.second, texts).view(len(classes), len(templates), -1)
-        return normalize(each.mean(1), dim=1)
+    def by_name(self, classes: Sequence[str], held: Sequence[Sequence[str]] = ()) -> Tensor:
+        """The embeddings [K out] of classes by their names, each the mean over texts that hold it.
+
+        These are `held`, for each class, and where it has none the templates (Radford et al. 2021).
+        """
+        held = held or [()] * len(classes)
+        texts = [
+            of or [template.format(name) for template in TEMPLATES] for name, of in zip(classes, held, strict=True)
+        ]
+        distinct = {text: number for number, text in enumerate(dict.fromkeys(chain.from_iterable(texts)))}
+        each = self.embedding_of(self.spec.second, list(distinct))
+        return normalize(torch.stack([each[[distinct[text] for text in of]].mean(0) for of in texts]), dim=1)
 
     def forget_names(self) -> None:
         for tower in self.parts.values():

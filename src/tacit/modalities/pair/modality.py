@@ -20,7 +20,7 @@ from tacit.data.split import Split
 from tacit.evaluation import Arm
 from tacit.evaluation.arms import target_of
 from tacit.evaluation.features import both_sides
-from tacit.modalities import modality_named, sides
+from tacit.modalities import modality_named, sides, signs
 from tacit.modalities.base import Matched, Modality
 from tacit.modalities.graph import GraphIO
 from tacit.modalities.pair.baselines import mapped
@@ -201,6 +201,14 @@ class PairModality(Modality[PairSpec, Pairs]):
     def sounds(self, store: Pairs, rows: Rows) -> Sequence[bytes | None]:
         side = store.spec.first
         return modality_named(side).sounds(store.sides[side].store, store.only(side, rows))
+
+    def captions(self, store: Pairs, rows: Rows) -> Sequence[str]:
+        side = store.spec.second
+        if not signs()[side].texts:
+            return ()
+        said: Any = store.sides[side].store
+        texts: Sequence[str] = said.texts(store.only(side, rows))
+        return texts
 
     def matched(self, store: Pairs, encoder: Towers, rows: Rows) -> tuple[Matched, Matched]:
         both = np.split(both_sides(encoder, store.batch, rows, None)[:, :-1], 2, axis=1)
