@@ -119,8 +119,9 @@ def _about_labels(opened: Opened) -> str:
     private = opened.private
     source = "" if private else f", from {dataset.notes.labels_from}"
     target = target_of(labelled)
+    nouns, use = (target.examples, "choose by") if target.matches else ("labels", "train on")
     lines = [
-        f"labels: {target.describe(dataset, private=private)}{source}",
+        f"{nouns}: {target.describe(dataset, private=private)}{'' if target.matches else source}",
         target.spread(labelled, private=private),
     ]
     if dataset.group is not None:
@@ -132,15 +133,15 @@ def _about_labels(opened: Opened) -> str:
         how = (
             ("" if private else dataset.notes.test_split) or "as given"
             if dataset.split is not None
-            else "30 % of the labelled groups, by a hash"
+            else f"30 % of the {'pairs' if target.matches else 'labelled groups'}, by a hash"
         )
         lines.append(
-            f"split: {len(labelled.train):,} labels to train on, {len(labelled.test):,} sealed for the test ({how})"
+            f"split: {len(labelled.train):,} {nouns} to {use}, {len(labelled.test):,} sealed for the test ({how})"
         )
         if leaks := find_leaks(opened):
             lines.append(f"copies: {leaks.line(len(labelled.test), private=private)}")
     else:
-        lines.append(f"split: {len(labelled.train):,} labels are too few to seal a test set: five-fold cross-fitting")
+        lines.append(f"split: {len(labelled.train):,} {nouns} are too few to seal a test set: five-fold cross-fitting")
     budgets = _about_budgets(labelled, private=private) if target.powered else []
     return "\n".join(lines + budgets)
 
