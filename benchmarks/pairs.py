@@ -1,12 +1,13 @@
 """What pairs come to: one JSON line per arm and metric of a run, and one for a tower against its single-modality twin.
 
-    python benchmarks/pairs.py fashion FOLDER [--steps 700] [--size 60] [--tasks siglip] [--twin] [--out FOLDER]
+    python benchmarks/pairs.py fashion FOLDER [--steps 700] [--size 60] [--twin 6m] [--out FOLDER] [--again RUN]
     python benchmarks/pairs.py emoji FOLDER [--steps 300] [--size 64]
 
 `fashion`: FOLDER holds train.parquet and val.parquet of product photos with their names (`text`) and `articleType`.
 Pretrained on train, judged on val: searches both ways, the kinds of products by their names alone, and with --twin the
 image tower's probe at 5 labels per class against an encoder that was pretrained on the same images without the names,
-for as many steps. `emoji`: FOLDER holds all.parquet of emoji with their names, those of one base kept together.
+for so many steps or minutes. --again judges a run that --out kept, and trains no other. `emoji`: FOLDER holds
+all.parquet of emoji with their names, those of one base kept together.
 """
 
 from __future__ import annotations
@@ -34,28 +35,39 @@ def run(case: str, data: str, asked: argparse.Namespace, folder: Path, **setting
         overwrite=True,
         **settings,
     )
-    how = {"steps": asked.steps, "px": asked.size, "minutes": round((time.perf_counter() - began) / 60, 1)}
+    tell(case, report, asked, (time.perf_counter() - began) / 60)
+    return report
+
+
+def tell(case: str, report: Any, asked: argparse.Namespace, minutes: float) -> None:
+    how = {"steps": asked.steps, "px": asked.size, "minutes": round(minutes, 1)}
     for of in report.results:
         score = {"mean": round(of.mean, 4), "low": round(of.low, 4), "high": round(of.high, 4), "pairs": of.n_test}
         record(f"pairs {case} {of.arm} {of.metric}", **score, **how)
     record(f"pairs {case} verdict", text=report.verdict.text, **how)
-    return report
 
 
 def fashion(asked: argparse.Namespace, folder: Path) -> None:
     data, test = str(asked.folder / "train.parquet"), str(asked.folder / "val.parquet")
     labels = {"label_column": "articleType", "test": test}
-    run("fashion", data, asked, folder / "pairs", **labels)
-    if not asked.twin:
+    if asked.again is None:
+        run("fashion", data, asked, folder / "pairs", **labels)
+    else:
+        began = time.perf_counter()
+        report = tacit.evaluate(str(asked.again), data, text_column="text", **labels)
+        tell("fashion judged again,", report, asked, (time.perf_counter() - began) / 60)
+    if asked.twin is None:
         return
     twin = folder / "twin"
     alike = {"kind": "image", "image_size": asked.size, "batch_size": 256, "overwrite": True}
-    tacit.pretrain(data, task="simclr", budget=f"{asked.steps}steps", out=str(twin), **labels, **alike)
-    tower, against = str(folder / "pairs" / "encoder" / "image"), [str(twin)]
+    tacit.pretrain(data, task="simclr", budget=asked.twin, out=str(twin), **labels, **alike)
+    tower, against = str((asked.again or folder / "pairs") / "encoder" / "image"), [str(twin)]
     report = tacit.evaluate(tower, data, primary_budget=5, label_budgets=["5 per class"], against=against, **labels)
     for gain in report.gains:
         if gain["baseline"] == str(twin):
-            record("pairs fashion tower against its twin at 5 labels per class", **gain, steps=asked.steps)
+            record(
+                "pairs fashion tower against its twin at 5 labels per class", **gain, steps=asked.steps, twin=asked.twin
+            )
 
 
 def main() -> None:
@@ -65,7 +77,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--size", type=int)
     parser.add_argument("--tasks", default="siglip")
-    parser.add_argument("--twin", action="store_true")
+    parser.add_argument("--twin", metavar="BUDGET")
+    parser.add_argument("--again", type=Path, metavar="RUN", help="judge this run, made by --out, and train none")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     usual = {"fashion": (700, 60), "emoji": (300, 64)}[asked.case]
