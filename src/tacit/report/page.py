@@ -70,6 +70,7 @@ def render(report: Report, figures: Figures | None = None, *, private: bool = Fa
         parts=tables.parts(report.get("data", {})),
         examples=tables.examples_of(report),
         asks_next=tables.target_of(report).asks_next,
+        matches=tables.target_of(report).matches,
         facts=_facts(report, verdict, metric),
         gains=_gains(report, verdict, metric),
         curves=_curves(report, verdict),
