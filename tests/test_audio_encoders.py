@@ -290,7 +290,7 @@ def test_what_is_no_sound_is_refused(everything: dict[str, AudioEncoder], tmp_pa
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(UserError, match=r"text\.wav"):
         encoder.prepare(tmp_path / "text.wav")
-    with pytest.raises(UserError, match="no sounds to prepare"):
+    with pytest.raises(UserError, match="nothing to prepare"):
         encoder.prepare([])
     with pytest.raises(UserError, match=r"cannot prepare 7, a int"):
         encoder.prepare([7])  # type: ignore[list-item]

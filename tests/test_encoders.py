@@ -20,6 +20,7 @@ from tacit.modalities.image.convnet import ConvNet
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.framing import Framing
 from tacit.modalities.image.spec import ImageSpec
+from tests import tiny
 
 GREY = ImageSpec(8, 1, (0.3,), (0.25,))
 COLOUR = ImageSpec(16, 3, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -464,7 +465,7 @@ def test_prepare_refuses_what_is_no_image(tmp_path: Path) -> None:
         (tmp_path / "no.png", r"no\.png: not an image"),
         (tmp_path / "absent.png", "absent"),
         (np.zeros((2, 2, 2, 2, 2), np.uint8), "an array of shape"),
-        ([], "no images"),
+        ([], "nothing to prepare"),
     ]:
         with pytest.raises(UserError, match=match):
             encoder.prepare(bad)
@@ -546,3 +547,24 @@ def test_own_module_is_needed_to_load_it(tmp_path: Path) -> None:
     save_encoder(wrap(Own("map"), COLOUR), tmp_path / "own")
     with pytest.raises(UserError, match=r"module=Own\(\.\.\.\)"):
         load_encoder(tmp_path / "own")
+
+
+@pytest.mark.parametrize("given", [None, 0, b"abc", {"a": 1}, {1, 2}, [], iter(())])
+def test_what_is_no_list_of_examples_is_refused_in_a_line(given: object) -> None:
+    for make in (
+        tiny.tiny_encoder,
+        tiny.tiny_text_encoder,
+        tiny.tiny_audio_encoder,
+        tiny.tiny_series_encoder,
+        tiny.tiny_volume_encoder,
+        tiny.tiny_item_encoder,
+    ):
+        with pytest.raises(UserError, match=r"cannot prepare a \w+; pass|nothing to prepare; pass at least one of"):
+            make().prepare(given)  # type: ignore[arg-type]
+
+
+def test_tensors_are_prepared_as_arrays() -> None:
+    images = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8)
+    encoder = tiny.tiny_encoder()
+    assert torch.equal(encoder.prepare(images)["image"], encoder.prepare(list(images.numpy()))["image"])
+    assert torch.equal(encoder.prepare([*images])["image"], encoder.prepare(list(images.numpy()))["image"])

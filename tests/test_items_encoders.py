@@ -215,5 +215,5 @@ def test_what_is_no_history_is_named() -> None:
     encoder = tiny_item_encoder()
     with pytest.raises(UserError, match="the encoder sasrec_nano takes tokens"):
         encoder({"image": torch.zeros(1, 1, 8, 8)})
-    with pytest.raises(UserError, match="no histories to prepare"):
+    with pytest.raises(UserError, match="nothing to prepare"):
         encoder.prepare([])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,18 @@ from tacit.core.types import Batch, Features
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
+
+def several(examples: Any, one: type | tuple[type, ...], what: str) -> list[Any]:
+    """Examples to prepare, as a list; `one` is the type of a single example, `what` names several in errors."""
+    if isinstance(examples, one):
+        return [examples]
+    if not isinstance(examples, Iterable) or isinstance(examples, bytes | Mapping | Set):
+        raise UserError(f"cannot prepare a {type(examples).__name__}; pass {what}")
+    found = list(examples)
+    if not found:
+        raise UserError(f"nothing to prepare; pass at least one of {what}")
+    return found
 
 
 class OwnEncoder(nn.Module, ABC):

@@ -15,8 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tacit.core.encoder import several
 from tacit.core.errors import UserError
 from tacit.core.types import Batch
+from tacit.data.named import as_numpy
 from tacit.modalities.audio.logmel import FLOOR, LogMel, log_mel
 from tacit.modalities.audio.spec import AudioSpec
 from tacit.modalities.windows import WindowedEncoder, counted
@@ -109,9 +111,7 @@ class AudioEncoder(WindowedEncoder):
         from tacit.modalities.audio.decode import as_samples, channels_of, excerpt
         from tacit.modalities.audio.options import MIXES, SEPARATE
 
-        sounds = [sounds] if isinstance(sounds, str | Path | np.ndarray) else list(sounds)
-        if not sounds:
-            raise UserError("no sounds to prepare; pass at least one path or array")
+        sounds = several(as_numpy(sounds), (str, Path, np.ndarray), "paths or arrays")
         wanted = channels or self.spec.channels or "mix"
         if wanted not in (*MIXES, SEPARATE):
             raise UserError(f"channels={wanted!r} is none; choose from {', '.join((*MIXES, SEPARATE))}")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tacit.core.encoder import OwnEncoder
+from tacit.core.encoder import OwnEncoder, several
 from tacit.core.errors import UserError
 from tacit.core.files import sha256
 from tacit.core.nn import masked_mean
@@ -176,8 +176,9 @@ class ItemEncoder(OwnEncoder):
         A flat list of ids is one history. Returns `tokens` and `valid` [B N], `index` [B] and `unknown` [B], the number
         of events of items outside of the catalogue, which are left out.
         """
-        several = [list(h) for h in histories] if _are_lists(histories) else [list(histories)]
-        rows = [self.spec.known.numbers(history) for history in several]
+        given = several(histories, str, "lists of item ids")
+        lists = all(isinstance(history, list | tuple | np.ndarray) for history in given)
+        rows = [self.spec.known.numbers(list(history)) for history in (given if lists else [given])]
         known = [row[row >= 0] + self.spec.first for row in rows]
         tokens = torch.full((len(rows), max(1, *(len(row) for row in known))), self.spec.pad)
         for number, row in enumerate(known):
@@ -310,9 +311,3 @@ def at_place(states: Tensor, place: Tensor) -> Tensor:
     """Take the state [B D] at one position of each row [B] from states [B N D]; -1 means the first."""
     index = place.clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
     return states.gather(1, index)[:, 0]
-
-
-def _are_lists(histories: Sequence[Any]) -> bool:
-    if not len(histories):
-        raise UserError("no histories to prepare; pass at least one")
-    return all(isinstance(history, list | tuple | np.ndarray) for history in histories)

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from tacit.core.encoder import OwnEncoder
+from tacit.core.encoder import OwnEncoder, several
 from tacit.core.errors import UserError
 from tacit.core.nn import to_float
 from tacit.core.types import Batch, Features
+from tacit.data.named import as_numpy
 from tacit.modalities.image import decode, medical
 from tacit.modalities.image.framing import Framing
 from tacit.modalities.image.spec import ImageSpec
@@ -189,11 +190,10 @@ def _found(arrays: Sequence[NDArray[Any]]) -> decode.Scale | None:
 
 def _several(images: Picture | Sequence[Picture], channels: int) -> Sequence[Picture]:
     """One image or many as a sequence of images."""
-    if isinstance(images, np.ndarray):
-        one = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4, channels))
-        images = [images] if one else list(images)
-    elif isinstance(images, str | Path | Image):
-        images = [images]
-    if len(images) == 0:
-        raise UserError("no images to prepare; pass at least one path, PIL image or array")
-    return images
+    images = as_numpy(images)
+    one: tuple[type, ...] = (str, Path, Image)
+    if isinstance(images, np.ndarray) and (
+        images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4, channels))
+    ):
+        one = (np.ndarray,)
+    return [as_numpy(image) for image in several(images, one, "paths, PIL images or arrays")]

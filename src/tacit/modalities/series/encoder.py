@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tacit.core.encoder import several
 from tacit.core.errors import UserError
 from tacit.core.types import Batch
+from tacit.data.named import as_numpy
 from tacit.modalities.series.spec import SeriesSpec
 from tacit.modalities.windows import WindowedEncoder, counted
 
@@ -95,9 +97,7 @@ class SeriesEncoder(WindowedEncoder):
         """
         from tacit.modalities.series.store import filled, padded
 
-        given = [series] if isinstance(series, np.ndarray) else list(series)
-        if not given:
-            raise UserError("no series to prepare; pass at least one array")
+        given = several(as_numpy(series), np.ndarray, "arrays")
         rows = []
         for number, of in enumerate(given):
             values = np.asarray(of)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tacit.core.encoder import OwnEncoder
+from tacit.core.encoder import OwnEncoder, several
 from tacit.core.errors import UserError
 from tacit.core.nn import masked_mean
 from tacit.core.text import LONGEST
@@ -267,9 +267,7 @@ class TextEncoder(OwnEncoder):
         A [MASK] in a text is text, as every other special word is; with `masks` it marks a token to be predicted.
         Returns `tokens`, `valid` and `word` [B N] and `index` [B]. Raises UserError naming what is no text.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        if not texts:
-            raise UserError("no texts to prepare; pass at least one")
+        texts = several(texts, str, "texts")
         for text in texts:
             if not isinstance(text, str):
                 raise UserError(f"cannot prepare {text!r}, a {type(text).__name__}; pass texts as str")

@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tacit.core.encoder import OwnEncoder
+from tacit.core.encoder import OwnEncoder, several
 from tacit.core.errors import UserError
 from tacit.core.nn import to_float
 from tacit.core.types import Batch, Features
+from tacit.data.named import as_numpy
 from tacit.modalities.volume import decode
 from tacit.modalities.volume.decode import Grid, Scan
 from tacit.modalities.volume.spec import VolumeSpec
@@ -86,9 +87,7 @@ class VolumeEncoder(OwnEncoder):
         measured, whose slices lie as in training and whose voxels are as far apart. Returns `image` [B 1 D H W] and
         `index` [B]. UserError names what is no scan.
         """
-        given = [scans] if isinstance(scans, str | Path | np.ndarray) else list(scans)
-        if not given:
-            raise UserError("no scans to prepare; pass at least one path or array")
+        given = several(as_numpy(scans), (str, Path, np.ndarray), "paths or arrays")
         volumes = np.stack([volume for scan in given for volume in self._volumes(scan)])  # [B D H W]
         image = torch.from_numpy(volumes)[:, None].to(self.mask_token.device)
         return {"image": image, "index": torch.arange(len(image), device=image.device)}
