@@ -6,8 +6,9 @@
 `fashion`: FOLDER holds train.parquet and val.parquet of product photos with their names (`text`) and `articleType`.
 Pretrained on train, judged on val: searches both ways, the kinds of products by their names alone, and with --twin the
 image tower's probe at 5 labels per class against an encoder that was pretrained on the same images without the names,
-for so many steps or minutes. --again judges a run that --out kept, and trains no other. `emoji`: FOLDER holds
-all.parquet of emoji with their names, those of one base kept together.
+for so many steps or minutes, or against one that lies in a folder; classes of fewer than 10 training photos are left
+out there. --again judges a run that --out kept (with --twin its image tower alone), and trains no other. `emoji`:
+FOLDER holds all.parquet of emoji with their names, those of one base kept together.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from record import record
 
 import tacit
@@ -52,22 +56,37 @@ def fashion(asked: argparse.Namespace, folder: Path) -> None:
     labels = {"label_column": "articleType", "test": test}
     if asked.again is None:
         run("fashion", data, asked, folder / "pairs", **labels)
-    else:
+    elif asked.twin is None:
         began = time.perf_counter()
         report = tacit.evaluate(str(asked.again), data, text_column="text", **labels)
         tell("fashion judged again,", report, asked, (time.perf_counter() - began) / 60)
     if asked.twin is None:
         return
-    twin = folder / "twin"
-    alike = {"kind": "image", "image_size": asked.size, "batch_size": 256, "overwrite": True}
-    tacit.pretrain(data, task="simclr", budget=asked.twin, out=str(twin), **labels, **alike)
+    twin = Path(asked.twin) if Path(asked.twin).is_dir() else folder / "twin"
+    if not twin.is_dir():
+        alike = {"kind": "image", "image_size": asked.size, "batch_size": 256, "overwrite": True}
+        tacit.pretrain(data, task="simclr", budget=asked.twin, out=str(twin), **labels, **alike)
     tower, against = str((asked.again or folder / "pairs") / "encoder" / "image"), [str(twin)]
-    report = tacit.evaluate(tower, data, primary_budget=5, label_budgets=["5 per class"], against=against, **labels)
+    data, labels["test"] = (str(frequent(asked.folder, folder, part)) for part in ("train", "val"))
+    budget = {"primary_budget": 5, "label_budgets": ["5 per class"]}
+    report = tacit.evaluate(tower, data, against=against, kind="image", **budget, **labels)
+    how = {"steps": asked.steps, "px": asked.size, "twin": asked.twin if not Path(asked.twin).is_dir() else "kept"}
     for gain in report.gains:
-        if gain["baseline"] == str(twin):
-            record(
-                "pairs fashion tower against its twin at 5 labels per class", **gain, steps=asked.steps, twin=asked.twin
-            )
+        told = {key: value for key, value in gain.items() if key not in ("arm", "baseline")}
+        record(f"pairs fashion tower against {Path(gain['baseline']).name} at 5 labels per class", **told, **how)
+    for of in report.results:
+        score = {"mean": round(of.mean, 4), "low": round(of.low, 4), "high": round(of.high, 4), "images": of.n_test}
+        record(f"pairs fashion tower, {Path(of.arm).name} {of.protocol} {of.metric}", **score, **how)
+
+
+def frequent(source: Path, folder: Path, part: str, least: int = 10) -> Path:
+    """A part with the classes alone that have so many examples in training, of which 5 can be drawn anew."""
+    sizes = Counter(pq.read_table(source / "train.parquet", columns=["articleType"])["articleType"].to_pylist())
+    table = pq.read_table(source / f"{part}.parquet")
+    kept = [sizes[name] >= least for name in table["articleType"].to_pylist()]
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.filter(pa.array(kept)), folder / f"{part}.parquet")
+    return folder / f"{part}.parquet"
 
 
 def main() -> None:
