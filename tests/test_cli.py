@@ -39,6 +39,20 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in shown for name in cli.COMMANDS)
 
 
+def test_a_command_outlives_closed_streams_and_a_deleted_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for closed in ("stdout", "stderr"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"sys.{closed}", None)
+            assert call("--version") == 0
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert call("tasks") == 2
+    assert "the current folder has been deleted; change to another" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", list(cli.COMMANDS))
 def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(name, "--help") == 0

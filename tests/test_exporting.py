@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from tacit.core import folders
 from tacit.core.errors import UserError
-from tacit.encoders import build_encoder, load_encoder
+from tacit.encoders import build_encoder, load_encoder, save_encoder
 from tacit.formats.write import export
 from tacit.modalities.image.encoder import ImageEncoder
 from tacit.modalities.image.spec import ImageSpec
@@ -111,3 +112,9 @@ def test_refusals(encoder: ImageEncoder, tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "photos" / "a.png").write_bytes(b"dear to someone")
     with pytest.raises(UserError, match="holds something else"):
         export(encoder, "safetensors", tmp_path / "photos")
+    (tmp_path / "run").mkdir()
+    folders.mark(tmp_path / "run", "run")
+    for place in ("encoder", "encoders/simclr"):
+        save_encoder(encoder, tmp_path / "run" / place)
+        with pytest.raises(UserError, match=r"is an encoder of the run .*, which is not replaced"):
+            export(encoder, "safetensors", tmp_path / "run" / place)

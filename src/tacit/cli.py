@@ -29,10 +29,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     start_clock()
     words = list(sys.argv[1:] if argv is None else argv)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (closed before we began)
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # a file's name may have characters that the terminal lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        _check_here()
         with discreet(is_private(words)):
             code = _call(words)
         sys.stdout.flush()
@@ -51,6 +54,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         except OSError:
             _silence()  # what cannot be written now cannot be written at the end either
     raise SystemExit(code)
+
+
+def _check_here() -> None:
+    """UserError where the current folder has been deleted, which ends the libraries below torch."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the current folder has been deleted; change to another") from None
 
 
 def _silence() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tacit.core.errors import UserError
-from tacit.core.folders import files_in
+from tacit.core.folders import files_in, marked
 from tacit.encoders import check_free, written
 from tacit.encoders import folder as saved
 from tacit.formats import format_named, handover
@@ -48,6 +48,7 @@ def export(
     for tower in towers.values():
         form.check(tower)
     check_free(out)
+    _spare_runs(out)
     training = encoder.training
     encoder.eval()
     try:
@@ -111,3 +112,11 @@ def _compare(encoder: OwnEncoder, original: Copy, copy: Copy, to: str) -> tuple[
     if not difference <= TOLERANCE * max(1.0, scale):  # also where it is NaN
         raise RuntimeError(f"the {to} copy is off by {difference:.1e} (features up to {scale:.1f}); it was not kept")
     return difference, scale
+
+
+def _spare_runs(out: Path) -> None:
+    """UserError where the folder is one that a run has written its encoder into."""
+    place = out.absolute()
+    for run in place.parents:
+        if place.exists() and place.relative_to(run).parts[0] in ("encoder", "encoders") and marked(run) == "run":
+            raise UserError(f"{out} is an encoder of the run {run}, which is not replaced; choose another --out")
