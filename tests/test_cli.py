@@ -46,6 +46,7 @@ def test_a_command_outlives_closed_streams_and_a_deleted_folder(
         with monkeypatch.context() as patch:
             patch.setattr(f"sys.{closed}", None)
             assert call("--version") == 0
+            getattr(sys, closed).close()
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
