@@ -248,7 +248,7 @@ def test_prepare(everything: dict[str, TextEncoder]) -> None:
     assert encoder.prepare(["a " * 5000])["tokens"][0, -1] == 3
     assert 4 not in encoder.prepare("a [MASK] dog")["tokens"]
     assert 4 in encoder.prepare("a [MASK] dog", masks=True)["tokens"]
-    with pytest.raises(UserError, match="no texts"):
+    with pytest.raises(UserError, match="nothing to prepare"):
         encoder.prepare([])
     with pytest.raises(UserError, match=r"cannot prepare 7, a int"):
         encoder.prepare([7])  # type: ignore[list-item]
