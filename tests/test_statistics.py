@@ -261,6 +261,14 @@ def test_equivalence_needs_a_tight_interval() -> None:
     assert at(-0.02, 0.0001) > 0.99
 
 
+def test_an_interval_reaches_no_further_than_can_be() -> None:
+    found = Estimate(-0.375, 0.8, 4.0, 1.0, 0.0, 1, 2, 6, True, most=1.0)
+    low, high = found.interval()
+    assert (low, high) == (-1.0, 1.0)
+    assert found.interval(0.5)[0] == pytest.approx(-0.375 - 0.8 * stats.t.ppf(0.75, 4))
+    assert Estimate(-0.375, 0.8, 4.0, 1.0, 0.0, 1, 2, 6, True).interval()[0] < -2
+
+
 def test_identical_predictions_have_no_gain_and_no_certainty() -> None:
     y, unit = np.repeat([0, 1], 10), np.arange(20)
     values = influence(np.zeros((1, 10, 20)), y, unit)

@@ -151,7 +151,7 @@ class Sheet:
             extra = self._smoothing(max(1.0, alike))
         if self.second is not None and of.by_item is not None:
             more = [*more, *second_way(of.by_item, self.unit, self.second)]
-        return crossed(
+        found = crossed(
             of.values,
             pool_share=budget.pool_share,
             draw=draw,
@@ -159,6 +159,7 @@ class Sheet:
             stratum=self._strata,
             more=more,
         )
+        return replace(found, most=metric.high - metric.low)
 
     def only(self, items: NDArray[np.bool_]) -> Sheet:
         """The same for some of the items; if all are of one group, they are the units themselves."""

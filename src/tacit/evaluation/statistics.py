@@ -71,11 +71,12 @@ class Estimate:
     draws: int
     units: int
     covers_draws: bool  # False where there was a single draw, without an estimate of the variance between draws
+    most: float = math.inf  # how far from 0 it can lie at all: a difference of shares by 1
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """The two-sided confidence interval."""
+        """The two-sided confidence interval, as far as it is possible."""
         half = float(stdtrit(self.df, 0.5 + level / 2)) * self.se
-        return self.mean - half, self.mean + half
+        return max(self.mean - half, -self.most), min(self.mean + half, self.most)
 
     def below(self, value: float) -> float:
         """The probability of a mean at least this low if the truth were `value` (one-sided p)."""

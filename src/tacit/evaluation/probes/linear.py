@@ -210,14 +210,13 @@ class _HeldOut:
         self.products: Products | None = None
         if not self.n:
             return
-        everything = tuple(range(len(scalings)))
         self.light = len(y) * min(len(y), X.shape[1]) <= _LIGHT
         if min(train.sum() for train in self.trains) > X.shape[1]:
             self.turned = {per_feature: turned(X, deviation(X, per_feature)) for per_feature in scalings}
             Z = _stacked([_with_ones(self.turned[per_feature].Z) for per_feature in scalings])
             many = len(scalings)
             subset = np.repeat(np.stack(self.trains, 1)[None], many, 0)
-            self.known[everything] = _Fits(Z, np.repeat(y[None], many, 0), subset, n_classes)
+            self._solve_by(Z, np.repeat(y[None], many, 0), subset, n_classes)
             return
         if False in scalings:
             self.products = Products(X)
@@ -232,7 +231,19 @@ class _HeldOut:
         labels, there = np.zeros(Z.shape[:2], np.int64), np.zeros((*Z.shape[:2], 1), bool)
         for at, train in enumerate([*self.trains] * len(scalings)):
             labels[at, : train.sum()], there[at, : train.sum()] = y[train], True
-        self.known[everything] = _Fits(Z, labels, there, n_classes)
+        self._solve_by(Z, labels, there, n_classes)
+
+    def _solve_by(self, Z: Rough, labels: Ints, subset: NDArray[np.bool_], n_classes: int) -> None:
+        """Keep what solves the folds of all scalings together where that is light, else of each by itself."""
+        every = tuple(range(len(self.scalings)))
+        for scalings in [every] if self.light else [(scaling,) for scaling in every]:
+            rows = slice(scalings[0] * self.each, (scalings[-1] + 1) * self.each)
+            self.known[scalings] = _Fits(Z[rows], labels[rows], subset[rows], n_classes)
+
+    @property
+    def each(self) -> int:
+        """How many of the B sets of examples are of one scaling."""
+        return len(self.trains) if self.held else 1
 
     def _apart(
         self, X: Matrix, train: NDArray[np.bool_], test: NDArray[np.bool_], per_feature: bool
@@ -264,11 +275,9 @@ class _HeldOut:
 
     def _scores(self, scalings: tuple[int, ...], C: float) -> list[float]:
         """For this C and each of these scalings."""
-        everything = next(iter(self.known))
-        each = len(self.trains) if self.held else 1
-        if scalings not in self.known:
-            rows = [scaling * each + at for scaling in scalings for at in range(each)]
-            self.known[scalings] = self.known[everything].only(rows)
+        if scalings not in self.known:  # others have ended their search
+            rows = [scaling * self.each + at for scaling in scalings for at in range(self.each)]
+            self.known[scalings] = next(iter(self.known.values())).only(rows)
         fits = self.known[scalings]
         V, scores = fits.solve(C, _ROUGH), []
         for place, scaling in enumerate(scalings):
@@ -278,7 +287,7 @@ class _HeldOut:
                 total = -sum(float(of[test].sum()) for of, test in zip(surprise, self.tests, strict=True))
             else:
                 total = 0.0
-                own = slice(place * each, (place + 1) * each)
+                own = slice(place * self.each, (place + 1) * self.each)
                 for (Z, label), of, barred in zip(self.held[scaling], V[own], fits.barred[own], strict=True):
                     logits = _log_softmax(Z[:, :-1] @ of[: Z.shape[1] - 1, 0] + of[-1, 0] + barred[0])
                     total += float(logits[np.arange(len(label)), label].sum(dtype=np.float64))
