@@ -214,12 +214,10 @@ class _HeldOut:
         if min(train.sum() for train in self.trains) > X.shape[1]:
             self.turned = {per_feature: turned(X, deviation(X, per_feature)) for per_feature in scalings}
             Z = _stacked([_with_ones(self.turned[per_feature].Z) for per_feature in scalings])
-            many = len(scalings)
-            subset = np.repeat(np.stack(self.trains, 1)[None], many, 0)
-            self._solve_by(Z, np.repeat(y[None], many, 0), subset, n_classes)
+            subset = np.repeat(np.stack(self.trains, 1)[None], len(Z), 0)
+            self._solve_by(Z, np.repeat(y[None], len(Z), 0), subset, n_classes)
             return
-        if False in scalings:
-            self.products = Products(X)
+        self.products = Products(X) if False in scalings else None
         own: list[Rough] = []
         for per_feature in scalings:
             parts = [
@@ -420,8 +418,7 @@ def principal_axes(X: Matrix, mean: Matrix, scale: Matrix) -> Matrix:
     """[d r], orthonormal, of X centred and scaled; directions below 1e-7 of the widest are dropped."""
     if len(X) <= X.shape[1]:
         X = (X - mean) / scale
-        of_rows, _ = _axes_of_products(X @ X.T)
-        return np.asarray(X.T @ of_rows)
+        return np.asarray(X.T @ _axes_of_products(X @ X.T)[0])
     gram = np.zeros((X.shape[1], X.shape[1]))
     for rows in blocks(len(X)):
         part = (X[rows] - mean) / scale
